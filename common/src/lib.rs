@@ -1,1 +1,17 @@
-//! placeholder
+//! What the broker and the edge both speak.
+//!
+//! Message models, ids, errors, close codes, authentication primitives, configuration and telemetry set-up.
+//! Nothing here knows actix, a socket or a runtime.
+
+pub mod address;
+pub mod assertion;
+pub mod close;
+pub mod config;
+pub mod connection;
+pub mod envelope;
+pub mod error;
+pub mod id;
+pub mod message;
+pub mod secret;
+pub mod telemetry;
+pub mod timestamp;

@@ -1,0 +1,131 @@
+//! Signed assertions: how the edge proves to the broker who a browser is.
+//!
+//! An assertion is a JWT (HS256 with the secret both share) that names one session and lives for seconds. The broker trusts
+//! nothing else that it is told about a client.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::ErrorCode,
+    id::{AgentId, SessionId, UserId},
+    secret::Secret,
+};
+
+/// How long an assertion is good for: long enough to dial, too short to be worth stealing.
+pub const LIFETIME: Duration = Duration::from_secs(30);
+/// How far the clocks of edge and broker may differ.
+pub const LEEWAY: Duration = Duration::from_secs(10);
+const ISSUER: &str = "edge";
+const AUDIENCE: &str = "broker";
+
+/// Who a client is, as the edge established it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientIdentity {
+    /// The session.
+    #[serde(rename = "sub")]
+    pub session_id: SessionId,
+    /// The user, once logged in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+    /// The agent that untargeted frames go to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentId>,
+    /// The client's IP address as the edge saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    /// The client's `User-Agent`, cut to 256 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+}
+
+impl ClientIdentity {
+    /// A session of which nothing else is known.
+    pub fn anonymous(session_id: SessionId) -> Self {
+        Self { session_id, user_id: None, agent: None, ip: None, user_agent: None }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    iat: u64,
+    exp: u64,
+    #[serde(flatten)]
+    identity: ClientIdentity,
+}
+
+/// Signs an assertion that starts now.
+pub fn mint(identity: &ClientIdentity, secret: &Secret) -> Result<String, ErrorCode> {
+    let now = unix_seconds(SystemTime::now());
+    let claims = Claims {
+        iss: ISSUER.to_owned(),
+        aud: AUDIENCE.to_owned(),
+        iat: now,
+        exp: now + LIFETIME.as_secs(),
+        identity: identity.clone(),
+    };
+    let key = EncodingKey::from_secret(secret.reveal().as_bytes());
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).map_err(|_| ErrorCode::Internal)
+}
+
+/// Checks an assertion: signature, issuer, audience, times.
+///
+/// # Errors
+/// `credentials_expired` if it was valid once, `unauthorized` for everything else.
+pub fn verify(assertion: &str, secret: &Secret) -> Result<ClientIdentity, ErrorCode> {
+    let mut rules = Validation::new(Algorithm::HS256);
+    rules.set_issuer(&[ISSUER]);
+    rules.set_audience(&[AUDIENCE]);
+    rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    rules.leeway = LEEWAY.as_secs();
+    let key = DecodingKey::from_secret(secret.reveal().as_bytes());
+    match jsonwebtoken::decode::<Claims>(assertion, &key, &rules) {
+        Ok(token) => Ok(token.claims.identity),
+        Err(error) if matches!(error.kind(), jsonwebtoken::errors::ErrorKind::ExpiredSignature) => {
+            Err(ErrorCode::CredentialsExpired)
+        }
+        Err(_) => Err(ErrorCode::Unauthorized),
+    }
+}
+
+fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_assertion_carries_the_identity() {
+        let secret = Secret::new("shared");
+        let mut identity = ClientIdentity::anonymous(SessionId::fresh());
+        identity.agent = AgentId::new("planner").ok();
+        identity.user_id = UserId::new("ann").ok();
+        let assertion = mint(&identity, &secret).expect("signs");
+        assert_eq!(verify(&assertion, &secret), Ok(identity));
+    }
+
+    #[test]
+    fn another_secret_is_refused() {
+        let assertion = mint(&ClientIdentity::anonymous(SessionId::fresh()), &Secret::new("a")).expect("signs");
+        assert_eq!(verify(&assertion, &Secret::new("b")), Err(ErrorCode::Unauthorized));
+        assert_eq!(verify("rubbish", &Secret::new("a")), Err(ErrorCode::Unauthorized));
+    }
+
+    #[test]
+    fn an_old_assertion_is_told_apart_and_an_edge_token_is_no_assertion() {
+        let secret = Secret::new("shared");
+        let key = EncodingKey::from_secret(b"shared");
+        let session = SessionId::fresh();
+        let sign = |claims: serde_json::Value| jsonwebtoken::encode(&Header::default(), &claims, &key).expect("signs");
+        let old = sign(serde_json::json!({"iss":"edge","aud":"broker","sub":session,"iat":1,"exp":2}));
+        assert_eq!(verify(&old, &secret), Err(ErrorCode::CredentialsExpired));
+        let foreign = sign(serde_json::json!({"iss":"edge","aud":"edge","sub":session,"iat":1,"exp":9_999_999_999_u64}));
+        assert_eq!(verify(&foreign, &secret), Err(ErrorCode::Unauthorized));
+    }
+}

@@ -1,0 +1,89 @@
+//! WebSocket close codes and what a client should do at each.
+
+/// A close code: RFC 6455 section 7.4 below 4000, the bridge's own from 4000 on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CloseCode(pub u16);
+
+/// What a client should do when its connection was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// Connect again without waiting.
+    ReconnectAtOnce,
+    /// Connect again after an exponential wait with full jitter.
+    ReconnectWithBackoff,
+    /// Get new credentials, then connect again.
+    RefreshCredentials,
+    /// Do not connect again by itself.
+    Never,
+}
+
+impl CloseCode {
+    /// The peer is done.
+    pub const NORMAL: Self = Self(1000);
+    /// The endpoint goes away.
+    pub const GOING_AWAY: Self = Self(1001);
+    /// Bytes that are not valid frames.
+    pub const PROTOCOL: Self = Self(1002);
+    /// A binary frame, where only text is spoken.
+    pub const UNSUPPORTED: Self = Self(1003);
+    /// Text that is not UTF-8.
+    pub const INVALID_UTF8: Self = Self(1007);
+    /// A frame or message over the limit.
+    pub const TOO_BIG: Self = Self(1009);
+    /// The server made a mistake.
+    pub const INTERNAL: Self = Self(1011);
+    /// The server restarts: come back.
+    pub const SERVICE_RESTART: Self = Self(1012);
+    /// The server is at capacity.
+    pub const TRY_AGAIN_LATER: Self = Self(1013);
+    /// The credentials the connection was opened with have expired.
+    pub const CREDENTIALS_EXPIRED: Self = Self(4001);
+    /// The session was ended: logged out or revoked.
+    pub const SESSION_ENDED: Self = Self(4003);
+    /// The peer did not read what was waiting for it.
+    pub const SLOW_CONSUMER: Self = Self(4008);
+    /// A newer connection has the same agent id.
+    pub const TAKEN_OVER: Self = Self(4009);
+    /// Nothing was heard from the peer in time.
+    pub const HEARTBEAT_TIMEOUT: Self = Self(4010);
+    /// Too many invalid envelopes in a row.
+    pub const TOO_MANY_INVALID: Self = Self(4400);
+
+    /// What a client should do at this code; codes it does not know are met with a backoff.
+    pub const fn advice(self) -> Advice {
+        match self.0 {
+            1000 | 1002 | 1003 | 1007 | 1009 | 4003 | 4009 | 4400 => Advice::Never,
+            4001 => Advice::RefreshCredentials,
+            4010 => Advice::ReconnectAtOnce,
+            _ => Advice::ReconnectWithBackoff,
+        }
+    }
+
+    /// Whether an endpoint may put this code into a close frame (RFC 6455 section 7.4.1 and the IANA registry).
+    pub const fn may_be_sent(self) -> bool {
+        matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_codes_may_not_be_sent() {
+        for code in [0, 999, 1004, 1005, 1006, 1015, 1100, 2999, 5000] {
+            assert!(!CloseCode(code).may_be_sent(), "{code}");
+        }
+        for code in [1000, 1001, 1012, 3000, 4008, 4999] {
+            assert!(CloseCode(code).may_be_sent(), "{code}");
+        }
+    }
+
+    #[test]
+    fn restart_is_met_with_backoff_and_takeover_with_silence() {
+        assert_eq!(CloseCode::SERVICE_RESTART.advice(), Advice::ReconnectWithBackoff);
+        assert_eq!(CloseCode::TAKEN_OVER.advice(), Advice::Never);
+        assert_eq!(CloseCode::HEARTBEAT_TIMEOUT.advice(), Advice::ReconnectAtOnce);
+        assert_eq!(CloseCode::CREDENTIALS_EXPIRED.advice(), Advice::RefreshCredentials);
+    }
+}

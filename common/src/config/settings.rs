@@ -1,0 +1,315 @@
+//! The typed settings that the crates are handed, with their defaults.
+//!
+//! Owns the shapes and the default values only: where a value may come from and what it may be is in [`super::table`].
+//! Durations are [`Duration`]s and sizes are bytes; what zero means is said at the field.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::secret::Secret;
+
+/// The agent key that ships with the project, for development on one's own machine only.
+pub const DEV_AGENT_KEY: &str = "dev-agent-key";
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Everything the daemon can be told, validated.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The broker (websocket-server).
+    pub broker: BrokerSettings,
+    /// The edge (web-server).
+    pub web: WebSettings,
+    /// Bounds on what peers may use.
+    pub limits: Limits,
+    /// Liveness of connections.
+    pub heartbeat: Heartbeat,
+    /// What happens at shutdown.
+    pub drain: Drain,
+    /// The built-in demo agent.
+    pub demo: DemoSettings,
+    /// Logging.
+    pub log: LogSettings,
+    /// State that outlives the process.
+    pub data: DataSettings,
+}
+
+/// Settings of the broker.
+#[derive(Clone, Debug)]
+pub struct BrokerSettings {
+    /// Where the broker listens. Port 0: the system picks one. Default 127.0.0.1:8080.
+    pub addr: SocketAddr,
+    /// Worker threads; 0 = one per core. Default 0.
+    pub workers: usize,
+    /// The keys agents may present, at least one, names unique.
+    pub agent_keys: Vec<AgentKey>,
+    /// Whether the shipped development key may be used on an address that is not loopback. Default false.
+    pub allow_dev_key: bool,
+    /// Shared by broker and edge to sign and check assertions. Empty until [`super::Loaded::resolve_secrets`] has run.
+    pub bridge_secret: Secret,
+}
+
+/// One pre-shared key of agents.
+#[derive(Clone, Debug)]
+pub struct AgentKey {
+    /// The key's name, for logs and rotation; not secret.
+    pub name: String,
+    /// The key itself.
+    pub key: Secret,
+}
+
+/// Settings of the edge.
+#[derive(Clone, Debug)]
+pub struct WebSettings {
+    /// Where the edge listens. Port 0: the system picks one. Default 127.0.0.1:8081.
+    pub addr: SocketAddr,
+    /// Worker threads; 0 = one per core. Default 0.
+    pub workers: usize,
+    /// Where the edge dials the broker, `ws://host:port`; `None` = at `broker.addr`. Read it through [`Settings::broker_url`].
+    pub broker_url: Option<String>,
+    /// The folder of the app; `None` = the copy built into the binary.
+    pub static_path: Option<PathBuf>,
+    /// Signs session tokens. Empty until [`super::Loaded::resolve_secrets`] has run.
+    pub session_secret: Secret,
+    /// How long a session's token is good for. Default 30 days.
+    pub session_ttl: Duration,
+    /// Whether session cookies carry `Secure`. Default [`CookieSecure::Auto`].
+    pub cookie_secure: CookieSecure,
+    /// Origins besides its own from which browsers may connect, `scheme://host[:port]`. Default none.
+    pub allowed_origins: Vec<String>,
+    /// The first wait bound when the broker is redialled. Default 1 s.
+    pub reconnect_min: Duration,
+    /// The largest wait bound when the broker is redialled. Default 60 s.
+    pub reconnect_max: Duration,
+    /// Bytes of a browser's frames kept while the broker is away; 0 = none. Default 64 KiB.
+    pub upstream_queue_bytes: usize,
+}
+
+/// Whether session cookies carry the `Secure` attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CookieSecure {
+    /// When the request came over https (as a proxy's `X-Forwarded-Proto` says).
+    Auto,
+    /// Always: only https sites get a session.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Bounds on what peers may use. Section 6 of docs/protocol.md says what happens beyond each.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections in all. Default 20,000.
+    pub max_connections: usize,
+    /// Handshakes in flight. Default 1024.
+    pub max_handshakes: usize,
+    /// Time for the HTTP request head. Default 5 s.
+    pub handshake_timeout: Duration,
+    /// Bytes of a frame, and of a message of several fragments. Default 1 MiB.
+    pub max_frame_bytes: usize,
+    /// Fragments in a message. Default 256.
+    pub max_fragments: usize,
+    /// Nesting of JSON. Default 64.
+    pub max_depth: usize,
+    /// Invalid envelopes in a row. Default 16.
+    pub max_bad_frames: usize,
+    /// Bytes that wait for a peer that does not read. Default 1 MiB.
+    pub outbox_bytes: usize,
+    /// How long a peer may stay behind before it is closed. Default 10 s.
+    pub slow_consumer_timeout: Duration,
+    /// How long the senders to a slow peer may be paused at once; zero = never. Default 250 ms.
+    pub flow_control_burst: Duration,
+    /// The share of time that the senders to a slow peer may be paused in the long run, 0 to 1; 0 = none. Default 0.05.
+    pub flow_control_share: f64,
+    /// Subscriptions of a connection. Default 1024.
+    pub max_subscriptions: usize,
+    /// Open requests of a connection. Default 1024.
+    pub max_pending_requests: usize,
+    /// Connections of a session. Default 16.
+    pub max_session_connections: usize,
+    /// Topics in all. Default 100,000.
+    pub max_topics: usize,
+}
+
+/// Liveness of connections.
+#[derive(Clone, Debug)]
+pub struct Heartbeat {
+    /// Between two pings to a peer. Default 5 s.
+    pub interval: Duration,
+    /// A peer silent for this long is closed. Longer than the interval. Default 30 s.
+    pub timeout: Duration,
+}
+
+/// What happens at shutdown.
+#[derive(Clone, Debug)]
+pub struct Drain {
+    /// Connections left after this long are cut. Default 10 s.
+    pub timeout: Duration,
+    /// Connections closed per second. Default 2000.
+    pub pace: usize,
+}
+
+/// The built-in demo agent.
+#[derive(Clone, Debug)]
+pub struct DemoSettings {
+    /// Whether the daemon runs one inside. Default false.
+    pub enabled: bool,
+    /// The broker it dials, `ws://host:port`; `None` = at `broker.addr`.
+    pub url: Option<String>,
+    /// Its id. Default `demo`.
+    pub agent_id: String,
+    /// Questions answered at the same time. Default 8.
+    pub max_concurrency: usize,
+    /// Between two tokens of a streamed answer; zero = no wait. Default 30 ms.
+    pub token_pace: Duration,
+}
+
+/// Logging.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// A tracing filter such as `info` or `info,transport=debug`. Default `info`.
+    pub filter: String,
+    /// How a line looks. Default text.
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// State that outlives the process.
+#[derive(Clone, Debug)]
+pub struct DataSettings {
+    /// The folder it is kept in. Default `./data`.
+    pub dir: PathBuf,
+}
+
+impl Settings {
+    /// Where the edge dials the broker: `web.broker_url`, or `ws://` and `broker.addr` (loopback in place of a wildcard address).
+    ///
+    /// The daemon puts the address it really bound into `broker.addr` first, so that this also holds with port 0.
+    pub fn broker_url(&self) -> String {
+        self.web.broker_url.clone().unwrap_or_else(|| format!("ws://{}", dialable(self.broker.addr)))
+    }
+
+    /// Settings for tests: loopback and port 0 everywhere, one worker, fixed secrets, agent key `test-agent-key`, fast reconnects.
+    pub fn for_tests() -> Self {
+        let mut settings = Self::default();
+        settings.broker.addr = loopback(0);
+        settings.broker.workers = 1;
+        settings.broker.agent_keys = vec![AgentKey { name: "default".into(), key: Secret::new("test-agent-key") }];
+        settings.broker.bridge_secret = Secret::new("test-bridge-secret-of-at-least-32-bytes");
+        settings.web.addr = loopback(0);
+        settings.web.workers = 1;
+        settings.web.session_secret = Secret::new("test-session-secret-of-at-least-32-bytes");
+        settings.web.reconnect_min = Duration::from_millis(20);
+        settings.web.reconnect_max = Duration::from_millis(200);
+        settings.drain.timeout = Duration::from_secs(2);
+        settings.demo.token_pace = Duration::from_millis(1);
+        settings
+    }
+}
+
+/// The address a local client dials to reach a listener bound at `addr`: a wildcard becomes loopback of its family.
+pub fn dialable(addr: SocketAddr) -> SocketAddr {
+    let ip = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, addr.port())
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+impl Default for BrokerSettings {
+    fn default() -> Self {
+        Self {
+            addr: loopback(8080),
+            workers: 0,
+            agent_keys: vec![AgentKey { name: "default".into(), key: Secret::new(DEV_AGENT_KEY) }],
+            allow_dev_key: false,
+            bridge_secret: Secret::new(""),
+        }
+    }
+}
+
+impl Default for WebSettings {
+    fn default() -> Self {
+        Self {
+            addr: loopback(8081),
+            workers: 0,
+            broker_url: None,
+            static_path: None,
+            session_secret: Secret::new(""),
+            session_ttl: 30 * DAY,
+            cookie_secure: CookieSecure::Auto,
+            allowed_origins: Vec::new(),
+            reconnect_min: Duration::from_secs(1),
+            reconnect_max: Duration::from_secs(60),
+            upstream_queue_bytes: 64 * KIB,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 20_000,
+            max_handshakes: 1024,
+            handshake_timeout: Duration::from_secs(5),
+            max_frame_bytes: MIB,
+            max_fragments: 256,
+            max_depth: 64,
+            max_bad_frames: 16,
+            outbox_bytes: MIB,
+            slow_consumer_timeout: Duration::from_secs(10),
+            flow_control_burst: Duration::from_millis(250),
+            flow_control_share: 0.05,
+            max_subscriptions: 1024,
+            max_pending_requests: 1024,
+            max_session_connections: 16,
+            max_topics: 100_000,
+        }
+    }
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(5), timeout: Duration::from_secs(30) }
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(10), pace: 2000 }
+    }
+}
+
+impl Default for DemoSettings {
+    fn default() -> Self {
+        Self { enabled: false, url: None, agent_id: "demo".into(), max_concurrency: 8, token_pace: Duration::from_millis(30) }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { filter: "info".into(), format: LogFormat::Text }
+    }
+}
+
+impl Default for DataSettings {
+    fn default() -> Self {
+        Self { dir: PathBuf::from("./data") }
+    }
+}

@@ -1,0 +1,470 @@
+//! The envelope: reading its head, and stamping it without touching the rest.
+//!
+//! The head is parsed borrowed; the payload is a span of the text and stays one. Stamping cuts and inserts spans, so that the
+//! payload and unknown fields pass through byte for byte.
+
+use std::{borrow::Cow, ops::Range};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    address::Address,
+    error::{ClientError, ErrorCode},
+    id::MAX_NAME,
+    timestamp,
+};
+
+/// Longest `timeout_ms` of a request: ten minutes.
+pub const MAX_TIMEOUT_MS: u32 = 600_000;
+
+/// Which lane of a receiver's queue a message takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// Overtakes data.
+    Control,
+    /// Overtakes data.
+    High,
+    /// The default.
+    #[default]
+    Normal,
+    /// Treated as normal until durable queues know better.
+    Low,
+}
+
+impl Priority {
+    /// Whether messages of this priority overtake others.
+    pub const fn overtakes(self) -> bool {
+        matches!(self, Self::Control | Self::High)
+    }
+}
+
+/// The families of message types, for statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// `connection:*`
+    Connection,
+    /// `session:*`
+    Session,
+    /// `agent:*`
+    Agent,
+    /// `message:*`
+    Message,
+    /// `command:*`
+    Command,
+    /// `task:*`
+    Task,
+    /// `run:*`
+    Run,
+    /// `approval:*`
+    Approval,
+    /// `topic:*`
+    Topic,
+    /// `presence:*`
+    Presence,
+    /// `system:*`
+    System,
+    /// Everything else.
+    Other,
+}
+
+impl Family {
+    /// Names in the order of the enum.
+    pub const NAMES: [&'static str; 12] = [
+        "connection",
+        "session",
+        "agent",
+        "message",
+        "command",
+        "task",
+        "run",
+        "approval",
+        "topic",
+        "presence",
+        "system",
+        "other",
+    ];
+
+    /// The family of a type.
+    pub fn of(kind: &str) -> Self {
+        match kind.split(':').next() {
+            Some("connection") => Self::Connection,
+            Some("session") => Self::Session,
+            Some("agent") => Self::Agent,
+            Some("message") => Self::Message,
+            Some("command") => Self::Command,
+            Some("task") => Self::Task,
+            Some("run") => Self::Run,
+            Some("approval") => Self::Approval,
+            Some("topic") => Self::Topic,
+            Some("presence") => Self::Presence,
+            Some("system") => Self::System,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// A string that borrows from the text where it has no escapes (a bare `Option<Cow>` never would).
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Reads a value that counts as present even if it is `null`, for the keys that stamping adds where they are absent.
+fn present<'de, D, T>(input: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(input).map(Some)
+}
+
+#[derive(Deserialize)]
+struct RawHead<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    timestamp: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    payload: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    source: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    target: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    correlation_id: Option<Text<'a>>,
+    #[serde(default)]
+    priority: Option<Priority>,
+    #[serde(default)]
+    timeout_ms: Option<u32>,
+}
+
+/// The parsed head of one frame. Borrows from the frame's text.
+#[derive(Debug)]
+pub struct Envelope<'a> {
+    /// The whole frame.
+    pub text: &'a str,
+    /// `family:verb`.
+    pub kind: Cow<'a, str>,
+    /// The sender's id for the message.
+    pub id: Option<Cow<'a, str>>,
+    /// The payload as it stands in the frame; `None` where absent or `null`.
+    pub payload: Option<&'a str>,
+    /// Where it goes; `None` where absent or `null`.
+    pub target: Option<Address>,
+    /// The message this one answers.
+    pub correlation_id: Option<Cow<'a, str>>,
+    /// The lane it takes.
+    pub priority: Priority,
+    /// How long the sender waits for an answer.
+    pub timeout_ms: Option<u32>,
+    has_timestamp: bool,
+    source: Option<Range<usize>>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads the head of a frame.
+    ///
+    /// # Errors
+    /// `invalid_envelope` for everything that is not one well-formed envelope, `invalid_target` for a target that is no address. The
+    /// error's message names the fault. Where the frame's `id` could be read before the fault was found it is in the error.
+    pub fn parse(text: &'a str, max_depth: usize) -> Result<Self, EnvelopeError> {
+        check_depth(text.as_bytes(), max_depth)?;
+        let head: RawHead<'a> =
+            serde_json::from_str(text).map_err(|error| invalid(None, format!("not a valid envelope: {error}")))?;
+        let id = head.id.map(|id| id.0);
+        let fault = |message: &str| Err(invalid(id.as_deref(), message));
+        if !text.starts_with('{') {
+            // Also keeps arrays out, which serde accepts for structs.
+            return fault("the frame must be one JSON object, without white space before it");
+        }
+        let kind = head.kind.0;
+        if kind.len() > MAX_NAME || !kind.split_once(':').is_some_and(|(family, verb)| !family.is_empty() && !verb.is_empty()) {
+            return fault("`type` must be family:verb, at most 128 characters");
+        }
+        let too_long = |value: &str| value.is_empty() || value.len() > MAX_NAME;
+        if id.as_deref().is_some_and(too_long) {
+            return Err(invalid(None, "`id` must be 1 to 128 characters"));
+        }
+        let correlation_id = head.correlation_id.map(|id| id.0).filter(|id| !id.is_empty());
+        if correlation_id.as_deref().is_some_and(too_long) {
+            return fault("`correlation_id` must be at most 128 characters");
+        }
+        if head.timeout_ms.is_some_and(|timeout| timeout == 0 || timeout > MAX_TIMEOUT_MS) {
+            return fault("`timeout_ms` must be 1 to 600000");
+        }
+        let target = match head.target {
+            None => None,
+            Some(target) => match Address::parse(&target.0) {
+                Ok(address) => Some(address),
+                Err(error) => {
+                    let error = ClientError::with_message(ErrorCode::InvalidTarget, error.to_string());
+                    return Err(EnvelopeError { id: id.map(Cow::into_owned), error });
+                }
+            },
+        };
+        Ok(Self {
+            text,
+            kind,
+            id,
+            payload: head.payload.map(RawValue::get).filter(|payload| *payload != "null"),
+            target,
+            correlation_id,
+            priority: head.priority.unwrap_or_default(),
+            timeout_ms: head.timeout_ms,
+            has_timestamp: head.timestamp.is_some(),
+            source: head.source.map(|raw| span_of(text, raw.get())),
+        })
+    }
+
+    /// The family of the type.
+    pub fn family(&self) -> Family {
+        Family::of(&self.kind)
+    }
+
+    /// Prepares the frame for its receivers: `source` is replaced or added, `id` and `timestamp` are added where absent.
+    /// `source_json` is the JSON string literal of the sender's address.
+    pub fn stamp<'b>(&'b self, source_json: &'b str, fresh_id: impl FnOnce() -> String) -> Stamp<'b> {
+        let mut added = String::new();
+        if self.id.is_none() {
+            added.push_str("\"id\":\"");
+            added.push_str(&fresh_id());
+            added.push_str("\",");
+        }
+        if !self.has_timestamp {
+            added.push_str("\"timestamp\":\"");
+            added.push_str(std::str::from_utf8(&timestamp::now()).unwrap_or_default());
+            added.push_str("\",");
+        }
+        let (before, source, after) = match &self.source {
+            Some(span) => (&self.text[1..span.start], source_json, &self.text[span.end..]),
+            None => {
+                added.push_str("\"source\":");
+                added.push_str(source_json);
+                added.push(',');
+                ("", "", &self.text[1..])
+            }
+        };
+        Stamp { added, before, source, after }
+    }
+}
+
+/// A stamped frame as the pieces it will be copied from: `{`, what was added, then the original around the source.
+#[derive(Debug)]
+pub struct Stamp<'a> {
+    added: String,
+    before: &'a str,
+    source: &'a str,
+    after: &'a str,
+}
+
+impl Stamp<'_> {
+    /// Length of the stamped frame in bytes.
+    pub fn len(&self) -> usize {
+        1 + self.added.len() + self.before.len() + self.source.len() + self.after.len()
+    }
+
+    /// Never: a frame has at least its braces.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// Appends the stamped frame.
+    pub fn write_to(&self, out: &mut Vec<u8>) {
+        for piece in ["{", &self.added, self.before, self.source, self.after] {
+            out.extend_from_slice(piece.as_bytes());
+        }
+    }
+}
+
+/// A frame that is no envelope, and its `id` where that could be read.
+#[derive(Debug)]
+pub struct EnvelopeError {
+    /// The id to correlate the answer with.
+    pub id: Option<String>,
+    /// What is wrong.
+    pub error: ClientError,
+}
+
+impl From<ClientError> for EnvelopeError {
+    fn from(error: ClientError) -> Self {
+        Self { id: None, error }
+    }
+}
+
+fn invalid(id: Option<&str>, message: impl Into<String>) -> EnvelopeError {
+    EnvelopeError { id: id.map(str::to_owned), error: ClientError::with_message(ErrorCode::InvalidEnvelope, message) }
+}
+
+/// The position of `part` in `whole`, of which it is a slice.
+fn span_of(whole: &str, part: &str) -> Range<usize> {
+    let start = part.as_ptr().addr() - whole.as_ptr().addr();
+    start..start + part.len()
+}
+
+/// Refuses nesting deeper than `max_depth`. Fewer opening brackets than that in all cannot nest deeper, and counting them is the
+/// work of a vector unit; only frames with more are walked.
+fn check_depth(text: &[u8], max_depth: usize) -> Result<(), ClientError> {
+    // `[` and `{` differ in one bit.
+    let openers: usize =
+        text.chunks(128).map(|chunk| usize::from(chunk.iter().map(|byte| u8::from(byte | 0x20 == b'{')).sum::<u8>())).sum();
+    if openers <= max_depth || depth(text) <= max_depth {
+        return Ok(());
+    }
+    Err(ClientError::with_message(ErrorCode::InvalidEnvelope, format!("nested deeper than {max_depth} levels")))
+}
+
+/// The deepest nesting of brackets outside strings.
+fn depth(text: &[u8]) -> usize {
+    let (mut level, mut deepest) = (0_usize, 0_usize);
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' => {
+                level += 1;
+                deepest = deepest.max(level);
+            }
+            b']' | b'}' => level = level.saturating_sub(1),
+            b'"' => {
+                while let Some(byte) = bytes.next() {
+                    match byte {
+                        b'\\' => {
+                            bytes.next();
+                        }
+                        b'"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const SOURCE: &str = "\"agent:real\"";
+
+    fn stamped(text: &str) -> String {
+        let envelope = Envelope::parse(text, 64).expect("valid");
+        let stamp = envelope.stamp(SOURCE, || "fresh".to_owned());
+        let mut out = Vec::new();
+        stamp.write_to(&mut out);
+        assert_eq!(out.len(), stamp.len());
+        String::from_utf8(out).expect("utf-8")
+    }
+
+    fn code_of(text: &str) -> &'static str {
+        Envelope::parse(text, 64).expect_err("invalid").error.code.as_str()
+    }
+
+    #[test]
+    fn source_is_replaced_where_it_stands() {
+        let text = r#"{"id":"1","type":"a:b","timestamp":"t","source" : {"x":["}"]} ,"payload":[1, 2]}"#;
+        assert_eq!(stamped(text), r#"{"id":"1","type":"a:b","timestamp":"t","source" : "agent:real" ,"payload":[1, 2]}"#);
+    }
+
+    #[test]
+    fn escaped_source_key_is_replaced_too() {
+        let text = r#"{"id":"1","type":"a:b","timestamp":"t","\u0073ource":"agent:fake"}"#;
+        let value: Value = serde_json::from_str(&stamped(text)).expect("json");
+        assert_eq!(value["source"], "agent:real");
+        assert!(!stamped(text).contains("fake"));
+    }
+
+    #[test]
+    fn absent_fields_are_added_and_the_rest_is_untouched() {
+        let text = r#"{"type":"a:b","payload":{"n":1.10, "s":"\u00e9"},"unknown":[ ]}"#;
+        let out = stamped(text);
+        assert!(out.ends_with(&text[1..]));
+        let value: Value = serde_json::from_str(&out).expect("json");
+        assert_eq!(value["source"], "agent:real");
+        assert_eq!(value["id"], "fresh");
+        assert_eq!(value["timestamp"].as_str().map(str::len), Some(24));
+    }
+
+    #[test]
+    fn faults_are_named() {
+        for text in [
+            "",
+            "[]",
+            "null",
+            "{",
+            "{}",
+            r#"{"type":1}"#,
+            r#"{"type":"nocolon"}"#,
+            r#"{"type":":x"}"#,
+            r#" {"type":"a:b"}"#,
+            r#"["a:b"]"#,
+            r#"{"type":"a:b"} x"#,
+            r#"{"type":"a:b","type":"c:d"}"#,
+            r#"{"type":"a:b","source":1,"source":2}"#,
+            r#"{"type":"a:b","id":""}"#,
+            r#"{"type":"a:b","id":7}"#,
+            r#"{"type":"a:b","id":null}"#,
+            r#"{"type":"a:b","priority":"urgent"}"#,
+            r#"{"type":"a:b","timeout_ms":0}"#,
+            r#"{"type":"a:b","timeout_ms":600001}"#,
+            r#"{"type":"a:b","payload":{"a":}}"#,
+        ] {
+            assert_eq!(code_of(text), "invalid_envelope", "{text}");
+        }
+        assert_eq!(code_of(r#"{"type":"a:b","id":"7","target":"nowhere"}"#), "invalid_target");
+        let error = Envelope::parse(r#"{"type":"a:b","id":"7","target":"nowhere"}"#, 64).expect_err("invalid");
+        assert_eq!(error.id.as_deref(), Some("7"));
+    }
+
+    #[test]
+    fn depth_is_limited_but_brackets_in_strings_are_free() {
+        let nested = |levels: usize| format!(r#"{{"type":"a:b","payload":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
+        assert!(Envelope::parse(&nested(63), 64).is_ok());
+        assert_eq!(code_of(&nested(64)), "invalid_envelope");
+        assert_eq!(code_of(&nested(100_000)), "invalid_envelope");
+        let quoted = format!(r#"{{"type":"a:b","payload":"\"{}"}}"#, "[".repeat(1000));
+        assert!(Envelope::parse(&quoted, 64).is_ok());
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "\\PC{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::hash_map("\\PC{0,6}", inner, 0..6).prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn stamping_keeps_everything_but_the_source(payload in any_json(), extra in any_json(), source in any_json(),
+                id in proptest::option::of("\\PC{1,20}"), pretty: bool) {
+            let mut object = json!({"type":"x:y","payload":payload,"zz":extra,"source":source});
+            if let Some(id) = &id { object["id"] = json!(id); }
+            let text = if pretty { serde_json::to_string_pretty(&object) } else { serde_json::to_string(&object) }.expect("json");
+            let mut out: Value = serde_json::from_str(&stamped(&text)).expect("json");
+            prop_assert_eq!(&out["source"], "agent:real");
+            let expected_id = id.unwrap_or_else(|| "fresh".to_owned());
+            prop_assert_eq!(&out["id"], &json!(expected_id));
+            out["source"] = source;
+            prop_assert_eq!(&out["payload"], &object["payload"]);
+            prop_assert_eq!(&out["zz"], &object["zz"]);
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "\\PC{0,200}") {
+            let _ = Envelope::parse(&text, 8);
+        }
+    }
+}

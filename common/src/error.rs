@@ -1,0 +1,221 @@
+//! Every error a client can see, in one table.
+//!
+//! A code is permanent: once published it keeps its meaning, and a retired code is never used again.
+//! `docs/errors.md` is generated from this table.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::close::CloseCode;
+
+macro_rules! error_table {
+    ($($variant:ident $code:literal $status:literal $close:expr, $temporary:literal, $meaning:literal;)*) => {
+        /// A permanent error code. The row of each says its HTTP status, close code and whether it is temporary.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum ErrorCode {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl ErrorCode {
+            /// Every code, in the order of the table.
+            pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$variant,)*];
+
+            /// The row of this code.
+            pub const fn row(self) -> ErrorRow {
+                match self {
+                    $(ErrorCode::$variant => ErrorRow {
+                        code: $code,
+                        status: $status,
+                        close: $close,
+                        temporary: $temporary,
+                        meaning: $meaning,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+/// One row of the error table.
+#[derive(Clone, Copy, Debug)]
+pub struct ErrorRow {
+    /// The code on the wire, and the label in metrics.
+    pub code: &'static str,
+    /// HTTP status when it is told over HTTP.
+    pub status: u16,
+    /// Close code, when the connection ends with it.
+    pub close: Option<CloseCode>,
+    /// Whether the same request or frame can succeed later.
+    pub temporary: bool,
+    /// What it means and what to do.
+    pub meaning: &'static str,
+}
+
+error_table! {
+    Unauthorized "unauthorized" 401 None, false, "The key, token or assertion is missing or wrong. Send a valid one.";
+    CredentialsExpired "credentials_expired" 401 Some(CloseCode::CREDENTIALS_EXPIRED), false, "The token or assertion was valid and has expired. Refresh it.";
+    Forbidden "forbidden" 403 None, false, "The credentials are valid, but not for this session or resource.";
+    NotFound "not_found" 404 None, false, "There is nothing at this path.";
+    MethodNotAllowed "method_not_allowed" 405 None, false, "The path exists, but not for this method.";
+    BadRequest "bad_request" 400 None, false, "The request is malformed; the message says where.";
+    InvalidSessionId "invalid_session_id" 400 None, false, "The session id in the path is not a UUID.";
+    InvalidAgentId "invalid_agent_id" 400 None, false, "The agent id is empty, longer than 128 characters, or has characters other than A-Z a-z 0-9 . _ - : / @ +.";
+    UpgradeRequired "upgrade_required" 426 None, false, "This path speaks WebSocket version 13 only. Send an upgrade request.";
+    OriginNotAllowed "origin_not_allowed" 403 None, false, "The page's origin may not open sockets here. Add it to web.allowed_origins.";
+    AtCapacity "at_capacity" 503 Some(CloseCode::TRY_AGAIN_LATER), true, "The server has as many connections or handshakes as it may. Try again later.";
+    TooManyConnections "too_many_connections" 429 None, true, "This session has as many connections as it may. Close one first.";
+    NotReady "not_ready" 503 None, true, "The server is starting or draining. Try again later.";
+    UpstreamUnavailable "upstream_unavailable" 503 None, true, "The edge cannot reach the broker just now; what was sent meanwhile did not fit its queue.";
+    Internal "internal" 500 Some(CloseCode::INTERNAL), true, "The server made a mistake. Its log says more.";
+
+    InvalidEnvelope "invalid_envelope" 400 None, false, "The frame is not one JSON object with a string `type` and well-formed envelope fields; the message says what is wrong.";
+    TooManyInvalid "too_many_invalid" 400 Some(CloseCode::TOO_MANY_INVALID), false, "Too many invalid frames in a row.";
+    InvalidTarget "invalid_target" 400 None, false, "The target is not an address; see the table of addresses in the protocol.";
+    InvalidTopic "invalid_topic" 400 None, false, "The topic is empty, longer than 128 characters, or has characters other than A-Z a-z 0-9 . _ - : / @ +.";
+    ReservedType "reserved_type" 400 None, false, "This family of types belongs to the bridge, and it has no such verb for a peer to send.";
+    TargetRequired "target_required" 400 None, false, "An agent's message needs a target, or the correlation id of a request that waits for this agent.";
+    NotAllowed "not_allowed" 403 None, false, "A session may send to agents and to topics it subscribes to, nowhere else.";
+    AgentNotFound "agent_not_found" 404 None, true, "No agent with this id is connected. Send agent:list to see who is, or try again later.";
+    NoAgent "no_agent" 404 None, true, "The frame has no target and no agent is connected. Try again later.";
+    AgentAmbiguous "agent_ambiguous" 409 None, false, "The frame has no target and several agents are connected. Name one as the target, or at connect.";
+    SessionNotFound "session_not_found" 404 None, true, "No session with this id is connected.";
+    UserNotFound "user_not_found" 404 None, true, "No session of this user is connected.";
+    AlreadyRegistered "already_registered" 409 None, false, "This connection has its agent id already. Open another connection for another id.";
+    InvalidPayload "invalid_payload" 400 None, false, "The payload of a frame for the bridge has not the shape the protocol asks for; the message says what is wrong.";
+    TooManySubscriptions "too_many_subscriptions" 429 None, false, "This connection subscribes to as many topics as it may. Unsubscribe from one first.";
+    TooManyTopics "too_many_topics" 503 None, true, "The server has as many topics as it may. Try again later.";
+    TooManyRequests "too_many_requests" 429 None, true, "This connection has as many open requests as it may. Wait for answers.";
+    RequestTargetInvalid "request_target_invalid" 400 None, false, "timeout_ms asks for one answer, so the target must be one agent or one session.";
+    DuplicateRequest "duplicate_request" 409 None, false, "A request with this id is still open. Give every request an id of its own.";
+    ReplyTimeout "reply_timeout" 504 None, true, "No answer came within timeout_ms.";
+    PeerGone "peer_gone" 502 None, true, "The peer that was to answer has disconnected.";
+    ReceiverOverloaded "receiver_overloaded" 503 None, true, "The receiver reads too slowly and its outbox is full; the message was dropped. Try again later.";
+
+    SlowConsumer "slow_consumer" 503 Some(CloseCode::SLOW_CONSUMER), true, "The connection did not read what was waiting for it within the time limit.";
+    TakenOver "taken_over" 409 Some(CloseCode::TAKEN_OVER), false, "A newer connection has the same agent id.";
+    HeartbeatTimeout "heartbeat_timeout" 408 Some(CloseCode::HEARTBEAT_TIMEOUT), true, "Nothing was heard from the peer within the heartbeat timeout.";
+    SessionEnded "session_ended" 401 Some(CloseCode::SESSION_ENDED), false, "The session was ended. Register a new one.";
+    ServiceRestart "service_restart" 503 Some(CloseCode::SERVICE_RESTART), true, "The server restarts. Come back.";
+    ProtocolError "protocol_error" 400 Some(CloseCode::PROTOCOL), false, "The bytes are not valid WebSocket frames.";
+    UnsupportedData "unsupported_data" 415 Some(CloseCode::UNSUPPORTED), false, "Binary frames are not part of protocol version 1.";
+    InvalidUtf8 "invalid_utf8" 400 Some(CloseCode::INVALID_UTF8), false, "A text frame is not valid UTF-8.";
+    FrameTooBig "frame_too_big" 413 Some(CloseCode::TOO_BIG), false, "A frame or message is bigger, or has more fragments, than the limit.";
+}
+
+impl ErrorCode {
+    /// The code on the wire.
+    pub const fn as_str(self) -> &'static str {
+        self.row().code
+    }
+
+    /// The position in [`ErrorCode::ALL`], for tables of counters.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+/// An error as it goes to a client: a code, and a message that says what to do and holds no secret.
+#[derive(Clone, Debug, thiserror::Error, Serialize)]
+#[error("{message} ({code})")]
+pub struct ClientError {
+    /// The permanent code.
+    #[serde(serialize_with = "code_as_str")]
+    pub code: ErrorCode,
+    /// What went wrong and what to do about it.
+    pub message: String,
+    /// Whether the same request can succeed later.
+    pub temporary: bool,
+    /// The address it was about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// How long to wait before the next try, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+impl ClientError {
+    /// An error whose message is the table's.
+    pub fn new(code: ErrorCode) -> Self {
+        Self::with_message(code, code.row().meaning)
+    }
+
+    /// An error with a message of its own.
+    pub fn with_message(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), temporary: code.row().temporary, target: None, retry_after_ms: None }
+    }
+
+    /// Names the address the error is about.
+    pub fn about(mut self, target: impl Into<String>) -> Self {
+        self.target = Some(target.into());
+        self
+    }
+
+    /// The JSON body of an HTTP refusal: `{"error":{...}}`.
+    pub fn to_http_body(&self) -> String {
+        serde_json::json!({ "error": self }).to_string()
+    }
+}
+
+impl From<ErrorCode> for ClientError {
+    fn from(code: ErrorCode) -> Self {
+        Self::new(code)
+    }
+}
+
+fn code_as_str<S: serde::Serializer>(code: &ErrorCode, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_str(code.as_str())
+}
+
+/// The Markdown page `docs/errors.md`.
+pub fn reference_markdown() -> String {
+    let mut page = String::from(
+        "# Errors\n\nGenerated from `common/src/error.rs` by `make docs`; do not edit.\n\n\
+         | code | HTTP status | close code | temporary | meaning |\n|---|---|---|---|---|\n",
+    );
+    for code in ErrorCode::ALL {
+        let row = code.row();
+        let close = row.close.map_or_else(|| "-".to_owned(), |close| close.0.to_string());
+        let temporary = if row.temporary { "yes" } else { "no" };
+        page.push_str(&format!("| `{}` | {} | {close} | {temporary} | {} |\n", row.code, row.status, row.meaning));
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_indexes_match() {
+        let codes: HashSet<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(codes.len(), ErrorCode::ALL.len());
+        for (index, code) in ErrorCode::ALL.iter().enumerate() {
+            assert_eq!(code.index(), index);
+        }
+    }
+
+    #[test]
+    fn http_body_names_code_and_temporary() {
+        let body = ClientError::new(ErrorCode::AgentNotFound).about("agent:x").to_http_body();
+        let value: serde_json::Value = serde_json::from_str(&body).expect("json");
+        assert_eq!(value["error"]["code"], "agent_not_found");
+        assert_eq!(value["error"]["temporary"], true);
+        assert_eq!(value["error"]["target"], "agent:x");
+    }
+
+    #[test]
+    fn docs_page_is_the_generated_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/errors.md");
+        let page = std::fs::read_to_string(path).expect("docs/errors.md exists");
+        assert_eq!(page, reference_markdown(), "run `make docs`");
+    }
+}

@@ -1,0 +1,174 @@
+//! Ids as types: what is one of them has been checked.
+
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Longest agent id, user id, topic name, message id and correlation id, in characters.
+pub const MAX_NAME: usize = 128;
+
+/// Why a string is not an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// Nothing there.
+    #[error("is empty")]
+    Empty,
+    /// Over [`MAX_NAME`].
+    #[error("is longer than 128 characters")]
+    TooLong,
+    /// A character outside the allowed set.
+    #[error("has characters other than A-Z a-z 0-9 . _ - : / @ +")]
+    BadCharacter,
+    /// Not a UUID.
+    #[error("is not a UUID")]
+    NotAUuid,
+}
+
+/// Checks a name: 1 to 128 characters of `A-Z a-z 0-9 . _ - : / @ +`.
+pub fn check_name(name: &str) -> Result<(), IdError> {
+    if name.is_empty() {
+        return Err(IdError::Empty);
+    }
+    if name.len() > MAX_NAME {
+        return Err(IdError::TooLong);
+    }
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/@+".contains(&byte);
+    if name.bytes().all(allowed) { Ok(()) } else { Err(IdError::BadCharacter) }
+}
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $type(Arc<str>);
+
+        impl $type {
+            /// Checks and takes a name.
+            pub fn new(name: &str) -> Result<Self, IdError> {
+                check_name(name)?;
+                Ok(Self(name.into()))
+            }
+
+            /// The name.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $type {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str(&self.0)
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = IdError;
+            fn from_str(name: &str) -> Result<Self, IdError> {
+                Self::new(name)
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+                out.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+                let name = String::deserialize(input)?;
+                Self::new(&name).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+name_type! {
+    /// The id of an agent.
+    AgentId
+}
+name_type! {
+    /// The id of a user: what a login establishes.
+    UserId
+}
+name_type! {
+    /// The name of a topic, without the `topic:` prefix.
+    TopicName
+}
+
+impl AgentId {
+    /// A fresh id for an agent that named none.
+    pub fn assigned() -> Self {
+        Self(format!("agent-{}", Uuid::new_v4().simple()).into())
+    }
+}
+
+/// The id of a client session.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId(pub Uuid);
+
+impl SessionId {
+    /// A fresh id.
+    pub fn fresh() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = IdError;
+    /// Accepts the hyphenated form only, so that one session has one spelling apart from case.
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        if text.len() != 36 {
+            return Err(IdError::NotAUuid);
+        }
+        Uuid::try_parse(text).map(Self).map_err(|_| IdError::NotAUuid)
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked() {
+        assert!(AgentId::new("team-a/planner:1").is_ok());
+        assert_eq!(AgentId::new(""), Err(IdError::Empty));
+        assert_eq!(AgentId::new("a b"), Err(IdError::BadCharacter));
+        assert_eq!(AgentId::new("ä"), Err(IdError::BadCharacter));
+        assert_eq!(AgentId::new(&"x".repeat(129)), Err(IdError::TooLong));
+    }
+
+    #[test]
+    fn session_ids_are_hyphenated_uuids() {
+        let id = SessionId::fresh();
+        assert_eq!(id.to_string().parse::<SessionId>(), Ok(id));
+        assert!("not-a-uuid".parse::<SessionId>().is_err());
+        assert!(id.0.simple().to_string().parse::<SessionId>().is_err());
+    }
+}

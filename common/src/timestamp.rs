@@ -1,0 +1,69 @@
+//! RFC 3339 timestamps in UTC with milliseconds, as the envelope carries them.
+
+use std::{
+    cell::RefCell,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use time::{OffsetDateTime, macros::format_description};
+
+/// A formatted timestamp: `2026-01-01T12:00:00.000Z`.
+pub type Timestamp = [u8; 24];
+
+thread_local! {
+    /// The second last formatted on this thread: calendars are slow, milliseconds are not.
+    static SECOND: RefCell<(u64, Timestamp)> = const { RefCell::new((u64::MAX, *b"1970-01-01T00:00:00.000Z")) };
+}
+
+/// The present time.
+pub fn now() -> Timestamp {
+    format(SystemTime::now())
+}
+
+/// Formats a time; one before 1970 or after 9999 becomes 1970.
+pub fn format(time: SystemTime) -> Timestamp {
+    let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let millis = since_epoch.subsec_millis();
+    SECOND.with_borrow_mut(|(second, text)| {
+        if *second != since_epoch.as_secs() {
+            *text = whole_second(since_epoch.as_secs());
+            *second = since_epoch.as_secs();
+        }
+        let mut stamp = *text;
+        for (place, divisor) in [(20, 100), (21, 10), (22, 1)] {
+            stamp[place] = b'0' + u8::try_from(millis / divisor % 10).unwrap_or(0);
+        }
+        stamp
+    })
+}
+
+/// The present time as a string.
+pub fn now_string() -> String {
+    String::from_utf8_lossy(&now()).into_owned()
+}
+
+fn whole_second(seconds: u64) -> Timestamp {
+    let layout = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].000Z");
+    i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .and_then(|moment| moment.format(layout).ok())
+        .and_then(|text| Timestamp::try_from(text.into_bytes()).ok())
+        .unwrap_or(*b"1970-01-01T00:00:00.000Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339_in_utc() {
+        let time = |millis| UNIX_EPOCH + Duration::from_millis(millis);
+        assert_eq!(&format(time(0)), b"1970-01-01T00:00:00.000Z");
+        assert_eq!(&format(time(1_767_268_800_007)), b"2026-01-01T12:00:00.007Z");
+        assert_eq!(&format(time(1_767_268_800_987)), b"2026-01-01T12:00:00.987Z");
+        assert_eq!(&format(time(1_767_268_801_000)), b"2026-01-01T12:00:01.000Z");
+    }
+}
