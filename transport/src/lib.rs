@@ -1,1 +1,40 @@
-//! placeholder
+//! WebSocket connections for actix actors.
+//!
+//! This crate owns everything between a TCP socket and an actor's handler: the server that hands upgraded sockets over
+//! ([`serve`], [`accept`]), frames ([`frame`], [`scanner`], [`message`]), the bounded outbox of each connection ([`link`]), the future
+//! that moves bytes for an actor ([`pump`]), the heartbeat and the judgement of slow readers ([`sweeper`]), and the client's side of
+//! the handshake ([`dial`]). It knows nothing of envelopes, agents or sessions.
+//!
+//! **How it sits on actix.** HTTP goes the ordinary way through an actix-web `App`. A handler that wants the socket answers with
+//! [`accept`]; the server's upgrade service sends that 101 and then gives the bare socket to the handler's closure, which starts an
+//! actor with an ordinary [`actix::Context`] and spawns a [`pump::Pump`] into it. The HTTP dispatcher is gone by then, so a peer
+//! that stops reading cannot freeze its actor: only the pump's write half waits. Bytes are read into one buffer per thread, so
+//! that an idle connection holds none.
+//!
+//! ```text
+//!   accept ──▶ Upgraded{io} ──▶ Actor + Pump ──reads──▶ Inbound::on_bytes ──▶ actor
+//!                                      └─────writes──◀ Link (outbox) ◀── anyone, any thread
+//!                                                        ▲ sweeper: pings, silence, slowness
+//! ```
+
+pub mod accept;
+pub mod clock;
+pub mod dial;
+pub mod flow;
+pub mod frame;
+pub mod link;
+pub mod message;
+pub mod pump;
+pub mod queue;
+pub mod scanner;
+pub mod serve;
+pub mod sweeper;
+
+pub use accept::{Upgraded, accept};
+pub use dial::{DialError, dial};
+pub use frame::{Frame, FrameError};
+pub use link::{CloseMode, Lane, Link, LinkPolicy, Sent};
+pub use message::{Message, MessageReader};
+pub use pump::{End, Inbound, Pump, Step};
+pub use scanner::{FrameScanner, RawFrame};
+pub use serve::{ServeOptions, serve};

@@ -1,0 +1,335 @@
+//! One connection as everybody else sees it: send to it, close it, wait for it, judge it. From any thread.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use common::{
+    close::CloseCode,
+    message::{Speaker, SystemMessage},
+};
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+
+pub use crate::queue::{CloseMode, Lane, Sent};
+use crate::{
+    clock::now_ms,
+    flow::{FlowPolicy, FlowState},
+    frame::Frame,
+    queue::{Lost, Queue},
+};
+
+/// The rules all connections of a server share, and the counts of what became of them.
+#[derive(Debug)]
+pub struct LinkPolicy {
+    /// Bytes that may wait for one reader.
+    pub outbox_bytes: usize,
+    /// How much a slow reader may slow its senders.
+    pub flow: FlowPolicy,
+    /// A reader that stays behind for this long is closed.
+    pub slow_consumer_timeout: Duration,
+    /// A ping is sent this often.
+    pub ping_interval: Duration,
+    /// A peer silent for this long is closed.
+    pub silence_timeout: Duration,
+    /// How long a closing connection may take to finish.
+    pub close_grace: Duration,
+    /// Who says what the transport itself has to say.
+    pub speaker: Speaker,
+    /// What became of the connections.
+    pub counts: LinkCounts,
+}
+
+/// Totals over all connections of a server.
+#[derive(Debug, Default)]
+pub struct LinkCounts {
+    /// Frames dropped because their reader was too slow.
+    pub dropped_frames: AtomicU64,
+    /// Bytes of those.
+    pub dropped_bytes: AtomicU64,
+    /// Times that senders were paused for a reader.
+    pub pauses: AtomicU64,
+    /// Connections closed as slow consumers.
+    pub slow_consumers: AtomicU64,
+    /// Connections closed for silence.
+    pub silent: AtomicU64,
+    /// Bytes written to sockets.
+    pub bytes_out: AtomicU64,
+    /// Bytes read from sockets.
+    pub bytes_in: AtomicU64,
+}
+
+/// The shared half of one connection.
+#[derive(Debug)]
+pub struct Link {
+    policy: Arc<LinkPolicy>,
+    queue: Mutex<Queue>,
+    /// Senders that wait for a slow reader. Bounded by the number of connections.
+    waiting: Mutex<Vec<Waker>>,
+    writer: AtomicWaker,
+    seen_ms: AtomicU64,
+    pinged_ms: AtomicU64,
+    killed: AtomicBool,
+    ended: AtomicBool,
+    /// Close frames to a server carry a mask.
+    masks: bool,
+}
+
+impl Link {
+    /// The link of a fresh connection to a client.
+    pub fn new(policy: Arc<LinkPolicy>) -> Arc<Self> {
+        Self::with_masking(policy, false)
+    }
+
+    /// The link of a fresh connection to a server.
+    pub fn to_server(policy: Arc<LinkPolicy>) -> Arc<Self> {
+        Self::with_masking(policy, true)
+    }
+
+    fn with_masking(policy: Arc<LinkPolicy>, masks: bool) -> Arc<Self> {
+        let now = now_ms();
+        Arc::new(Self {
+            queue: Mutex::new(Queue::new(policy.outbox_bytes, &policy.flow, now)),
+            policy,
+            waiting: Mutex::new(Vec::new()),
+            writer: AtomicWaker::new(),
+            seen_ms: AtomicU64::new(now),
+            pinged_ms: AtomicU64::new(now),
+            killed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            masks,
+        })
+    }
+
+    /// The rules of this connection.
+    pub fn policy(&self) -> &LinkPolicy {
+        &self.policy
+    }
+
+    /// Sends a frame.
+    pub fn send(&self, lane: Lane, frame: Frame) -> Sent {
+        let length = frame.len() as u64;
+        let mut queue = self.queue.lock();
+        let was_idle = queue.is_idle();
+        let sent = queue.push(lane, frame, &self.policy.flow, now_ms);
+        drop(queue);
+        match sent {
+            Sent::Dropped => {
+                self.policy.counts.dropped_frames.fetch_add(1, Relaxed);
+                self.policy.counts.dropped_bytes.fetch_add(length, Relaxed);
+            }
+            Sent::Queued | Sent::QueuedButPause if was_idle => self.writer.wake(),
+            _ => {}
+        }
+        sent
+    }
+
+    /// Closes the connection. The first close wins; later ones do nothing.
+    pub fn close(&self, code: CloseCode, reason: &str, mode: CloseMode) {
+        let mask = self.masks.then(|| (now_ms() as u32 ^ 0x5bd1_e995).to_ne_bytes());
+        let frame = Frame::close(code, reason, mask);
+        if self.queue.lock().close(code, frame, mode, now_ms()) {
+            self.wake_waiting();
+            self.writer.wake();
+        }
+    }
+
+    /// Drops the socket without another word.
+    pub fn kill(&self) {
+        self.killed.store(true, Relaxed);
+        self.wake_waiting();
+        self.writer.wake();
+    }
+
+    /// Ready while senders need not pause for this reader.
+    pub fn poll_open(&self, task: &mut Context<'_>) -> Poll<()> {
+        let queue = self.queue.lock();
+        if queue.closing().is_some() || !matches!(queue.flow().state(), FlowState::Choked { .. }) || self.is_over() {
+            return Poll::Ready(());
+        }
+        let mut waiting = self.waiting.lock();
+        if !waiting.iter().any(|waker| waker.will_wake(task.waker())) {
+            if waiting.is_empty() {
+                self.policy.counts.pauses.fetch_add(1, Relaxed);
+            }
+            waiting.push(task.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Bytes and frames that wait.
+    pub fn depth(&self) -> (usize, usize) {
+        let queue = self.queue.lock();
+        (queue.bytes(), queue.frames())
+    }
+
+    /// The code the connection is closing with.
+    pub fn closing(&self) -> Option<CloseCode> {
+        self.queue.lock().closing().map(|(code, _)| code)
+    }
+
+    /// Whether the socket is gone or about to be dropped.
+    pub fn is_over(&self) -> bool {
+        self.ended.load(Relaxed) || self.killed.load(Relaxed)
+    }
+
+    /// The peer was heard.
+    pub fn touch(&self) {
+        self.seen_ms.store(now_ms(), Relaxed);
+    }
+
+    /// Judges the connection: pings it when due; closes it when it is silent or too slow; drops it when it does not finish closing.
+    pub fn judge(&self, now_ms: u64) {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let (stuck_for, closing, wake, unread) = {
+            let mut queue = self.queue.lock();
+            let wake = queue.on_tick(now_ms);
+            (queue.stuck_for(now_ms), queue.closing(), wake, queue.bytes() > 0)
+        };
+        if wake {
+            self.wake_waiting();
+        }
+        if let Some((_, since_ms)) = closing {
+            if now_ms.saturating_sub(since_ms) >= millis(self.policy.close_grace) {
+                self.kill();
+            }
+            return;
+        }
+        if stuck_for >= millis(self.policy.slow_consumer_timeout) {
+            self.policy.counts.slow_consumers.fetch_add(1, Relaxed);
+            self.close(CloseCode::SLOW_CONSUMER, "read too slowly", CloseMode::Discard);
+            return;
+        }
+        let silent_for = now_ms.saturating_sub(self.seen_ms.load(Relaxed));
+        if silent_for >= millis(self.policy.silence_timeout) {
+            self.policy.counts.silent.fetch_add(1, Relaxed);
+            self.close(CloseCode::HEARTBEAT_TIMEOUT, "nothing heard within the heartbeat timeout", CloseMode::Discard);
+            return;
+        }
+        if now_ms.saturating_sub(self.pinged_ms.load(Relaxed)) >= millis(self.policy.ping_interval) {
+            self.pinged_ms.store(now_ms, Relaxed);
+            // A peer with unread bytes has not read the last ping either.
+            if !unread && !self.masks {
+                self.send(Lane::Control, Frame::ping());
+            }
+        }
+    }
+
+    pub(crate) fn register_writer(&self, waker: &Waker) {
+        self.writer.register(waker);
+    }
+
+    pub(crate) fn is_killed(&self) -> bool {
+        self.killed.load(Relaxed)
+    }
+
+    pub(crate) fn take(&self, copy: &mut Vec<u8>, limit: usize) -> Option<Bytes> {
+        self.queue.lock().take(copy, limit)
+    }
+
+    pub(crate) fn on_written(&self, written: usize) {
+        self.policy.counts.bytes_out.fetch_add(written as u64, Relaxed);
+        let (wake, lost) = self.queue.lock().on_written(written, now_ms());
+        if wake {
+            self.wake_waiting();
+        }
+        if let Some(Lost { count, bytes }) = lost {
+            let notice = SystemMessage::Lost { count, bytes, reason: "read too slowly" };
+            self.send(Lane::Data, Frame::text(&notice.encode(self.policy.speaker, None, None)));
+        }
+    }
+
+    pub(crate) fn is_close_written(&self) -> bool {
+        self.queue.lock().is_close_written()
+    }
+
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Relaxed);
+        self.wake_waiting();
+    }
+
+    fn wake_waiting(&self) {
+        for waker in std::mem::take(&mut *self.waiting.lock()) {
+            waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Context;
+
+    use super::*;
+
+    fn policy() -> Arc<LinkPolicy> {
+        Arc::new(LinkPolicy {
+            outbox_bytes: 1000,
+            flow: FlowPolicy { burst_ms: 250, share: 0.05 },
+            slow_consumer_timeout: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(5),
+            silence_timeout: Duration::from_secs(30),
+            close_grace: Duration::from_secs(2),
+            speaker: Speaker::Bridge,
+            counts: LinkCounts::default(),
+        })
+    }
+
+    fn is_open(link: &Link) -> bool {
+        link.poll_open(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn pings_are_sent_when_due_and_silence_is_closed() {
+        let link = Link::new(policy());
+        let start = now_ms();
+        link.judge(start);
+        assert_eq!(link.depth(), (0, 0));
+        link.judge(start + 5_001);
+        assert_eq!(link.depth(), (2, 1));
+        link.on_written(2);
+        link.judge(start + 30_001);
+        assert_eq!(link.closing(), Some(CloseCode::HEARTBEAT_TIMEOUT));
+        assert!(!link.is_over());
+        link.judge(now_ms() + 3_000);
+        assert!(link.is_over());
+    }
+
+    #[test]
+    fn a_stuck_reader_pauses_senders_briefly_and_is_closed_as_slow() {
+        let link = Link::new(policy());
+        let frame = Frame::text(&"x".repeat(250));
+        assert_eq!(link.send(Lane::Data, frame.clone()), Sent::Queued);
+        link.send(Lane::Data, frame.clone());
+        assert_eq!(link.send(Lane::Data, frame.clone()), Sent::QueuedButPause);
+        assert!(!is_open(&link));
+        let now = now_ms();
+        link.judge(now + 300);
+        assert!(is_open(&link));
+        link.send(Lane::Data, frame.clone());
+        assert_eq!(link.send(Lane::Data, frame), Sent::Dropped);
+        link.judge(now + 10_100);
+        assert_eq!(link.closing(), Some(CloseCode::SLOW_CONSUMER));
+        assert_eq!(link.policy().counts.slow_consumers.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn a_reader_that_catches_up_is_told_what_it_lost() {
+        let link = Link::new(policy());
+        for _ in 0..5 {
+            link.send(Lane::Data, Frame::text(&"x".repeat(250)));
+        }
+        let mut copy = Vec::new();
+        link.take(&mut copy, usize::MAX);
+        link.on_written(copy.len());
+        copy.clear();
+        link.take(&mut copy, usize::MAX);
+        let notice = String::from_utf8_lossy(&copy).into_owned();
+        assert!(notice.contains(r#""type":"system:lost""#) && notice.contains(r#""count":2"#), "{notice}");
+    }
+}

@@ -1,0 +1,138 @@
+//! Walks the frames in a stream of bytes, in place, whatever pieces it comes in.
+//!
+//! Frames are checked by header before a byte of payload is kept, so what a peer claims to send costs nothing. Only the
+//! start of a frame whose rest has not come is kept, at most one frame, and bytes that a paused handler has not seen yet.
+
+use crate::{
+    frame::{FrameError, FrameHeader, Origin},
+    pump::Step,
+};
+
+/// One whole frame where it lies: header, and payload still masked.
+#[derive(Debug)]
+pub struct RawFrame<'a> {
+    /// The parsed header.
+    pub header: FrameHeader,
+    /// Header and payload as they came.
+    pub bytes: &'a mut [u8],
+}
+
+impl<'a> RawFrame<'a> {
+    /// The payload, with its mask taken off.
+    pub fn into_payload(self) -> &'a mut [u8] {
+        let payload = &mut self.bytes[self.header.header_len..];
+        if let Some(mask) = self.header.mask {
+            crate::frame::apply_mask(payload, mask);
+        }
+        payload
+    }
+}
+
+/// Finds the frames in the bytes of one connection.
+#[derive(Debug)]
+pub struct FrameScanner {
+    origin: Origin,
+    max_payload: usize,
+    kept: Vec<u8>,
+}
+
+impl FrameScanner {
+    /// A scanner for bytes from `origin`, whose frames may carry `max_payload` bytes.
+    pub fn new(origin: Origin, max_payload: usize) -> Self {
+        Self { origin, max_payload, kept: Vec::new() }
+    }
+
+    /// Bytes kept for later.
+    pub fn kept(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Gives each whole frame in what was kept and `input` to `on_frame`. An empty `input` goes on after a pause.
+    ///
+    /// Stops after a frame at which `on_frame` says [`Step::Pause`]; what follows it is kept.
+    pub fn feed<F>(&mut self, input: &mut [u8], mut on_frame: F) -> Result<Step, FrameError>
+    where
+        F: FnMut(RawFrame<'_>) -> Result<Step, FrameError>,
+    {
+        if self.kept.is_empty() {
+            let (used, step) = self.walk(input, &mut on_frame)?;
+            self.kept.extend_from_slice(&input[used..]);
+            return Ok(step);
+        }
+        let mut kept = std::mem::take(&mut self.kept);
+        kept.extend_from_slice(input);
+        let (used, step) = self.walk(&mut kept, &mut on_frame)?;
+        if used < kept.len() {
+            kept.drain(..used);
+            self.kept = kept;
+        }
+        Ok(step)
+    }
+
+    fn walk<F>(&self, bytes: &mut [u8], on_frame: &mut F) -> Result<(usize, Step), FrameError>
+    where
+        F: FnMut(RawFrame<'_>) -> Result<Step, FrameError>,
+    {
+        let mut used = 0;
+        while let Some(header) = FrameHeader::read(&bytes[used..], self.origin, self.max_payload)? {
+            let Some(frame) = bytes[used..].get_mut(..header.header_len + header.payload_len) else { break };
+            used += frame.len();
+            if on_frame(RawFrame { header, bytes: frame })? == Step::Pause {
+                return Ok((used, Step::Pause));
+            }
+        }
+        Ok((used, Step::Continue))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Frame;
+
+    fn stream() -> Vec<u8> {
+        ["a", "", &"b".repeat(300), "c"].iter().flat_map(|text| Frame::text(text).bytes().to_vec()).collect()
+    }
+
+    fn collect(scanner: &mut FrameScanner, input: &mut [u8], pause_at: Option<usize>) -> (Vec<usize>, Step) {
+        let mut lengths = Vec::new();
+        let step = scanner
+            .feed(input, |frame| {
+                lengths.push(frame.header.payload_len);
+                Ok(if Some(lengths.len()) == pause_at { Step::Pause } else { Step::Continue })
+            })
+            .expect("valid frames");
+        (lengths, step)
+    }
+
+    #[test]
+    fn frames_are_found_whatever_the_pieces() {
+        let stream = stream();
+        for size in 1..stream.len() {
+            let mut scanner = FrameScanner::new(Origin::Server, 1000);
+            let mut lengths = Vec::new();
+            for piece in stream.chunks(size) {
+                lengths.extend(collect(&mut scanner, &mut piece.to_vec(), None).0);
+            }
+            assert_eq!(lengths, [1, 0, 300, 1], "pieces of {size}");
+            assert_eq!(scanner.kept(), 0);
+        }
+    }
+
+    #[test]
+    fn a_pause_keeps_the_rest_for_later() {
+        let mut scanner = FrameScanner::new(Origin::Server, 1000);
+        assert_eq!(collect(&mut scanner, &mut stream(), Some(1)), (vec![1], Step::Pause));
+        assert_eq!(collect(&mut scanner, &mut [], Some(1)), (vec![0], Step::Pause));
+        assert_eq!(collect(&mut scanner, &mut [], None), (vec![300, 1], Step::Continue));
+        assert_eq!(scanner.kept(), 0);
+    }
+
+    #[test]
+    fn a_huge_claim_keeps_nothing() {
+        let mut scanner = FrameScanner::new(Origin::Server, 1000);
+        let mut claim = [0x81, 127, 0, 0, 1, 0, 0, 0, 0, 0];
+        assert_eq!(scanner.feed(&mut claim, |_| Ok(Step::Continue)), Err(FrameError::TooBig { limit: 1000 }));
+        assert_eq!(scanner.kept(), 0);
+    }
+}

@@ -1,0 +1,148 @@
+//! The HTTP server: an actix-web `App` whose handlers may take the socket.
+
+use std::{convert::Infallible, fmt, io, net::TcpListener, rc::Rc, time::Duration};
+
+use actix_codec::Framed;
+use actix_http::{
+    HttpService, Request, Response,
+    body::{BodySize, MessageBody, to_bytes},
+    h1,
+};
+use actix_server::Server;
+use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service, map_config};
+use actix_web::{Error, dev::AppConfig};
+use futures_util::SinkExt;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use crate::accept::{Handover, Upgraded};
+
+/// Unsent bytes the kernel holds for one socket before it takes no more; without it, a stalled socket holds megabytes.
+const UNSENT_LIMIT: u32 = 128 * 1024;
+/// How long sent bytes may stay unacknowledged before the kernel gives the peer up.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How a server runs.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Worker threads; each runs its own `App`.
+    pub workers: usize,
+    /// How long a client may take to send its request head.
+    pub handshake_timeout: Duration,
+    /// HTTP connections and handshakes a worker serves at once; more wait in the kernel's queue. Upgraded sockets do not count.
+    pub max_in_flight: usize,
+    /// How long a graceful stop waits for requests in flight.
+    pub shutdown_timeout: Duration,
+}
+
+/// Starts a server on `listener`. Signals are left to the caller.
+pub fn serve<F, I, S, B>(listener: TcpListener, options: &ServeOptions, factory: F) -> io::Result<Server>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig, Error = Error> + 'static,
+    S::InitError: fmt::Debug,
+    S::Response: Into<Response<B>> + 'static,
+    B: MessageBody + 'static,
+{
+    let ServeOptions { workers, handshake_timeout, max_in_flight, shutdown_timeout } = options.clone();
+    let name = format!("http-{}", listener.local_addr()?.port());
+    let server = Server::build()
+        .workers(workers)
+        .max_concurrent_connections(max_in_flight)
+        .shutdown_timeout(shutdown_timeout.as_secs())
+        .backlog(4096)
+        .disable_signals()
+        .listen(name, listener, move || {
+            let app = map_config(factory(), |()| AppConfig::default());
+            HttpService::build()
+                .client_request_timeout(handshake_timeout)
+                .client_disconnect_timeout(Duration::from_secs(1))
+                .upgrade(upgrade_service(factory.clone()))
+                .h1(app)
+                .tcp()
+        })?;
+    Ok(server.run())
+}
+
+type Handshake = (Request, Framed<TcpStream, h1::Codec>);
+
+/// The service for requests that ask for an upgrade: the same `App`, but if its handler answered with [`crate::accept`],
+/// the socket goes to the handler's closure.
+fn upgrade_service<F, I, S, B>(
+    factory: F,
+) -> impl ServiceFactory<
+    Handshake,
+    Config = (),
+    Response = (),
+    Error = Infallible,
+    InitError = impl fmt::Debug,
+    Service = impl Service<Handshake, Response = (), Error = Infallible>,
+>
+where
+    F: Fn() -> I + Clone + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig, Error = Error> + 'static,
+    S::InitError: fmt::Debug,
+    S::Response: Into<Response<B>> + 'static,
+    B: MessageBody + 'static,
+{
+    fn_factory(move || {
+        let app = factory().into_factory().new_service(AppConfig::default());
+        async move {
+            let app = Rc::new(app.await.map_err(|_| ())?);
+            Ok::<_, ()>(fn_service(move |(request, framed): Handshake| {
+                let app = Rc::clone(&app);
+                async move {
+                    let response = match app.call(request).await {
+                        Ok(response) => response.into().map_into_boxed_body(),
+                        Err(error) => error.error_response().into(),
+                    };
+                    if let Err(error) = answer(framed, response).await {
+                        tracing::debug!(kind = %error, "handshake did not finish");
+                    }
+                    Ok::<_, Infallible>(())
+                }
+            }))
+        }
+    })
+    .map_init_err(|()| "the application could not be built")
+}
+
+async fn answer(
+    mut framed: Framed<TcpStream, h1::Codec>,
+    mut response: Response<actix_http::body::BoxBody>,
+) -> Result<(), AnswerError> {
+    let handover = response.extensions_mut().remove::<Handover>();
+    if let Some(handover) = handover {
+        tune(framed.io_ref());
+        framed.send(h1::Message::Item((response.drop_body(), BodySize::None))).await?;
+        let parts = framed.into_parts();
+        handover.start(Upgraded { socket: parts.io, leftover: parts.read_buf });
+        return Ok(());
+    }
+    response.head_mut().set_connection_type(actix_http::ConnectionType::Close);
+    let (response, body) = response.into_parts();
+    let body = to_bytes(body).await.map_err(|_| AnswerError::Body)?;
+    framed.send(h1::Message::Item((response, BodySize::Sized(body.len() as u64)))).await?;
+    framed.send(h1::Message::Chunk(Some(body))).await?;
+    framed.send(h1::Message::Chunk(None)).await?;
+    framed.close().await?;
+    Ok(())
+}
+
+#[derive(Debug, thiserror::Error)]
+enum AnswerError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("the body could not be read")]
+    Body,
+}
+
+/// Sets what a long-lived message socket needs. A kernel without one of the options still serves.
+pub(crate) fn tune(socket: &TcpStream) {
+    let _ = socket.set_nodelay(true);
+    let options = SockRef::from(socket);
+    let _ = options.set_tcp_notsent_lowat(UNSENT_LIMIT);
+    let _ = options.set_tcp_user_timeout(Some(USER_TIMEOUT));
+}
