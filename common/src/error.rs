@@ -74,7 +74,7 @@ error_table! {
     InvalidTarget "invalid_target" 400 None, false, "The target is not an address; see the table of addresses in the protocol.";
     InvalidTopic "invalid_topic" 400 None, false, "The topic is empty, longer than 128 characters, or has characters other than A-Z a-z 0-9 . _ - : / @ +.";
     ReservedType "reserved_type" 400 None, false, "This family of types belongs to the bridge, and it has no such verb for a peer to send.";
-    TargetRequired "target_required" 400 None, false, "An agent's message needs a target, or the correlation id of a request that waits for this agent.";
+    TargetRequired "target_required" 400 None, false, "An agent's message needs a target.";
     NotAllowed "not_allowed" 403 None, false, "A session may send to agents and to topics it subscribes to, nowhere else.";
     AgentNotFound "agent_not_found" 404 None, true, "No agent with this id is connected. Send agent:list to see who is, or try again later.";
     NoAgent "no_agent" 404 None, true, "The frame has no target and no agent is connected. Try again later.";

@@ -12,6 +12,7 @@ pub mod envelope;
 pub mod error;
 pub mod id;
 pub mod message;
+pub mod open_files;
 pub mod secret;
 pub mod telemetry;
 pub mod timestamp;

@@ -33,6 +33,8 @@ pub enum AgentMessage {
     Register(Box<AgentDescription>),
     /// `agent:status`
     Status(String),
+    /// `session:list`
+    ListSessions(Page),
     /// Route it by its target.
     Route,
 }
@@ -82,6 +84,7 @@ impl AgentMessage {
         match envelope.kind.as_ref() {
             "agent:register" => AgentDescription::from_payload(envelope.payload).map(|it| Self::Register(Box::new(it))),
             "agent:status" => status_of(envelope.payload).map(Self::Status),
+            "session:list" => Page::from_payload(envelope.payload).map(Self::ListSessions),
             _ => Ok(PeerRequest::of(envelope)?.map_or(Self::Route, Self::Common)),
         }
     }
@@ -125,6 +128,32 @@ impl<'a> TopicAsk<'a> {
         let name = self.topic.strip_prefix("topic:").unwrap_or(&self.topic);
         TopicName::new(name)
             .map_err(|error| ClientError::with_message(ErrorCode::InvalidTopic, format!("the topic's name {error}")))
+    }
+}
+
+/// Which part of a list is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+pub struct Page {
+    /// Only sessions after this one.
+    #[serde(default)]
+    pub after: Option<SessionId>,
+    /// At most so many.
+    #[serde(default = "Page::longest")]
+    pub limit: usize,
+}
+
+impl Page {
+    /// The most one answer lists.
+    pub const fn longest() -> usize {
+        1000
+    }
+
+    fn from_payload(payload: Option<&str>) -> Result<Self, ClientError> {
+        let page: Self = read_payload(payload)?;
+        if page.limit == 0 || page.limit > Self::longest() {
+            return Err(ClientError::with_message(ErrorCode::InvalidPayload, "`limit` must be 1 to 1000"));
+        }
+        Ok(page)
     }
 }
 
@@ -333,8 +362,15 @@ pub enum SystemMessage {
         user_id: Option<UserId>,
         reason: String,
     },
+    SessionListed {
+        sessions: Vec<SessionInfo>,
+        total: usize,
+        next: Option<SessionId>,
+    },
     TopicSubscribed {
         topic: TopicName,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        member_count: Option<usize>,
         #[serde(skip_serializing_if = "Option::is_none")]
         members: Option<Vec<String>>,
     },
@@ -380,6 +416,7 @@ impl SystemMessage {
             Self::AgentDisconnected { .. } => "agent:disconnected",
             Self::SessionConnected(_) => "session:connected",
             Self::SessionDisconnected { .. } => "session:disconnected",
+            Self::SessionListed { .. } => "session:listed",
             Self::TopicSubscribed { .. } => "topic:subscribed",
             Self::TopicUnsubscribed { .. } => "topic:unsubscribed",
             Self::PresenceJoin { .. } => "presence:join",

@@ -294,6 +294,16 @@ impl Frame {
         self.0.is_empty()
     }
 
+    /// The payload of a server's text frame.
+    pub fn payload_text(&self) -> &str {
+        let header = match self.0.get(1) {
+            Some(127) => 10,
+            Some(126) => 4,
+            _ => 2,
+        };
+        self.0.get(header..).and_then(|payload| std::str::from_utf8(payload).ok()).unwrap_or_default()
+    }
+
     /// The bytes for the socket.
     pub fn bytes(&self) -> &Bytes {
         &self.0
@@ -321,6 +331,14 @@ mod tests {
         assert_eq!(read(&[0x81, 0x80 | 127, 0xff, 0, 0, 0, 0, 1, 0, 0]), Err(FrameError::BadLength));
         assert_eq!(read(&[0x81, 0x80 | 127, 0, 0, 1, 0, 0, 0, 0, 0]), Err(FrameError::TooBig { limit: 1000 }));
         assert_eq!(FrameHeader::read(&[0x81, 0x80], Origin::Server, 1000), Err(FrameError::Masked));
+    }
+
+    #[test]
+    fn a_text_frame_gives_its_payload_back() {
+        for length in [0, 125, 126, 65_535, 65_536] {
+            let text = "x".repeat(length);
+            assert_eq!(Frame::text(&text).payload_text(), text);
+        }
     }
 
     #[test]

@@ -60,6 +60,9 @@ pub trait Inbound<A: Actor>: Unpin + 'static {
     /// Handles bytes in place. Empty after a pause: go on with what was kept.
     fn on_bytes(&mut self, actor: &mut A, bytes: &mut [u8], ctx: &mut A::Context) -> Result<Step, FrameError>;
 
+    /// The connection has begun to close with this code; nothing more is read for it, and nothing more can be sent. Called once.
+    fn on_closing(&mut self, actor: &mut A, code: CloseCode, ctx: &mut A::Context);
+
     /// The peer has sent its close frame. Nothing more will be read.
     fn peer_close(&self) -> Option<End>;
 
@@ -102,7 +105,7 @@ pub struct Pump<A, I, S> {
 #[derive(PartialEq, Eq)]
 enum Closing {
     No,
-    Lifted,
+    Begun,
     HalfClosed,
 }
 
@@ -119,6 +122,13 @@ impl<A: Actor, I: Inbound<A>, S: Socket> Pump<A, I, S> {
         }
         if let Err(end) = self.read(actor, ctx, task) {
             return Poll::Ready(end);
+        }
+        if self.closing == Closing::No
+            && let Some(code) = self.link.closing()
+        {
+            self.socket.lift_unsent_limit();
+            self.closing = Closing::Begun;
+            self.inbound.on_closing(actor, code, ctx);
         }
         if let Err(error) = self.write(task) {
             return Poll::Ready(self.broken(&error));
@@ -151,7 +161,8 @@ impl<A: Actor, I: Inbound<A>, S: Socket> Pump<A, I, S> {
                     Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                     Poll::Ready(Ok(())) => {
                         let bytes = space.filled_mut();
-                        if self.reading && !bytes.is_empty() {
+                        // Once we have said our close, what still comes is not for anybody.
+                        if self.reading && !bytes.is_empty() && self.link.closing().is_none() {
                             self.link
                                 .policy()
                                 .counts
@@ -180,10 +191,6 @@ impl<A: Actor, I: Inbound<A>, S: Socket> Pump<A, I, S> {
 
     fn write(&mut self, task: &mut Context<'_>) -> io::Result<()> {
         loop {
-            if self.closing == Closing::No && self.link.closing().is_some() {
-                self.socket.lift_unsent_limit();
-                self.closing = Closing::Lifted;
-            }
             if let Unsent::Bytes(bytes) = &mut self.unsent {
                 let Poll::Ready(written) = Pin::new(&mut self.socket).poll_write(task, bytes) else { return Ok(()) };
                 let written = none_is_an_error(written?)?;

@@ -61,6 +61,8 @@ impl Inbound<Echo> for EchoInbound {
         })
     }
 
+    fn on_closing(&mut self, _: &mut Echo, _: CloseCode, _: &mut Context<Echo>) {}
+
     fn peer_close(&self) -> Option<End> {
         self.peer_close.clone()
     }

@@ -1,1 +1,16 @@
-//! placeholder
+//! The broker: agents and client sessions, routing, state, and HTTP for operators.
+//!
+//! ```text
+//!   http ──accept──▶ AgentActor / ClientSessionActor ──Dispatch──▶ RouterActor (one per worker thread) ──▶ links of the receivers
+//!                          └──────────────── Opened, Changed ──▶ StateManagerActor (one) ◀── /stats, drain
+//! ```
+//! [`start`] runs it. Nothing here touches a WebSocket frame: that is the transport's.
+
+pub mod actors;
+mod broker;
+mod http;
+pub mod routing;
+mod server;
+
+pub use broker::Broker;
+pub use server::{BrokerHandle, StartError, start};

@@ -37,7 +37,8 @@ fn is_authority(text: &str) -> bool {
         None => text.find(':').map_or((text, ""), |colon| text.split_at(colon)),
     };
     let host_is_good = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
-    let port_is_good = port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    let port_is_good =
+        port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
     host_is_good && port_is_good
 }
 
@@ -50,7 +51,9 @@ mod tests {
         for good in ["ws://127.0.0.1:8080", "ws://broker", "ws://[::1]:8080/", "ws://my_broker.internal:1/"] {
             assert!(is_ws_url(good), "{good}");
         }
-        for bad in ["", "ws://", "wss://broker", "http://broker", "ws://u:p@broker", "ws://b/ws", "ws://b:0", "ws://b:x", "ws://[::1"] {
+        for bad in
+            ["", "ws://", "wss://broker", "http://broker", "ws://u:p@broker", "ws://b/ws", "ws://b:0", "ws://b:x", "ws://[::1"]
+        {
             assert!(!is_ws_url(bad), "{bad}");
         }
     }

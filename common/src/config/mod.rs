@@ -1,7 +1,28 @@
-//! Configuration.
+//! Configuration: defaults < file < environment (`.env` below the real one) < flags, judged whole before a socket opens.
+//!
+//! One table ([`table`]) says what every setting is; the typed [`Settings`] that the crates are handed, the faults, the reference in
+//! `docs/configuration.md` and `.env.example` come from it. Binaries call [`load`], then [`Loaded::resolve_secrets`].
+//! Nothing here opens a socket or logs.
 
+mod arguments;
+mod checks;
+mod faults;
+mod kinds;
+mod layers;
+mod load;
+mod reference;
+mod rules;
+mod secrets;
 mod settings;
+mod table;
+#[cfg(test)]
+mod tests;
 
+pub use arguments::ArgumentError;
+pub use faults::{Fault, Faults};
+pub use load::{Flag, Inputs, Loaded, Role, load};
+pub use reference::{env_example, markdown};
+pub use secrets::SecretsError;
 pub use settings::{
     AgentKey, BrokerSettings, CookieSecure, DEV_AGENT_KEY, DataSettings, DemoSettings, Drain, Heartbeat, Limits, LogFormat,
     LogSettings, Settings, WebSettings, dialable,

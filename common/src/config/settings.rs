@@ -116,7 +116,7 @@ pub struct Limits {
     pub max_depth: usize,
     /// Invalid envelopes in a row. Default 16.
     pub max_bad_frames: usize,
-    /// Bytes that wait for a peer that does not read. Default 1 MiB.
+    /// Bytes that wait for a peer that does not read. Default 4 MiB.
     pub outbox_bytes: usize,
     /// How long a peer may stay behind before it is closed. Default 10 s.
     pub slow_consumer_timeout: Duration,
@@ -170,7 +170,7 @@ pub struct DemoSettings {
 /// Logging.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
-    /// A tracing filter such as `info` or `info,transport=debug`. Default `info`.
+    /// A tracing filter such as `info` or `info,transport=debug`. Default `info,actix_server=warn`.
     pub filter: String,
     /// How a line looks. Default text.
     pub format: LogFormat,
@@ -272,7 +272,7 @@ impl Default for Limits {
             max_fragments: 256,
             max_depth: 64,
             max_bad_frames: 16,
-            outbox_bytes: MIB,
+            outbox_bytes: 4 * MIB,
             slow_consumer_timeout: Duration::from_secs(10),
             flow_control_burst: Duration::from_millis(250),
             flow_control_share: 0.05,
@@ -304,7 +304,7 @@ impl Default for DemoSettings {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { filter: "info".into(), format: LogFormat::Text }
+        Self { filter: "info,actix_server=warn".into(), format: LogFormat::Text }
     }
 }
 

@@ -70,14 +70,13 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 const KIB: usize = 1 << 10;
-const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
 
 const WS_URL: &str = "`ws://host:port`";
 
-/// Rows: `"key" ["WELL_KNOWN_NAME"] Kind {..}, "doc";`
+/// Rows: `"key" | "WELL_KNOWN_NAME" => Kind {..}, "doc";`, the name where there is one.
 macro_rules! settings {
-    ($($key:literal $([$env:literal])? $field:expr, $doc:literal;)*) => {
+    ($($key:literal $(| $env:literal)? => $field:expr, $doc:literal;)*) => {
         &[$(Setting { key: $key, env: settings!(@env $($env)?), field: &$field, doc: $doc }),*]
     };
     (@env) => { None };
@@ -86,107 +85,107 @@ macro_rules! settings {
 
 /// Every setting, in the order of the reference.
 pub(super) static TABLE: &[Setting] = settings! {
-    "broker.addr" ["WEBSOCKET_SERVER_ADDR"] Address { at: |d| &mut d.settings.broker.addr },
+    "broker.addr" | "WEBSOCKET_SERVER_ADDR" => Address { at: |d| &mut d.settings.broker.addr },
         "Where the broker listens. Port 0: the system picks one.";
-    "broker.workers" Integer { min: 0, max: 1024, at: |d| &mut d.settings.broker.workers },
+    "broker.workers" => Integer { min: 0, max: 1024, at: |d| &mut d.settings.broker.workers },
         "Worker threads of the broker; 0: one per core.";
-    "broker.agent_token" ["AGENT_TOKEN"] SecretText { min_length: 1, at: |d| &mut d.agent_token },
+    "broker.agent_token" | "AGENT_TOKEN" => SecretText { min_length: 1, at: |d| &mut d.agent_token },
         "The key agents present, known in logs by the name `default`. Unset, and without `broker.agent_keys`: the development key \
         `dev-agent-key`, with which nothing but loopback is bound.";
-    "broker.agent_keys" ["AGENT_KEYS"] Keys { at: |d| &mut d.named_keys },
+    "broker.agent_keys" | "AGENT_KEYS" => Keys { at: |d| &mut d.named_keys },
         "Several keys with names, all good at once: to rotate, add the new one, move the agents, remove the old one.";
-    "broker.allow_dev_key" Flag { at: |d| &mut d.settings.broker.allow_dev_key },
+    "broker.allow_dev_key" => Flag { at: |d| &mut d.settings.broker.allow_dev_key },
         "Whether the development key may be used on addresses that are not loopback. Anyone who reads these pages knows that key.";
-    "broker.bridge_secret" ["BRIDGE_SECRET"] SecretText { min_length: 32, at: |d| &mut d.settings.broker.bridge_secret },
+    "broker.bridge_secret" | "BRIDGE_SECRET" => SecretText { min_length: 32, at: |d| &mut d.settings.broker.bridge_secret },
         "Signs what the edge tells the broker about a session; broker and edge need the same. Unset: made once and kept in \
         `secrets.json` in the data folder.";
 
-    "web.addr" ["WEB_SERVER_ADDR"] Address { at: |d| &mut d.settings.web.addr },
+    "web.addr" | "WEB_SERVER_ADDR" => Address { at: |d| &mut d.settings.web.addr },
         "Where the edge listens. Port 0: the system picks one.";
-    "web.workers" Integer { min: 0, max: 1024, at: |d| &mut d.settings.web.workers },
+    "web.workers" => Integer { min: 0, max: 1024, at: |d| &mut d.settings.web.workers },
         "Worker threads of the edge; 0: one per core.";
-    "web.broker_url" ["BROKER_URL"] OptionalText { allowed: WS_URL, check: is_ws_url, at: |d| &mut d.settings.web.broker_url },
+    "web.broker_url" | "BROKER_URL" => OptionalText { allowed: WS_URL, check: is_ws_url, at: |d| &mut d.settings.web.broker_url },
         "Where the edge dials the broker. Unset: at `broker.addr`, `ws://127.0.0.1:8080` by default.";
-    "web.static_path" ["STATIC_ASSETS_PATH"] OptionalFolder { at: |d| &mut d.settings.web.static_path },
+    "web.static_path" | "STATIC_ASSETS_PATH" => OptionalFolder { at: |d| &mut d.settings.web.static_path },
         "The folder of the app that the edge serves. Unset: the copy built into the binary.";
-    "web.session_secret" ["SESSION_SECRET"] SecretText { min_length: 32, at: |d| &mut d.settings.web.session_secret },
+    "web.session_secret" | "SESSION_SECRET" => SecretText { min_length: 32, at: |d| &mut d.settings.web.session_secret },
         "Signs session tokens; a new one ends every session. Unset: made once and kept in `secrets.json` in the data folder.";
-    "web.session_ttl" Span { min: MINUTE, max: YEAR, at: |d| &mut d.settings.web.session_ttl },
+    "web.session_ttl" => Span { min: MINUTE, max: YEAR, at: |d| &mut d.settings.web.session_ttl },
         "How long a session's token is good for.";
-    "web.cookie_secure" Choice {
+    "web.cookie_secure" => Choice {
         words: &[("auto", CookieSecure::Auto), ("true", CookieSecure::Always), ("false", CookieSecure::Never)],
         at: |d| &mut d.settings.web.cookie_secure,
     },
         "Whether session cookies carry `Secure`; `auto`: when the request came over https, as a proxy's `X-Forwarded-Proto` says.";
-    "web.allowed_origins" List { allowed: "`scheme://host[:port]`", check: is_origin, at: |d| &mut d.settings.web.allowed_origins },
+    "web.allowed_origins" => List { allowed: "`scheme://host[:port]`", check: is_origin, at: |d| &mut d.settings.web.allowed_origins },
         "Origins besides its own from which browsers may connect. Empty: its own only.";
-    "web.reconnect_min" Span { min: MS, max: HOUR, at: |d| &mut d.settings.web.reconnect_min },
+    "web.reconnect_min" => Span { min: MS, max: HOUR, at: |d| &mut d.settings.web.reconnect_min },
         "The first bound of the random wait before the broker is redialled; it doubles each time.";
-    "web.reconnect_max" Span { min: MS, max: HOUR, at: |d| &mut d.settings.web.reconnect_max },
+    "web.reconnect_max" => Span { min: MS, max: HOUR, at: |d| &mut d.settings.web.reconnect_max },
         "The last bound of the random wait before the broker is redialled.";
-    "web.upstream_queue_bytes" Size { min: 0, max: GIB, at: |d| &mut d.settings.web.upstream_queue_bytes },
+    "web.upstream_queue_bytes" => Size { min: 0, max: GIB, at: |d| &mut d.settings.web.upstream_queue_bytes },
         "Bytes of a browser's frames kept while the broker is away; 0: none.";
 
-    "limits.max_connections" Integer { min: 1, max: 10_000_000, at: |d| &mut d.settings.limits.max_connections },
+    "limits.max_connections" => Integer { min: 1, max: 10_000_000, at: |d| &mut d.settings.limits.max_connections },
         "Connections in all; the next is refused with 503. Each takes a file descriptor.";
-    "limits.max_handshakes" Integer { min: 1, max: 1_000_000, at: |d| &mut d.settings.limits.max_handshakes },
+    "limits.max_handshakes" => Integer { min: 1, max: 1_000_000, at: |d| &mut d.settings.limits.max_handshakes },
         "Handshakes in flight; the next is refused with 503.";
-    "limits.handshake_timeout" Span { min: SECOND, max: HOUR, at: |d| &mut d.settings.limits.handshake_timeout },
+    "limits.handshake_timeout" => Span { min: SECOND, max: HOUR, at: |d| &mut d.settings.limits.handshake_timeout },
         "Time for the HTTP request head; then the connection is closed.";
-    "limits.max_frame_bytes" Size { min: KIB, max: GIB, at: |d| &mut d.settings.limits.max_frame_bytes },
+    "limits.max_frame_bytes" => Size { min: KIB, max: GIB, at: |d| &mut d.settings.limits.max_frame_bytes },
         "Bytes of a frame, and of a message of several fragments; a larger one closes its connection with 1009.";
-    "limits.max_fragments" Integer { min: 1, max: 1_000_000, at: |d| &mut d.settings.limits.max_fragments },
+    "limits.max_fragments" => Integer { min: 1, max: 1_000_000, at: |d| &mut d.settings.limits.max_fragments },
         "Fragments in a message; one more closes the connection with 1009.";
-    "limits.max_depth" Integer { min: 2, max: 1024, at: |d| &mut d.settings.limits.max_depth },
+    "limits.max_depth" => Integer { min: 2, max: 1024, at: |d| &mut d.settings.limits.max_depth },
         "Nesting of JSON in an envelope; a deeper one is invalid.";
-    "limits.max_bad_frames" Integer { min: 1, max: 1_000_000, at: |d| &mut d.settings.limits.max_bad_frames },
+    "limits.max_bad_frames" => Integer { min: 1, max: 1_000_000, at: |d| &mut d.settings.limits.max_bad_frames },
         "Invalid envelopes in a row; then the connection is closed with 4400.";
-    "limits.outbox_bytes" Size { min: KIB, max: GIB, at: |d| &mut d.settings.limits.outbox_bytes },
+    "limits.outbox_bytes" => Size { min: KIB, max: GIB, at: |d| &mut d.settings.limits.outbox_bytes },
         "Bytes that wait for a peer that does not read; what does not fit is dropped, counted and told.";
-    "limits.slow_consumer_timeout" Span { min: 100 * MS, max: HOUR, at: |d| &mut d.settings.limits.slow_consumer_timeout },
+    "limits.slow_consumer_timeout" => Span { min: Duration::from_millis(100), max: HOUR, at: |d| &mut d.settings.limits.slow_consumer_timeout },
         "How long a peer may stay behind; then it is closed with 4008.";
-    "limits.flow_control_burst" Span { min: Duration::ZERO, max: MINUTE, at: |d| &mut d.settings.limits.flow_control_burst },
+    "limits.flow_control_burst" => Span { min: Duration::ZERO, max: MINUTE, at: |d| &mut d.settings.limits.flow_control_burst },
         "How long those who send to a slow peer may be paused at once; 0: never.";
-    "limits.flow_control_share" Ratio { at: |d| &mut d.settings.limits.flow_control_share },
+    "limits.flow_control_share" => Ratio { at: |d| &mut d.settings.limits.flow_control_share },
         "The share of time for which those who send to a slow peer may be paused in the long run; 0: none after the burst.";
-    "limits.max_subscriptions" Integer { min: 1, max: 10_000_000, at: |d| &mut d.settings.limits.max_subscriptions },
+    "limits.max_subscriptions" => Integer { min: 1, max: 10_000_000, at: |d| &mut d.settings.limits.max_subscriptions },
         "Subscriptions of a connection; the next is refused.";
-    "limits.max_pending_requests" Integer { min: 1, max: 10_000_000, at: |d| &mut d.settings.limits.max_pending_requests },
+    "limits.max_pending_requests" => Integer { min: 1, max: 10_000_000, at: |d| &mut d.settings.limits.max_pending_requests },
         "Open requests of a connection; the next is refused.";
-    "limits.max_session_connections" Integer { min: 1, max: 1_000_000, at: |d| &mut d.settings.limits.max_session_connections },
+    "limits.max_session_connections" => Integer { min: 1, max: 1_000_000, at: |d| &mut d.settings.limits.max_session_connections },
         "Connections (tabs) of a session; the next is refused with 429.";
-    "limits.max_topics" Integer { min: 1, max: 100_000_000, at: |d| &mut d.settings.limits.max_topics },
+    "limits.max_topics" => Integer { min: 1, max: 100_000_000, at: |d| &mut d.settings.limits.max_topics },
         "Topics with subscribers in all; a subscription to one more is refused.";
 
-    "heartbeat.interval" Span { min: 10 * MS, max: HOUR, at: |d| &mut d.settings.heartbeat.interval },
+    "heartbeat.interval" => Span { min: Duration::from_millis(10), max: HOUR, at: |d| &mut d.settings.heartbeat.interval },
         "Between two pings to a peer.";
-    "heartbeat.timeout" Span { min: 20 * MS, max: DAY, at: |d| &mut d.settings.heartbeat.timeout },
+    "heartbeat.timeout" => Span { min: Duration::from_millis(20), max: DAY, at: |d| &mut d.settings.heartbeat.timeout },
         "A peer silent for this long is closed with 4010. Longer than the interval.";
 
-    "drain.timeout" Span { min: Duration::ZERO, max: HOUR, at: |d| &mut d.settings.drain.timeout },
+    "drain.timeout" => Span { min: Duration::ZERO, max: HOUR, at: |d| &mut d.settings.drain.timeout },
         "At shutdown, connections left after this long are cut; 0: at once.";
-    "drain.pace" Integer { min: 1, max: 10_000_000, at: |d| &mut d.settings.drain.pace },
+    "drain.pace" => Integer { min: 1, max: 10_000_000, at: |d| &mut d.settings.drain.pace },
         "Connections closed per second at shutdown, so that not all come back in one instant.";
 
-    "demo.enabled" Flag { at: |d| &mut d.settings.demo.enabled },
+    "demo.enabled" => Flag { at: |d| &mut d.settings.demo.enabled },
         "Whether the daemon runs the demo agent inside, as `--demo` does.";
-    "demo.url" OptionalText { allowed: WS_URL, check: is_ws_url, at: |d| &mut d.settings.demo.url },
+    "demo.url" => OptionalText { allowed: WS_URL, check: is_ws_url, at: |d| &mut d.settings.demo.url },
         "The broker that the demo agent dials. Unset: at `broker.addr`.";
-    "demo.agent_id" Text { allowed: "1 to 128 characters of `A-Z a-z 0-9 . _ - : / @ +`", check: is_agent_id, at: |d| &mut d.settings.demo.agent_id },
+    "demo.agent_id" => Text { allowed: "1 to 128 characters of `A-Z a-z 0-9 . _ - : / @ +`", check: is_agent_id, at: |d| &mut d.settings.demo.agent_id },
         "The demo agent's id.";
-    "demo.max_concurrency" Integer { min: 1, max: 10_000, at: |d| &mut d.settings.demo.max_concurrency },
+    "demo.max_concurrency" => Integer { min: 1, max: 10_000, at: |d| &mut d.settings.demo.max_concurrency },
         "Questions that the demo agent answers at the same time; the next is told that it is busy.";
-    "demo.token_pace" Span { min: Duration::ZERO, max: MINUTE, at: |d| &mut d.settings.demo.token_pace },
+    "demo.token_pace" => Span { min: Duration::ZERO, max: MINUTE, at: |d| &mut d.settings.demo.token_pace },
         "Between two tokens of a streamed answer; 0: no wait.";
 
-    "log.filter" ["RUST_LOG"] Text { allowed: "a filter such as `info` or `info,transport=debug`", check: is_log_filter, at: |d| &mut d.settings.log.filter },
+    "log.filter" | "RUST_LOG" => Text { allowed: "a filter such as `info` or `info,transport=debug`", check: is_log_filter, at: |d| &mut d.settings.log.filter },
         "What is logged, to stderr.";
-    "log.format" ["LOG_FORMAT"] Choice {
+    "log.format" | "LOG_FORMAT" => Choice {
         words: &[("text", LogFormat::Text), ("json", LogFormat::Json)],
         at: |d| &mut d.settings.log.format,
     },
         "How a log line looks: for people, or one JSON object per line.";
 
-    "data.dir" ["DATA_DIR"] Folder { at: |d| &mut d.settings.data.dir },
+    "data.dir" | "DATA_DIR" => Folder { at: |d| &mut d.settings.data.dir },
         "The folder for what outlives the process. Made when needed, readable by its owner only.";
 };

@@ -1,0 +1,70 @@
+//! The kinds of values a setting can have: how each is read, bounded, shown and described.
+//!
+//! A kind points at its field in the [`Draft`], so that one row of the table ties a key to a typed field. Kinds know nothing of
+//! where a value came from. No kind ever repeats a secret in an error.
+
+mod numbers;
+mod secrets;
+mod texts;
+
+use config::ValueKind;
+
+pub(super) use self::numbers::{Flag, Integer, Ratio, Size, Span, show_duration, show_size};
+pub(super) use self::secrets::{Keys, SecretText};
+pub(super) use self::texts::{Address, Choice, Folder, List, OptionalFolder, OptionalText, Text};
+use super::settings::{AgentKey, DEV_AGENT_KEY, Settings};
+use crate::secret::Secret;
+
+/// Settings in the making: the typed settings, and what is merged into them at the end.
+#[derive(Clone)]
+pub(super) struct Draft {
+    pub settings: Settings,
+    pub agent_token: Secret,
+    pub named_keys: Vec<AgentKey>,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self { settings: Settings::default(), agent_token: Secret::new(DEV_AGENT_KEY), named_keys: Vec::new() }
+    }
+}
+
+/// Where in the draft a value of type `T` lives.
+pub(super) type At<T> = fn(&mut Draft) -> &mut T;
+
+/// One kind of value, bound to one field.
+pub(super) trait Field: Sync {
+    /// Reads the value into its field, or says what is wrong with it.
+    fn apply(&self, draft: &mut Draft, raw: &ValueKind) -> Result<(), String>;
+    /// The field's value as one would write it; empty where unset; secrets redacted.
+    fn show(&self, draft: &mut Draft) -> String;
+    /// What may be written.
+    fn allowed(&self) -> String;
+    /// Whether the value must never be shown.
+    fn is_secret(&self) -> bool {
+        false
+    }
+}
+
+/// The value as text; a list or a table is none.
+pub(super) fn text(raw: &ValueKind) -> Result<String, String> {
+    match raw {
+        ValueKind::String(text) => Ok(text.trim().to_owned()),
+        ValueKind::Boolean(_)
+        | ValueKind::I64(_)
+        | ValueKind::I128(_)
+        | ValueKind::U64(_)
+        | ValueKind::U128(_)
+        | ValueKind::Float(_) => Ok(raw.to_string()),
+        ValueKind::Array(_) => Err("one value is expected, not a list".into()),
+        ValueKind::Table(_) => Err("one value is expected, not a table".into()),
+        ValueKind::Nil => Err("it is empty".into()),
+    }
+}
+
+fn items(raw: &ValueKind) -> Result<Vec<String>, String> {
+    match raw {
+        ValueKind::Array(values) => values.iter().map(|value| text(&value.kind)).collect(),
+        other => Ok(text(other)?.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()),
+    }
+}

@@ -1,0 +1,111 @@
+//! The rules that tie several settings together.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::faults::Fault;
+use super::kinds::{show_duration, show_size};
+use super::load::Role;
+use super::settings::{DEV_AGENT_KEY, Settings};
+
+/// Every rule that the settings break.
+pub(super) fn check(settings: &Settings, origins: &BTreeMap<&'static str, String>, role: Role) -> Vec<Fault> {
+    let mut rules = Rules { origins, faults: Vec::new() };
+    rules.heartbeat(settings);
+    rules.edge(settings);
+    rules.limits(settings);
+    rules.agent_keys(settings);
+    rules.listeners(settings, role);
+    rules.faults
+}
+
+struct Rules<'a> {
+    origins: &'a BTreeMap<&'static str, String>,
+    faults: Vec<Fault>,
+}
+
+impl Rules<'_> {
+    fn require(&mut self, holds: bool, key: &'static str, message: impl FnOnce() -> String) {
+        if !holds {
+            let origin = self.origins.get(key).map_or("default", String::as_str);
+            self.faults.push(Fault::new(key, origin, message()));
+        }
+    }
+
+    fn heartbeat(&mut self, settings: &Settings) {
+        let heartbeat = &settings.heartbeat;
+        self.require(heartbeat.timeout > heartbeat.interval, "heartbeat.timeout", || {
+            let (timeout, interval) = (show_duration(heartbeat.timeout), show_duration(heartbeat.interval));
+            format!("{timeout} must be longer than heartbeat.interval, which is {interval}")
+        });
+    }
+
+    fn edge(&mut self, settings: &Settings) {
+        let web = &settings.web;
+        self.require(web.reconnect_max >= web.reconnect_min, "web.reconnect_max", || {
+            let (max, min) = (show_duration(web.reconnect_max), show_duration(web.reconnect_min));
+            format!("{max} must not be shorter than web.reconnect_min, which is {min}")
+        });
+    }
+
+    fn limits(&mut self, settings: &Settings) {
+        let limits = &settings.limits;
+        self.require(limits.max_session_connections <= limits.max_connections, "limits.max_session_connections", || {
+            let (session, all) = (limits.max_session_connections, limits.max_connections);
+            format!("{session} must not be more than limits.max_connections, which is {all}")
+        });
+        self.require(limits.flow_control_burst < limits.slow_consumer_timeout, "limits.flow_control_burst", || {
+            let (burst, timeout) = (show_duration(limits.flow_control_burst), show_duration(limits.slow_consumer_timeout));
+            format!("{burst} must be shorter than limits.slow_consumer_timeout, which is {timeout}")
+        });
+        self.require(limits.max_fragments <= limits.max_frame_bytes, "limits.max_fragments", || {
+            let (fragments, bytes) = (limits.max_fragments, show_size(limits.max_frame_bytes));
+            format!("{fragments} must not be more than the bytes of limits.max_frame_bytes, which is {bytes}")
+        });
+    }
+
+    fn agent_keys(&mut self, settings: &Settings) {
+        let keys = &settings.broker.agent_keys;
+        for (index, key) in keys.iter().enumerate() {
+            let before = keys.get(..index).unwrap_or_default();
+            self.require(!before.iter().any(|other| other.name == key.name), "broker.agent_keys", || {
+                format!("the name `{}` is given twice (`default` is the name of broker.agent_token)", key.name)
+            });
+            let twin = before.iter().find(|other| other.key.matches(key.key.reveal()));
+            self.require(twin.is_none(), "broker.agent_keys", || {
+                let twin = twin.map_or("", |twin| twin.name.as_str());
+                format!("`{}` and `{twin}` are the same key", key.name)
+            });
+        }
+    }
+
+    fn listeners(&mut self, settings: &Settings, role: Role) {
+        let (broker, web) = (settings.broker.addr, settings.web.addr);
+        if role == Role::Daemon {
+            self.require(!collide(broker, web), "web.addr", || format!("{web} is taken by broker.addr, which is {broker}"));
+        }
+        let development = settings.broker.agent_keys.iter().any(|key| key.key.matches(DEV_AGENT_KEY));
+        if !development || settings.broker.allow_dev_key {
+            return;
+        }
+        let bound: &[(&'static str, SocketAddr)] = match role {
+            Role::Daemon => &[("broker.addr", broker), ("web.addr", web)],
+            Role::Broker => &[("broker.addr", broker)],
+            Role::Edge | Role::Client => &[],
+        };
+        for (key, addr) in bound {
+            self.require(addr.ip().to_canonical().is_loopback(), key, || {
+                format!(
+                    "{addr} is not loopback, and the agent key is the development key that everybody knows: set AGENT_TOKEN to a key of \
+                     your own (or broker.allow_dev_key=true, if you mean it)"
+                )
+            });
+        }
+    }
+}
+
+/// Whether two listeners want the same port of the same address.
+fn collide(left: SocketAddr, right: SocketAddr) -> bool {
+    let same_ip = left.ip() == right.ip() || left.ip().is_unspecified() || right.ip().is_unspecified();
+    left.port() != 0 && left.port() == right.port() && same_ip
+}

@@ -1,0 +1,192 @@
+//! The secrets that nobody set: made once, kept in the data folder, read again at the next start.
+//!
+//! Broker and edge may be two processes that start at the same time with one data folder. Whoever puts the file there first wins, whole and
+//! at once (a hard link to a finished file), and everybody reads what is there. The file is readable by its owner only.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::load::Role;
+use super::settings::Settings;
+use crate::secret::Secret;
+
+/// The file's name in the data folder.
+const FILE: &str = "secrets.json";
+/// Bytes of chance in a made secret; it is kept in hexadecimal.
+const SECRET_BYTES: usize = 32;
+
+/// Why the secrets could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretsError {
+    /// The file system said no.
+    #[error("cannot {action} {}: {source}; or set BRIDGE_SECRET and SESSION_SECRET", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Others than the owner may read the file.
+    #[error("{} can be read by others than its owner: run `chmod 600` on it, and think about who may have read it", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file does not hold what it should.
+    #[error("{} does not hold the two secrets: restore it, or remove it to have new ones made (sessions then end)", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system has no randomness to give.
+    #[error("the system gives no random numbers: {0}")]
+    Random(getrandom::Error),
+}
+
+#[derive(Deserialize)]
+struct Kept {
+    bridge_secret: Secret,
+    session_secret: Secret,
+}
+
+/// Puts the kept secrets where the role needs them and none was set.
+pub(super) fn fill_in(settings: &mut Settings, role: Role) -> Result<(), SecretsError> {
+    let bridge_is_missing = settings.broker.bridge_secret.is_empty() && role != Role::Client;
+    let session_is_missing = settings.web.session_secret.is_empty() && matches!(role, Role::Daemon | Role::Edge);
+    if !bridge_is_missing && !session_is_missing {
+        return Ok(());
+    }
+    let kept = read_or_make(&settings.data.dir)?;
+    if bridge_is_missing {
+        settings.broker.bridge_secret = kept.bridge_secret;
+    }
+    if session_is_missing {
+        settings.web.session_secret = kept.session_secret;
+    }
+    Ok(())
+}
+
+fn read_or_make(folder: &Path) -> Result<Kept, SecretsError> {
+    let path = folder.join(FILE);
+    match read(&path) {
+        Err(SecretsError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            make(folder, &path)?;
+            read(&path)
+        }
+        found => found,
+    }
+}
+
+fn read(path: &Path) -> Result<Kept, SecretsError> {
+    let failed = |source| SecretsError::Io { action: "read", path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.mode() & 0o077 != 0 {
+        return Err(SecretsError::Exposed { path: path.to_owned() });
+    }
+    let kept: Option<Kept> = serde_json::from_reader(io::BufReader::new(file)).ok();
+    kept.filter(|kept| [&kept.bridge_secret, &kept.session_secret].iter().all(|secret| secret.reveal().len() >= SECRET_BYTES))
+        .ok_or_else(|| SecretsError::Damaged { path: path.to_owned() })
+}
+
+/// Writes a finished file under a name of its own, then links it to the real name unless another was faster.
+fn make(folder: &Path, path: &Path) -> Result<(), SecretsError> {
+    let content = format!("{{\n  \"bridge_secret\": \"{}\",\n  \"session_secret\": \"{}\"\n}}\n", random()?, random()?);
+    let draft = folder.join(format!(".{FILE}.{}", random()?));
+    let failed = |source| SecretsError::Io { action: "write", path: path.to_owned(), source };
+
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|source| SecretsError::Io { action: "make", path: folder.to_owned(), source })?;
+    let linked = write_draft(&draft, &content).and_then(|()| match fs::hard_link(&draft, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        done => done,
+    });
+    let removed = fs::remove_file(&draft);
+    linked.and(removed).map_err(failed)?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+}
+
+fn write_draft(path: &Path, content: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(content.as_bytes())?;
+    file.sync_all()
+}
+
+fn random() -> Result<String, SecretsError> {
+    let mut bytes = [0u8; SECRET_BYTES];
+    getrandom::fill(&mut bytes).map_err(SecretsError::Random)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(folder: &Path, role: Role) -> Settings {
+        let mut settings = Settings::default();
+        settings.data.dir = folder.to_owned();
+        fill_in(&mut settings, role).unwrap();
+        settings
+    }
+
+    #[test]
+    fn secrets_are_made_once_and_kept_for_the_owner_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("a/b");
+        let first = filled(&data, Role::Daemon);
+        let again = filled(&data, Role::Daemon);
+        assert!(first.broker.bridge_secret.matches(again.broker.bridge_secret.reveal()));
+        assert!(first.web.session_secret.matches(again.web.session_secret.reveal()));
+        assert_eq!(first.web.session_secret.reveal().len(), 64);
+        assert!(!first.web.session_secret.matches(first.broker.bridge_secret.reveal()));
+        assert_eq!(fs::metadata(data.join(FILE)).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(&data).unwrap().count(), 1, "drafts are removed");
+    }
+
+    #[test]
+    fn processes_that_start_together_get_the_same_secrets() {
+        let folder = tempfile::tempdir().unwrap();
+        let start = std::sync::Barrier::new(8);
+        let secrets: Vec<String> = std::thread::scope(|scope| {
+            let racers: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        start.wait();
+                        filled(folder.path(), Role::Broker).broker.bridge_secret.reveal().to_owned()
+                    })
+                })
+                .collect();
+            racers.into_iter().map(|racer| racer.join().unwrap()).collect()
+        });
+        assert!(secrets.iter().all(|secret| *secret == secrets[0]));
+    }
+
+    #[test]
+    fn set_secrets_are_left_alone_and_need_no_folder() {
+        let mut settings = Settings::for_tests();
+        settings.data.dir = PathBuf::from("/nonexistent/data");
+        fill_in(&mut settings, Role::Daemon).unwrap();
+        assert!(settings.broker.bridge_secret.matches(Settings::for_tests().broker.bridge_secret.reveal()));
+        settings.broker.bridge_secret = Secret::new("");
+        settings.web.session_secret = Secret::new("");
+        fill_in(&mut settings, Role::Client).unwrap();
+    }
+
+    #[test]
+    fn exposed_or_damaged_file_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        filled(folder.path(), Role::Daemon);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(read_or_make(folder.path()), Err(SecretsError::Exposed { .. })));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&path, "{\"bridge_secret\":\"short\",\"session_secret\":\"\"}").unwrap();
+        assert!(matches!(read_or_make(folder.path()), Err(SecretsError::Damaged { .. })));
+    }
+}

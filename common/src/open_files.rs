@@ -1,0 +1,45 @@
+//! The limit on open files, which is a limit on connections.
+//!
+//! Systems give a process a low soft limit, often 1024, that it may raise itself up to the hard limit. Every binary that serves or opens many
+//! sockets does so at its start.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Files a process needs besides its connections: listeners, logs, the store, runtime internals.
+const BESIDES: u64 = 256;
+
+/// Raises the soft limit to the hard limit and returns what is in force then; `None`: no limit.
+pub fn raise_limit() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    }
+}
+
+/// How many of `wanted` connections the limit leaves room for, each taking `files_each`; `None`: all of them.
+pub fn shortfall(limit: Option<u64>, wanted: usize, files_each: u64) -> Option<u64> {
+    let room = limit?.saturating_sub(BESIDES) / files_each.max(1);
+    (room < wanted as u64).then_some(room)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raised_limit_is_the_hard_one() {
+        raise_limit();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+    }
+
+    #[test]
+    fn shortfall_is_told_where_there_is_one() {
+        assert_eq!(shortfall(None, 20_000, 2), None);
+        assert_eq!(shortfall(Some(1256), 1000, 1), None);
+        assert_eq!(shortfall(Some(1256), 1001, 1), Some(1000));
+        assert_eq!(shortfall(Some(100), 1, 2), Some(0));
+    }
+}

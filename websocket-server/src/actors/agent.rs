@@ -1,0 +1,161 @@
+//! The AgentActor: one per agent socket.
+//!
+//! ```text
+//!   connected without an id ──first frame, or one second──▶ named: registered
+//!   connected with ?agent_id= ─────────────────────────────▶
+//! ```
+
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context};
+use common::{
+    envelope::Envelope,
+    error::ClientError,
+    id::AgentId,
+    message::{AgentDescription, AgentMessage},
+};
+use transport::{Step, Upgraded};
+
+use super::{
+    connection::{Connection, ConnectionActor},
+    state::Side,
+};
+use crate::{broker::Admission, routing::PeerKind};
+
+/// How long an agent that named no id may take to register before it is announced under the id it was given.
+const REGISTRATION_GRACE: Duration = Duration::from_secs(1);
+
+/// Where the agent's id comes from. An unnamed connection becomes named once, and never the other way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentHandshake {
+    /// The id is settled.
+    Named(AgentId),
+    /// The first frame may still name another id than the assigned one.
+    Unnamed {
+        /// The id it gets otherwise.
+        assigned: AgentId,
+    },
+}
+
+impl AgentHandshake {
+    /// The handshake of a connection that asked for `wanted` in its query.
+    pub fn new(wanted: Option<AgentId>) -> Self {
+        wanted.map_or_else(|| Self::Unnamed { assigned: AgentId::assigned() }, Self::Named)
+    }
+
+    /// The id as far as it is known.
+    pub fn agent_id(&self) -> &AgentId {
+        match self {
+            Self::Named(id) | Self::Unnamed { assigned: id } => id,
+        }
+    }
+
+    /// Settles the id by the first frame's registration, if it is one.
+    pub fn settle(&mut self, registration: Option<&AgentDescription>) -> Result<AgentId, ClientError> {
+        let wanted = match registration {
+            Some(description) => description.wanted_id()?,
+            None => None,
+        };
+        let settled = wanted.unwrap_or_else(|| self.agent_id().clone());
+        *self = Self::Named(settled.clone());
+        Ok(settled)
+    }
+}
+
+/// The actor.
+pub struct AgentActor {
+    connection: Connection,
+    handshake: AgentHandshake,
+}
+
+impl AgentActor {
+    /// Takes over the socket of an agent whose key was right.
+    pub fn take_over(upgraded: Upgraded, admission: Admission, handshake: AgentHandshake) {
+        let named = (Some(handshake.agent_id().clone()), None);
+        Connection::start(upgraded, admission, Side::Agent, named, |mut connection, ctx: &mut Context<Self>| {
+            match &handshake {
+                AgentHandshake::Named(id) => {
+                    connection.register(PeerKind::Agent(id.clone()), AgentDescription::default(), None);
+                }
+                AgentHandshake::Unnamed { .. } => {
+                    ctx.run_later(REGISTRATION_GRACE, |actor, _| drop(actor.register(None, None)));
+                }
+            }
+            Self { connection, handshake }
+        });
+    }
+
+    /// Settles the id and registers, unless that was done.
+    fn register(&mut self, description: Option<AgentDescription>, id: Option<&str>) -> Result<(), ClientError> {
+        if matches!(self.handshake, AgentHandshake::Named(_)) {
+            return Ok(());
+        }
+        let agent_id = self.handshake.settle(description.as_ref())?;
+        let registration = description.is_some().then(|| id.map(str::to_owned));
+        self.connection.register(PeerKind::Agent(agent_id), description.unwrap_or_default(), registration);
+        Ok(())
+    }
+
+    fn on_envelope(&mut self, envelope: &Envelope<'_>) -> Result<Step, ClientError> {
+        let message = AgentMessage::of(envelope)?;
+        match (&self.handshake, message) {
+            (AgentHandshake::Unnamed { .. }, AgentMessage::Register(description)) => {
+                self.register(Some(*description), envelope.id.as_deref())?;
+                Ok(Step::Continue)
+            }
+            (_, message) => {
+                self.register(None, None)?;
+                Ok(self.connection.handle(envelope, message))
+            }
+        }
+    }
+}
+
+impl Actor for AgentActor {
+    type Context = Context<Self>;
+}
+
+impl ConnectionActor for AgentActor {
+    fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    fn on_text(&mut self, text: &str, _: &mut Context<Self>) -> Step {
+        let Some(envelope) = self.connection.read(text) else { return Step::Continue };
+        self.on_envelope(&envelope).unwrap_or_else(|error| {
+            self.connection.refuse(error, envelope.id.as_deref());
+            Step::Continue
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn description(agent_id: &str) -> AgentDescription {
+        AgentDescription { agent_id: Some(agent_id.to_owned()), ..AgentDescription::default() }
+    }
+
+    #[test]
+    fn the_first_registration_names_an_unnamed_agent() {
+        let mut handshake = AgentHandshake::new(None);
+        assert_eq!(handshake.settle(Some(&description("planner"))).expect("valid").as_str(), "planner");
+        assert_eq!(handshake.agent_id().as_str(), "planner");
+    }
+
+    #[test]
+    fn without_a_registration_the_assigned_id_stays() {
+        let mut handshake = AgentHandshake::new(None);
+        let assigned = handshake.agent_id().clone();
+        assert_eq!(handshake.settle(None).expect("valid"), assigned);
+        assert_eq!(handshake, AgentHandshake::Named(assigned));
+    }
+
+    #[test]
+    fn a_bad_id_settles_nothing() {
+        let mut handshake = AgentHandshake::new(None);
+        assert!(handshake.settle(Some(&description("a b"))).is_err());
+        assert!(matches!(handshake, AgentHandshake::Unnamed { .. }));
+    }
+}

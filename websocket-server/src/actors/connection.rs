@@ -1,0 +1,300 @@
+//! What AgentActor and ClientSessionActor have in common: one registered or not yet registered connection.
+
+use std::{
+    rc::Rc,
+    sync::Arc,
+    task::{Context as Task, Poll},
+};
+
+use actix::{Actor, ActorContext, AsyncContext, Context};
+use common::{
+    close::CloseCode,
+    connection::ConnectionState,
+    envelope::{Envelope, EnvelopeError},
+    error::{ClientError, ErrorCode},
+    id::{AgentId, SessionId},
+    message::{Ack, AgentDescription, AgentMessage, PeerRequest, Speaker, SystemMessage},
+};
+use serde_json::value::RawValue;
+use transport::{
+    CloseMode, End, Frame, FrameError, Inbound, Lane, Link, Message, MessageReader, Pump, Step, Upgraded, clock::now_ms,
+    frame::Origin, message::MessageLimits, sweeper,
+};
+
+use super::{
+    router::{Ask, Attach, Detach, Dispatch, Shard},
+    state::{Changed, Opened, Side},
+};
+use crate::{
+    broker::{Admission, Broker},
+    routing::{ConnectionId, Outgoing, Peer, PeerKind},
+};
+
+/// What waits because the router's mailbox was full.
+enum Waiting {
+    Dispatch(Dispatch),
+    Ask(Ask),
+}
+
+/// One connection, from its upgrade to its end. Unregisters itself when dropped, also by a panic of its actor.
+pub struct Connection {
+    /// Names it.
+    pub id: ConnectionId,
+    /// Its outbox.
+    pub link: Arc<Link>,
+    admission: Admission,
+    shard: Rc<Shard>,
+    peer: Option<Arc<Peer>>,
+    waiting: Option<Waiting>,
+    invalid_in_row: usize,
+    end: Option<End>,
+}
+
+/// An actor that has a connection.
+pub trait ConnectionActor: Actor<Context = Context<Self>> + Unpin {
+    /// The connection.
+    fn connection(&mut self) -> &mut Connection;
+
+    /// A text frame came.
+    fn on_text(&mut self, text: &str, ctx: &mut Context<Self>) -> Step;
+}
+
+impl Connection {
+    /// Takes the socket over: starts `actor` with the connection, and says the first frame.
+    pub fn start<A: ConnectionActor>(
+        upgraded: Upgraded,
+        admission: Admission,
+        side: Side,
+        ack: (Option<AgentId>, Option<SessionId>),
+        actor: impl FnOnce(Self, &mut Context<A>) -> A,
+    ) {
+        let broker = admission.broker();
+        let link = Link::new(Arc::clone(&broker.link_policy));
+        let id = ConnectionId::next();
+        let limits = &broker.settings.limits;
+        let message_limits = MessageLimits { max_bytes: limits.max_frame_bytes, max_fragments: limits.max_fragments };
+        let inbound = PeerInbound { reader: MessageReader::new(Origin::Client, message_limits), peer_close: None };
+        let ack = first_frame(broker, id, ack);
+        link.send(Lane::Control, Frame::text(&ack));
+        broker.state.do_send(Opened { id, side, link: Arc::clone(&link) });
+        sweeper::watch(Arc::clone(&link));
+        let shard = Shard::of(broker);
+        A::create(|ctx| {
+            ctx.spawn(Pump::new(upgraded.socket, upgraded.leftover, Arc::clone(&link), inbound));
+            let connection = Self { id, link, admission, shard, peer: None, waiting: None, invalid_in_row: 0, end: None };
+            actor(connection, ctx)
+        });
+    }
+
+    /// The broker.
+    pub fn broker(&self) -> &Arc<Broker> {
+        self.admission.broker()
+    }
+
+    /// Registers the connection under its name. Happens once.
+    pub fn register(&mut self, kind: PeerKind, description: AgentDescription, registration: Option<Option<String>>) {
+        let peer = Peer::new(self.id, kind, Arc::clone(&self.link));
+        self.peer = Some(Arc::clone(&peer));
+        self.shard.attach(Attach { peer, description, registration });
+    }
+
+    /// Reads a frame's head. `None`: the peer was told what is wrong.
+    pub fn read<'a>(&mut self, text: &'a str) -> Option<Envelope<'a>> {
+        match Envelope::parse(text, self.broker().settings.limits.max_depth) {
+            Ok(envelope) => {
+                self.invalid_in_row = 0;
+                Some(envelope)
+            }
+            Err(EnvelopeError { id, error }) => {
+                self.invalid_in_row += 1;
+                self.refuse(error, id.as_deref());
+                if self.invalid_in_row >= self.broker().settings.limits.max_bad_frames {
+                    self.shard.counters().errors.count(ErrorCode::TooManyInvalid);
+                    self.link.close(CloseCode::TOO_MANY_INVALID, "too many invalid frames", CloseMode::Flush);
+                }
+                None
+            }
+        }
+    }
+
+    /// Tells the peer an error.
+    pub fn refuse(&self, error: ClientError, id: Option<&str>) {
+        self.shard.counters().errors.count(error.code);
+        self.answer(&SystemMessage::Error(error), id);
+    }
+
+    fn answer(&self, message: &SystemMessage, id: Option<&str>) {
+        let address = self.peer.as_ref().map(|peer| peer.address());
+        self.link.send(Lane::Control, Frame::text(&message.encode(Speaker::Bridge, address, id)));
+    }
+
+    /// Does what the frame asks for, or hands it to the router.
+    pub fn handle(&mut self, envelope: &Envelope<'_>, message: AgentMessage) -> Step {
+        match message {
+            AgentMessage::Common(PeerRequest::Pong) => Step::Continue,
+            AgentMessage::Common(PeerRequest::Ping) => {
+                let payload = envelope.payload.and_then(|payload| RawValue::from_string(payload.to_owned()).ok());
+                self.answer(&SystemMessage::Pong(payload), envelope.id.as_deref());
+                Step::Continue
+            }
+            AgentMessage::Route => self.route(envelope),
+            request => {
+                let Some(peer) = &self.peer else { return Step::Continue };
+                let id = envelope.id.as_deref().map(str::to_owned);
+                let ask = Ask { peer: Arc::clone(peer), request, id, bytes: envelope.text.len() };
+                self.submit(Waiting::Ask(ask))
+            }
+        }
+    }
+
+    fn route(&mut self, envelope: &Envelope<'_>) -> Step {
+        let Some(peer) = &self.peer else { return Step::Continue };
+        let stamp = envelope.stamp(peer.source_json(), || uuid::Uuid::new_v4().to_string());
+        let frame = Frame::text_from(stamp.len(), |out| stamp.write_to(out));
+        let id = envelope.timeout_ms.map(|_| request_id(envelope, &frame));
+        let message = Outgoing {
+            frame,
+            bytes_in: envelope.text.len(),
+            family: envelope.family(),
+            lane: if envelope.priority.overtakes() { Lane::Control } else { Lane::Data },
+            target: envelope.target.clone(),
+            correlation_id: envelope.correlation_id.as_deref().map(str::to_owned),
+            id,
+            deadline_ms: envelope.timeout_ms.map(|timeout| now_ms() + u64::from(timeout)),
+        };
+        self.submit(Waiting::Dispatch(Dispatch { from: Arc::clone(peer), message }))
+    }
+
+    fn submit(&mut self, waiting: Waiting) -> Step {
+        let outcome = match waiting {
+            Waiting::Dispatch(dispatch) => self.shard.try_send(dispatch).map_err(Waiting::Dispatch),
+            Waiting::Ask(ask) => self.shard.try_send(ask).map_err(Waiting::Ask),
+        };
+        match outcome {
+            Ok(()) => Step::Continue,
+            Err(waiting) => {
+                self.waiting = Some(waiting);
+                Step::Pause
+            }
+        }
+    }
+
+    /// Unregisters the connection, unless that was done.
+    fn unregister(&mut self, reason: &str) {
+        if let Some(peer) = self.peer.take() {
+            self.shard.detach(Detach { peer, reason: reason.to_owned() });
+        }
+    }
+
+    /// Ready when the next frame may be read: the router has room, and no receiver asks for a pause.
+    fn poll_ready(&mut self, task: &mut Task<'_>) -> Poll<()> {
+        if let Some(waiting) = self.waiting.take()
+            && self.submit(waiting) == Step::Pause
+        {
+            // The router is on this thread and works its mailbox off before this task runs again.
+            task.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let Some(peer) = &self.peer else { return Poll::Ready(()) };
+        while let Some(slow) = peer.held_by() {
+            // A reader that waits for itself would wait for ever to be read.
+            if !Arc::ptr_eq(&slow, &self.link) && slow.poll_open(task).is_pending() {
+                return Poll::Pending;
+            }
+            peer.release();
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.link.kill();
+        let end = self
+            .end
+            .take()
+            .unwrap_or_else(|| End { code: CloseCode::INTERNAL, reason: "the connection's actor failed".to_owned() });
+        tracing::debug!(connection = %self.id, code = end.code.0, reason = end.reason, "closed");
+        self.broker().state.do_send(Changed { id: self.id, state: ConnectionState::Closed(end.code) });
+        self.unregister(&end.reason);
+    }
+}
+
+/// The id a request is answered by: the sender's, or the one the broker has just given it.
+fn request_id(envelope: &Envelope<'_>, frame: &Frame) -> String {
+    match &envelope.id {
+        Some(id) => id.to_string(),
+        None => Envelope::parse(frame.payload_text(), usize::MAX)
+            .ok()
+            .and_then(|stamped| stamped.id.map(|id| id.into_owned()))
+            .unwrap_or_default(),
+    }
+}
+
+fn first_frame(broker: &Broker, id: ConnectionId, (agent_id, session_id): (Option<AgentId>, Option<SessionId>)) -> String {
+    let target = match (&session_id, &agent_id) {
+        (Some(session_id), _) => format!("session:{session_id}"),
+        (None, Some(agent_id)) => format!("agent:{agent_id}"),
+        (None, None) => String::new(),
+    };
+    let ack = Ack {
+        protocol: 1,
+        server: "agent-bridge",
+        version: env!("CARGO_PKG_VERSION"),
+        connection_id: id.to_string(),
+        agent_id,
+        session_id,
+        status: "connected",
+        heartbeat: broker.announced_heartbeat(),
+        limits: broker.announced_limits(),
+    };
+    SystemMessage::Ack(Box::new(ack)).encode(Speaker::Bridge, Some(&target), None)
+}
+
+/// Turns the bytes of the connection into frames for its actor.
+struct PeerInbound {
+    reader: MessageReader,
+    peer_close: Option<End>,
+}
+
+impl<A: ConnectionActor> Inbound<A> for PeerInbound {
+    fn poll_ready(&mut self, actor: &mut A, task: &mut Task<'_>) -> Poll<()> {
+        actor.connection().poll_ready(task)
+    }
+
+    fn on_bytes(&mut self, actor: &mut A, bytes: &mut [u8], ctx: &mut Context<A>) -> Result<Step, FrameError> {
+        let Self { reader, peer_close } = self;
+        reader.feed(bytes, |message| match message {
+            Message::Text(text) => actor.on_text(text, ctx),
+            Message::Ping(payload) => {
+                actor.connection().link.send(Lane::Control, Frame::pong(payload));
+                Step::Continue
+            }
+            Message::Pong(_) => Step::Continue,
+            Message::Close(close) => {
+                let (code, reason) = close.unwrap_or((CloseCode(1005), ""));
+                let reason = if reason.is_empty() { "the peer closed" } else { reason };
+                *peer_close = Some(End { code, reason: reason.to_owned() });
+                let echo = if code.may_be_sent() { code } else { CloseCode::NORMAL };
+                actor.connection().link.close(echo, "", CloseMode::Discard);
+                Step::Pause
+            }
+        })
+    }
+
+    fn on_closing(&mut self, actor: &mut A, code: CloseCode, _: &mut Context<A>) {
+        let connection = actor.connection();
+        connection.broker().state.do_send(Changed { id: connection.id, state: ConnectionState::Closing(code) });
+        let reason = self.peer_close.as_ref().map_or("closed by the server", |end| end.reason.as_str());
+        connection.unregister(reason);
+    }
+
+    fn peer_close(&self) -> Option<End> {
+        self.peer_close.clone()
+    }
+
+    fn on_end(&mut self, actor: &mut A, end: End, ctx: &mut Context<A>) {
+        actor.connection().end = Some(end);
+        ctx.stop();
+    }
+}

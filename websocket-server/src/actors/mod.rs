@@ -1,0 +1,12 @@
+//! The actors: thin shells over the routing core and the transport.
+
+mod agent;
+mod connection;
+mod router;
+mod session;
+mod state;
+
+pub use agent::{AgentActor, AgentHandshake};
+pub use router::{Ask, Attach, Detach, Dispatch, RouterActor, Shard};
+pub use session::ClientSessionActor;
+pub use state::{Changed, Drain, GetStats, Opened, Side, StateManagerActor, UseBroker};

@@ -1,0 +1,281 @@
+//! The RouterActor: one per worker thread, the only caller of the routing core.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    rc::Rc,
+    sync::{Arc, Weak, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, dev::SendError};
+use common::{
+    close::CloseCode,
+    connection::ConnectionState,
+    envelope::{Envelope, Family},
+    error::{ClientError, ErrorCode},
+    message::{AgentDescription, AgentMessage, SystemMessage},
+};
+use transport::{CloseMode, clock::now_ms};
+
+use super::state::Changed;
+use crate::{
+    broker::Broker,
+    routing::{ConnectionId, Counters, Outgoing, Peer, Route},
+};
+
+/// Messages that may wait for a router. Beyond it the connections of its thread stop reading.
+const MAILBOX: usize = 4096;
+/// How often requests are checked against their deadlines.
+const DEADLINE_TICK: Duration = Duration::from_millis(25);
+
+/// Route this message.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Dispatch {
+    /// Who sent it.
+    pub from: Arc<Peer>,
+    /// What.
+    pub message: Outgoing,
+}
+
+/// Register this connection.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Attach {
+    /// The connection.
+    pub peer: Arc<Peer>,
+    /// What an agent says of itself.
+    pub description: AgentDescription,
+    /// If it asked by `agent:register`: the id of that frame.
+    pub registration: Option<Option<String>>,
+}
+
+/// Unregister this connection.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Detach {
+    /// The connection.
+    pub peer: Arc<Peer>,
+    /// Why it ended, for the others.
+    pub reason: String,
+}
+
+/// Do what this peer asks of the bridge.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Ask {
+    /// Who asks.
+    pub peer: Arc<Peer>,
+    /// What for. Never [`AgentMessage::Route`].
+    pub request: AgentMessage,
+    /// The id of the frame.
+    pub id: Option<String>,
+    /// Bytes of the frame.
+    pub bytes: usize,
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct RouterActor {
+    broker: Arc<Broker>,
+    counters: Arc<Counters>,
+    /// Peers of this thread with open requests.
+    requesters: HashMap<ConnectionId, Arc<Peer>>,
+}
+
+impl Actor for RouterActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        ctx.run_interval(DEADLINE_TICK, |router, _| router.expire_requests(now_ms()));
+    }
+}
+
+impl Drop for RouterActor {
+    fn drop(&mut self) {
+        self.broker.report_router_death();
+    }
+}
+
+impl RouterActor {
+    fn expire_requests(&mut self, now_ms: u64) {
+        let counters = &self.counters;
+        self.requesters.retain(|_, peer| {
+            for (id, responder) in peer.with_requests(|requests| requests.expire(now_ms)) {
+                let error = ClientError::new(ErrorCode::ReplyTimeout).about(responder);
+                counters.errors.count(error.code);
+                peer.answer(&SystemMessage::Error(error), Some(&id));
+            }
+            peer.has_requests()
+        });
+    }
+
+    fn refuse(&self, peer: &Peer, error: ClientError, id: Option<&str>) {
+        self.counters.errors.count(error.code);
+        peer.answer(&SystemMessage::Error(error), id);
+    }
+
+    fn serve(&self, peer: &Arc<Peer>, request: AgentMessage, id: Option<&str>) -> Result<Option<SystemMessage>, ClientError> {
+        match request {
+            AgentMessage::Common(request) => self.broker.router.write().serve(peer, request),
+            AgentMessage::ListSessions(page) => Ok(Some(self.broker.router.read().list_sessions(page))),
+            AgentMessage::Status(status) => {
+                self.broker.router.write().set_status(peer, &status);
+                Ok(None)
+            }
+            AgentMessage::Register(description) => {
+                let current = peer.address().strip_prefix("agent:");
+                if description.wanted_id()?.is_some_and(|wanted| Some(wanted.as_str()) != current) {
+                    return Err(ErrorCode::AlreadyRegistered.into());
+                }
+                let agent = self.broker.router.write().describe(peer, *description);
+                Ok(agent.map(|agent| SystemMessage::AgentRegistered { agent_id: agent.agent_id.clone(), agent: Box::new(agent) }))
+            }
+            AgentMessage::Route => {
+                debug_assert!(false, "{id:?} is routed by Dispatch");
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Handler<Dispatch> for RouterActor {
+    type Result = ();
+
+    fn handle(&mut self, Dispatch { from, message }: Dispatch, _: &mut Self::Context) {
+        self.counters.mailbox.fetch_sub(1, Relaxed);
+        let outcome = self.broker.router.read().dispatch(&from, &message);
+        match outcome {
+            Ok(routed) => {
+                let frame_bytes = message.frame.len();
+                self.counters.on_message(message.family, routed.route, message.bytes_in, routed.deliveries, frame_bytes);
+                if let Some(slow) = routed.pause_for {
+                    from.hold(slow);
+                }
+                if message.deadline_ms.is_some() {
+                    self.requesters.insert(from.id, from);
+                }
+            }
+            Err(error) => {
+                let envelope = Envelope::parse(message.frame.payload_text(), usize::MAX).ok();
+                self.refuse(&from, error, envelope.and_then(|envelope| envelope.id).as_deref());
+            }
+        }
+    }
+}
+
+impl Handler<Attach> for RouterActor {
+    type Result = ();
+
+    fn handle(&mut self, Attach { peer, description, registration }: Attach, _: &mut Self::Context) {
+        let older = self.broker.router.write().attach(&peer, description);
+        self.broker.state.do_send(Changed { id: peer.id, state: ConnectionState::Active });
+        if let Some(older) = older {
+            tracing::info!(agent = peer.address(), older = %older.id, newer = %peer.id, "taken over");
+            older.link.close(CloseCode::TAKEN_OVER, "taken over by a newer connection", CloseMode::Discard);
+        }
+        if let Some(id) = registration
+            && let crate::routing::PeerKind::Agent(agent_id) = &peer.kind
+            && let Some(agent) = self.broker.router.read().agent(agent_id).cloned()
+        {
+            let agent_id = agent_id.clone();
+            peer.answer(&SystemMessage::AgentRegistered { agent_id, agent: Box::new(agent) }, id.as_deref());
+        }
+    }
+}
+
+impl Handler<Detach> for RouterActor {
+    type Result = ();
+
+    fn handle(&mut self, Detach { peer, reason }: Detach, _: &mut Self::Context) {
+        self.requesters.remove(&peer.id);
+        peer.with_requests(|requests| drop(requests.expire(u64::MAX)));
+        self.broker.router.write().detach(&peer, &reason);
+    }
+}
+
+impl Handler<Ask> for RouterActor {
+    type Result = ();
+
+    fn handle(&mut self, Ask { peer, request, id, bytes }: Ask, _: &mut Self::Context) {
+        self.counters.mailbox.fetch_sub(1, Relaxed);
+        let family = match &request {
+            AgentMessage::Common(common::message::PeerRequest::ListAgents)
+            | AgentMessage::Register(_)
+            | AgentMessage::Status(_) => Family::Agent,
+            AgentMessage::Common(_) => Family::Topic,
+            AgentMessage::ListSessions(_) => Family::Session,
+            AgentMessage::Route => Family::Other,
+        };
+        self.counters.on_message(family, Route::Bridge, bytes, 0, 0);
+        match self.serve(&peer, request, id.as_deref()) {
+            Ok(Some(answer)) => drop(peer.answer(&answer, id.as_deref())),
+            Ok(None) => {}
+            Err(error) => self.refuse(&peer, error, id.as_deref()),
+        }
+    }
+}
+
+/// The way to this thread's router. One is kept per thread and shared by reference, which is what makes the mailbox's bound hold.
+#[derive(Debug)]
+pub struct Shard {
+    broker: Weak<Broker>,
+    router: Addr<RouterActor>,
+    counters: Arc<Counters>,
+}
+
+thread_local! {
+    static SHARDS: RefCell<Vec<Rc<Shard>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Shard {
+    /// The shard of this thread, started at the first call.
+    pub fn of(broker: &Arc<Broker>) -> Rc<Self> {
+        SHARDS.with_borrow_mut(|shards| {
+            shards.retain(|shard| shard.broker.strong_count() > 0 && shard.router.connected());
+            let known = shards.iter().find(|shard| std::ptr::eq(shard.broker.as_ptr(), Arc::as_ptr(broker)));
+            if let Some(shard) = known {
+                return Rc::clone(shard);
+            }
+            let counters = broker.add_shard();
+            let actor = RouterActor { broker: Arc::clone(broker), counters: Arc::clone(&counters), requesters: HashMap::new() };
+            let shard = Rc::new(Self { broker: Arc::downgrade(broker), router: actor.start(), counters });
+            shards.push(Rc::clone(&shard));
+            shard
+        })
+    }
+
+    /// The counters of this shard.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Hands a message to the router, or back if its mailbox is full.
+    pub fn try_send<M>(&self, message: M) -> Result<(), M>
+    where
+        M: Message<Result = ()> + Send + 'static,
+        RouterActor: Handler<M>,
+    {
+        self.counters.mailbox.fetch_add(1, Relaxed);
+        self.router.try_send(message).or_else(|error| {
+            self.counters.mailbox.fetch_sub(1, Relaxed);
+            match error {
+                SendError::Full(message) => Err(message),
+                // The router is gone: so is, in a moment, the process.
+                SendError::Closed(_) => Ok(()),
+            }
+        })
+    }
+
+    /// Registers a connection. Not bounded by the mailbox, but by the connections there may be: each does it once.
+    pub fn attach(&self, attach: Attach) {
+        self.router.do_send(attach);
+    }
+
+    /// Unregisters a connection. Bounded like [`Shard::attach`].
+    pub fn detach(&self, detach: Detach) {
+        self.router.do_send(detach);
+    }
+}

@@ -1,0 +1,53 @@
+//! The ClientSessionActor: one per client socket at the broker.
+
+use actix::{Actor, Context};
+use common::{
+    assertion::ClientIdentity,
+    message::{AgentDescription, AgentMessage, ClientMessage},
+};
+use transport::{Step, Upgraded};
+
+use super::{
+    connection::{Connection, ConnectionActor},
+    state::Side,
+};
+use crate::{broker::Admission, routing::PeerKind};
+
+/// The actor. Its session is registered from the start: the edge's assertion said who it is.
+pub struct ClientSessionActor {
+    connection: Connection,
+}
+
+impl ClientSessionActor {
+    /// Takes over the socket of a client that the edge vouches for.
+    pub fn take_over(upgraded: Upgraded, admission: Admission, identity: ClientIdentity) {
+        let named = (identity.agent.clone(), Some(identity.session_id));
+        Connection::start(upgraded, admission, Side::Session, named, |mut connection, _| {
+            connection.register(PeerKind::Session(Box::new(identity)), AgentDescription::default(), None);
+            Self { connection }
+        });
+    }
+}
+
+impl Actor for ClientSessionActor {
+    type Context = Context<Self>;
+}
+
+impl ConnectionActor for ClientSessionActor {
+    fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    fn on_text(&mut self, text: &str, _: &mut Context<Self>) -> Step {
+        let Some(envelope) = self.connection.read(text) else { return Step::Continue };
+        let message = match ClientMessage::of(&envelope) {
+            Ok(ClientMessage::Common(request)) => AgentMessage::Common(request),
+            Ok(ClientMessage::Route) => AgentMessage::Route,
+            Err(error) => {
+                self.connection.refuse(error, envelope.id.as_deref());
+                return Step::Continue;
+            }
+        };
+        self.connection.handle(&envelope, message)
+    }
+}

@@ -1,0 +1,227 @@
+//! The StateManagerActor: one per broker, on a thread of its own. Tracks the state of every connection, samples the counters,
+//! answers `/stats`, and carries the drain out. Never on the path of a message.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult};
+use common::{
+    close::CloseCode,
+    connection::ConnectionState,
+    message::{Speaker, SystemMessage},
+};
+use transport::{CloseMode, Frame, Lane, Link};
+
+use crate::{
+    broker::{Broker, millis},
+    http::stats::{self, ConnectionStats, Rates, Totals},
+    routing::ConnectionId,
+};
+
+/// How often counters are sampled: the grain of the rates.
+const SAMPLE: Duration = Duration::from_secs(1);
+/// How often connections are closed while draining.
+const DRAIN_TICK: Duration = Duration::from_millis(20);
+
+/// Which kind of connection it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// An agent's.
+    Agent,
+    /// A client session's.
+    Session,
+}
+
+/// This is the broker you belong to. Sent once, before anything else.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct UseBroker(pub Weak<Broker>);
+
+/// A connection was upgraded.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Opened {
+    /// Names it.
+    pub id: ConnectionId,
+    /// Whose it is.
+    pub side: Side,
+    /// Its outbox.
+    pub link: Arc<Link>,
+}
+
+/// A connection went on in its life.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Changed {
+    /// Which.
+    pub id: ConnectionId,
+    /// Where it is now.
+    pub state: ConnectionState,
+}
+
+/// The statistics, as JSON.
+#[derive(Debug, Message)]
+#[rtype(result = "serde_json::Value")]
+pub struct GetStats;
+
+/// Tell everyone, then close every connection at the configured pace.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Drain;
+
+#[derive(Debug)]
+struct Tracked {
+    side: Side,
+    state: ConnectionState,
+    link: Arc<Link>,
+}
+
+/// The actor.
+#[derive(Debug, Default)]
+pub struct StateManagerActor {
+    broker: Weak<Broker>,
+    connections: HashMap<ConnectionId, Tracked>,
+    closed: ConnectionStats,
+    rates: Rates,
+}
+
+impl Actor for StateManagerActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(SAMPLE, |state, ctx| match state.broker.upgrade() {
+            Some(broker) => state.rates.sample(Totals::of(&broker)),
+            None => ctx.stop(),
+        });
+    }
+}
+
+impl StateManagerActor {
+    fn enter(&mut self, id: ConnectionId, next: ConnectionState) {
+        let Some(tracked) = self.connections.get_mut(&id) else { return };
+        if !tracked.state.may_become(next) {
+            return;
+        }
+        tracked.state = next;
+        if let ConnectionState::Closed(code) = next {
+            self.closed.on_closed(tracked.side, code);
+            self.connections.remove(&id);
+        }
+    }
+
+    fn close_some(&mut self, count: usize) {
+        let open = self.connections.values().filter(|tracked| tracked.link.closing().is_none());
+        for tracked in open.take(count) {
+            tracked.link.close(CloseCode::SERVICE_RESTART, "server restarting, come back", CloseMode::Flush);
+        }
+    }
+}
+
+impl Handler<UseBroker> for StateManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, UseBroker(broker): UseBroker, _: &mut Self::Context) {
+        self.broker = broker;
+    }
+}
+
+impl Handler<Opened> for StateManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, Opened { id, side, link }: Opened, _: &mut Self::Context) {
+        self.closed.on_opened(side);
+        self.connections.insert(id, Tracked { side, state: ConnectionState::Handshaking, link });
+    }
+}
+
+impl Handler<Changed> for StateManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, Changed { id, state }: Changed, _: &mut Self::Context) {
+        self.enter(id, state);
+    }
+}
+
+impl Handler<GetStats> for StateManagerActor {
+    type Result = MessageResult<GetStats>;
+
+    fn handle(&mut self, _: GetStats, _: &mut Self::Context) -> Self::Result {
+        let states = self.connections.values().map(|tracked| (tracked.side, tracked.state));
+        let connections = self.closed.to_json(states);
+        let depths = stats::depths(self.connections.values().map(|tracked| tracked.link.depth()));
+        MessageResult(match self.broker.upgrade() {
+            Some(broker) => stats::to_json(&broker, connections, depths, &self.rates),
+            None => serde_json::Value::Null,
+        })
+    }
+}
+
+impl Handler<Drain> for StateManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
+        let Some(broker) = self.broker.upgrade() else { return };
+        let drain = &broker.settings.drain;
+        // Half the time is for closing, the rest for peers to answer.
+        let window = drain.timeout / 2;
+        let message = SystemMessage::Draining { reason: "restart", close_within_ms: millis(window) };
+        let frame = Frame::text(&message.encode(Speaker::Bridge, None, None));
+        for tracked in self.connections.values() {
+            tracked.link.send(Lane::Control, frame.clone());
+        }
+        let ticks = (window.as_millis() / DRAIN_TICK.as_millis()).max(1) as usize;
+        let needed = self.connections.len().div_ceil(ticks);
+        let paced = (drain.pace as u128 * DRAIN_TICK.as_millis() / 1000) as usize;
+        let per_tick = needed.max(paced).max(1);
+        ctx.run_interval(DRAIN_TICK, move |state, _| state.close_some(per_tick));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::config::Settings;
+
+    fn tracking(count: usize) -> (StateManagerActor, Vec<(ConnectionId, Arc<Link>)>) {
+        let settings = Settings::for_tests();
+        let mut state = StateManagerActor::default();
+        let links = (0..count)
+            .map(|_| {
+                let link = Link::new(crate::broker::link_policy(&settings));
+                let id = ConnectionId::next();
+                state
+                    .connections
+                    .insert(id, Tracked { side: Side::Agent, state: ConnectionState::Handshaking, link: Arc::clone(&link) });
+                (id, link)
+            })
+            .collect();
+        (state, links)
+    }
+
+    #[test]
+    fn states_only_go_forward_and_closed_is_forgotten() {
+        let (mut state, links) = tracking(1);
+        let (id, _) = &links[0];
+        state.enter(*id, ConnectionState::Active);
+        state.enter(*id, ConnectionState::Closing(CloseCode::TAKEN_OVER));
+        assert_eq!(state.connections[id].state, ConnectionState::Closing(CloseCode::TAKEN_OVER));
+        state.enter(*id, ConnectionState::Active);
+        assert_eq!(state.connections[id].state, ConnectionState::Closing(CloseCode::TAKEN_OVER));
+        state.enter(*id, ConnectionState::Closed(CloseCode::TAKEN_OVER));
+        assert!(state.connections.is_empty());
+    }
+
+    #[test]
+    fn a_drain_closes_so_many_at_a_time() {
+        let (mut state, links) = tracking(5);
+        state.close_some(2);
+        let closing = || links.iter().filter(|(_, link)| link.closing().is_some()).count();
+        assert_eq!(closing(), 2);
+        state.close_some(2);
+        state.close_some(2);
+        assert_eq!(closing(), 5);
+    }
+}

@@ -1,0 +1,41 @@
+//! The broker's HTTP: the two socket endpoints, health and statistics.
+
+pub mod operators;
+pub mod sockets;
+pub mod stats;
+
+use std::sync::Arc;
+
+use actix_web::{HttpResponse, http::StatusCode, web};
+use common::error::{ClientError, ErrorCode};
+
+use crate::broker::Broker;
+
+/// The routes.
+pub fn routes(config: &mut web::ServiceConfig, broker: &Arc<Broker>) {
+    config
+        .app_data(web::Data::from(Arc::clone(broker)))
+        .service(only_get("/ws/agent", web::get().to(sockets::agent)))
+        .service(only_get("/ws/client/{session_id}", web::get().to(sockets::client)))
+        .service(only_get("/health/live", web::get().to(operators::live)))
+        .service(only_get("/health/ready", web::get().to(operators::ready)))
+        .service(only_get("/stats", web::get().to(operators::stats)))
+        .default_service(web::to(|| async { refusal(ErrorCode::NotFound.into()) }));
+}
+
+fn only_get(path: &str, route: actix_web::Route) -> actix_web::Resource {
+    web::resource(path).route(route).default_service(web::to(|| async { refusal(ErrorCode::MethodNotAllowed.into()) }))
+}
+
+/// An error over HTTP.
+pub fn refusal(error: ClientError) -> HttpResponse {
+    let status = StatusCode::from_u16(error.code.row().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = HttpResponse::build(status);
+    if status == StatusCode::UNAUTHORIZED {
+        response.insert_header(("WWW-Authenticate", "Bearer"));
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS {
+        response.insert_header(("Retry-After", "1"));
+    }
+    response.content_type("application/json").body(error.to_http_body())
+}

@@ -1,0 +1,33 @@
+//! What operators and their probes ask.
+
+use actix_web::{HttpResponse, web};
+use common::error::{ClientError, ErrorCode};
+use serde_json::json;
+
+use super::refusal;
+use crate::{
+    actors::GetStats,
+    broker::{Broker, Readiness},
+};
+
+/// `GET /health/live`: the process answers.
+pub async fn live() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "status": "live" }))
+}
+
+/// `GET /health/ready`: 503 while starting or draining.
+pub async fn ready(broker: web::Data<Broker>) -> HttpResponse {
+    match broker.readiness() {
+        Readiness::Ready => HttpResponse::Ok().json(json!({ "status": "ready" })),
+        Readiness::Starting => refusal(ClientError::with_message(ErrorCode::NotReady, "starting")),
+        Readiness::Draining => refusal(ClientError::with_message(ErrorCode::NotReady, "draining")),
+    }
+}
+
+/// `GET /stats`
+pub async fn stats(broker: web::Data<Broker>) -> HttpResponse {
+    match broker.state.send(GetStats).await {
+        Ok(stats) => HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(stats),
+        Err(_) => refusal(ErrorCode::NotReady.into()),
+    }
+}

@@ -1,0 +1,117 @@
+//! Who may open a socket. Everything is decided before the upgrade.
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use common::{
+    assertion,
+    config::AgentKey,
+    error::{ClientError, ErrorCode},
+    id::{AgentId, SessionId},
+    message::parse_agent_id,
+};
+use serde::Deserialize;
+
+use super::refusal;
+use crate::{
+    actors::{AgentActor, AgentHandshake, ClientSessionActor},
+    broker::{Admission, Broker},
+};
+
+#[derive(Debug, Deserialize)]
+pub struct AgentQuery {
+    agent_id: Option<String>,
+}
+
+/// `GET /ws/agent`
+pub async fn agent(request: HttpRequest, query: web::Query<AgentQuery>, broker: web::Data<Broker>) -> HttpResponse {
+    let broker = broker.into_inner();
+    let admitted = || -> Result<_, ClientError> {
+        let key = name_of_key(&broker.settings.broker.agent_keys, credentials(&request)).ok_or(ErrorCode::Unauthorized)?;
+        let wanted: Option<AgentId> = query.agent_id.as_deref().map(parse_agent_id).transpose()?;
+        tracing::debug!(key, agent = wanted.as_ref().map(AgentId::as_str), "agent connects");
+        Ok((broker.admit()?, AgentHandshake::new(wanted)))
+    };
+    match admitted() {
+        Ok((admission, handshake)) => upgrade(&request, move |upgraded| AgentActor::take_over(upgraded, admission, handshake)),
+        Err(error) => refuse(&broker, error),
+    }
+}
+
+/// `GET /ws/client/{session_id}`
+pub async fn client(request: HttpRequest, path: web::Path<String>, broker: web::Data<Broker>) -> HttpResponse {
+    let broker = broker.into_inner();
+    let admitted = || -> Result<_, ClientError> {
+        let session_id: SessionId = path.parse().map_err(|_| ErrorCode::InvalidSessionId)?;
+        let assertion = credentials(&request).ok_or(ErrorCode::Unauthorized)?;
+        let identity = assertion::verify(assertion, &broker.settings.broker.bridge_secret)?;
+        if identity.session_id != session_id {
+            return Err(ErrorCode::Forbidden.into());
+        }
+        let admission = admit_session(&broker, session_id)?;
+        Ok((admission, identity))
+    };
+    match admitted() {
+        Ok((admission, identity)) => {
+            upgrade(&request, move |upgraded| ClientSessionActor::take_over(upgraded, admission, identity))
+        }
+        Err(error) => refuse(&broker, error),
+    }
+}
+
+fn admit_session(broker: &Arc<Broker>, session_id: SessionId) -> Result<Admission, ErrorCode> {
+    let admission = broker.admit()?;
+    if broker.router.read().connections_of(session_id) >= broker.settings.limits.max_session_connections {
+        return Err(ErrorCode::TooManyConnections);
+    }
+    Ok(admission)
+}
+
+fn upgrade(request: &HttpRequest, start: impl FnOnce(transport::Upgraded) + 'static) -> HttpResponse {
+    transport::accept(request, start)
+        .unwrap_or_else(|fault| refusal(ClientError::with_message(ErrorCode::UpgradeRequired, fault.to_string())))
+}
+
+fn refuse(broker: &Broker, error: ClientError) -> HttpResponse {
+    tracing::debug!(code = error.code.as_str(), "connection refused");
+    broker.refusals.count(error.code);
+    refusal(error)
+}
+
+/// The `Authorization` header's value, without `Bearer` if that is its scheme.
+fn credentials(request: &HttpRequest) -> Option<&str> {
+    let value = request.headers().get("authorization")?.to_str().ok()?.trim();
+    match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Some(token.trim()),
+        _ => Some(value),
+    }
+}
+
+/// The name of the key that was presented. Compares with every key, so that the time tells nothing of which is right.
+fn name_of_key<'a>(keys: &'a [AgentKey], presented: Option<&str>) -> Option<&'a str> {
+    let presented = presented?;
+    keys.iter().fold(None, |found, key| if key.key.matches(presented) { Some(key.name.as_str()) } else { found })
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+    use common::secret::Secret;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_presented_bare_or_as_bearer() {
+        let keys = [("old", "one"), ("new", "two")].map(|(name, key)| AgentKey { name: name.to_owned(), key: Secret::new(key) });
+        let name = |header: &str| {
+            let request = TestRequest::get().insert_header(("authorization", header)).to_http_request();
+            name_of_key(&keys, credentials(&request)).map(str::to_owned)
+        };
+        assert_eq!(name("one").as_deref(), Some("old"));
+        assert_eq!(name("Bearer two").as_deref(), Some("new"));
+        assert_eq!(name("bearer  two ").as_deref(), Some("new"));
+        assert_eq!(name("Basic two"), None);
+        assert_eq!(name(""), None);
+        assert_eq!(name("Bearer"), None);
+    }
+}

@@ -1,0 +1,181 @@
+//! Where one message goes, and whether it may.
+
+use std::sync::{Arc, atomic::AtomicUsize};
+
+use common::{
+    address::{Address, Scope},
+    envelope::Family,
+    error::{ClientError, ErrorCode},
+    id::{AgentId, SessionId, TopicName, UserId},
+};
+use transport::{Frame, Lane, Link, Sent};
+
+use super::{
+    OpenError, Peer, PeerKind, Route, Router,
+    router::{AgentEntry, SessionEntry},
+};
+
+/// A stamped frame on its way, and the part of its head that routing needs.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The frame for its receivers.
+    pub frame: Frame,
+    /// Bytes of the frame as it came.
+    pub bytes_in: usize,
+    /// Its family, for the counters.
+    pub family: Family,
+    /// The lane it takes.
+    pub lane: Lane,
+    /// Where it goes.
+    pub target: Option<Address>,
+    /// What it answers.
+    pub correlation_id: Option<String>,
+    /// Its own id, where an answer of the bridge may have to name it.
+    pub id: Option<String>,
+    /// For a request: when its time is up, in milliseconds of the clock.
+    pub deadline_ms: Option<u64>,
+}
+
+/// What became of a message.
+#[derive(Debug)]
+pub struct Routed {
+    /// Between whom it went.
+    pub route: Route,
+    /// Connections that got it.
+    pub deliveries: usize,
+    /// A receiver the sender should wait for.
+    pub pause_for: Option<Arc<Link>>,
+}
+
+impl Router {
+    /// Delivers a message to everyone it is for.
+    ///
+    /// # Errors
+    /// What the sender is to be told; then nobody got it.
+    pub fn dispatch(&self, from: &Arc<Peer>, message: &Outgoing) -> Result<Routed, ClientError> {
+        let error = |code: ErrorCode| {
+            let error = ClientError::new(code);
+            match &message.target {
+                Some(target) => error.about(target.to_string()),
+                None => error,
+            }
+        };
+        if !self.is_one_receiver(message) && message.deadline_ms.is_some() {
+            return Err(error(ErrorCode::RequestTargetInvalid));
+        }
+        let outcome = match (&message.target, &from.kind) {
+            (Some(Address::Agent(agent_id)), _) => self.to_agent(from, agent_id, message),
+            (None, PeerKind::Session(identity)) => match &identity.agent {
+                Some(agent_id) => self.to_agent(from, agent_id, message),
+                None => self.to_only_agent(from, message),
+            },
+            (None, PeerKind::Agent(_)) => Err(ErrorCode::TargetRequired),
+            (Some(Address::Topic(name)), _) => self.to_topic(from, name, message),
+            (Some(Address::Bridge), _) => Err(ErrorCode::ReservedType),
+            (Some(_), PeerKind::Session(_)) => Err(ErrorCode::NotAllowed),
+            (Some(Address::Session(session_id)), PeerKind::Agent(_)) => self.to_session(from, *session_id, message),
+            (Some(Address::User(user_id)), PeerKind::Agent(_)) => self.to_user(user_id, message),
+            (Some(Address::Broadcast(scope)), PeerKind::Agent(_)) => Ok(self.to_all(from, *scope, message)),
+        };
+        outcome.map_err(error)
+    }
+
+    fn is_one_receiver(&self, message: &Outgoing) -> bool {
+        matches!(message.target, None | Some(Address::Agent(_) | Address::Session(_)))
+    }
+
+    fn to_agent(&self, from: &Arc<Peer>, agent_id: &AgentId, message: &Outgoing) -> Result<Routed, ErrorCode> {
+        let AgentEntry { peer, awaited, .. } = self.agents.get(agent_id).ok_or(ErrorCode::AgentNotFound)?;
+        let route = if from.is_agent() { Route::AgentToAgent } else { Route::SessionToAgent };
+        self.to_one(from, awaited, std::slice::from_ref(peer), route, message)
+    }
+
+    fn to_only_agent(&self, from: &Arc<Peer>, message: &Outgoing) -> Result<Routed, ErrorCode> {
+        let mut ids = self.agents.keys();
+        match (ids.next(), ids.next()) {
+            (None, _) => Err(ErrorCode::NoAgent),
+            (Some(only), None) => self.to_agent(from, only, message),
+            (Some(_), Some(_)) => Err(ErrorCode::AgentAmbiguous),
+        }
+    }
+
+    fn to_session(&self, from: &Arc<Peer>, session_id: SessionId, message: &Outgoing) -> Result<Routed, ErrorCode> {
+        let SessionEntry { peers, awaited, .. } = self.sessions.get(&session_id).ok_or(ErrorCode::SessionNotFound)?;
+        self.to_one(from, awaited, peers, Route::AgentToSession, message)
+    }
+
+    /// Delivers to the connections of one agent or session: opens the request before the frame can be answered.
+    fn to_one(
+        &self,
+        from: &Arc<Peer>,
+        awaited: &Arc<AtomicUsize>,
+        peers: &[Arc<Peer>],
+        route: Route,
+        message: &Outgoing,
+    ) -> Result<Routed, ErrorCode> {
+        let request = message.deadline_ms.zip(message.id.as_deref());
+        if let Some((deadline_ms, id)) = request {
+            let address = peers.first().map_or("", |peer| peer.address());
+            from.with_requests(|requests| requests.open(id, address, deadline_ms, awaited, self.limits.max_requests)).map_err(
+                |error| match error {
+                    OpenError::TooMany => ErrorCode::TooManyRequests,
+                    OpenError::Duplicate => ErrorCode::DuplicateRequest,
+                },
+            )?;
+        }
+        let routed = deliver(peers.iter(), route, message, |peer| {
+            if let Some(answered) = &message.correlation_id
+                && peer.has_requests()
+            {
+                peer.with_requests(|requests| requests.answer(answered, from.address()));
+            }
+        });
+        if routed.deliveries == 0 {
+            if let Some((_, id)) = request {
+                from.with_requests(|requests| requests.cancel(id));
+            }
+            return Err(ErrorCode::ReceiverOverloaded);
+        }
+        Ok(routed)
+    }
+
+    fn to_user(&self, user_id: &UserId, message: &Outgoing) -> Result<Routed, ErrorCode> {
+        let sessions = self.users.get(user_id).ok_or(ErrorCode::UserNotFound)?;
+        let peers = sessions.iter().filter_map(|id| self.sessions.get(id)).flat_map(|entry| &entry.peers);
+        Ok(deliver(peers, Route::AgentToUser, message, |_| ()))
+    }
+
+    fn to_topic(&self, from: &Arc<Peer>, name: &TopicName, message: &Outgoing) -> Result<Routed, ErrorCode> {
+        let topic = self.topics.get(name);
+        if !from.is_agent() && topic.is_none_or(|topic| !topic.has(from.id)) {
+            return Err(ErrorCode::NotAllowed);
+        }
+        let subscribers = topic.into_iter().flat_map(|topic| topic.subscribers()).filter(|peer| peer.id != from.id);
+        Ok(deliver(subscribers, Route::Topic, message, |_| ()))
+    }
+
+    fn to_all(&self, from: &Arc<Peer>, scope: Scope, message: &Outgoing) -> Routed {
+        let agents = matches!(scope, Scope::Agents | Scope::All).then(|| self.agents.values().map(|entry| &entry.peer));
+        let sessions =
+            matches!(scope, Scope::Sessions | Scope::All).then(|| self.sessions.values().flat_map(|entry| &entry.peers));
+        let peers = agents.into_iter().flatten().chain(sessions.into_iter().flatten()).filter(|peer| peer.id != from.id);
+        deliver(peers, Route::Broadcast, message, |_| ())
+    }
+}
+
+/// Sends the shared frame to each; `before` sees each receiver first.
+fn deliver<'a>(peers: impl Iterator<Item = &'a Arc<Peer>>, route: Route, message: &Outgoing, before: impl Fn(&Peer)) -> Routed {
+    let mut routed = Routed { route, deliveries: 0, pause_for: None };
+    for peer in peers {
+        before(peer);
+        match peer.link.send(message.lane, message.frame.clone()) {
+            Sent::Queued => routed.deliveries += 1,
+            Sent::QueuedButPause => {
+                routed.deliveries += 1;
+                routed.pause_for = Some(Arc::clone(&peer.link));
+            }
+            Sent::Dropped | Sent::Gone => {}
+        }
+    }
+    routed
+}

@@ -1,0 +1,198 @@
+//! Who comes and goes: registering connections, taking over, and telling the others.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use common::{
+    error::{ClientError, ErrorCode},
+    id::{AgentId, SessionId, UserId},
+    message::{AgentDescription, AgentInfo, ClientInfo, SessionInfo, Speaker, SystemMessage},
+    timestamp,
+};
+use transport::{Frame, Lane};
+
+use super::{
+    Peer, PeerKind,
+    router::{AgentEntry, Router, SessionEntry},
+};
+
+impl Router {
+    /// Registers a connection. For an agent whose id is taken, the older connection is given back: it is to be closed.
+    /// One that comes after a newer generation of itself is given back itself.
+    pub fn attach(&mut self, peer: &Arc<Peer>, description: AgentDescription) -> Option<Arc<Peer>> {
+        match &peer.kind {
+            PeerKind::Agent(agent_id) => self.attach_agent(peer, agent_id, description),
+            PeerKind::Session(_) => {
+                self.attach_session(peer);
+                None
+            }
+        }
+    }
+
+    fn attach_agent(&mut self, peer: &Arc<Peer>, agent_id: &AgentId, description: AgentDescription) -> Option<Arc<Peer>> {
+        if self.agents.get(agent_id).is_some_and(|entry| entry.peer.id > peer.id) {
+            return Some(Arc::clone(peer));
+        }
+        let info = AgentInfo {
+            agent_id: agent_id.clone(),
+            description,
+            status: "idle".to_owned(),
+            connected_at: timestamp::now_string(),
+        };
+        let older = self.agents.remove(agent_id);
+        let awaited = older.as_ref().map(|older| Arc::clone(&older.awaited)).unwrap_or_default();
+        self.agents.insert(agent_id.clone(), AgentEntry { peer: Arc::clone(peer), info: info.clone(), awaited });
+        let older = older.map(|entry| entry.peer);
+        let agent = Box::new(info);
+        let message = match &older {
+            None => SystemMessage::AgentConnected { agent },
+            Some(_) => SystemMessage::AgentUpdated { agent },
+        };
+        if let Some(older) = &older {
+            self.leave_all_topics(older);
+        }
+        self.tell_of_agent(agent_id, &message);
+        older
+    }
+
+    fn attach_session(&mut self, peer: &Arc<Peer>) {
+        let PeerKind::Session(identity) = &peer.kind else { return };
+        if let Some(entry) = self.sessions.get_mut(&identity.session_id) {
+            entry.peers.push(Arc::clone(peer));
+            return;
+        }
+        let info = SessionInfo {
+            session_id: identity.session_id,
+            user_id: identity.user_id.clone(),
+            agent: identity.agent.clone(),
+            authenticated: identity.user_id.is_some(),
+            connected_at: timestamp::now_string(),
+            client: ClientInfo { ip: identity.ip.clone(), user_agent: identity.user_agent.clone() },
+        };
+        if let Some(user_id) = &identity.user_id {
+            self.users.entry(user_id.clone()).or_default().insert(identity.session_id);
+        }
+        let message = SystemMessage::SessionConnected(Box::new(info.clone()));
+        self.tell_agents_of_session(&info, &message);
+        let entry = SessionEntry { peers: vec![Arc::clone(peer)], info, awaited: Arc::default() };
+        self.sessions.insert(identity.session_id, entry);
+    }
+
+    /// Unregisters a connection. Does nothing for one that was taken over, apart from its own subscriptions.
+    pub fn detach(&mut self, peer: &Arc<Peer>, reason: &str) {
+        self.leave_all_topics(peer);
+        match &peer.kind {
+            PeerKind::Agent(agent_id) => {
+                if self.agents.get(agent_id).is_none_or(|entry| entry.peer.id != peer.id) {
+                    return;
+                }
+                let Some(entry) = self.agents.remove(agent_id) else { return };
+                self.fail_requests_to(peer, &entry.awaited);
+                let reason = reason.to_owned();
+                let message = SystemMessage::AgentDisconnected { agent_id: agent_id.clone(), reason };
+                self.tell_of_agent(agent_id, &message);
+            }
+            PeerKind::Session(identity) => {
+                let Some(entry) = self.sessions.get_mut(&identity.session_id) else { return };
+                entry.peers.retain(|other| other.id != peer.id);
+                if !entry.peers.is_empty() {
+                    return;
+                }
+                let Some(entry) = self.sessions.remove(&identity.session_id) else { return };
+                self.fail_requests_to(peer, &entry.awaited);
+                if let Some(user_id) = &identity.user_id {
+                    self.forget_session_of_user(user_id, identity.session_id);
+                }
+                let message = SystemMessage::SessionDisconnected {
+                    session_id: identity.session_id,
+                    user_id: identity.user_id.clone(),
+                    reason: reason.to_owned(),
+                };
+                self.tell_agents_of_session(&entry.info, &message);
+            }
+        }
+    }
+
+    fn forget_session_of_user(&mut self, user_id: &UserId, session_id: SessionId) {
+        if let Some(sessions) = self.users.get_mut(user_id) {
+            sessions.remove(&session_id);
+            if sessions.is_empty() {
+                self.users.remove(user_id);
+            }
+        }
+    }
+
+    /// Tells everyone who waits for an answer of a peer that is gone.
+    fn fail_requests_to(&self, gone: &Peer, awaited: &AtomicUsize) {
+        if awaited.load(Relaxed) == 0 {
+            return;
+        }
+        for peer in self.peers().filter(|peer| peer.has_requests()) {
+            for (id, responder) in peer.with_requests(|requests| requests.fail(gone.address())) {
+                let error = ClientError::new(ErrorCode::PeerGone).about(responder);
+                peer.answer(&SystemMessage::Error(error), Some(&id));
+            }
+        }
+    }
+
+    /// A later registration of the same connection: replaces what the agent said of itself.
+    pub fn describe(&mut self, peer: &Peer, description: AgentDescription) -> Option<AgentInfo> {
+        self.change_agent(peer, |info| info.description = description, |agent| SystemMessage::AgentUpdated { agent })
+    }
+
+    /// The agent says how it is.
+    pub fn set_status(&mut self, peer: &Peer, status: &str) {
+        self.change_agent(
+            peer,
+            |info| status.clone_into(&mut info.status),
+            |agent| SystemMessage::AgentStatus { agent_id: agent.agent_id.clone(), status: agent.status.clone(), agent },
+        );
+    }
+
+    fn change_agent(
+        &mut self,
+        peer: &Peer,
+        change: impl FnOnce(&mut AgentInfo),
+        message: impl FnOnce(Box<AgentInfo>) -> SystemMessage,
+    ) -> Option<AgentInfo> {
+        let PeerKind::Agent(agent_id) = &peer.kind else { return None };
+        let entry = self.agents.get_mut(agent_id).filter(|entry| entry.peer.id == peer.id)?;
+        change(&mut entry.info);
+        let info = entry.info.clone();
+        self.tell_of_agent(agent_id, &message(Box::new(info.clone())));
+        Some(info)
+    }
+
+    /// What others see of an agent.
+    pub fn agent(&self, agent_id: &AgentId) -> Option<&AgentInfo> {
+        self.agents.get(agent_id).map(|entry| &entry.info)
+    }
+
+    fn tell_of_agent(&self, about: &AgentId, message: &SystemMessage) {
+        let frame = notice(message);
+        for peer in self.peers() {
+            if !matches!(&peer.kind, PeerKind::Agent(agent_id) if agent_id == about) {
+                peer.link.send(Lane::Data, frame.clone());
+            }
+        }
+    }
+
+    /// Agents hear of the sessions that named them and of those that named none.
+    fn tell_agents_of_session(&self, info: &SessionInfo, message: &SystemMessage) {
+        if self.agents.is_empty() {
+            return;
+        }
+        let frame = notice(message);
+        let named = info.agent.as_ref();
+        for entry in self.agents.values().filter(|entry| named.is_none_or(|named| entry.info.agent_id == *named)) {
+            entry.peer.link.send(Lane::Data, frame.clone());
+        }
+    }
+}
+
+/// A notice: encoded once, in the order of the data around it, so that nobody hears of a leave before the last words.
+pub(super) fn notice(message: &SystemMessage) -> Frame {
+    Frame::text(&message.encode(Speaker::Bridge, None, None))
+}

@@ -1,0 +1,19 @@
+//! The routing core: who is there, who listens to what, and where a message goes.
+//!
+//! Pure tables and rules: no sockets, no clocks, no actix. A receiver is a [`transport::Link`], whose queue takes frames without
+//! waiting. The tables stand behind one lock: a dispatch reads, so that all shards dispatch at once; a connection that comes,
+//! goes or subscribes writes. Called by the [`crate::actors::RouterActor`]s only.
+
+mod counters;
+mod dispatch;
+mod members;
+mod peer;
+mod requests;
+mod router;
+mod topics;
+
+pub use counters::{Counters, ErrorCounts, Route, RouteCounts};
+pub use dispatch::{Outgoing, Routed};
+pub use peer::{ConnectionId, Peer, PeerKind};
+pub use requests::{OpenError, Requests};
+pub use router::{Router, RouterLimits};

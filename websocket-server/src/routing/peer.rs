@@ -1,0 +1,137 @@
+//! A registered connection as the router sees it.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use common::{
+    assertion::ClientIdentity,
+    id::AgentId,
+    message::{Speaker, SystemMessage},
+};
+use parking_lot::Mutex;
+use serde::Serialize;
+use transport::{Frame, Lane, Link, Sent};
+
+use super::requests::Requests;
+
+/// Names a connection, and is its generation: a later connection has a greater one. Never used twice in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct ConnectionId(u64);
+
+impl ConnectionId {
+    /// The next one.
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Relaxed))
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "c-{}", self.0)
+    }
+}
+
+/// Who is at the other end.
+#[derive(Clone, Debug)]
+pub enum PeerKind {
+    /// An agent.
+    Agent(AgentId),
+    /// A client session.
+    Session(Box<ClientIdentity>),
+}
+
+/// One registered connection.
+#[derive(Debug)]
+pub struct Peer {
+    /// The connection.
+    pub id: ConnectionId,
+    /// Who it is.
+    pub kind: PeerKind,
+    /// Where frames for it go.
+    pub link: Arc<Link>,
+    address: String,
+    source_json: String,
+    has_requests: AtomicBool,
+    requests: Mutex<Requests>,
+    is_held: AtomicBool,
+    held_by: Mutex<Option<Arc<Link>>>,
+}
+
+impl Peer {
+    /// A peer of a fresh connection.
+    pub fn new(id: ConnectionId, kind: PeerKind, link: Arc<Link>) -> Arc<Self> {
+        let address = match &kind {
+            PeerKind::Agent(agent_id) => format!("agent:{agent_id}"),
+            PeerKind::Session(identity) => format!("session:{}", identity.session_id),
+        };
+        Arc::new(Self {
+            id,
+            kind,
+            link,
+            source_json: format!("\"{address}\""),
+            address,
+            has_requests: AtomicBool::new(false),
+            requests: Mutex::default(),
+            is_held: AtomicBool::new(false),
+            held_by: Mutex::new(None),
+        })
+    }
+
+    /// Its address: what receivers see as `source`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Its address as a JSON string. Addresses have no characters that need escapes.
+    pub fn source_json(&self) -> &str {
+        &self.source_json
+    }
+
+    /// Whether it is an agent.
+    pub fn is_agent(&self) -> bool {
+        matches!(self.kind, PeerKind::Agent(_))
+    }
+
+    /// Says something to the peer, past the data that waits for it.
+    pub fn answer(&self, message: &SystemMessage, correlation_id: Option<&str>) -> Sent {
+        let text = message.encode(Speaker::Bridge, Some(&self.address), correlation_id);
+        self.link.send(Lane::Control, Frame::text(&text))
+    }
+
+    /// Works on the open requests.
+    pub fn with_requests<T>(&self, work: impl FnOnce(&mut Requests) -> T) -> T {
+        let mut requests = self.requests.lock();
+        let result = work(&mut requests);
+        self.has_requests.store(!requests.is_empty(), Relaxed);
+        result
+    }
+
+    /// Whether requests are open, without a lock.
+    pub fn has_requests(&self) -> bool {
+        self.has_requests.load(Relaxed)
+    }
+
+    /// Has the peer pause until `slow` keeps up again.
+    pub fn hold(&self, slow: Arc<Link>) {
+        *self.held_by.lock() = Some(slow);
+        self.is_held.store(true, Relaxed);
+    }
+
+    /// The reader this peer should wait for.
+    pub fn held_by(&self) -> Option<Arc<Link>> {
+        if self.is_held.load(Relaxed) { self.held_by.lock().clone() } else { None }
+    }
+
+    /// The wait is over.
+    pub fn release(&self) {
+        self.is_held.store(false, Relaxed);
+        *self.held_by.lock() = None;
+    }
+}

@@ -1,0 +1,183 @@
+//! The tables, and what looks things up in them.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, atomic::AtomicUsize},
+};
+
+use common::{
+    error::{ClientError, ErrorCode},
+    id::{AgentId, SessionId, TopicName, UserId},
+    message::{AgentInfo, Page, PeerRequest, SessionInfo, SystemMessage},
+};
+
+use super::{ConnectionId, Peer, topics::Topic};
+
+/// Most members one answer lists.
+const MEMBERS_LISTED: usize = 1000;
+
+/// Bounds of the tables.
+#[derive(Clone, Copy, Debug)]
+pub struct RouterLimits {
+    /// Topics of one connection.
+    pub max_subscriptions: usize,
+    /// Topics in all.
+    pub max_topics: usize,
+    /// Open requests of one connection.
+    pub max_requests: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct AgentEntry {
+    pub peer: Arc<Peer>,
+    pub info: AgentInfo,
+    /// Requests that wait for this agent, whichever connection it has.
+    pub awaited: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+pub(super) struct SessionEntry {
+    pub peers: Vec<Arc<Peer>>,
+    pub info: SessionInfo,
+    /// Requests that wait for this session.
+    pub awaited: Arc<AtomicUsize>,
+}
+
+/// Who is there and who listens to what.
+#[derive(Debug)]
+pub struct Router {
+    pub(super) limits: RouterLimits,
+    pub(super) agents: HashMap<AgentId, AgentEntry>,
+    pub(super) sessions: HashMap<SessionId, SessionEntry>,
+    pub(super) users: HashMap<UserId, HashSet<SessionId>>,
+    pub(super) topics: HashMap<TopicName, Topic>,
+    /// The topics of each connection that has any.
+    pub(super) subscriptions: HashMap<ConnectionId, HashSet<TopicName>>,
+}
+
+impl Router {
+    /// Empty tables.
+    pub fn new(limits: RouterLimits) -> Self {
+        Self {
+            limits,
+            agents: HashMap::new(),
+            sessions: HashMap::new(),
+            users: HashMap::new(),
+            topics: HashMap::new(),
+            subscriptions: HashMap::new(),
+        }
+    }
+
+    /// Every agent, by id.
+    pub fn agents(&self) -> Vec<AgentInfo> {
+        let mut agents: Vec<_> = self.agents.values().map(|entry| entry.info.clone()).collect();
+        agents.sort_by(|one, other| one.agent_id.cmp(&other.agent_id));
+        agents
+    }
+
+    /// How many sessions there are.
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// How many topics there are.
+    pub fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Connections of one session.
+    pub fn connections_of(&self, session: SessionId) -> usize {
+        self.sessions.get(&session).map_or(0, |entry| entry.peers.len())
+    }
+
+    /// Every registered connection.
+    pub fn peers(&self) -> impl Iterator<Item = &Arc<Peer>> {
+        let agents = self.agents.values().map(|entry| &entry.peer);
+        agents.chain(self.sessions.values().flat_map(|entry| &entry.peers))
+    }
+
+    /// Whether this connection is the one registered under its name: `false` once it was taken over or went.
+    pub fn is_current(&self, peer: &Peer) -> bool {
+        match &peer.kind {
+            super::PeerKind::Agent(id) => self.agents.get(id).is_some_and(|entry| entry.peer.id == peer.id),
+            super::PeerKind::Session(identity) => {
+                self.sessions.get(&identity.session_id).is_some_and(|entry| entry.peers.iter().any(|other| other.id == peer.id))
+            }
+        }
+    }
+
+    /// One page of the sessions an agent may see, ordered by id.
+    pub fn list_sessions(&self, page: Page) -> SystemMessage {
+        let mut ids: Vec<_> = self.sessions.keys().copied().filter(|id| page.after.is_none_or(|after| *id > after)).collect();
+        ids.sort_unstable();
+        let next = (ids.len() > page.limit).then(|| ids.get(page.limit - 1).copied()).flatten();
+        ids.truncate(page.limit);
+        let sessions = ids.iter().filter_map(|id| self.sessions.get(id)).map(|entry| entry.info.clone()).collect();
+        SystemMessage::SessionListed { sessions, total: self.sessions.len(), next }
+    }
+
+    /// Does what a peer asks of the bridge. `None` where there is nothing to answer.
+    ///
+    /// # Errors
+    /// `too_many_subscriptions`, `too_many_topics`.
+    pub fn serve(&mut self, peer: &Arc<Peer>, request: PeerRequest) -> Result<Option<SystemMessage>, ClientError> {
+        match request {
+            // The connection answers pings itself; a pong needs no answer.
+            PeerRequest::Ping | PeerRequest::Pong => Ok(None),
+            PeerRequest::ListAgents => Ok(Some(SystemMessage::AgentListed { agents: self.agents() })),
+            PeerRequest::Subscribe { topic, presence } => self.subscribe(peer, topic, presence).map(Some),
+            PeerRequest::Unsubscribe { topic } => {
+                self.unsubscribe(peer, &topic);
+                Ok(Some(SystemMessage::TopicUnsubscribed { topic }))
+            }
+        }
+    }
+
+    fn subscribe(&mut self, peer: &Arc<Peer>, name: TopicName, presence: bool) -> Result<SystemMessage, ClientError> {
+        let subscriptions = self.subscriptions.entry(peer.id).or_default();
+        if !subscriptions.contains(&name) {
+            if subscriptions.len() >= self.limits.max_subscriptions {
+                return Err(ErrorCode::TooManySubscriptions.into());
+            }
+            if !self.topics.contains_key(&name) && self.topics.len() >= self.limits.max_topics {
+                return Err(ErrorCode::TooManyTopics.into());
+            }
+            subscriptions.insert(name.clone());
+        }
+        let topic = self.topics.entry(name.clone()).or_default();
+        if topic.subscribe(peer, presence) {
+            let notice = SystemMessage::PresenceJoin { topic: name.clone(), member: peer.address().to_owned() };
+            topic.tell_watchers(peer, || super::members::notice(&notice));
+        }
+        let member_count = presence.then(|| topic.member_count());
+        let members = presence.then(|| topic.members(MEMBERS_LISTED));
+        Ok(SystemMessage::TopicSubscribed { topic: name, member_count, members })
+    }
+
+    fn unsubscribe(&mut self, peer: &Peer, name: &TopicName) {
+        if let Some(subscriptions) = self.subscriptions.get_mut(&peer.id) {
+            subscriptions.remove(name);
+            if subscriptions.is_empty() {
+                self.subscriptions.remove(&peer.id);
+            }
+        }
+        self.leave_topic(peer, name);
+    }
+
+    pub(super) fn leave_all_topics(&mut self, peer: &Peer) {
+        for name in self.subscriptions.remove(&peer.id).unwrap_or_default() {
+            self.leave_topic(peer, &name);
+        }
+    }
+
+    fn leave_topic(&mut self, peer: &Peer, name: &TopicName) {
+        let Some(topic) = self.topics.get_mut(name) else { return };
+        if topic.unsubscribe(peer) {
+            let notice = SystemMessage::PresenceLeave { topic: name.clone(), member: peer.address().to_owned() };
+            topic.tell_watchers(peer, || super::members::notice(&notice));
+        }
+        if topic.is_empty() {
+            self.topics.remove(name);
+        }
+    }
+}

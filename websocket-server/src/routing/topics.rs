@@ -1,0 +1,96 @@
+//! One topic: its subscribers and its presence.
+
+use std::{collections::HashMap, sync::Arc};
+
+use transport::Frame;
+
+use super::{ConnectionId, Peer};
+
+#[derive(Debug)]
+struct Subscriber {
+    peer: Arc<Peer>,
+    watches: bool,
+}
+
+/// The subscribers of a topic.
+#[derive(Debug, Default)]
+pub struct Topic {
+    subscribers: Vec<Subscriber>,
+    positions: HashMap<ConnectionId, usize>,
+    /// Connections per address: a session with two tabs is one member.
+    members: HashMap<String, u32>,
+    watchers: usize,
+}
+
+impl Topic {
+    /// Adds a subscriber, or changes whether it watches. Says whether its address is new among the members.
+    pub fn subscribe(&mut self, peer: &Arc<Peer>, watches: bool) -> bool {
+        if let Some(subscriber) = self.positions.get(&peer.id).and_then(|at| self.subscribers.get_mut(*at)) {
+            self.watchers -= usize::from(subscriber.watches);
+            self.watchers += usize::from(watches);
+            subscriber.watches = watches;
+            return false;
+        }
+        self.positions.insert(peer.id, self.subscribers.len());
+        self.subscribers.push(Subscriber { peer: Arc::clone(peer), watches });
+        self.watchers += usize::from(watches);
+        let connections = self.members.entry(peer.address().to_owned()).or_default();
+        *connections += 1;
+        *connections == 1
+    }
+
+    /// Removes a subscriber. Says whether its address is no longer among the members.
+    pub fn unsubscribe(&mut self, peer: &Peer) -> bool {
+        let Some(at) = self.positions.remove(&peer.id) else { return false };
+        let removed = self.subscribers.swap_remove(at);
+        if let Some(moved) = self.subscribers.get(at) {
+            self.positions.insert(moved.peer.id, at);
+        }
+        self.watchers -= usize::from(removed.watches);
+        let Some(connections) = self.members.get_mut(peer.address()) else { return false };
+        *connections -= 1;
+        if *connections > 0 {
+            return false;
+        }
+        self.members.remove(peer.address());
+        true
+    }
+
+    /// Whether nobody is left.
+    pub fn is_empty(&self) -> bool {
+        self.subscribers.is_empty()
+    }
+
+    /// Whether this connection subscribes.
+    pub fn has(&self, id: ConnectionId) -> bool {
+        self.positions.contains_key(&id)
+    }
+
+    /// Every subscribed connection.
+    pub fn subscribers(&self) -> impl Iterator<Item = &Arc<Peer>> {
+        self.subscribers.iter().map(|subscriber| &subscriber.peer)
+    }
+
+    /// How many addresses subscribe.
+    pub fn member_count(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The addresses that subscribe, at most `limit`.
+    pub fn members(&self, limit: usize) -> Vec<String> {
+        self.members.keys().take(limit).cloned().collect()
+    }
+
+    /// Tells those who watch, except `about`, if there are any.
+    pub fn tell_watchers(&self, about: &Peer, notice: impl FnOnce() -> Frame) {
+        if self.watchers == 0 {
+            return;
+        }
+        let notice = notice();
+        for subscriber in &self.subscribers {
+            if subscriber.watches && subscriber.peer.address() != about.address() {
+                subscriber.peer.link.send(transport::Lane::Data, notice.clone());
+            }
+        }
+    }
+}

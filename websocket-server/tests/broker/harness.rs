@@ -1,0 +1,227 @@
+//! A broker on a port of its own, and peers that send and expect frames.
+
+use std::time::Duration;
+
+use common::{
+    assertion::{self, ClientIdentity},
+    config::Settings,
+    id::{AgentId, SessionId, UserId},
+};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream,
+    tungstenite::{self, Message, client::IntoClientRequest, http::HeaderValue},
+};
+use websocket_server::BrokerHandle;
+
+/// How long anything may take before a test fails.
+pub const LIMIT: Duration = Duration::from_secs(10);
+
+pub struct TestBroker {
+    pub handle: BrokerHandle,
+    pub settings: Settings,
+}
+
+impl TestBroker {
+    pub fn start() -> Self {
+        Self::with(|_| ())
+    }
+
+    pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::for_tests();
+        change(&mut settings);
+        let handle = websocket_server::start(&settings).expect("the broker starts");
+        Self { handle, settings }
+    }
+
+    pub async fn dial(&self, path: &str, authorization: Option<&str>) -> Result<Peer, u16> {
+        let mut request = format!("ws://{}{path}", self.handle.addr()).into_client_request().expect("a request");
+        if let Some(value) = authorization {
+            request.headers_mut().insert("authorization", HeaderValue::from_str(value).expect("a header"));
+        }
+        match tokio_tungstenite::connect_async(request).await {
+            Ok((socket, _)) => Ok(Peer { socket, session_id: None }),
+            Err(tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
+            Err(error) => panic!("no answer to the handshake: {error}"),
+        }
+    }
+
+    /// An agent that has its `connection:ack` and is registered.
+    pub async fn agent(&self, agent_id: &str) -> Peer {
+        let mut peer =
+            self.dial(&format!("/ws/agent?agent_id={agent_id}"), Some("Bearer test-agent-key")).await.expect("upgraded");
+        assert_eq!(peer.next().await["type"], "connection:ack");
+        peer.settle().await;
+        peer
+    }
+
+    /// An anonymous session that has its `connection:ack` and is registered.
+    pub async fn session(&self) -> Peer {
+        self.session_as(ClientIdentity::anonymous(SessionId::fresh())).await
+    }
+
+    pub async fn session_of_user(&self, user: &str) -> Peer {
+        let mut identity = ClientIdentity::anonymous(SessionId::fresh());
+        identity.user_id = UserId::new(user).ok();
+        self.session_as(identity).await
+    }
+
+    pub async fn session_with(&self, agent: &str) -> Peer {
+        let mut identity = ClientIdentity::anonymous(SessionId::fresh());
+        identity.agent = AgentId::new(agent).ok();
+        self.session_as(identity).await
+    }
+
+    pub async fn session_as(&self, identity: ClientIdentity) -> Peer {
+        let mut peer = self.dial_session(&identity).await.expect("upgraded");
+        assert_eq!(peer.next().await["type"], "connection:ack");
+        peer.settle().await;
+        peer
+    }
+
+    pub async fn dial_session(&self, identity: &ClientIdentity) -> Result<Peer, u16> {
+        let assertion = assertion::mint(identity, &self.settings.broker.bridge_secret).expect("signs");
+        let path = format!("/ws/client/{}", identity.session_id);
+        let mut peer = self.dial(&path, Some(&format!("Bearer {assertion}"))).await?;
+        peer.session_id = Some(identity.session_id);
+        Ok(peer)
+    }
+
+    /// A plain HTTP request: status and body.
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        let mut socket = TcpStream::connect(self.handle.addr()).await.expect("connects");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.expect("writes");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.expect("reads");
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+        let body = if answer.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+            body.split("\r\n").nth(1).unwrap_or_default()
+        } else {
+            body
+        };
+        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
+    pub async fn stats(&self) -> Value {
+        self.get("/stats").await.1
+    }
+}
+
+/// Waits until `check` holds.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut check: impl FnMut() -> F) {
+    let waiting = async {
+        while !check().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(timeout(LIMIT, waiting).await.is_ok(), "never: {what}");
+}
+
+pub struct Peer {
+    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub session_id: Option<SessionId>,
+}
+
+/// How a connection ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ended {
+    Code(u16),
+    Broken,
+}
+
+impl Peer {
+    pub async fn send(&mut self, frame: Value) {
+        self.send_text(&frame.to_string()).await;
+    }
+
+    pub async fn send_text(&mut self, text: &str) {
+        self.socket.send(Message::text(text)).await.expect("the socket takes a frame");
+    }
+
+    /// The next frame, whatever it is.
+    pub async fn next(&mut self) -> Value {
+        let text = self.next_text().await;
+        serde_json::from_str(&text).expect("frames are JSON")
+    }
+
+    pub async fn next_text(&mut self) -> String {
+        loop {
+            match timeout(LIMIT, self.socket.next()).await.expect("a frame in time") {
+                Some(Ok(Message::Text(text))) => return text.to_string(),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                other => panic!("no frame but {other:?}"),
+            }
+        }
+    }
+
+    /// The next frame of this type; others are passed over.
+    pub async fn expect(&mut self, kind: &str) -> Value {
+        loop {
+            let frame = self.next().await;
+            if frame["type"] == kind {
+                return frame;
+            }
+        }
+    }
+
+    /// The payload of the next `system:error`, which must have this code.
+    pub async fn expect_error(&mut self, code: &str) -> Value {
+        let frame = self.expect("system:error").await;
+        assert_eq!(frame["payload"]["code"], code, "{frame}");
+        frame
+    }
+
+    /// Waits until everything sent before has been handled.
+    pub async fn settle(&mut self) {
+        let mark = uuid();
+        self.send(json!({"type":"agent:list","id":mark})).await;
+        while self.expect("agent:listed").await["correlation_id"] != mark {}
+    }
+
+    /// Sees to it that nothing but notices came.
+    pub async fn expect_nothing(&mut self) {
+        let mark = uuid();
+        self.send(json!({"type":"agent:list","id":mark})).await;
+        loop {
+            let frame = self.next().await;
+            if frame["correlation_id"] == mark {
+                return;
+            }
+            let notices = ["agent:connected", "agent:disconnected", "agent:updated", "session:connected", "session:disconnected"];
+            assert!(notices.iter().any(|kind| frame["type"] == *kind), "unexpected: {frame}");
+        }
+    }
+
+    /// Reads on until the connection ends.
+    pub async fn ended(&mut self) -> Ended {
+        loop {
+            match timeout(LIMIT, self.socket.next()).await.expect("an end in time") {
+                Some(Ok(Message::Close(Some(close)))) => return Ended::Code(close.code.into()),
+                Some(Ok(Message::Close(None))) => return Ended::Code(1005),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Ended::Broken,
+            }
+        }
+    }
+
+    pub async fn close(mut self) {
+        self.socket.close(None).await.expect("closes");
+        self.ended().await;
+    }
+
+    pub fn address(&self) -> String {
+        format!("session:{}", self.session_id.expect("a session"))
+    }
+}
+
+fn uuid() -> String {
+    SessionId::fresh().to_string()
+}

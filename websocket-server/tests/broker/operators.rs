@@ -1,0 +1,43 @@
+//! Health and statistics.
+
+use serde_json::json;
+
+use crate::harness::{TestBroker, eventually};
+
+#[actix_rt::test]
+async fn health_and_unknown_paths_answer() {
+    let broker = TestBroker::start();
+    assert_eq!(broker.get("/health/live").await, (200, json!({"status":"live"})));
+    assert_eq!(broker.get("/health/ready").await, (200, json!({"status":"ready"})));
+    let (status, body) = broker.get("/nothing").await;
+    assert_eq!((status, &body["error"]["code"]), (404, &json!("not_found")));
+    let (status, body) = broker.get("/ws/agent").await;
+    assert_eq!((status, &body["error"]["code"]), (401, &json!("unauthorized")));
+}
+
+#[actix_rt::test]
+async fn statistics_count_what_happened() {
+    let broker = TestBroker::start();
+    let mut agent = broker.agent("a").await;
+    let mut session = broker.session().await;
+    session.send(json!({"type":"message:send","target":"agent:a","payload":"x"})).await;
+    agent.expect("message:send").await;
+    session.send(json!({"type":"task:new","target":"agent:none"})).await;
+    session.expect_error("agent_not_found").await;
+    let stats = broker.stats().await;
+    assert_eq!(stats["status"], "ready");
+    assert_eq!(stats["agents"]["list"][0]["agent_id"], "a");
+    assert_eq!(stats["sessions"]["connected"], 1);
+    assert_eq!(stats["connections"]["agents"]["by_state"]["active"], 1);
+    assert_eq!(stats["messages"]["by_family"]["message"]["messages_out"], 1);
+    assert_eq!(stats["messages"]["by_route"]["session_to_agent"]["messages_in"], 1);
+    assert_eq!(stats["errors"], json!({"agent_not_found": 1}));
+    assert_eq!(stats["queues"]["router_mailboxes"], json!([0]));
+    agent.close().await;
+    session.close().await;
+    eventually("both are counted as closed", || async {
+        let stats = broker.stats().await;
+        stats["connections"]["closed_by_code"]["1005"] == 2 && stats["agents"]["connected"] == 0
+    })
+    .await;
+}

@@ -1,0 +1,72 @@
+//! Topics and presence.
+
+use serde_json::json;
+
+use crate::harness::TestBroker;
+
+#[actix_rt::test]
+async fn subscribers_get_what_is_published_and_the_publisher_does_not() {
+    let broker = TestBroker::start();
+    let mut agent = broker.agent("a").await;
+    let mut one = broker.session().await;
+    let mut two = broker.session().await;
+    for session in [&mut one, &mut two] {
+        session.send(json!({"type":"topic:subscribe","id":"s","payload":{"topic":"room"}})).await;
+        assert_eq!(session.expect("topic:subscribed").await["payload"], json!({"topic":"room"}));
+    }
+    agent.send(json!({"type":"news:x","target":"topic:room","payload":1})).await;
+    assert_eq!(one.expect("news:x").await["target"], "topic:room");
+    two.expect("news:x").await;
+    one.send(json!({"type":"chat:x","target":"topic:room"})).await;
+    assert_eq!(two.expect("chat:x").await["source"], one.address());
+    one.expect_nothing().await;
+    two.send(json!({"type":"topic:unsubscribe","payload":{"topic":"topic:room"}})).await;
+    two.expect("topic:unsubscribed").await;
+    agent.send(json!({"type":"news:y","target":"topic:room"})).await;
+    one.expect("news:y").await;
+    two.expect_nothing().await;
+}
+
+#[actix_rt::test]
+async fn presence_tells_who_is_there_and_who_comes_and_goes() {
+    let broker = TestBroker::start();
+    let mut watcher = broker.session().await;
+    let mut quiet = broker.session().await;
+    quiet.send(json!({"type":"topic:subscribe","payload":{"topic":"room"}})).await;
+    quiet.expect("topic:subscribed").await;
+    watcher.send(json!({"type":"topic:subscribe","payload":{"topic":"room","presence":true}})).await;
+    let subscribed = watcher.expect("topic:subscribed").await;
+    assert_eq!(subscribed["payload"]["member_count"], 2);
+    assert!(subscribed["payload"]["members"].as_array().expect("a list").contains(&json!(quiet.address())));
+    let mut newcomer = broker.session().await;
+    newcomer.send(json!({"type":"topic:subscribe","payload":{"topic":"room"}})).await;
+    let joined = watcher.expect("presence:join").await;
+    assert_eq!(joined["payload"], json!({"topic":"room","member":newcomer.address()}));
+    let address = newcomer.address();
+    newcomer.close().await;
+    assert_eq!(watcher.expect("presence:leave").await["payload"]["member"], address);
+    quiet.expect_nothing().await;
+}
+
+#[actix_rt::test]
+async fn subscriptions_and_topics_are_bounded() {
+    let broker = TestBroker::with(|settings| {
+        settings.limits.max_subscriptions = 2;
+        settings.limits.max_topics = 3;
+    });
+    let subscribe = |topic: &str| json!({"type":"topic:subscribe","payload":{"topic":topic}});
+    let mut one = broker.session().await;
+    for topic in ["1", "2", "2"] {
+        one.send(subscribe(topic)).await;
+        one.expect("topic:subscribed").await;
+    }
+    one.send(subscribe("3")).await;
+    one.expect_error("too_many_subscriptions").await;
+    let mut two = broker.session().await;
+    two.send(subscribe("3")).await;
+    two.expect("topic:subscribed").await;
+    two.send(subscribe("4")).await;
+    two.expect_error("too_many_topics").await;
+    one.close().await;
+    crate::harness::eventually("its topics are gone", || async { broker.stats().await["topics"] == 1 }).await;
+}
