@@ -37,4 +37,4 @@ pub use link::{CloseMode, Lane, Link, LinkPolicy, Sent};
 pub use message::{Message, MessageReader};
 pub use pump::{End, Inbound, Pump, Step};
 pub use scanner::{FrameScanner, RawFrame};
-pub use serve::{ServeOptions, serve};
+pub use serve::{ServeOptions, listen, serve};

@@ -163,6 +163,11 @@ impl Link {
         Poll::Pending
     }
 
+    /// Takes every waiting frame, in the order they would be written: for an owner that is no [`crate::Pump`].
+    pub fn drain(&self) -> Vec<Frame> {
+        self.queue.lock().drain()
+    }
+
     /// Bytes and frames that wait.
     pub fn depth(&self) -> (usize, usize) {
         let queue = self.queue.lock();

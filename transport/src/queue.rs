@@ -159,6 +159,13 @@ impl Queue {
         None
     }
 
+    /// Takes every frame out, in the order they would be written.
+    pub fn drain(&mut self) -> Vec<Frame> {
+        let frames: Vec<_> = self.control.drain(..).chain(self.data.drain(..)).collect();
+        self.bytes -= frames.iter().map(Frame::len).sum::<usize>();
+        frames
+    }
+
     /// The kernel took `written` bytes. Says whether waiting senders are to be woken, and what was lost if it can now be told.
     pub fn on_written(&mut self, written: usize, now_ms: u64) -> (bool, Option<Lost>) {
         self.bytes = self.bytes.saturating_sub(written);

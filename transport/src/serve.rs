@@ -1,6 +1,6 @@
 //! The HTTP server: an actix-web `App` whose handlers may take the socket.
 
-use std::{convert::Infallible, fmt, io, net::TcpListener, rc::Rc, time::Duration};
+use std::{convert::Infallible, fmt, io, net::{SocketAddr, TcpListener}, rc::Rc, time::Duration};
 
 use actix_codec::Framed;
 use actix_http::{
@@ -12,7 +12,7 @@ use actix_server::Server;
 use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service, map_config};
 use actix_web::{Error, dev::AppConfig};
 use futures_util::SinkExt;
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::TcpStream;
 
 use crate::accept::{Handover, Upgraded};
@@ -35,6 +35,19 @@ pub struct ServeOptions {
     pub shutdown_timeout: Duration,
 }
 
+/// Connections that may wait in the kernel to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// A listener for [`serve`]. The standard library's would let 128 connections wait.
+pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
 /// Starts a server on `listener`. Signals are left to the caller.
 pub fn serve<F, I, S, B>(listener: TcpListener, options: &ServeOptions, factory: F) -> io::Result<Server>
 where
@@ -51,7 +64,6 @@ where
         .workers(workers)
         .max_concurrent_connections(max_in_flight)
         .shutdown_timeout(shutdown_timeout.as_secs())
-        .backlog(4096)
         .disable_signals()
         .listen(name, listener, move || {
             let app = map_config(factory(), |()| AppConfig::default());
@@ -124,8 +136,9 @@ async fn answer(
     response.head_mut().set_connection_type(actix_http::ConnectionType::Close);
     let (response, body) = response.into_parts();
     let body = to_bytes(body).await.map_err(|_| AnswerError::Body)?;
-    framed.send(h1::Message::Item((response, BodySize::Sized(body.len() as u64)))).await?;
-    framed.send(h1::Message::Chunk(Some(body))).await?;
+    // One write for head and body: a client that has seen the status must not miss what it means.
+    framed.feed(h1::Message::Item((response, BodySize::Sized(body.len() as u64)))).await?;
+    framed.feed(h1::Message::Chunk(Some(body))).await?;
     framed.send(h1::Message::Chunk(None)).await?;
     framed.close().await?;
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
@@ -57,7 +57,7 @@ pub struct BrokerHandle {
 /// The address is taken or not ours.
 pub fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     let wanted = settings.broker.addr;
-    let listener = listen(wanted).map_err(|source| StartError::Listen { addr: wanted, source })?;
+    let listener = transport::listen(wanted).map_err(|source| StartError::Listen { addr: wanted, source })?;
     let addr = listener.local_addr().map_err(StartError::Serve)?;
     let state_thread = Arbiter::new();
     let state = StateManagerActor::start_in_arbiter(&state_thread.handle(), |_| StateManagerActor::default());
@@ -86,12 +86,6 @@ pub fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     broker.set_readiness(Readiness::Ready);
     tracing::info!(%addr, workers, "broker listens");
     Ok(BrokerHandle { addr, broker, server: handle, serving, state_thread })
-}
-
-fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(addr)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 impl BrokerHandle {

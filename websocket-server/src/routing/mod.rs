@@ -17,3 +17,6 @@ pub use dispatch::{Outgoing, Routed};
 pub use peer::{ConnectionId, Peer, PeerKind};
 pub use requests::{OpenError, Requests};
 pub use router::{Router, RouterLimits};
+
+#[cfg(test)]
+mod properties;

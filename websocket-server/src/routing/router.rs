@@ -96,16 +96,6 @@ impl Router {
         agents.chain(self.sessions.values().flat_map(|entry| &entry.peers))
     }
 
-    /// Whether this connection is the one registered under its name: `false` once it was taken over or went.
-    pub fn is_current(&self, peer: &Peer) -> bool {
-        match &peer.kind {
-            super::PeerKind::Agent(id) => self.agents.get(id).is_some_and(|entry| entry.peer.id == peer.id),
-            super::PeerKind::Session(identity) => {
-                self.sessions.get(&identity.session_id).is_some_and(|entry| entry.peers.iter().any(|other| other.id == peer.id))
-            }
-        }
-    }
-
     /// One page of the sessions an agent may see, ordered by id.
     pub fn list_sessions(&self, page: Page) -> SystemMessage {
         let mut ids: Vec<_> = self.sessions.keys().copied().filter(|id| page.after.is_none_or(|after| *id > after)).collect();
