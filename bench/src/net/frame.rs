@@ -165,7 +165,7 @@ pub fn apply_mask(bytes: &mut [u8], mask: [u8; 4]) {
             chunk.copy_from_slice(&(u64::from_ne_bytes(word) ^ wide).to_ne_bytes());
         }
     }
-    for (byte, key) in chunks.into_remainder().iter_mut().zip(mask) {
+    for (byte, key) in chunks.into_remainder().iter_mut().zip(mask.into_iter().cycle()) {
         *byte ^= key;
     }
 }
@@ -223,13 +223,14 @@ mod tests {
     }
 
     #[test]
-    fn masking_twice_changes_nothing() {
+    fn every_byte_is_masked_with_its_key() {
         let original: Vec<u8> = (0..=255).collect();
+        let mask = [9, 80, 7, 200];
         for length in 0..original.len() {
             let mut bytes = original[..length].to_vec();
-            apply_mask(&mut bytes, [9, 8, 7, 6]);
-            apply_mask(&mut bytes, [9, 8, 7, 6]);
-            assert_eq!(bytes, original[..length]);
+            apply_mask(&mut bytes, mask);
+            let expected: Vec<u8> = (0..length).map(|index| original[index] ^ mask[index % 4]).collect();
+            assert_eq!(bytes, expected);
         }
     }
 

@@ -55,9 +55,9 @@ pub fn answer(bytes: &[u8]) -> Upgrade {
         let body = String::from_utf8_lossy(bytes.get(end + 4..).unwrap_or_default());
         return Upgrade::Refused(format!("{status}: {}", body.chars().take(200).collect::<String>()));
     }
-    let accepted = lines.filter_map(|line| line.split_once(':')).any(|(name, value)| {
-        name.eq_ignore_ascii_case("sec-websocket-accept") && value.trim() == ACCEPT
-    });
+    let accepted = lines
+        .filter_map(|line| line.split_once(':'))
+        .any(|(name, value)| name.eq_ignore_ascii_case("sec-websocket-accept") && value.trim() == ACCEPT);
     if accepted { Upgrade::Done(end + 4) } else { Upgrade::Refused("a wrong Sec-WebSocket-Accept".into()) }
 }
 
@@ -78,10 +78,7 @@ mod tests {
 
     #[test]
     fn other_answers_are_refusals() {
-        assert_eq!(
-            answer(b"HTTP/1.1 401 Unauthorized\r\n\r\n{}"),
-            Upgrade::Refused("HTTP/1.1 401 Unauthorized: {}".into())
-        );
+        assert_eq!(answer(b"HTTP/1.1 401 Unauthorized\r\n\r\n{}"), Upgrade::Refused("HTTP/1.1 401 Unauthorized: {}".into()));
         let wrong = GOOD.replace("s3p", "S3p");
         assert!(matches!(answer(wrong.as_bytes()), Upgrade::Refused(_)));
     }

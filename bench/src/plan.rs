@@ -1,0 +1,198 @@
+//! What is run: the cases behind the scenario names, with all their parameters.
+//!
+//! Parameters are the same for every peer. The names of the cases are those of the reports.
+
+use std::time::Duration;
+
+use crate::args::Scenario;
+
+/// Descriptors that server and generator keep for other things than connections.
+const SPARE_FILES: u64 = 400;
+
+/// How thorough a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Fractions of a second, small numbers: only correctness is meant.
+    Quick,
+    /// Seconds.
+    Short,
+    /// Longer, and as much data as the goals speak of.
+    Long,
+}
+
+/// One thing that is run and gets one line per peer in the report.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Its name.
+    pub name: String,
+    /// What is done.
+    pub load: Load,
+    /// Bytes of each payload.
+    pub payload: usize,
+    /// Load that is not measured yet.
+    pub warm_up: Duration,
+    /// Load that is measured.
+    pub measured: Duration,
+}
+
+/// What is done to a server.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Load {
+    /// One publisher, as fast as the slowest of `subscribers` allows: at most `window` messages ahead of it.
+    FanOut {
+        /// How many receive.
+        subscribers: u32,
+        /// Messages.
+        window: u32,
+    },
+    /// One publisher at a fixed pace.
+    Paced {
+        /// How many receive.
+        subscribers: u32,
+        /// Messages a second.
+        rate: f64,
+    },
+    /// Requests and replies.
+    Replies {
+        /// Requesters, each with a responder of its own.
+        pairs: u32,
+        /// Requests a second in all; `None`: each requester asks again as soon as it has its answer.
+        rate: Option<f64>,
+    },
+    /// Agents that each stream to one viewer.
+    Streams {
+        /// How many.
+        agents: u32,
+        /// Messages a second of each.
+        rate: f64,
+    },
+    /// Connections that do nothing.
+    Idle {
+        /// How many.
+        connections: u32,
+    },
+    /// Fan-out of a fixed amount, once with all subscribers reading and once with one that does not.
+    Stall {
+        /// How many receive; the last is the stuck one.
+        subscribers: u32,
+        /// Messages the publisher may be ahead of the slowest that reads.
+        window: u32,
+        /// Payload bytes delivered to those that read.
+        bytes: u64,
+        /// After this long the stuck one must be closed.
+        closed_within: Duration,
+    },
+}
+
+/// Payload bytes a publisher may be ahead of the slowest subscriber, roughly.
+const WINDOW_BYTES: usize = 256 * 1024;
+/// Messages of [`BULK`] bytes in the window. With an envelope around each it stays under half of a 1 MiB outbox.
+const WINDOW: u32 = 1024;
+/// Bytes of a message in bulk and of a request.
+const BULK: usize = 200;
+/// Bytes of a streamed token's message.
+const TOKEN: usize = 40;
+/// Bytes of a large message: with its envelope just under a frame limit of 1 MiB.
+const LARGE: usize = 1024 * 1024 - 1024;
+const _: () = assert!(WINDOW as usize * BULK <= WINDOW_BYTES);
+
+impl Case {
+    /// The cases of `scenario` in this form.
+    pub fn of(scenario: Scenario, form: Form) -> Vec<Self> {
+        let quick = form == Form::Quick;
+        let pick = |small: u32, full: u32| if quick { small } else { full };
+        let loads: Vec<Load> = match scenario {
+            Scenario::S1 => {
+                [pick(20, 100), pick(50, 1000)].map(|subscribers| Load::FanOut { subscribers, window: WINDOW }).into()
+            }
+            Scenario::S1p => vec![Load::Paced { subscribers: pick(20, 100), rate: 500.0 }],
+            Scenario::S2 => [None, Some(1000.0)]
+                .into_iter()
+                .flat_map(|rate| [1, pick(10, 100)].map(|pairs| Load::Replies { pairs, rate }))
+                .collect(),
+            Scenario::S3 => vec![Load::Streams { agents: pick(20, 200), rate: 50.0 }],
+            Scenario::S4 if quick => vec![Load::Idle { connections: 300 }],
+            Scenario::S4 => [5000, 19_500].map(|connections| Load::Idle { connections }).into(),
+            Scenario::S5 => vec![Load::Stall {
+                subscribers: pick(10, 100),
+                window: WINDOW,
+                bytes: match form {
+                    Form::Quick => 40_000_000,
+                    Form::Short => 1_000_000_000,
+                    Form::Long => 10_000_000_000,
+                },
+                closed_within: if quick { Duration::from_secs(4) } else { Duration::from_secs(14) },
+            }],
+            Scenario::S6 => vec![Load::FanOut { subscribers: pick(3, 10), window: 2 }],
+        };
+        loads.into_iter().map(|load| Self::new(scenario, load, form)).collect()
+    }
+
+    fn new(scenario: Scenario, load: Load, form: Form) -> Self {
+        let seconds = match form {
+            Form::Quick => (0.1, 0.4),
+            Form::Short => (1.0, 5.0),
+            Form::Long => (2.0, 15.0),
+        };
+        let payload = match scenario {
+            Scenario::S3 => TOKEN,
+            Scenario::S6 => LARGE,
+            _ => BULK,
+        };
+        Self {
+            name: name(scenario, load),
+            load,
+            payload,
+            warm_up: Duration::from_secs_f64(seconds.0),
+            measured: Duration::from_secs_f64(seconds.1),
+        }
+    }
+
+    /// Why the case cannot be run: a process needs `per_connection` descriptors for each idle connection and may have `files`.
+    pub fn obstacle(&self, per_connection: u64, files: u64) -> Option<String> {
+        let Load::Idle { connections } = self.load else {
+            return None;
+        };
+        let needed = u64::from(connections) * per_connection + SPARE_FILES;
+        (needed > files).then(|| format!("needs {needed} open files in one process, {files} are allowed"))
+    }
+}
+
+fn name(scenario: Scenario, load: Load) -> String {
+    match load {
+        Load::FanOut { subscribers, .. } if scenario == Scenario::S6 => format!("s6/{subscribers}"),
+        Load::FanOut { subscribers, .. } => format!("s1/{subscribers}"),
+        Load::Paced { subscribers, .. } => format!("s1p/{subscribers}"),
+        Load::Replies { pairs, rate: None } => format!("s2/{pairs}"),
+        Load::Replies { pairs, rate: Some(rate) } => format!("s2/{pairs}@{rate}"),
+        Load::Streams { agents, .. } => format!("s3/{agents}"),
+        Load::Idle { connections } => format!("s4/{connections}"),
+        Load::Stall { subscribers, .. } => format!("s5/{subscribers}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scenario_has_cases_with_names_of_their_own() {
+        for form in [Form::Quick, Form::Short, Form::Long] {
+            let mut names: Vec<_> =
+                Scenario::ALL.into_iter().flat_map(|scenario| Case::of(scenario, form)).map(|case| case.name).collect();
+            let count = names.len();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), count);
+            assert!(count >= 10);
+        }
+    }
+
+    #[test]
+    fn what_needs_too_many_files_is_not_run() {
+        let cases = Case::of(Scenario::S4, Form::Short);
+        let obstacles: Vec<_> = cases.iter().map(|case| case.obstacle(3, 20_000).is_some()).collect();
+        assert_eq!(obstacles, [false, true]);
+        assert!(cases.iter().all(|case| case.obstacle(1, 20_000).is_none()));
+    }
+}

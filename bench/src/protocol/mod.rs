@@ -1,0 +1,100 @@
+//! How each peer is spoken to: one [`Protocol`] per kind of server, the same scenarios for all.
+//!
+//! A protocol turns roles into connections and payloads into that server's messages and back. It keeps no socket and
+//! measures nothing. What a server sends of its own accord (acknowledgements, notices, pings) is handled or passed over here.
+
+mod bridge;
+mod nats;
+mod register;
+mod relay;
+
+pub use bridge::BridgeProtocol;
+pub use nats::{NatsProtocol, TOKEN as NATS_TOKEN};
+pub use relay::{Op, RelayProtocol};
+
+use crate::fault::Fault;
+use crate::net::{Conns, Dial, Ending};
+
+/// What a connection is for. The number tells those of one kind apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Sends to the topic.
+    Publisher,
+    /// Receives from the topic.
+    Subscriber(u32),
+    /// Answers the requests of the requester with its number.
+    Responder(u32),
+    /// Asks the responder with its number.
+    Requester(u32),
+    /// Streams to the viewer with its number.
+    Streamer(u32),
+    /// Receives the stream of the streamer with its number.
+    Viewer(u32),
+    /// Does nothing.
+    Idle(u32),
+}
+
+/// One payload that arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    /// The payload, unchecked.
+    pub payload: &'a [u8],
+    /// What the protocol needs to answer it or to know what it answers; only the protocol reads it.
+    pub origin: &'a [u8],
+}
+
+/// The scenario's side of the connections, once they are set up.
+pub trait App {
+    /// A payload arrived.
+    fn on_payload(&mut self, conns: &mut Conns, conn: usize, delivery: Delivery<'_>) -> Result<(), Fault>;
+
+    /// A connection ended, which most scenarios do not expect.
+    fn on_end(&mut self, conn: usize, ending: Ending) -> Result<(), Fault> {
+        Err(Fault::Closed { conn, ending })
+    }
+}
+
+/// One kind of server.
+pub trait Protocol {
+    /// Done once before the clock runs, with every role that will be dialled.
+    fn prepare(&mut self, _roles: &[Role]) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// How to open the connection of `role`.
+    fn dial(&self, role: Role) -> Result<Dial, Fault>;
+
+    /// The upgrade succeeded: says what the client says first. `true` if the connection is ready at once.
+    fn hello(&self, role: Role, conns: &mut Conns, conn: usize) -> bool;
+
+    /// A message arrived while the connection is set up. `true` once it is ready. `carry` is the connection's own scratch.
+    fn greet(&self, role: Role, carry: &mut Vec<u8>, conns: &mut Conns, conn: usize, message: &[u8]) -> Result<bool, Fault>;
+
+    /// A message arrived on a connection that is ready: hands each payload in it to `app`.
+    fn deliver(
+        &self,
+        carry: &mut Vec<u8>,
+        conns: &mut Conns,
+        conn: usize,
+        message: &[u8],
+        app: &mut impl App,
+    ) -> Result<(), Fault>;
+
+    /// Sends to the topic.
+    fn publish(&self, conns: &mut Conns, conn: usize, number: u32, payload: &[u8]);
+
+    /// Asks responder `pair`, as requester `pair`.
+    fn request(&self, conns: &mut Conns, conn: usize, pair: u32, number: u32, payload: &[u8]);
+
+    /// Answers the request that came with `origin`.
+    fn reply(&self, conns: &mut Conns, conn: usize, origin: &[u8], payload: &[u8]) -> Result<(), Fault>;
+
+    /// Whether what came with `origin` names request `number` of requester `pair` as the one it answers.
+    /// `true` where the protocol has no such thing; the payload is compared in any case.
+    fn answers(&self, _origin: &[u8], _pair: u32, _number: u32) -> bool {
+        true
+    }
+
+    /// Sends to viewer `viewer`, as streamer `viewer`.
+    fn stream(&self, conns: &mut Conns, conn: usize, viewer: u32, number: u32, payload: &[u8]);
+}

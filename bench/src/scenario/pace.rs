@@ -1,0 +1,40 @@
+//! When the messages of a paced load are due, independent of how the server keeps up.
+
+/// Evenly spaced times from a start on.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    start: u64,
+    interval: f64,
+    next: u64,
+}
+
+impl Pace {
+    /// `rate` times a second, the first at `start` (nanoseconds).
+    pub fn new(start: u64, rate: f64) -> Self {
+        Self { start, interval: 1e9 / rate, next: 0 }
+    }
+
+    /// The next one that is due at `now`: its index and the time it was due at.
+    pub fn due(&mut self, now: u64) -> Option<(u64, u64)> {
+        let at = self.start + (self.next as f64 * self.interval) as u64;
+        (at <= now).then(|| {
+            self.next += 1;
+            (self.next - 1, at)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_missed_is_due_at_once_with_its_own_time() {
+        let mut pace = Pace::new(100, 1e6);
+        assert_eq!(pace.due(99), None);
+        assert_eq!(pace.due(2150), Some((0, 100)));
+        assert_eq!(pace.due(2150), Some((1, 1100)));
+        assert_eq!(pace.due(2150), Some((2, 2100)));
+        assert_eq!(pace.due(2150), None);
+    }
+}

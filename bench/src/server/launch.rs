@@ -1,0 +1,119 @@
+//! How each kind of server is started.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::{Cores, Server, StartError, free_addr};
+use crate::protocol::{BridgeProtocol, NATS_TOKEN, NatsProtocol, RelayProtocol};
+
+/// The key the agents of a run present.
+const AGENT_KEY: &str = "bench-agent-key";
+/// What broker, edge and generator share.
+const BRIDGE_SECRET: &str = "bench-bridge-secret-of-more-than-32-bytes";
+
+/// Where the programs are.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// The daemon.
+    pub bridge: PathBuf,
+    /// The raw relay.
+    pub relay: PathBuf,
+    /// nats-server.
+    pub nats: PathBuf,
+}
+
+/// Starts servers.
+#[derive(Clone, Debug)]
+pub struct Lab {
+    /// Where the programs are.
+    pub programs: Programs,
+    /// Where they run.
+    pub cores: Cores,
+    /// How long a peer may stay behind before the bridge closes it; `None`: as it is by default.
+    pub slow_consumer_timeout: Option<Duration>,
+}
+
+impl Lab {
+    /// Starts the daemon, broker only or with the edge. No setting of the caller's surroundings reaches it.
+    pub fn bridge(&self, with_edge: bool, payload_size: usize) -> Result<(Server, BridgeProtocol), StartError> {
+        let folder = TempDir::new()?;
+        let (broker, edge) = (free_addr()?, free_addr()?);
+        let mut command = Command::new(&self.programs.bridge);
+        if !with_edge {
+            command.arg("broker");
+        }
+        command
+            .env_clear()
+            .current_dir(folder.path())
+            .env("WEBSOCKET_SERVER_ADDR", broker.to_string())
+            .env("WEB_SERVER_ADDR", edge.to_string())
+            .env("AGENT_TOKEN", AGENT_KEY)
+            .env("BRIDGE_SECRET", BRIDGE_SECRET)
+            .env("DATA_DIR", folder.path().join("data"))
+            .env("RUST_LOG", "warn")
+            .env("AGENT_BRIDGE_DEMO__ENABLED", "false")
+            .env("AGENT_BRIDGE_LIMITS__MAX_CONNECTIONS", "25000");
+        if let Some(timeout) = self.slow_consumer_timeout {
+            command.env("AGENT_BRIDGE_LIMITS__SLOW_CONSUMER_TIMEOUT", format!("{}ms", timeout.as_millis()));
+        }
+        let server = Server::spawn(command, folder, self.cores)?.wait(|| is_ready(broker) && (!with_edge || is_ready(edge)))?;
+        let edge = with_edge.then_some(edge);
+        Ok((server, BridgeProtocol::new(broker, edge, AGENT_KEY, BRIDGE_SECRET, payload_size)))
+    }
+
+    /// Starts nats-server with a WebSocket listener and nothing else switched on but the token.
+    pub fn nats(&self) -> Result<(Server, NatsProtocol), StartError> {
+        let folder = TempDir::new()?;
+        let addr = free_addr()?;
+        let config = folder.path().join("nats.conf");
+        fs::write(
+            &config,
+            format!(
+                "host: \"127.0.0.1\"\nport: -1\nmax_payload: 2097152\nmax_connections: 25000\n\
+                 authorization {{ token: \"{NATS_TOKEN}\" }}\n\
+                 websocket {{ host: \"{}\", port: {}, no_tls: true, compression: false }}\n",
+                addr.ip(),
+                addr.port()
+            ),
+        )?;
+        let mut command = Command::new(&self.programs.nats);
+        command.arg("--config").arg(&config);
+        let server = Server::spawn(command, folder, self.cores)?.wait(|| TcpStream::connect(addr).is_ok())?;
+        Ok((server, NatsProtocol::new(addr)))
+    }
+
+    /// Starts the raw relay.
+    pub fn relay(&self) -> Result<(Server, RelayProtocol), StartError> {
+        let addr = free_addr()?;
+        let mut command = Command::new(&self.programs.relay);
+        command.arg(addr.to_string());
+        let server = Server::spawn(command, TempDir::new()?, self.cores)?.wait(|| TcpStream::connect(addr).is_ok())?;
+        Ok((server, RelayProtocol::new(addr)))
+    }
+}
+
+/// Whether `GET /health/ready` answers 200.
+fn is_ready(addr: SocketAddr) -> bool {
+    let ask = || -> io::Result<bool> {
+        let mut stream = TcpStream::connect(addr)?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        write!(stream, "GET /health/ready HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer)?;
+        Ok(answer.ends_with(b" 200"))
+    };
+    ask().unwrap_or(false)
+}
+
+/// The program called `name`: beside `beside`, or else wherever the search path has it.
+pub fn find(name: &str, beside: Option<&Path>) -> PathBuf {
+    let sibling = beside.and_then(Path::parent).map(|folder| folder.join(name));
+    let system = ["/usr/sbin", "/usr/local/sbin"].map(|folder| Path::new(folder).join(name));
+    sibling.into_iter().chain(system).find(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name))
+}

@@ -1,0 +1,118 @@
+//! The servers under test as child processes: started on their own core, watched through /proc, killed at the end.
+//!
+//! [`Lab`] knows where the programs are and which cores to use; a [`Server`] is one running process. Every run has a fresh
+//! one, so that memory figures start from the same place.
+
+mod cores;
+mod launch;
+
+use std::fs::{self, File};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub use cores::{Cores, raise_file_limit};
+pub use launch::{Lab, Programs, find};
+use tempfile::TempDir;
+
+use crate::measure::Process;
+
+/// How long a server may take until it is ready.
+const STARTUP: Duration = Duration::from_secs(20);
+/// Between two looks whether it is.
+const STEP: Duration = Duration::from_millis(10);
+
+/// Why a server could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The program is not there or cannot be run.
+    #[error("{program} cannot be started: {error}")]
+    Spawn {
+        /// The program.
+        program: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// It ended or was not ready in time.
+    #[error("{program} did not become ready ({why}); it said: {log}")]
+    NotReady {
+        /// The program.
+        program: String,
+        /// What it did instead.
+        why: String,
+        /// The end of its output.
+        log: String,
+    },
+    /// The system refused something else.
+    #[error("preparing a server: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    program: String,
+    folder: TempDir,
+}
+
+impl Server {
+    /// Starts `command` with its output in a file of `folder`, on the server's core.
+    fn spawn(mut command: Command, folder: TempDir, cores: Cores) -> Result<Self, StartError> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let log = File::create(folder.path().join("log"))?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child = cores.on_server_core(|| command.spawn());
+        let child = child.map_err(|error| StartError::Spawn { program: program.clone(), error })?;
+        Ok(Self { child, program, folder })
+    }
+
+    /// Waits until `ready` says so.
+    fn wait(mut self, mut ready: impl FnMut() -> bool) -> Result<Self, StartError> {
+        let start = Instant::now();
+        loop {
+            if ready() {
+                return Ok(self);
+            }
+            let why = match self.child.try_wait()? {
+                Some(status) => format!("it ended with {status}"),
+                None if start.elapsed() > STARTUP => format!("{} s passed", STARTUP.as_secs()),
+                None => {
+                    std::thread::sleep(STEP);
+                    continue;
+                }
+            };
+            return Err(StartError::NotReady { program: self.program.clone(), why, log: self.log() });
+        }
+    }
+
+    /// The process, to be measured.
+    pub fn process(&self) -> Process {
+        Process::new(self.child.id())
+    }
+
+    /// The end of what the server printed.
+    pub fn log(&self) -> String {
+        tail(&self.folder.path().join("log"))
+    }
+}
+
+impl Drop for Server {
+    /// Killed, not asked: a drain of thousands of connections would be waited for.
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn tail(path: &Path) -> String {
+    let bytes = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(bytes.get(bytes.len().saturating_sub(800)..).unwrap_or_default()).trim().to_owned();
+    if text.is_empty() { "nothing".into() } else { text }
+}
+
+/// A loopback address nobody listens at.
+fn free_addr() -> io::Result<SocketAddr> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+}
