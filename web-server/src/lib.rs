@@ -1,1 +1,19 @@
-//! placeholder
+//! The edge: serves the app, owns browser sessions, and proxies their sockets to the broker.
+//!
+//! [`start`] binds, serves and returns an [`EdgeHandle`]; what runs behind it:
+//! - [`assets`]: the app's files, from a folder or built in;
+//! - [`sessions`]: anonymous sessions, their tokens and cookies, and which sockets are open;
+//! - [`proxy`]: one [`proxy::ProxyActor`] per browser socket, paired with a socket to the broker;
+//! - [`status`]: health and statistics for operators;
+//! - [`http`]: refusals, security headers, the origin rule.
+//!
+//! The edge never parses a payload, routes nothing, and stores nothing beyond the process.
+
+pub mod assets;
+mod edge;
+pub mod http;
+pub mod proxy;
+pub mod sessions;
+pub mod status;
+
+pub use edge::{EdgeHandle, StartError, start};

@@ -1,0 +1,209 @@
+//! The running edge: binds, serves, keeps house, drains.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use actix_web::{App, HttpResponse, dev::ServerHandle, middleware::from_fn, web};
+use common::{close::CloseCode, config::Settings, error::ErrorCode};
+use socket2::SockRef;
+use transport::{ServeOptions, serve};
+
+use crate::{
+    assets::{self, AssetError, Library},
+    http::{OriginRule, Refusal, security_headers},
+    proxy::{self, ProxyEnvironment},
+    sessions::{self, Admission, CookiePolicy, OpenSockets, Order, SessionAuthority},
+    status::{self, EdgeStatus, Phase},
+};
+
+/// Connections the kernel holds until a worker takes them.
+const BACKLOG: i32 = 4096;
+/// How often sockets are looked through for tokens that run out; more often where tokens live for minutes only.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+/// Sockets are closed this long before their token runs out, so that it can still be renewed.
+const RENEWAL_MARGIN: Duration = Duration::from_secs(60);
+/// How often a batch of sockets is closed while draining.
+const DRAIN_TICK: Duration = Duration::from_millis(20);
+/// What is kept of the drain's time for sockets to finish their closing.
+const CLOSING_SHARE: u32 = 4;
+
+/// Why the edge does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address.
+    #[error("the edge cannot listen at {addr}: {source}")]
+    Bind {
+        /// Which.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The app.
+    #[error(transparent)]
+    Assets(#[from] AssetError),
+    /// The worker threads.
+    #[error("the edge's server does not start: {0}")]
+    Serve(io::Error),
+}
+
+/// A running edge.
+pub struct EdgeHandle {
+    addr: SocketAddr,
+    server: ServerHandle,
+    parts: Parts,
+    drain: common::config::Drain,
+    housekeeping: tokio::task::JoinHandle<()>,
+}
+
+/// What the worker threads share.
+#[derive(Clone)]
+struct Parts {
+    library: Arc<Library>,
+    authority: Arc<SessionAuthority>,
+    sockets: Arc<OpenSockets>,
+    environment: Arc<ProxyEnvironment>,
+    status: Arc<EdgeStatus>,
+    cookies: CookiePolicy,
+    origins: OriginRule,
+}
+
+/// Starts the edge. Needs a running actix system; the server ends with it.
+///
+/// # Errors
+/// The folder of the app cannot be opened, or the address not be bound.
+pub fn start(settings: &Settings) -> Result<EdgeHandle, StartError> {
+    let parts = Parts::new(settings)?;
+    let bind = |source| StartError::Bind { addr: settings.web.addr, source };
+    let listener = TcpListener::bind(settings.web.addr).map_err(bind)?;
+    SockRef::from(&listener).listen(BACKLOG).map_err(bind)?;
+    let addr = listener.local_addr().map_err(bind)?;
+
+    let options = ServeOptions {
+        workers: match settings.web.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        },
+        handshake_timeout: settings.limits.handshake_timeout,
+        max_in_flight: settings.limits.max_handshakes,
+        shutdown_timeout: settings.drain.timeout,
+    };
+    let shared = parts.clone();
+    let server = serve(listener, &options, move || {
+        let parts = shared.clone();
+        App::new().wrap(from_fn(security_headers)).configure(move |routes| parts.configure(routes))
+    })
+    .map_err(StartError::Serve)?;
+    let handle = server.handle();
+    actix_rt::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the edge's server ended");
+        }
+    });
+
+    let margin = RENEWAL_MARGIN.min(settings.web.session_ttl / 10);
+    let every = HOUSEKEEPING.min(settings.web.session_ttl / 20);
+    let housekeeping = actix_rt::spawn(keep_house(Arc::clone(&parts.sockets), every, margin));
+    parts.status.enter(Phase::Ready);
+    tracing::info!(%addr, broker = parts.environment.broker(), "edge listening");
+    Ok(EdgeHandle { addr, server: handle, parts, drain: settings.drain.clone(), housekeeping })
+}
+
+impl EdgeHandle {
+    /// The address that was bound.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Ends the edge in order: not ready, browsers told, their sockets closed with 1012 at the configured pace, requests
+    /// in flight answered. What is left after `drain.timeout` is cut.
+    pub async fn drain(&self) {
+        let started = Instant::now();
+        let Parts { status, sockets, .. } = &self.parts;
+        status.enter(Phase::Draining);
+        sockets.shut();
+        self.housekeeping.abort();
+        let millis = u64::try_from(self.drain.timeout.as_millis()).unwrap_or(u64::MAX);
+        sockets.order_all(Order::AnnounceDrain { close_within_ms: millis });
+        self.close_sockets(started).await;
+        while sockets.count() > 0 && started.elapsed() < self.drain.timeout {
+            tokio::time::sleep(DRAIN_TICK).await;
+        }
+        let left = sockets.count();
+        let stop = self.server.stop(true);
+        let rest = self.drain.timeout.saturating_sub(started.elapsed());
+        if tokio::time::timeout(rest, stop).await.is_err() {
+            self.server.stop(false).await;
+        }
+        tracing::info!(cut = left, "edge drained");
+    }
+
+    /// Closes every socket, at the configured pace or faster if the time would not suffice otherwise.
+    async fn close_sockets(&self, started: Instant) {
+        let open = self.parts.sockets.numbers();
+        let time = self.drain.timeout.saturating_sub(self.drain.timeout / CLOSING_SHARE).saturating_sub(started.elapsed());
+        let ticks = (time.as_millis() / DRAIN_TICK.as_millis()).max(1);
+        let needed = open.len().div_ceil(usize::try_from(ticks).unwrap_or(usize::MAX));
+        let by_pace = self.drain.pace * DRAIN_TICK.subsec_millis() as usize / 1000;
+        let order = Order::Close { code: CloseCode::SERVICE_RESTART, reason: "the server restarts" };
+        for batch in open.chunks(by_pace.max(needed).max(1)) {
+            for socket in batch {
+                self.parts.sockets.order_one(*socket, order);
+            }
+            tokio::time::sleep(DRAIN_TICK).await;
+        }
+    }
+}
+
+impl Parts {
+    fn new(settings: &Settings) -> Result<Self, AssetError> {
+        let environment = ProxyEnvironment::new(settings);
+        Ok(Self {
+            library: Arc::new(Library::open(settings.web.static_path.as_ref())?),
+            authority: Arc::new(SessionAuthority::new(&settings.web.session_secret, settings.web.session_ttl)),
+            sockets: OpenSockets::new(Admission {
+                max_sockets: settings.limits.max_connections,
+                max_of_session: settings.limits.max_session_connections,
+            }),
+            status: EdgeStatus::new(environment.broker().to_owned()),
+            cookies: CookiePolicy { secure: settings.web.cookie_secure },
+            origins: OriginRule::new(&settings.web.allowed_origins),
+            environment,
+        })
+    }
+
+    fn configure(self, routes: &mut web::ServiceConfig) {
+        sessions::routes::share(routes, &self.authority, &self.sockets, self.cookies);
+        routes
+            .app_data(web::Data::new(self.origins))
+            .app_data(web::Data::from(self.library))
+            .app_data(web::Data::from(self.status))
+            .app_data(web::Data::from(Arc::clone(&self.environment.counters)))
+            .configure(status::configure)
+            .configure(|routes| proxy::routes::configure(routes, &self.environment))
+            .service(
+                web::scope("/api")
+                    .service(web::resource(["", "/"]).route(web::get().to(status::about)))
+                    .configure(sessions::routes::configure)
+                    .default_service(web::route().to(nothing_here)),
+            )
+            .default_service(web::route().to(assets::serve));
+    }
+}
+
+async fn nothing_here() -> Result<HttpResponse, Refusal> {
+    Err(ErrorCode::NotFound.into())
+}
+
+/// Closes sockets whose token is about to run out, so that their clients renew it.
+async fn keep_house(sockets: Arc<OpenSockets>, every: Duration, margin: Duration) {
+    let order = Order::Close { code: CloseCode::CREDENTIALS_EXPIRED, reason: "the session token is about to expire: renew it" };
+    let mut ticks = tokio::time::interval(every);
+    loop {
+        ticks.tick().await;
+        sockets.order_expired(SystemTime::now() + margin, order);
+    }
+}

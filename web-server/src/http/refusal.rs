@@ -1,0 +1,72 @@
+//! A refused request: the error table's status, and the error as JSON.
+
+use std::fmt;
+
+use actix_web::{
+    HttpResponse, ResponseError,
+    http::{StatusCode, header},
+};
+use common::error::{ClientError, ErrorCode};
+
+/// An error on its way to a client over HTTP: `{"error":{"code","message","temporary"}}`.
+#[derive(Debug)]
+pub struct Refusal {
+    error: ClientError,
+    allow: Option<&'static str>,
+}
+
+impl Refusal {
+    /// A refusal with a message of its own.
+    pub fn with_message(code: ErrorCode, message: impl Into<String>) -> Self {
+        ClientError::with_message(code, message).into()
+    }
+
+    /// 405, naming the methods there are, such as `GET, HEAD`.
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        Self { allow: Some(allow), ..ErrorCode::MethodNotAllowed.into() }
+    }
+
+    /// The permanent code.
+    pub fn code(&self) -> ErrorCode {
+        self.error.code
+    }
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        ClientError::new(code).into()
+    }
+}
+
+impl From<ClientError> for Refusal {
+    fn from(error: ClientError) -> Self {
+        Self { error, allow: None }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(out)
+    }
+}
+
+impl ResponseError for Refusal {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.error.code.row().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
+        response.content_type("application/json").insert_header((header::CACHE_CONTROL, "no-store"));
+        if let Some(allow) = self.allow {
+            response.insert_header((header::ALLOW, allow));
+        }
+        if self.status_code() == StatusCode::UNAUTHORIZED {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        if let Some(milliseconds) = self.error.retry_after_ms {
+            response.insert_header((header::RETRY_AFTER, milliseconds.div_ceil(1000)));
+        }
+        response.body(self.error.to_http_body())
+    }
+}

@@ -1,0 +1,41 @@
+//! The edge as a process of its own. `agent-bridge web` does the same with a fuller command line.
+
+use std::{error::Error, process::ExitCode};
+
+use common::{
+    config::{self, Inputs, Role, Settings},
+    open_files, telemetry,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use web_server::start;
+
+fn main() -> ExitCode {
+    let run = || actix_rt::System::new().block_on(serve(settings()?));
+    run().unwrap_or_else(|error| {
+        eprintln!("web-server: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn settings() -> Result<Settings, Box<dyn Error>> {
+    let loaded = config::load(&Inputs::from_arguments(std::env::args().skip(1))?, Role::Edge)?;
+    telemetry::init(&loaded.settings().log)?;
+    open_files::raise_limit();
+    Ok(loaded.resolve_secrets()?)
+}
+
+/// Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
+async fn serve(settings: Settings) -> Result<ExitCode, Box<dyn Error>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let edge = start(&settings)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tokio::select! {
+        () = edge.drain() => Ok(ExitCode::SUCCESS),
+        _ = terminate.recv() => Ok(ExitCode::from(143)),
+        _ = interrupt.recv() => Ok(ExitCode::from(130)),
+    }
+}

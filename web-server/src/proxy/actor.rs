@@ -1,0 +1,346 @@
+//! The actor of one browser socket: carries out what its machine decides, and moves frames between two links.
+//!
+//! Owns the pair of sockets (through the two pumps in its context), the dial, the wait, and the place among the open
+//! sockets. Stops when both sockets are gone.
+
+use std::{
+    sync::Arc,
+    task::{Context as Task, Poll, Waker},
+};
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
+use bytes::Bytes;
+use common::{
+    assertion::ClientIdentity,
+    close::CloseCode,
+    error::{ClientError, ErrorCode},
+    message::{Speaker, SystemMessage},
+};
+use transport::{CloseMode, DialError, End, Frame, Lane, Link, Pump, Sent, Upgraded, clock::now_ms, sweeper};
+
+use super::{
+    broker_side::{self, BrokerSide},
+    browser_side::{Batch, BrowserSide},
+    downlink::Downlink,
+    environment::ProxyEnvironment,
+    machine::{Effect, Event, Moment, ProxyMachine, State},
+    uplink::{Dropped, Uplink},
+};
+use crate::sessions::{Order, SocketTicket};
+
+/// See the module.
+pub struct ProxyActor {
+    environment: Arc<ProxyEnvironment>,
+    identity: ClientIdentity,
+    ticket: SocketTicket,
+    /// The browser's socket, until it is given to its pump.
+    upgraded: Option<Upgraded>,
+    /// Effects of the machine's start.
+    first: Vec<Effect>,
+    pub(super) machine: ProxyMachine,
+    pub(super) browser: Arc<Link>,
+    pub(super) uplink: Uplink,
+    pub(super) downlink: Downlink,
+    upstream: Upstream,
+    /// Connections to the broker there have been.
+    dialled: u64,
+    /// Pumps in the context that have not ended.
+    running: usize,
+    keep_alive: Option<SpawnHandle>,
+    /// The browser's pump, while it waits for the first dial.
+    held_back: Option<Waker>,
+}
+
+/// What there is on the broker's side.
+enum Upstream {
+    Nothing,
+    /// A dial or a wait.
+    Pending(SpawnHandle),
+    Open {
+        number: u64,
+        link: Arc<Link>,
+    },
+}
+
+impl ProxyActor {
+    /// The actor of a browser's socket that has just been upgraded; `identity` is what the broker will be told.
+    pub fn new(environment: Arc<ProxyEnvironment>, identity: ClientIdentity, ticket: SocketTicket, upgraded: Upgraded) -> Self {
+        let (machine, first) = ProxyMachine::start(environment.backoff);
+        environment.counters.on_open(machine.state());
+        Self {
+            browser: Link::new(Arc::clone(&environment.browser_policy)),
+            uplink: Uplink::new(environment.uplink),
+            downlink: Downlink::default(),
+            environment,
+            identity,
+            ticket,
+            upgraded: Some(upgraded),
+            first,
+            machine,
+            upstream: Upstream::Nothing,
+            dialled: 0,
+            running: 0,
+            keep_alive: None,
+            held_back: None,
+        }
+    }
+
+    /// Gives an event to the machine and carries out what it says.
+    pub(super) fn apply(&mut self, event: Event, ctx: &mut Context<Self>) {
+        let before = self.machine.state();
+        // Only the random waits need it; without it they would all be the shortest.
+        let dice = getrandom::u64().unwrap_or(u64::MAX);
+        let effects = self.machine.on_event(event, Moment { now_ms: now_ms(), dice });
+        self.environment.counters.on_move(before, self.machine.state());
+        for effect in effects {
+            self.carry_out(effect, ctx);
+        }
+        self.stop_when_done(ctx);
+    }
+
+    fn carry_out(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+        match effect {
+            Effect::Dial => self.dial(ctx),
+            Effect::RetryAfter(wait) => {
+                let handle = ctx.run_later(wait, |actor, ctx| actor.apply(Event::RetryDue, ctx));
+                self.upstream = Upstream::Pending(handle);
+            }
+            Effect::TellLost { retry_in } => {
+                self.environment.counters.on_lost();
+                let retry_in_ms = u64::try_from(retry_in.as_millis()).ok();
+                self.tell(&SystemMessage::Upstream { state: "lost", retry_in_ms });
+            }
+            Effect::TellRestored => {
+                self.environment.counters.on_restored();
+                self.tell(&SystemMessage::Upstream { state: "restored", retry_in_ms: None });
+            }
+            Effect::OpenUplink => self.open_uplink(ctx),
+            Effect::HoldUplink => self.hold_uplink(ctx),
+            Effect::CloseBrowser { code, reason } => self.browser.close(code, &reason, CloseMode::Flush),
+            Effect::CloseUpstream { code, reason } => {
+                match std::mem::replace(&mut self.upstream, Upstream::Nothing) {
+                    Upstream::Open { link, .. } => link.close(code, &reason, CloseMode::Flush),
+                    Upstream::Pending(handle) => {
+                        ctx.cancel_future(handle);
+                    }
+                    Upstream::Nothing => {}
+                }
+                self.release_browser();
+            }
+        }
+    }
+
+    fn dial(&mut self, ctx: &mut Context<Self>) {
+        self.environment.counters.on_dial();
+        let dial = Arc::clone(&self.environment).dial(self.identity.clone());
+        let handle = ctx.spawn(dial.into_actor(self).map(|outcome, actor, ctx| actor.on_dial_outcome(outcome, ctx)));
+        self.upstream = Upstream::Pending(handle);
+    }
+
+    fn on_dial_outcome(&mut self, outcome: Result<Upgraded, DialError>, ctx: &mut Context<Self>) {
+        let Upgraded { socket, leftover } = match outcome {
+            Ok(upgraded) => upgraded,
+            Err(error) => {
+                self.environment.counters.on_failed_dial();
+                tracing::debug!(session = %self.identity.session_id, %error, "broker not reached");
+                let status = match error {
+                    DialError::Refused { status } => Some(status),
+                    _ => None,
+                };
+                return self.apply(Event::DialFailed { status }, ctx);
+            }
+        };
+        self.dialled += 1;
+        let number = self.dialled;
+        let link = Link::to_server(Arc::clone(&self.environment.upstream_policy));
+        sweeper::watch(Arc::clone(&link));
+        self.upstream = Upstream::Open { number, link: Arc::clone(&link) };
+        let side = BrokerSide::new(number, self.environment.longest_from_broker);
+        self.running += 1;
+        ctx.spawn(Pump::new(socket, leftover, link, side));
+        self.apply(Event::Dialled, ctx);
+    }
+
+    fn open_uplink(&mut self, ctx: &mut Context<Self>) {
+        if let Some(handle) = self.keep_alive.take() {
+            ctx.cancel_future(handle);
+        }
+        let (held, dropped) = self.uplink.open();
+        if dropped != Dropped::default() {
+            let Dropped { messages, bytes } = dropped;
+            self.environment.counters.on_dropped(messages, bytes);
+            let message = format!(
+                "{messages} messages ({bytes} bytes) that were sent while the broker was away did not fit the edge's queue \
+                 and were dropped; send them again"
+            );
+            self.tell(&SystemMessage::Error(ClientError::with_message(ErrorCode::UpstreamUnavailable, message)));
+        }
+        if !held.is_empty() {
+            self.send_up(Lane::Data, Frame::from_encoded(held));
+        }
+        self.release_browser();
+    }
+
+    fn hold_uplink(&mut self, ctx: &mut Context<Self>) {
+        self.uplink.hold();
+        self.upstream = Upstream::Nothing;
+        let every = self.environment.ping_interval;
+        self.keep_alive = Some(ctx.run_interval(every, |actor, _| {
+            actor.browser.send(Lane::Control, Frame::ping());
+        }));
+        self.release_browser();
+    }
+
+    /// Says something to the browser, in its turn.
+    fn tell(&mut self, message: &SystemMessage) {
+        let notice = Frame::text(&message.encode(Speaker::Edge, None, None));
+        if let Some(notice) = self.downlink.speak(notice) {
+            self.browser.send(Lane::Data, notice);
+        }
+    }
+
+    /// Ready when the browser may be read.
+    pub(super) fn poll_uplink(&mut self, task: &mut Task<'_>) -> Poll<()> {
+        if self.machine.is_first_dial() {
+            self.held_back = Some(task.waker().clone());
+            return Poll::Pending;
+        }
+        match &self.upstream {
+            Upstream::Open { link, .. } => link.poll_open(task),
+            Upstream::Nothing | Upstream::Pending(_) => Poll::Ready(()),
+        }
+    }
+
+    fn release_browser(&mut self) {
+        if let Some(waker) = self.held_back.take() {
+            waker.wake();
+        }
+    }
+
+    /// Sends a frame to the broker, if it is there.
+    pub(super) fn send_up(&mut self, lane: Lane, frame: Frame) -> Sent {
+        match &self.upstream {
+            Upstream::Open { link, .. } => link.send(lane, frame),
+            Upstream::Nothing | Upstream::Pending(_) => Sent::Gone,
+        }
+    }
+
+    /// Sends the messages of one read to the broker.
+    pub(super) fn pass_up(&mut self, batch: Batch, ctx: &mut Context<Self>) {
+        let Batch { bytes, messages } = batch;
+        if bytes.is_empty() {
+            return;
+        }
+        let length = bytes.len();
+        match self.send_up(Lane::Data, Frame::from_encoded(bytes.into())) {
+            Sent::Queued | Sent::QueuedButPause => {}
+            Sent::Dropped => self.uplink.on_undeliverable(messages, length),
+            Sent::Gone => {
+                self.uplink.on_undeliverable(messages, length);
+                if let Upstream::Open { number, link } = &self.upstream {
+                    let number = *number;
+                    link.kill();
+                    self.on_broker_lost(number, ctx);
+                }
+            }
+        }
+    }
+
+    /// Sends the messages of one read to the browser, and what the edge has to say after them.
+    pub(super) fn pass_down(&mut self, batch: Vec<u8>, ctx: &mut Context<Self>) {
+        if batch.is_empty() {
+            return;
+        }
+        let sent = self.browser.send(Lane::Data, Frame::from_encoded(Bytes::from(batch)));
+        for notice in self.downlink.due() {
+            self.browser.send(Lane::Data, notice);
+        }
+        if sent == Sent::Gone {
+            let code = self.browser.closing().unwrap_or(CloseCode::GOING_AWAY);
+            self.apply(Event::BrowserGone { code, reason: "the client's connection is closing".to_owned() }, ctx);
+        }
+    }
+
+    /// Whether this is the connection to the broker that frames pass over.
+    pub(super) fn is_current(&self, number: u64) -> bool {
+        matches!(&self.upstream, Upstream::Open { number: current, .. } if *current == number)
+    }
+
+    pub(super) fn on_broker_close(&mut self, number: u64, end: &End, ctx: &mut Context<Self>) {
+        let Upstream::Open { number: current, link } = &self.upstream else { return };
+        if *current == number {
+            broker_side::answer(link, end);
+            self.on_broker_event(Event::UpstreamClosed { code: end.code, reason: end.reason.clone() }, ctx);
+        }
+    }
+
+    pub(super) fn on_broker_lost(&mut self, number: u64, ctx: &mut Context<Self>) {
+        if self.is_current(number) {
+            self.on_broker_event(Event::UpstreamLost, ctx);
+        }
+    }
+
+    fn on_broker_event(&mut self, event: Event, ctx: &mut Context<Self>) {
+        if self.downlink.is_inside() && self.machine.is_linked() {
+            // The browser has the beginning of a message whose end will never come: only a new socket helps.
+            let reason = "the broker went away in the middle of a message";
+            return self.apply(Event::CloseOrdered { code: CloseCode::SERVICE_RESTART, reason }, ctx);
+        }
+        self.apply(event, ctx);
+    }
+
+    pub(super) fn on_broker_end(&mut self, number: u64, end: &End, ctx: &mut Context<Self>) {
+        tracing::debug!(session = %self.identity.session_id, code = end.code.0, reason = %end.reason, "broker connection over");
+        self.running = self.running.saturating_sub(1);
+        self.on_broker_lost(number, ctx);
+        self.stop_when_done(ctx);
+    }
+
+    pub(super) fn on_browser_end(&mut self, end: End, ctx: &mut Context<Self>) {
+        tracing::debug!(session = %self.identity.session_id, code = end.code.0, reason = %end.reason, "browser connection over");
+        self.running = self.running.saturating_sub(1);
+        self.apply(Event::BrowserGone { code: end.code, reason: end.reason }, ctx);
+    }
+
+    fn stop_when_done(&self, ctx: &mut Context<Self>) {
+        if self.running == 0 && self.machine.state() == State::Closing {
+            ctx.stop();
+        }
+    }
+}
+
+impl Actor for ProxyActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        sweeper::watch(Arc::clone(&self.browser));
+        if let Some(Upgraded { socket, leftover }) = self.upgraded.take() {
+            let side = BrowserSide::new(self.environment.uplink.max_message);
+            self.running += 1;
+            ctx.spawn(Pump::new(socket, leftover, Arc::clone(&self.browser), side));
+        }
+        for effect in std::mem::take(&mut self.first) {
+            self.carry_out(effect, ctx);
+        }
+        self.ticket.attach(actix::AsyncContext::address(ctx).recipient());
+    }
+}
+
+impl Handler<Order> for ProxyActor {
+    type Result = ();
+
+    fn handle(&mut self, order: Order, ctx: &mut Self::Context) {
+        match order {
+            Order::AnnounceDrain { close_within_ms } => {
+                self.tell(&SystemMessage::Draining { reason: "the server restarts", close_within_ms });
+            }
+            Order::Close { code, reason } => self.apply(Event::CloseOrdered { code, reason }, ctx),
+        }
+    }
+}
+
+impl Drop for ProxyActor {
+    fn drop(&mut self) {
+        self.environment.counters.on_gone(self.machine.state());
+    }
+}

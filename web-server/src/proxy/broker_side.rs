@@ -1,0 +1,92 @@
+//! What comes in from the broker.
+
+use std::task::{Context, Poll};
+
+use common::close::CloseCode;
+use transport::{
+    CloseMode, End, Frame, FrameError, FrameScanner, Inbound, Lane, Step,
+    frame::{OpCode, Origin},
+};
+
+use super::{actor::ProxyActor, close_frame};
+
+/// The broker's half of a pair. A pair has one at a time; one that was given up finishes its close and is not listened to.
+pub struct BrokerSide {
+    /// Which of the pair's connections to the broker this is.
+    number: u64,
+    scanner: FrameScanner,
+    closed: Option<End>,
+}
+
+impl BrokerSide {
+    /// The half of a fresh socket whose frames may carry `max_payload` bytes.
+    pub fn new(number: u64, max_payload: usize) -> Self {
+        Self { number, scanner: FrameScanner::new(Origin::Server, max_payload), closed: None }
+    }
+}
+
+impl Inbound<ProxyActor> for BrokerSide {
+    fn poll_ready(&mut self, actor: &mut ProxyActor, task: &mut Context<'_>) -> Poll<()> {
+        actor.browser.poll_open(task)
+    }
+
+    fn on_bytes(
+        &mut self,
+        actor: &mut ProxyActor,
+        bytes: &mut [u8],
+        ctx: &mut actix::Context<ProxyActor>,
+    ) -> Result<Step, FrameError> {
+        let mut batch = Vec::new();
+        let size = bytes.len();
+        let is_current = actor.is_current(self.number);
+        let Self { scanner, closed, .. } = self;
+        let outcome = scanner.feed(bytes, |frame| {
+            match frame.header.opcode {
+                OpCode::Close => {
+                    *closed = Some(close_frame::read(frame.into_payload())?);
+                    return Ok(Step::Pause);
+                }
+                _ if !is_current => {}
+                OpCode::Ping | OpCode::Pong => {
+                    actor.browser.send(Lane::Control, Frame::from_encoded(frame.bytes.to_vec().into()));
+                }
+                OpCode::Text | OpCode::Binary | OpCode::Continuation => {
+                    actor.downlink.on_frame(&frame.header)?;
+                    if batch.is_empty() {
+                        batch.reserve(size.max(frame.bytes.len()));
+                    }
+                    batch.extend_from_slice(frame.bytes);
+                }
+            }
+            Ok(Step::Continue)
+        });
+        actor.pass_down(batch, ctx);
+        match (&outcome, &self.closed) {
+            (Err(fault), _) => {
+                tracing::warn!(%fault, "the broker sent a bad frame");
+                actor.on_broker_lost(self.number, ctx);
+            }
+            (Ok(_), Some(end)) => actor.on_broker_close(self.number, end, ctx),
+            (Ok(_), None) => {}
+        }
+        outcome
+    }
+
+    fn on_closing(&mut self, actor: &mut ProxyActor, _: CloseCode, ctx: &mut actix::Context<ProxyActor>) {
+        // Given up by the transport's judgement; where the machine closed, this is not the current side any more.
+        actor.on_broker_lost(self.number, ctx);
+    }
+
+    fn peer_close(&self) -> Option<End> {
+        self.closed.clone()
+    }
+
+    fn on_end(&mut self, actor: &mut ProxyActor, end: End, ctx: &mut actix::Context<ProxyActor>) {
+        actor.on_broker_end(self.number, &end, ctx);
+    }
+}
+
+/// Answers the broker's close frame.
+pub fn answer(link: &transport::Link, end: &End) {
+    link.close(close_frame::answer(end.code), "", CloseMode::Discard);
+}

@@ -1,0 +1,80 @@
+//! The frames on their way from the broker to a browser: where one message ends, the edge may speak.
+//!
+//! Pure.
+
+use transport::{
+    Frame, FrameError,
+    frame::{FrameHeader, OpCode},
+};
+
+/// Whether a message is under way, and what the edge has to say after it.
+#[derive(Debug, Default)]
+pub struct Downlink {
+    is_inside: bool,
+    /// Few: the edge speaks at a loss, which ends every message, and once when it drains.
+    deferred: Vec<Frame>,
+}
+
+impl Downlink {
+    /// Looks at a frame of a message (no control frame).
+    ///
+    /// # Errors
+    /// It does not follow from the one before.
+    pub fn on_frame(&mut self, header: &FrameHeader) -> Result<(), FrameError> {
+        match (header.opcode, self.is_inside) {
+            (OpCode::Continuation, false) => return Err(FrameError::UnexpectedContinuation),
+            (OpCode::Text | OpCode::Binary, true) => return Err(FrameError::Interleaved),
+            _ => self.is_inside = !header.fin,
+        }
+        Ok(())
+    }
+
+    /// Whether the browser has the beginning of a message without its end.
+    pub fn is_inside(&self) -> bool {
+        self.is_inside
+    }
+
+    /// Gives the notice back if it may be sent now; else keeps it until [`Downlink::due`].
+    pub fn speak(&mut self, notice: Frame) -> Option<Frame> {
+        if self.is_inside {
+            self.deferred.push(notice);
+            return None;
+        }
+        Some(notice)
+    }
+
+    /// The notices that may be sent now.
+    pub fn due(&mut self) -> Vec<Frame> {
+        if self.is_inside { Vec::new() } else { std::mem::take(&mut self.deferred) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(opcode: OpCode, fin: bool) -> FrameHeader {
+        FrameHeader { fin, opcode, mask: None, header_len: 2, payload_len: 0 }
+    }
+
+    #[test]
+    fn the_edge_speaks_between_messages_only() {
+        let mut downlink = Downlink::default();
+        let notice = Frame::text("{}");
+        assert_eq!(downlink.speak(notice.clone()), Some(notice.clone()));
+        downlink.on_frame(&header(OpCode::Text, false)).expect("begins");
+        assert_eq!(downlink.speak(notice.clone()), None);
+        assert!(downlink.due().is_empty());
+        downlink.on_frame(&header(OpCode::Continuation, true)).expect("ends");
+        assert_eq!(downlink.due(), [notice]);
+        assert!(downlink.due().is_empty());
+    }
+
+    #[test]
+    fn frames_that_do_not_follow_are_faults() {
+        let mut downlink = Downlink::default();
+        assert_eq!(downlink.on_frame(&header(OpCode::Continuation, true)), Err(FrameError::UnexpectedContinuation));
+        downlink.on_frame(&header(OpCode::Text, false)).expect("begins");
+        assert_eq!(downlink.on_frame(&header(OpCode::Text, true)), Err(FrameError::Interleaved));
+    }
+}

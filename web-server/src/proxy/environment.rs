@@ -1,0 +1,131 @@
+//! What all pairs of sockets share: where the broker is, the rules, the counters.
+
+use std::{sync::Arc, time::Duration};
+
+use common::{assertion, assertion::ClientIdentity, config::Settings, error::ErrorCode, message::Speaker, secret::Secret};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use transport::{DialError, LinkPolicy, Upgraded, dial, flow::FlowPolicy, link::LinkCounts};
+
+use super::{backoff::Backoff, counters::ProxyCounters, uplink::UplinkLimits};
+
+/// How much longer a frame may be when it comes from the broker, which adds to the envelope.
+const ENVELOPE_GROWTH: usize = 64 * 1024;
+/// What one read can bring besides.
+const READ_BYTES: usize = 64 * 1024;
+/// The broker's own answers (lists of agents) may be longer than any peer's frame.
+const LONGEST_FROM_BROKER: usize = 16 * 1024 * 1024;
+/// How long a closing socket may take to finish.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
+/// A side is paused for as long as it takes: until the other side is judged too slow.
+const PURE_BACKPRESSURE: FlowPolicy = FlowPolicy { burst_ms: u64::MAX, share: 1.0 };
+
+/// See the module.
+pub struct ProxyEnvironment {
+    broker: String,
+    bridge_secret: Secret,
+    dial_limit: Duration,
+    /// The waits between dials.
+    pub backoff: Backoff,
+    /// Bounds of what a browser may send.
+    pub uplink: UplinkLimits,
+    /// Longest frame from the broker.
+    pub longest_from_broker: usize,
+    /// How often a browser is pinged while the broker, whose pings it gets otherwise, is away.
+    pub ping_interval: Duration,
+    /// The rules of browsers' sockets.
+    pub browser_policy: Arc<LinkPolicy>,
+    /// The rules of sockets to the broker.
+    pub upstream_policy: Arc<LinkPolicy>,
+    /// The counters.
+    pub counters: Arc<ProxyCounters>,
+}
+
+impl ProxyEnvironment {
+    /// The environment that these settings describe.
+    pub fn new(settings: &Settings) -> Arc<Self> {
+        let limits = &settings.limits;
+        let heartbeat = &settings.heartbeat;
+        // Half an outbox is where the other side is paused; a frame and a read that came before the pause fit the other half.
+        let room_for_both = 2 * (limits.max_frame_bytes + ENVELOPE_GROWTH + READ_BYTES);
+        let policy = |slow_consumer_timeout, silence_timeout| {
+            Arc::new(LinkPolicy {
+                outbox_bytes: limits.outbox_bytes.max(room_for_both),
+                flow: PURE_BACKPRESSURE,
+                slow_consumer_timeout,
+                // The broker's pings pass through; while it is away the actor pings.
+                ping_interval: Duration::MAX,
+                silence_timeout,
+                close_grace: CLOSE_GRACE,
+                speaker: Speaker::Edge,
+                counts: LinkCounts::default(),
+            })
+        };
+        let slow = limits.slow_consumer_timeout;
+        // A side that is paused is silent for no fault of its own: the other side must be given up first.
+        let patient = heartbeat.timeout.max(slow + CLOSE_GRACE + heartbeat.interval);
+        let browser_policy = policy(slow, patient);
+        let upstream_policy = policy(slow, patient);
+        Arc::new(Self {
+            broker: authority(&settings.broker_url()),
+            bridge_secret: settings.broker.bridge_secret.clone(),
+            dial_limit: limits.handshake_timeout,
+            backoff: Backoff { first: settings.web.reconnect_min, longest: settings.web.reconnect_max },
+            uplink: UplinkLimits {
+                max_message: limits.max_frame_bytes,
+                max_fragments: limits.max_fragments,
+                held_bytes: settings.web.upstream_queue_bytes,
+            },
+            longest_from_broker: LONGEST_FROM_BROKER.max(limits.max_frame_bytes.saturating_mul(2)),
+            ping_interval: heartbeat.interval,
+            counters: ProxyCounters::new(Arc::clone(&browser_policy), Arc::clone(&upstream_policy)),
+            browser_policy,
+            upstream_policy,
+        })
+    }
+
+    /// `host:port` of the broker.
+    pub fn broker(&self) -> &str {
+        &self.broker
+    }
+
+    /// Dials the broker for a client.
+    ///
+    /// # Errors
+    /// See [`DialError`]; an assertion that cannot be signed counts as a refusal.
+    pub async fn dial(self: Arc<Self>, identity: ClientIdentity) -> Result<Upgraded, DialError> {
+        let signed = assertion::mint(&identity, &self.bridge_secret);
+        let bearer = signed.map(|assertion| format!("Bearer {assertion}")).map_err(|code| {
+            tracing::error!(%code, "assertion not signed");
+            DialError::Refused { status: ErrorCode::Unauthorized.row().status }
+        })?;
+        let mut path = format!("/ws/client/{}", identity.session_id);
+        if let Some(agent) = &identity.agent {
+            path.push_str(&format!("?agent={}", utf8_percent_encode(agent.as_str(), NON_ALPHANUMERIC)));
+        }
+        dial(&self.broker, &path, &[("Authorization", &bearer)], self.dial_limit).await
+    }
+}
+
+/// `host:port` of `ws://host[:port][/]`.
+fn authority(url: &str) -> String {
+    let rest = url.strip_prefix("ws://").unwrap_or(url).trim_end_matches('/');
+    let has_port = rest.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+    if has_port { rest.to_owned() } else { format!("{rest}:80") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_become_host_and_port() {
+        for (url, expected) in [
+            ("ws://127.0.0.1:8080", "127.0.0.1:8080"),
+            ("ws://broker/", "broker:80"),
+            ("ws://[::1]:9/", "[::1]:9"),
+            ("ws://[::1]", "[::1]:80"),
+        ] {
+            assert_eq!(authority(url), expected);
+        }
+    }
+}

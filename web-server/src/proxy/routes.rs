@@ -1,0 +1,74 @@
+//! `GET /ws` and `GET /ws/{client_id}`: the way from a request to a [`ProxyActor`].
+
+use std::sync::Arc;
+
+use actix::Actor;
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use common::{
+    assertion::ClientIdentity,
+    error::{ClientError, ErrorCode},
+    message::parse_agent_id,
+};
+use serde::Deserialize;
+
+use super::{actor::ProxyActor, environment::ProxyEnvironment};
+use crate::{
+    http::{Refusal, require_own_origin},
+    sessions::{OpenSockets, OwnedSession, SessionAuthority},
+};
+
+/// Characters of a `User-Agent` that the broker is told.
+const USER_AGENT_LENGTH: usize = 256;
+
+#[derive(Deserialize)]
+struct Parameters {
+    agent: Option<String>,
+}
+
+/// Opens the socket of the caller's session.
+///
+/// # Errors
+/// Those of [`OwnedSession`]; 403 `origin_not_allowed`, 400 `invalid_agent_id`, 426 `upgrade_required`, 429
+/// `too_many_connections`, 503 `at_capacity` and `not_ready`.
+pub async fn open(
+    request: HttpRequest,
+    owned: OwnedSession,
+    environment: web::Data<ProxyEnvironment>,
+    sockets: web::Data<OpenSockets>,
+    authority: web::Data<SessionAuthority>,
+) -> Result<HttpResponse, Refusal> {
+    require_own_origin(&request)?;
+    let parameters = web::Query::<Parameters>::from_query(request.query_string())
+        .map_err(|error| Refusal::with_message(ErrorCode::BadRequest, format!("the query cannot be read: {error}")))?;
+    let identity = ClientIdentity {
+        agent: parameters.agent.as_deref().map(parse_agent_id).transpose()?,
+        ip: request.peer_addr().map(|peer| peer.ip().to_string()),
+        user_agent: user_agent(&request),
+        ..ClientIdentity::anonymous(owned.session.id)
+    };
+
+    let ticket = sockets.into_inner().admit(owned.session)?;
+    // Ended between the check and the admission: nobody else would close this socket.
+    if authority.is_ended(&owned.session) {
+        return Err(ErrorCode::SessionEnded.into());
+    }
+    let environment = environment.into_inner();
+    let accepted = transport::accept(&request, move |upgraded| {
+        ProxyActor::new(environment, identity, ticket, upgraded).start();
+    });
+    accepted.map_err(|fault| ClientError::with_message(ErrorCode::UpgradeRequired, fault.to_string()).into())
+}
+
+/// The routes.
+pub fn configure(routes: &mut web::ServiceConfig, environment: &Arc<ProxyEnvironment>) {
+    let only_get = || web::route().to(|| async { Err::<HttpResponse, _>(Refusal::method_not_allowed("GET")) });
+    routes
+        .app_data(web::Data::from(Arc::clone(environment)))
+        .service(web::resource("/ws").route(web::get().to(open)).default_service(only_get()))
+        .service(web::resource("/ws/{client_id}").route(web::get().to(open)).default_service(only_get()));
+}
+
+fn user_agent(request: &HttpRequest) -> Option<String> {
+    let value = request.headers().get(header::USER_AGENT)?.to_str().ok()?;
+    Some(value.chars().take(USER_AGENT_LENGTH).collect())
+}

@@ -1,0 +1,137 @@
+//! What operators ask: is it alive, is it ready, how is it doing.
+//!
+//! `GET /api/`, `GET /health/live`, `GET /health/ready`, `GET /stats`. Nothing here names a session or shows a payload.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use actix_web::{HttpResponse, http::header, web};
+use serde_json::json;
+use tokio::{net::TcpStream, sync::Mutex};
+
+use crate::{http::Refusal, proxy::ProxyCounters, sessions::OpenSockets};
+
+/// The version in every answer that names one.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// How long the broker may take to accept a connection before it counts as out of reach.
+const PROBE_LIMIT: Duration = Duration::from_millis(500);
+/// How long an answer to that question holds.
+const PROBE_HOLDS: Duration = Duration::from_secs(1);
+
+/// Where the edge is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Not serving yet.
+    Starting,
+    /// Serving.
+    Ready,
+    /// Closing what is open, taking nothing new.
+    Draining,
+}
+
+impl Phase {
+    const ALL: [Self; 3] = [Self::Starting, Self::Ready, Self::Draining];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// The edge's own state, shared by all worker threads.
+pub struct EdgeStatus {
+    phase: AtomicU8,
+    started: Instant,
+    /// `host:port` of the broker.
+    broker: String,
+    /// When the broker was last looked for, and whether it was there.
+    probed: Mutex<Option<(Instant, bool)>>,
+}
+
+impl EdgeStatus {
+    /// A starting edge in front of the broker at `host:port`.
+    pub fn new(broker: String) -> Arc<Self> {
+        Arc::new(Self { phase: AtomicU8::new(Phase::Starting as u8), started: Instant::now(), broker, probed: Mutex::new(None) })
+    }
+
+    /// Where the edge is in its life.
+    pub fn phase(&self) -> Phase {
+        Phase::ALL.get(usize::from(self.phase.load(Relaxed))).copied().unwrap_or(Phase::Draining)
+    }
+
+    /// Goes on to another phase.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Relaxed);
+    }
+
+    /// Whether the broker accepts connections just now; asked at most once a second, however many ask.
+    async fn broker_is_reachable(&self) -> bool {
+        let mut probed = self.probed.lock().await;
+        if let Some((at, reachable)) = *probed
+            && at.elapsed() < PROBE_HOLDS
+        {
+            return reachable;
+        }
+        let connected = tokio::time::timeout(PROBE_LIMIT, TcpStream::connect(&self.broker)).await;
+        let reachable = matches!(connected, Ok(Ok(_)));
+        *probed = Some((Instant::now(), reachable));
+        reachable
+    }
+}
+
+/// The routes of this module.
+pub fn configure(routes: &mut web::ServiceConfig) {
+    let only_get = || web::route().to(|| async { Err::<HttpResponse, _>(Refusal::method_not_allowed("GET, HEAD")) });
+    let get = |path: &'static str| web::resource(path).default_service(only_get());
+    routes
+        .service(get("/health/live").route(web::get().to(live)).route(web::head().to(live)))
+        .service(get("/health/ready").route(web::get().to(ready)).route(web::head().to(ready)))
+        .service(get("/stats").route(web::get().to(stats)).route(web::head().to(stats)));
+}
+
+/// `GET /api/`
+pub async fn about() -> HttpResponse {
+    answer(true, &json!({ "name": "agent-bridge", "version": VERSION }))
+}
+
+async fn live() -> HttpResponse {
+    answer(true, &json!({ "status": "live" }))
+}
+
+/// 503 while starting or draining. Whether the broker is there is said, but does not make the edge unready: it keeps its
+/// browsers while the broker is away, and serves the app.
+async fn ready(status: web::Data<EdgeStatus>) -> HttpResponse {
+    let phase = status.phase();
+    let broker = if status.broker_is_reachable().await { "reachable" } else { "unreachable" };
+    answer(phase == Phase::Ready, &json!({ "status": phase.name(), "broker": broker }))
+}
+
+async fn stats(
+    status: web::Data<EdgeStatus>,
+    sockets: web::Data<OpenSockets>,
+    counters: web::Data<ProxyCounters>,
+) -> HttpResponse {
+    let mut page = json!({
+        "name": "agent-bridge-edge",
+        "version": VERSION,
+        "uptime_seconds": status.started.elapsed().as_secs(),
+        "status": status.phase().name(),
+    });
+    page["browsers"] = counters.browsers(sockets.count());
+    page["upstream"] = counters.upstream();
+    answer(true, &page)
+}
+
+fn answer(ok: bool, body: &serde_json::Value) -> HttpResponse {
+    let mut response = if ok { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    response.insert_header((header::CACHE_CONTROL, "no-store")).json(body)
+}

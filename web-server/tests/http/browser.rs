@@ -1,0 +1,106 @@
+//! A browser's socket to the edge.
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{
+        Message,
+        client::IntoClientRequest,
+        protocol::{CloseFrame, frame::coding::CloseCode},
+    },
+};
+
+use crate::harness::{Edge, in_time};
+
+pub struct Browser {
+    pub session: String,
+    pub token: String,
+    pub socket: WebSocketStream<TcpStream>,
+}
+
+impl Edge {
+    /// A session's id and token.
+    pub async fn session(&self) -> (String, String) {
+        let session = self.request("POST", "/api/client", &[]).await.json();
+        let field = |name: &str| session[name].as_str().expect("a string").to_owned();
+        (field("client_id"), field("token"))
+    }
+
+    /// A new session with its socket open.
+    pub async fn browser(&self) -> Browser {
+        let (session, token) = self.session().await;
+        self.open("/ws", session, token).await
+    }
+
+    /// A socket at this path for a session there is.
+    pub async fn open(&self, path: &str, session: String, token: String) -> Browser {
+        let mut request = format!("ws://{}{path}", self.host()).into_client_request().expect("a valid request");
+        let cookie = format!("agent_bridge_session={token}").parse().expect("a valid header");
+        request.headers_mut().insert("cookie", cookie);
+        request.headers_mut().insert("user-agent", "test browser".parse().expect("a valid header"));
+        request.headers_mut().insert("origin", format!("http://{}", self.host()).parse().expect("a valid header"));
+        let stream = TcpStream::connect(self.host()).await.expect("connects");
+        let (socket, _) = in_time("an upgrade", client_async(request, stream)).await.expect("upgraded");
+        Browser { session, token, socket }
+    }
+}
+
+impl Browser {
+    pub async fn say(&mut self, text: &str) {
+        self.send(Message::text(text)).await;
+    }
+
+    pub async fn send(&mut self, message: Message) {
+        in_time("the edge takes a frame", self.socket.send(message)).await.expect("the edge is there");
+    }
+
+    pub async fn next(&mut self) -> Message {
+        in_time("a message from the edge", self.socket.next()).await.expect("the edge is there").expect("a valid frame")
+    }
+
+    /// The next text message; pings and pongs are passed over.
+    pub async fn text(&mut self) -> String {
+        loop {
+            match self.next().await {
+                Message::Text(text) => return text.to_string(),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("not a text message: {other:?}"),
+            }
+        }
+    }
+
+    /// The next text message as an envelope.
+    pub async fn envelope(&mut self) -> Value {
+        serde_json::from_str(&self.text().await).expect("an envelope")
+    }
+
+    /// The next `system:upstream` of this state; others of that type are passed over.
+    pub async fn upstream(&mut self, state: &str) -> Value {
+        loop {
+            let envelope = self.envelope().await;
+            assert_eq!((&envelope["type"], &envelope["source"]), (&"system:upstream".into(), &"edge".into()));
+            if envelope["payload"]["state"] == state {
+                return envelope;
+            }
+        }
+    }
+
+    /// The code and reason the edge closes with; 1006 if it vanishes.
+    pub async fn closed(&mut self) -> (u16, String) {
+        loop {
+            match in_time("the edge closes", self.socket.next()).await {
+                Some(Ok(Message::Close(Some(CloseFrame { code, reason })))) => return (code.into(), reason.to_string()),
+                Some(Ok(Message::Close(None))) => return (1005, String::new()),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return (1006, String::new()),
+            }
+        }
+    }
+
+    pub async fn close(&mut self, code: u16, reason: &str) {
+        let frame = CloseFrame { code: CloseCode::from(code), reason: reason.to_owned().into() };
+        in_time("the edge takes a close", self.socket.close(Some(frame))).await.expect("the edge is there");
+    }
+}

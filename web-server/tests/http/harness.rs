@@ -1,0 +1,57 @@
+//! Starts edges and waits for things to become true.
+
+use std::time::{Duration, Instant};
+
+use common::config::Settings;
+use web_server::EdgeHandle;
+
+/// The longest that anything in these tests may take.
+pub const LIMIT: Duration = Duration::from_secs(15);
+
+/// A running edge at a port of its own.
+pub struct Edge {
+    pub handle: EdgeHandle,
+    pub settings: Settings,
+}
+
+impl Edge {
+    /// An edge with test settings.
+    pub fn start() -> Self {
+        Self::with(|_| ())
+    }
+
+    /// An edge with test settings and changes to them.
+    pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::for_tests();
+        // Nobody listens there: each test that needs a broker says where its own is.
+        settings.web.broker_url = Some("ws://127.0.0.1:9".to_owned());
+        change(&mut settings);
+        let handle = web_server::start(&settings).expect("the edge starts");
+        Self { handle, settings }
+    }
+
+    /// `127.0.0.1:port`
+    pub fn host(&self) -> String {
+        self.handle.addr().to_string()
+    }
+}
+
+/// What the future gives, which must come in time.
+pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(LIMIT, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("not in time: {what}"),
+    }
+}
+
+/// Asks again and again until the answer is there.
+pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        if let Some(value) = ask().await {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,14 @@
+//! The edge over real sockets: what a browser, a program and the broker see of it.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests say what they expect")]
+
+mod assets;
+mod broker;
+mod browser;
+mod client;
+mod harness;
+mod lifecycle;
+mod limits;
+mod proxy;
+mod sessions;
+mod status;
+mod upstream;
