@@ -1,7 +1,7 @@
 //! The layers that settings come from: file, `.env`, environment, flags.
 //!
-//! Each layer is read on its own into known keys and raw values, so that an unknown key is reported even where a higher layer would
-//! hide it. What a value may be is not judged here.
+//! Each layer is read on its own into known keys and raw values, so that an unknown key is reported even where a higher layer
+//! would hide it. What a value may be is not judged here.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! Configuration: defaults < file < environment (`.env` below the real one) < flags, judged whole before a socket opens.
 //!
-//! One table ([`table`]) says what every setting is; the typed [`Settings`] that the crates are handed, the faults, the reference in
-//! `docs/configuration.md` and `.env.example` come from it. Binaries call [`load`], then [`Loaded::resolve_secrets`].
-//! Nothing here opens a socket or logs.
+//! One table ([`table`]) says what every setting is; the typed [`Settings`] that the crates are handed, the faults, the
+//! reference in `docs/configuration.md` and `.env.example` come from it. Binaries call [`load`], then
+//! [`Loaded::resolve_secrets`]. Nothing here opens a socket or logs.
 
 mod arguments;
 mod checks;

@@ -1,7 +1,8 @@
 //! The secrets that nobody set: made once, kept in the data folder, read again at the next start.
 //!
-//! Broker and edge may be two processes that start at the same time with one data folder. Whoever puts the file there first wins, whole and
-//! at once (a hard link to a finished file), and everybody reads what is there. The file is readable by its owner only.
+//! Broker and edge may be two processes that start at the same time with one data folder. Whoever puts the file there first
+//! wins, whole and at once (a hard link to a finished file), and everybody reads what is there. The file is readable by its
+//! owner only.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -23,7 +24,7 @@ const SECRET_BYTES: usize = 32;
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
     /// The file system said no.
-    #[error("cannot {action} {}: {source}; or set BRIDGE_SECRET and SESSION_SECRET", path.display())]
+    #[error("cannot {action} {}: {source}; it is not needed where BRIDGE_SECRET and SESSION_SECRET are set", path.display())]
     Io {
         /// What was tried.
         action: &'static str,

@@ -200,7 +200,8 @@ impl Settings {
         self.web.broker_url.clone().unwrap_or_else(|| format!("ws://{}", dialable(self.broker.addr)))
     }
 
-    /// Settings for tests: loopback and port 0 everywhere, one worker, fixed secrets, agent key `test-agent-key`, fast reconnects.
+    /// Settings for tests: loopback and port 0 everywhere, one worker, fixed secrets, agent key `test-agent-key`, fast
+    /// reconnects.
     pub fn for_tests() -> Self {
         let mut settings = Self::default();
         settings.broker.addr = loopback(0);

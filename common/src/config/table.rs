@@ -1,7 +1,7 @@
 //! The table of settings: every key, its environment name, its kind with bounds, and what it means.
 //!
-//! Parsing, validation, `docs/configuration.md` and `.env.example` all come from here. To add a setting, add a field with its default in
-//! [`super::settings`] and a row here.
+//! Parsing, validation, `docs/configuration.md` and `.env.example` all come from here. To add a setting, add a field with its
+//! default in [`super::settings`] and a row here.
 
 use std::time::Duration;
 
@@ -117,7 +117,11 @@ pub(super) static TABLE: &[Setting] = settings! {
         at: |d| &mut d.settings.web.cookie_secure,
     },
         "Whether session cookies carry `Secure`; `auto`: when the request came over https, as a proxy's `X-Forwarded-Proto` says.";
-    "web.allowed_origins" => List { allowed: "`scheme://host[:port]`", check: is_origin, at: |d| &mut d.settings.web.allowed_origins },
+    "web.allowed_origins" => List {
+        allowed: "`scheme://host[:port]`",
+        check: is_origin,
+        at: |d| &mut d.settings.web.allowed_origins,
+    },
         "Origins besides its own from which browsers may connect. Empty: its own only.";
     "web.reconnect_min" => Span { min: MS, max: HOUR, at: |d| &mut d.settings.web.reconnect_min },
         "The first bound of the random wait before the broker is redialled; it doubles each time.";
@@ -142,7 +146,11 @@ pub(super) static TABLE: &[Setting] = settings! {
         "Invalid envelopes in a row; then the connection is closed with 4400.";
     "limits.outbox_bytes" => Size { min: KIB, max: GIB, at: |d| &mut d.settings.limits.outbox_bytes },
         "Bytes that wait for a peer that does not read; what does not fit is dropped, counted and told.";
-    "limits.slow_consumer_timeout" => Span { min: Duration::from_millis(100), max: HOUR, at: |d| &mut d.settings.limits.slow_consumer_timeout },
+    "limits.slow_consumer_timeout" => Span {
+        min: Duration::from_millis(100),
+        max: HOUR,
+        at: |d| &mut d.settings.limits.slow_consumer_timeout,
+    },
         "How long a peer may stay behind; then it is closed with 4008.";
     "limits.flow_control_burst" => Span { min: Duration::ZERO, max: MINUTE, at: |d| &mut d.settings.limits.flow_control_burst },
         "How long those who send to a slow peer may be paused at once; 0: never.";
@@ -152,7 +160,11 @@ pub(super) static TABLE: &[Setting] = settings! {
         "Subscriptions of a connection; the next is refused.";
     "limits.max_pending_requests" => Integer { min: 1, max: 10_000_000, at: |d| &mut d.settings.limits.max_pending_requests },
         "Open requests of a connection; the next is refused.";
-    "limits.max_session_connections" => Integer { min: 1, max: 1_000_000, at: |d| &mut d.settings.limits.max_session_connections },
+    "limits.max_session_connections" => Integer {
+        min: 1,
+        max: 1_000_000,
+        at: |d| &mut d.settings.limits.max_session_connections,
+    },
         "Connections (tabs) of a session; the next is refused with 429.";
     "limits.max_topics" => Integer { min: 1, max: 100_000_000, at: |d| &mut d.settings.limits.max_topics },
         "Topics with subscribers in all; a subscription to one more is refused.";
@@ -171,14 +183,22 @@ pub(super) static TABLE: &[Setting] = settings! {
         "Whether the daemon runs the demo agent inside, as `--demo` does.";
     "demo.url" => OptionalText { allowed: WS_URL, check: is_ws_url, at: |d| &mut d.settings.demo.url },
         "The broker that the demo agent dials. Unset: at `broker.addr`.";
-    "demo.agent_id" => Text { allowed: "1 to 128 characters of `A-Z a-z 0-9 . _ - : / @ +`", check: is_agent_id, at: |d| &mut d.settings.demo.agent_id },
+    "demo.agent_id" => Text {
+        allowed: "1 to 128 characters of `A-Z a-z 0-9 . _ - : / @ +`",
+        check: is_agent_id,
+        at: |d| &mut d.settings.demo.agent_id,
+    },
         "The demo agent's id.";
     "demo.max_concurrency" => Integer { min: 1, max: 10_000, at: |d| &mut d.settings.demo.max_concurrency },
         "Questions that the demo agent answers at the same time; the next is told that it is busy.";
     "demo.token_pace" => Span { min: Duration::ZERO, max: MINUTE, at: |d| &mut d.settings.demo.token_pace },
         "Between two tokens of a streamed answer; 0: no wait.";
 
-    "log.filter" | "RUST_LOG" => Text { allowed: "a filter such as `info` or `info,transport=debug`", check: is_log_filter, at: |d| &mut d.settings.log.filter },
+    "log.filter" | "RUST_LOG" => Text {
+        allowed: "a filter such as `info` or `info,transport=debug`",
+        check: is_log_filter,
+        at: |d| &mut d.settings.log.filter,
+    },
         "What is logged, to stderr.";
     "log.format" | "LOG_FORMAT" => Choice {
         words: &[("text", LogFormat::Text), ("json", LogFormat::Json)],

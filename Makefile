@@ -1,0 +1,42 @@
+# What one types. `make help` lists it.
+
+CARGO ?= cargo
+# A test run that hangs is a failure with a name, not a job that is killed.
+TEST_TIMEOUT ?= 1800
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test soak lint bench docs clean
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Build and run broker, edge and a demo agent; the address to open is printed.
+	$(CARGO) run --release --locked -- --demo
+
+build: ## Build the release binary.
+	$(CARGO) build --release --locked
+
+test: ## All tests: Rust, end to end, clients of other languages, a browser.
+	tests/install.sh
+	timeout $(TEST_TIMEOUT) $(CARGO) test --workspace --locked
+	timeout $(TEST_TIMEOUT) tests/run-clients.sh
+
+soak: ## The long tests: crowds, stuck readers, restarts, for minutes.
+	timeout 7200 $(CARGO) test --release --workspace --locked -- --ignored --test-threads 1
+
+lint: ## Formatting and lints, warnings are errors.
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+bench: ## Measure the broker beside nats-server and a raw relay.
+	$(CARGO) build --release --locked --workspace --bins
+	target/release/agent-bridge bench --compare
+
+docs: ## Write the generated references.
+	$(CARGO) build --locked --bin agent-bridge
+	target/debug/agent-bridge check-config --print-reference markdown > docs/configuration.md
+	target/debug/agent-bridge check-config --print-reference env > .env.example
+	target/debug/agent-bridge check-config --print-reference errors > docs/errors.md
+
+clean: ## Remove what was built.
+	$(CARGO) clean

@@ -1,0 +1,159 @@
+//! The command line: what can be typed, and which part of the program does it.
+
+mod check_config;
+mod healthcheck;
+mod parts;
+mod serve;
+mod signals;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use common::config::{Flag, Inputs, Loaded, Role, Settings, load};
+use common::{open_files, telemetry};
+
+use crate::demo::{self, DemoOptions};
+
+/// A message broker daemon between AI agent runtimes and the people and programs that use agents.
+///
+/// Without a command it starts the broker and the edge together.
+#[derive(Debug, Parser)]
+#[command(name = "agent-bridge", version, about)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the broker alone.
+    Broker,
+    /// Start the edge alone.
+    Web,
+    /// Run the demo agent: it answers questions at a broker.
+    Demo(DemoArgs),
+    /// Check the configuration, and print every setting in force with its source.
+    CheckConfig(check_config::CheckConfigArgs),
+    /// Measure the broker, and others beside it.
+    Bench(bench::BenchArgs),
+    /// Ask the running daemon whether it is ready; exit code 0 if it is.
+    Healthcheck(healthcheck::HealthcheckArgs),
+}
+
+/// Options of every command that reads the configuration.
+#[derive(Debug, Args)]
+struct Options {
+    /// The configuration file [default: agent-bridge.toml, where it exists].
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the broker listens.
+    #[arg(long, global = true, value_name = "IP:PORT")]
+    broker_addr: Option<String>,
+    /// Where the edge listens.
+    #[arg(long, global = true, value_name = "IP:PORT")]
+    web_addr: Option<String>,
+    /// Any setting, such as limits.max_depth=32; docs/configuration.md lists them.
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    set: Vec<(String, String)>,
+    /// Run the demo agent inside.
+    #[arg(long, global = true)]
+    demo: bool,
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// The broker it dials [default: at broker.addr].
+    #[arg(long, value_name = "ws://HOST:PORT")]
+    url: Option<String>,
+    /// The id it registers with [default: demo].
+    #[arg(long)]
+    agent_id: Option<String>,
+}
+
+/// Does what was asked.
+pub fn run(arguments: Arguments) -> Result<ExitCode> {
+    let options = arguments.options;
+    let limit = open_files::raise_limit();
+    match arguments.command {
+        None => serve::run(start(&options, Vec::new(), Role::Daemon)?, Role::Daemon, limit),
+        Some(Command::Broker) => serve::run(start(&options, Vec::new(), Role::Broker)?, Role::Broker, limit),
+        Some(Command::Web) => serve::run(start(&options, Vec::new(), Role::Edge)?, Role::Edge, limit),
+        Some(Command::Demo(args)) => run_demo(&start(&options, args.flags(), Role::Client)?),
+        Some(Command::CheckConfig(args)) => check_config::run(&args, &options),
+        Some(Command::Bench(args)) => run_bench(args),
+        Some(Command::Healthcheck(args)) => {
+            healthcheck::run(&args, &read(&options, Vec::new(), Role::Client)?.settings().clone())
+        }
+    }
+}
+
+/// Reads the configuration; nothing is made or opened.
+fn read(options: &Options, more: Vec<Flag>, role: Role) -> Result<Loaded> {
+    let mut flags = options.flags();
+    flags.extend(more);
+    Ok(load(&Inputs::from_process(options.config.clone(), flags), role)?)
+}
+
+/// Reads the configuration, sets up logging, and makes the secrets that nobody set.
+fn start(options: &Options, more: Vec<Flag>, role: Role) -> Result<Settings> {
+    let loaded = read(options, more, role)?;
+    telemetry::init(&loaded.settings().log)?;
+    Ok(loaded.resolve_secrets()?)
+}
+
+fn run_demo(settings: &Settings) -> Result<ExitCode> {
+    let options = DemoOptions::from_settings(settings);
+    serve::block_on(async {
+        let mut signals = signals::Signals::listen()?;
+        let stop = async {
+            signals.next().await;
+        };
+        demo::run(options, stop).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn run_bench(args: bench::BenchArgs) -> Result<ExitCode> {
+    match bench::run(args) {
+        Ok(_) => Ok(ExitCode::SUCCESS),
+        // The report is printed already, and says which.
+        Err(bench::BenchError::Failed(_)) => anyhow::bail!("some runs failed"),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Options {
+    /// The flags in the order of their weight: `--set` is over the named ones.
+    fn flags(&self) -> Vec<Flag> {
+        let named = [
+            flag("broker.addr", "--broker-addr", self.broker_addr.as_deref()),
+            flag("web.addr", "--web-addr", self.web_addr.as_deref()),
+            flag("demo.enabled", "--demo", self.demo.then_some("true")),
+        ];
+        let set = self.set.iter().filter_map(|(key, value)| flag(key, "--set", Some(value)));
+        named.into_iter().flatten().chain(set).collect()
+    }
+}
+
+impl DemoArgs {
+    fn flags(&self) -> Vec<Flag> {
+        let named =
+            [flag("demo.url", "--url", self.url.as_deref()), flag("demo.agent_id", "--agent-id", self.agent_id.as_deref())];
+        named.into_iter().flatten().collect()
+    }
+}
+
+fn flag(key: &str, origin: &str, value: Option<&str>) -> Option<Flag> {
+    value.map(|value| Flag { key: key.to_owned(), value: value.to_owned(), origin: origin.to_owned() })
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as key=value")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}

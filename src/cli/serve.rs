@@ -1,0 +1,139 @@
+//! `agent-bridge`, `agent-bridge broker`, `agent-bridge web`: starts what was asked for and stays until told to stop.
+//!
+//! On SIGTERM or SIGINT everything is drained within `drain.timeout`; a second signal ends the process at once. If the broker's
+//! router dies the process ends with a failure, for its supervisor to start it again: half alive is worse than dead.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use common::config::{Role, Settings, dialable};
+use common::open_files;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::parts::Parts;
+use super::signals::Signals;
+use crate::demo::{self, DemoOptions};
+
+/// What draining may take beyond `drain.timeout`, before the process ends without it.
+const GRACE: Duration = Duration::from_secs(3);
+/// Files that a browser's connection takes when one process is broker and edge: browser to edge, and both ends of edge to broker.
+const FILES_THROUGH_BOTH: u64 = 3;
+/// Files that a browser's connection takes at an edge alone: browser to edge, edge to broker.
+const FILES_THROUGH_EDGE: u64 = 2;
+
+/// Serves until a signal comes; the exit code says how it ended.
+pub fn run(settings: Settings, role: Role, file_limit: Option<u64>) -> Result<ExitCode> {
+    warn_of_few_files(&settings, role, file_limit);
+    block_on(serve(settings, role))
+}
+
+/// Runs a future on the runtime that actors need.
+pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    actix_rt::System::new().block_on(future)
+}
+
+async fn serve(mut settings: Settings, role: Role) -> Result<ExitCode> {
+    let mut signals = Signals::listen()?;
+    let parts = Parts::start(&mut settings, role)?;
+    let demo = DemoInside::start(&settings, role);
+    // A closed stdout is no reason not to serve.
+    let _ = std::io::stdout().write_all(announcement(&settings, role, demo.is_some()).as_bytes());
+
+    tokio::select! {
+        stop = signals.next() => tracing::info!(signal = ?stop, "draining"),
+        () = parts.failed() => {
+            tracing::error!("the router died: ending the process");
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    drop(demo);
+    tokio::select! {
+        drained = timeout(settings.drain.timeout + GRACE, parts.drain()) => {
+            match drained {
+                Ok(()) => tracing::info!("drained"),
+                Err(_) => tracing::warn!("not everything was drained in time: ending anyway"),
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        stop = signals.next() => {
+            tracing::warn!(signal = ?stop, "ending at once");
+            Ok(stop.exit_code())
+        }
+    }
+}
+
+/// The demo agent beside the broker in the same process; dropped, it says goodbye.
+struct DemoInside {
+    _stop: oneshot::Sender<()>,
+}
+
+impl DemoInside {
+    fn start(settings: &Settings, role: Role) -> Option<Self> {
+        if !settings.demo.enabled || role == Role::Edge {
+            return None;
+        }
+        let options = DemoOptions::from_settings(settings);
+        let (stop, stopped) = oneshot::channel();
+        tokio::task::spawn_local(async {
+            let ended = demo::run(options, async {
+                let _ = stopped.await;
+            });
+            if let Err(error) = ended.await {
+                tracing::warn!(%error, "the demo agent gave up");
+            }
+        });
+        Some(Self { _stop: stop })
+    }
+}
+
+/// What a person who just started it wants to know.
+fn announcement(settings: &Settings, role: Role, demo: bool) -> String {
+    let (broker, web) = (dialable(settings.broker.addr), dialable(settings.web.addr));
+    let mut page = format!("agent-bridge {} is up\n", env!("CARGO_PKG_VERSION"));
+    if role != Role::Broker {
+        page.push_str(&format!("\n  open      http://{web}\n"));
+    }
+    if role == Role::Edge {
+        page.push_str(&format!("  broker    {}\n", settings.broker_url()));
+    } else {
+        page.push_str(&format!("\n  agents    ws://{broker}/ws/agent\n  stats     http://{broker}/stats\n"));
+    }
+    if demo {
+        page.push_str(&format!("  demo      agent:{}\n", settings.demo.agent_id));
+    }
+    page.push('\n');
+    page
+}
+
+fn warn_of_few_files(settings: &Settings, role: Role, limit: Option<u64>) {
+    let files_each = match role {
+        Role::Daemon => FILES_THROUGH_BOTH,
+        Role::Edge => FILES_THROUGH_EDGE,
+        Role::Broker | Role::Client => 1,
+    };
+    let wanted = settings.limits.max_connections;
+    if let Some(room) = open_files::shortfall(limit, wanted, files_each) {
+        tracing::warn!(room, wanted, "the limit on open files leaves room for fewer connections than limits.max_connections");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn announcement_names_what_was_started() {
+        let mut settings = Settings::for_tests();
+        settings.broker.addr = ([0, 0, 0, 0], 8080).into();
+        settings.web.addr = ([127, 0, 0, 1], 8081).into();
+        let daemon = announcement(&settings, Role::Daemon, true);
+        for expected in ["http://127.0.0.1:8081\n", "ws://127.0.0.1:8080/ws/agent\n", "agent:demo\n"] {
+            assert!(daemon.contains(expected), "{daemon}");
+        }
+        assert!(!announcement(&settings, Role::Broker, false).contains("8081"));
+        assert!(!announcement(&settings, Role::Edge, false).contains("/ws/agent"));
+    }
+}
