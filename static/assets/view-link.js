@@ -22,6 +22,7 @@ export class LinkView {
 
   show(state, { reason = "" } = {}) {
     this.#pill.dataset.state = state;
+    document.body.dataset.link = state; // what was known of the agents fades while nothing new is heard
     this.#pill.title = reason;
     setText(this.#pill, LABELS[state]);
     this.#retry.hidden = state !== State.RECONNECTING && state !== State.CLOSED;
