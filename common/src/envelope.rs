@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -138,6 +138,19 @@ struct RawHead<'a> {
     priority: Option<Priority>,
     #[serde(default)]
     timeout_ms: Option<u32>,
+    // Reserved: known here so that one that occurs twice is a fault.
+    #[serde(default, rename = "ttl_ms")]
+    _ttl_ms: IgnoredAny,
+    #[serde(default, rename = "delivery")]
+    _delivery: IgnoredAny,
+    #[serde(default, rename = "channel")]
+    _channel: IgnoredAny,
+    #[serde(default, rename = "epoch")]
+    _epoch: IgnoredAny,
+    #[serde(default, rename = "seq")]
+    _seq: IgnoredAny,
+    #[serde(default, rename = "prev")]
+    _prev: IgnoredAny,
 }
 
 /// The parsed head of one frame. Borrows from the frame's text.
@@ -170,6 +183,7 @@ impl<'a> Envelope<'a> {
     /// `invalid_envelope` for everything that is not one well-formed envelope, `invalid_target` for a target that is no address. The
     /// error's message names the fault. Where the frame's `id` could be read before the fault was found it is in the error.
     pub fn parse(text: &'a str, max_depth: usize) -> Result<Self, EnvelopeError> {
+        let text = text.trim_start_matches([' ', '\t', '\r', '\n']);
         check_depth(text.as_bytes(), max_depth)?;
         let head: RawHead<'a> =
             serde_json::from_str(text).map_err(|error| invalid(None, format!("not a valid envelope: {error}")))?;
@@ -177,13 +191,15 @@ impl<'a> Envelope<'a> {
         let fault = |message: &str| Err(invalid(id.as_deref(), message));
         if !text.starts_with('{') {
             // Also keeps arrays out, which serde accepts for structs.
-            return fault("the frame must be one JSON object, without white space before it");
+            return fault("the frame must be one JSON object");
         }
         let kind = head.kind.0;
-        if kind.len() > MAX_NAME || !kind.split_once(':').is_some_and(|(family, verb)| !family.is_empty() && !verb.is_empty()) {
+        if longer_than(&kind, MAX_NAME)
+            || !kind.split_once(':').is_some_and(|(family, verb)| !family.is_empty() && !verb.is_empty())
+        {
             return fault("`type` must be family:verb, at most 128 characters");
         }
-        let too_long = |value: &str| value.is_empty() || value.len() > MAX_NAME;
+        let too_long = |value: &str| value.is_empty() || longer_than(value, MAX_NAME);
         if id.as_deref().is_some_and(too_long) {
             return Err(invalid(None, "`id` must be 1 to 128 characters"));
         }
@@ -293,6 +309,11 @@ impl From<ClientError> for EnvelopeError {
     }
 }
 
+/// Whether a text has more than `limit` characters.
+pub fn longer_than(text: &str, limit: usize) -> bool {
+    text.len() > limit && text.chars().nth(limit).is_some()
+}
+
 fn invalid(id: Option<&str>, message: impl Into<String>) -> EnvelopeError {
     EnvelopeError { id: id.map(str::to_owned), error: ClientError::with_message(ErrorCode::InvalidEnvelope, message) }
 }
@@ -391,6 +412,15 @@ mod tests {
     }
 
     #[test]
+    fn limits_count_characters_and_white_space_around_is_json() {
+        let id = "é".repeat(MAX_NAME);
+        assert!(Envelope::parse(&format!(" \n{{\"type\":\"a:b\",\"id\":\"{id}\"}}\n"), 64).is_ok());
+        assert_eq!(code_of(&format!("{{\"type\":\"a:b\",\"id\":\"{id}x\"}}")), "invalid_envelope");
+        let out = stamped(" \t{\"type\":\"a:b\"} ");
+        assert!(serde_json::from_str::<Value>(&out).is_ok(), "{out}");
+    }
+
+    #[test]
     fn faults_are_named() {
         for text in [
             "",
@@ -401,11 +431,11 @@ mod tests {
             r#"{"type":1}"#,
             r#"{"type":"nocolon"}"#,
             r#"{"type":":x"}"#,
-            r#" {"type":"a:b"}"#,
             r#"["a:b"]"#,
             r#"{"type":"a:b"} x"#,
             r#"{"type":"a:b","type":"c:d"}"#,
             r#"{"type":"a:b","source":1,"source":2}"#,
+            r#"{"type":"a:b","seq":1,"seq":2}"#,
             r#"{"type":"a:b","id":""}"#,
             r#"{"type":"a:b","id":7}"#,
             r#"{"type":"a:b","id":null}"#,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    envelope::Envelope,
+    envelope::{Envelope, longer_than},
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId, TopicName, UserId},
     timestamp,
@@ -163,7 +163,7 @@ fn status_of(payload: Option<&str>) -> Result<String, ClientError> {
         status: String,
     }
     let ask: StatusAsk = read_payload(payload)?;
-    if ask.status.is_empty() || ask.status.len() > 64 {
+    if ask.status.is_empty() || longer_than(&ask.status, 64) {
         return Err(ClientError::with_message(ErrorCode::InvalidPayload, "`status` must be 1 to 64 characters"));
     }
     Ok(ask.status)

@@ -1,11 +1,6 @@
 //! Starting and stopping the broker.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use actix::{Actor, Arbiter};
 use actix_web::{App, dev::ServerHandle, middleware};

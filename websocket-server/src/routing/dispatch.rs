@@ -55,9 +55,13 @@ impl Router {
     pub fn dispatch(&self, from: &Arc<Peer>, message: &Outgoing) -> Result<Routed, ClientError> {
         let error = |code: ErrorCode| {
             let error = ClientError::new(code);
-            match &message.target {
-                Some(target) => error.about(target.to_string()),
-                None => error,
+            match (&message.target, &from.kind) {
+                (Some(target), _) => error.about(target.to_string()),
+                (None, PeerKind::Session(identity)) => match &identity.agent {
+                    Some(agent_id) => error.about(format!("agent:{agent_id}")),
+                    None => error,
+                },
+                (None, _) => error,
             }
         };
         if !self.is_one_receiver(message) && message.deadline_ms.is_some() {
