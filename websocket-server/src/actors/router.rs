@@ -80,7 +80,7 @@ pub struct Ask {
 pub struct RouterActor {
     broker: Arc<Broker>,
     counters: Arc<Counters>,
-    /// Peers of this thread with open requests.
+    /// Peers of this thread with open requests. The timer that checks them runs exactly while there are any.
     requesters: HashMap<ConnectionId, Arc<Peer>>,
 }
 
@@ -89,7 +89,6 @@ impl Actor for RouterActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
-        ctx.run_interval(DEADLINE_TICK, |router, _| router.expire_requests(now_ms()));
     }
 }
 
@@ -100,6 +99,21 @@ impl Drop for RouterActor {
 }
 
 impl RouterActor {
+    /// Watches the deadlines of this peer's requests. The timer runs only while there are any.
+    fn watch_requests(&mut self, peer: Arc<Peer>, ctx: &mut Context<Self>) {
+        if self.requesters.is_empty() {
+            ctx.run_later(DEADLINE_TICK, Self::check_deadlines);
+        }
+        self.requesters.insert(peer.id, peer);
+    }
+
+    fn check_deadlines(&mut self, ctx: &mut Context<Self>) {
+        self.expire_requests(now_ms());
+        if !self.requesters.is_empty() {
+            ctx.run_later(DEADLINE_TICK, Self::check_deadlines);
+        }
+    }
+
     fn expire_requests(&mut self, now_ms: u64) {
         let counters = &self.counters;
         self.requesters.retain(|_, peer| {
@@ -144,7 +158,7 @@ impl RouterActor {
 impl Handler<Dispatch> for RouterActor {
     type Result = ();
 
-    fn handle(&mut self, Dispatch { from, message }: Dispatch, _: &mut Self::Context) {
+    fn handle(&mut self, Dispatch { from, message }: Dispatch, ctx: &mut Self::Context) {
         self.counters.mailbox.fetch_sub(1, Relaxed);
         let outcome = self.broker.router.read().dispatch(&from, &message);
         match outcome {
@@ -155,7 +169,7 @@ impl Handler<Dispatch> for RouterActor {
                     from.hold(slow);
                 }
                 if message.deadline_ms.is_some() {
-                    self.requesters.insert(from.id, from);
+                    self.watch_requests(from, ctx);
                 }
             }
             Err(error) => {
@@ -190,7 +204,6 @@ impl Handler<Detach> for RouterActor {
     type Result = ();
 
     fn handle(&mut self, Detach { peer, reason }: Detach, _: &mut Self::Context) {
-        self.requesters.remove(&peer.id);
         peer.with_requests(|requests| drop(requests.expire(u64::MAX)));
         self.broker.router.write().detach(&peer, &reason);
     }
