@@ -18,6 +18,9 @@ use crate::{
 /// Longest `timeout_ms` of a request: ten minutes.
 pub const MAX_TIMEOUT_MS: u32 = 600_000;
 
+/// Longest `ttl_ms` of a message: a year.
+pub const MAX_TTL_MS: u64 = 365 * 24 * 60 * 60 * 1000;
+
 /// Which lane of a receiver's queue a message takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -38,6 +41,16 @@ impl Priority {
     pub const fn overtakes(self) -> bool {
         matches!(self, Self::Control | Self::High)
     }
+}
+
+/// What the sender asks of delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Delivery {
+    /// Live only.
+    Ephemeral,
+    /// Stored before it is confirmed, kept for an absent receiver, delivered until acknowledged.
+    Durable,
 }
 
 /// The families of message types, for statistics.
@@ -138,19 +151,28 @@ struct RawHead<'a> {
     priority: Option<Priority>,
     #[serde(default)]
     timeout_ms: Option<u32>,
-    // Reserved: known here so that one that occurs twice is a fault.
-    #[serde(default, rename = "ttl_ms")]
-    _ttl_ms: IgnoredAny,
-    #[serde(default, rename = "delivery")]
-    _delivery: IgnoredAny,
-    #[serde(default, rename = "channel")]
-    _channel: IgnoredAny,
-    #[serde(default, rename = "epoch")]
-    _epoch: IgnoredAny,
-    #[serde(default, rename = "seq")]
-    _seq: IgnoredAny,
-    #[serde(default, rename = "prev")]
-    _prev: IgnoredAny,
+    #[serde(default)]
+    delivery: Option<Delivery>,
+    #[serde(default)]
+    ttl_ms: Option<u64>,
+    // The bridge's own: known here so that one that occurs twice is a fault.
+    #[serde(default, deserialize_with = "present")]
+    channel: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "present")]
+    epoch: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "present")]
+    seq: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "present")]
+    prev: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "present")]
+    redelivered: Option<IgnoredAny>,
+}
+
+impl RawHead<'_> {
+    /// Whether the sender wrote a field that only the bridge writes into durable messages.
+    fn has_position(&self) -> bool {
+        [&self.channel, &self.epoch, &self.seq, &self.prev, &self.redelivered].into_iter().any(Option::is_some)
+    }
 }
 
 /// The parsed head of one frame. Borrows from the frame's text.
@@ -172,6 +194,10 @@ pub struct Envelope<'a> {
     pub priority: Priority,
     /// How long the sender waits for an answer.
     pub timeout_ms: Option<u32>,
+    /// What the sender asks of delivery, if it says.
+    pub delivery: Option<Delivery>,
+    /// How long the message is of use, in milliseconds.
+    pub ttl_ms: Option<u64>,
     has_timestamp: bool,
     source: Option<Range<usize>>,
 }
@@ -187,6 +213,7 @@ impl<'a> Envelope<'a> {
         check_depth(text.as_bytes(), max_depth)?;
         let head: RawHead<'a> =
             serde_json::from_str(text).map_err(|error| invalid(None, format!("not a valid envelope: {error}")))?;
+        let has_position = head.has_position();
         let id = head.id.map(|id| id.0);
         let fault = |message: &str| Err(invalid(id.as_deref(), message));
         if !text.starts_with('{') {
@@ -210,6 +237,12 @@ impl<'a> Envelope<'a> {
         if head.timeout_ms.is_some_and(|timeout| timeout == 0 || timeout > MAX_TIMEOUT_MS) {
             return fault("`timeout_ms` must be 1 to 600000");
         }
+        if head.ttl_ms.is_some_and(|ttl| ttl == 0 || ttl > MAX_TTL_MS) {
+            return fault("`ttl_ms` must be 1 to 31536000000");
+        }
+        if head.delivery == Some(Delivery::Durable) && has_position {
+            return fault("`channel`, `epoch`, `seq`, `prev` and `redelivered` of a durable message are the bridge's to set");
+        }
         let target = match head.target {
             None => None,
             Some(target) => match Address::parse(&target.0) {
@@ -229,6 +262,8 @@ impl<'a> Envelope<'a> {
             correlation_id,
             priority: head.priority.unwrap_or_default(),
             timeout_ms: head.timeout_ms,
+            delivery: head.delivery,
+            ttl_ms: head.ttl_ms,
             has_timestamp: head.timestamp.is_some(),
             source: head.source.map(|raw| span_of(text, raw.get())),
         })

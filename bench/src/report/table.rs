@@ -5,6 +5,8 @@ use std::fmt;
 use super::{CaseReport, Outcome, Report};
 use crate::args::PeerKind;
 
+/// Figures that tell whether the others mean anything; ratios of them do not.
+const CONTEXT: [&str; 3] = ["server_load", "generator", "disturbance"];
 /// Ratios that are shown where both peers were measured.
 const RATIOS: [(PeerKind, PeerKind); 3] =
     [(PeerKind::Bridge, PeerKind::Nats), (PeerKind::Bridge, PeerKind::Relay), (PeerKind::Edge, PeerKind::Bridge)];
@@ -58,7 +60,7 @@ fn write_case(out: &mut fmt::Formatter<'_>, case: &CaseReport) -> fmt::Result {
         for &peer in &peers {
             write!(out, "{:>12}", case.median(peer, &row.name).map(figure).unwrap_or_default())?;
         }
-        for &(one, other) in &ratios {
+        for &(one, other) in ratios.iter().filter(|_| !CONTEXT.contains(&row.name.as_str())) {
             let ratio = case.median(one, &row.name).zip(case.median(other, &row.name)).map(|(one, other)| one / other);
             write!(out, "{:>14}", ratio.filter(|ratio| ratio.is_finite()).map(figure).unwrap_or_default())?;
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::pace::Pace;
 use super::{Findings, RunError};
 use crate::fault::Fault;
-use crate::measure::{Clock, Latencies, Span};
+use crate::measure::{Clock, Latencies};
 use crate::net::{Conns, Ending};
 use crate::payload::{InOrder, Payloads, Stamp};
 use crate::plan::Case;
@@ -160,7 +160,7 @@ pub(super) fn saturated<P: Protocol>(
         Ok::<u32, Fault>(source.sent)
     };
     run_for(&mut session, &mut audience, case.warm_up)?;
-    let (before, span) = (audience.delivered, Span::begin(server.process())?);
+    let (before, span) = (audience.delivered, server.measure()?);
     let mut sent = run_for(&mut session, &mut audience, case.measured)?;
     let begun = Instant::now();
     while audience.delivered == before && begun.elapsed() < PATIENCE {
@@ -173,7 +173,7 @@ pub(super) fn saturated<P: Protocol>(
     let bytes = count as f64 * payloads.size() as f64;
     findings.add("cpu", "us/delivery", cost.per(count));
     findings.add("rate", "deliveries/s", cost.rate(count));
-    findings.add("cpu_per_gb", "s/GB", cost.server.ran.as_secs_f64() / (bytes / 1e9).max(1e-9));
+    findings.add("cpu_per_gb", "s/GB", cost.server.as_secs_f64() / (bytes / 1e9).max(1e-9));
     findings.add_loads("delivery", &cost, count);
     Ok(findings)
 }
@@ -208,7 +208,7 @@ pub(super) fn paced<P: Protocol>(
     };
     run_for(&mut session, &mut audience, case.warm_up)?;
     audience.latencies = Some((clock, Latencies::default()));
-    let (before, span) = (audience.delivered, Span::begin(server.process())?);
+    let (before, span) = (audience.delivered, server.measure()?);
     let mut sent = run_for(&mut session, &mut audience, case.measured)?;
     let begun = Instant::now();
     while audience.delivered == before && begun.elapsed() < PATIENCE {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Findings, RunError};
-use crate::measure::Span;
 use crate::protocol::{Protocol, Role};
 use crate::server::Server;
 use crate::session::Session;
@@ -19,7 +18,7 @@ pub(super) fn run<P: Protocol>(connections: u32, (server, mut protocol): (Server
     protocol.prepare(&roles)?;
     let mut session = Session::new(&protocol)?;
     let before = server.process().rss_kib()?;
-    let span = Span::begin(server.process())?;
+    let span = server.measure()?;
     let took = session.connect(&roles)?;
     let cost = span.end()?;
     session.settle(if connections < 1000 { SETTLE_FEW } else { SETTLE })?;

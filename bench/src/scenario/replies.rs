@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::pace::Pace;
 use super::{Findings, RunError};
 use crate::fault::{Fault, shown};
-use crate::measure::{Clock, Latencies, Span};
+use crate::measure::{Clock, Latencies};
 use crate::net::Conns;
 use crate::payload::{InOrder, Payloads, Stamp};
 use crate::plan::Case;
@@ -123,7 +123,7 @@ pub(super) fn run<P: Protocol>(
     };
     run_for(&mut session, &mut app, case.warm_up)?;
     app.latencies = Latencies::default();
-    let (before, span) = (app.done, Span::begin(server.process())?);
+    let (before, span) = (app.done, server.measure()?);
     run_for(&mut session, &mut app, case.measured)?;
     let begun = Instant::now();
     while app.done == before && begun.elapsed() < PATIENCE {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::fanout::{Audience, PUBLISHER, Source, drain, roles, subscriber_conns};
 use super::{Findings, RunError};
 use crate::fault::Fault;
-use crate::measure::{Cost, Span};
+use crate::measure::Cost;
 use crate::net::Ending;
 use crate::payload::Payloads;
 use crate::plan::Case;
@@ -76,7 +76,7 @@ fn flow<P: Protocol>(case: &Case, stall: &Stall, stuck: bool, (server, mut proto
     let mut source = Source::new(&payloads);
     let wanted = stall.bytes / payloads.size() as u64;
     let begun = Instant::now();
-    let span = Span::begin(server.process())?;
+    let span = server.measure()?;
     let mut progress = (0, begun);
     while audience.delivered < wanted {
         source.fill(&protocol, &mut session.net.conns, audience.slowest(), stall.window);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::pace::Pace;
 use super::{Findings, RunError};
 use crate::fault::{Fault, shown};
-use crate::measure::{Clock, Latencies, Span};
+use crate::measure::{Clock, Latencies};
 use crate::net::Conns;
 use crate::payload::{InOrder, Payloads, Stamp};
 use crate::plan::Case;
@@ -79,7 +79,7 @@ pub(super) fn run<P: Protocol>(
     };
     run_for(&mut session, &mut viewers, case.warm_up)?;
     viewers.latencies = Latencies::default();
-    let (before, span) = (viewers.delivered, Span::begin(server.process())?);
+    let (before, span) = (viewers.delivered, server.measure()?);
     let mut sent = run_for(&mut session, &mut viewers, case.measured)?;
     let begun = Instant::now();
     while viewers.delivered == before && begun.elapsed() < PATIENCE {

@@ -24,6 +24,16 @@ impl Cores {
         Self { server: None, generator: None }
     }
 
+    /// The server's core.
+    pub fn server(&self) -> Option<usize> {
+        self.server
+    }
+
+    /// The generator's core.
+    pub fn generator(&self) -> Option<usize> {
+        self.generator
+    }
+
     /// Whether server and generator each have a core.
     pub fn are_pinned(&self) -> bool {
         self.server.is_some() && self.generator.is_some()

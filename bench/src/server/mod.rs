@@ -17,7 +17,7 @@ pub use cores::{Cores, raise_file_limit};
 pub use launch::{Lab, Programs, find};
 use tempfile::TempDir;
 
-use crate::measure::Process;
+use crate::measure::{Process, Span};
 
 /// How long a server may take until it is ready.
 const STARTUP: Duration = Duration::from_secs(20);
@@ -55,6 +55,7 @@ pub struct Server {
     child: Child,
     program: String,
     folder: TempDir,
+    cores: Cores,
 }
 
 impl Server {
@@ -65,7 +66,7 @@ impl Server {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = cores.on_server_core(|| command.spawn());
         let child = child.map_err(|error| StartError::Spawn { program: program.clone(), error })?;
-        Ok(Self { child, program, folder })
+        Ok(Self { child, program, folder, cores })
     }
 
     /// Waits until `ready` says so.
@@ -92,15 +93,23 @@ impl Server {
         Process::new(self.child.id())
     }
 
+    /// Begins to measure what it costs.
+    pub fn measure(&self) -> io::Result<Span> {
+        Span::begin(self.process(), self.cores)
+    }
+
     /// The end of what the server printed.
-    pub fn log(&self) -> String {
+    fn log(&self) -> String {
         tail(&self.folder.path().join("log"))
     }
 }
 
 impl Drop for Server {
-    /// Killed, not asked: a drain of thousands of connections would be waited for.
+    /// Killed, not asked: a drain of thousands of connections would be waited for. If it is gone already, that is news.
     fn drop(&mut self) {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            eprintln!("{} ended by itself ({status}); it said: {}", self.program, self.log());
+        }
         self.child.kill().ok();
         self.child.wait().ok();
     }
