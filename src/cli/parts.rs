@@ -1,9 +1,20 @@
 //! The broker and the edge of this process: started in order, drained in order.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use common::config::{Role, Settings};
-use web_server::EdgeHandle;
+use transport::Socket;
+use web_server::{EdgeHandle, LocalConnect};
 use websocket_server::BrokerHandle;
+
+fn connect_to(broker: &BrokerHandle) -> LocalConnect {
+    let local = broker.local();
+    Arc::new(move |identity| {
+        let socket = local.connect(identity)?;
+        Ok(Box::new(socket) as Box<dyn Socket>)
+    })
+}
 
 /// What runs.
 pub struct Parts {
@@ -27,7 +38,12 @@ impl Parts {
             parts.broker = Some(broker);
         }
         if matches!(role, Role::Daemon | Role::Edge) {
-            let edge = web_server::start(&share)?;
+            // Beside its broker the edge needs no sockets to it, unless it is told to dial.
+            let beside = parts.broker.as_ref().filter(|_| share.web.broker_url.is_none()).map(connect_to);
+            let edge = match beside {
+                Some(broker) => web_server::start_beside(&share, broker)?,
+                None => web_server::start(&share)?,
+            };
             settings.web.addr = edge.addr();
             parts.edge = Some(edge);
         }

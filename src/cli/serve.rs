@@ -19,7 +19,8 @@ use crate::demo::{self, DemoOptions};
 
 /// What draining may take beyond `drain.timeout`, before the process ends without it.
 const GRACE: Duration = Duration::from_secs(3);
-/// Files that a browser's connection takes when one process is broker and edge: browser to edge, and both ends of edge to broker.
+/// Files that a browser's connection takes when one process is broker and edge and the edge dials: browser to edge, and both ends of
+/// edge to broker. One that does not dial takes the first only.
 const FILES_THROUGH_BOTH: u64 = 3;
 /// Files that a browser's connection takes at an edge alone: browser to edge, edge to broker.
 const FILES_THROUGH_EDGE: u64 = 2;
@@ -110,7 +111,8 @@ fn announcement(settings: &Settings, role: Role, demo: bool) -> String {
 
 fn warn_of_few_files(settings: &Settings, role: Role, limit: Option<u64>) {
     let files_each = match role {
-        Role::Daemon => FILES_THROUGH_BOTH,
+        Role::Daemon if settings.web.broker_url.is_some() => FILES_THROUGH_BOTH,
+        Role::Daemon => 1,
         Role::Edge => FILES_THROUGH_EDGE,
         Role::Broker | Role::Client => 1,
     };

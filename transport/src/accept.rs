@@ -11,16 +11,32 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 
+use crate::pump::Socket;
+
 /// The subprotocol a client may ask for.
 pub const SUBPROTOCOL: &str = "agent-bridge.v1";
 
-/// A socket after its 101, and the bytes that came right behind the request.
+/// A socket after its handshake, and the bytes that came right behind it.
 #[derive(Debug)]
-pub struct Upgraded {
+pub struct Upgraded<S = TcpStream> {
     /// The socket.
-    pub socket: TcpStream,
+    pub socket: S,
     /// Bytes already read from it.
     pub leftover: BytesMut,
+}
+
+impl<S> Upgraded<S> {
+    /// A socket that needed no handshake.
+    pub fn without_handshake(socket: S) -> Self {
+        Self { socket, leftover: BytesMut::new() }
+    }
+}
+
+impl<S: Socket> Upgraded<S> {
+    /// The same, where it does not matter which kind of socket it is.
+    pub fn boxed(self) -> Upgraded<Box<dyn Socket>> {
+        Upgraded { socket: Box::new(self.socket), leftover: self.leftover }
+    }
 }
 
 type Start = Box<dyn FnOnce(Upgraded)>;

@@ -35,6 +35,6 @@ pub use dial::{DialError, dial};
 pub use frame::{Frame, FrameError};
 pub use link::{CloseMode, Lane, Link, LinkPolicy, Sent};
 pub use message::{Message, MessageReader};
-pub use pump::{End, Inbound, Pump, Step};
+pub use pump::{End, Inbound, Pump, Socket, Step};
 pub use scanner::{FrameScanner, RawFrame};
 pub use serve::{ServeOptions, listen, serve};

@@ -13,7 +13,7 @@ use actix::{Actor, ActorFuture};
 use bytes::{Buf, Bytes, BytesMut};
 use common::close::CloseCode;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
     net::TcpStream,
 };
 
@@ -80,6 +80,17 @@ impl Socket for TcpStream {
     fn lift_unsent_limit(&self) {
         // A close that cannot be sent is not worse than one the peer does not read.
         let _ = socket2::SockRef::from(self).set_tcp_notsent_lowat(u32::MAX);
+    }
+}
+
+/// The other end is in this process: there is no kernel between that holds anything.
+impl Socket for DuplexStream {
+    fn lift_unsent_limit(&self) {}
+}
+
+impl Socket for Box<dyn Socket> {
+    fn lift_unsent_limit(&self) {
+        (**self).lift_unsent_limit();
     }
 }
 

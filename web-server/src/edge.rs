@@ -2,31 +2,28 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use actix_web::{App, HttpResponse, dev::ServerHandle, middleware::from_fn, web};
 use common::{close::CloseCode, config::Settings, error::ErrorCode};
-use socket2::SockRef;
-use transport::{ServeOptions, serve};
+use transport::{ServeOptions, serve, serve::listen};
 
 use crate::{
     assets::{self, AssetError, Library},
-    http::{OriginRule, Refusal, security_headers},
-    proxy::{self, ProxyEnvironment},
+    http::{InFlight, OriginRule, Refusal, count_in_flight, security_headers},
+    proxy::{self, LocalConnect, ProxyEnvironment},
     sessions::{self, Admission, CookiePolicy, OpenSockets, Order, SessionAuthority},
     status::{self, EdgeStatus, Phase},
 };
 
-/// Connections the kernel holds until a worker takes them.
-const BACKLOG: i32 = 4096;
 /// How often sockets are looked through for tokens that run out; more often where tokens live for minutes only.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 /// Sockets are closed this long before their token runs out, so that it can still be renewed.
 const RENEWAL_MARGIN: Duration = Duration::from_secs(60);
-/// How often a batch of sockets is closed while draining.
+/// How often a batch of sockets is closed while draining, and how often it is looked whether all is done.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 /// What is kept of the drain's time for sockets to finish their closing.
 const CLOSING_SHARE: u32 = 4;
@@ -69,6 +66,7 @@ struct Parts {
     status: Arc<EdgeStatus>,
     cookies: CookiePolicy,
     origins: OriginRule,
+    requests: Arc<InFlight>,
 }
 
 /// Starts the edge. Needs a running actix system; the server ends with it.
@@ -76,10 +74,21 @@ struct Parts {
 /// # Errors
 /// The folder of the app cannot be opened, or the address not be bound.
 pub fn start(settings: &Settings) -> Result<EdgeHandle, StartError> {
-    let parts = Parts::new(settings)?;
+    start_with(settings, None)
+}
+
+/// Starts the edge beside a broker in the same process, which sessions are connected to without a socket between.
+///
+/// # Errors
+/// See [`start`].
+pub fn start_beside(settings: &Settings, broker: LocalConnect) -> Result<EdgeHandle, StartError> {
+    start_with(settings, Some(broker))
+}
+
+fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeHandle, StartError> {
+    let parts = Parts::new(settings, broker)?;
     let bind = |source| StartError::Bind { addr: settings.web.addr, source };
-    let listener = TcpListener::bind(settings.web.addr).map_err(bind)?;
-    SockRef::from(&listener).listen(BACKLOG).map_err(bind)?;
+    let listener = listen(settings.web.addr).map_err(bind)?;
     let addr = listener.local_addr().map_err(bind)?;
 
     let options = ServeOptions {
@@ -94,7 +103,11 @@ pub fn start(settings: &Settings) -> Result<EdgeHandle, StartError> {
     let shared = parts.clone();
     let server = serve(listener, &options, move || {
         let parts = shared.clone();
-        App::new().wrap(from_fn(security_headers)).configure(move |routes| parts.configure(routes))
+        App::new()
+            .app_data(web::Data::from(Arc::clone(&parts.requests)))
+            .wrap(from_fn(security_headers))
+            .wrap(from_fn(count_in_flight))
+            .configure(move |routes| parts.configure(routes))
     })
     .map_err(StartError::Serve)?;
     let handle = server.handle();
@@ -129,16 +142,15 @@ impl EdgeHandle {
         let millis = u64::try_from(self.drain.timeout.as_millis()).unwrap_or(u64::MAX);
         sockets.order_all(Order::AnnounceDrain { close_within_ms: millis });
         self.close_sockets(started).await;
-        while sockets.count() > 0 && started.elapsed() < self.drain.timeout {
+        let is_busy = || sockets.count() + self.parts.requests.count() > 0;
+        while is_busy() && started.elapsed() < self.drain.timeout {
             tokio::time::sleep(DRAIN_TICK).await;
         }
-        let left = sockets.count();
-        let stop = self.server.stop(true);
-        let rest = self.drain.timeout.saturating_sub(started.elapsed());
-        if tokio::time::timeout(rest, stop).await.is_err() {
-            self.server.stop(false).await;
-        }
-        tracing::info!(cut = left, "edge drained");
+        let cut = sockets.count();
+        // What was answered last is on its way to the kernel. A graceful stop would wait for idle connections as well.
+        tokio::time::sleep(DRAIN_TICK).await;
+        self.server.stop(false).await;
+        tracing::info!(cut, "edge drained");
     }
 
     /// Closes every socket, at the configured pace or faster if the time would not suffice otherwise.
@@ -159,8 +171,8 @@ impl EdgeHandle {
 }
 
 impl Parts {
-    fn new(settings: &Settings) -> Result<Self, AssetError> {
-        let environment = ProxyEnvironment::new(settings);
+    fn new(settings: &Settings, broker: Option<LocalConnect>) -> Result<Self, AssetError> {
+        let environment = ProxyEnvironment::new(settings, broker);
         Ok(Self {
             library: Arc::new(Library::open(settings.web.static_path.as_ref())?),
             authority: Arc::new(SessionAuthority::new(&settings.web.session_secret, settings.web.session_ttl)),
@@ -171,6 +183,7 @@ impl Parts {
             status: EdgeStatus::new(environment.broker().to_owned()),
             cookies: CookiePolicy { secure: settings.web.cookie_secure },
             origins: OriginRule::new(&settings.web.allowed_origins),
+            requests: Arc::default(),
             environment,
         })
     }

@@ -16,4 +16,5 @@ pub mod proxy;
 pub mod sessions;
 pub mod status;
 
-pub use edge::{EdgeHandle, StartError, start};
+pub use edge::{EdgeHandle, StartError, start, start_beside};
+pub use proxy::LocalConnect;

@@ -13,4 +13,5 @@ pub mod routing;
 mod server;
 
 pub use broker::Broker;
+pub use http::sockets::LocalBroker;
 pub use server::{BrokerHandle, StartError, start};

@@ -14,7 +14,7 @@ use transport::ServeOptions;
 use crate::{
     actors::{Drain, StateManagerActor, UseBroker},
     broker::{Broker, Readiness},
-    http,
+    http::{self, sockets::LocalBroker},
 };
 
 /// How often a drain looks whether everyone has gone.
@@ -92,6 +92,11 @@ impl BrokerHandle {
     /// What its threads share.
     pub fn broker(&self) -> &Arc<Broker> {
         &self.broker
+    }
+
+    /// A way in for an edge in the same process.
+    pub fn local(&self) -> LocalBroker {
+        LocalBroker(Arc::clone(&self.broker))
     }
 
     /// Resolves when a router has died: the broker is of no use any more and the process should end.

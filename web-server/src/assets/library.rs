@@ -36,10 +36,13 @@ pub enum AssetError {
     Unreadable(#[from] io::Error),
 }
 
+/// The digest of the plain file, and how it is coded.
+type FormKey = (Arc<str>, Coding);
+
 /// See the module.
 pub struct Library {
     source: AssetSource,
-    compressed: Mutex<BoundedCache<(Arc<str>, Coding), Option<Bytes>>>,
+    compressed: Mutex<BoundedCache<FormKey, Option<Bytes>>>,
     /// Held while something is compressed: several first requests for a file do the work once, and one core is busy at most.
     compressing: Mutex<()>,
 }

@@ -11,6 +11,10 @@ const HASH_LENGTH: usize = 8;
 
 /// The `Content-Type` of an asset.
 pub fn content_type(path: &str) -> String {
+    if path.ends_with(".map") {
+        // Source maps, ECMA-426.
+        return "application/json; charset=utf-8".to_owned();
+    }
     let media = mime_guess::from_path(path).first_or_octet_stream();
     let media = match media.essence_str() {
         // RFC 9239; the guess depends on the extension otherwise.

@@ -1,9 +1,12 @@
-//! What every answer of the edge over HTTP has in common: refusals, security headers, the origin rule.
+//! What every answer of the edge over HTTP has in common: refusals, security headers, the origin rule, and that it
+//! is counted until it has been sent.
 
+mod in_flight;
 mod origin;
 mod refusal;
 mod security_headers;
 
+pub use in_flight::{InFlight, count_in_flight};
 pub use origin::{OriginRule, require_own_origin};
 pub use refusal::Refusal;
 pub use security_headers::security_headers;

@@ -16,7 +16,7 @@ use common::{
     error::{ClientError, ErrorCode},
     message::{Speaker, SystemMessage},
 };
-use transport::{CloseMode, DialError, End, Frame, Lane, Link, Pump, Sent, Upgraded, clock::now_ms, sweeper};
+use transport::{CloseMode, DialError, End, Frame, Lane, Link, Pump, Sent, Socket, Upgraded, clock::now_ms, sweeper};
 
 use super::{
     broker_side::{self, BrokerSide},
@@ -106,7 +106,6 @@ impl ProxyActor {
                 self.upstream = Upstream::Pending(handle);
             }
             Effect::TellLost { retry_in } => {
-                self.environment.counters.on_lost();
                 let retry_in_ms = u64::try_from(retry_in.as_millis()).ok();
                 self.tell(&SystemMessage::Upstream { state: "lost", retry_in_ms });
             }
@@ -137,7 +136,7 @@ impl ProxyActor {
         self.upstream = Upstream::Pending(handle);
     }
 
-    fn on_dial_outcome(&mut self, outcome: Result<Upgraded, DialError>, ctx: &mut Context<Self>) {
+    fn on_dial_outcome(&mut self, outcome: Result<Upgraded<Box<dyn Socket>>, DialError>, ctx: &mut Context<Self>) {
         let Upgraded { socket, leftover } = match outcome {
             Ok(upgraded) => upgraded,
             Err(error) => {
@@ -182,6 +181,7 @@ impl ProxyActor {
     }
 
     fn hold_uplink(&mut self, ctx: &mut Context<Self>) {
+        self.environment.counters.on_lost();
         self.uplink.hold();
         self.upstream = Upstream::Nothing;
         let every = self.environment.ping_interval;
@@ -332,7 +332,7 @@ impl Handler<Order> for ProxyActor {
     fn handle(&mut self, order: Order, ctx: &mut Self::Context) {
         match order {
             Order::AnnounceDrain { close_within_ms } => {
-                self.tell(&SystemMessage::Draining { reason: "the server restarts", close_within_ms });
+                self.tell(&SystemMessage::Draining { reason: "restart", close_within_ms });
             }
             Order::Close { code, reason } => self.apply(Event::CloseOrdered { code, reason }, ctx),
         }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use common::{assertion, assertion::ClientIdentity, config::Settings, error::ErrorCode, message::Speaker, secret::Secret};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use transport::{DialError, LinkPolicy, Upgraded, dial, flow::FlowPolicy, link::LinkCounts};
+use transport::{DialError, LinkPolicy, Socket, Upgraded, dial, flow::FlowPolicy, link::LinkCounts};
 
 use super::{backoff::Backoff, counters::ProxyCounters, uplink::UplinkLimits};
 
@@ -19,9 +19,13 @@ const CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// A side is paused for as long as it takes: until the other side is judged too slow.
 const PURE_BACKPRESSURE: FlowPolicy = FlowPolicy { burst_ms: u64::MAX, share: 1.0 };
 
+/// Connects a session to a broker in this process, on the caller's thread.
+pub type LocalConnect = Arc<dyn Fn(ClientIdentity) -> Result<Box<dyn Socket>, ErrorCode> + Send + Sync>;
+
 /// See the module.
 pub struct ProxyEnvironment {
     broker: String,
+    local: Option<LocalConnect>,
     bridge_secret: Secret,
     dial_limit: Duration,
     /// The waits between dials.
@@ -41,8 +45,8 @@ pub struct ProxyEnvironment {
 }
 
 impl ProxyEnvironment {
-    /// The environment that these settings describe.
-    pub fn new(settings: &Settings) -> Arc<Self> {
+    /// The environment that these settings describe; with `local`, the broker is in this process and is not dialled over the network.
+    pub fn new(settings: &Settings, local: Option<LocalConnect>) -> Arc<Self> {
         let limits = &settings.limits;
         let heartbeat = &settings.heartbeat;
         // Half an outbox is where the other side is paused; a frame and a read that came before the pause fit the other half.
@@ -67,6 +71,7 @@ impl ProxyEnvironment {
         let upstream_policy = policy(slow, patient);
         Arc::new(Self {
             broker: authority(&settings.broker_url()),
+            local,
             bridge_secret: settings.broker.bridge_secret.clone(),
             dial_limit: limits.handshake_timeout,
             backoff: Backoff { first: settings.web.reconnect_min, longest: settings.web.reconnect_max },
@@ -92,7 +97,11 @@ impl ProxyEnvironment {
     ///
     /// # Errors
     /// See [`DialError`]; an assertion that cannot be signed counts as a refusal.
-    pub async fn dial(self: Arc<Self>, identity: ClientIdentity) -> Result<Upgraded, DialError> {
+    pub async fn dial(self: Arc<Self>, identity: ClientIdentity) -> Result<Upgraded<Box<dyn Socket>>, DialError> {
+        if let Some(connect) = &self.local {
+            let socket = connect(identity).map_err(|code| DialError::Refused { status: code.row().status })?;
+            return Ok(Upgraded::without_handshake(socket));
+        }
         let signed = assertion::mint(&identity, &self.bridge_secret);
         let bearer = signed.map(|assertion| format!("Bearer {assertion}")).map_err(|code| {
             tracing::error!(%code, "assertion not signed");
@@ -102,7 +111,7 @@ impl ProxyEnvironment {
         if let Some(agent) = &identity.agent {
             path.push_str(&format!("?agent={}", utf8_percent_encode(agent.as_str(), NON_ALPHANUMERIC)));
         }
-        dial(&self.broker, &path, &[("Authorization", &bearer)], self.dial_limit).await
+        dial(&self.broker, &path, &[("Authorization", &bearer)], self.dial_limit).await.map(Upgraded::boxed)
     }
 }
 

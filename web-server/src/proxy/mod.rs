@@ -28,6 +28,7 @@ mod uplink;
 pub use actor::ProxyActor;
 pub use backoff::Backoff;
 pub use counters::ProxyCounters;
+pub use environment::LocalConnect;
 pub use environment::ProxyEnvironment;
 pub use machine::{Effect, Event, Moment, ProxyMachine, STABLE_AFTER, State};
 pub use uplink::{Dropped, Uplink, UplinkLimits};

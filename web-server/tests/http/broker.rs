@@ -111,6 +111,11 @@ impl BrokerLink {
         in_time("the edge takes a frame", self.socket.send(message)).await.expect("the edge is there");
     }
 
+    /// Sends what the library has to say by itself: the answer to a ping it has just given out.
+    pub async fn flush(&mut self) {
+        in_time("the edge takes a frame", self.socket.flush()).await.expect("the edge is there");
+    }
+
     /// The next message from the edge.
     pub async fn next(&mut self) -> Message {
         in_time("a message from the edge", self.socket.next()).await.expect("the edge is there").expect("a valid frame")
@@ -129,10 +134,14 @@ impl BrokerLink {
     }
 
     /// The code the edge closes with; 1006 if it vanishes.
-    pub async fn closed(&mut self) -> u16 {
+    pub async fn closed(mut self) -> u16 {
         loop {
             match in_time("the edge closes", self.socket.next()).await {
-                Some(Ok(Message::Close(frame))) => return frame.map_or(1005, |frame| frame.code.into()),
+                Some(Ok(Message::Close(frame))) => {
+                    // The answer to the close; an error means that it has gone out and the socket with it.
+                    let _ = in_time("the edge takes a close", self.socket.flush()).await;
+                    return frame.map_or(1005, |frame| frame.code.into());
+                }
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return 1006,
             }

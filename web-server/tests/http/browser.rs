@@ -87,12 +87,28 @@ impl Browser {
         }
     }
 
+    /// Passes over everything until this pong comes.
+    pub async fn pong(&mut self, payload: &str) {
+        let expected = Message::Pong(payload.to_owned().into());
+        in_time("a pong", async { while self.next().await != expected {} }).await;
+    }
+
+    /// Sends what the library has to say by itself: the answer to a ping it has just given out.
+    pub async fn flush(&mut self) {
+        in_time("the edge takes a frame", self.socket.flush()).await.expect("the edge is there");
+    }
+
     /// The code and reason the edge closes with; 1006 if it vanishes.
-    pub async fn closed(&mut self) -> (u16, String) {
+    pub async fn closed(mut self) -> (u16, String) {
         loop {
             match in_time("the edge closes", self.socket.next()).await {
-                Some(Ok(Message::Close(Some(CloseFrame { code, reason })))) => return (code.into(), reason.to_string()),
-                Some(Ok(Message::Close(None))) => return (1005, String::new()),
+                Some(Ok(Message::Close(frame))) => {
+                    // The answer to the close; an error means that it has gone out and the socket with it.
+                    let _ = in_time("the edge takes a close", self.socket.flush()).await;
+                    let (code, reason) =
+                        frame.map_or((1005, String::new()), |frame| (frame.code.into(), frame.reason.to_string()));
+                    return (code, reason);
+                }
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return (1006, String::new()),
             }

@@ -92,9 +92,11 @@ async fn pings_and_pongs_pass_end_to_end() {
     let (_broker, _edge, mut browser, mut link) = pair().await;
     link.send(Message::Ping("from the broker".into())).await;
     assert_eq!(browser.next().await, Message::Ping("from the broker".into()));
+    browser.flush().await;
     assert_eq!(link.next().await, Message::Pong("from the broker".into()));
     browser.send(Message::Ping("from the browser".into())).await;
     assert_eq!(link.next().await, Message::Ping("from the browser".into()));
+    link.flush().await;
     assert_eq!(browser.next().await, Message::Pong("from the browser".into()));
 }
 
@@ -135,7 +137,7 @@ async fn the_browsers_close_passes_to_the_broker() {
 
 #[actix_web::test]
 async fn a_browser_that_vanishes_leaves_the_broker_at_once() {
-    let (_broker, edge, browser, mut link) = pair().await;
+    let (_broker, edge, browser, link) = pair().await;
     drop(browser);
     assert_eq!(link.closed().await, 1001);
     eventually("no socket left", async || (edge.get("/stats").await.json()["browsers"]["sockets"] == 0).then_some(())).await;

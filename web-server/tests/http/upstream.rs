@@ -88,7 +88,7 @@ async fn what_does_not_fit_the_queue_is_dropped_and_told_once() {
     }
     // Answered by the edge itself: when this comes back, all of the above has been taken.
     browser.send(Message::Ping("mark".into())).await;
-    while browser.next().await != Message::Pong("mark".into()) {}
+    browser.pong("mark").await;
 
     let mut broker = Broker::at(addr).await;
     let mut link = broker.link().await;
@@ -119,7 +119,6 @@ async fn a_message_cut_in_half_by_the_loss_never_reaches_the_next_broker() {
     assert_eq!(link.next().await, Message::Ping("mark".into()));
     let addr = broker.stop().await;
     drop(link);
-    while browser.next().await != Message::Pong("mark".into()) {}
     browser.upstream("lost").await;
     let mut broker = Broker::at(addr).await;
     let mut link = broker.link().await;

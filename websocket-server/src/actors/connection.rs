@@ -17,7 +17,7 @@ use common::{
 };
 use serde_json::value::RawValue;
 use transport::{
-    CloseMode, End, Frame, FrameError, Inbound, Lane, Link, Message, MessageReader, Pump, Step, Upgraded, clock::now_ms,
+    CloseMode, End, Frame, FrameError, Inbound, Lane, Link, Message, MessageReader, Pump, Socket, Step, Upgraded, clock::now_ms,
     frame::Origin, message::MessageLimits, sweeper,
 };
 
@@ -61,8 +61,8 @@ pub trait ConnectionActor: Actor<Context = Context<Self>> + Unpin {
 
 impl Connection {
     /// Takes the socket over: starts `actor` with the connection, and says the first frame.
-    pub fn start<A: ConnectionActor>(
-        upgraded: Upgraded,
+    pub fn start<A: ConnectionActor, S: Socket>(
+        upgraded: Upgraded<S>,
         admission: Admission,
         side: Side,
         ack: (Option<AgentId>, Option<SessionId>),

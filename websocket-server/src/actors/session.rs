@@ -5,7 +5,7 @@ use common::{
     assertion::ClientIdentity,
     message::{AgentDescription, AgentMessage, ClientMessage},
 };
-use transport::{Step, Upgraded};
+use transport::{Socket, Step, Upgraded};
 
 use super::{
     connection::{Connection, ConnectionActor},
@@ -20,7 +20,7 @@ pub struct ClientSessionActor {
 
 impl ClientSessionActor {
     /// Takes over the socket of a client that the edge vouches for.
-    pub fn take_over(upgraded: Upgraded, admission: Admission, identity: ClientIdentity) {
+    pub fn take_over<S: Socket>(upgraded: Upgraded<S>, admission: Admission, identity: ClientIdentity) {
         let named = (identity.agent.clone(), Some(identity.session_id));
         Connection::start(upgraded, admission, Side::Session, named, |mut connection, _| {
             connection.register(PeerKind::Session(Box::new(identity)), AgentDescription::default(), None);

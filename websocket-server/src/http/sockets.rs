@@ -4,19 +4,24 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use common::{
-    assertion,
+    assertion::{self, ClientIdentity},
     config::AgentKey,
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId},
     message::parse_agent_id,
 };
 use serde::Deserialize;
+use tokio::io::DuplexStream;
+use transport::Upgraded;
 
 use super::refusal;
 use crate::{
     actors::{AgentActor, AgentHandshake, ClientSessionActor},
     broker::{Admission, Broker},
 };
+
+/// Bytes that may be under way between an edge in this process and the broker, in each direction.
+const LOCAL_BUFFER: usize = 64 * 1024;
 
 #[derive(Debug, Deserialize)]
 pub struct AgentQuery {
@@ -59,6 +64,25 @@ pub async fn client(request: HttpRequest, path: web::Path<String>, broker: web::
     }
 }
 
+/// A way into this broker from within its process: for an edge that runs beside it, which needs no socket between.
+#[derive(Clone, Debug)]
+pub struct LocalBroker(pub(crate) Arc<Broker>);
+
+impl LocalBroker {
+    /// Connects a session that the caller vouches for, on the caller's thread. What is written here, the broker reads, as
+    /// WebSocket frames of a client; the handshake is left out.
+    ///
+    /// # Errors
+    /// `not_ready`, `at_capacity`, `too_many_connections`.
+    pub fn connect(&self, identity: ClientIdentity) -> Result<DuplexStream, ErrorCode> {
+        let admission = admit_session(&self.0, identity.session_id)
+            .inspect_err(|code| self.0.refusals.count(*code))?;
+        let (ours, theirs) = tokio::io::duplex(LOCAL_BUFFER);
+        ClientSessionActor::take_over(Upgraded::without_handshake(ours), admission, identity);
+        Ok(theirs)
+    }
+}
+
 fn admit_session(broker: &Arc<Broker>, session_id: SessionId) -> Result<Admission, ErrorCode> {
     let admission = broker.admit()?;
     if broker.router.read().connections_of(session_id) >= broker.settings.limits.max_session_connections {
@@ -67,7 +91,7 @@ fn admit_session(broker: &Arc<Broker>, session_id: SessionId) -> Result<Admissio
     Ok(admission)
 }
 
-fn upgrade(request: &HttpRequest, start: impl FnOnce(transport::Upgraded) + 'static) -> HttpResponse {
+fn upgrade(request: &HttpRequest, start: impl FnOnce(Upgraded) + 'static) -> HttpResponse {
     transport::accept(request, start)
         .unwrap_or_else(|fault| refusal(ClientError::with_message(ErrorCode::UpgradeRequired, fault.to_string())))
 }
