@@ -9,7 +9,7 @@ use std::{
 
 use actix_web::{App, HttpResponse, dev::ServerHandle, middleware::from_fn, web};
 use common::{close::CloseCode, config::Settings, error::ErrorCode};
-use transport::{ServeOptions, serve, serve::listen};
+use transport::{ServeOptions, listen, serve};
 
 use crate::{
     assets::{self, AssetError, Library},

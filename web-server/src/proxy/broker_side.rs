@@ -2,26 +2,31 @@
 
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use common::close::CloseCode;
 use transport::{
-    CloseMode, End, Frame, FrameError, FrameScanner, Inbound, Lane, Step,
+    CloseMode, End, Frame, FrameError, Inbound, Lane, Step,
     frame::{OpCode, Origin},
 };
 
-use super::{actor::ProxyActor, close_frame};
+use super::{
+    actor::ProxyActor,
+    close_frame,
+    frame_runs::{FrameRuns, Verdict},
+};
 
 /// The broker's half of a pair. A pair has one at a time; one that was given up finishes its close and is not listened to.
 pub struct BrokerSide {
     /// Which of the pair's connections to the broker this is.
     number: u64,
-    scanner: FrameScanner,
+    frames: FrameRuns,
     closed: Option<End>,
 }
 
 impl BrokerSide {
     /// The half of a fresh socket whose frames may carry `max_payload` bytes.
     pub fn new(number: u64, max_payload: usize) -> Self {
-        Self { number, scanner: FrameScanner::new(Origin::Server, max_payload), closed: None }
+        Self { number, frames: FrameRuns::new(Origin::Server, max_payload), closed: None }
     }
 }
 
@@ -37,28 +42,24 @@ impl Inbound<ProxyActor> for BrokerSide {
         ctx: &mut actix::Context<ProxyActor>,
     ) -> Result<Step, FrameError> {
         let mut batch = Vec::new();
-        let size = bytes.len();
         let is_current = actor.is_current(self.number);
-        let Self { scanner, closed, .. } = self;
-        let outcome = scanner.feed(bytes, |frame| {
-            match frame.header.opcode {
+        let Self { frames, closed, .. } = self;
+        let outcome = frames.feed(bytes, &mut batch, |header, frame| {
+            match header.opcode {
                 OpCode::Close => {
-                    *closed = Some(close_frame::read(frame.into_payload())?);
-                    return Ok(Step::Pause);
+                    *closed = Some(close_frame::read(frame.get(header.header_len..).unwrap_or_default())?);
+                    return Ok(Verdict::Stop);
                 }
                 _ if !is_current => {}
                 OpCode::Ping | OpCode::Pong => {
-                    actor.browser.send(Lane::Control, Frame::from_encoded(frame.bytes.to_vec().into()));
+                    actor.browser.send(Lane::Control, Frame::from_encoded(Bytes::copy_from_slice(frame)));
                 }
                 OpCode::Text | OpCode::Binary | OpCode::Continuation => {
-                    actor.downlink.on_frame(&frame.header)?;
-                    if batch.is_empty() {
-                        batch.reserve(size.max(frame.bytes.len()));
-                    }
-                    batch.extend_from_slice(frame.bytes);
+                    actor.downlink.on_frame(header)?;
+                    return Ok(Verdict::Take);
                 }
             }
-            Ok(Step::Continue)
+            Ok(Verdict::Leave)
         });
         actor.pass_down(batch, ctx);
         match (&outcome, &self.closed) {
@@ -66,10 +67,10 @@ impl Inbound<ProxyActor> for BrokerSide {
                 tracing::warn!(%fault, "the broker sent a bad frame");
                 actor.on_broker_lost(self.number, ctx);
             }
-            (Ok(_), Some(end)) => actor.on_broker_close(self.number, end, ctx),
-            (Ok(_), None) => {}
+            (Ok(()), Some(end)) => actor.on_broker_close(self.number, end, ctx),
+            (Ok(()), None) => {}
         }
-        outcome
+        outcome.map(|()| Step::Continue)
     }
 
     fn on_closing(&mut self, actor: &mut ProxyActor, _: CloseCode, ctx: &mut actix::Context<ProxyActor>) {

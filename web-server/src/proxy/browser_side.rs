@@ -2,15 +2,17 @@
 
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use common::close::CloseCode;
 use transport::{
-    End, Frame, FrameError, FrameScanner, Inbound, Lane, Step,
-    frame::{OpCode, Origin},
+    CloseMode, End, Frame, FrameError, Inbound, Lane, Step,
+    frame::{FrameHeader, OpCode, Origin, apply_mask},
 };
 
 use super::{
     actor::ProxyActor,
     close_frame,
+    frame_runs::{FrameRuns, Verdict},
     machine::{Event, State},
 };
 
@@ -25,14 +27,14 @@ pub struct Batch {
 
 /// The browser's half of a pair.
 pub struct BrowserSide {
-    scanner: FrameScanner,
+    frames: FrameRuns,
     closed: Option<End>,
 }
 
 impl BrowserSide {
     /// The half of a fresh socket whose frames may carry `max_payload` bytes.
     pub fn new(max_payload: usize) -> Self {
-        Self { scanner: FrameScanner::new(Origin::Client, max_payload), closed: None }
+        Self { frames: FrameRuns::new(Origin::Client, max_payload), closed: None }
     }
 }
 
@@ -48,30 +50,27 @@ impl Inbound<ProxyActor> for BrowserSide {
         ctx: &mut actix::Context<ProxyActor>,
     ) -> Result<Step, FrameError> {
         let mut batch = Batch::default();
-        let size = bytes.len();
-        let Self { scanner, closed } = self;
-        let outcome = scanner.feed(bytes, |frame| {
-            match frame.header.opcode {
+        let Self { frames, closed } = self;
+        let outcome = frames.feed(bytes, &mut batch.bytes, |header, frame| {
+            match header.opcode {
                 OpCode::Close => {
-                    *closed = Some(close_frame::read(frame.into_payload())?);
-                    return Ok(Step::Pause);
+                    *closed = Some(close_frame::read(payload(header, frame))?);
+                    return Ok(Verdict::Stop);
                 }
                 _ if actor.machine.state() == State::Closing => {}
                 OpCode::Ping if !actor.machine.is_linked() => {
-                    actor.browser.send(Lane::Control, Frame::pong(frame.into_payload()));
+                    actor.browser.send(Lane::Control, Frame::pong(payload(header, frame)));
                 }
                 OpCode::Ping | OpCode::Pong => {
-                    actor.send_up(Lane::Control, Frame::from_encoded(frame.bytes.to_vec().into()));
+                    actor.send_up(Lane::Control, Frame::from_encoded(Bytes::copy_from_slice(frame)));
                 }
                 OpCode::Text | OpCode::Binary | OpCode::Continuation => {
-                    if batch.bytes.is_empty() {
-                        batch.bytes.reserve(size.max(frame.bytes.len()));
-                    }
-                    batch.messages += u64::from(frame.header.opcode != OpCode::Continuation);
-                    actor.uplink.on_frame(&frame.header, frame.bytes, &mut batch.bytes)?;
+                    let passes = actor.uplink.on_frame(header, frame)?;
+                    batch.messages += u64::from(passes && header.opcode != OpCode::Continuation);
+                    return Ok(if passes { Verdict::Take } else { Verdict::Leave });
                 }
             }
-            Ok(Step::Continue)
+            Ok(Verdict::Leave)
         });
         actor.pass_up(batch, ctx);
         match (&outcome, &self.closed) {
@@ -79,13 +78,13 @@ impl Inbound<ProxyActor> for BrowserSide {
                 let event = Event::BrowserGone { code: fault.close_code(), reason: fault.to_string() };
                 actor.apply(event, ctx);
             }
-            (Ok(_), Some(end)) => {
-                actor.browser.close(close_frame::answer(end.code), "", transport::CloseMode::Discard);
+            (Ok(()), Some(end)) => {
+                actor.browser.close(close_frame::answer(end.code), "", CloseMode::Discard);
                 actor.apply(Event::BrowserGone { code: end.code, reason: end.reason.clone() }, ctx);
             }
-            (Ok(_), None) => {}
+            (Ok(()), None) => {}
         }
-        outcome
+        outcome.map(|()| Step::Continue)
     }
 
     fn on_closing(&mut self, actor: &mut ProxyActor, code: CloseCode, ctx: &mut actix::Context<ProxyActor>) {
@@ -100,4 +99,13 @@ impl Inbound<ProxyActor> for BrowserSide {
     fn on_end(&mut self, actor: &mut ProxyActor, end: End, ctx: &mut actix::Context<ProxyActor>) {
         actor.on_browser_end(end, ctx);
     }
+}
+
+/// The payload of a frame, with its mask taken off.
+fn payload<'a>(header: &FrameHeader, frame: &'a mut [u8]) -> &'a [u8] {
+    let payload = frame.get_mut(header.header_len..).unwrap_or_default();
+    if let Some(mask) = header.mask {
+        apply_mask(payload, mask);
+    }
+    payload
 }

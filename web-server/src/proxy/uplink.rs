@@ -65,11 +65,11 @@ impl Uplink {
         Self { limits, linked: false, open: None, held: BytesMut::new(), dropped: Dropped::default() }
     }
 
-    /// Takes a frame of a message (no control frame), and appends it to `pass` if it is to go to the broker now.
+    /// Takes a frame of a message (no control frame) and says whether it is to go to the broker now.
     ///
     /// # Errors
     /// The frame breaks a rule about fragments or sizes; the connection cannot go on.
-    pub fn on_frame(&mut self, header: &FrameHeader, bytes: &[u8], pass: &mut Vec<u8>) -> Result<(), FrameError> {
+    pub fn on_frame(&mut self, header: &FrameHeader, bytes: &[u8]) -> Result<bool, FrameError> {
         let mut message = match (header.opcode, self.open.take()) {
             (OpCode::Continuation, Some(message)) => message,
             (OpCode::Continuation, None) => return Err(FrameError::UnexpectedContinuation),
@@ -88,7 +88,7 @@ impl Uplink {
             return Err(FrameError::TooBig { limit: self.limits.max_message });
         }
         match message.route {
-            Route::Pass => pass.extend_from_slice(bytes),
+            Route::Pass => {}
             Route::Hold { .. } if self.held.len() + bytes.len() <= self.limits.held_bytes => self.held.extend_from_slice(bytes),
             Route::Hold { from } => {
                 let before = self.held.len().saturating_sub(from);
@@ -99,8 +99,9 @@ impl Uplink {
             }
             Route::Drop => self.dropped.bytes += bytes.len() as u64,
         }
+        let passes = message.route == Route::Pass;
         self.open = (!header.fin).then_some(message);
-        Ok(())
+        Ok(passes)
     }
 
     /// The broker is there: gives what waited, and what was dropped since the last time.
@@ -141,10 +142,8 @@ mod tests {
     }
 
     /// Feeds a frame of ten bytes, four of them payload, named by its first byte.
-    fn feed(uplink: &mut Uplink, opcode: OpCode, fin: bool, name: u8) -> Result<Vec<u8>, FrameError> {
-        let mut pass = Vec::new();
-        uplink.on_frame(&header(opcode, fin, 4), &[name; 10], &mut pass)?;
-        Ok(pass)
+    fn feed(uplink: &mut Uplink, opcode: OpCode, fin: bool, name: u8) -> Result<bool, FrameError> {
+        uplink.on_frame(&header(opcode, fin, 4), &[name; 10])
     }
 
     fn opened(uplink: &mut Uplink) -> (Vec<u8>, Dropped) {
@@ -156,16 +155,16 @@ mod tests {
     fn frames_pass_as_they_came_while_linked() {
         let mut uplink = Uplink::new(LIMITS);
         uplink.open();
-        assert_eq!(feed(&mut uplink, OpCode::Text, true, 1), Ok(vec![1; 10]));
-        assert_eq!(feed(&mut uplink, OpCode::Binary, false, 2), Ok(vec![2; 10]));
-        assert_eq!(feed(&mut uplink, OpCode::Continuation, true, 3), Ok(vec![3; 10]));
+        assert_eq!(feed(&mut uplink, OpCode::Text, true, 1), Ok(true));
+        assert_eq!(feed(&mut uplink, OpCode::Binary, false, 2), Ok(true));
+        assert_eq!(feed(&mut uplink, OpCode::Continuation, true, 3), Ok(true));
     }
 
     #[test]
     fn frames_wait_in_order_and_at_the_bound_new_ones_are_dropped_and_counted() {
         let mut uplink = Uplink::new(LIMITS);
         for name in 1..=5 {
-            assert_eq!(feed(&mut uplink, OpCode::Text, true, name), Ok(vec![]));
+            assert_eq!(feed(&mut uplink, OpCode::Text, true, name), Ok(false));
         }
         assert_eq!(opened(&mut uplink), (vec![1, 2, 3], Dropped { messages: 2, bytes: 20 }));
         uplink.hold();
@@ -180,7 +179,7 @@ mod tests {
         let _ = feed(&mut uplink, OpCode::Text, false, 3);
         let _ = feed(&mut uplink, OpCode::Continuation, false, 4);
         let _ = feed(&mut uplink, OpCode::Continuation, true, 5);
-        assert_eq!(feed(&mut uplink, OpCode::Text, true, 6), Ok(vec![]));
+        assert_eq!(feed(&mut uplink, OpCode::Text, true, 6), Ok(false));
         assert_eq!(opened(&mut uplink), (vec![1, 2, 6], Dropped { messages: 1, bytes: 30 }));
     }
 
@@ -189,7 +188,7 @@ mod tests {
         let mut uplink = Uplink::new(LIMITS);
         let _ = feed(&mut uplink, OpCode::Text, false, 1);
         assert_eq!(opened(&mut uplink).0, [1]);
-        assert_eq!(feed(&mut uplink, OpCode::Continuation, true, 2), Ok(vec![2; 10]));
+        assert_eq!(feed(&mut uplink, OpCode::Continuation, true, 2), Ok(true));
     }
 
     #[test]
@@ -198,10 +197,10 @@ mod tests {
         uplink.open();
         let _ = feed(&mut uplink, OpCode::Text, false, 1);
         uplink.hold();
-        assert_eq!(feed(&mut uplink, OpCode::Continuation, false, 2), Ok(vec![]));
+        assert_eq!(feed(&mut uplink, OpCode::Continuation, false, 2), Ok(false));
         assert_eq!(opened(&mut uplink), (vec![], Dropped { messages: 1, bytes: 10 }));
-        assert_eq!(feed(&mut uplink, OpCode::Continuation, true, 3), Ok(vec![]));
-        assert_eq!(feed(&mut uplink, OpCode::Text, true, 4), Ok(vec![4; 10]));
+        assert_eq!(feed(&mut uplink, OpCode::Continuation, true, 3), Ok(false));
+        assert_eq!(feed(&mut uplink, OpCode::Text, true, 4), Ok(true));
     }
 
     #[test]
@@ -218,9 +217,9 @@ mod tests {
         assert_eq!(feed(&mut uplink, OpCode::Continuation, true, 1), Err(FrameError::TooManyFragments { limit: 3 }));
 
         let mut uplink = Uplink::new(LIMITS);
-        let big = uplink.on_frame(&header(OpCode::Text, false, 60), &[0; 66], &mut Vec::new());
-        assert_eq!(big, Ok(()));
-        let bigger = uplink.on_frame(&header(OpCode::Continuation, true, 60), &[0; 66], &mut Vec::new());
+        let big = uplink.on_frame(&header(OpCode::Text, false, 60), &[0; 66]);
+        assert_eq!(big, Ok(false));
+        let bigger = uplink.on_frame(&header(OpCode::Continuation, true, 60), &[0; 66]);
         assert_eq!(bigger, Err(FrameError::TooBig { limit: 100 }));
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use common::config::Settings;
-use web_server::EdgeHandle;
+use web_server::{EdgeHandle, LocalConnect};
 
 /// The longest that anything in these tests may take.
 pub const LIMIT: Duration = Duration::from_secs(15);
@@ -27,6 +27,13 @@ impl Edge {
         settings.web.broker_url = Some("ws://127.0.0.1:9".to_owned());
         change(&mut settings);
         let handle = web_server::start(&settings).expect("the edge starts");
+        Self { handle, settings }
+    }
+
+    /// An edge beside a broker in this process.
+    pub fn beside(broker: LocalConnect) -> Self {
+        let settings = Settings::for_tests();
+        let handle = web_server::start_beside(&settings, broker).expect("the edge starts");
         Self { handle, settings }
     }
 

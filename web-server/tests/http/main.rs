@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests say what they expect")]
 
 mod assets;
+mod beside;
 mod broker;
 mod browser;
 mod client;
