@@ -54,19 +54,54 @@ impl FrameScanner {
     where
         F: FnMut(RawFrame<'_>) -> Result<Step, FrameError>,
     {
-        if self.kept.is_empty() {
-            let (used, step) = self.walk(input, &mut on_frame)?;
-            self.kept.extend_from_slice(&input[used..]);
-            return Ok(step);
+        self.feed_to(input, &mut on_frame)
+    }
+
+    fn feed_to<F>(&mut self, input: &mut [u8], on_frame: &mut F) -> Result<Step, FrameError>
+    where
+        F: FnMut(RawFrame<'_>) -> Result<Step, FrameError>,
+    {
+        let mut input = input;
+        if !self.kept.is_empty() {
+            let taken = self.fill(input)?;
+            input = &mut input[taken..];
+            let mut kept = std::mem::take(&mut self.kept);
+            let (used, step) = self.walk(&mut kept, on_frame)?;
+            if used < kept.len() || step == Step::Pause {
+                kept.drain(..used);
+                self.kept = kept;
+                if step == Step::Pause || input.is_empty() {
+                    self.kept.extend_from_slice(input);
+                    return Ok(step);
+                }
+                // Whole frames that a pause had left were worked off, and the start of another is there.
+                return self.feed_to(input, on_frame);
+            }
         }
-        let mut kept = std::mem::take(&mut self.kept);
-        kept.extend_from_slice(input);
-        let (used, step) = self.walk(&mut kept, &mut on_frame)?;
-        if used < kept.len() {
-            kept.drain(..used);
-            self.kept = kept;
-        }
+        let (used, step) = self.walk(input, on_frame)?;
+        self.kept.extend_from_slice(&input[used..]);
         Ok(step)
+    }
+
+    /// Moves bytes from `input` behind what was kept until that holds one whole frame, and no further: the rest is walked where it
+    /// lies. Answers how many.
+    fn fill(&mut self, input: &[u8]) -> Result<usize, FrameError> {
+        let mut taken = 0;
+        loop {
+            let rest = &input[taken..];
+            match FrameHeader::read(&self.kept, self.origin, self.max_payload)? {
+                Some(header) => {
+                    let missing = (header.header_len + header.payload_len).saturating_sub(self.kept.len()).min(rest.len());
+                    self.kept.extend_from_slice(&rest[..missing]);
+                    return Ok(taken + missing);
+                }
+                None => match rest.first() {
+                    Some(byte) => self.kept.push(*byte),
+                    None => return Ok(taken),
+                },
+            }
+            taken += 1;
+        }
     }
 
     fn walk<F>(&self, bytes: &mut [u8], on_frame: &mut F) -> Result<(usize, Step), FrameError>
@@ -134,5 +169,25 @@ mod tests {
         let mut claim = [0x81, 127, 0, 0, 1, 0, 0, 0, 0, 0];
         assert_eq!(scanner.feed(&mut claim, |_| Ok(Step::Continue)), Err(FrameError::TooBig { limit: 1000 }));
         assert_eq!(scanner.kept(), 0);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_frame_comes_once_and_in_order_whatever_the_pieces_and_pauses(
+            lengths in proptest::collection::vec(0_usize..400, 1..20),
+            pieces in proptest::collection::vec((1_usize..300, proptest::option::of(1_usize..4)), 1..200),
+        ) {
+            let mut stream: Vec<u8> = lengths.iter().flat_map(|length| Frame::text(&"x".repeat(*length)).bytes().to_vec()).collect();
+            let mut scanner = FrameScanner::new(Origin::Server, 1000);
+            let mut seen = Vec::new();
+            for (size, pause_at) in pieces {
+                let rest = stream.split_off(size.min(stream.len()));
+                seen.extend(collect(&mut scanner, &mut stream, pause_at).0);
+                stream = rest;
+            }
+            seen.extend(collect(&mut scanner, &mut stream, None).0);
+            proptest::prop_assert_eq!(seen, lengths);
+            proptest::prop_assert_eq!(scanner.kept(), 0);
+        }
     }
 }

@@ -1,6 +1,12 @@
 //! The HTTP server: an actix-web `App` whose handlers may take the socket.
 
-use std::{convert::Infallible, fmt, io, net::{SocketAddr, TcpListener}, rc::Rc, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt, io,
+    net::{SocketAddr, TcpListener},
+    rc::Rc,
+    time::Duration,
+};
 
 use actix_codec::Framed;
 use actix_http::{
