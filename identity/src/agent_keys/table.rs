@@ -1,0 +1,168 @@
+//! The keys that are in force, and what opening a connection with one of them grants. No file, no clock.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::SystemTime,
+};
+
+use common::secret::Secret;
+
+use super::{
+    KeyError, KeyState, Scopes,
+    record::{Hashed, Record, moment, name_in, seconds},
+};
+
+/// Longest key that is looked at, in bytes.
+const MAX_TEXT: usize = 1024;
+
+/// A key that somebody chose and wrote into the configuration.
+#[derive(Clone, Debug)]
+pub struct ConfiguredKey {
+    /// Its name, for logs.
+    pub name: String,
+    /// The key.
+    pub key: Secret,
+    /// What it opens.
+    pub scopes: Scopes,
+}
+
+/// What a key opens.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// The key's name.
+    pub key: Arc<str>,
+    /// What it may be and may reach.
+    pub scopes: Arc<Scopes>,
+    /// When connections opened with it end.
+    pub expires_at: Option<SystemTime>,
+}
+
+/// What became of the keys since the last look.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Keys that are new.
+    pub added: Vec<String>,
+    /// Keys that are good no longer (revoked, removed, replaced): their connections are to be closed.
+    pub ended: Vec<String>,
+    /// Keys whose scopes or expiry changed: their connections are to be closed too, to come back under the new ones.
+    pub changed: Vec<String>,
+}
+
+impl Changes {
+    /// The keys whose connections are to be closed.
+    pub fn to_close(&self) -> impl Iterator<Item = &str> {
+        self.ended.iter().chain(&self.changed).map(String::as_str)
+    }
+}
+
+/// See the module.
+pub(super) struct Table {
+    kept: HashMap<String, Entry>,
+    configured: Vec<(Hashed, Grant)>,
+    /// Compared where no kept key has the name, so that time does not tell names.
+    nobody: Hashed,
+}
+
+struct Entry {
+    record: Record,
+    grant: Grant,
+    /// Seconds since 1970; 0 is never.
+    used_at: AtomicU64,
+    /// Whether it has been said that the key is good no longer.
+    is_ended: bool,
+}
+
+impl Table {
+    /// The keys of the configuration and of the file; `None` without randomness.
+    pub fn new(configured: &[ConfiguredKey], records: Vec<Record>) -> Option<Self> {
+        let hashed = |key: &ConfiguredKey| {
+            let grant = Grant { key: key.name.as_str().into(), scopes: Arc::new(key.scopes.clone()), expires_at: None };
+            Hashed::fresh(key.key.reveal()).map(|hash| (hash, grant))
+        };
+        Some(Self {
+            configured: configured.iter().map(hashed).collect::<Option<_>>()?,
+            kept: entries(records),
+            nobody: Hashed::fresh("")?,
+        })
+    }
+
+    /// Takes the file's keys anew, keeps what is known of their use, and says what changed.
+    pub fn replace(&mut self, records: Vec<Record>, now: SystemTime) -> Changes {
+        let before = std::mem::replace(&mut self.kept, entries(records));
+        let now = seconds(now);
+        let mut changes = Changes::default();
+        for (name, entry) in &mut self.kept {
+            let is_active = entry.record.state(now) == KeyState::Active;
+            match before.get(name) {
+                Some(old) => {
+                    entry.used_at.fetch_max(old.used_at.load(Relaxed), Relaxed);
+                    let new = &entry.record;
+                    if old.record.hash != new.hash || !is_active && !old.is_ended {
+                        changes.ended.push(name.clone());
+                    } else if is_active && (old.record.scopes != new.scopes || old.record.expires_at != new.expires_at) {
+                        changes.changed.push(name.clone());
+                    }
+                }
+                None if is_active => changes.added.push(name.clone()),
+                None => {}
+            }
+            entry.is_ended = !is_active;
+        }
+        let gone = before.iter().filter(|(name, old)| !self.kept.contains_key(*name) && !old.is_ended);
+        changes.ended.extend(gone.map(|(name, _)| name.clone()));
+        for names in [&mut changes.added, &mut changes.ended, &mut changes.changed] {
+            names.sort_unstable();
+        }
+        changes
+    }
+
+    /// What a key opens. Whether a name exists shows neither in the answer nor in the time it takes; that a key is revoked or
+    /// expired is told to who has the whole key only.
+    pub fn verify(&self, text: &str, now: SystemTime) -> Result<Grant, KeyError> {
+        if text.is_empty() || text.len() > MAX_TEXT {
+            return Err(KeyError::Unknown);
+        }
+        let now = seconds(now);
+        let entry = name_in(text).and_then(|name| self.kept.get(name));
+        let is_it = entry.map_or(&self.nobody, |entry| &entry.record.hash).is_of(text);
+        if let Some(entry) = entry.filter(|_| is_it) {
+            return match entry.record.state(now) {
+                KeyState::Active => {
+                    entry.used_at.fetch_max(now, Relaxed);
+                    Ok(entry.grant.clone())
+                }
+                KeyState::Expired => Err(KeyError::Expired),
+                KeyState::Revoked => Err(KeyError::Revoked),
+            };
+        }
+        // Every one is compared, also after one fits.
+        let fitting =
+            self.configured.iter().fold(None, |found, (hash, grant)| if hash.is_of(text) { Some(grant) } else { found });
+        fitting.cloned().ok_or(KeyError::Unknown)
+    }
+
+    /// The uses that the file does not know yet.
+    pub fn unsaved_uses(&self) -> Vec<(String, u64)> {
+        let uses = self.kept.iter().map(|(name, entry)| (name, entry.used_at.load(Relaxed), entry.record.last_used_at));
+        uses.filter(|(_, used_at, saved)| *used_at > saved.unwrap_or(0))
+            .map(|(name, used_at, _)| (name.clone(), used_at))
+            .collect()
+    }
+}
+
+fn entries(records: Vec<Record>) -> HashMap<String, Entry> {
+    let entry = |record: Record| {
+        let grant = Grant {
+            key: record.name.as_str().into(),
+            scopes: Arc::new(record.scopes.clone()),
+            expires_at: record.expires_at.map(moment),
+        };
+        let used_at = AtomicU64::new(record.last_used_at.unwrap_or(0));
+        (record.name.clone(), Entry { used_at, grant, is_ended: record.revoked_at.is_some(), record })
+    };
+    records.into_iter().map(entry).collect()
+}

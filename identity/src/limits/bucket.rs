@@ -1,0 +1,134 @@
+//! A token bucket in eight bytes.
+//!
+//! The bucket is kept as the moment at which it will be full again (the generic cell rate algorithm): what is taken moves that
+//! moment on, and it may not be further ahead than a burst takes to refill. The `governor` crate does the same, but brings a
+//! clock and a table of its own and cannot take more at once than a burst holds, which a frame can be.
+
+use std::time::Duration;
+
+const SECOND: u128 = 1_000_000_000;
+
+/// So many units a second, with a burst. Shared by all that have this limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    per_second: u64,
+    burst: u64,
+}
+
+/// What is left for one peer: when its bucket is full again, in nanoseconds of the caller's clock. A new one is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bucket {
+    full_at: u64,
+}
+
+impl Rate {
+    /// `per_second` in the long run, 0: no limit; at most `burst` at once after a pause, at least 1.
+    pub const fn new(per_second: u64, burst: u64) -> Self {
+        Self { per_second, burst: if burst == 0 { 1 } else { burst } }
+    }
+
+    /// No limit.
+    pub const UNLIMITED: Self = Self::new(0, 1);
+
+    /// Takes units out of a bucket.
+    ///
+    /// What is larger than a burst is let through by a full bucket alone, and is paid off afterwards.
+    ///
+    /// # Errors
+    /// There are not enough: the time after which there will be. Nothing is taken then.
+    pub fn take(&self, bucket: &mut Bucket, units: u64, now: Duration) -> Result<(), Duration> {
+        if self.per_second == 0 {
+            return Ok(());
+        }
+        let now = nanoseconds(now);
+        let full_at = bucket.full_at.max(now);
+        // What must be in the bucket before: no more than it can hold.
+        let needed = self.time_for(units.min(self.burst));
+        let ahead = (full_at - now).saturating_add(needed);
+        let allowed = self.time_for(self.burst);
+        if ahead > allowed {
+            return Err(Duration::from_nanos(ahead - allowed));
+        }
+        bucket.full_at = full_at.saturating_add(self.time_for(units));
+        Ok(())
+    }
+
+    /// Nanoseconds in which so many units come in, rounded up.
+    fn time_for(&self, units: u64) -> u64 {
+        let time = (u128::from(units) * SECOND).div_ceil(u128::from(self.per_second.max(1)));
+        u64::try_from(time).unwrap_or(u64::MAX)
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    #[test]
+    fn a_burst_and_then_the_rate() {
+        let (rate, mut bucket) = (Rate::new(10, 5), Bucket::default());
+        for _ in 0..5 {
+            assert_eq!(rate.take(&mut bucket, 1, MS(0)), Ok(()));
+        }
+        assert_eq!(rate.take(&mut bucket, 1, MS(0)), Err(MS(100)));
+        assert_eq!(rate.take(&mut bucket, 1, MS(99)), Err(MS(1)));
+        assert_eq!(rate.take(&mut bucket, 1, MS(100)), Ok(()));
+        assert_eq!(rate.take(&mut bucket, 5, MS(10_000)), Ok(()), "full again");
+        assert_eq!(rate.take(&mut bucket, 1, MS(10_000)), Err(MS(100)));
+    }
+
+    #[test]
+    fn what_is_larger_than_a_burst_passes_a_full_bucket_and_is_paid_off() {
+        let (rate, mut bucket) = (Rate::new(1000, 100), Bucket::default());
+        assert_eq!(rate.take(&mut bucket, 1000, MS(0)), Ok(()));
+        assert_eq!(rate.take(&mut bucket, 1, MS(0)), Err(MS(901)));
+        assert_eq!(rate.take(&mut bucket, 1000, MS(999)), Err(MS(1)));
+        assert_eq!(rate.take(&mut bucket, 1000, MS(1000)), Ok(()));
+    }
+
+    #[test]
+    fn zero_is_no_limit_and_a_bucket_is_small() {
+        let mut bucket = Bucket::default();
+        assert_eq!(Rate::UNLIMITED.take(&mut bucket, u64::MAX, MS(0)), Ok(()));
+        assert_eq!(size_of::<Bucket>(), 8);
+        let rate = Rate::new(1, u64::MAX);
+        assert_eq!(rate.take(&mut bucket, u64::MAX, Duration::MAX), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_the_burst_and_the_rate_allow(
+            per_second in 1_u64..1000, burst in 1_u64..100, steps in prop::collection::vec((0_u64..200, 1_u64..20), 1..200),
+        ) {
+            let (rate, mut bucket) = (Rate::new(per_second, burst), Bucket::default());
+            let (mut now, mut taken) = (0, 0);
+            for (wait, units) in steps {
+                now += wait;
+                let units = units.min(burst);
+                match rate.take(&mut bucket, units, MS(now)) {
+                    Ok(()) => taken += units,
+                    Err(wait) => {
+                        // The wait told is enough, and one nanosecond less is not.
+                        let later = MS(now) + wait;
+                        prop_assert!(rate.take(&mut bucket.clone(), units, later).is_ok());
+                        prop_assert!(rate.take(&mut bucket.clone(), units, later - Duration::from_nanos(1)).is_err());
+                    }
+                }
+                prop_assert!(taken <= burst + per_second * now / 1000);
+            }
+        }
+
+        #[test]
+        fn no_numbers_make_it_panic(per_second in any::<u64>(), burst in any::<u64>(), full_at in any::<u64>(), units in any::<u64>(), now in any::<u64>()) {
+            let _ = Rate::new(per_second, burst).take(&mut Bucket { full_at }, units, Duration::from_nanos(now));
+        }
+    }
+}

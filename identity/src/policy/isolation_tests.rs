@@ -1,0 +1,365 @@
+//! No sequence of allowed actions lets one user receive or learn of another's.
+//!
+//! A small world is run by random steps of random principals. It does everything that the policy allows and nothing else, and
+//! every message carries for whom it is. At each delivery, reading and listing the one who gets it must be the one it is for.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::policy::{AgentRule, session_topic, user_topic};
+
+const USERS: [&str; 3] = ["ann", "bob", "team/ann"];
+const SESSIONS: usize = 6;
+
+/// For whom something is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum For {
+    User(UserId),
+    Session(SessionId),
+    /// Said where the operator opened a topic, or by an agent to everybody.
+    Everybody,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    content: For,
+    /// For a session's channel: whose it was when it was said.
+    user: Option<UserId>,
+}
+
+#[derive(Debug, Clone)]
+struct Session {
+    id: SessionId,
+    user: Option<UserId>,
+}
+
+impl Session {
+    fn label(&self) -> For {
+        self.user.clone().map_or(For::Session(self.id), For::User)
+    }
+
+    fn is_for(&self, content: &For) -> bool {
+        match content {
+            For::Everybody => true,
+            For::User(user) => self.user.as_ref() == Some(user),
+            For::Session(id) => *id == self.id,
+        }
+    }
+}
+
+/// What a step aims at.
+#[derive(Clone, Debug)]
+enum Aim {
+    Agent(usize),
+    Session(usize),
+    User(usize),
+    OpenTopic(usize),
+    UserTopic(usize),
+    SessionTopic(usize),
+    OddTopic(usize),
+    Broadcast(usize),
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    SessionSends(usize, Aim),
+    SessionSubscribes(usize, Aim),
+    SessionReads(usize, Aim),
+    SessionLooks(usize, Aim),
+    SessionLooksAtMember(usize, Aim, usize),
+    AgentSends(usize, Aim),
+    AgentLooks(usize, Aim),
+    LogsIn(usize, Option<usize>),
+}
+
+struct World {
+    policy: Policy,
+    sessions: Vec<Session>,
+    agents: Vec<(AgentId, Scopes)>,
+    /// By the channel's address.
+    logs: HashMap<String, Vec<Kept>>,
+    subscribers: HashMap<String, HashSet<usize>>,
+    none: BTreeSet<String>,
+}
+
+fn name(place: &Place<'_>) -> String {
+    match place {
+        Place::Agent { id, .. } => format!("agent:{id}"),
+        Place::Session { id, .. } => format!("session:{id}"),
+        Place::User(user) => format!("user:{user}"),
+        Place::Topic(topic) => format!("topic:{topic}"),
+        Place::Broadcast(scope) => format!("broadcast:{scope:?}"),
+        Place::Bridge => "bridge".to_owned(),
+    }
+}
+
+/// An aim with everything a place borrows from.
+struct Held {
+    agent: (AgentId, Scopes),
+    session: Session,
+    user: UserId,
+    topic: TopicName,
+    kind: Aim,
+}
+
+impl Held {
+    fn place(&self) -> Place<'_> {
+        match &self.kind {
+            Aim::Agent(_) => Place::Agent { id: &self.agent.0, scopes: Some(&self.agent.1) },
+            Aim::Session(_) => Place::Session { id: self.session.id, user: self.session.user.as_ref() },
+            Aim::User(_) => Place::User(&self.user),
+            Aim::OpenTopic(_) | Aim::UserTopic(_) | Aim::SessionTopic(_) | Aim::OddTopic(_) => Place::Topic(&self.topic),
+            Aim::Broadcast(0) => Place::Broadcast(Scope::Sessions),
+            Aim::Broadcast(1) => Place::Broadcast(Scope::Agents),
+            Aim::Broadcast(_) => Place::Broadcast(Scope::All),
+        }
+    }
+
+    /// For whom is what an agent says there.
+    fn label(&self) -> For {
+        match &self.kind {
+            Aim::Session(_) => self.session.label(),
+            Aim::User(_) | Aim::UserTopic(_) => For::User(self.user.clone()),
+            Aim::SessionTopic(_) => For::Session(self.session.id),
+            // It looks like somebody's and is none of theirs.
+            Aim::OddTopic(_) => For::User(UserId::new("nobody").unwrap()),
+            Aim::Agent(_) | Aim::OpenTopic(_) | Aim::Broadcast(_) => For::Everybody,
+        }
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let patterns = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
+        let mut sessions: Vec<_> = (0..SESSIONS).map(|_| Session { id: SessionId::fresh(), user: None }).collect();
+        // Two more connections of the first session, with credentials of their own: from before a login, or planted by somebody.
+        (sessions[4].id, sessions[5].id) = (sessions[0].id, sessions[0].id);
+        let limited =
+            Scopes { users: patterns(&["ann"]), topics: patterns(&["*"]), agents: patterns(&["*"]), ..Scopes::default() };
+        let agents = vec![(AgentId::new("all").unwrap(), Scopes::everything()), (AgentId::new("anns").unwrap(), limited)];
+        let policy = Policy {
+            agents: vec![AgentRule { agents: "*".parse().unwrap(), requires: Requirement::Anyone }],
+            topics: vec![TopicRule {
+                topics: "*".parse().unwrap(),
+                read: Requirement::Anyone,
+                write: Requirement::LoggedIn,
+                members_visible: false,
+            }],
+        };
+        Self { policy, sessions, agents, logs: HashMap::new(), subscribers: HashMap::new(), none: BTreeSet::new() }
+    }
+
+    fn hold(&self, aim: &Aim) -> Held {
+        let number = match aim {
+            Aim::Agent(n)
+            | Aim::Session(n)
+            | Aim::User(n)
+            | Aim::OpenTopic(n)
+            | Aim::UserTopic(n)
+            | Aim::SessionTopic(n)
+            | Aim::OddTopic(n)
+            | Aim::Broadcast(n) => *n,
+        };
+        let session = self.sessions[number % SESSIONS].clone();
+        let user = UserId::new(USERS[number % USERS.len()]).unwrap();
+        let odd = [
+            "user/team/ann/x",
+            "user/ann",
+            "USER/ann/x",
+            "user/team+2fann/x",
+            "session/x/y",
+            "user/ann+/x",
+            "user",
+            "user/+61nn/x",
+        ];
+        let topic = match aim {
+            Aim::UserTopic(_) => user_topic(&user, "x").unwrap(),
+            Aim::SessionTopic(_) => session_topic(session.id, "x").unwrap(),
+            Aim::OddTopic(_) => TopicName::new(odd[number % odd.len()]).unwrap(),
+            _ => TopicName::new(&format!("room/{}", number % 2)).unwrap(),
+        };
+        Held { agent: self.agents[number % self.agents.len()].clone(), session, user, topic, kind: aim.clone() }
+    }
+
+    fn may(&self, session: usize, action: Action<'_>) -> bool {
+        let Session { id, user } = &self.sessions[session];
+        self.policy.may(Principal::Session { id: *id, user: user.as_ref(), scopes: &self.none }, action).is_ok()
+    }
+
+    fn deliver(&mut self, held: &Held, content: For) {
+        let place = held.place();
+        self.logs.entry(name(&place)).or_default().push(Kept { content: content.clone(), user: held.session.user.clone() });
+        let receivers: Vec<usize> = match place {
+            Place::Session { id, .. } => {
+                (0..SESSIONS).filter(|at| self.sessions[*at].id == id && self.may(*at, Action::Subscribe(place))).collect()
+            }
+            Place::User(user) => (0..SESSIONS).filter(|at| self.sessions[*at].user.as_ref() == Some(user)).collect(),
+            Place::Broadcast(Scope::Sessions | Scope::All) => (0..SESSIONS).collect(),
+            Place::Topic(_) => self.subscribers.get(&name(&place)).into_iter().flatten().copied().collect(),
+            Place::Agent { .. } | Place::Broadcast(Scope::Agents) | Place::Bridge => vec![],
+        };
+        for receiver in receivers {
+            assert!(
+                self.sessions[receiver].is_for(&content),
+                "{:?} received {content:?} at {}",
+                self.sessions[receiver],
+                name(&place)
+            );
+        }
+    }
+
+    fn run(&mut self, step: &Step) {
+        match step {
+            Step::SessionSends(at, aim) => {
+                let held = self.hold(aim);
+                if !self.may(*at, Action::Send(held.place())) {
+                    return;
+                }
+                let sender = self.sessions[*at].clone();
+                match held.place() {
+                    Place::Agent { scopes, .. } => {
+                        let reached = scopes.is_some_and(|scopes| scopes.reach_user(sender.user.as_ref().map(UserId::as_str)));
+                        assert!(reached, "{sender:?} wrote to an agent that must not hear of it");
+                        self.deliver(&held, sender.label());
+                    }
+                    // Whoever writes to an open topic makes it public; to an owned one, its owner's.
+                    Place::Topic(_) => {
+                        let content = if matches!(held.kind, Aim::OpenTopic(_)) { For::Everybody } else { held.label() };
+                        if !matches!(held.kind, Aim::OpenTopic(_)) {
+                            assert!(
+                                sender.is_for(&content) && content != For::Everybody,
+                                "{sender:?} wrote to {}",
+                                name(&held.place())
+                            );
+                        }
+                        self.deliver(&held, content);
+                    }
+                    other => panic!("a session wrote to {}", name(&other)),
+                }
+            }
+            Step::SessionSubscribes(at, aim) => {
+                let held = self.hold(aim);
+                if self.may(*at, Action::Subscribe(held.place())) {
+                    self.subscribers.entry(name(&held.place())).or_default().insert(*at);
+                }
+            }
+            Step::SessionReads(at, aim) => {
+                let held = self.hold(aim);
+                for kept in self.logs.get(&name(&held.place())).into_iter().flatten() {
+                    let place = match held.place() {
+                        Place::Session { id, .. } => Place::Session { id, user: kept.user.as_ref() },
+                        other => other,
+                    };
+                    if self.may(*at, Action::ReadHistory(place)) {
+                        assert!(
+                            self.sessions[*at].is_for(&kept.content),
+                            "{:?} read {kept:?} of {}",
+                            self.sessions[*at],
+                            name(&place)
+                        );
+                    }
+                }
+            }
+            Step::SessionLooks(at, aim) => {
+                let held = self.hold(aim);
+                if self.may(*at, Action::See(held.place())) {
+                    self.assert_may_know(*at, &held);
+                }
+            }
+            Step::SessionLooksAtMember(at, aim, member) => {
+                let (topic, member) = (self.hold(aim), self.hold(&Aim::Session(*member)));
+                if let Place::Topic(topic) = topic.place()
+                    && self.may(*at, Action::SeeMember { topic, member: member.place() })
+                {
+                    self.assert_may_know(*at, &member);
+                }
+            }
+            Step::AgentSends(at, aim) => {
+                let (held, (id, scopes)) = (self.hold(aim), &self.agents[*at]);
+                if self.policy.may(Principal::Agent { id, scopes }, Action::Send(held.place())).is_ok() {
+                    self.assert_within(scopes, &held);
+                    self.deliver(&held, held.label());
+                }
+            }
+            Step::AgentLooks(at, aim) => {
+                let (held, (id, scopes)) = (self.hold(aim), &self.agents[*at]);
+                if self.policy.may(Principal::Agent { id, scopes }, Action::See(held.place())).is_ok() {
+                    self.assert_within(scopes, &held);
+                }
+            }
+            Step::LogsIn(at, user) => {
+                self.sessions[*at].user = user.map(|user| UserId::new(USERS[user]).unwrap());
+                // What the servers do: a session whose user changes loses its subscriptions.
+                self.subscribers.values_mut().for_each(|subscribers| {
+                    subscribers.remove(at);
+                });
+            }
+        }
+    }
+
+    fn assert_may_know(&self, at: usize, held: &Held) {
+        let session = &self.sessions[at];
+        let knows = match held.place() {
+            Place::Session { id, user } => id == session.id || user.is_some() && user == session.user.as_ref(),
+            Place::User(user) => Some(user) == session.user.as_ref(),
+            Place::Topic(_) if !matches!(held.kind, Aim::OpenTopic(_)) => {
+                session.is_for(&held.label()) && held.label() != For::Everybody
+            }
+            _ => true,
+        };
+        assert!(knows, "{session:?} saw {}", name(&held.place()));
+    }
+
+    fn assert_within(&self, scopes: &Scopes, held: &Held) {
+        if !scopes.reach_all_sessions() {
+            let is_anns = match held.label() {
+                For::User(user) => user.as_str() == "ann",
+                For::Session(_) => false,
+                For::Everybody => {
+                    matches!(held.kind, Aim::OpenTopic(_) | Aim::Agent(_)) || matches!(held.kind, Aim::Broadcast(1))
+                }
+            };
+            assert!(is_anns, "an agent for ann alone reached {}", name(&held.place()));
+        }
+    }
+}
+
+fn aims() -> impl Strategy<Value = Aim> {
+    (0..8_usize, 0..8_usize).prop_map(|(kind, number)| match kind {
+        0 => Aim::Agent(number),
+        1 => Aim::Session(number),
+        2 => Aim::User(number),
+        3 => Aim::OpenTopic(number),
+        4 => Aim::UserTopic(number),
+        5 => Aim::SessionTopic(number),
+        6 => Aim::OddTopic(number),
+        _ => Aim::Broadcast(number % 3),
+    })
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    let session = || 0..SESSIONS;
+    prop_oneof![
+        4 => (session(), aims()).prop_map(|(at, aim)| Step::SessionSends(at, aim)),
+        4 => (session(), aims()).prop_map(|(at, aim)| Step::SessionSubscribes(at, aim)),
+        4 => (session(), aims()).prop_map(|(at, aim)| Step::SessionReads(at, aim)),
+        2 => (session(), aims()).prop_map(|(at, aim)| Step::SessionLooks(at, aim)),
+        2 => (session(), aims(), session()).prop_map(|(at, aim, member)| Step::SessionLooksAtMember(at, aim, member)),
+        4 => (0..2_usize, aims()).prop_map(|(at, aim)| Step::AgentSends(at, aim)),
+        1 => (0..2_usize, aims()).prop_map(|(at, aim)| Step::AgentLooks(at, aim)),
+        2 => (session(), prop::option::of(0..USERS.len())).prop_map(|(at, user)| Step::LogsIn(at, user)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+    #[test]
+    fn nothing_of_one_user_reaches_another(steps in prop::collection::vec(steps(), 1..120)) {
+        let mut world = World::new();
+        for step in &steps {
+            world.run(step);
+        }
+    }
+}

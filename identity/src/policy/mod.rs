@@ -1,0 +1,35 @@
+//! Who may do what, in one place.
+//!
+//! [`Policy::may`] judges one action of one principal from the facts that are handed to it; it keeps nothing, looks nothing
+//! up, and denies what no rule allows. A session sees its own, its user's, and what the operator made public. An agent
+//! reaches what its key's scopes name.
+//!
+//! Between users nothing passes but through topics that a rule opens, and through agents, which are trusted within their
+//! scopes. Topics below `user/<name>/` and `session/<uuid>/` belong to that user or session whatever the rules say;
+//! [`user_topic`] and [`session_topic`] make their names.
+//!
+//! The facts must be true: who a session's user is comes from the credentials of the connection that asks, and the user of a
+//! session's *channel* is whoever the messages in it were or are for. So a connection that was opened before the session
+//! logged in, or planted by somebody, hears nothing of what is said to the user. A session's own topics know its id only:
+//! whatever ends a login ends the session too, and the next login is another session.
+
+mod owned;
+mod principal;
+mod rules;
+mod verdict;
+
+pub use owned::{session_topic, user_topic};
+pub use principal::{Action, Place, Principal};
+pub use rules::{AgentRule, Policy, Requirement, TopicRule};
+
+use crate::refusal::refusals;
+
+refusals! {
+    /// Why an action is denied. None of them tells whether what was reached for exists.
+    Denied {
+        NotAllowed "not_allowed" 403 lasting, "No rule allows this here.";
+        LoginRequired "login_required" 401 lasting, "This is for users who are logged in. Log in first.";
+        ScopeRequired "scope_required" 403 lasting, "The login does not carry the scope that this needs. Log in with it.";
+        OutOfReach "out_of_reach" 403 lasting, "This is outside the scopes of the agent's key. Ask the operator for a key that reaches it.";
+    }
+}

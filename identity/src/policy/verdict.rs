@@ -1,0 +1,178 @@
+//! The judgement itself.
+
+use common::{
+    address::Scope,
+    id::{AgentId, SessionId, TopicName, UserId},
+};
+
+use super::{
+    Action, Denied, Place, Policy, Principal, Requirement, TopicRule,
+    owned::{Owner, owner, segment, user_of},
+};
+use crate::agent_keys::Scopes;
+
+type Verdict = Result<(), Denied>;
+
+fn allow_if(is_allowed: bool, otherwise: Denied) -> Verdict {
+    if is_allowed { Ok(()) } else { Err(otherwise) }
+}
+
+impl Policy {
+    /// Whether a principal may do something.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may(&self, principal: Principal<'_>, action: Action<'_>) -> Verdict {
+        match principal {
+            Principal::Session { id, user, .. } => self.session_may(&principal, id, user, action),
+            Principal::Agent { id, scopes } => agent_may(id, scopes, action),
+            Principal::Operator => allow_if(matches!(action, Action::See(_) | Action::SeeMember { .. }), Denied::NotAllowed),
+        }
+    }
+
+    fn session_may(&self, session: &Principal<'_>, id: SessionId, user: Option<&UserId>, action: Action<'_>) -> Verdict {
+        match action {
+            Action::Send(Place::Agent { id: agent, scopes }) | Action::See(Place::Agent { id: agent, scopes }) => {
+                self.session_reaches_agent(session, user, agent, scopes)
+            }
+            Action::Send(Place::Topic(topic)) => self.session_uses_topic(session, id, user, topic, |rule| &rule.write),
+            Action::Subscribe(Place::Topic(topic))
+            | Action::ReadHistory(Place::Topic(topic))
+            | Action::See(Place::Topic(topic)) => self.session_uses_topic(session, id, user, topic, |rule| &rule.read),
+            Action::Send(Place::Bridge) | Action::See(Place::Bridge) => Ok(()),
+            Action::Subscribe(Place::Session { id: other, user: owner })
+            | Action::ReadHistory(Place::Session { id: other, user: owner }) => {
+                // Its own, unless what is in it was for a user that it is not, or no longer.
+                allow_if(other == id && (owner.is_none() || owner == user), Denied::NotAllowed)
+            }
+            Action::See(Place::Session { id: other, user: owner }) => {
+                allow_if(other == id || is_same_user(user, owner), Denied::NotAllowed)
+            }
+            Action::Subscribe(Place::User(other)) | Action::ReadHistory(Place::User(other)) | Action::See(Place::User(other)) => {
+                allow_if(is_same_user(user, Some(other)), Denied::NotAllowed)
+            }
+            // What agents say to all sessions is public.
+            Action::Subscribe(Place::Broadcast(Scope::Sessions | Scope::All))
+            | Action::ReadHistory(Place::Broadcast(Scope::Sessions | Scope::All)) => Ok(()),
+            Action::SeeMember { topic, member } => self.session_sees_member(session, id, user, topic, member),
+            Action::Send(_) | Action::Subscribe(_) | Action::ReadHistory(_) | Action::See(_) => Err(Denied::NotAllowed),
+        }
+    }
+
+    /// An agent whose key does not reach the session's user is out of the session's reach too: it could not answer, and
+    /// should not learn of it.
+    fn session_reaches_agent(
+        &self,
+        session: &Principal<'_>,
+        user: Option<&UserId>,
+        agent: &AgentId,
+        scopes: Option<&Scopes>,
+    ) -> Verdict {
+        let rule = self.agent_rule(agent.as_str()).ok_or(Denied::NotAllowed)?;
+        rule.requires.of(session)?;
+        allow_if(scopes.is_none_or(|scopes| scopes.reach_user(user.map(UserId::as_str))), Denied::NotAllowed)
+    }
+
+    fn session_uses_topic(
+        &self,
+        session: &Principal<'_>,
+        id: SessionId,
+        user: Option<&UserId>,
+        topic: &TopicName,
+        requirement: fn(&TopicRule) -> &Requirement,
+    ) -> Verdict {
+        match owner(topic) {
+            Owner::User(name) => allow_if(user.is_some_and(|user| segment(user) == name), Denied::NotAllowed),
+            Owner::Session(owner) => allow_if(owner == id, Denied::NotAllowed),
+            Owner::Malformed => Err(Denied::NotAllowed),
+            Owner::Open => requirement(self.topic_rule(topic.as_str()).ok_or(Denied::NotAllowed)?).of(session),
+        }
+    }
+
+    fn session_sees_member(
+        &self,
+        session: &Principal<'_>,
+        id: SessionId,
+        user: Option<&UserId>,
+        topic: &TopicName,
+        member: Place<'_>,
+    ) -> Verdict {
+        self.session_uses_topic(session, id, user, topic, |rule| &rule.read)?;
+        let is_open = matches!(owner(topic), Owner::Open);
+        if is_open
+            && matches!(member, Place::Session { .. })
+            && self.topic_rule(topic.as_str()).is_some_and(|rule| rule.members_visible)
+        {
+            return Ok(());
+        }
+        self.session_may(session, id, user, Action::See(member))
+    }
+}
+
+fn is_same_user(one: Option<&UserId>, other: Option<&UserId>) -> bool {
+    one.is_some() && one == other
+}
+
+fn agent_may(own: &AgentId, scopes: &Scopes, action: Action<'_>) -> Verdict {
+    let is_within = match action {
+        Action::Send(Place::Bridge) | Action::See(Place::Bridge) => true,
+        Action::Send(Place::Broadcast(scope)) => {
+            let (sessions, agents) = (scopes.reach_all_sessions(), scopes.reach_all_agents());
+            match scope {
+                Scope::Sessions => sessions,
+                Scope::Agents => agents,
+                Scope::All => sessions && agents,
+            }
+        }
+        Action::Subscribe(Place::Broadcast(Scope::Agents | Scope::All))
+        | Action::ReadHistory(Place::Broadcast(Scope::Agents | Scope::All)) => true,
+        Action::Subscribe(Place::Agent { id, .. }) | Action::ReadHistory(Place::Agent { id, .. }) => {
+            // Another agent's channel holds what all its users wrote to it.
+            return allow_if(id == own, Denied::NotAllowed);
+        }
+        Action::Subscribe(Place::Session { .. } | Place::User(_))
+        | Action::ReadHistory(Place::Session { .. } | Place::User(_)) => {
+            // They hold what other agents wrote.
+            return Err(Denied::NotAllowed);
+        }
+        Action::Send(place) | Action::See(place) => agent_reaches(own, scopes, place),
+        Action::Subscribe(place @ Place::Topic(_)) | Action::ReadHistory(place @ Place::Topic(_)) => {
+            agent_reaches(own, scopes, place)
+        }
+        Action::SeeMember { topic, member } => {
+            agent_reaches(own, scopes, Place::Topic(topic)) && agent_reaches(own, scopes, member)
+        }
+        Action::Subscribe(_) | Action::ReadHistory(_) => return Err(Denied::NotAllowed),
+    };
+    allow_if(is_within, Denied::OutOfReach)
+}
+
+fn agent_reaches(own: &AgentId, scopes: &Scopes, place: Place<'_>) -> bool {
+    match place {
+        Place::Agent { id, .. } => id == own || scopes.reach_agent(id.as_str()),
+        Place::Session { user, .. } => scopes.reach_user(user.map(UserId::as_str)),
+        Place::User(user) => scopes.reach_user(Some(user.as_str())),
+        Place::Topic(topic) => {
+            scopes.reach_topic(topic.as_str())
+                && match owner(topic) {
+                    Owner::Open => true,
+                    // A name too long to be kept tells no user: then only who reaches all.
+                    Owner::User(name) => match user_of(name) {
+                        Some(user) => scopes.reach_user(Some(user.as_str())),
+                        None => scopes.reach_all_sessions(),
+                    },
+                    // Whose session it is does not show.
+                    Owner::Session(_) => scopes.reach_all_sessions(),
+                    Owner::Malformed => false,
+                }
+        }
+        Place::Broadcast(_) | Place::Bridge => false,
+    }
+}
+
+#[cfg(test)]
+#[path = "isolation_tests.rs"]
+mod isolation;
+#[cfg(test)]
+#[path = "verdict_tests.rs"]
+mod tests;

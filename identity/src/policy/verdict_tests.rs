@@ -1,0 +1,234 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::policy::{AgentRule, session_topic, user_topic};
+
+fn user(name: &str) -> UserId {
+    UserId::new(name).unwrap()
+}
+
+fn agent(name: &str) -> AgentId {
+    AgentId::new(name).unwrap()
+}
+
+fn topic(name: &str) -> TopicName {
+    TopicName::new(name).unwrap()
+}
+
+fn policy() -> Policy {
+    let topics =
+        |topics: &str, read, write, members_visible| TopicRule { topics: topics.parse().unwrap(), read, write, members_visible };
+    Policy {
+        agents: vec![
+            AgentRule { agents: "admin-*".parse().unwrap(), requires: Requirement::Scope("admin".into()) },
+            AgentRule { agents: "internal".parse().unwrap(), requires: Requirement::Nobody },
+            AgentRule { agents: "help".parse().unwrap(), requires: Requirement::Anyone },
+            AgentRule { agents: "*".parse().unwrap(), requires: Requirement::LoggedIn },
+        ],
+        topics: vec![
+            topics("news/*", Requirement::Anyone, Requirement::Scope("editor".into()), false),
+            topics("room/*", Requirement::LoggedIn, Requirement::LoggedIn, true),
+        ],
+    }
+}
+
+struct Login {
+    id: SessionId,
+    user: Option<UserId>,
+    scopes: BTreeSet<String>,
+}
+
+impl Login {
+    fn new(name: Option<&str>, scopes: &[&str]) -> Self {
+        let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        Self { id: SessionId::fresh(), user: name.map(user), scopes }
+    }
+
+    fn may(&self, action: Action<'_>) -> Verdict {
+        policy().may(self.principal(), action)
+    }
+
+    fn principal(&self) -> Principal<'_> {
+        Principal::Session { id: self.id, user: self.user.as_ref(), scopes: &self.scopes }
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place::Session { id: self.id, user: self.user.as_ref() }
+    }
+}
+
+#[test]
+fn sessions_reach_agents_by_the_first_rule_that_fits() {
+    let (anonymous, ann, admin) = (Login::new(None, &[]), Login::new(Some("ann"), &[]), Login::new(Some("root"), &["admin"]));
+    let send = |login: &Login, id: &str| login.may(Action::Send(Place::Agent { id: &agent(id), scopes: None }));
+    assert_eq!(send(&anonymous, "help"), Ok(()));
+    assert_eq!(send(&anonymous, "planner"), Err(Denied::LoginRequired));
+    assert_eq!(send(&ann, "planner"), Ok(()));
+    assert_eq!(send(&anonymous, "admin-1"), Err(Denied::LoginRequired));
+    assert_eq!(send(&ann, "admin-1"), Err(Denied::ScopeRequired));
+    assert_eq!(send(&admin, "admin-1"), Ok(()));
+    assert_eq!(send(&admin, "internal"), Err(Denied::NotAllowed));
+}
+
+#[test]
+fn an_agent_that_does_not_reach_a_user_is_not_there_for_it() {
+    let (ann, bob, anonymous) = (Login::new(Some("ann"), &[]), Login::new(Some("bob"), &[]), Login::new(None, &[]));
+    let scopes = Scopes { users: vec!["ann".parse().unwrap()], ..Scopes::default() };
+    let place = Place::Agent { id: &agent("help"), scopes: Some(&scopes) };
+    for action in [Action::Send(place), Action::See(place)] {
+        assert_eq!(ann.may(action), Ok(()));
+        assert_eq!(bob.may(action), Err(Denied::NotAllowed));
+        assert_eq!(anonymous.may(action), Err(Denied::NotAllowed));
+    }
+}
+
+#[test]
+fn topics_are_denied_unless_a_rule_opens_them() {
+    let (anonymous, ann, editor) = (Login::new(None, &[]), Login::new(Some("ann"), &[]), Login::new(Some("ed"), &["editor"]));
+    let (news, room, other) = (topic("news/today"), topic("room/1"), topic("other"));
+    assert_eq!(anonymous.may(Action::Subscribe(Place::Topic(&news))), Ok(()));
+    assert_eq!(anonymous.may(Action::ReadHistory(Place::Topic(&news))), Ok(()));
+    assert_eq!(ann.may(Action::Send(Place::Topic(&news))), Err(Denied::ScopeRequired));
+    assert_eq!(editor.may(Action::Send(Place::Topic(&news))), Ok(()));
+    assert_eq!(anonymous.may(Action::Subscribe(Place::Topic(&room))), Err(Denied::LoginRequired));
+    assert_eq!(ann.may(Action::Send(Place::Topic(&room))), Ok(()));
+    assert_eq!(editor.may(Action::Subscribe(Place::Topic(&other))), Err(Denied::NotAllowed));
+}
+
+#[test]
+fn own_topics_are_the_owners_whatever_the_rules_say() {
+    let (ann, bob) = (Login::new(Some("ann"), &[]), Login::new(Some("bob"), &[]));
+    let (of_ann, of_session) = (user_topic(&user("ann"), "notes").unwrap(), session_topic(ann.id, "notes").unwrap());
+    for policy in [Policy::open(), Policy::default()] {
+        for topic in [&of_ann, &of_session] {
+            for action in [
+                Action::Send(Place::Topic(topic)),
+                Action::Subscribe(Place::Topic(topic)),
+                Action::ReadHistory(Place::Topic(topic)),
+            ] {
+                assert_eq!(policy.may(ann.principal(), action), Ok(()));
+                assert_eq!(policy.may(bob.principal(), action), Err(Denied::NotAllowed));
+            }
+        }
+        let nobodys = topic("user/ann");
+        assert_eq!(policy.may(ann.principal(), Action::Subscribe(Place::Topic(&nobodys))), Err(Denied::NotAllowed));
+    }
+}
+
+#[test]
+fn a_session_sees_its_own_and_its_users() {
+    let (tab, other_tab, bob, anonymous) =
+        (Login::new(Some("ann"), &[]), Login::new(Some("ann"), &[]), Login::new(Some("bob"), &[]), Login::new(None, &[]));
+    assert_eq!(tab.may(Action::See(other_tab.place())), Ok(()));
+    assert_eq!(tab.may(Action::ReadHistory(tab.place())), Ok(()));
+    assert_eq!(tab.may(Action::ReadHistory(other_tab.place())), Err(Denied::NotAllowed));
+    for stranger in [&bob, &anonymous] {
+        assert_eq!(tab.may(Action::See(stranger.place())), Err(Denied::NotAllowed));
+        assert_eq!(stranger.may(Action::See(tab.place())), Err(Denied::NotAllowed));
+        assert_eq!(stranger.may(Action::Subscribe(Place::User(&user("ann")))), Err(Denied::NotAllowed));
+        assert_eq!(stranger.may(Action::Send(tab.place())), Err(Denied::NotAllowed));
+    }
+    assert_eq!(anonymous.may(Action::See(Login::new(None, &[]).place())), Err(Denied::NotAllowed), "nobody is not one user");
+    assert_eq!(tab.may(Action::ReadHistory(Place::User(&user("ann")))), Ok(()));
+    for scope in [Scope::Sessions, Scope::Agents, Scope::All] {
+        assert_eq!(tab.may(Action::Send(Place::Broadcast(scope))), Err(Denied::NotAllowed));
+    }
+    let help = agent("help");
+    assert_eq!(tab.may(Action::ReadHistory(Place::Agent { id: &help, scopes: None })), Err(Denied::NotAllowed));
+}
+
+#[test]
+fn a_login_keeps_the_sessions_history_and_another_users_login_does_not() {
+    let (ann, bob) = (user("ann"), user("bob"));
+    let mut login = Login::new(None, &[]);
+    let id = login.id;
+    let of_nobody = Place::Session { id, user: None };
+    let of_ann = Place::Session { id, user: Some(&ann) };
+    login.user = Some(ann.clone());
+    assert_eq!(login.may(Action::ReadHistory(of_nobody)), Ok(()));
+    assert_eq!(login.may(Action::ReadHistory(of_ann)), Ok(()));
+    login.user = Some(bob);
+    assert_eq!(login.may(Action::ReadHistory(of_ann)), Err(Denied::NotAllowed));
+    login.user = None;
+    assert_eq!(login.may(Action::ReadHistory(of_ann)), Err(Denied::NotAllowed));
+}
+
+#[test]
+fn members_of_other_users_show_only_where_a_rule_says_so() {
+    let (ann, bob) = (Login::new(Some("ann"), &[]), Login::new(Some("bob"), &[]));
+    let sees = |name: &str| ann.may(Action::SeeMember { topic: &topic(name), member: bob.place() });
+    assert_eq!(sees("room/1"), Ok(()));
+    assert_eq!(sees("news/1"), Err(Denied::NotAllowed));
+    assert_eq!(sees("other"), Err(Denied::NotAllowed));
+    assert_eq!(ann.may(Action::SeeMember { topic: &topic("news/1"), member: ann.place() }), Ok(()));
+    let internal = agent("internal");
+    let hidden = Action::SeeMember { topic: &topic("room/1"), member: Place::Agent { id: &internal, scopes: None } };
+    assert_eq!(ann.may(hidden), Err(Denied::NotAllowed));
+}
+
+#[test]
+fn agents_reach_what_their_scopes_name() {
+    let (own, other) = (agent("planner"), agent("helper"));
+    let scopes = Scopes {
+        agents: vec!["help*".parse().unwrap()],
+        topics: vec!["*".parse().unwrap()],
+        users: vec!["ann".parse().unwrap(), "team/*".parse().unwrap()],
+        ..Scopes::default()
+    };
+    let may = |action| policy().may(Principal::Agent { id: &own, scopes: &scopes }, action);
+    let (ann, bob, anonymous) = (Login::new(Some("ann"), &[]), Login::new(Some("bob"), &[]), Login::new(None, &[]));
+    let (of_team, stranger, any) = (user("team/a"), agent("x"), topic("any"));
+    let own_topics = [
+        (user_topic(&of_team, "x").unwrap(), true),
+        (user_topic(&user("bob"), "x").unwrap(), false),
+        (session_topic(ann.id, "x").unwrap(), false),
+        (topic("user/ann"), false),
+    ];
+    for reach in [Action::Send, Action::See] {
+        assert_eq!(may(reach(ann.place())), Ok(()));
+        assert_eq!(may(reach(bob.place())), Err(Denied::OutOfReach));
+        assert_eq!(may(reach(anonymous.place())), Err(Denied::OutOfReach));
+        assert_eq!(may(reach(Place::User(&of_team))), Ok(()));
+        assert_eq!(may(reach(Place::Agent { id: &other, scopes: None })), Ok(()));
+        assert_eq!(may(reach(Place::Agent { id: &stranger, scopes: None })), Err(Denied::OutOfReach));
+        assert_eq!(may(reach(Place::Topic(&any))), Ok(()));
+        for (topic, is_within) in &own_topics {
+            assert_eq!(may(reach(Place::Topic(topic))).is_ok(), *is_within, "{topic}");
+        }
+    }
+    for read in [Action::Subscribe, Action::ReadHistory] {
+        assert_eq!(may(read(Place::Agent { id: &own, scopes: None })), Ok(()));
+        assert_eq!(may(read(Place::Agent { id: &other, scopes: None })), Err(Denied::NotAllowed));
+        assert_eq!(may(read(ann.place())), Err(Denied::NotAllowed));
+        assert_eq!(may(read(Place::Topic(&any))), Ok(()));
+    }
+    for scope in [Scope::Sessions, Scope::Agents, Scope::All] {
+        assert_eq!(may(Action::Send(Place::Broadcast(scope))), Err(Denied::OutOfReach));
+        let everything = Scopes::everything();
+        assert_eq!(
+            policy().may(Principal::Agent { id: &own, scopes: &everything }, Action::Send(Place::Broadcast(scope))),
+            Ok(())
+        );
+    }
+}
+
+#[test]
+fn operators_see_and_do_not_read() {
+    let ann = Login::new(Some("ann"), &[]);
+    let may = |action| Policy::open().may(Principal::Operator, action);
+    assert_eq!(may(Action::See(ann.place())), Ok(()));
+    for denied in [Action::ReadHistory(ann.place()), Action::Subscribe(ann.place()), Action::Send(ann.place())] {
+        assert_eq!(may(denied), Err(Denied::NotAllowed));
+    }
+}
+
+#[test]
+fn the_open_policy_is_what_the_protocol_allows() {
+    let (anonymous, other) = (Login::new(None, &[]), Login::new(None, &[]));
+    let may = |action| Policy::open().may(anonymous.principal(), action);
+    let (any, room) = (agent("any"), topic("room"));
+    assert_eq!(may(Action::Send(Place::Agent { id: &any, scopes: None })), Ok(()));
+    assert_eq!(may(Action::Subscribe(Place::Topic(&room))), Ok(()));
+    assert_eq!(may(Action::SeeMember { topic: &room, member: other.place() }), Ok(()));
+    assert_eq!(may(Action::See(other.place())), Err(Denied::NotAllowed));
+}

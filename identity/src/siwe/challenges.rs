@@ -1,0 +1,226 @@
+//! The challenges that are open, and the answers to them.
+//!
+//! A challenge belongs to one session, address and chain, is good once, and only for a few minutes. The table is bounded, for
+//! the whole and for each session; at either bound **the oldest gives way**: who floods the table shortens the time that
+//! others have to sign, but cannot lock them out. A nonce is used up by the first answer of its own session that names it,
+//! right or wrong; answers of other sessions do not touch it.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    time::SystemTime,
+};
+
+use common::{id::SessionId, timestamp};
+use sha2::{Digest, Sha256};
+
+use super::{
+    Address, ContractQuestion, EthCall, Message, Moment, Signature, SiweError, SiweSettings, Wallet, WalletKind, personal_hash,
+};
+use crate::encoding::random_text;
+
+/// Characters of a nonce: 142 bits of chance.
+const NONCE_LENGTH: usize = 24;
+
+/// Where nonces come from; `None` when there is no randomness.
+pub type NonceSource = Box<dyn FnMut() -> Option<String> + Send + Sync>;
+
+/// See the module.
+pub struct Challenges {
+    settings: SiweSettings,
+    nonces: NonceSource,
+    open: HashMap<String, Open>,
+    /// Nonces in the order they were given out.
+    order: BTreeMap<u64, String>,
+    of_session: HashMap<SessionId, VecDeque<u64>>,
+    next: u64,
+}
+
+struct Open {
+    number: u64,
+    session: SessionId,
+    address: Address,
+    chain: u64,
+    /// Of the text handed out.
+    digest: [u8; 32],
+    expires_at: SystemTime,
+    is_used: bool,
+}
+
+/// What verification comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The wallet's own key signed.
+    Proved(Wallet),
+    /// It did not; a contract may be asked.
+    AskContract {
+        /// The question.
+        question: ContractQuestion,
+        /// Why no key is known to have signed: the refusal if there is no contract either.
+        otherwise: SiweError,
+    },
+}
+
+impl Verdict {
+    /// The wallet, after asking the contract where that is needed.
+    ///
+    /// # Errors
+    /// `siwe_contract_refused`, `siwe_contract_unavailable`; where there is no contract, what was wrong with the signature.
+    pub async fn settle(self, node: &dyn EthCall) -> Result<Wallet, SiweError> {
+        let (question, otherwise) = match self {
+            Self::Proved(wallet) => return Ok(wallet),
+            Self::AskContract { question, otherwise } => (question, otherwise),
+        };
+        let answer = node.eth_call(&question).await.map_err(|_| SiweError::ContractUnavailable)?;
+        if answer.is_yes() {
+            Ok(Wallet { address: question.contract, chain: question.chain, kind: WalletKind::Contract })
+        } else {
+            Err(if answer.is_nobody() { otherwise } else { SiweError::ContractRefused })
+        }
+    }
+}
+
+impl Challenges {
+    /// An empty table. The settings have no [`faults`](SiweSettings::faults).
+    pub fn new(settings: SiweSettings) -> Self {
+        Self::with_nonces(settings, Box::new(|| random_text(NONCE_LENGTH)))
+    }
+
+    /// An empty table with nonces of the caller's, for tests that need to know them.
+    pub fn with_nonces(settings: SiweSettings, nonces: NonceSource) -> Self {
+        Self { settings, nonces, open: HashMap::new(), order: BTreeMap::new(), of_session: HashMap::new(), next: 0 }
+    }
+
+    /// How many are open, used ones among them until they expire.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether none is open.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// The text that a session's wallet is to sign.
+    ///
+    /// # Errors
+    /// `siwe_address_malformed`, `siwe_address_checksum`, `siwe_chain_not_allowed`; `siwe_unavailable` without randomness.
+    pub fn challenge(&mut self, session: SessionId, address: &str, chain: u64, now: SystemTime) -> Result<String, SiweError> {
+        let address = Address::parse(address).map_err(|fault| match fault {
+            super::AddressFault::Malformed => SiweError::AddressMalformed,
+            super::AddressFault::Checksum => SiweError::AddressChecksum,
+        })?;
+        if !self.settings.chains.contains(&chain) {
+            return Err(SiweError::ChainNotAllowed);
+        }
+        let nonce = (self.nonces)().filter(|nonce| !self.open.contains_key(nonce)).ok_or(SiweError::Unavailable)?;
+        let expires_at = now.checked_add(self.settings.lifetime).ok_or(SiweError::Unavailable)?;
+        let [issued, expires] = [now, expires_at].map(|time| String::from_utf8_lossy(&timestamp::format(time)).into_owned());
+        let text = Message {
+            scheme: None,
+            domain: &self.settings.domain,
+            address,
+            statement: self.settings.statement.as_deref(),
+            uri: &self.settings.uri,
+            chain,
+            nonce: &nonce,
+            issued_at: Moment { text: &issued, time: now },
+            expires_at: Some(Moment { text: &expires, time: expires_at }),
+            not_before: None,
+            request_id: None,
+            resources: None,
+        }
+        .to_string();
+        self.make_room(session, now);
+        let digest = Sha256::digest(text.as_bytes()).into();
+        let number = self.next;
+        self.next += 1;
+        self.order.insert(number, nonce.clone());
+        self.of_session.entry(session).or_default().push_back(number);
+        self.open.insert(nonce, Open { number, session, address, chain, digest, expires_at, is_used: false });
+        Ok(text)
+    }
+
+    /// Checks the answer of a session: its message, then its signature.
+    ///
+    /// # Errors
+    /// The first check that fails. From the nonce on, the challenge is used up whatever the outcome.
+    pub fn verify(&mut self, session: SessionId, text: &str, signature: &str, now: SystemTime) -> Result<Verdict, SiweError> {
+        let message = Message::parse(text)?;
+        let signature = Signature::parse(signature)?;
+        let is = |is_good: bool, otherwise: SiweError| if is_good { Ok(()) } else { Err(otherwise) };
+        let SiweSettings { domain, uri, chains, leeway, .. } = &self.settings;
+        is(message.domain == domain, SiweError::DomainMismatch)?;
+        is(message.uri == uri, SiweError::UriMismatch)?;
+        is(chains.contains(&message.chain), SiweError::ChainNotAllowed)?;
+
+        let later = now.checked_add(*leeway).unwrap_or(now);
+        let earlier = now.checked_sub(*leeway).unwrap_or(now);
+        let open = self.open.get_mut(message.nonce).ok_or(SiweError::NonceUnknown)?;
+        is(open.session == session, SiweError::NonceOfAnother)?;
+        is(!open.is_used, SiweError::NonceUsed)?;
+        open.is_used = true;
+        is(open.address == message.address, SiweError::AddressMismatch)?;
+        is(open.chain == message.chain, SiweError::ChainMismatch)?;
+        is(message.expires_at.is_none_or(|end| end.time > earlier) && open.expires_at > earlier, SiweError::Expired)?;
+        is(message.not_before.is_none_or(|start| start.time <= later), SiweError::NotYetValid)?;
+        is(message.issued_at.time <= later, SiweError::IssuedInFuture)?;
+        is(Sha256::digest(text.as_bytes()).as_slice() == open.digest, SiweError::Altered)?;
+        self.judge(&message, &personal_hash(text), &signature)
+    }
+
+    fn judge(&self, message: &Message<'_>, hash: &[u8; 32], signature: &Signature) -> Result<Verdict, SiweError> {
+        let otherwise = match signature.signer(hash) {
+            Ok(signer) if signer == message.address => {
+                return Ok(Verdict::Proved(Wallet { address: signer, chain: message.chain, kind: WalletKind::Key }));
+            }
+            Ok(_) => SiweError::WrongSigner,
+            Err(fault) => fault,
+        };
+        if !self.settings.contract_chains.contains(&message.chain) {
+            return Err(otherwise);
+        }
+        let question = ContractQuestion::new(message.chain, message.address, hash, signature);
+        Ok(Verdict::AskContract { question, otherwise })
+    }
+
+    /// Forgets the challenges of a session that ended.
+    pub fn forget(&mut self, session: SessionId) {
+        while let Some(number) = self.of_session.get(&session).and_then(|numbers| numbers.front().copied()) {
+            self.remove(number);
+        }
+    }
+
+    /// Takes out what has expired, and then the oldest where there is one too many.
+    fn make_room(&mut self, session: SessionId, now: SystemTime) {
+        // All live equally long, so the oldest expire first.
+        while let Some((number, nonce)) = self.order.first_key_value()
+            && self.open.get(nonce).is_none_or(|open| {
+                open.expires_at.checked_add(self.settings.leeway).is_none_or(|end| end <= now)
+                    || self.open.len() >= self.settings.max_challenges
+            })
+        {
+            self.remove(*number);
+        }
+        while let Some(numbers) = self.of_session.get(&session)
+            && numbers.len() >= self.settings.max_per_session
+            && let Some(oldest) = numbers.front().copied()
+        {
+            self.remove(oldest);
+        }
+    }
+
+    fn remove(&mut self, number: u64) {
+        let Some(open) = self.order.remove(&number).and_then(|nonce| self.open.remove(&nonce)) else { return };
+        debug_assert_eq!(open.number, number);
+        if let Some(numbers) = self.of_session.get_mut(&open.session) {
+            numbers.retain(|of_session| *of_session != number);
+            if numbers.is_empty() {
+                self.of_session.remove(&open.session);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "challenges_tests.rs"]
+mod tests;

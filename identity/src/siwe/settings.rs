@@ -1,0 +1,93 @@
+//! What logins with a wallet are bound to, as the operator sets it.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::grammar;
+
+/// The settings of Sign-In with Ethereum.
+#[derive(Clone, Debug)]
+pub struct SiweSettings {
+    /// Who asks: the authority of the site, `app.example` or `localhost:8081`. Wallets show it and compare it with the page's.
+    pub domain: String,
+    /// What the login is for: a URI of the site.
+    pub uri: String,
+    /// What is said to the person; ASCII without quotes or line breaks. `None`: nothing.
+    pub statement: Option<String>,
+    /// The chains (EIP-155) on which one may log in. Default 1, Ethereum's own.
+    pub chains: BTreeSet<u64>,
+    /// The chains for which a node can be asked about contract wallets. Default none.
+    pub contract_chains: BTreeSet<u64>,
+    /// How long a challenge is good for. Default 5 minutes.
+    pub lifetime: Duration,
+    /// How far clocks may differ. Default 30 s.
+    pub leeway: Duration,
+    /// Challenges open in all; at the bound the oldest gives way. Default 100,000, some 40 MB.
+    pub max_challenges: usize,
+    /// Challenges open for one session; at the bound its oldest gives way. Default 4.
+    pub max_per_session: usize,
+}
+
+impl SiweSettings {
+    /// The defaults for a site.
+    pub fn new(domain: impl Into<String>, uri: impl Into<String>) -> Self {
+        Self {
+            domain: domain.into(),
+            uri: uri.into(),
+            statement: None,
+            chains: BTreeSet::from([1]),
+            contract_chains: BTreeSet::new(),
+            lifetime: Duration::from_secs(300),
+            leeway: Duration::from_secs(30),
+            max_challenges: 100_000,
+            max_per_session: 4,
+        }
+    }
+
+    /// Everything that is wrong with the settings.
+    pub fn faults(&self) -> Vec<&'static str> {
+        let is_ascii = |text: &str| text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+        let mut faults = Vec::new();
+        let mut fault_unless = |is_good: bool, fault| {
+            if !is_good {
+                faults.push(fault);
+            }
+        };
+        fault_unless(
+            is_ascii(&self.domain) && grammar::is_authority(&self.domain) && self.domain.len() <= 255,
+            "the domain is not an authority such as app.example or localhost:8081",
+        );
+        fault_unless(
+            is_ascii(&self.uri) && grammar::is_uri(&self.uri) && self.uri.len() <= 1024,
+            "the URI is not one of RFC 3986",
+        );
+        fault_unless(
+            self.statement.as_deref().is_none_or(|text| grammar::is_statement(text) && text.len() <= 1024),
+            "the statement is empty, longer than 1024, or has characters that EIP-4361 does not allow (only letters, digits, spaces and -._~:/?#[]@!$&'()*+,;=)",
+        );
+        fault_unless(!self.chains.is_empty(), "no chain is allowed");
+        fault_unless(self.contract_chains.is_subset(&self.chains), "a chain with a node is not among the chains allowed");
+        fault_unless(
+            (Duration::from_secs(10)..=Duration::from_secs(3600)).contains(&self.lifetime),
+            "the lifetime of a challenge is not between 10 s and 1 h",
+        );
+        fault_unless(self.leeway <= Duration::from_secs(300), "the leeway is over 5 minutes");
+        fault_unless(self.max_challenges > 0 && self.max_per_session > 0, "no challenge could be open at all");
+        faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_faults_are_told_at_once() {
+        let mut settings = SiweSettings::new("app.example", "https://app.example");
+        assert!(settings.faults().is_empty());
+        settings.domain = "https://app.example".into();
+        settings.statement = Some("\"hi\"".into());
+        settings.chains.clear();
+        settings.lifetime = Duration::ZERO;
+        assert_eq!(settings.faults().len(), 4);
+    }
+}

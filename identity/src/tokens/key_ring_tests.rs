@@ -1,0 +1,184 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+use std::time::UNIX_EPOCH;
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use futures_util::{FutureExt, future::join};
+use parking_lot::Mutex;
+use serde_json::json;
+
+use super::*;
+
+/// A source that serves what it is told to, and counts.
+#[derive(Clone)]
+struct Served {
+    ids: Arc<Mutex<Result<Vec<&'static str>, ()>>>,
+    count: Arc<AtomicUsize>,
+}
+
+impl Served {
+    fn serve(&self, ids: Result<Vec<&'static str>, ()>) {
+        *self.ids.lock() = ids;
+    }
+}
+
+fn key_set(ids: &[&str]) -> Vec<u8> {
+    let point = BASE64_URL_SAFE_NO_PAD.encode([0xab; 32]);
+    let keys: Vec<_> = ids.iter().map(|id| json!({"kty": "OKP", "crv": "Ed25519", "x": point, "kid": id})).collect();
+    json!({ "keys": keys }).to_string().into_bytes()
+}
+
+impl KeySource for Served {
+    fn fetch(&self) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, KeySourceFault>> + '_>> {
+        self.count.fetch_add(1, Relaxed);
+        let answer = self.ids.lock().clone().map(|ids| key_set(&ids)).map_err(|()| KeySourceFault("down".into()));
+        // Not ready at once, as a real source.
+        Box::pin(async move {
+            let mut waited = false;
+            std::future::poll_fn(|context| {
+                context.waker().wake_by_ref();
+                if std::mem::replace(&mut waited, true) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+            })
+            .await;
+            answer
+        })
+    }
+}
+
+struct Bench {
+    served: Served,
+    ring: KeyRing,
+}
+
+fn bench(ids: Result<Vec<&'static str>, ()>) -> Bench {
+    let served = Served { ids: Arc::new(Mutex::new(ids)), count: Arc::default() };
+    Bench { ring: KeyRing::new(Box::new(served.clone()), KeyRingSettings::default()), served }
+}
+
+/// Runs a future that wakes itself, without a runtime.
+fn run<T>(future: impl Future<Output = T>) -> T {
+    let mut future = Box::pin(future);
+    for _ in 0..100 {
+        if let Some(result) = future.as_mut().now_or_never() {
+            return result;
+        }
+    }
+    panic!("it waits for ever");
+}
+
+impl Bench {
+    /// What becomes of a token with this key id; its signature is always wrong.
+    fn ask(&self, id: &str, seconds: u64) -> TokenError {
+        run(self.ring.verify(Some(id), Algorithm::EdDSA, "a.b", "AAAA", at(seconds))).unwrap_err()
+    }
+
+    fn fetches(&self) -> usize {
+        self.served.count.load(Relaxed)
+    }
+}
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
+}
+
+const FOUND: TokenError = TokenError::SignatureWrong;
+
+#[test]
+fn keys_are_fetched_once_while_they_are_fresh() {
+    let bench = bench(Ok(vec!["a"]));
+    for second in 0..=600 {
+        assert_eq!(bench.ask("a", second), FOUND);
+    }
+    assert_eq!(bench.fetches(), 1);
+    assert_eq!(bench.ask("a", 601), FOUND);
+    assert_eq!(bench.fetches(), 2);
+}
+
+#[test]
+fn a_rotated_key_is_found_by_its_unknown_id() {
+    let bench = bench(Ok(vec!["a"]));
+    assert_eq!(bench.ask("a", 0), FOUND);
+    bench.served.serve(Ok(vec!["b"]));
+    assert_eq!(bench.ask("b", 10), TokenError::KeyUnknown, "asked for too soon after the last time");
+    assert_eq!(bench.ask("b", 30), FOUND);
+    assert_eq!(bench.ask("a", 31), TokenError::KeyUnknown, "the old one is no longer published");
+    assert_eq!(bench.fetches(), 2);
+}
+
+#[test]
+fn invented_key_ids_cannot_flood_the_issuer() {
+    let bench = bench(Ok(vec!["a"]));
+    for second in 0..300 {
+        assert_eq!(bench.ask(&format!("invented-{second}"), second), TokenError::KeyUnknown);
+    }
+    assert_eq!(bench.fetches(), 10, "one in 30 s");
+    assert_eq!(bench.ask("a", 300), FOUND, "the real key works throughout");
+}
+
+#[test]
+fn while_the_issuer_is_away_old_keys_are_good_for_a_bounded_time() {
+    let bench = bench(Ok(vec!["a"]));
+    assert_eq!(bench.ask("a", 0), FOUND);
+    bench.served.serve(Err(()));
+    assert_eq!(bench.ask("a", 601), FOUND);
+    assert_eq!(bench.ask("b", 602), TokenError::KeyUnknown);
+    assert_eq!(bench.ask("a", 600 + 24 * 3600), FOUND);
+    assert_eq!(bench.ask("a", 601 + 24 * 3600), TokenError::KeysUnavailable);
+    bench.served.serve(Ok(vec!["a"]));
+    assert_eq!(bench.ask("a", 700 + 24 * 3600), FOUND);
+}
+
+#[test]
+fn without_any_keys_the_answer_is_to_try_later() {
+    let bench = bench(Err(()));
+    assert_eq!(bench.ask("a", 0), TokenError::KeysUnavailable);
+    assert_eq!(bench.ask("a", 29), TokenError::KeysUnavailable);
+    assert_eq!(bench.fetches(), 1);
+    assert_eq!(run(bench.ring.refresh(at(30))), Err(KeySourceFault("down".into())));
+    bench.served.serve(Ok(vec!["a"]));
+    assert_eq!(run(bench.ring.refresh(at(60))), Ok(()));
+    assert_eq!(bench.ask("a", 61), FOUND);
+    assert_eq!(bench.ring.status(), (vec!["a".to_owned()], Some(at(60))));
+}
+
+#[test]
+fn an_empty_set_does_not_replace_keys_that_are_good() {
+    let bench = bench(Ok(vec!["a"]));
+    assert_eq!(bench.ask("a", 0), FOUND);
+    bench.served.serve(Ok(vec![]));
+    assert!(run(bench.ring.refresh(at(601))).is_err());
+    assert_eq!(bench.ask("a", 602), FOUND);
+}
+
+#[test]
+fn logins_that_come_together_fetch_once() {
+    let bench = bench(Ok(vec!["a"]));
+    let ask = || bench.ring.verify(Some("a"), Algorithm::EdDSA, "a.b", "AAAA", at(0));
+    assert_eq!(run(join(ask(), ask())), (Err(FOUND), Err(FOUND)));
+    assert_eq!(bench.fetches(), 1);
+}
+
+#[test]
+fn a_clock_that_was_set_back_does_not_stop_fetching() {
+    let bench = bench(Ok(vec!["a"]));
+    assert_eq!(bench.ask("a", 1_000_000), FOUND);
+    bench.served.serve(Ok(vec!["b"]));
+    assert_eq!(bench.ask("b", 0), FOUND);
+}
+
+#[test]
+fn files_are_read_up_to_the_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.json");
+    let ask = || {
+        let ring = KeyRing::new(Box::new(FileKeys(path.clone())), KeyRingSettings::default());
+        run(ring.verify(Some("a"), Algorithm::EdDSA, "a.b", "AAAA", at(0))).unwrap_err()
+    };
+    assert_eq!(ask(), TokenError::KeysUnavailable);
+    std::fs::write(&path, key_set(&["a"])).unwrap();
+    assert_eq!(ask(), FOUND);
+    std::fs::write(&path, vec![b' '; jwk::MAX_BYTES + 1000]).unwrap();
+    assert_eq!(ask(), TokenError::KeysUnavailable);
+}

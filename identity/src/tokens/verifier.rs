@@ -1,0 +1,107 @@
+//! Verifies tokens of the issuers that are trusted.
+
+use std::{collections::HashMap, time::SystemTime};
+
+use jsonwebtoken::{DecodingKey, crypto};
+use serde_json::Value;
+
+use super::{
+    Algorithm, IssuerSettings, KeyRing, KeySourceFault, TokenError, TokenIdentity, Trust, claims, settings,
+    unverified::Unverified,
+};
+
+/// See the module. Shared by all threads.
+pub struct TokenVerifier {
+    issuers: Vec<Issuer>,
+    /// By `iss`: the place in the list.
+    by_name: HashMap<String, usize>,
+}
+
+struct Issuer {
+    settings: IssuerSettings,
+    algorithms: Vec<Algorithm>,
+    keys: Keys,
+}
+
+enum Keys {
+    Secret(DecodingKey),
+    Published(Box<KeyRing>),
+}
+
+impl TokenVerifier {
+    /// The verifier of these issuers.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the settings.
+    pub fn new(issuers: Vec<(IssuerSettings, Trust)>) -> Result<Self, Vec<String>> {
+        let faults = settings::faults(&issuers);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let mut verifier = Self { issuers: Vec::new(), by_name: HashMap::new() };
+        for (settings, trust) in issuers {
+            let place = verifier.issuers.len();
+            verifier.by_name.extend(settings.issuers.iter().map(|name| (name.clone(), place)));
+            let algorithms = settings.algorithms(&trust);
+            let keys = match trust {
+                Trust::Secret(secret) => Keys::Secret(DecodingKey::from_secret(secret.reveal().as_bytes())),
+                Trust::Keys(ring) => Keys::Published(ring),
+            };
+            verifier.issuers.push(Issuer { settings, algorithms, keys });
+        }
+        Ok(verifier)
+    }
+
+    /// Whether any issuer is trusted.
+    pub fn is_empty(&self) -> bool {
+        self.issuers.is_empty()
+    }
+
+    /// Checks a token, fetching keys where that is needed.
+    ///
+    /// # Errors
+    /// The first check that fails: the form, the issuer, the algorithm, the signature, then the claims.
+    pub async fn verify(&self, token: &str, now: SystemTime) -> Result<TokenIdentity, TokenError> {
+        let token = Unverified::parse(token)?;
+        let name = token.claims.get("iss").and_then(Value::as_str).ok_or(TokenError::IssuerUnknown)?;
+        let issuer = self.by_name.get(name).and_then(|place| self.issuers.get(*place)).ok_or(TokenError::IssuerUnknown)?;
+        if !issuer.algorithms.contains(&token.algorithm) {
+            return Err(TokenError::AlgorithmRefused);
+        }
+        match &issuer.keys {
+            Keys::Secret(secret) => verify_with_secret(&token, secret)?,
+            Keys::Published(ring) => {
+                ring.verify(token.key_id.as_deref(), token.algorithm, token.message, token.signature, now).await?;
+            }
+        }
+        claims::identity(&token.claims, &issuer.settings, now)
+    }
+
+    /// Fetches published keys that are due: at the start, and from time to time.
+    pub async fn refresh(&self, now: SystemTime) -> Vec<(String, KeySourceFault)> {
+        let mut faults = Vec::new();
+        for issuer in &self.issuers {
+            if let Keys::Published(ring) = &issuer.keys
+                && let Err(fault) = ring.refresh(now).await
+            {
+                faults.push((issuer.settings.name.clone(), fault));
+            }
+        }
+        faults
+    }
+}
+
+fn verify_with_secret(token: &Unverified<'_>, secret: &DecodingKey) -> Result<(), TokenError> {
+    // The list of algorithms is checked against the kind of key when the verifier is made; this holds on its own.
+    if !token.algorithm.is_symmetric() {
+        return Err(TokenError::AlgorithmRefused);
+    }
+    match crypto::verify(token.signature, token.message.as_bytes(), secret, token.algorithm.inner()) {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(_) => Err(TokenError::SignatureWrong),
+    }
+}
+
+#[cfg(test)]
+#[path = "verifier_tests.rs"]
+mod tests;
