@@ -1,0 +1,134 @@
+//! What a store can fail with.
+
+use std::path::PathBuf;
+
+use crate::channel::ChannelName;
+
+/// Why the store did not do it. Nothing was confirmed and nothing was changed by a call that ends in one of these.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// No space left on the device, or the quota is used up.
+    #[error("the disk is full: free some space, the store goes on by itself")]
+    DiskFull,
+    /// The file or its file system cannot be written.
+    #[error("the store's file cannot be written: check its permissions and whether its file system is mounted read-only")]
+    ReadOnly,
+    /// The file is damaged. Nothing more is stored until an operator has restored a backup.
+    #[error("the store's file is damaged: stop the broker and restore a backup ({0})")]
+    Corrupt(String),
+    /// Another process uses this store.
+    #[error("{path} is in use by process {holder}: two brokers cannot share one store")]
+    Locked {
+        /// The lock's file.
+        path: PathBuf,
+        /// The process id that it names; `?` if it names none.
+        holder: String,
+    },
+    /// Another program holds SQLite's own lock for longer than five seconds.
+    #[error("another program holds the store's file: close it")]
+    Contended,
+    /// The device failed.
+    #[error("reading or writing the store failed: {0}")]
+    Io(String),
+    /// The file was written by a newer release.
+    #[error("the store has schema {found}, this release knows up to {supported}: use the newer release")]
+    NewerSchema {
+        /// What the file has.
+        found: u32,
+        /// The newest that this code knows.
+        supported: u32,
+    },
+    /// The file is some other program's.
+    #[error("{0} is not a store of this program")]
+    NotAStore(PathBuf),
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// As many writes wait as may. See [`crate::Store::ready`].
+    #[error("too many writes wait for the disk: try again later")]
+    Busy,
+    /// [`crate::StoreOptions::max_bytes`] is reached.
+    #[error("the store holds its limit of {limit} bytes")]
+    Full {
+        /// Bytes of frames.
+        limit: u64,
+    },
+    /// [`crate::StoreOptions::max_channels`] is reached.
+    #[error("the store has its limit of {limit} channels")]
+    TooManyChannels {
+        /// Channels.
+        limit: u64,
+    },
+    /// The frame is larger than [`crate::StoreOptions::max_record_bytes`] or than the inbox it is for.
+    #[error("a message of {bytes} bytes is over the limit of {limit} bytes")]
+    RecordTooLarge {
+        /// What it has.
+        bytes: u64,
+        /// What it may have.
+        limit: u64,
+    },
+    /// A sequence number at or below the channel's head.
+    #[error("{channel}: {seq} does not follow {head}")]
+    OutOfOrder {
+        /// The channel.
+        channel: ChannelName,
+        /// The refused number.
+        seq: u64,
+        /// The channel's newest.
+        head: u64,
+    },
+    /// A sequence number that [`crate::Store::reserve`] has not given out.
+    #[error("sequence number {0} was not reserved")]
+    NotReserved(u64),
+    /// The call itself is wrong.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// A mistake of the store's own.
+    #[error("the store failed: {0}")]
+    Internal(String),
+}
+
+impl StoreError {
+    /// Whether the same call can succeed later without an operator repairing the store.
+    pub const fn is_temporary(&self) -> bool {
+        matches!(
+            self,
+            Self::DiskFull
+                | Self::ReadOnly
+                | Self::Contended
+                | Self::Io(_)
+                | Self::Closed
+                | Self::Busy
+                | Self::Full { .. }
+                | Self::TooManyChannels { .. }
+        )
+    }
+
+    /// A permanent label, for metrics and logs.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::DiskFull => "disk_full",
+            Self::ReadOnly => "read_only",
+            Self::Corrupt(_) => "corrupt",
+            Self::Locked { .. } => "locked",
+            Self::Contended => "contended",
+            Self::Io(_) => "io",
+            Self::NewerSchema { .. } => "newer_schema",
+            Self::NotAStore(_) => "not_a_store",
+            Self::Closed => "closed",
+            Self::Busy => "busy",
+            Self::Full { .. } => "full",
+            Self::TooManyChannels { .. } => "too_many_channels",
+            Self::RecordTooLarge { .. } => "record_too_large",
+            Self::OutOfOrder { .. } => "out_of_order",
+            Self::NotReserved(_) => "not_reserved",
+            Self::Invalid(_) => "invalid",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// Whether it says something about the store's condition, rather than about the call.
+    pub const fn is_fault(&self) -> bool {
+        matches!(self, Self::DiskFull | Self::ReadOnly | Self::Corrupt(_) | Self::Contended | Self::Io(_) | Self::Internal(_))
+    }
+}

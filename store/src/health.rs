@@ -1,0 +1,46 @@
+//! How a store is.
+
+use crate::error::StoreError;
+
+/// What an operator and a readiness check want to know.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct StoreHealth {
+    /// What the last write failed with; `None` while writes succeed. While it is set nothing is confirmed, and the store tries every
+    /// second whether it can write again.
+    pub fault: Option<StoreError>,
+    /// Whether it was closed.
+    pub closed: bool,
+    /// Writes that wait.
+    pub queued_writes: u64,
+    /// Bytes of frames that wait.
+    pub queued_bytes: u64,
+    /// Commits since it was opened.
+    pub commits: u64,
+    /// Records appended since it was opened.
+    pub appended: u64,
+    /// Duplicates recognised since it was opened.
+    pub duplicates: u64,
+    /// Records in all logs.
+    pub records: u64,
+    /// Bytes of their frames.
+    pub bytes: u64,
+    /// Channels.
+    pub channels: u64,
+    /// How long the last commit took, in microseconds.
+    pub last_commit_us: u64,
+    /// The longest commit since it was opened, in microseconds.
+    pub longest_commit_us: u64,
+    /// Size of the file, in bytes; 0 without one.
+    pub file_bytes: u64,
+    /// Size of its write-ahead log, in bytes.
+    pub wal_bytes: u64,
+    /// What is free on the file's device, in bytes; 0 where unknown.
+    pub disk_free_bytes: u64,
+}
+
+impl StoreHealth {
+    /// Whether durable messages can be taken now.
+    pub fn is_ready(&self) -> bool {
+        self.fault.is_none() && !self.closed
+    }
+}

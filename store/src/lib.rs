@@ -1,0 +1,54 @@
+//! What outlives a connection and, but for [`MemoryStore`], the process.
+//!
+//! Owns the log of every channel, what waits in inboxes, retained values, cursors, sessions, the audit log, and the counter that sequence
+//! numbers come from. The broker's routing core calls it, through [`Store`]; nothing here routes, delivers, or reads a clock.
+//!
+//! The words: a *channel* is a log of *records*; a record has a *sequence number* from one counter for all channels; a number and the *epoch*
+//! are a *position*. A record that must be acknowledged *waits* until it is, or until it is moved to a *dead-letter* channel; one that need not
+//! be (any more) is *settled*, and stays for as long as retention allows.
+//!
+//! [`SqliteStore`] is one file, [`MemoryStore`] none. `tests/contract` is what both, and every other to come, must do.
+
+mod api;
+mod audit;
+mod channel;
+mod dedup;
+mod error;
+mod gaps;
+mod health;
+mod inbox;
+mod lane;
+mod memory;
+mod options;
+mod position;
+mod record;
+mod session;
+mod sqlite;
+
+use std::{path::Path, sync::Arc};
+
+pub use self::{
+    api::{Reply, Store},
+    audit::{AuditEntry, AuditQuery, AuditRow},
+    channel::{ChannelFamily, ChannelName, ChannelNameError},
+    error::StoreError,
+    health::StoreHealth,
+    inbox::{Ack, DeadLettered, DeadOrigin, DeadReason, Death, Delivered, MAX_REASON, Nack, Pending, PendingQuery, Trimmed},
+    memory::MemoryStore,
+    options::{Bounds, Durability, FamilyPolicy, Policies, StoreOptions},
+    position::{Epoch, MAX_SEQ, Position},
+    record::{
+        Appended, ChannelInfo, FirstDelivery, Limits, Lost, MAX_SOURCE, MessageKey, NewRecord, Page, Precision, ReadFrom,
+        RecentId, Record,
+    },
+    session::{ConsumerId, Forgotten, MAX_CONSUMER, Retained, StoredSession, StoredSubscription},
+    sqlite::{DATABASE, SqliteStore, operators},
+};
+
+/// Opens the store that the options ask for: in memory, or in a file in the directory. Blocks while the file is opened.
+pub fn open(dir: &Path, options: StoreOptions) -> Result<Arc<dyn Store>, StoreError> {
+    match options.durability {
+        Durability::Memory => Ok(Arc::new(MemoryStore::new(options)?)),
+        Durability::Fsync | Durability::Process => Ok(Arc::new(SqliteStore::open(dir, options)?)),
+    }
+}

@@ -1,0 +1,150 @@
+//! The small things: sessions, cursors, retained values, audit.
+
+use std::{collections::BTreeMap, ops::Bound};
+
+use common::id::SessionId;
+
+use super::state::State;
+use crate::{
+    audit::{AuditEntry, AuditQuery, AuditRow},
+    channel::ChannelName,
+    error::StoreError,
+    inbox::{DeadReason, Death},
+    session::{ConsumerId, Forgotten, Retained, StoredSession},
+};
+
+impl State {
+    pub(super) fn set_retained(&mut self, channel: &ChannelName, value: Option<Retained>) -> Result<(), StoreError> {
+        let Some(value) = value else {
+            self.retained.remove(channel);
+            return Ok(());
+        };
+        let limit = self.options.max_record_bytes;
+        if value.frame.len() as u64 > limit {
+            return Err(StoreError::RecordTooLarge { bytes: value.frame.len() as u64, limit });
+        }
+        let full = self.retained.len() as u64 >= self.options.max_retained;
+        match self.retained.get_mut(channel) {
+            Some(known) if known.seq <= value.seq => *known = value,
+            Some(_) => {}
+            None if full => return Err(StoreError::TooManyChannels { limit: self.options.max_retained }),
+            None => {
+                self.retained.insert(channel.clone(), value);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn save_cursors(&mut self, consumer: ConsumerId, cursors: Vec<(ChannelName, u64)>, now: u64) {
+        let saved = self.cursors.entry(consumer).or_default();
+        saved.extend(cursors.into_iter().map(|(channel, seq)| (channel, (seq, now))));
+    }
+
+    pub(super) fn cursors_of(&self, consumer: &ConsumerId) -> Vec<(ChannelName, u64)> {
+        let saved = self.cursors.get(consumer).into_iter().flatten();
+        saved.map(|(channel, (seq, _))| (channel.clone(), *seq)).collect()
+    }
+
+    pub(super) fn put_session(&mut self, mut session: StoredSession) {
+        let by_topic: BTreeMap<_, _> =
+            session.subscriptions.drain(..).map(|subscription| (subscription.topic.as_str().to_owned(), subscription)).collect();
+        session.subscriptions.extend(by_topic.into_values());
+        if let Some(known) = self.sessions.get(&session.id) {
+            session.created_at = known.created_at;
+        }
+        self.sessions.insert(session.id, session);
+    }
+
+    pub(super) fn touch_sessions(&mut self, sessions: &[SessionId], now: u64) {
+        for id in sessions {
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.last_seen = now;
+            }
+        }
+    }
+
+    pub(super) fn sessions_after(&self, after: Option<SessionId>, limit: u32) -> Vec<StoredSession> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.sessions.range((start, Bound::Unbounded)).take(limit as usize).map(|(_, session)| session.clone()).collect()
+    }
+
+    pub(super) fn forget_sessions(&mut self, not_seen_since: u64, now: u64, limit: u32) -> Result<Forgotten, StoreError> {
+        let mut budget = limit.max(1) as usize;
+        let mut done = Forgotten::default();
+        let mut stale: Vec<(u64, SessionId)> = self
+            .sessions
+            .values()
+            .filter(|session| session.last_seen < not_seen_since)
+            .map(|session| (session.last_seen, session.id))
+            .collect();
+        stale.sort_unstable();
+        for (_, id) in stale {
+            if budget == 0 || !self.empty_inbox(id, now, &mut budget, &mut done)? {
+                break;
+            }
+            self.sessions.remove(&id);
+            self.cursors.remove(&ConsumerId::session(id));
+            self.retained.remove(&ChannelName::session(id));
+            done.sessions.push(id);
+            budget = budget.saturating_sub(1);
+        }
+        done.more = budget == 0;
+        Ok(done)
+    }
+
+    /// Removes the inbox of a session, as far as the budget goes. Answers whether it is gone.
+    fn empty_inbox(
+        &mut self,
+        session: SessionId,
+        now: u64,
+        budget: &mut usize,
+        done: &mut Forgotten,
+    ) -> Result<bool, StoreError> {
+        let name = ChannelName::session(session);
+        let Some(channel) = self.channels.get(&name) else { return Ok(true) };
+        let unacked: Vec<u64> = channel.waiting.keys().map(|(_, seq)| *seq).take(*budget).collect();
+        let death = Death::of(DeadReason::ReceiverForgotten, now);
+        for seq in unacked {
+            done.dead_lettered.extend(self.dead_letter(&name, seq, &death)?);
+            *budget = budget.saturating_sub(1);
+        }
+        let Some(channel) = self.channels.get_mut(&name) else { return Ok(true) };
+        while *budget > 0
+            && let Some((_, record)) = channel.records.pop_first()
+        {
+            let bytes = record.frame.len() as u64;
+            channel.bytes -= bytes;
+            self.bytes -= bytes;
+            self.records -= 1;
+            *budget -= 1;
+        }
+        if !channel.records.is_empty() {
+            return Ok(false);
+        }
+        self.channels.remove(&name);
+        Ok(true)
+    }
+
+    pub(super) fn audit(&mut self, entries: Vec<AuditEntry>) -> Result<(), StoreError> {
+        entries.iter().try_for_each(AuditEntry::check)?;
+        for entry in entries {
+            self.audit.push_back(AuditRow { id: self.next_audit, entry });
+            self.next_audit += 1;
+        }
+        Ok(())
+    }
+
+    pub(super) fn audit_log(&self, query: &AuditQuery) -> Vec<AuditRow> {
+        self.audit
+            .iter()
+            .rev()
+            .filter(|row| {
+                row.id < query.before_id
+                    && (query.since..query.until).contains(&row.entry.at)
+                    && query.kind.as_ref().is_none_or(|kind| *kind == row.entry.kind)
+            })
+            .take(query.limit as usize)
+            .cloned()
+            .collect()
+    }
+}

@@ -1,0 +1,186 @@
+//! Appending to logs and reading them.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
+
+use super::state::{Channel, State, Waiting};
+use crate::{
+    channel::{ChannelFamily, ChannelName},
+    error::StoreError,
+    inbox::{DeadLettered, DeadReason, Death},
+    lane::lane_of,
+    record::{Appended, ChannelInfo, Limits, Lost, MessageKey, NewRecord, Page, Precision, ReadFrom, RecentId, Record},
+};
+
+impl State {
+    pub(super) fn append(&mut self, records: &[NewRecord]) -> Result<Vec<Appended>, StoreError> {
+        self.check(records)?;
+        let mut answers = Vec::with_capacity(records.len());
+        let mut touched = BTreeSet::new();
+        for record in records {
+            let key = MessageKey::of(&record.channel, &record.source, &record.message_id);
+            if let Some(seq) = self.dedup.find(&key, record.stored_at) {
+                self.duplicates += 1;
+                answers.push(Appended::Duplicate { seq });
+                continue;
+            }
+            self.insert(record);
+            self.dedup.stage(RecentId { key, seq: record.seq, stored_at: record.stored_at });
+            let evicted = if record.delivery.is_some() { self.evict(&record.channel, record.stored_at)? } else { Vec::new() };
+            touched.extend(evicted.iter().map(|letter| letter.dead_channel.clone()));
+            touched.insert(record.channel.clone());
+            answers.push(Appended::Stored { seq: record.seq, evicted });
+        }
+        for channel in &touched {
+            self.enforce_log_bounds(channel);
+        }
+        Ok(answers)
+    }
+
+    /// Refuses what cannot be appended, before anything is.
+    fn check(&self, records: &[NewRecord]) -> Result<(), StoreError> {
+        let mut heads: HashMap<&ChannelName, u64> = HashMap::new();
+        let mut new_channels = 0;
+        let mut bytes = 0_u64;
+        for record in records {
+            let bounds = self.options.policies.family(record.channel.family()).inbox;
+            let inbox_limit = if record.delivery.is_some() && bounds.bytes != 0 { bounds.bytes } else { u64::MAX };
+            record.check(self.options.max_record_bytes.min(inbox_limit))?;
+            if !self.is_reserved(record.seq) {
+                return Err(StoreError::NotReserved(record.seq));
+            }
+            let head = heads.entry(&record.channel).or_insert_with(|| {
+                self.channels.get(&record.channel).map_or_else(
+                    || {
+                        new_channels += 1;
+                        0
+                    },
+                    |channel| channel.head,
+                )
+            });
+            if record.seq <= *head {
+                return Err(StoreError::OutOfOrder { channel: record.channel.clone(), seq: record.seq, head: *head });
+            }
+            *head = record.seq;
+            bytes = bytes.saturating_add(record.bytes());
+        }
+        let limit = self.options.max_channels;
+        if new_channels > 0 && self.channels.len() as u64 + new_channels > limit {
+            return Err(StoreError::TooManyChannels { limit });
+        }
+        let limit = self.options.max_bytes;
+        if limit != 0 && self.bytes.saturating_add(bytes) > limit {
+            return Err(StoreError::Full { limit });
+        }
+        Ok(())
+    }
+
+    /// The channel, new if need be, as the place of a record with this number.
+    pub(super) fn channel_for(&mut self, name: &ChannelName, seq: u64) -> &mut Channel {
+        self.channels.entry(name.clone()).or_insert_with(|| Channel { born: seq, ..Channel::default() })
+    }
+
+    fn insert(&mut self, record: &NewRecord) {
+        let bytes = record.bytes();
+        let channel = self.channel_for(&record.channel, record.seq);
+        let stored_at = record.stored_at.max(channel.last_stored_at);
+        channel.head = record.seq;
+        channel.last_stored_at = stored_at;
+        channel.bytes += bytes;
+        channel.appended += 1;
+        channel.records.insert(
+            record.seq,
+            Record {
+                seq: record.seq,
+                prev: record.prev,
+                message_id: record.message_id.clone(),
+                source: record.source.clone(),
+                frame: record.frame.clone(),
+                priority: record.priority,
+                expires_at: record.expires_at,
+                stored_at,
+                dead: None,
+            },
+        );
+        if let Some(delivery) = record.delivery {
+            let waiting = Waiting { attempts: delivery.attempts, due_at: delivery.due_at, reason: None };
+            channel.waiting.insert((lane_of(record.priority), record.seq), waiting);
+            channel.unacked_bytes += bytes;
+            if let Some(at) = record.expires_at {
+                self.expiring.insert((at, record.seq, record.channel.clone()));
+            }
+        }
+        self.records += 1;
+        self.bytes += bytes;
+        self.appended += 1;
+    }
+
+    /// Brings an inbox back within its bounds: the oldest of the lowest priority goes first.
+    fn evict(&mut self, name: &ChannelName, now: u64) -> Result<Vec<DeadLettered>, StoreError> {
+        let bounds = self.options.policies.family(name.family()).inbox;
+        let mut evicted = Vec::new();
+        while let Some(channel) = self.channels.get(name)
+            && bounds.exceeded_by(channel.waiting.len() as u64, channel.unacked_bytes)
+            && let Some((_, seq)) = channel.waiting.keys().next().copied()
+        {
+            evicted.extend(self.bury(name, seq, &Death::of(DeadReason::InboxFull, now))?);
+        }
+        Ok(evicted)
+    }
+
+    pub(super) fn read(&self, name: &ChannelName, from: ReadFrom, limits: Limits) -> Page {
+        let Some(channel) = self.channels.get(name) else { return page_of_nothing(from) };
+        let (after, lost) = match from {
+            ReadFrom::After(after) => (after, lost_after(channel, after)),
+            ReadFrom::Time(time) => {
+                let first = channel.records.values().find(|record| record.stored_at >= time);
+                (first.map_or(channel.head, |record| record.seq.saturating_sub(1)), None)
+            }
+            ReadFrom::Last(count) => {
+                let before = channel.records.keys().rev().nth(count as usize).copied();
+                (before.unwrap_or(0), None)
+            }
+        };
+        let first_available = channel.records.keys().next().copied();
+        let mut page = Page { records: Vec::new(), next: after, head: channel.head, first_available, lost };
+        let mut bytes = 0_u64;
+        for (seq, record) in channel.records.range((Bound::Excluded(after), Bound::Unbounded)) {
+            let size = record.frame.len() as u64;
+            let full = page.records.len() >= limits.records.max(1) as usize || bytes.saturating_add(size) > limits.bytes;
+            if full && !page.records.is_empty() {
+                return page;
+            }
+            bytes = bytes.saturating_add(size);
+            page.next = *seq;
+            page.records.push(record.clone());
+        }
+        page.next = page.next.max(channel.head);
+        page
+    }
+
+    pub(super) fn list(&self, family: Option<ChannelFamily>, after: Option<&ChannelName>, limit: u32) -> Vec<ChannelInfo> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.channels
+            .range::<ChannelName, _>((start, Bound::Unbounded))
+            .filter(|(name, _)| family.is_none_or(|family| name.family() == family))
+            .take(limit as usize)
+            .map(|(name, channel)| channel.info(name))
+            .collect()
+    }
+}
+
+fn page_of_nothing(from: ReadFrom) -> Page {
+    let next = if let ReadFrom::After(after) = from { after } else { 0 };
+    let forgotten = Lost { trimmed: 0, dead_lettered: 0, precision: Precision::Unknown, through: next };
+    Page { records: Vec::new(), next, head: 0, first_available: None, lost: (next > 0).then_some(forgotten) }
+}
+
+fn lost_after(channel: &Channel, after: u64) -> Option<Lost> {
+    let known = channel.gaps.lost_after(after);
+    // A position from before the channel's first record is from an earlier life of the channel.
+    if after == 0 || after >= channel.born {
+        return known;
+    }
+    let known = known.unwrap_or(Lost { trimmed: 0, dead_lettered: 0, precision: Precision::Unknown, through: after });
+    Some(Lost { precision: Precision::Unknown, ..known })
+}

@@ -1,0 +1,204 @@
+//! The store that is gone with its process: for tests, and for brokers that need no more.
+//!
+//! The same contract as every other, under one lock: each call is done when it is made. Bounded by the same options; the lock is never
+//! held for longer than one call takes, and nothing is waited for.
+
+mod inbox;
+mod keep;
+mod log;
+mod retention;
+mod state;
+
+use std::{future::ready, ops::Range};
+
+use bytes::Bytes;
+use common::id::SessionId;
+use parking_lot::Mutex;
+
+use self::state::State;
+use crate::{
+    api::{Reply, Store, check_state_name},
+    audit::{AuditEntry, AuditQuery, AuditRow},
+    channel::{ChannelFamily, ChannelName},
+    error::StoreError,
+    health::StoreHealth,
+    inbox::{Ack, DeadLettered, Death, Delivered, Nack, Pending, PendingQuery, Trimmed},
+    options::StoreOptions,
+    position::Epoch,
+    record::{Appended, ChannelInfo, Limits, NewRecord, Page, ReadFrom, RecentId},
+    session::{ConsumerId, Forgotten, Retained, StoredSession},
+};
+
+/// A store without a file. Its epoch is new each time.
+pub struct MemoryStore {
+    epoch: Epoch,
+    state: Mutex<State>,
+}
+
+impl MemoryStore {
+    /// An empty store. Of the options those of files, queues and threads have no meaning here.
+    pub fn new(options: StoreOptions) -> Result<Self, StoreError> {
+        options.check()?;
+        Ok(Self { epoch: Epoch::fresh(), state: Mutex::new(State::new(options)) })
+    }
+
+    fn call<T: Send + 'static>(&self, run: impl FnOnce(&mut State) -> Result<T, StoreError>) -> Reply<T> {
+        let mut state = self.state.lock();
+        let outcome = if state.closed { Err(StoreError::Closed) } else { run(&mut state) };
+        Box::pin(ready(outcome))
+    }
+
+    fn change<T: Send + 'static>(&self, run: impl FnOnce(&mut State) -> Result<T, StoreError>) -> Reply<T> {
+        self.call(|state| {
+            let outcome = run(state);
+            state.dedup.commit();
+            state.commits += u64::from(outcome.is_ok());
+            outcome
+        })
+    }
+}
+
+impl Store for MemoryStore {
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    fn health(&self) -> StoreHealth {
+        self.state.lock().health()
+    }
+
+    fn ready(&self) -> Reply<()> {
+        self.call(|_| Ok(()))
+    }
+
+    fn reserve(&self, count: u32) -> Reply<Range<u64>> {
+        self.change(|state| state.reserve(count))
+    }
+
+    fn append(&self, records: Vec<NewRecord>) -> Reply<Vec<Appended>> {
+        self.change(|state| state.append(&records))
+    }
+
+    fn recent_ids(&self) -> Reply<Vec<RecentId>> {
+        self.call(|state| Ok(state.dedup.recent()))
+    }
+
+    fn read(&self, channel: ChannelName, from: ReadFrom, limits: Limits) -> Reply<Page> {
+        self.call(|state| Ok(state.read(&channel, from, limits)))
+    }
+
+    fn channel(&self, channel: ChannelName) -> Reply<Option<ChannelInfo>> {
+        self.call(|state| Ok(state.channels.get(&channel).map(|found| found.info(&channel))))
+    }
+
+    fn channels(&self, family: Option<ChannelFamily>, after: Option<ChannelName>, limit: u32) -> Reply<Vec<ChannelInfo>> {
+        self.call(|state| Ok(state.list(family, after.as_ref(), limit)))
+    }
+
+    fn ack(&self, channel: ChannelName, ack: Ack) -> Reply<Vec<u64>> {
+        self.change(|state| Ok(state.ack(&channel, &ack)))
+    }
+
+    fn nack(&self, channel: ChannelName, seq: u64, nack: Nack) -> Reply<Option<u32>> {
+        self.change(|state| Ok(state.nack(&channel, seq, &nack)))
+    }
+
+    fn mark_delivered(&self, deliveries: Vec<Delivered>) -> Reply<()> {
+        self.change(|state| {
+            state.mark_delivered(&deliveries);
+            Ok(())
+        })
+    }
+
+    fn pending(&self, channel: ChannelName, query: PendingQuery) -> Reply<Vec<Pending>> {
+        self.call(|state| Ok(state.pending(&channel, query)))
+    }
+
+    fn dead_letter(&self, channel: ChannelName, seq: u64, death: Death) -> Reply<Option<DeadLettered>> {
+        self.change(|state| state.dead_letter(&channel, seq, &death))
+    }
+
+    fn trim(&self, now: u64, limit: u32) -> Reply<Trimmed> {
+        self.change(|state| state.trim(now, limit))
+    }
+
+    fn set_retained(&self, channel: ChannelName, value: Option<Retained>) -> Reply<()> {
+        self.change(|state| state.set_retained(&channel, value))
+    }
+
+    fn retained(&self, channel: ChannelName) -> Reply<Option<Retained>> {
+        self.call(|state| Ok(state.retained.get(&channel).cloned()))
+    }
+
+    fn save_cursors(&self, consumer: ConsumerId, cursors: Vec<(ChannelName, u64)>, now: u64) -> Reply<()> {
+        self.change(|state| {
+            state.save_cursors(consumer, cursors, now);
+            Ok(())
+        })
+    }
+
+    fn cursors(&self, consumer: ConsumerId) -> Reply<Vec<(ChannelName, u64)>> {
+        self.call(|state| Ok(state.cursors_of(&consumer)))
+    }
+
+    fn drop_cursors(&self, consumer: ConsumerId) -> Reply<()> {
+        self.change(|state| {
+            state.cursors.remove(&consumer);
+            Ok(())
+        })
+    }
+
+    fn put_session(&self, session: StoredSession) -> Reply<()> {
+        self.change(|state| {
+            state.put_session(session);
+            Ok(())
+        })
+    }
+
+    fn touch_sessions(&self, sessions: Vec<SessionId>, now: u64) -> Reply<()> {
+        self.change(|state| {
+            state.touch_sessions(&sessions, now);
+            Ok(())
+        })
+    }
+
+    fn session(&self, id: SessionId) -> Reply<Option<StoredSession>> {
+        self.call(|state| Ok(state.sessions.get(&id).cloned()))
+    }
+
+    fn sessions(&self, after: Option<SessionId>, limit: u32) -> Reply<Vec<StoredSession>> {
+        self.call(|state| Ok(state.sessions_after(after, limit)))
+    }
+
+    fn forget_sessions(&self, not_seen_since: u64, now: u64, limit: u32) -> Reply<Forgotten> {
+        self.change(|state| state.forget_sessions(not_seen_since, now, limit))
+    }
+
+    fn audit(&self, entries: Vec<AuditEntry>) -> Reply<()> {
+        self.change(|state| state.audit(entries))
+    }
+
+    fn audit_log(&self, query: AuditQuery) -> Reply<Vec<AuditRow>> {
+        self.call(|state| Ok(state.audit_log(&query)))
+    }
+
+    fn put_state(&self, name: String, value: Option<Bytes>) -> Reply<()> {
+        self.change(|state| {
+            check_state_name(&name)?;
+            match value {
+                Some(value) => state.values.insert(name, value),
+                None => state.values.remove(&name),
+            };
+            Ok(())
+        })
+    }
+
+    fn state(&self, name: String) -> Reply<Option<Bytes>> {
+        self.call(|state| Ok(state.values.get(&name).cloned()))
+    }
+
+    fn close(&self) -> Reply<()> {
+        self.state.lock().closed = true;
+        Box::pin(ready(Ok(())))
+    }
+}

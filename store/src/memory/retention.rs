@@ -1,0 +1,159 @@
+//! What is removed, and when. The same rules as those of the file.
+
+use super::state::State;
+use crate::{
+    channel::ChannelName,
+    error::StoreError,
+    inbox::{DeadReason, Death, Trimmed},
+    lane::lane_of,
+    options::{Bounds, INLINE_BUDGET},
+};
+
+impl State {
+    /// Cuts a log to its bounds of number and bytes, as far as the budget goes.
+    pub(super) fn enforce_log_bounds(&mut self, name: &ChannelName) {
+        let bounds = self.options.policies.family(name.family()).log;
+        self.cut_log(name, bounds, 0, INLINE_BUDGET);
+    }
+
+    /// Removes the oldest settled records of a log while it is over its bounds or they are from before `cutoff`. Answers how many.
+    fn cut_log(&mut self, name: &ChannelName, bounds: Bounds, cutoff: u64, budget: u64) -> u64 {
+        let Some(channel) = self.channels.get_mut(name) else { return 0 };
+        let (mut records, mut bytes) = channel.settled();
+        if !bounds.exceeded_by(records, bytes) && cutoff == 0 {
+            return 0;
+        }
+        let mut gone = Vec::new();
+        for (seq, record) in &channel.records {
+            if gone.len() as u64 >= budget {
+                break;
+            }
+            if channel.waiting.contains_key(&(lane_of(record.priority), *seq)) {
+                continue;
+            }
+            if !(bounds.exceeded_by(records, bytes) || record.stored_at < cutoff) {
+                break;
+            }
+            records -= 1;
+            bytes -= record.frame.len() as u64;
+            gone.push(*seq);
+        }
+        let (Some(from), Some(to)) = (gone.first(), gone.last()) else { return 0 };
+        let count = gone.len() as u64;
+        channel.gaps.trimmed(*from, *to, count);
+        channel.trimmed += count;
+        let freed: u64 = gone.iter().filter_map(|seq| channel.records.remove(seq)).map(|record| record.frame.len() as u64).sum();
+        channel.bytes -= freed;
+        self.records -= count;
+        self.bytes -= freed;
+        count
+    }
+
+    /// One step of everything that depends on time, and what the inline steps left.
+    pub(super) fn trim(&mut self, now: u64, limit: u32) -> Result<Trimmed, StoreError> {
+        let mut budget = u64::from(limit.max(1));
+        let mut done = Trimmed::default();
+        while budget > 0
+            && let Some((at, seq, name)) = self.expiring.first().cloned()
+            && at <= now
+        {
+            done.dead_lettered.extend(self.dead_letter(&name, seq, &Death::of(DeadReason::Expired, now))?);
+            budget -= 1;
+        }
+        self.bury_aged(now, &mut budget, &mut done)?;
+        self.cut_logs(now, &mut budget, &mut done);
+        self.forget_channels(now, &mut budget, &mut done);
+        self.trim_rows(now, &mut budget, &mut done);
+        done.more = budget == 0;
+        Ok(done)
+    }
+
+    fn bury_aged(&mut self, now: u64, budget: &mut u64, done: &mut Trimmed) -> Result<(), StoreError> {
+        let mut aged: Vec<(ChannelName, u64)> = Vec::new();
+        for (name, channel) in &self.channels {
+            let age = self.options.policies.family(name.family()).inbox.age_ms;
+            let cutoff = now.saturating_sub(age);
+            if age == 0 || channel.waiting.is_empty() {
+                continue;
+            }
+            let mut seqs: Vec<u64> = channel
+                .waiting
+                .keys()
+                .map(|(_, seq)| *seq)
+                .filter(|seq| channel.records.get(seq).is_some_and(|record| record.stored_at < cutoff))
+                .collect();
+            seqs.sort_unstable();
+            aged.extend(seqs.into_iter().map(|seq| (name.clone(), seq)));
+            if aged.len() as u64 >= *budget {
+                break;
+            }
+        }
+        for (name, seq) in aged {
+            if *budget == 0 {
+                break;
+            }
+            done.dead_lettered.extend(self.dead_letter(&name, seq, &Death::of(DeadReason::Age, now))?);
+            *budget -= 1;
+        }
+        Ok(())
+    }
+
+    fn cut_logs(&mut self, now: u64, budget: &mut u64, done: &mut Trimmed) {
+        let names: Vec<ChannelName> = self.channels.keys().cloned().collect();
+        for name in names {
+            if *budget == 0 {
+                return;
+            }
+            let bounds = self.options.policies.family(name.family()).log;
+            let cutoff = if bounds.age_ms == 0 { 0 } else { now.saturating_sub(bounds.age_ms) };
+            let removed = self.cut_log(&name, bounds, cutoff, *budget);
+            done.records += removed;
+            *budget = budget.saturating_sub(removed);
+        }
+    }
+
+    fn forget_channels(&mut self, now: u64, budget: &mut u64, done: &mut Trimmed) {
+        let unused = self.options.policies.forget_channels_ms;
+        if unused == 0 {
+            return;
+        }
+        let cutoff = now.saturating_sub(unused);
+        self.channels.retain(|_, channel| {
+            let stays = *budget == 0 || !channel.records.is_empty() || channel.last_stored_at >= cutoff;
+            if !stays {
+                *budget -= 1;
+                done.channels += 1;
+            }
+            stays
+        });
+    }
+
+    fn trim_rows(&mut self, now: u64, budget: &mut u64, done: &mut Trimmed) {
+        let unsaved = self.options.policies.forget_cursors_ms;
+        if unsaved != 0 {
+            let cutoff = now.saturating_sub(unsaved);
+            for cursors in self.cursors.values_mut() {
+                cursors.retain(|_, (_, saved_at)| {
+                    let stays = *budget == 0 || *saved_at >= cutoff;
+                    if !stays {
+                        *budget -= 1;
+                        done.rows += 1;
+                    }
+                    stays
+                });
+            }
+            self.cursors.retain(|_, cursors| !cursors.is_empty());
+        }
+        let bounds = self.options.policies.audit;
+        let cutoff = if bounds.age_ms == 0 { 0 } else { now.saturating_sub(bounds.age_ms) };
+        let newest = self.next_audit.saturating_sub(1);
+        while *budget > 0
+            && let Some(oldest) = self.audit.front()
+            && (oldest.entry.at < cutoff || (bounds.records != 0 && oldest.id.saturating_add(bounds.records) <= newest))
+        {
+            self.audit.pop_front();
+            *budget -= 1;
+            done.rows += 1;
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Everything that the memory store holds.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    ops::Range,
+};
+
+use bytes::Bytes;
+use common::id::SessionId;
+
+use crate::{
+    audit::AuditRow,
+    channel::ChannelName,
+    dedup::DedupWindow,
+    error::StoreError,
+    gaps::Gaps,
+    health::StoreHealth,
+    options::StoreOptions,
+    position::MAX_SEQ,
+    record::{ChannelInfo, Record},
+    session::{ConsumerId, Retained, StoredSession},
+};
+
+/// The log and the inbox of one channel.
+#[derive(Debug, Default)]
+pub(super) struct Channel {
+    pub(super) born: u64,
+    pub(super) head: u64,
+    pub(super) last_stored_at: u64,
+    pub(super) records: BTreeMap<u64, Record>,
+    /// By lane and number: in the order in which a full inbox gives records up.
+    pub(super) waiting: BTreeMap<(u8, u64), Waiting>,
+    pub(super) bytes: u64,
+    pub(super) unacked_bytes: u64,
+    pub(super) appended: u64,
+    pub(super) trimmed: u64,
+    pub(super) dead_lettered: u64,
+    pub(super) gaps: Gaps,
+}
+
+/// A record that is not acknowledged.
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    pub(super) attempts: u32,
+    pub(super) due_at: u64,
+    pub(super) reason: Option<String>,
+}
+
+impl Channel {
+    /// Records that nobody has to acknowledge (any more), and their bytes.
+    pub(super) fn settled(&self) -> (u64, u64) {
+        ((self.records.len() - self.waiting.len()) as u64, self.bytes - self.unacked_bytes)
+    }
+
+    pub(super) fn info(&self, name: &ChannelName) -> ChannelInfo {
+        ChannelInfo {
+            channel: name.clone(),
+            head: self.head,
+            last_stored_at: self.last_stored_at,
+            oldest_at: self.records.first_key_value().map(|(_, record)| record.stored_at),
+            records: self.records.len() as u64,
+            bytes: self.bytes,
+            unacked: self.waiting.len() as u64,
+            unacked_bytes: self.unacked_bytes,
+            appended: self.appended,
+            trimmed: self.trimmed,
+            dead_lettered: self.dead_lettered,
+        }
+    }
+}
+
+/// The whole content.
+pub(super) struct State {
+    pub(super) options: StoreOptions,
+    pub(super) closed: bool,
+    pub(super) commits: u64,
+    pub(super) appended: u64,
+    pub(super) duplicates: u64,
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    next_seq: u64,
+    own: Range<u64>,
+    pub(super) channels: BTreeMap<ChannelName, Channel>,
+    /// Unacknowledged records that expire: when, number, channel.
+    pub(super) expiring: BTreeSet<(u64, u64, ChannelName)>,
+    pub(super) dedup: DedupWindow,
+    pub(super) retained: HashMap<ChannelName, Retained>,
+    /// Number and time of saving.
+    pub(super) cursors: HashMap<ConsumerId, BTreeMap<ChannelName, (u64, u64)>>,
+    pub(super) sessions: BTreeMap<SessionId, StoredSession>,
+    pub(super) audit: VecDeque<AuditRow>,
+    pub(super) next_audit: u64,
+    pub(super) values: HashMap<String, Bytes>,
+}
+
+impl State {
+    pub(super) fn new(options: StoreOptions) -> Self {
+        Self {
+            dedup: DedupWindow::new(options.dedup_window_ms, options.dedup_max),
+            options,
+            closed: false,
+            commits: 0,
+            appended: 0,
+            duplicates: 0,
+            records: 0,
+            bytes: 0,
+            next_seq: 1,
+            own: 0..0,
+            channels: BTreeMap::new(),
+            expiring: BTreeSet::new(),
+            retained: HashMap::new(),
+            cursors: HashMap::new(),
+            sessions: BTreeMap::new(),
+            audit: VecDeque::new(),
+            next_audit: 1,
+            values: HashMap::new(),
+        }
+    }
+
+    pub(super) fn health(&self) -> StoreHealth {
+        StoreHealth {
+            closed: self.closed,
+            commits: self.commits,
+            appended: self.appended,
+            duplicates: self.duplicates,
+            records: self.records,
+            bytes: self.bytes,
+            channels: self.channels.len() as u64,
+            ..StoreHealth::default()
+        }
+    }
+
+    pub(super) fn reserve(&mut self, count: u32) -> Result<Range<u64>, StoreError> {
+        let first = self.next_seq;
+        let end = first.saturating_add(u64::from(count.max(1)));
+        if end > MAX_SEQ {
+            return Err(StoreError::Invalid("the sequence numbers are used up"));
+        }
+        self.next_seq = end;
+        Ok(first..end)
+    }
+
+    pub(super) fn is_reserved(&self, seq: u64) -> bool {
+        seq < self.next_seq
+    }
+
+    /// A number for a record that the store itself writes.
+    pub(super) fn own_seq(&mut self) -> Result<u64, StoreError> {
+        if self.own.is_empty() {
+            self.own = self.reserve(256)?;
+        }
+        self.own.next().ok_or(StoreError::Invalid("the sequence numbers are used up"))
+    }
+}

@@ -1,0 +1,188 @@
+//! What a store is told when it is opened.
+
+use crate::channel::{ChannelFamily, ChannelName};
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const HOUR_MS: u64 = 60 * 60 * 1000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+
+/// Records that one append or acknowledgement removes from a log at most; what is left, [`crate::Store::trim`] removes.
+pub(crate) const INLINE_BUDGET: u64 = 1_024;
+
+/// What a confirmation means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// It is on the disk: survives power loss.
+    #[default]
+    Fsync,
+    /// The operating system has it: survives `kill -9`; a power loss may take the newest, and then the epoch changes.
+    Process,
+    /// It is in memory: survives a closed connection.
+    Memory,
+}
+
+impl Durability {
+    /// The name in configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fsync => "fsync",
+            Self::Process => "process",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// Three bounds; 0 is no bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Bounds {
+    /// Records.
+    pub records: u64,
+    /// Bytes of frames.
+    pub bytes: u64,
+    /// Milliseconds since it was stored.
+    pub age_ms: u64,
+}
+
+impl Bounds {
+    /// Whether so much is over one of the bounds, age aside.
+    pub fn exceeded_by(&self, records: u64, bytes: u64) -> bool {
+        (self.records != 0 && records > self.records) || (self.bytes != 0 && bytes > self.bytes)
+    }
+}
+
+/// What a channel of one family keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct FamilyPolicy {
+    /// Of records that nobody has to acknowledge (any more). At the bound the oldest are removed.
+    pub log: Bounds,
+    /// Of records that wait for an acknowledgement. At the bound the oldest of the lowest priority go to the dead-letter channel.
+    pub inbox: Bounds,
+}
+
+/// The policies of all families.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policies {
+    families: [FamilyPolicy; ChannelFamily::ALL.len()],
+    /// Empty channels are forgotten after so many milliseconds without a new record; 0: never. Default one day.
+    pub forget_channels_ms: u64,
+    /// Cursors that were not saved for so many milliseconds are forgotten; 0: never. Default 30 days.
+    pub forget_cursors_ms: u64,
+    /// Entries of the audit log; the age applies as well. Default 1,000,000 and 90 days. Bytes are not counted.
+    pub audit: Bounds,
+}
+
+impl Policies {
+    /// The policy of a family.
+    pub fn family(&self, family: ChannelFamily) -> &FamilyPolicy {
+        let [agent, session, user, topic, dead] = &self.families;
+        match family {
+            ChannelFamily::Agent => agent,
+            ChannelFamily::Session => session,
+            ChannelFamily::User => user,
+            ChannelFamily::Topic => topic,
+            ChannelFamily::Dead => dead,
+        }
+    }
+
+    /// Changes the policy of a family.
+    pub fn set(&mut self, family: ChannelFamily, policy: FamilyPolicy) {
+        if let Some(place) = self.families.get_mut(family.index()) {
+            *place = policy;
+        }
+    }
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        let log = Bounds { records: 10_000, bytes: 16 * MIB, age_ms: 7 * DAY_MS };
+        let inbox = FamilyPolicy { log, inbox: log };
+        let topic = FamilyPolicy { log: Bounds { records: 10_000, bytes: 64 * MIB, age_ms: DAY_MS }, inbox: log };
+        let dead = FamilyPolicy { log: Bounds { records: 1_000, bytes: 4 * MIB, age_ms: 7 * DAY_MS }, inbox: Bounds::default() };
+        Self {
+            families: [inbox, inbox, inbox, topic, dead],
+            forget_channels_ms: DAY_MS,
+            forget_cursors_ms: 30 * DAY_MS,
+            audit: Bounds { records: 1_000_000, bytes: 0, age_ms: 90 * DAY_MS },
+        }
+    }
+}
+
+/// Everything about a store that can be chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// What a confirmation means. Default [`Durability::Fsync`].
+    pub durability: Durability,
+    /// What is kept.
+    pub policies: Policies,
+    /// The one channel for all dead letters; `None`: each channel has its own. It must be of the family
+    /// [`ChannelFamily::Dead`]: the store numbers what it moves there itself, which two writers of a channel could not do in order.
+    pub dead_letters: Option<ChannelName>,
+    /// How long a repeated message is recognised, in milliseconds; 0: never. Default two minutes.
+    pub dedup_window_ms: u64,
+    /// How many messages that window holds; the oldest leave it early. Default 262,144 (about 24 MiB).
+    pub dedup_max: usize,
+    /// Largest frame, in bytes. Default 16 MiB.
+    pub max_record_bytes: u64,
+    /// Bytes of frames in the whole store; at the bound appends are refused. 0: no bound. Default 0.
+    pub max_bytes: u64,
+    /// Channels; at the bound records for new ones are refused. Default 2,000,000.
+    pub max_channels: u64,
+    /// Retained values; at the bound new channels' are refused. Default 100,000.
+    pub max_retained: u64,
+    /// Writes that may wait for the disk; more are refused. Default 65,536.
+    pub queue_writes: usize,
+    /// Bytes of frames that may wait for the disk; more are refused. Default 64 MiB.
+    pub queue_bytes: usize,
+    /// Writes in one commit. Default 1,024.
+    pub batch_writes: usize,
+    /// Threads that read. Default 2.
+    pub readers: usize,
+    /// Reads that may wait for such a thread; callers beyond wait for a place. Default 256.
+    pub queue_reads: usize,
+    /// Whether to look through the whole file for damage when it is opened. Default false: SQLite notices damage where it reads.
+    pub check_at_open: bool,
+    /// The SQLite VFS to use; `None`: the system's. For tests of power loss.
+    pub vfs: Option<String>,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            durability: Durability::default(),
+            policies: Policies::default(),
+            dead_letters: None,
+            dedup_window_ms: 2 * 60 * 1000,
+            dedup_max: 256 * 1024,
+            max_record_bytes: 16 * MIB,
+            max_bytes: 0,
+            max_channels: 2_000_000,
+            max_retained: 100_000,
+            queue_writes: 65_536,
+            queue_bytes: 64 << 20,
+            batch_writes: 1_024,
+            readers: 2,
+            queue_reads: 256,
+            check_at_open: false,
+            vfs: None,
+        }
+    }
+}
+
+impl StoreOptions {
+    /// Where the dead letters of a channel go.
+    pub(crate) fn dead_letters_of(&self, channel: &ChannelName) -> ChannelName {
+        self.dead_letters.clone().unwrap_or_else(|| channel.dead())
+    }
+
+    /// Refuses options that cannot work.
+    pub(crate) fn check(&self) -> Result<(), crate::StoreError> {
+        if self.dead_letters.as_ref().is_some_and(|channel| channel.family() != ChannelFamily::Dead) {
+            return Err(crate::StoreError::Invalid("the channel for dead letters must be dead:<name>"));
+        }
+        if [self.queue_writes, self.queue_bytes, self.batch_writes, self.readers, self.queue_reads].contains(&0) {
+            return Err(crate::StoreError::Invalid("the store's queues and threads must not be 0"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,252 @@
+//! Records of a channel's log, and how they are written and read.
+
+use bytes::Bytes;
+use common::{envelope::Priority, id::MAX_NAME};
+
+use crate::{channel::ChannelName, error::StoreError, inbox::DeadLettered, position::MAX_SEQ};
+
+/// Longest `source` of a record, in bytes.
+pub const MAX_SOURCE: usize = 160;
+
+/// A message on its way into the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRecord {
+    /// Where it goes. Not a dead-letter channel: only the store writes there.
+    pub channel: ChannelName,
+    /// Its number, out of a reserved block and above the channel's head.
+    pub seq: u64,
+    /// The number before it in its channel as receivers were told it, 0 at the first.
+    pub prev: u64,
+    /// The sender's id of the message, 1 to 128 bytes.
+    pub message_id: String,
+    /// The stamped address of the sender, 1 to 160 bytes.
+    pub source: String,
+    /// The stamped envelope.
+    pub frame: Bytes,
+    /// Its lane: at the bound of an inbox the lowest goes first.
+    pub priority: Priority,
+    /// When it is of no more use, in milliseconds since 1970.
+    pub expires_at: Option<u64>,
+    /// Now, in milliseconds since 1970. In a channel it never runs backwards: an earlier time is raised to that of the record before.
+    pub stored_at: u64,
+    /// For what must be acknowledged: the delivery that is under way with it.
+    pub delivery: Option<FirstDelivery>,
+}
+
+/// How the delivery of a new record starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstDelivery {
+    /// 1 if it is being delivered live, 0 if nobody is there.
+    pub attempts: u32,
+    /// When it is due (again), in milliseconds since 1970.
+    pub due_at: u64,
+}
+
+impl NewRecord {
+    /// Checks what does not depend on the store's content.
+    pub(crate) fn check(&self, max_bytes: u64) -> Result<(), StoreError> {
+        if self.channel.family() == crate::ChannelFamily::Dead {
+            return Err(StoreError::Invalid("only the store writes to dead-letter channels"));
+        }
+        if self.message_id.is_empty() || self.message_id.len() > MAX_NAME {
+            return Err(StoreError::Invalid("a record's message id has 1 to 128 bytes"));
+        }
+        if self.source.is_empty() || self.source.len() > MAX_SOURCE {
+            return Err(StoreError::Invalid("a record's source has 1 to 160 bytes"));
+        }
+        if self.seq == 0 || self.seq > MAX_SEQ || self.prev >= self.seq {
+            return Err(StoreError::Invalid("a record's number is between 1 and 2^53 - 1, and above the one before it"));
+        }
+        if self.stored_at > MAX_SEQ || self.expires_at.is_some_and(|at| at > MAX_SEQ) {
+            return Err(StoreError::Invalid("a record's times are milliseconds since 1970"));
+        }
+        if self.bytes() > max_bytes {
+            return Err(StoreError::RecordTooLarge { bytes: self.bytes(), limit: max_bytes });
+        }
+        Ok(())
+    }
+
+    /// What counts against bounds: the bytes of the frame.
+    pub fn bytes(&self) -> u64 {
+        self.frame.len() as u64
+    }
+}
+
+/// What became of a record that was to be appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// It is in the log.
+    Stored {
+        /// Its number.
+        seq: u64,
+        /// What left the inbox because of it; possibly itself.
+        evicted: Vec<DeadLettered>,
+    },
+    /// The same source has sent this id to this channel before; the given number stays unused.
+    Duplicate {
+        /// The number of the first one.
+        seq: u64,
+    },
+}
+
+impl Appended {
+    /// The number under which the message is in the log.
+    pub fn seq(&self) -> u64 {
+        match self {
+            Self::Stored { seq, .. } | Self::Duplicate { seq } => *seq,
+        }
+    }
+}
+
+/// A message in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its number.
+    pub seq: u64,
+    /// The number before it in its channel when it was sent; that one may be gone by now.
+    pub prev: u64,
+    /// The sender's id of the message.
+    pub message_id: String,
+    /// The sender's address.
+    pub source: String,
+    /// The stamped envelope.
+    pub frame: Bytes,
+    /// Its lane.
+    pub priority: Priority,
+    /// When it is of no more use, in milliseconds since 1970.
+    pub expires_at: Option<u64>,
+    /// When it was stored, in milliseconds since 1970.
+    pub stored_at: u64,
+    /// Where it was before, for what is in a dead-letter channel.
+    pub dead: Option<crate::inbox::DeadOrigin>,
+}
+
+/// Where a reading starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// After this number; 0 reads from the beginning.
+    After(u64),
+    /// At the first record stored at or after this time, in milliseconds since 1970.
+    Time(u64),
+    /// At the newest so many records.
+    Last(u32),
+}
+
+/// How much one page may hold. A page that is not empty holds at least one record, however large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Records.
+    pub records: u32,
+    /// Bytes of frames.
+    pub bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { records: 256, bytes: 1 << 20 }
+    }
+}
+
+/// A stretch of a channel's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The records, in order.
+    pub records: Vec<Record>,
+    /// Read on after this number.
+    pub next: u64,
+    /// The channel's newest number; 0 if it never had one. `next >= head` means that this page reached the end.
+    pub head: u64,
+    /// The oldest number that is still there.
+    pub first_available: Option<u64>,
+    /// What was between the position asked for and the records that are still there; only for [`ReadFrom::After`].
+    pub lost: Option<Lost>,
+}
+
+impl Page {
+    /// Whether there is more to read now.
+    pub fn has_more(&self) -> bool {
+        self.next < self.head
+    }
+}
+
+/// What can no longer be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Records that retention has removed.
+    pub trimmed: u64,
+    /// Records that were moved to the dead-letter channel.
+    pub dead_lettered: u64,
+    /// How well the two numbers are known.
+    pub precision: Precision,
+    /// The highest number that is gone.
+    pub through: u64,
+}
+
+/// How well a number of lost records is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// To the record.
+    Exact,
+    /// It is not more than that: the position is old, and the marks of what was removed have been thinned since.
+    AtMost,
+    /// There were records that the store knows nothing of any more: the channel was forgotten after its last use.
+    Unknown,
+}
+
+/// The key by which a repeated message is known: a hash of channel, source and message id.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct MessageKey(pub(crate) [u8; 16]);
+
+impl MessageKey {
+    /// The key of a message. The same in every process and release.
+    pub fn of(channel: &ChannelName, source: &str, message_id: &str) -> Self {
+        use sha2::{Digest, Sha256};
+        let mut hash = Sha256::new();
+        for part in [channel.as_str(), source, message_id] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+        let digest = hash.finalize();
+        let mut key = [0; 16];
+        key.iter_mut().zip(digest.iter()).for_each(|(to, from)| *to = *from);
+        Self(key)
+    }
+}
+
+/// A message of the window in which repeated ones are recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecentId {
+    /// Its key.
+    pub key: MessageKey,
+    /// Its number.
+    pub seq: u64,
+    /// When it was stored, in milliseconds since 1970.
+    pub stored_at: u64,
+}
+
+/// What the store knows of a channel without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelInfo {
+    /// Which.
+    pub channel: ChannelName,
+    /// Its newest number.
+    pub head: u64,
+    /// When that was stored, in milliseconds since 1970.
+    pub last_stored_at: u64,
+    /// When the oldest record still there was stored, in milliseconds since 1970.
+    pub oldest_at: Option<u64>,
+    /// Records in the log.
+    pub records: u64,
+    /// Bytes of their frames.
+    pub bytes: u64,
+    /// Records that wait for an acknowledgement.
+    pub unacked: u64,
+    /// Bytes of their frames.
+    pub unacked_bytes: u64,
+    /// Records ever appended.
+    pub appended: u64,
+    /// Records ever removed by retention.
+    pub trimmed: u64,
+    /// Records ever moved to the dead-letter channel.
+    pub dead_lettered: u64,
+}

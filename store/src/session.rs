@@ -1,0 +1,99 @@
+//! What is kept of sessions, consumers and settings-like values.
+
+use std::fmt;
+
+use bytes::Bytes;
+use common::id::{AgentId, IdError, SessionId, TopicName, UserId};
+
+use crate::inbox::DeadLettered;
+
+/// Longest id of a consumer, in bytes.
+pub const MAX_CONSUMER: usize = 256;
+
+/// A session as it is when nobody is connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSession {
+    /// Its id.
+    pub id: SessionId,
+    /// Whose it is.
+    pub user: Option<UserId>,
+    /// The agent it named.
+    pub agent: Option<AgentId>,
+    /// When it was first seen, in milliseconds since 1970. Kept from the first `put_session`.
+    pub created_at: u64,
+    /// When it was last seen, in milliseconds since 1970.
+    pub last_seen: u64,
+    /// Its subscriptions, in the order of their topics.
+    pub subscriptions: Vec<StoredSubscription>,
+    /// Whatever else its owner keeps, opaque to the store.
+    pub attributes: Option<String>,
+}
+
+/// One subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSubscription {
+    /// The topic.
+    pub topic: TopicName,
+    /// Whether it hears who comes and goes.
+    pub presence: bool,
+}
+
+/// What one step of [`crate::Store::forget_sessions`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Sessions that are gone, with their inbox, subscriptions and cursors.
+    pub sessions: Vec<SessionId>,
+    /// Unacknowledged records that were in their inboxes.
+    pub dead_lettered: Vec<DeadLettered>,
+    /// Whether there is more to do now.
+    pub more: bool,
+}
+
+/// Who reads at a position that the store keeps: `session:<id>`, `agent:<id>`, or a name of its own.
+///
+/// The cursors of `session:<uuid>` go with their session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConsumerId(String);
+
+impl ConsumerId {
+    /// Checks and takes an id: 1 to 256 bytes without control characters.
+    pub fn new(text: &str) -> Result<Self, IdError> {
+        if text.is_empty() {
+            return Err(IdError::Empty);
+        }
+        if text.len() > MAX_CONSUMER {
+            return Err(IdError::TooLong);
+        }
+        if text.chars().any(char::is_control) {
+            return Err(IdError::BadCharacter);
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The consumer that a session is.
+    pub fn session(id: SessionId) -> Self {
+        Self(format!("session:{id}"))
+    }
+
+    /// The id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ConsumerId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+/// The last value of a channel, for those who come later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retained {
+    /// Its number. A lower one never replaces a higher one.
+    pub seq: u64,
+    /// When it was stored, in milliseconds since 1970.
+    pub stored_at: u64,
+    /// The stamped envelope.
+    pub frame: Bytes,
+}

@@ -1,0 +1,157 @@
+//! Appending records, and the bounds that appending enforces.
+
+use std::collections::HashMap;
+
+use rusqlite::params;
+
+use super::tx::Tx;
+use crate::{
+    channel::ChannelName,
+    error::StoreError,
+    inbox::{DeadLettered, DeadReason, Death},
+    lane::lane_of,
+    record::{Appended, MessageKey, NewRecord, RecentId},
+};
+
+impl Tx<'_> {
+    /// Appends records, all or none.
+    pub(super) fn append(&mut self, records: &[NewRecord]) -> Result<Vec<Appended>, StoreError> {
+        self.check(records)?;
+        let mut answers = Vec::with_capacity(records.len());
+        for record in records {
+            let key = MessageKey::of(&record.channel, &record.source, &record.message_id);
+            if let Some(seq) = self.state.dedup.find(&key, record.stored_at) {
+                self.state.totals.duplicates += 1;
+                answers.push(Appended::Duplicate { seq });
+                continue;
+            }
+            self.insert(record)?;
+            self.state.dedup.stage(RecentId { key, seq: record.seq, stored_at: record.stored_at });
+            let evicted = if record.delivery.is_some() { self.evict(&record.channel, record.stored_at)? } else { Vec::new() };
+            answers.push(Appended::Stored { seq: record.seq, evicted });
+        }
+        Ok(answers)
+    }
+
+    /// Refuses what cannot be appended, before anything is.
+    fn check(&mut self, records: &[NewRecord]) -> Result<(), StoreError> {
+        let mut heads: HashMap<&ChannelName, u64> = HashMap::new();
+        let mut new_channels = 0_u64;
+        let mut bytes = 0_u64;
+        for record in records {
+            let bounds = self.options.policies.family(record.channel.family()).inbox;
+            let inbox_limit = if record.delivery.is_some() && bounds.bytes != 0 { bounds.bytes } else { u64::MAX };
+            record.check(self.options.max_record_bytes.min(inbox_limit))?;
+            if !self.state.is_reserved(record.seq) {
+                return Err(StoreError::NotReserved(record.seq));
+            }
+            let head = match heads.get(&record.channel) {
+                Some(head) => *head,
+                None => match self.state.channels.get(self.conn, &record.channel)? {
+                    Some(channel) => channel.head,
+                    None => {
+                        new_channels += 1;
+                        0
+                    }
+                },
+            };
+            if record.seq <= head {
+                return Err(StoreError::OutOfOrder { channel: record.channel.clone(), seq: record.seq, head });
+            }
+            heads.insert(&record.channel, record.seq);
+            bytes = bytes.saturating_add(record.bytes());
+        }
+        let limit = self.options.max_channels;
+        if new_channels > 0 && self.state.totals.channels + new_channels > limit {
+            return Err(StoreError::TooManyChannels { limit });
+        }
+        let limit = self.options.max_bytes;
+        if limit != 0 && self.state.totals.bytes.saturating_add(bytes) > limit {
+            return Err(StoreError::Full { limit });
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, record: &NewRecord) -> Result<(), StoreError> {
+        let bytes = record.bytes();
+        let (channel, created) = self.state.channels.get_or_create(self.conn, &record.channel, record.seq, record.stored_at)?;
+        let stored_at = record.stored_at.max(channel.last_stored_at);
+        channel.head = record.seq;
+        channel.last_stored_at = stored_at;
+        channel.records += 1;
+        channel.bytes += bytes;
+        channel.appended += 1;
+        let lane = lane_of(record.priority);
+        self.conn
+            .prepare_cached(
+                "INSERT INTO records (seq, channel, prev, stored_at, expires_at, lane, needs_ack, message_id, source, frame)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            )?
+            .execute(params![
+                record.seq,
+                channel.id,
+                record.prev,
+                stored_at,
+                record.expires_at,
+                lane,
+                record.delivery.is_some(),
+                record.message_id,
+                record.source,
+                record.frame.as_ref()
+            ])?;
+        match record.delivery {
+            Some(delivery) => {
+                channel.unacked += 1;
+                channel.unacked_bytes += bytes;
+                channel.oldest_unacked_at.get_or_insert(stored_at);
+                self.conn
+                    .prepare_cached(
+                        "INSERT INTO unacked (channel, lane, seq, bytes, stored_at, expires_at, attempts, due_at)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                    )?
+                    .execute(params![
+                        channel.id,
+                        lane,
+                        record.seq,
+                        bytes,
+                        stored_at,
+                        record.expires_at,
+                        delivery.attempts,
+                        sql_time(delivery.due_at)
+                    ])?;
+            }
+            None => {
+                channel.oldest_at.get_or_insert(stored_at);
+                if !self.state.grown.contains(&record.channel) {
+                    self.state.grown.insert(record.channel.clone());
+                }
+            }
+        }
+        self.state.totals.channels += u64::from(created);
+        self.state.totals.records += 1;
+        self.state.totals.bytes += bytes;
+        self.state.totals.appended += 1;
+        Ok(())
+    }
+
+    /// Brings an inbox back within its bounds: the oldest of the lowest priority goes first.
+    fn evict(&mut self, name: &ChannelName, now: u64) -> Result<Vec<DeadLettered>, StoreError> {
+        let bounds = self.options.policies.family(name.family()).inbox;
+        let mut evicted = Vec::new();
+        while let Some(channel) = self.state.channels.get(self.conn, name)?
+            && bounds.exceeded_by(channel.unacked, channel.unacked_bytes)
+        {
+            let victim = self
+                .conn
+                .prepare_cached("SELECT seq FROM unacked WHERE channel = ?1 ORDER BY lane, seq LIMIT 1")?
+                .query_row([channel.id], |row| row.get(0))?;
+            evicted.extend(self.bury(name, victim, &Death::of(DeadReason::InboxFull, now))?);
+        }
+        Ok(evicted)
+    }
+}
+
+/// A time as SQLite holds it: the far future has an end.
+pub(super) fn sql_time(at: u64) -> u64 {
+    at.min(i64::MAX.unsigned_abs())
+}

@@ -1,0 +1,234 @@
+//! What the writer knows of channels: a write-back cache over the table.
+//!
+//! Changes are collected during a batch and written once per channel before its commit. After a roll-back everything changed is
+//! forgotten and read anew.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::error::damaged;
+use crate::{channel::ChannelName, error::StoreError, gaps::Gaps, record::ChannelInfo};
+
+/// Channels kept in memory between batches; above that the cache is emptied and fills again with those in use.
+const CACHED: usize = 65_536;
+
+/// One row of the table, and the gaps of its channel once they were needed.
+#[derive(Clone, Debug)]
+pub(super) struct Channel {
+    pub(super) id: i64,
+    pub(super) born: u64,
+    pub(super) head: u64,
+    pub(super) last_stored_at: u64,
+    pub(super) oldest_at: Option<u64>,
+    pub(super) oldest_unacked_at: Option<u64>,
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    pub(super) unacked: u64,
+    pub(super) unacked_bytes: u64,
+    pub(super) appended: u64,
+    pub(super) trimmed: u64,
+    pub(super) dead_lettered: u64,
+    gaps: Option<Gaps>,
+    changed: bool,
+    gaps_changed: bool,
+}
+
+impl Channel {
+    /// Records that nobody has to acknowledge (any more), and their bytes.
+    pub(super) fn settled(&self) -> (u64, u64) {
+        (self.records.saturating_sub(self.unacked), self.bytes.saturating_sub(self.unacked_bytes))
+    }
+
+    /// The gaps, to be changed.
+    pub(super) fn gaps_mut(&mut self, conn: &Connection) -> Result<&mut Gaps, StoreError> {
+        self.gaps_changed = true;
+        let gaps = match self.gaps.take() {
+            Some(known) => known,
+            None => read_gaps(conn, self.id)?,
+        };
+        Ok(self.gaps.insert(gaps))
+    }
+}
+
+/// The columns of a channel, in the order that [`channel_of`] and [`info_of`] expect.
+pub(super) const COLUMNS: &str = "id, name, born, head, last_stored_at, oldest_at, oldest_unacked_at, records, bytes, \
+     unacked, unacked_bytes, appended, trimmed, dead_lettered";
+
+/// Reads a row of [`COLUMNS`].
+pub(super) fn channel_of(row: &Row<'_>) -> Result<Channel, StoreError> {
+    Ok(Channel {
+        id: row.get(0)?,
+        born: row.get(2)?,
+        head: row.get(3)?,
+        last_stored_at: row.get(4)?,
+        oldest_at: row.get(5)?,
+        oldest_unacked_at: row.get(6)?,
+        records: row.get(7)?,
+        bytes: row.get(8)?,
+        unacked: row.get(9)?,
+        unacked_bytes: row.get(10)?,
+        appended: row.get(11)?,
+        trimmed: row.get(12)?,
+        dead_lettered: row.get(13)?,
+        gaps: None,
+        changed: false,
+        gaps_changed: false,
+    })
+}
+
+/// Reads a row of [`COLUMNS`] as operators see it.
+pub(super) fn info_of(row: &Row<'_>) -> Result<ChannelInfo, StoreError> {
+    let name: String = row.get(1)?;
+    let channel = channel_of(row)?;
+    Ok(ChannelInfo {
+        channel: ChannelName::parse(&name).map_err(|_| damaged("a channel's name"))?,
+        head: channel.head,
+        last_stored_at: channel.last_stored_at,
+        oldest_at: [channel.oldest_at, channel.oldest_unacked_at].into_iter().flatten().min(),
+        records: channel.records,
+        bytes: channel.bytes,
+        unacked: channel.unacked,
+        unacked_bytes: channel.unacked_bytes,
+        appended: channel.appended,
+        trimmed: channel.trimmed,
+        dead_lettered: channel.dead_lettered,
+    })
+}
+
+/// Reads a channel's row.
+pub(super) fn find_channel(conn: &Connection, name: &str) -> Result<Option<Channel>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM channels WHERE name = ?1");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query([name])?;
+    rows.next()?.map(channel_of).transpose()
+}
+
+/// Reads a channel's gaps.
+pub(super) fn read_gaps(conn: &Connection, id: i64) -> Result<Gaps, StoreError> {
+    let stored: Option<Vec<u8>> =
+        conn.prepare_cached("SELECT intervals FROM gaps WHERE channel = ?1")?.query_row([id], |row| row.get(0)).optional()?;
+    stored.map_or_else(|| Ok(Gaps::default()), |stored| Gaps::decode(&stored).ok_or_else(|| damaged("a list of gaps")))
+}
+
+/// The channels that the writer has seen lately.
+#[derive(Debug, Default)]
+pub(super) struct Channels {
+    known: HashMap<ChannelName, Channel>,
+    changed: Vec<ChannelName>,
+}
+
+impl Channels {
+    /// A channel, to look at.
+    pub(super) fn get(&mut self, conn: &Connection, name: &ChannelName) -> Result<Option<&Channel>, StoreError> {
+        Ok(self.load(conn, name)?.map(|channel| &*channel))
+    }
+
+    /// A channel, to change. Its row is written at the end of the batch.
+    pub(super) fn get_mut(&mut self, conn: &Connection, name: &ChannelName) -> Result<Option<&mut Channel>, StoreError> {
+        if self.load(conn, name)?.is_none() {
+            return Ok(None);
+        }
+        let channel = self.known.get_mut(name);
+        if let Some(channel) = channel {
+            if !channel.changed {
+                channel.changed = true;
+                self.changed.push(name.clone());
+            }
+            return Ok(Some(channel));
+        }
+        Ok(None)
+    }
+
+    /// A channel, to change; created if it is not there. The second answer is whether it was.
+    pub(super) fn get_or_create(
+        &mut self,
+        conn: &Connection,
+        name: &ChannelName,
+        first_seq: u64,
+        now: u64,
+    ) -> Result<(&mut Channel, bool), StoreError> {
+        let created = self.load(conn, name)?.is_none();
+        if created {
+            conn.prepare_cached(
+                "INSERT INTO channels (name, family, born, head, last_stored_at, records, bytes, unacked, unacked_bytes, appended,
+                 trimmed, dead_lettered) VALUES (?1, ?2, ?3, 0, ?4, 0, 0, 0, 0, 0, 0, 0)",
+            )?
+            .execute(params![name.as_str(), name.family().index(), first_seq, now])?;
+        }
+        let channel = self.get_mut(conn, name)?.ok_or_else(|| damaged("a channel just created"))?;
+        Ok((channel, created))
+    }
+
+    fn load(&mut self, conn: &Connection, name: &ChannelName) -> Result<Option<&mut Channel>, StoreError> {
+        if !self.known.contains_key(name) {
+            let Some(channel) = find_channel(conn, name.as_str())? else { return Ok(None) };
+            self.known.insert(name.clone(), channel);
+        }
+        Ok(self.known.get_mut(name))
+    }
+
+    /// Removes a channel's row and what hangs on it but its records.
+    pub(super) fn remove(&mut self, conn: &Connection, name: &ChannelName) -> Result<(), StoreError> {
+        if let Some(id) = self.get(conn, name)?.map(|channel| channel.id) {
+            conn.prepare_cached("DELETE FROM channels WHERE id = ?1")?.execute([id])?;
+            conn.prepare_cached("DELETE FROM gaps WHERE channel = ?1")?.execute([id])?;
+            self.known.remove(name);
+            // So that a roll-back does not leave a stale copy behind, should it be created again in this batch.
+            self.changed.push(name.clone());
+        }
+        Ok(())
+    }
+
+    /// Writes what was changed.
+    pub(super) fn flush(&mut self, conn: &Connection) -> Result<(), StoreError> {
+        for name in &self.changed {
+            let Some(channel) = self.known.get_mut(name) else { continue };
+            if std::mem::take(&mut channel.changed) {
+                conn.prepare_cached(
+                    "UPDATE channels SET head = ?2, last_stored_at = ?3, oldest_at = ?4, oldest_unacked_at = ?5, records = ?6,
+                     bytes = ?7, unacked = ?8, unacked_bytes = ?9, appended = ?10, trimmed = ?11, dead_lettered = ?12
+                     WHERE id = ?1",
+                )?
+                .execute(params![
+                    channel.id,
+                    channel.head,
+                    channel.last_stored_at,
+                    channel.oldest_at,
+                    channel.oldest_unacked_at,
+                    channel.records,
+                    channel.bytes,
+                    channel.unacked,
+                    channel.unacked_bytes,
+                    channel.appended,
+                    channel.trimmed,
+                    channel.dead_lettered
+                ])?;
+            }
+            if std::mem::take(&mut channel.gaps_changed)
+                && let Some(gaps) = &channel.gaps
+            {
+                conn.prepare_cached(
+                    "INSERT INTO gaps (channel, intervals) VALUES (?1, ?2) ON CONFLICT (channel) DO UPDATE SET intervals = ?2",
+                )?
+                .execute(params![channel.id, gaps.encode()])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what was flushed.
+    pub(super) fn commit(&mut self) {
+        self.changed.clear();
+        if self.known.len() > CACHED {
+            self.known.clear();
+        }
+    }
+
+    /// Forgets what was changed.
+    pub(super) fn roll_back(&mut self) {
+        for name in self.changed.drain(..) {
+            self.known.remove(&name);
+        }
+    }
+}

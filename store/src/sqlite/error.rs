@@ -1,0 +1,38 @@
+//! What SQLite's errors mean to the store.
+
+use rusqlite::{Error, ErrorCode, ffi};
+
+use crate::error::StoreError;
+
+impl From<Error> for StoreError {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::SqliteFailure(failure, _) => match failure.code {
+                ErrorCode::DiskFull => Self::DiskFull,
+                ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Self::ReadOnly,
+                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Corrupt(error.to_string()),
+                ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Contended,
+                // The shared-memory file is grown by writing to it; it fails for want of space in practice.
+                ErrorCode::SystemIoFailure if failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE => Self::DiskFull,
+                ErrorCode::SystemIoFailure if failure.extended_code == ffi::SQLITE_IOERR_CORRUPTFS => {
+                    Self::Corrupt(error.to_string())
+                }
+                ErrorCode::SystemIoFailure | ErrorCode::CannotOpen => {
+                    Self::Io(format!("{error} (code {})", failure.extended_code))
+                }
+                _ => Self::Internal(error.to_string()),
+            },
+            // A value that the schema does not allow was read.
+            Error::FromSqlConversionFailure(..)
+            | Error::IntegralValueOutOfRange(..)
+            | Error::InvalidColumnType(..)
+            | Error::Utf8Error(..) => Self::Corrupt(error.to_string()),
+            _ => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+/// A value in the file that cannot have been written there by this code.
+pub(super) fn damaged(what: &str) -> StoreError {
+    StoreError::Corrupt(format!("{what} in the file is not what it should be"))
+}

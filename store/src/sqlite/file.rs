@@ -1,0 +1,239 @@
+//! The store's files: where they are, who may open them, and what history they hold.
+//!
+//! Owns the lock and the epoch. The lock is a `flock` on a file of its own, so that it goes with its process however that ends, and
+//! so that programs that only read the database are not shut out.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{Read, Seek, Write},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
+use rustix::fs::{FlockOperation, flock};
+
+use super::{
+    error::damaged,
+    schema::{self, FileKind, meta, set_meta},
+};
+use crate::{
+    error::StoreError,
+    options::{Durability, StoreOptions},
+    position::Epoch,
+};
+
+/// The database's name in the data directory.
+pub const DATABASE: &str = "bridge.db";
+const LOCK: &str = "bridge.lock";
+
+/// Pages of write-ahead log that start a checkpoint: 16 MiB. SQLite's 4 MiB makes a loaded writer stop four times as often.
+const CHECKPOINT_PAGES: u32 = 4_096;
+/// What a checkpoint leaves of the write-ahead log, in bytes.
+const WAL_KEPT: u32 = 64 << 20;
+/// Prepared statements kept per connection.
+const STATEMENTS: usize = 96;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The exclusive right to a data directory, until dropped.
+#[derive(Debug)]
+pub(super) struct DirectoryLock {
+    _file: File,
+}
+
+impl DirectoryLock {
+    /// Creates the directory if need be, and takes the lock.
+    pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
+        fs::create_dir_all(dir).map_err(|error| io_error(&error))?;
+        let path = dir.join(LOCK);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|error| io_error(&error))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                let holder = match file.read_to_string(&mut holder) {
+                    Ok(_) if !holder.trim().is_empty() => holder.trim().to_owned(),
+                    _ => "?".to_owned(),
+                };
+                return Err(StoreError::Locked { path, holder });
+            }
+            Err(errno) => return Err(io_error(&errno.into())),
+        }
+        // Only for the message above: that it cannot be written is no reason not to start.
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
+        Ok(Self { _file: file })
+    }
+}
+
+/// What an operating system's error means to the store.
+pub(super) fn io_error(error: &std::io::Error) -> StoreError {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => StoreError::DiskFull,
+        std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied => StoreError::ReadOnly,
+        _ => StoreError::Io(error.to_string()),
+    }
+}
+
+/// Where the database of a data directory is.
+pub(super) fn database_path(dir: &Path) -> PathBuf {
+    dir.join(DATABASE)
+}
+
+/// A name beside a file: the file's name with something appended.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn connect(path: &Path, flags: OpenFlags, vfs: Option<&str>) -> Result<Connection, StoreError> {
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = match vfs {
+        None => Connection::open_with_flags(path, flags)?,
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs)?,
+    };
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    conn.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;")?;
+    // Otherwise statements are planned anew whenever the value of a LIMIT changes.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(conn)
+}
+
+/// Opens a connection that only reads.
+pub(super) fn open_reader(path: &Path, vfs: Option<&str>) -> Result<Connection, StoreError> {
+    let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, vfs)?;
+    conn.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -8192;")?;
+    Ok(conn)
+}
+
+/// Opens the one connection that writes, creating and migrating the file; answers with the history that it holds.
+pub(super) fn open_writer(dir: &Path, options: &StoreOptions) -> Result<(Connection, Epoch), StoreError> {
+    let path = database_path(dir);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let mut conn = connect(&path, flags, options.vfs.as_deref())?;
+    let kind = schema::inspect(&conn, &path)?;
+    if kind == FileKind::Empty {
+        // Can only be chosen before the first table; lets space be given back in small steps.
+        conn.execute_batch("PRAGMA auto_vacuum = INCREMENTAL;")?;
+    }
+    conn.execute_batch(&format!(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;
+         PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; PRAGMA journal_size_limit = {WAL_KEPT}; PRAGMA cache_size = -32768;
+         PRAGMA cell_size_check = ON;"
+    ))?;
+    if options.check_at_open {
+        quick_check(&conn)?;
+    }
+    schema::migrate(&mut conn, kind)?;
+    let epoch = begin_run(&conn, options.durability)?;
+    set_synchronous(&conn, options.durability == Durability::Fsync)?;
+    Ok((conn, epoch))
+}
+
+/// Whether each commit waits for the disk, or only each checkpoint.
+pub(super) fn set_synchronous(conn: &Connection, every_commit: bool) -> Result<(), StoreError> {
+    conn.execute_batch(if every_commit { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" })?;
+    Ok(())
+}
+
+/// Looks through the file; the first fault found is the error.
+pub(super) fn quick_check(conn: &Connection) -> Result<(), StoreError> {
+    let found: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if found == "ok" { Ok(()) } else { Err(StoreError::Corrupt(found)) }
+}
+
+/// Reads or begins the epoch, and notes how this run treats the disk.
+fn begin_run(conn: &Connection, durability: Durability) -> Result<Epoch, StoreError> {
+    let known = read_epoch(conn)?;
+    let boot = boot_id();
+    let vouched = known.is_some() && survived(conn, boot.as_deref())?;
+    let epoch = known.filter(|_| vouched).unwrap_or_else(Epoch::fresh);
+    if known.is_some() && !vouched {
+        tracing::warn!(%epoch, "the machine went down without closing a store that did not wait for its disk: a new epoch begins");
+    }
+    conn.execute_batch("BEGIN IMMEDIATE")?;
+    let noted = set_meta(conn, "epoch", epoch.to_string())
+        .and_then(|()| set_meta(conn, "clean", 0))
+        .and_then(|()| set_meta(conn, "durability", durability.as_str()))
+        .and_then(|()| set_meta(conn, "boot", boot.unwrap_or_default()));
+    conn.execute_batch(if noted.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+    noted.map(|()| epoch)
+}
+
+/// The epoch in a file.
+pub(super) fn read_epoch(conn: &Connection) -> Result<Option<Epoch>, StoreError> {
+    let text: Option<String> = meta(conn, "epoch")?;
+    text.map(|text| text.parse().map_err(|_| damaged("the epoch"))).transpose()
+}
+
+/// Whether all that was confirmed in the last run must be in the file.
+///
+/// A run that waited for the disk lost nothing, and a run that closed the file lost nothing. The operating system keeps what a killed process
+/// has written, so one that did not wait lost nothing either as long as the machine has not been started anew since.
+fn survived(conn: &Connection, boot: Option<&str>) -> Result<bool, StoreError> {
+    let clean = meta::<i64>(conn, "clean")? == Some(1);
+    let waited = meta::<String>(conn, "durability")?.as_deref() == Some(Durability::Fsync.as_str());
+    let same_boot = boot.is_some() && meta::<String>(conn, "boot")?.as_deref() == boot;
+    Ok(clean || waited || same_boot)
+}
+
+/// Notes that all was written.
+pub(super) fn end_run(conn: &Connection) -> Result<(), StoreError> {
+    set_synchronous(conn, true)?;
+    set_meta(conn, "clean", 1)
+}
+
+/// Names the present run of the machine; `None` where the system does not say.
+fn boot_id() -> Option<String> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned()).filter(|id| !id.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epoch_after(change: &str, durability: Durability) -> (Epoch, Epoch) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = StoreOptions { durability, ..StoreOptions::default() };
+        let (conn, before) = open_writer(dir.path(), &options).expect("opens");
+        conn.execute_batch(change).expect("a statement");
+        drop(conn);
+        let (_conn, after) = open_writer(dir.path(), &options).expect("opens again");
+        (before, after)
+    }
+
+    #[test]
+    fn a_lost_machine_begins_a_new_epoch_unless_commits_waited_for_the_disk() {
+        const REBOOTED: &str = "UPDATE meta SET value = 'another boot' WHERE name = 'boot'";
+        let (before, after) = epoch_after(REBOOTED, Durability::Process);
+        assert_ne!(before, after);
+        let (before, after) = epoch_after(REBOOTED, Durability::Fsync);
+        assert_eq!(before, after);
+    }
+
+    #[test]
+    fn a_killed_process_does_not_begin_a_new_epoch() {
+        let (before, after) = epoch_after("", Durability::Process);
+        assert_eq!(before, after);
+    }
+
+    #[test]
+    fn a_directory_has_one_owner_at_a_time() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let lock = DirectoryLock::take(dir.path()).expect("free");
+        let holder = std::process::id().to_string();
+        match DirectoryLock::take(dir.path()) {
+            Err(StoreError::Locked { holder: found, .. }) => assert_eq!(found, holder),
+            other => panic!("{other:?}"),
+        }
+        drop(lock);
+        DirectoryLock::take(dir.path()).expect("free again");
+    }
+}

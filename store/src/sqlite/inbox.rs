@@ -1,0 +1,171 @@
+//! Acknowledgements, and the way to the dead-letter channel.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::{append::sql_time, error::damaged, tx::Tx};
+use crate::{
+    channel::ChannelName,
+    error::StoreError,
+    inbox::{Ack, DeadLettered, Death, Delivered, Nack, cut_reason},
+};
+
+/// One row that no longer waits.
+struct Settled {
+    seq: u64,
+    bytes: u64,
+    stored_at: u64,
+}
+
+impl Tx<'_> {
+    /// Acknowledges records; answers those that waited, in order.
+    pub(super) fn ack(&mut self, name: &ChannelName, ack: &Ack) -> Result<Vec<u64>, StoreError> {
+        let Some(channel) = self.state.channels.get(self.conn, name)? else { return Ok(Vec::new()) };
+        let id = channel.id;
+        let mut settled = Vec::new();
+        match ack {
+            Ack::Through(seq) => self.settle(
+                "DELETE FROM unacked WHERE channel = ?1 AND lane IN (0, 1, 2, 3) AND seq <= ?2 RETURNING seq, bytes, stored_at",
+                id,
+                *seq,
+                &mut settled,
+            )?,
+            Ack::Each(seqs) => {
+                for seq in seqs {
+                    self.settle_one(id, *seq, &mut settled)?;
+                }
+            }
+        }
+        if settled.is_empty() {
+            return Ok(Vec::new());
+        }
+        if let Some(channel) = self.state.channels.get_mut(self.conn, name)? {
+            for row in &settled {
+                channel.unacked = channel.unacked.saturating_sub(1);
+                channel.unacked_bytes = channel.unacked_bytes.saturating_sub(row.bytes);
+                channel.oldest_at = Some(channel.oldest_at.map_or(row.stored_at, |oldest| oldest.min(row.stored_at)));
+            }
+            if channel.unacked == 0 {
+                channel.oldest_unacked_at = None;
+            }
+        }
+        self.state.grown.insert(name.clone());
+        let mut seqs: Vec<u64> = settled.into_iter().map(|row| row.seq).collect();
+        seqs.sort_unstable();
+        Ok(seqs)
+    }
+
+    fn settle_one(&self, channel: i64, seq: u64, settled: &mut Vec<Settled>) -> Result<(), StoreError> {
+        self.settle(
+            "DELETE FROM unacked WHERE channel = ?1 AND lane IN (0, 1, 2, 3) AND seq = ?2 RETURNING seq, bytes, stored_at",
+            channel,
+            seq,
+            settled,
+        )
+    }
+
+    fn settle(&self, sql: &str, channel: i64, seq: u64, settled: &mut Vec<Settled>) -> Result<(), StoreError> {
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let mut rows = statement.query(params![channel, sql_time(seq)])?;
+        while let Some(row) = rows.next()? {
+            settled.push(Settled { seq: row.get(0)?, bytes: row.get(1)?, stored_at: row.get(2)? });
+        }
+        Ok(())
+    }
+
+    /// Postpones a record.
+    pub(super) fn nack(&mut self, name: &ChannelName, seq: u64, nack: &Nack) -> Result<Option<u32>, StoreError> {
+        let Some(channel) = self.state.channels.get(self.conn, name)? else { return Ok(None) };
+        let attempts = self
+            .conn
+            .prepare_cached(
+                "UPDATE unacked SET due_at = ?3, reason = ?4 WHERE channel = ?1 AND lane IN (0, 1, 2, 3) AND seq = ?2
+                 RETURNING attempts",
+            )?
+            .query_row(params![channel.id, sql_time(seq), sql_time(nack.not_before), cut_reason(&nack.reason)], |row| row.get(0))
+            .optional()?;
+        Ok(attempts)
+    }
+
+    /// Notes deliveries.
+    pub(super) fn mark_delivered(&mut self, deliveries: &[Delivered]) -> Result<(), StoreError> {
+        for delivery in deliveries {
+            let Some(channel) = self.state.channels.get(self.conn, &delivery.channel)? else { continue };
+            self.conn
+                .prepare_cached(
+                    "UPDATE unacked SET attempts = ?3, due_at = ?4 WHERE channel = ?1 AND lane IN (0, 1, 2, 3) AND seq = ?2",
+                )?
+                .execute(params![channel.id, sql_time(delivery.seq), delivery.attempt, sql_time(delivery.next_due)])?;
+        }
+        Ok(())
+    }
+
+    /// Moves an unacknowledged record to the dead-letter channel.
+    pub(super) fn bury(&mut self, name: &ChannelName, seq: u64, death: &Death) -> Result<Option<DeadLettered>, StoreError> {
+        let Some(channel) = self.state.channels.get(self.conn, name)? else { return Ok(None) };
+        let id = channel.id;
+        let mut settled = Vec::new();
+        self.settle_one(id, seq, &mut settled)?;
+        let Some(row) = settled.pop() else { return Ok(None) };
+
+        let dead_channel = self.options.dead_letters_of(name);
+        let dead_seq = self.own_seq()?;
+        let (dead, created) = self.state.channels.get_or_create(self.conn, &dead_channel, dead_seq, death.at)?;
+        let (dead_id, prev) = (dead.id, dead.head);
+        let stored_at = death.at.max(dead.last_stored_at);
+        dead.head = dead_seq;
+        dead.last_stored_at = stored_at;
+        dead.oldest_at.get_or_insert(stored_at);
+        dead.records += 1;
+        dead.bytes += row.bytes;
+        dead.appended += 1;
+        self.state.totals.channels += u64::from(created);
+        self.state.grown.insert(dead_channel.clone());
+
+        // The number is the key of its row, so a record that gets a new one is a new row.
+        let copied = self
+            .conn
+            .prepare_cached(
+                "INSERT INTO records (seq, channel, prev, stored_at, expires_at, lane, needs_ack, message_id, source, frame,
+                   dead_channel, dead_seq, dead_reason, dead_detail)
+                 SELECT ?2, ?3, ?4, ?5, NULL, lane, 0, message_id, source, frame, ?6, seq, ?7, ?8 FROM records WHERE seq = ?1
+                 RETURNING message_id, source",
+            )?
+            .query_row(
+                params![
+                    row.seq,
+                    dead_seq,
+                    dead_id,
+                    prev,
+                    stored_at,
+                    name.as_str(),
+                    death.reason.as_str(),
+                    death.detail.as_deref().map(cut_reason)
+                ],
+                |copied| Ok((copied.get(0)?, copied.get(1)?)),
+            )
+            .optional()?;
+        let (message_id, source) = copied.ok_or_else(|| damaged("an unacknowledged record"))?;
+        self.conn.prepare_cached("DELETE FROM records WHERE seq = ?1")?.execute([row.seq])?;
+
+        if let Some(channel) = self.state.channels.get_mut(self.conn, name)? {
+            channel.unacked = channel.unacked.saturating_sub(1);
+            channel.unacked_bytes = channel.unacked_bytes.saturating_sub(row.bytes);
+            channel.records = channel.records.saturating_sub(1);
+            channel.bytes = channel.bytes.saturating_sub(row.bytes);
+            channel.dead_lettered += 1;
+            if channel.unacked == 0 {
+                channel.oldest_unacked_at = None;
+            }
+            channel.gaps_mut(self.conn)?.dead_lettered(row.seq);
+        }
+        Ok(Some(DeadLettered {
+            channel: name.clone(),
+            seq: row.seq,
+            message_id,
+            source,
+            reason: death.reason,
+            dead_channel,
+            dead_seq,
+        }))
+    }
+}

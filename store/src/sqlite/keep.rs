@@ -1,0 +1,192 @@
+//! The small things that are written: sessions, cursors, retained values, audit, state.
+
+use bytes::Bytes;
+use common::id::SessionId;
+use rusqlite::{OptionalExtension, params};
+
+use super::{append::sql_time, error::damaged, tx::Tx};
+use crate::{
+    audit::AuditEntry,
+    channel::ChannelName,
+    error::StoreError,
+    inbox::{DeadReason, Death},
+    session::{ConsumerId, Forgotten, Retained, StoredSession},
+};
+
+impl Tx<'_> {
+    pub(super) fn set_retained(&mut self, channel: &ChannelName, value: Option<&Retained>) -> Result<(), StoreError> {
+        let known: Option<u64> = self
+            .conn
+            .prepare_cached("SELECT seq FROM retained WHERE channel = ?1")?
+            .query_row([channel.as_str()], |row| row.get(0))
+            .optional()?;
+        let Some(value) = value else {
+            let removed =
+                self.conn.prepare_cached("DELETE FROM retained WHERE channel = ?1")?.execute([channel.as_str()])? as u64;
+            self.state.totals.retained = self.state.totals.retained.saturating_sub(removed);
+            return Ok(());
+        };
+        let limit = self.options.max_record_bytes;
+        if value.frame.len() as u64 > limit {
+            return Err(StoreError::RecordTooLarge { bytes: value.frame.len() as u64, limit });
+        }
+        if known.is_none() {
+            if self.state.totals.retained >= self.options.max_retained {
+                return Err(StoreError::TooManyChannels { limit: self.options.max_retained });
+            }
+            self.state.totals.retained += 1;
+        }
+        self.conn
+            .prepare_cached(
+                "INSERT INTO retained (channel, seq, stored_at, frame) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (channel) DO UPDATE SET seq = ?2, stored_at = ?3, frame = ?4 WHERE seq <= ?2",
+            )?
+            .execute(params![channel.as_str(), sql_time(value.seq), sql_time(value.stored_at), value.frame.as_ref()])?;
+        Ok(())
+    }
+
+    pub(super) fn save_cursors(
+        &mut self,
+        consumer: &ConsumerId,
+        cursors: &[(ChannelName, u64)],
+        now: u64,
+    ) -> Result<(), StoreError> {
+        let mut statement = self.conn.prepare_cached(
+            "INSERT INTO cursors (consumer, channel, seq, saved_at) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (consumer, channel) DO UPDATE SET seq = ?3, saved_at = ?4",
+        )?;
+        for (channel, seq) in cursors {
+            statement.execute(params![consumer.as_str(), channel.as_str(), sql_time(*seq), sql_time(now)])?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn drop_cursors(&mut self, consumer: &ConsumerId) -> Result<(), StoreError> {
+        self.conn.prepare_cached("DELETE FROM cursors WHERE consumer = ?1")?.execute([consumer.as_str()])?;
+        Ok(())
+    }
+
+    pub(super) fn put_session(&mut self, session: &StoredSession) -> Result<(), StoreError> {
+        let id = session.id.0.as_bytes().as_slice();
+        self.conn
+            .prepare_cached(
+                "INSERT INTO sessions (id, user, agent, created_at, last_seen, attributes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT (id) DO UPDATE SET user = ?2, agent = ?3, last_seen = ?5, attributes = ?6",
+            )?
+            .execute(params![
+                id,
+                session.user.as_ref().map(|user| user.as_str()),
+                session.agent.as_ref().map(|agent| agent.as_str()),
+                sql_time(session.created_at),
+                sql_time(session.last_seen),
+                session.attributes
+            ])?;
+        self.conn.prepare_cached("DELETE FROM subscriptions WHERE session = ?1")?.execute([id])?;
+        let mut statement =
+            self.conn.prepare_cached("INSERT OR REPLACE INTO subscriptions (session, topic, presence) VALUES (?1, ?2, ?3)")?;
+        for subscription in &session.subscriptions {
+            statement.execute(params![id, subscription.topic.as_str(), subscription.presence])?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn touch_sessions(&mut self, sessions: &[SessionId], now: u64) -> Result<(), StoreError> {
+        let mut statement = self.conn.prepare_cached("UPDATE sessions SET last_seen = ?2 WHERE id = ?1")?;
+        for session in sessions {
+            statement.execute(params![session.0.as_bytes().as_slice(), sql_time(now)])?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn forget_sessions(&mut self, not_seen_since: u64, now: u64, limit: u32) -> Result<Forgotten, StoreError> {
+        let mut budget = limit.max(1);
+        let mut done = Forgotten::default();
+        let stale: Vec<[u8; 16]> = self
+            .conn
+            .prepare_cached("SELECT id FROM sessions WHERE last_seen < ?1 ORDER BY last_seen, id LIMIT ?2")?
+            .query_map(params![sql_time(not_seen_since), budget], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        for id in stale {
+            let session = SessionId(uuid_of(id));
+            if budget == 0 || !self.empty_inbox(session, now, &mut budget, &mut done)? {
+                break;
+            }
+            for sql in ["DELETE FROM sessions WHERE id = ?1", "DELETE FROM subscriptions WHERE session = ?1"] {
+                self.conn.prepare_cached(sql)?.execute([id.as_slice()])?;
+            }
+            self.drop_cursors(&ConsumerId::session(session))?;
+            self.set_retained(&ChannelName::session(session), None)?;
+            done.sessions.push(session);
+            budget = budget.saturating_sub(1);
+        }
+        done.more = budget == 0;
+        Ok(done)
+    }
+
+    /// Removes the inbox of a session, as far as the budget goes. Answers whether it is gone.
+    fn empty_inbox(&mut self, session: SessionId, now: u64, budget: &mut u32, done: &mut Forgotten) -> Result<bool, StoreError> {
+        let name = ChannelName::session(session);
+        let Some(id) = self.state.channels.get(self.conn, &name)?.map(|channel| channel.id) else { return Ok(true) };
+        let unacked: Vec<u64> = self
+            .conn
+            .prepare_cached("SELECT seq FROM unacked WHERE channel = ?1 ORDER BY lane, seq LIMIT ?2")?
+            .query_map(params![id, *budget], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        let death = Death::of(DeadReason::ReceiverForgotten, now);
+        for seq in unacked {
+            done.dead_lettered.extend(self.bury(&name, seq, &death)?);
+            *budget = budget.saturating_sub(1);
+        }
+        let removed: Vec<u64> = {
+            let mut statement = self.conn.prepare_cached(
+                "DELETE FROM records WHERE seq IN (SELECT seq FROM records WHERE channel = ?1 ORDER BY seq LIMIT ?2)
+                 RETURNING length(frame)",
+            )?;
+            let rows = statement.query_map(params![id, *budget], |row| row.get(0))?;
+            rows.collect::<Result<_, _>>()?
+        };
+        let (count, bytes) = (removed.len() as u64, removed.iter().sum::<u64>());
+        *budget = budget.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
+        self.state.totals.records = self.state.totals.records.saturating_sub(count);
+        self.state.totals.bytes = self.state.totals.bytes.saturating_sub(bytes);
+        let Some(channel) = self.state.channels.get_mut(self.conn, &name)? else { return Ok(true) };
+        channel.records = channel.records.saturating_sub(count);
+        channel.bytes = channel.bytes.saturating_sub(bytes);
+        if channel.records > 0 {
+            return Ok(false);
+        }
+        self.remove_channel(&name)?;
+        Ok(true)
+    }
+
+    pub(super) fn audit(&mut self, entries: &[AuditEntry]) -> Result<(), StoreError> {
+        entries.iter().try_for_each(AuditEntry::check)?;
+        let mut statement = self
+            .conn
+            .prepare_cached("INSERT INTO audit (at, kind, who, what, origin, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+        for entry in entries {
+            statement.execute(params![sql_time(entry.at), entry.kind, entry.who, entry.what, entry.origin, entry.detail])?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_state(&mut self, name: &str, value: Option<&Bytes>) -> Result<(), StoreError> {
+        match value {
+            Some(value) => self
+                .conn
+                .prepare_cached("INSERT INTO state (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2")?
+                .execute(params![name, value.as_ref()])?,
+            None => self.conn.prepare_cached("DELETE FROM state WHERE name = ?1")?.execute([name])?,
+        };
+        Ok(())
+    }
+}
+
+fn uuid_of(bytes: [u8; 16]) -> uuid::Uuid {
+    uuid::Uuid::from_bytes(bytes)
+}
+
+/// A session's id as it is stored.
+pub(super) fn session_of(stored: &[u8]) -> Result<SessionId, StoreError> {
+    <[u8; 16]>::try_from(stored).map(|bytes| SessionId(uuid_of(bytes))).map_err(|_| damaged("a session's id"))
+}

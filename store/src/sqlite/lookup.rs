@@ -1,0 +1,111 @@
+//! Reading the small things: sessions, cursors, retained values, audit, state. On a reader's connection.
+
+use bytes::Bytes;
+use common::id::{AgentId, SessionId, TopicName, UserId};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{append::sql_time, error::damaged, keep::session_of};
+use crate::{
+    audit::{AuditEntry, AuditQuery, AuditRow},
+    channel::ChannelName,
+    error::StoreError,
+    session::{ConsumerId, Retained, StoredSession, StoredSubscription},
+};
+
+pub(super) fn retained(conn: &Connection, channel: &ChannelName) -> Result<Option<Retained>, StoreError> {
+    let value = conn
+        .prepare_cached("SELECT seq, stored_at, frame FROM retained WHERE channel = ?1")?
+        .query_row([channel.as_str()], |row| {
+            Ok(Retained { seq: row.get(0)?, stored_at: row.get(1)?, frame: Bytes::from(row.get::<_, Vec<u8>>(2)?) })
+        })
+        .optional()?;
+    Ok(value)
+}
+
+pub(super) fn cursors(conn: &Connection, consumer: &ConsumerId) -> Result<Vec<(ChannelName, u64)>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT channel, seq FROM cursors WHERE consumer = ?1 ORDER BY channel")?;
+    let mut rows = statement.query([consumer.as_str()])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let channel: String = row.get(0)?;
+        found.push((ChannelName::parse(&channel).map_err(|_| damaged("a cursor's channel"))?, row.get(1)?));
+    }
+    Ok(found)
+}
+
+const SESSION: &str = "id, user, agent, created_at, last_seen, attributes";
+
+fn session_row(conn: &Connection, row: &Row<'_>) -> Result<StoredSession, StoreError> {
+    let id: Vec<u8> = row.get(0)?;
+    let user: Option<String> = row.get(1)?;
+    let agent: Option<String> = row.get(2)?;
+    Ok(StoredSession {
+        subscriptions: subscriptions(conn, &id)?,
+        id: session_of(&id)?,
+        user: user.map(|user| UserId::new(&user)).transpose().map_err(|_| damaged("a session's user"))?,
+        agent: agent.map(|agent| AgentId::new(&agent)).transpose().map_err(|_| damaged("a session's agent"))?,
+        created_at: row.get(3)?,
+        last_seen: row.get(4)?,
+        attributes: row.get(5)?,
+    })
+}
+
+fn subscriptions(conn: &Connection, session: &[u8]) -> Result<Vec<StoredSubscription>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT topic, presence FROM subscriptions WHERE session = ?1 ORDER BY topic")?;
+    let mut rows = statement.query([session])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let topic: String = row.get(0)?;
+        let topic = TopicName::new(&topic).map_err(|_| damaged("a subscription's topic"))?;
+        found.push(StoredSubscription { topic, presence: row.get(1)? });
+    }
+    Ok(found)
+}
+
+pub(super) fn session(conn: &Connection, id: SessionId) -> Result<Option<StoredSession>, StoreError> {
+    let mut statement = conn.prepare_cached(&format!("SELECT {SESSION} FROM sessions WHERE id = ?1"))?;
+    let mut rows = statement.query([id.0.as_bytes().as_slice()])?;
+    rows.next()?.map(|row| session_row(conn, row)).transpose()
+}
+
+pub(super) fn sessions(conn: &Connection, after: Option<SessionId>, limit: u32) -> Result<Vec<StoredSession>, StoreError> {
+    let after = after.map_or_else(Vec::new, |id| id.0.as_bytes().to_vec());
+    let mut statement = conn.prepare_cached(&format!("SELECT {SESSION} FROM sessions WHERE id > ?1 ORDER BY id LIMIT ?2"))?;
+    let mut rows = statement.query(params![after, limit])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(session_row(conn, row)?);
+    }
+    Ok(found)
+}
+
+pub(super) fn audit_log(conn: &Connection, query: &AuditQuery) -> Result<Vec<AuditRow>, StoreError> {
+    const COLUMNS: &str = "id, at, kind, who, what, origin, detail";
+    let by_kind = if query.kind.is_some() { "kind = ?5" } else { "?5 IS NULL" };
+    let sql =
+        format!("SELECT {COLUMNS} FROM audit WHERE id < ?1 AND at >= ?2 AND at < ?3 AND {by_kind} ORDER BY id DESC LIMIT ?4");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let found = statement.query_map(
+        params![sql_time(query.before_id), sql_time(query.since), sql_time(query.until), query.limit, query.kind],
+        |row| {
+            Ok(AuditRow {
+                id: row.get(0)?,
+                entry: AuditEntry {
+                    at: row.get(1)?,
+                    kind: row.get(2)?,
+                    who: row.get(3)?,
+                    what: row.get(4)?,
+                    origin: row.get(5)?,
+                    detail: row.get(6)?,
+                },
+            })
+        },
+    )?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn state(conn: &Connection, name: &str) -> Result<Option<Bytes>, StoreError> {
+    let value: Option<Vec<u8>> =
+        conn.prepare_cached("SELECT value FROM state WHERE name = ?1")?.query_row([name], |row| row.get(0)).optional()?;
+    Ok(value.map(Bytes::from))
+}

@@ -1,0 +1,284 @@
+//! The store in one SQLite file.
+//!
+//! - [`file`]: the files, their lock, the epoch; [`schema`]: tables and versions.
+//! - [`queue`] → [`writer`]: writes wait in line, one thread makes batches of them; [`tx`]: what a batch can do, with the operations in
+//!   [`append`], [`inbox`], [`retention`], [`keep`]; [`channels`]: what the writer remembers.
+//! - [`readers`]: threads that read, with the queries in [`read`] and [`lookup`].
+//! - [`operators`]: check, backup, restore, compact.
+//!
+//! Nothing here runs on a caller's thread but opening and dropping.
+
+mod append;
+mod channels;
+mod error;
+mod file;
+mod inbox;
+mod keep;
+mod lookup;
+pub mod operators;
+mod queue;
+mod read;
+mod readers;
+mod retention;
+mod schema;
+mod tx;
+mod writer;
+
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+};
+
+use bytes::Bytes;
+use common::id::SessionId;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+pub use self::file::DATABASE;
+use self::{
+    file::{DirectoryLock, database_path},
+    queue::Admission,
+    readers::Readers,
+    tx::{Tx, WriterState},
+    writer::{Gauge, Line, Write, Writer},
+};
+use crate::{
+    api::{Reply, Store, check_state_name},
+    audit::{AuditEntry, AuditQuery, AuditRow},
+    channel::{ChannelFamily, ChannelName},
+    error::StoreError,
+    health::StoreHealth,
+    inbox::{Ack, DeadLettered, Death, Delivered, Nack, Pending, PendingQuery, Trimmed},
+    options::StoreOptions,
+    position::Epoch,
+    record::{Appended, ChannelInfo, Limits, NewRecord, Page, ReadFrom, RecentId},
+    session::{ConsumerId, Forgotten, Retained, StoredSession},
+};
+
+/// What a small write counts against the bytes that may wait.
+const SMALL: usize = 64;
+
+/// A store in one file.
+///
+/// Dropping it closes it, and waits for what was in line.
+pub struct SqliteStore {
+    epoch: Epoch,
+    line: Arc<Line>,
+    readers: Readers,
+    gauge: Arc<Gauge>,
+    database: PathBuf,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl SqliteStore {
+    /// Opens the store in a directory, creating both if need be. Blocks for as long as that takes: milliseconds, or seconds after a crash
+    /// with much to recover.
+    pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        options.check()?;
+        let lock = DirectoryLock::take(dir)?;
+        let (conn, epoch) = file::open_writer(dir, &options)?;
+        let state = WriterState::load(&conn, &options)?;
+        let database = database_path(dir);
+        let (readers, handles) = Readers::start(&database, options.vfs.as_deref(), options.readers, options.queue_reads)?;
+        let line = Arc::new(Line::new(options.queue_writes, options.queue_bytes));
+        let gauge = Arc::new(Gauge::default());
+        let writer = Writer {
+            conn,
+            state,
+            options: Arc::new(options),
+            line: Arc::clone(&line),
+            gauge: Arc::clone(&gauge),
+            database: database.clone(),
+            readers: handles,
+            lock,
+        };
+        let thread = std::thread::Builder::new()
+            .name("store-write".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|error| file::io_error(&error))?;
+        Ok(Self { epoch, line, readers, gauge, database, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// The database's file.
+    pub fn database(&self) -> &Path {
+        &self.database
+    }
+
+    fn write<T, F>(&self, bytes: usize, admission: Admission, run: F) -> Reply<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.put_in_line(bytes, admission, false, run)
+    }
+
+    fn put_in_line<T, F>(&self, bytes: usize, admission: Admission, must_sync: bool, run: F) -> Reply<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let pushed = self.line.push(Box::new(Write { run, outcome: None, reply, must_sync }), bytes, admission);
+        Box::pin(async move {
+            pushed?;
+            answer.await.unwrap_or(Err(StoreError::Closed))
+        })
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.line.close();
+        self.readers.close();
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that writes the store has panicked");
+        }
+    }
+}
+
+impl Store for SqliteStore {
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    fn health(&self) -> StoreHealth {
+        let (queued_writes, queued_bytes) = self.line.waiting();
+        StoreHealth { queued_writes: queued_writes as u64, queued_bytes: queued_bytes as u64, ..self.gauge.health.lock().clone() }
+    }
+
+    fn ready(&self) -> Reply<()> {
+        let line = Arc::clone(&self.line);
+        Box::pin(async move { line.ready().await })
+    }
+
+    fn reserve(&self, count: u32) -> Reply<Range<u64>> {
+        self.put_in_line(SMALL, Admission::Always, true, move |tx| tx.reserve(count))
+    }
+
+    fn append(&self, records: Vec<NewRecord>) -> Reply<Vec<Appended>> {
+        let bytes = records.iter().map(|record| record.frame.len() + SMALL).sum();
+        self.write(bytes, Admission::Bounded, move |tx| tx.append(&records))
+    }
+
+    fn recent_ids(&self) -> Reply<Vec<RecentId>> {
+        self.write(SMALL, Admission::Always, |tx| Ok(tx.state.dedup.recent()))
+    }
+
+    fn read(&self, channel: ChannelName, from: ReadFrom, limits: Limits) -> Reply<Page> {
+        self.readers.read(move |conn| read::read(conn, &channel, from, limits))
+    }
+
+    fn channel(&self, channel: ChannelName) -> Reply<Option<ChannelInfo>> {
+        self.readers.read(move |conn| read::channel(conn, &channel))
+    }
+
+    fn channels(&self, family: Option<ChannelFamily>, after: Option<ChannelName>, limit: u32) -> Reply<Vec<ChannelInfo>> {
+        self.readers.read(move |conn| read::channels(conn, family, after.as_ref(), limit))
+    }
+
+    fn ack(&self, channel: ChannelName, ack: Ack) -> Reply<Vec<u64>> {
+        self.write(SMALL, Admission::Bounded, move |tx| tx.ack(&channel, &ack))
+    }
+
+    fn nack(&self, channel: ChannelName, seq: u64, nack: Nack) -> Reply<Option<u32>> {
+        self.write(SMALL, Admission::Bounded, move |tx| tx.nack(&channel, seq, &nack))
+    }
+
+    fn mark_delivered(&self, deliveries: Vec<Delivered>) -> Reply<()> {
+        self.write(SMALL * deliveries.len(), Admission::Bounded, move |tx| tx.mark_delivered(&deliveries))
+    }
+
+    fn pending(&self, channel: ChannelName, query: PendingQuery) -> Reply<Vec<Pending>> {
+        self.readers.read(move |conn| read::pending(conn, &channel, query))
+    }
+
+    fn dead_letter(&self, channel: ChannelName, seq: u64, death: Death) -> Reply<Option<DeadLettered>> {
+        self.write(SMALL, Admission::Bounded, move |tx| tx.bury(&channel, seq, &death))
+    }
+
+    fn trim(&self, now: u64, limit: u32) -> Reply<Trimmed> {
+        self.write(SMALL, Admission::Always, move |tx| tx.trim(now, limit))
+    }
+
+    fn set_retained(&self, channel: ChannelName, value: Option<Retained>) -> Reply<()> {
+        let bytes = value.as_ref().map_or(0, |value| value.frame.len()) + SMALL;
+        self.write(bytes, Admission::Bounded, move |tx| tx.set_retained(&channel, value.as_ref()))
+    }
+
+    fn retained(&self, channel: ChannelName) -> Reply<Option<Retained>> {
+        self.readers.read(move |conn| lookup::retained(conn, &channel))
+    }
+
+    fn save_cursors(&self, consumer: ConsumerId, cursors: Vec<(ChannelName, u64)>, now: u64) -> Reply<()> {
+        self.write(SMALL * cursors.len(), Admission::Bounded, move |tx| tx.save_cursors(&consumer, &cursors, now))
+    }
+
+    fn cursors(&self, consumer: ConsumerId) -> Reply<Vec<(ChannelName, u64)>> {
+        self.readers.read(move |conn| lookup::cursors(conn, &consumer))
+    }
+
+    fn drop_cursors(&self, consumer: ConsumerId) -> Reply<()> {
+        self.write(SMALL, Admission::Bounded, move |tx| tx.drop_cursors(&consumer))
+    }
+
+    fn put_session(&self, session: StoredSession) -> Reply<()> {
+        let bytes = session.attributes.as_ref().map_or(0, String::len) + SMALL * (session.subscriptions.len() + 1);
+        self.write(bytes, Admission::Bounded, move |tx| tx.put_session(&session))
+    }
+
+    fn touch_sessions(&self, sessions: Vec<SessionId>, now: u64) -> Reply<()> {
+        self.write(SMALL * sessions.len(), Admission::Bounded, move |tx| tx.touch_sessions(&sessions, now))
+    }
+
+    fn session(&self, id: SessionId) -> Reply<Option<StoredSession>> {
+        self.readers.read(move |conn| lookup::session(conn, id))
+    }
+
+    fn sessions(&self, after: Option<SessionId>, limit: u32) -> Reply<Vec<StoredSession>> {
+        self.readers.read(move |conn| lookup::sessions(conn, after, limit))
+    }
+
+    fn forget_sessions(&self, not_seen_since: u64, now: u64, limit: u32) -> Reply<Forgotten> {
+        self.write(SMALL, Admission::Always, move |tx| tx.forget_sessions(not_seen_since, now, limit))
+    }
+
+    fn audit(&self, entries: Vec<AuditEntry>) -> Reply<()> {
+        let bytes = entries.iter().map(|entry| entry.detail.as_ref().map_or(0, String::len) + SMALL).sum();
+        self.write(bytes, Admission::Bounded, move |tx| tx.audit(&entries))
+    }
+
+    fn audit_log(&self, query: AuditQuery) -> Reply<Vec<AuditRow>> {
+        self.readers.read(move |conn| lookup::audit_log(conn, &query))
+    }
+
+    fn put_state(&self, name: String, value: Option<Bytes>) -> Reply<()> {
+        let bytes = value.as_ref().map_or(0, Bytes::len) + SMALL;
+        self.write(bytes, Admission::Bounded, move |tx| {
+            check_state_name(&name)?;
+            tx.put_state(&name, value.as_ref())
+        })
+    }
+
+    fn state(&self, name: String) -> Reply<Option<Bytes>> {
+        self.readers.read(move |conn| lookup::state(conn, &name))
+    }
+
+    fn close(&self) -> Reply<()> {
+        let (closed, answer) = oneshot::channel();
+        self.gauge.when_closed.lock().push(closed);
+        self.line.close();
+        self.readers.close();
+        let gauge = Arc::clone(&self.gauge);
+        Box::pin(async move {
+            // The thread may have ended before it could have seen who waits.
+            if !gauge.health.lock().closed {
+                let _ = answer.await;
+            }
+            Ok(())
+        })
+    }
+}

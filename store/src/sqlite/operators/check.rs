@@ -1,0 +1,104 @@
+//! Looking for damage: SQLite's own check of the file, then whether what is counted agrees with what is there.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::{existing, open_store};
+use crate::{
+    error::StoreError,
+    position::Epoch,
+    sqlite::{file, schema},
+};
+
+/// Problems listed of each sort; more are only a sign of the same.
+const LISTED: u32 = 20;
+
+/// What [`check`] has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckReport {
+    /// What is wrong, in words; empty if nothing is.
+    pub problems: Vec<String>,
+    /// The history the file holds; `None` for a backup, which begins a new one when it is used.
+    pub epoch: Option<Epoch>,
+    /// Version of its schema.
+    pub schema: u32,
+    /// The next sequence number.
+    pub next_seq: u64,
+    /// Channels.
+    pub channels: u64,
+    /// Records in all logs.
+    pub records: u64,
+    /// Bytes of their frames.
+    pub bytes: u64,
+    /// Records that wait for an acknowledgement.
+    pub unacked: u64,
+    /// Sessions.
+    pub sessions: u64,
+}
+
+/// Statements that answer with one row per problem.
+const RULES: [(&str, &str); 6] = [
+    (
+        "its counts do not agree with its records",
+        "SELECT channels.name FROM channels LEFT JOIN (
+           SELECT channel, count(*) AS number, sum(length(frame)) AS size, max(seq) AS newest FROM records GROUP BY channel
+         ) AS found ON found.channel = channels.id
+         WHERE records <> coalesce(number, 0) OR bytes <> coalesce(size, 0) OR head < coalesce(newest, 0)",
+    ),
+    (
+        "its counts do not agree with what waits for an acknowledgement",
+        "SELECT channels.name FROM channels LEFT JOIN (
+           SELECT channel, count(*) AS number, sum(bytes) AS size FROM unacked GROUP BY channel
+         ) AS found ON found.channel = channels.id
+         WHERE unacked <> coalesce(number, 0) OR unacked_bytes <> coalesce(size, 0)",
+    ),
+    (
+        "it waits for an acknowledgement and is not there",
+        "SELECT 'record ' || unacked.seq FROM unacked LEFT JOIN records ON records.seq = unacked.seq
+         AND records.channel = unacked.channel AND records.lane = unacked.lane WHERE records.seq IS NULL",
+    ),
+    ("it belongs to no channel", "SELECT 'record ' || seq FROM records WHERE channel NOT IN (SELECT id FROM channels)"),
+    (
+        "its number was not reserved",
+        "SELECT 'record ' || seq FROM records WHERE seq >= (SELECT value FROM meta WHERE name = 'next_seq')",
+    ),
+    (
+        "it belongs to no session",
+        "SELECT 'subscription to ' || topic FROM subscriptions WHERE session NOT IN (SELECT id FROM sessions)",
+    ),
+];
+
+/// Reads the whole file and reports. An error means that it could not be read at all.
+pub fn check(dir: &Path) -> Result<CheckReport, StoreError> {
+    let conn = open_store(&existing(dir)?)?;
+    report(&conn)
+}
+
+pub(super) fn report(conn: &Connection) -> Result<CheckReport, StoreError> {
+    let snapshot = conn.unchecked_transaction()?;
+    let mut problems = lines(&snapshot, &format!("PRAGMA integrity_check({LISTED})"))?;
+    problems.retain(|line| line != "ok");
+    for (meaning, sql) in RULES {
+        let found = lines(&snapshot, &format!("{sql} LIMIT {LISTED}"))?;
+        problems.extend(found.into_iter().map(|what| format!("{what}: {meaning}")));
+    }
+    let count = |sql| snapshot.query_row(sql, [], |row| row.get::<_, u64>(0));
+    Ok(CheckReport {
+        problems,
+        epoch: file::read_epoch(&snapshot)?,
+        schema: count("PRAGMA user_version").map(|version| u32::try_from(version).unwrap_or(u32::MAX))?,
+        next_seq: schema::meta(&snapshot, "next_seq")?.unwrap_or(0),
+        channels: count("SELECT count(*) FROM channels")?,
+        records: count("SELECT count(*) FROM records")?,
+        bytes: count("SELECT coalesce(sum(bytes), 0) FROM channels")?,
+        unacked: count("SELECT count(*) FROM unacked")?,
+        sessions: count("SELECT count(*) FROM sessions")?,
+    })
+}
+
+fn lines(conn: &Connection, sql: &str) -> Result<Vec<String>, StoreError> {
+    let mut statement = conn.prepare(sql)?;
+    let lines = statement.query_map([], |row| row.get(0))?;
+    Ok(lines.collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,65 @@
+//! What operators do to a store's files: check, back up, restore, compact. All of it blocks; call it from a thread that may.
+//!
+//! [`check`] and [`backup`] also work while a broker serves from the file, in its process or another. [`restore`] and [`compact`] need the
+//! directory to themselves and say [`StoreError::Locked`] otherwise.
+
+mod backup;
+mod check;
+mod restore;
+
+use std::path::Path;
+
+pub use self::{
+    backup::{Backup, Throttle, backup},
+    check::{CheckReport, check},
+    restore::{Restored, restore},
+};
+use super::{
+    file::{self, DirectoryLock, database_path},
+    schema::{self, FileKind},
+};
+use crate::{error::StoreError, options::StoreOptions};
+
+/// What [`compact`] has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    /// Size of the file before, in bytes.
+    pub before: u64,
+    /// Size of the file after, in bytes.
+    pub after: u64,
+}
+
+/// Rewrites the file without its free pages. Needs up to twice its size in free space meanwhile.
+///
+/// A serving store gives pages back by itself when an eighth of its file is free; this is for more than that.
+pub fn compact(dir: &Path) -> Result<Compacted, StoreError> {
+    let database = existing(dir)?;
+    let _lock = DirectoryLock::take(dir)?;
+    let size = || std::fs::metadata(&database).map(|found| found.len()).map_err(|error| file::io_error(&error));
+    let before = size()?;
+    let (conn, _) = file::open_writer(dir, &StoreOptions::default())?;
+    conn.execute_batch("VACUUM")?;
+    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    file::end_run(&conn)?;
+    drop(conn);
+    Ok(Compacted { before, after: size()? })
+}
+
+/// The database of a directory, if there is one: operators must not create an empty store by a slip of the path.
+fn existing(dir: &Path) -> Result<std::path::PathBuf, StoreError> {
+    let database = database_path(dir);
+    match std::fs::metadata(&database) {
+        Ok(found) if found.is_file() => Ok(database),
+        Ok(_) => Err(StoreError::NotAStore(database)),
+        Err(error) => Err(StoreError::Io(format!("{}: {error}", database.display()))),
+    }
+}
+
+/// Opens a file to read from and makes sure that it is a store.
+fn open_store(path: &Path) -> Result<rusqlite::Connection, StoreError> {
+    let conn = file::open_reader(path, None)?;
+    match schema::inspect(&conn, path)? {
+        FileKind::Store(_) => Ok(conn),
+        FileKind::Empty => Err(StoreError::NotAStore(path.to_owned())),
+    }
+}

@@ -1,0 +1,101 @@
+//! Putting a backup in the place of a store.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use rusqlite::Connection;
+
+use super::{
+    Throttle,
+    backup::{copy, sync_parent},
+    check::report,
+    open_store,
+};
+use crate::{
+    error::StoreError,
+    position::MAX_SEQ,
+    sqlite::{
+        file::{self, DirectoryLock, beside, database_path},
+        schema,
+    },
+};
+
+/// Numbers skipped when a backup is restored, in case the replaced file cannot say how far it had come.
+const SKIPPED: u64 = 1 << 32;
+
+/// What [`restore`] has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Where the replaced file is now; `None` if there was none.
+    pub replaced: Option<PathBuf>,
+    /// Records in the restored store.
+    pub records: u64,
+}
+
+/// Puts a copy of a backup in the place of the directory's store, if it is whole. The replaced file is kept beside it.
+///
+/// The restored store has a new epoch, and goes on with numbers above those of both files.
+pub fn restore(from: &Path, dir: &Path) -> Result<Restored, StoreError> {
+    let source = open_store(from)?;
+    let found = report(&source)?;
+    if let Some(problem) = found.problems.first() {
+        return Err(StoreError::Corrupt(format!("{}: {problem}", from.display())));
+    }
+    let _lock = DirectoryLock::take(dir)?;
+    let database = database_path(dir);
+    let next_seq = found.next_seq.max(next_of(&database)).saturating_add(SKIPPED);
+    if next_seq > MAX_SEQ {
+        return Err(StoreError::Invalid("the sequence numbers are used up"));
+    }
+    let incoming = beside(&database, ".restoring");
+    copy(&source, &incoming, Throttle { pages: 4_096, ..Throttle::default() })?;
+    let target = Connection::open(&incoming)?;
+    schema::set_meta(&target, "next_seq", next_seq)?;
+    target.close().map_err(|(_, error)| StoreError::from(error))?;
+    let replaced = put_in_place(&incoming, &database).map_err(|error| file::io_error(&error))?;
+    Ok(Restored { replaced, records: found.records })
+}
+
+/// How far the file to be replaced had come, if it can say.
+fn next_of(database: &Path) -> u64 {
+    let next = || -> Result<Option<u64>, StoreError> {
+        let conn = Connection::open_with_flags(database, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        // Leaves nothing in the write-ahead log, which must not be found beside another file.
+        conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        schema::meta(&conn, "next_seq")
+    };
+    next().ok().flatten().unwrap_or(0)
+}
+
+/// At no moment is there no file, nor a file with another one's write-ahead log.
+fn put_in_place(incoming: &Path, database: &Path) -> std::io::Result<Option<PathBuf>> {
+    let mut kept = None;
+    if database.exists() {
+        let replaced = free_name(database);
+        fs::hard_link(database, &replaced)?;
+        let log = beside(database, "-wal");
+        if log.exists() {
+            fs::rename(&log, beside(&replaced, "-wal"))?;
+        }
+        match fs::remove_file(beside(database, "-shm")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => kept = Some(replaced),
+        }
+    }
+    fs::rename(incoming, database)?;
+    sync_parent(database)?;
+    Ok(kept)
+}
+
+fn free_name(database: &Path) -> PathBuf {
+    let mut number = 1_u32;
+    loop {
+        let name = beside(database, &format!(".replaced-{number}"));
+        if !name.exists() {
+            return name;
+        }
+        number += 1;
+    }
+}

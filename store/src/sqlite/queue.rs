@@ -1,0 +1,183 @@
+//! The line of writes before the disk.
+//!
+//! Bounded in number and bytes; at the bound a write is refused with [`StoreError::Busy`]. It is not made to wait: then whoever was woken
+//! first would be first, and records of one channel would change places. Who can pause awaits [`WriteQueue::ready`].
+
+use std::{collections::VecDeque, time::Duration};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::Notify;
+
+use crate::error::StoreError;
+
+/// Everything waiting, in order.
+pub(super) struct WriteQueue<J> {
+    line: Mutex<Line<J>>,
+    filled: Condvar,
+    emptied: Notify,
+    max_jobs: usize,
+    max_bytes: usize,
+}
+
+struct Line<J> {
+    jobs: VecDeque<(J, usize)>,
+    bytes: usize,
+    open: bool,
+}
+
+/// What the writer is to do next.
+pub(super) enum Taken<J> {
+    /// These.
+    Jobs(Vec<J>),
+    /// The time is over and nothing came.
+    Nothing,
+    /// The end: nothing waits, nothing will.
+    Closed,
+}
+
+/// Whether a write may be refused at the bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It may.
+    Bounded,
+    /// It is small, rare, and needed to get out of trouble: a reservation, a step of retention.
+    Always,
+}
+
+impl<J> WriteQueue<J> {
+    pub(super) fn new(max_jobs: usize, max_bytes: usize) -> Self {
+        let line = Line { jobs: VecDeque::new(), bytes: 0, open: true };
+        Self { line: Mutex::new(line), filled: Condvar::new(), emptied: Notify::new(), max_jobs, max_bytes }
+    }
+
+    /// Gives a write its place in line. One write always fits an empty line.
+    pub(super) fn push(&self, job: J, bytes: usize, admission: Admission) -> Result<(), StoreError> {
+        let mut line = self.line.lock();
+        if !line.open {
+            return Err(StoreError::Closed);
+        }
+        let full = line.jobs.len() >= self.max_jobs || line.bytes.saturating_add(bytes) > self.max_bytes;
+        if admission == Admission::Bounded && full && !line.jobs.is_empty() {
+            return Err(StoreError::Busy);
+        }
+        line.bytes = line.bytes.saturating_add(bytes);
+        line.jobs.push_back((job, bytes));
+        let first = line.jobs.len() == 1;
+        drop(line);
+        if first {
+            self.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Takes what waits, at most `limit` writes and about `max_bytes`; waits for the first one.
+    pub(super) fn take(&self, limit: usize, max_bytes: usize, patience: Duration) -> Taken<J> {
+        let mut line = self.line.lock();
+        while line.jobs.is_empty() {
+            if !line.open {
+                return Taken::Closed;
+            }
+            if self.filled.wait_for(&mut line, patience).timed_out() && line.jobs.is_empty() {
+                return if line.open { Taken::Nothing } else { Taken::Closed };
+            }
+        }
+        let was_crowded = !self.has_room(&line);
+        let mut taken = Vec::with_capacity(line.jobs.len().min(limit));
+        let mut taken_bytes = 0_usize;
+        while taken.len() < limit && (taken.is_empty() || taken_bytes < max_bytes) {
+            let Some((job, bytes)) = line.jobs.pop_front() else { break };
+            line.bytes -= bytes;
+            taken_bytes = taken_bytes.saturating_add(bytes);
+            taken.push(job);
+        }
+        let woken = was_crowded && self.has_room(&line);
+        drop(line);
+        if woken {
+            self.emptied.notify_waiters();
+        }
+        Taken::Jobs(taken)
+    }
+
+    /// Waits until at least half of the line is free.
+    pub(super) async fn ready(&self) -> Result<(), StoreError> {
+        loop {
+            let emptied = self.emptied.notified();
+            {
+                let line = self.line.lock();
+                if !line.open {
+                    return Err(StoreError::Closed);
+                }
+                if self.has_room(&line) {
+                    return Ok(());
+                }
+            }
+            // `notified` counts wake-ups from when it was made, so one between the look and here is not missed.
+            emptied.await;
+        }
+    }
+
+    fn has_room(&self, line: &Line<J>) -> bool {
+        line.jobs.len() <= self.max_jobs / 2 && line.bytes <= self.max_bytes / 2
+    }
+
+    /// Writes and bytes that wait.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        let line = self.line.lock();
+        (line.jobs.len(), line.bytes)
+    }
+
+    /// Lets nothing more in; what is in line is still done.
+    pub(super) fn close(&self) {
+        self.line.lock().open = false;
+        self.filled.notify_all();
+        self.emptied.notify_waiters();
+    }
+
+    /// Lets nothing more in, and gives back what will not be done.
+    pub(super) fn abandon(&self) -> Vec<J> {
+        self.close();
+        let mut line = self.line.lock();
+        line.bytes = 0;
+        line.jobs.drain(..).map(|(job, _)| job).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::ZERO;
+
+    #[test]
+    fn at_the_bound_writes_are_refused_and_order_is_kept() {
+        let queue = WriteQueue::new(2, 100);
+        queue.push(1, 500, Admission::Bounded).expect("one always fits");
+        assert_eq!(queue.push(2, 1, Admission::Bounded), Err(StoreError::Busy));
+        queue.push(3, 1, Admission::Always).expect("always admitted");
+        assert!(matches!(queue.take(10, 10_000, NOW), Taken::Jobs(jobs) if jobs == [1, 3]));
+        assert!(matches!(queue.take(10, 10_000, NOW), Taken::Nothing));
+        queue.push(4, 1, Admission::Bounded).expect("room");
+        queue.close();
+        assert_eq!(queue.push(5, 1, Admission::Always), Err(StoreError::Closed));
+        assert!(matches!(queue.take(10, 10_000, NOW), Taken::Jobs(jobs) if jobs == [4]));
+        assert!(matches!(queue.take(10, 10_000, NOW), Taken::Closed));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_room_hears_of_it_and_of_the_end() {
+        let queue = std::sync::Arc::new(WriteQueue::new(2, 100));
+        for job in 0..2 {
+            queue.push(job, 1, Admission::Bounded).expect("room");
+        }
+        let waiting = tokio::spawn({
+            let queue = std::sync::Arc::clone(&queue);
+            async move { queue.ready().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        assert!(matches!(queue.take(1, 100, NOW), Taken::Jobs(_)));
+        assert_eq!(waiting.await.expect("no panic"), Ok(()));
+        queue.close();
+        assert_eq!(queue.ready().await, Err(StoreError::Closed));
+    }
+}

@@ -1,0 +1,185 @@
+//! Reading logs and inboxes. Every function runs on a reader's connection, inside one snapshot of the file.
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{
+    append::sql_time,
+    channels::{self, COLUMNS, Channel, find_channel, info_of, read_gaps},
+    error::damaged,
+};
+use crate::{
+    channel::{ChannelFamily, ChannelName},
+    error::StoreError,
+    inbox::{DeadOrigin, DeadReason, Pending, PendingQuery},
+    lane::priority_of,
+    record::{ChannelInfo, Limits, Lost, Page, Precision, ReadFrom, Record},
+};
+
+const RECORD: &str =
+    "seq, prev, message_id, source, frame, lane, expires_at, stored_at, dead_channel, dead_seq, dead_reason, dead_detail";
+
+fn record_of(row: &Row<'_>) -> Result<Record, StoreError> {
+    let lane: u8 = row.get(5)?;
+    let dead_channel: Option<String> = row.get(8)?;
+    let dead = match dead_channel {
+        None => None,
+        Some(channel) => {
+            let reason: String = row.get(10)?;
+            Some(DeadOrigin {
+                channel: ChannelName::parse(&channel).map_err(|_| damaged("a dead letter's origin"))?,
+                seq: row.get(9)?,
+                reason: DeadReason::from_code(&reason).ok_or_else(|| damaged("a dead letter's reason"))?,
+                detail: row.get(11)?,
+            })
+        }
+    };
+    Ok(Record {
+        seq: row.get(0)?,
+        prev: row.get(1)?,
+        message_id: row.get(2)?,
+        source: row.get(3)?,
+        frame: Bytes::from(row.get::<_, Vec<u8>>(4)?),
+        priority: priority_of(lane).ok_or_else(|| damaged("a record's lane"))?,
+        expires_at: row.get(6)?,
+        stored_at: row.get(7)?,
+        dead,
+    })
+}
+
+/// Reads a stretch of a log.
+pub(super) fn read(conn: &Connection, name: &ChannelName, from: ReadFrom, limits: Limits) -> Result<Page, StoreError> {
+    let Some(channel) = find_channel(conn, name.as_str())? else { return Ok(page_of_nothing(from)) };
+    let first_available: Option<u64> =
+        conn.prepare_cached("SELECT min(seq) FROM records WHERE channel = ?1")?.query_row([channel.id], |row| row.get(0))?;
+    let (after, lost) = match from {
+        ReadFrom::After(after) => (after, lost_after(conn, &channel, after)?),
+        ReadFrom::Time(time) => (before_time(conn, &channel, time)?, None),
+        ReadFrom::Last(count) => (before_last(conn, &channel, count)?, None),
+    };
+    let mut page = Page { records: Vec::new(), next: after, head: channel.head, first_available, lost };
+    let sql = format!("SELECT {RECORD} FROM records WHERE channel = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3");
+    let mut statement = conn.prepare_cached(&sql)?;
+    // One more than is asked for, to know whether this is the end.
+    let mut rows = statement.query(params![channel.id, sql_time(after), u64::from(limits.records.max(1)) + 1])?;
+    let mut bytes = 0_u64;
+    while let Some(row) = rows.next()? {
+        let size = row.get_ref(4)?.as_bytes().map_err(|_| damaged("a frame"))?.len() as u64;
+        let full = page.records.len() >= limits.records.max(1) as usize || bytes.saturating_add(size) > limits.bytes;
+        if full && !page.records.is_empty() {
+            return Ok(page);
+        }
+        let record = record_of(row)?;
+        bytes = bytes.saturating_add(size);
+        page.next = record.seq;
+        page.records.push(record);
+    }
+    page.next = page.next.max(channel.head);
+    Ok(page)
+}
+
+fn page_of_nothing(from: ReadFrom) -> Page {
+    let next = if let ReadFrom::After(after) = from { after } else { 0 };
+    let forgotten = Lost { trimmed: 0, dead_lettered: 0, precision: Precision::Unknown, through: next };
+    Page { records: Vec::new(), next, head: 0, first_available: None, lost: (next > 0).then_some(forgotten) }
+}
+
+fn lost_after(conn: &Connection, channel: &Channel, after: u64) -> Result<Option<Lost>, StoreError> {
+    let known = read_gaps(conn, channel.id)?.lost_after(after);
+    // A position from before the channel's first record is from an earlier life of the channel.
+    if after == 0 || after >= channel.born {
+        return Ok(known);
+    }
+    let known = known.unwrap_or(Lost { trimmed: 0, dead_lettered: 0, precision: Precision::Unknown, through: after });
+    Ok(Some(Lost { precision: Precision::Unknown, ..known }))
+}
+
+/// The number before the first record stored at or after a time: times do not run backwards in a channel, so it can be searched for.
+fn before_time(conn: &Connection, channel: &Channel, time: u64) -> Result<u64, StoreError> {
+    let mut probe =
+        conn.prepare_cached("SELECT seq, stored_at FROM records WHERE channel = ?1 AND seq > ?2 ORDER BY seq LIMIT 1")?;
+    let (mut low, mut high) = (0, channel.head);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let found: Option<(u64, u64)> =
+            probe.query_row(params![channel.id, middle], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        match found {
+            Some((seq, stored_at)) if stored_at < time => low = seq,
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+fn before_last(conn: &Connection, channel: &Channel, count: u32) -> Result<u64, StoreError> {
+    let before = conn
+        .prepare_cached("SELECT seq FROM records WHERE channel = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2")?
+        .query_row(params![channel.id, count], |row| row.get(0))
+        .optional()?;
+    Ok(before.unwrap_or(0))
+}
+
+/// Reads what waits for an acknowledgement.
+pub(super) fn pending(conn: &Connection, name: &ChannelName, query: PendingQuery) -> Result<Vec<Pending>, StoreError> {
+    let Some(channel) = find_channel(conn, name.as_str())? else { return Ok(Vec::new()) };
+    let limit = query.limits.records.max(1);
+    let mut waiting: Vec<(u64, u32, u64, Option<String>)> = Vec::new();
+    let mut statement = conn.prepare_cached(
+        "SELECT seq, attempts, due_at, reason FROM unacked WHERE channel = ?1 AND lane = ?2 AND seq > ?3 AND due_at <= ?4
+         ORDER BY seq LIMIT ?5",
+    )?;
+    for lane in 0..4 {
+        let rows = statement
+            .query_map(params![channel.id, lane, sql_time(query.after), sql_time(query.due_before), limit], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })?;
+        for row in rows {
+            waiting.push(row?);
+        }
+    }
+    waiting.sort_unstable_by_key(|(seq, ..)| *seq);
+    waiting.truncate(limit as usize);
+    let mut bytes = 0_u64;
+    let mut found = Vec::with_capacity(waiting.len());
+    let mut statement = conn.prepare_cached(&format!("SELECT {RECORD} FROM records WHERE seq = ?1"))?;
+    for (seq, attempts, due_at, reason) in waiting {
+        let mut rows = statement.query([seq])?;
+        let row = rows.next()?.ok_or_else(|| damaged("an unacknowledged record"))?;
+        let record = record_of(row)?;
+        bytes = bytes.saturating_add(record.frame.len() as u64);
+        if bytes > query.limits.bytes && !found.is_empty() {
+            break;
+        }
+        found.push(Pending { record, attempts, due_at, reason });
+    }
+    Ok(found)
+}
+
+/// What is known of a channel.
+pub(super) fn channel(conn: &Connection, name: &ChannelName) -> Result<Option<ChannelInfo>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM channels WHERE name = ?1");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query([name.as_str()])?;
+    rows.next()?.map(channels::info_of).transpose()
+}
+
+/// Channels in the order of their names.
+pub(super) fn channels(
+    conn: &Connection,
+    family: Option<ChannelFamily>,
+    after: Option<&ChannelName>,
+    limit: u32,
+) -> Result<Vec<ChannelInfo>, StoreError> {
+    // All names of a family begin with the family's name and a colon, and ';' follows ':'.
+    let first = family.map_or(String::new(), |family| format!("{}:", family.as_str()));
+    let end = family.map_or("~".to_owned(), |family| format!("{};", family.as_str()));
+    let after = after.map_or(first.as_str(), |after| after.as_str()).max(&first);
+    let sql = format!("SELECT {COLUMNS} FROM channels WHERE name > ?1 AND name < ?2 ORDER BY name LIMIT ?3");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![after, end, limit])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(info_of(row)?);
+    }
+    Ok(found)
+}

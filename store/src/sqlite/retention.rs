@@ -1,0 +1,331 @@
+//! What is removed, and when.
+//!
+//! Bounds of number and bytes hold after every commit, up to a budget of removals per channel; the rest, and everything that
+//! depends on time, is done in the steps of [`Tx::trim`]. Unacknowledged records are not removed here: they are moved.
+
+use rusqlite::params;
+
+use super::{error::damaged, tx::Tx};
+use crate::{
+    channel::{ChannelFamily, ChannelName},
+    error::StoreError,
+    inbox::{DeadReason, Death, Trimmed},
+    options::{Bounds, INLINE_BUDGET},
+};
+
+/// Rows read at once while a log is cut.
+const CHUNK: u64 = 64;
+/// Channels looked at in one step of trimming, per rule.
+const CHANNELS: usize = 64;
+/// Free pages below which nothing is given back to the file system.
+const FREE_PAGES_KEPT: i64 = 1_024;
+/// Free pages given back in one step.
+const PAGES: u32 = 256;
+
+/// How many of so many records are over the bounds, if all are of one size.
+fn likely_excess(bounds: Bounds, records: u64, bytes: u64) -> u64 {
+    let over = |bound: u64, have: u64| if bound == 0 { 0 } else { have.saturating_sub(bound) };
+    let average = (bytes / records.max(1)).max(1);
+    over(bounds.records, records).max(over(bounds.bytes, bytes).div_ceil(average))
+}
+
+/// A record at the old end of a log.
+struct Oldest {
+    seq: u64,
+    bytes: u64,
+    stored_at: u64,
+}
+
+impl Tx<'_> {
+    /// Cuts a log to its bounds of number and bytes, as far as the budget goes.
+    pub(super) fn enforce_log_bounds(&mut self, name: &ChannelName) -> Result<(), StoreError> {
+        let bounds = self.options.policies.family(name.family()).log;
+        let Some(channel) = self.state.channels.get(self.conn, name)? else { return Ok(()) };
+        let (records, bytes) = channel.settled();
+        if bounds.exceeded_by(records, bytes) {
+            self.cut_log(name, bounds, 0, INLINE_BUDGET)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest settled records of a log while it is over its bounds or they are from before `cutoff`. Answers how many.
+    fn cut_log(&mut self, name: &ChannelName, bounds: Bounds, cutoff: u64, budget: u64) -> Result<u64, StoreError> {
+        let mut removed = 0_u64;
+        let mut oldest_left = None;
+        while removed < budget {
+            let Some(channel) = self.state.channels.get(self.conn, name)? else { return Ok(removed) };
+            let id = channel.id;
+            let (mut records, mut bytes) = channel.settled();
+            let chunk = if cutoff > 0 { CHUNK } else { likely_excess(bounds, records, bytes).clamp(1, CHUNK) };
+            // One more than goes, so that the oldest that stays is known without another look.
+            let chunk = chunk + 1;
+            let rows = self.oldest_settled(id, chunk)?;
+            let exhausted = (rows.len() as u64) < chunk;
+            let (mut from, mut to, mut count, mut freed) = (0, 0, 0_u64, 0_u64);
+            oldest_left = None;
+            for row in rows {
+                if removed >= budget || !(bounds.exceeded_by(records, bytes) || row.stored_at < cutoff) {
+                    oldest_left = Some(row.stored_at);
+                    break;
+                }
+                self.conn.prepare_cached("DELETE FROM records WHERE seq = ?1")?.execute([row.seq])?;
+                from = if count == 0 { row.seq } else { from };
+                to = row.seq;
+                count += 1;
+                removed += 1;
+                freed += row.bytes;
+                records = records.saturating_sub(1);
+                bytes = bytes.saturating_sub(row.bytes);
+            }
+            if let Some(channel) = self.state.channels.get_mut(self.conn, name)?
+                && count > 0
+            {
+                channel.records = channel.records.saturating_sub(count);
+                channel.bytes = channel.bytes.saturating_sub(freed);
+                channel.trimmed += count;
+                channel.gaps_mut(self.conn)?.trimmed(from, to, count);
+                self.state.totals.records = self.state.totals.records.saturating_sub(count);
+                self.state.totals.bytes = self.state.totals.bytes.saturating_sub(freed);
+            }
+            if oldest_left.is_some() || exhausted {
+                break;
+            }
+        }
+        self.note_oldest(name, bounds, oldest_left)?;
+        Ok(removed)
+    }
+
+    fn note_oldest(&mut self, name: &ChannelName, bounds: Bounds, oldest_left: Option<u64>) -> Result<(), StoreError> {
+        let Some(channel) = self.state.channels.get(self.conn, name)? else { return Ok(()) };
+        let id = channel.id;
+        let (records, bytes) = channel.settled();
+        let oldest = match oldest_left {
+            Some(stored_at) => Some(stored_at),
+            None => self.oldest_settled(id, 1)?.pop().map(|row| row.stored_at),
+        };
+        if let Some(channel) = self.state.channels.get_mut(self.conn, name)? {
+            channel.oldest_at = oldest;
+        }
+        if bounds.exceeded_by(records, bytes) {
+            self.state.over.insert(name.clone());
+        } else {
+            self.state.over.remove(name);
+        }
+        Ok(())
+    }
+
+    fn oldest_settled(&self, channel: i64, limit: u64) -> Result<Vec<Oldest>, StoreError> {
+        let mut statement = self.conn.prepare_cached(
+            "SELECT seq, length(frame), stored_at FROM records WHERE channel = ?1 AND (needs_ack = 0 OR NOT EXISTS (
+               SELECT 1 FROM unacked WHERE unacked.channel = records.channel AND unacked.lane = records.lane AND unacked.seq = records.seq
+             )) ORDER BY seq LIMIT ?2",
+        )?;
+        let rows = statement.query_map(params![channel, limit], |row| {
+            Ok(Oldest { seq: row.get(0)?, bytes: row.get(1)?, stored_at: row.get(2)? })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// One step of everything that depends on time, and what the inline steps left.
+    pub(super) fn trim(&mut self, now: u64, limit: u32) -> Result<Trimmed, StoreError> {
+        let mut budget = u64::from(limit.max(1));
+        let mut done = Trimmed::default();
+        // What follows looks for channels in the table.
+        self.state.channels.flush(self.conn)?;
+        self.bury_expired(now, &mut budget, &mut done)?;
+        self.bury_aged(now, &mut budget, &mut done)?;
+        self.cut_aged_logs(now, &mut budget, &mut done)?;
+        self.cut_long_logs(&mut budget, &mut done)?;
+        self.forget_channels(now, &mut budget, &mut done)?;
+        self.trim_rows(now, &mut budget, &mut done)?;
+        done.more |= budget == 0;
+        if !done.more {
+            done.more = self.give_back_pages()?;
+        }
+        Ok(done)
+    }
+
+    fn bury_expired(&mut self, now: u64, budget: &mut u64, done: &mut Trimmed) -> Result<(), StoreError> {
+        let expired: Vec<(i64, u64)> = self
+            .conn
+            .prepare_cached("SELECT channel, seq FROM unacked WHERE expires_at <= ?1 ORDER BY expires_at, seq LIMIT ?2")?
+            .query_map(params![now, *budget], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        for (channel, seq) in expired {
+            let name = self.name_of(channel)?;
+            done.dead_lettered.extend(self.bury(&name, seq, &Death::of(DeadReason::Expired, now))?);
+            *budget = budget.saturating_sub(1);
+        }
+        Ok(())
+    }
+
+    fn bury_aged(&mut self, now: u64, budget: &mut u64, done: &mut Trimmed) -> Result<(), StoreError> {
+        for family in ChannelFamily::ALL {
+            let age = self.options.policies.family(family).inbox.age_ms;
+            if age == 0 || *budget == 0 {
+                continue;
+            }
+            let cutoff = now.saturating_sub(age);
+            let names = self.channels_older("oldest_unacked_at", family, cutoff)?;
+            done.more |= names.len() == CHANNELS;
+            for name in names {
+                let Some(id) = self.state.channels.get(self.conn, &name)?.map(|channel| channel.id) else { continue };
+                let aged: Vec<u64> = self
+                    .conn
+                    .prepare_cached("SELECT seq FROM unacked WHERE channel = ?1 AND stored_at < ?2 ORDER BY seq LIMIT ?3")?
+                    .query_map(params![id, cutoff, *budget], |row| row.get(0))?
+                    .collect::<Result<_, _>>()?;
+                for seq in aged {
+                    done.dead_lettered.extend(self.bury(&name, seq, &Death::of(DeadReason::Age, now))?);
+                    *budget = budget.saturating_sub(1);
+                }
+                let oldest: Option<u64> = self
+                    .conn
+                    .prepare_cached("SELECT min(stored_at) FROM unacked WHERE channel = ?1")?
+                    .query_row([id], |row| row.get(0))?;
+                if let Some(channel) = self.state.channels.get_mut(self.conn, &name)? {
+                    channel.oldest_unacked_at = oldest;
+                }
+                if *budget == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn cut_aged_logs(&mut self, now: u64, budget: &mut u64, done: &mut Trimmed) -> Result<(), StoreError> {
+        for family in ChannelFamily::ALL {
+            let bounds = self.options.policies.family(family).log;
+            if bounds.age_ms == 0 {
+                continue;
+            }
+            let cutoff = now.saturating_sub(bounds.age_ms);
+            let names = self.channels_older("oldest_at", family, cutoff)?;
+            done.more |= names.len() == CHANNELS;
+            for name in names {
+                if *budget == 0 {
+                    return Ok(());
+                }
+                let removed = self.cut_log(&name, bounds, cutoff, *budget)?;
+                done.records += removed;
+                *budget = budget.saturating_sub(removed);
+            }
+        }
+        Ok(())
+    }
+
+    fn cut_long_logs(&mut self, budget: &mut u64, done: &mut Trimmed) -> Result<(), StoreError> {
+        while *budget > 0
+            && let Some(name) = self.state.over.first().cloned()
+        {
+            let bounds = self.options.policies.family(name.family()).log;
+            let removed = self.cut_log(&name, bounds, 0, *budget)?;
+            done.records += removed;
+            *budget = budget.saturating_sub(removed);
+            if removed == 0 {
+                self.state.over.remove(&name);
+            }
+        }
+        Ok(())
+    }
+
+    fn forget_channels(&mut self, now: u64, budget: &mut u64, done: &mut Trimmed) -> Result<(), StoreError> {
+        let unused = self.options.policies.forget_channels_ms;
+        if unused == 0 {
+            return Ok(());
+        }
+        let names: Vec<String> = self
+            .conn
+            .prepare_cached("SELECT name FROM channels WHERE records = 0 AND last_stored_at < ?1 LIMIT ?2")?
+            .query_map(params![now.saturating_sub(unused), *budget], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        for name in names {
+            let name = ChannelName::parse(&name).map_err(|_| damaged("a channel's name"))?;
+            // The table is behind what this batch has changed so far.
+            if self.state.channels.get(self.conn, &name)?.is_some_and(|channel| channel.records == 0) {
+                self.remove_channel(&name)?;
+                done.channels += 1;
+            }
+            *budget = budget.saturating_sub(1);
+        }
+        Ok(())
+    }
+
+    /// Removes a channel that has no records.
+    pub(super) fn remove_channel(&mut self, name: &ChannelName) -> Result<(), StoreError> {
+        self.state.channels.remove(self.conn, name)?;
+        self.state.over.remove(name);
+        self.state.totals.channels = self.state.totals.channels.saturating_sub(1);
+        Ok(())
+    }
+
+    fn trim_rows(&mut self, now: u64, budget: &mut u64, done: &mut Trimmed) -> Result<(), StoreError> {
+        let policies = &self.options.policies;
+        let before = |age: u64| if age == 0 { 0 } else { now.saturating_sub(age) };
+        let audit_rows = if policies.audit.records == 0 { i64::MAX.unsigned_abs() } else { policies.audit.records };
+        // Each looks at the old end of an index only.
+        let rules = [
+            (
+                "DELETE FROM recent_ids WHERE id IN (
+                   SELECT id FROM (SELECT id, newest_at FROM recent_ids ORDER BY id LIMIT ?2) WHERE newest_at < ?1)",
+                now.saturating_sub(self.options.dedup_window_ms),
+            ),
+            (
+                "DELETE FROM cursors WHERE (consumer, channel) IN (
+                   SELECT consumer, channel FROM cursors WHERE saved_at < ?1 ORDER BY saved_at LIMIT ?2)",
+                before(policies.forget_cursors_ms),
+            ),
+            (
+                "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ?1 ORDER BY at LIMIT ?2)",
+                before(policies.audit.age_ms),
+            ),
+            (
+                "DELETE FROM audit WHERE id IN (
+                   SELECT id FROM audit WHERE id <= (SELECT max(id) FROM audit) - ?1 ORDER BY id LIMIT ?2)",
+                audit_rows,
+            ),
+        ];
+        for (sql, bound) in rules {
+            if *budget == 0 {
+                return Ok(());
+            }
+            let removed = self.conn.prepare_cached(sql)?.execute(params![bound, *budget])? as u64;
+            done.rows += removed;
+            *budget = budget.saturating_sub(removed);
+        }
+        Ok(())
+    }
+
+    /// Gives free pages back to the file system while an eighth of the file is free. Answers whether there are more.
+    fn give_back_pages(&mut self) -> Result<bool, StoreError> {
+        let pragma = |name| self.conn.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+        let free = pragma("freelist_count")?;
+        if free <= FREE_PAGES_KEPT || free < pragma("page_count")? / 8 {
+            return Ok(false);
+        }
+        // Each row of its answer is a page given back.
+        let mut statement = self.conn.prepare(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
+        let mut rows = statement.query([])?;
+        while rows.next()?.is_some() {}
+        Ok(true)
+    }
+
+    fn channels_older(&self, column: &str, family: ChannelFamily, cutoff: u64) -> Result<Vec<ChannelName>, StoreError> {
+        let sql = format!("SELECT name FROM channels WHERE family = ?1 AND {column} < ?2 ORDER BY {column} LIMIT ?3");
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let mut rows = statement.query(params![family.index(), cutoff, CHANNELS])?;
+        let mut names = Vec::new();
+        while let Some(row) = rows.next()? {
+            let name: String = row.get(0)?;
+            names.push(ChannelName::parse(&name).map_err(|_| damaged("a channel's name"))?);
+        }
+        Ok(names)
+    }
+
+    fn name_of(&self, id: i64) -> Result<ChannelName, StoreError> {
+        let name: String =
+            self.conn.prepare_cached("SELECT name FROM channels WHERE id = ?1")?.query_row([id], |row| row.get(0))?;
+        ChannelName::parse(&name).map_err(|_| damaged("a channel's name"))
+    }
+}

@@ -1,0 +1,184 @@
+//! One batch of writes: the transaction, and what the writer knows in memory beside it.
+//!
+//! The operations on [`Tx`] are in the modules named after what they change. Each either refuses before it has changed anything, or
+//! succeeds, or fails with a fault that ends the batch: then both file and memory go back to the last commit.
+
+use std::{collections::BTreeSet, ops::Range};
+
+use rusqlite::{Connection, params};
+
+use super::{channels::Channels, error::damaged, schema};
+use crate::{
+    channel::ChannelName,
+    dedup::{self, DedupWindow},
+    error::StoreError,
+    options::StoreOptions,
+    position::MAX_SEQ,
+    record::RecentId,
+};
+
+/// Numbers that the store takes at once for what it moves to dead-letter channels.
+const OWN_BLOCK: u32 = 256;
+
+/// Sums over all channels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) channels: u64,
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    pub(super) retained: u64,
+    /// Since the store was opened.
+    pub(super) appended: u64,
+    /// Since the store was opened.
+    pub(super) duplicates: u64,
+}
+
+/// The counter that all sequence numbers come from.
+#[derive(Clone, Debug)]
+struct Counter {
+    next: u64,
+    own: Range<u64>,
+}
+
+/// What the writer keeps in memory.
+pub(super) struct WriterState {
+    pub(super) channels: Channels,
+    pub(super) dedup: DedupWindow,
+    pub(super) totals: Totals,
+    /// Channels whose log has grown in this batch.
+    pub(super) grown: BTreeSet<ChannelName>,
+    /// Channels whose log was over its bounds after the last step.
+    pub(super) over: BTreeSet<ChannelName>,
+    counter: Counter,
+    at_begin: (Totals, Counter),
+}
+
+impl WriterState {
+    /// Reads what must be known before the first write.
+    pub(super) fn load(conn: &Connection, options: &StoreOptions) -> Result<Self, StoreError> {
+        let next = schema::meta(conn, "next_seq")?.ok_or_else(|| damaged("the counter of sequence numbers"))?;
+        let mut totals =
+            Totals { retained: conn.query_row("SELECT count(*) FROM retained", [], |row| row.get(0))?, ..Totals::default() };
+        (totals.channels, totals.records, totals.bytes) =
+            conn.query_row("SELECT count(*), coalesce(sum(records), 0), coalesce(sum(bytes), 0) FROM channels", [], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
+        let counter = Counter { next, own: 0..0 };
+        let mut state = Self {
+            channels: Channels::default(),
+            dedup: DedupWindow::new(options.dedup_window_ms, options.dedup_max),
+            totals,
+            grown: BTreeSet::new(),
+            over: BTreeSet::new(),
+            at_begin: (totals, counter.clone()),
+            counter,
+        };
+        state.load_recent_ids(conn, options)?;
+        state.load_over(conn, options)?;
+        Ok(state)
+    }
+
+    fn load_recent_ids(&mut self, conn: &Connection, options: &StoreOptions) -> Result<(), StoreError> {
+        let newest: Option<u64> = conn.query_row("SELECT max(newest_at) FROM recent_ids", [], |row| row.get(0))?;
+        let Some(newest) = newest else { return Ok(()) };
+        let mut statement = conn.prepare("SELECT ids FROM recent_ids WHERE newest_at >= ?1 ORDER BY id DESC")?;
+        let mut rows = statement.query([newest.saturating_sub(options.dedup_window_ms)])?;
+        let mut newest_first: Vec<Vec<RecentId>> = Vec::new();
+        let mut count = 0;
+        while count < options.dedup_max
+            && let Some(row) = rows.next()?
+        {
+            let stored: Vec<u8> = row.get(0)?;
+            let ids = dedup::decode(&stored).ok_or_else(|| damaged("a list of recent messages"))?;
+            count += ids.len();
+            newest_first.push(ids);
+        }
+        newest_first.into_iter().rev().flatten().for_each(|id| self.dedup.stage(id));
+        self.dedup.commit();
+        Ok(())
+    }
+
+    /// Finds the channels that are over their bounds because the bounds were changed since.
+    fn load_over(&mut self, conn: &Connection, options: &StoreOptions) -> Result<(), StoreError> {
+        for family in crate::ChannelFamily::ALL {
+            let bounds = options.policies.family(family).log;
+            let most = |bound: u64| if bound == 0 { MAX_SEQ } else { bound };
+            let mut statement = conn.prepare(
+                "SELECT name FROM channels WHERE family = ?1 AND (records - unacked > ?2 OR bytes - unacked_bytes > ?3)",
+            )?;
+            let mut rows = statement.query(params![family.index(), most(bounds.records), most(bounds.bytes)])?;
+            while let Some(row) = rows.next()? {
+                let name: String = row.get(0)?;
+                self.over.insert(ChannelName::parse(&name).map_err(|_| damaged("a channel's name"))?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers where to go back to.
+    pub(super) fn begin(&mut self) {
+        self.at_begin = (self.totals, self.counter.clone());
+    }
+
+    /// Keeps what the batch has changed.
+    pub(super) fn commit(&mut self) {
+        self.channels.commit();
+        self.dedup.commit();
+    }
+
+    /// Goes back to the last commit. `over` is only a hint and stays.
+    pub(super) fn roll_back(&mut self) {
+        self.channels.roll_back();
+        self.dedup.roll_back();
+        self.grown.clear();
+        (self.totals, self.counter) = self.at_begin.clone();
+    }
+
+    /// Whether a number was given out.
+    pub(super) fn is_reserved(&self, seq: u64) -> bool {
+        seq < self.counter.next
+    }
+}
+
+/// A batch under way.
+pub(super) struct Tx<'a> {
+    pub(super) conn: &'a Connection,
+    pub(super) state: &'a mut WriterState,
+    pub(super) options: &'a StoreOptions,
+}
+
+impl Tx<'_> {
+    /// Takes the next numbers of the counter.
+    pub(super) fn reserve(&mut self, count: u32) -> Result<Range<u64>, StoreError> {
+        let first = self.state.counter.next;
+        let end = first.saturating_add(u64::from(count.max(1)));
+        if end > MAX_SEQ {
+            return Err(StoreError::Invalid("the sequence numbers are used up"));
+        }
+        schema::set_meta(self.conn, "next_seq", end)?;
+        self.state.counter.next = end;
+        Ok(first..end)
+    }
+
+    /// A number for a record that the store itself writes.
+    pub(super) fn own_seq(&mut self) -> Result<u64, StoreError> {
+        if self.state.counter.own.is_empty() {
+            self.state.counter.own = self.reserve(OWN_BLOCK)?;
+        }
+        self.state.counter.own.next().ok_or(StoreError::Invalid("the sequence numbers are used up"))
+    }
+
+    /// Cuts the logs that have grown, and writes what was only collected so far. The last step before the commit.
+    pub(super) fn flush(&mut self) -> Result<(), StoreError> {
+        for name in std::mem::take(&mut self.state.grown) {
+            self.enforce_log_bounds(&name)?;
+        }
+        self.state.channels.flush(self.conn)?;
+        let newest = self.state.dedup.staged().map(|id| id.stored_at).max();
+        if let Some(newest) = newest {
+            let ids = dedup::encode(self.state.dedup.staged());
+            self.conn.prepare_cached("INSERT INTO recent_ids (newest_at, ids) VALUES (?1, ?2)")?.execute(params![newest, ids])?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,292 @@
+//! The thread that writes: takes what waits, makes one transaction of it, commits, answers.
+//!
+//! While a commit waits for the disk the next batch gathers by itself; no timer is needed for that. Owns the only connection that writes and
+//! the lock of the directory. After a fault it goes on trying, with every batch and once a second without one, so that
+//! service resumes by itself.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::{
+    file::{self, DirectoryLock},
+    queue::{Taken, WriteQueue},
+    tx::{Tx, WriterState},
+};
+use crate::{
+    error::StoreError,
+    health::StoreHealth,
+    options::{Durability, StoreOptions},
+};
+
+/// Bytes of frames that one commit holds, about.
+const BATCH_BYTES: usize = 8 << 20;
+/// How often it is tried whether a fault is over.
+const PROBE: Duration = Duration::from_secs(1);
+/// How often sizes are looked at when nothing happens.
+const IDLE: Duration = Duration::from_secs(5);
+/// What is written to see whether there is space again, in bytes.
+const PROBE_BYTES: u32 = 64 * 1024;
+
+/// One write in line.
+pub(super) trait Job: Send {
+    /// Does it. An error is a fault of the store that ends the batch; a refusal is the job's own matter.
+    fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), StoreError>;
+    /// Answers, after the commit or with what ended the batch.
+    fn finish(self: Box<Self>, batch: Result<(), StoreError>);
+    /// Whether it must be on the disk whatever the durability.
+    fn must_sync(&self) -> bool;
+}
+
+/// A write that answers with a value.
+pub(super) struct Write<T, F> {
+    pub(super) run: F,
+    pub(super) outcome: Option<Result<T, StoreError>>,
+    pub(super) reply: oneshot::Sender<Result<T, StoreError>>,
+    pub(super) must_sync: bool,
+}
+
+impl<T, F> Job for Write<T, F>
+where
+    T: Send,
+    F: FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send,
+{
+    fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        match (self.run)(tx) {
+            Err(fault) if fault.is_fault() => Err(fault),
+            outcome => {
+                self.outcome = Some(outcome);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(self: Box<Self>, batch: Result<(), StoreError>) {
+        let Self { outcome, reply, .. } = *self;
+        // Whoever asked may have gone.
+        let _ = reply.send(batch.and_then(|()| outcome.unwrap_or(Err(StoreError::Closed))));
+    }
+
+    fn must_sync(&self) -> bool {
+        self.must_sync
+    }
+}
+
+pub(super) type Line = WriteQueue<Box<dyn Job>>;
+
+/// What the writer shows of itself.
+#[derive(Default)]
+pub(super) struct Gauge {
+    pub(super) health: Mutex<StoreHealth>,
+    pub(super) when_closed: Mutex<Vec<oneshot::Sender<()>>>,
+}
+
+/// The writer, before its thread runs.
+pub(super) struct Writer {
+    pub(super) conn: Connection,
+    pub(super) state: WriterState,
+    pub(super) options: Arc<StoreOptions>,
+    pub(super) line: Arc<Line>,
+    pub(super) gauge: Arc<Gauge>,
+    pub(super) database: PathBuf,
+    /// Threads whose connections must be closed before the writer's, which then tidies up the file.
+    pub(super) readers: Vec<JoinHandle<()>>,
+    pub(super) lock: DirectoryLock,
+}
+
+/// Answers everybody when the thread ends, also by a panic: half a store is worse than none.
+struct End {
+    line: Arc<Line>,
+    gauge: Arc<Gauge>,
+    lock: Option<DirectoryLock>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        for job in self.line.abandon() {
+            job.finish(Err(StoreError::Closed));
+        }
+        // Who hears that it is closed may open it again.
+        self.lock.take();
+        self.gauge.health.lock().closed = true;
+        self.gauge.when_closed.lock().drain(..).for_each(|waiting| {
+            let _ = waiting.send(());
+        });
+    }
+}
+
+/// How a batch went.
+struct Committed {
+    took: Duration,
+}
+
+impl Writer {
+    /// Runs until the line is closed and empty.
+    pub(super) fn run(self) {
+        let Self { conn, state, options, line, gauge, database, readers, lock } = self;
+        let _end = End { line: Arc::clone(&line), gauge: Arc::clone(&gauge), lock: Some(lock) };
+        let mut batches = Batches { conn, state, options, gauge, database, measured: None };
+        batches.measure(true);
+        loop {
+            let faulty = batches.gauge.health.lock().fault.is_some();
+            match line.take(batches.options.batch_writes, BATCH_BYTES, if faulty { PROBE } else { IDLE }) {
+                Taken::Jobs(jobs) => batches.write(jobs),
+                Taken::Nothing => {
+                    if faulty {
+                        batches.probe();
+                    }
+                    batches.measure(true);
+                }
+                Taken::Closed => break,
+            }
+        }
+        for reader in readers {
+            if reader.join().is_err() {
+                tracing::error!("a thread that reads the store has panicked");
+            }
+        }
+        if let Err(error) = file::end_run(&batches.conn) {
+            tracing::warn!(%error, "the store could not note that it was closed");
+        }
+    }
+}
+
+/// The writer at work.
+struct Batches {
+    conn: Connection,
+    state: WriterState,
+    options: Arc<StoreOptions>,
+    gauge: Arc<Gauge>,
+    database: PathBuf,
+    measured: Option<Instant>,
+}
+
+impl Batches {
+    fn write(&mut self, mut jobs: Vec<Box<dyn Job>>) {
+        let outcome = self.attempt(&mut jobs);
+        match outcome {
+            // Not the disk's condition but one job's mistake: the others must not suffer for it.
+            Err(StoreError::Internal(_)) if jobs.len() > 1 => {
+                for job in jobs {
+                    self.write(vec![job]);
+                }
+            }
+            outcome => {
+                self.note(&outcome);
+                let answer = outcome.map(|_| ());
+                for job in jobs {
+                    job.finish(answer.clone());
+                }
+            }
+        }
+        self.measure(false);
+    }
+
+    /// One transaction.
+    fn attempt(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Committed, StoreError> {
+        let begun = Instant::now();
+        let sync_now = self.options.durability != Durability::Fsync && jobs.iter().any(|job| job.must_sync());
+        if sync_now {
+            file::set_synchronous(&self.conn, true)?;
+        }
+        self.state.begin();
+        let outcome = self.in_transaction(jobs);
+        match &outcome {
+            Ok(()) => self.state.commit(),
+            Err(error) => {
+                tracing::error!(%error, jobs = jobs.len(), "a batch of the store failed");
+                // Some faults have ended the transaction already.
+                if !self.conn.is_autocommit()
+                    && let Err(error) = self.conn.execute_batch("ROLLBACK")
+                {
+                    tracing::error!(%error, "a batch of the store could not be rolled back");
+                }
+                self.state.roll_back();
+            }
+        }
+        if sync_now {
+            file::set_synchronous(&self.conn, false)?;
+        }
+        outcome.map(|()| Committed { took: begun.elapsed() })
+    }
+
+    fn in_transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let mut tx = Tx { conn: &self.conn, state: &mut self.state, options: &self.options };
+        for job in jobs {
+            job.run(&mut tx)?;
+        }
+        tx.flush()?;
+        self.conn.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+
+    /// Writes something to see whether writing is possible again.
+    fn probe(&mut self) {
+        let outcome = (|| {
+            let begun = Instant::now();
+            self.conn.execute_batch("BEGIN IMMEDIATE")?;
+            let written = self
+                .conn
+                .execute("INSERT INTO meta (name, value) VALUES ('probe', zeroblob(?1))", [PROBE_BYTES])
+                .and_then(|_| self.conn.execute("DELETE FROM meta WHERE name = 'probe'", []))
+                .and_then(|_| self.conn.execute_batch("COMMIT"));
+            if !self.conn.is_autocommit() {
+                self.conn.execute_batch("ROLLBACK")?;
+            }
+            written?;
+            Ok(Committed { took: begun.elapsed() })
+        })();
+        self.note(&outcome);
+    }
+
+    fn note(&self, outcome: &Result<Committed, StoreError>) {
+        let mut health = self.gauge.health.lock();
+        match outcome {
+            Ok(committed) => {
+                if let Some(fault) = health.fault.take() {
+                    tracing::info!(after = fault.label(), "the store can be written again");
+                }
+                health.commits += 1;
+                health.last_commit_us = u64::try_from(committed.took.as_micros()).unwrap_or(u64::MAX);
+                health.longest_commit_us = health.longest_commit_us.max(health.last_commit_us);
+            }
+            Err(StoreError::Internal(_)) => {}
+            Err(fault) => health.fault = Some(fault.clone()),
+        }
+        let totals = self.state.totals;
+        health.appended = totals.appended;
+        health.duplicates = totals.duplicates;
+        health.channels = totals.channels;
+        health.records = totals.records;
+        health.bytes = totals.bytes;
+    }
+
+    /// Looks at the sizes of the files, once a second at most unless told.
+    fn measure(&mut self, now: bool) {
+        if !now && self.measured.is_some_and(|at| at.elapsed() < PROBE) {
+            return;
+        }
+        self.measured = Some(Instant::now());
+        let size = |path: PathBuf| std::fs::metadata(path).map_or(0, |found| found.len());
+        let file_bytes = size(self.database.clone());
+        let wal_bytes = size(file::beside(&self.database, "-wal"));
+        let disk_free_bytes =
+            rustix::fs::statvfs(&self.database).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize));
+        let totals = self.state.totals;
+        let mut health = self.gauge.health.lock();
+        health.file_bytes = file_bytes;
+        health.wal_bytes = wal_bytes;
+        health.disk_free_bytes = disk_free_bytes;
+        health.channels = totals.channels;
+        health.records = totals.records;
+        health.bytes = totals.bytes;
+    }
+}

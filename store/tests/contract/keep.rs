@@ -1,0 +1,214 @@
+//! Sessions, cursors, retained values, audit, small values.
+
+use bytes::Bytes;
+use common::id::{AgentId, SessionId, TopicName, UserId};
+use store::{
+    AuditEntry, AuditQuery, Bounds, ConsumerId, DeadReason, ReadFrom, Retained, StoreError, StoreOptions, StoredSession,
+    StoredSubscription,
+};
+
+use crate::harness::{Backend, Subject, channel, contract};
+
+contract!(
+    a_session_is_found_again,
+    sessions_are_listed_in_pages,
+    sessions_never_seen_again_are_forgotten,
+    cursors_belong_to_their_consumer,
+    the_last_value_is_retained,
+    the_audit_log_is_read_newest_first,
+    the_audit_log_is_bounded,
+    small_values_are_kept,
+);
+
+fn session(id: SessionId, last_seen: u64) -> StoredSession {
+    StoredSession {
+        id,
+        user: Some(UserId::new("u").unwrap()),
+        agent: None,
+        created_at: last_seen,
+        last_seen,
+        subscriptions: Vec::new(),
+        attributes: Some("{\"a\":1}".to_owned()),
+    }
+}
+
+fn subscription(topic: &str, presence: bool) -> StoredSubscription {
+    StoredSubscription { topic: TopicName::new(topic).unwrap(), presence }
+}
+
+async fn a_session_is_found_again(backend: Backend) {
+    let mut store = Subject::open(backend);
+    let id = SessionId::fresh();
+    let first = StoredSession { subscriptions: vec![subscription("b", true), subscription("a", false)], ..session(id, 10) };
+    store.put_session(first.clone()).await.unwrap();
+    store.reopen();
+    let found = store.session(id).await.unwrap().unwrap();
+    assert_eq!(found.subscriptions, [subscription("a", false), subscription("b", true)]);
+    assert_eq!((found.created_at, &found.user, &found.attributes), (10, &first.user, &first.attributes));
+
+    let agent = Some(AgentId::new("planner").unwrap());
+    let second = StoredSession { user: None, agent, subscriptions: vec![subscription("c", false)], ..session(id, 20) };
+    store.put_session(second.clone()).await.unwrap();
+    store.touch_sessions(vec![id, SessionId::fresh()], 30).await.unwrap();
+    store.reopen();
+    let found = store.session(id).await.unwrap().unwrap();
+    assert_eq!(found, StoredSession { created_at: 10, last_seen: 30, ..second });
+    assert_eq!(store.session(SessionId::fresh()).await, Ok(None));
+}
+
+async fn sessions_are_listed_in_pages(backend: Backend) {
+    let store = Subject::open(backend);
+    let mut ids: Vec<SessionId> = (0..7).map(|_| SessionId::fresh()).collect();
+    for id in &ids {
+        store.put_session(session(*id, 1)).await.unwrap();
+    }
+    ids.sort_unstable();
+    let mut found = Vec::new();
+    loop {
+        let page = store.sessions(found.last().copied(), 3).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        found.extend(page.into_iter().map(|session| session.id));
+    }
+    assert_eq!(found, ids);
+}
+
+async fn sessions_never_seen_again_are_forgotten(backend: Backend) {
+    let mut store = Subject::open(backend);
+    let (old, older, young) = (SessionId::fresh(), SessionId::fresh(), SessionId::fresh());
+    for (id, last_seen) in [(old, 20), (older, 10), (young, 30)] {
+        store
+            .put_session(StoredSession { subscriptions: vec![subscription("a", false)], ..session(id, last_seen) })
+            .await
+            .unwrap();
+        store.save_cursors(ConsumerId::session(id), vec![(channel("topic:t"), 1)], 1).await.unwrap();
+    }
+    let name = format!("session:{old}");
+    for _ in 0..3 {
+        let settled = store.record(&name).await;
+        let waits = store.letter(&name).await;
+        store.put_all(vec![settled, waits]).await;
+    }
+    let mut forgotten = Vec::new();
+    let mut letters = Vec::new();
+    let mut steps = 0;
+    loop {
+        let step = store.forget_sessions(30, 99, 2).await.unwrap();
+        forgotten.extend(step.sessions);
+        letters.extend(step.dead_lettered);
+        steps += 1;
+        store.reopen();
+        if !step.more {
+            break;
+        }
+    }
+    assert_eq!(forgotten, [older, old]);
+    assert!(steps > 3, "in small steps, not {steps}");
+    assert_eq!(letters.len(), 3);
+    assert!(letters.iter().all(|letter| letter.reason == DeadReason::ReceiverForgotten));
+    assert_eq!(store.channel(channel(&name)).await, Ok(None));
+    assert_eq!(store.page(&format!("dead:{name}"), ReadFrom::After(0)).await.records.len(), 3);
+    assert_eq!(store.session(old).await, Ok(None));
+    assert!(store.session(young).await.unwrap().is_some());
+    assert!(store.cursors(ConsumerId::session(old)).await.unwrap().is_empty());
+    assert_eq!(store.cursors(ConsumerId::session(young)).await.unwrap().len(), 1);
+    assert_eq!((store.health().records, store.health().channels), (3, 1));
+}
+
+async fn cursors_belong_to_their_consumer(backend: Backend) {
+    let mut options = StoreOptions::default();
+    options.policies.forget_cursors_ms = 1_000;
+    let mut store = Subject::open_with(backend, options);
+    let (one, two) = (ConsumerId::new("agent:a/worker").unwrap(), ConsumerId::new("two").unwrap());
+    store.save_cursors(one.clone(), vec![(channel("topic:t"), 5), (channel("topic:a"), 9)], 1).await.unwrap();
+    store.save_cursors(two.clone(), vec![(channel("topic:t"), 7)], 500).await.unwrap();
+    store.save_cursors(one.clone(), vec![(channel("topic:t"), 6)], 500).await.unwrap();
+    store.reopen();
+    assert_eq!(store.cursors(one.clone()).await.unwrap(), [(channel("topic:a"), 9), (channel("topic:t"), 6)]);
+    store.drop_cursors(two.clone()).await.unwrap();
+    assert!(store.cursors(two).await.unwrap().is_empty());
+    assert_eq!(store.trim(1_100, 100).await.unwrap().rows, 1);
+    assert_eq!(store.cursors(one).await.unwrap(), [(channel("topic:t"), 6)]);
+    assert!(ConsumerId::new("").is_err());
+}
+
+async fn the_last_value_is_retained(backend: Backend) {
+    let options = StoreOptions { max_retained: 1, max_record_bytes: 10, ..StoreOptions::default() };
+    let mut store = Subject::open_with(backend, options);
+    let value = |seq, frame: &'static str| Some(Retained { seq, stored_at: seq, frame: Bytes::from_static(frame.as_bytes()) });
+    let topic = channel("topic:settings");
+    assert_eq!(store.retained(topic.clone()).await, Ok(None));
+    store.set_retained(topic.clone(), value(5, "five")).await.unwrap();
+    store.set_retained(topic.clone(), value(4, "four")).await.unwrap();
+    store.reopen();
+    assert_eq!(store.retained(topic.clone()).await, Ok(value(5, "five")));
+    let refused = store.set_retained(channel("topic:other"), value(9, "nine")).await;
+    assert_eq!(refused, Err(StoreError::TooManyChannels { limit: 1 }));
+    let refused = store.set_retained(topic.clone(), value(9, "more than ten")).await;
+    assert_eq!(refused, Err(StoreError::RecordTooLarge { bytes: 13, limit: 10 }));
+    store.set_retained(topic.clone(), None).await.unwrap();
+    store.set_retained(topic.clone(), None).await.unwrap();
+    store.set_retained(channel("topic:other"), value(9, "nine")).await.unwrap();
+    assert_eq!(store.retained(topic).await, Ok(None));
+}
+
+fn entry(at: u64, kind: &str) -> AuditEntry {
+    AuditEntry {
+        at,
+        kind: kind.to_owned(),
+        who: "agent:a".to_owned(),
+        what: "connected".to_owned(),
+        origin: "127.0.0.1".to_owned(),
+        detail: at.is_multiple_of(2).then(|| "{}".to_owned()),
+    }
+}
+
+async fn the_audit_log_is_read_newest_first(backend: Backend) {
+    let mut store = Subject::open(backend);
+    store.audit((1..=6).map(|at| entry(at, if at % 3 == 0 { "admin" } else { "connection" })).collect()).await.unwrap();
+    store.reopen();
+    let read = async |query| {
+        let rows = store.audit_log(query).await.unwrap();
+        rows.into_iter().map(|row| row.entry.at).collect::<Vec<_>>()
+    };
+    assert_eq!(read(AuditQuery::default()).await, [6, 5, 4, 3, 2, 1]);
+    assert_eq!(read(AuditQuery { since: 2, until: 5, ..AuditQuery::default() }).await, [4, 3, 2]);
+    assert_eq!(read(AuditQuery { kind: Some("admin".to_owned()), ..AuditQuery::default() }).await, [6, 3]);
+    let rows = store.audit_log(AuditQuery { limit: 2, ..AuditQuery::default() }).await.unwrap();
+    assert_eq!(rows[0].entry, entry(6, "admin"));
+    assert_eq!(read(AuditQuery { before_id: rows[1].id, limit: 2, ..AuditQuery::default() }).await, [4, 3]);
+    let refused = store.audit(vec![entry(9, "x"), entry(9, "")]).await;
+    assert!(matches!(refused, Err(StoreError::Invalid(_))));
+    assert_eq!(store.audit_log(AuditQuery::default()).await.unwrap().len(), 6);
+}
+
+async fn the_audit_log_is_bounded(backend: Backend) {
+    let mut options = StoreOptions::default();
+    options.policies.audit = Bounds { records: 4, bytes: 0, age_ms: 100 };
+    let mut store = Subject::open_with(backend, options);
+    store.audit((1..=10).map(|at| entry(at, "admin")).collect()).await.unwrap();
+    let newest = store.audit_log(AuditQuery::default()).await.unwrap()[0].id;
+    assert_eq!(store.trim(50, 100).await.unwrap().rows, 6);
+    assert_eq!(store.trim(109, 100).await.unwrap().rows, 2);
+    assert_eq!(store.trim(1_000, 100).await.unwrap().rows, 2);
+    store.reopen();
+    store.audit(vec![entry(1_000, "admin")]).await.unwrap();
+    let rows = store.audit_log(AuditQuery::default()).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    assert!(rows[0].id > newest, "numbers are not used again");
+}
+
+async fn small_values_are_kept(backend: Backend) {
+    let mut store = Subject::open(backend);
+    let put = |value: Option<&'static str>| {
+        store.put_state("registry".to_owned(), value.map(|value| Bytes::from_static(value.as_bytes())))
+    };
+    put(Some("one")).await.unwrap();
+    put(Some("two")).await.unwrap();
+    store.reopen();
+    assert_eq!(store.state("registry".to_owned()).await, Ok(Some(Bytes::from_static(b"two"))));
+    store.put_state("registry".to_owned(), None).await.unwrap();
+    assert_eq!(store.state("registry".to_owned()).await, Ok(None));
+    assert!(store.put_state(String::new(), None).await.is_err());
+}

@@ -1,0 +1,11 @@
+//! What every store must do. Each case runs on every backend; a new backend is one more line in `harness`.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod append;
+mod harness;
+mod inbox;
+mod keep;
+mod model;
+mod read;
+mod retention;
+mod sequence;

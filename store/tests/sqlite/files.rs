@@ -1,0 +1,86 @@
+//! Opening: what is refused, and that nothing is left behind.
+
+use store::{Durability, SqliteStore, Store, StoreError, StoreOptions};
+
+use crate::writing::{put, whole};
+
+fn refusal(dir: &std::path::Path, options: StoreOptions) -> StoreError {
+    SqliteStore::open(dir, options).err().expect("refused")
+}
+
+#[tokio::test]
+async fn two_brokers_do_not_share_a_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(dir.path(), StoreOptions::default()).unwrap();
+    let refused = refusal(dir.path(), StoreOptions::default());
+    assert!(matches!(&refused, StoreError::Locked { holder, .. } if *holder == std::process::id().to_string()), "{refused:?}");
+    assert!(refused.to_string().contains("bridge.lock"), "{refused}");
+    // Who is told that it is closed can open it.
+    store.close().await.unwrap();
+    SqliteStore::open(dir.path(), StoreOptions::default()).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_release_or_of_another_program_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(SqliteStore::open(dir.path(), StoreOptions::default()).unwrap());
+    let conn = rusqlite::Connection::open(dir.path().join(store::DATABASE)).unwrap();
+    conn.pragma_update(None, "user_version", 900).unwrap();
+    let refused = refusal(dir.path(), StoreOptions::default());
+    assert!(matches!(refused, StoreError::NewerSchema { found: 900, .. }), "{refused:?}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let conn = rusqlite::Connection::open(dir.path().join(store::DATABASE)).unwrap();
+    conn.execute_batch("CREATE TABLE theirs (n)").unwrap();
+    assert!(matches!(refusal(dir.path(), StoreOptions::default()), StoreError::NotAStore(_)));
+
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(store::DATABASE), "no database at all, but long enough to be taken for a header".repeat(20))
+        .unwrap();
+    let refused = refusal(dir.path(), StoreOptions::default());
+    assert!(matches!(refused, StoreError::Corrupt(_)), "{refused:?}");
+    assert!(!refused.is_temporary());
+}
+
+#[tokio::test]
+async fn damage_is_found_at_opening_when_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = StoreOptions { durability: Durability::Process, check_at_open: true, ..StoreOptions::default() };
+    let store = std::sync::Arc::new(SqliteStore::open(dir.path(), options.clone()).unwrap());
+    for _ in 0..200 {
+        put(&store, "agent:a", 2_000).await.unwrap();
+    }
+    drop(store);
+    drop(SqliteStore::open(dir.path(), options.clone()).unwrap());
+    let path = dir.path().join(store::DATABASE);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let from = 4_096 * 30;
+    bytes[from..from + 4_096 * 60].fill(0xa5);
+    std::fs::write(&path, bytes).unwrap();
+    let refused = refusal(dir.path(), options);
+    assert!(matches!(refused, StoreError::Corrupt(_)), "{refused:?}");
+}
+
+#[tokio::test]
+async fn closing_leaves_one_file_and_reopening_finds_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = std::sync::Arc::new(SqliteStore::open(dir.path(), StoreOptions::default()).unwrap());
+    for _ in 0..10 {
+        put(&store, "agent:a", 300).await.unwrap();
+    }
+    drop(store);
+    let mut names: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["bridge.db", "bridge.lock"]);
+    let store = SqliteStore::open(dir.path(), StoreOptions::default()).unwrap();
+    assert_eq!(whole(&store, "agent:a").await.len(), 10);
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_made_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let refused = refusal(&dir.path().join("file"), StoreOptions::default());
+    assert!(matches!(refused, StoreError::Io(_)), "{refused:?}");
+}

@@ -1,0 +1,124 @@
+//! `kill -9` at random moments: a child writes and says what was confirmed, the parent kills it and looks.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+use store::{Ack, Durability, SqliteStore, Store, StoreOptions, operators};
+
+use crate::writing::{Dice, Shown, channel, record, rounds};
+
+const WRITERS: usize = 8;
+const DIR: &str = "STORE_KILL_DIR";
+const DURABILITY: &str = "STORE_KILL_DURABILITY";
+
+fn options(durability: &str) -> StoreOptions {
+    let durability = if durability == "fsync" { Durability::Fsync } else { Durability::Process };
+    StoreOptions { durability, ..StoreOptions::default() }
+}
+
+fn say(line: std::fmt::Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    // When the parent has gone there is nobody to tell.
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Not a test: what the child runs until it is killed.
+#[test]
+#[ignore = "run by the tests below, in a process of its own"]
+fn child() {
+    let Some(dir) = std::env::var_os(DIR) else { return };
+    let durability = std::env::var(DURABILITY).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let store = Arc::new(SqliteStore::open(Path::new(&dir), options(&durability)).unwrap());
+        let writers = (0..WRITERS).map(|writer| write(Arc::clone(&store), writer));
+        futures_util::future::join_all(writers).await;
+    });
+}
+
+async fn write(store: Arc<SqliteStore>, writer: usize) {
+    let name = format!("agent:{writer}");
+    loop {
+        let block = store.reserve(16).await.unwrap();
+        say(format_args!("reserved {} {}", block.start, block.end));
+        for seq in block {
+            store.append(vec![record(&name, seq, 300)]).await.unwrap();
+            say(format_args!("confirmed {name} {seq} m{seq}"));
+            if seq % 3 == 0 {
+                store.ack(channel(&name), Ack::Each(vec![seq])).await.unwrap();
+                say(format_args!("acknowledged {name} {seq}"));
+            }
+        }
+    }
+}
+
+/// Reads a line that the child wrote; one that was cut off by the kill says nothing.
+fn hear(shown: &mut Shown, line: &str) {
+    let words: Vec<&str> = line.split(' ').collect();
+    match words.as_slice() {
+        ["reserved", start, end] => shown.reserved(start.parse().unwrap(), end.parse().unwrap()),
+        ["confirmed", name, seq, id] => shown.confirmed(name, seq.parse().unwrap(), id),
+        ["acknowledged", name, seq] => shown.acknowledged(name, seq.parse().unwrap()),
+        _ => {}
+    }
+}
+
+async fn kill_again_and_again(durability: &str, rounds: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut dice = Dice::new("kill -9");
+    let mut shown = Shown::default();
+    let mut epoch = None;
+    for _ in 0..rounds {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "kill::child", "--ignored", "--nocapture"])
+            .env(DIR, dir.path())
+            .env(DURABILITY, durability)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut lines_to_hear = 1 + dice.below(600);
+        let mut line = String::new();
+        // All that is in the pipe was said before the end, so it is heard to the last whole line.
+        while lines.read_line(&mut line).unwrap() > 0 {
+            if let Some(whole) = line.strip_suffix('\n') {
+                hear(&mut shown, whole);
+            }
+            line.clear();
+            lines_to_hear = lines_to_hear.saturating_sub(1);
+            if lines_to_hear == 0 {
+                child.kill().unwrap();
+            }
+        }
+        child.wait().unwrap();
+
+        let report = operators::check(dir.path()).unwrap();
+        assert!(report.problems.is_empty(), "{:?}", report.problems);
+        let store = SqliteStore::open(dir.path(), options(durability)).unwrap();
+        assert_eq!(*epoch.get_or_insert(store.epoch()), store.epoch());
+        shown.hold_in(&store).await;
+        let block = store.reserve(1).await.unwrap();
+        shown.reserved(block.start, block.end);
+    }
+    println!(
+        "{durability}: {rounds} kills, {} confirmed, 0 lost, {} blocks of numbers, 0 shared",
+        shown.count(),
+        shown.blocks.len()
+    );
+    assert!(shown.count() > 0);
+}
+
+#[tokio::test]
+async fn nothing_confirmed_is_lost_to_kill_9_with_fsync() {
+    kill_again_and_again("fsync", rounds(3, 200)).await;
+}
+
+#[tokio::test]
+async fn nothing_confirmed_is_lost_to_kill_9_without_fsync() {
+    kill_again_and_again("process", rounds(3, 200)).await;
+}

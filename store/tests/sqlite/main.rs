@@ -1,0 +1,10 @@
+//! What is particular to the store in a file: crashes, power cuts, full disks, and what operators do.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod fault_disk;
+mod faults;
+mod files;
+mod kill;
+mod operators;
+mod power_cut;
+mod writing;

@@ -1,0 +1,137 @@
+//! Check, backup, restore, compact.
+
+use std::{sync::Arc, time::Duration};
+
+use store::{Durability, Policies, SqliteStore, Store, StoreError, StoreOptions, operators, operators::Throttle};
+
+use crate::writing::{put, whole};
+
+fn open(dir: &std::path::Path) -> Arc<SqliteStore> {
+    let options = StoreOptions { durability: Durability::Process, ..StoreOptions::default() };
+    Arc::new(SqliteStore::open(dir, options).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_of_a_serving_store_is_whole_and_begins_a_new_history() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for _ in 0..300 {
+        put(&store, "agent:a", 2_000).await.unwrap();
+    }
+    let until_now = whole(&*store, "agent:a").await;
+    let copy = dir.path().join("copy.db");
+    let backing_up = tokio::task::spawn_blocking({
+        let (dir, copy) = (dir.path().to_owned(), copy.clone());
+        move || operators::backup(&dir, &copy, Throttle { pages: 4, pause: Duration::from_millis(1) })
+    });
+    let mut meanwhile = 0;
+    while !backing_up.is_finished() {
+        put(&store, "agent:a", 2_000).await.unwrap();
+        meanwhile += 1;
+    }
+    let copied = backing_up.await.unwrap().unwrap();
+    assert!(copied.bytes > 300 * 2_000 && meanwhile > 10, "{copied:?}, {meanwhile} meanwhile");
+    assert!(operators::backup(dir.path(), &copy, Throttle::default()).is_err(), "nothing is overwritten");
+
+    // Just put in place, without any command.
+    let other = tempfile::tempdir().unwrap();
+    std::fs::copy(&copy, other.path().join(store::DATABASE)).unwrap();
+    let report = operators::check(other.path()).unwrap();
+    assert_eq!((&report.problems[..], report.epoch), (&[][..], None));
+    let restored = open(other.path());
+    assert_ne!(restored.epoch(), store.epoch());
+    let found = whole(&*restored, "agent:a").await;
+    assert!(until_now.iter().all(|(seq, id)| found.get(seq) == Some(id)));
+}
+
+#[tokio::test]
+async fn a_restored_store_goes_on_above_both() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let epoch = store.epoch();
+    let early = put(&store, "agent:a", 300).await.unwrap();
+    let copy = dir.path().join("copy.db");
+    operators::backup(dir.path(), &copy, Throttle::default()).unwrap();
+    let late = put(&store, "agent:a", 300).await.unwrap();
+    assert!(matches!(operators::restore(&copy, dir.path()), Err(StoreError::Locked { .. })));
+    drop(store);
+
+    let restored = operators::restore(&copy, dir.path()).unwrap();
+    assert_eq!(restored.records, 1);
+    let replaced = restored.replaced.unwrap();
+    assert!(replaced.exists());
+    let store = open(dir.path());
+    assert_ne!(store.epoch(), epoch);
+    assert_eq!(whole(&*store, "agent:a").await.into_keys().collect::<Vec<_>>(), [early]);
+    assert!(store.reserve(1).await.unwrap().start > late);
+    drop(store);
+    // The replaced file can be put back in its turn.
+    operators::restore(&replaced, dir.path()).unwrap();
+    assert_eq!(whole(&*open(dir.path()), "agent:a").await.into_keys().collect::<Vec<_>>(), [early, late]);
+
+    let empty = tempfile::tempdir().unwrap();
+    assert_eq!(operators::restore(&copy, empty.path()).unwrap().replaced, None);
+    assert_eq!(whole(&*open(empty.path()), "agent:a").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_damaged_backup_is_not_restored() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    put(&store, "agent:a", 300).await.unwrap();
+    let copy = dir.path().join("copy.db");
+    operators::backup(dir.path(), &copy, Throttle::default()).unwrap();
+    drop(store);
+    let damaged = rusqlite::Connection::open(&copy).unwrap();
+    damaged.execute("UPDATE channels SET records = 7", []).unwrap();
+    drop(damaged);
+    assert!(matches!(operators::restore(&copy, dir.path()), Err(StoreError::Corrupt(_))));
+    assert_eq!(whole(&*open(dir.path()), "agent:a").await.len(), 1);
+}
+
+#[tokio::test]
+async fn check_says_what_does_not_agree() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(operators::check(dir.path()).is_err(), "an empty directory is not a store, nor becomes one");
+    assert!(!dir.path().join(store::DATABASE).exists());
+    let store = open(dir.path());
+    for _ in 0..3 {
+        put(&store, "agent:a", 100).await.unwrap();
+    }
+    let report = operators::check(dir.path()).unwrap();
+    assert_eq!((&report.problems[..], report.epoch), (&[][..], Some(store.epoch())));
+    assert_eq!((report.channels, report.records, report.bytes, report.unacked), (1, 3, 300, 3));
+    drop(store);
+    let conn = rusqlite::Connection::open(dir.path().join(store::DATABASE)).unwrap();
+    conn.execute("DELETE FROM records WHERE seq = (SELECT min(seq) FROM records)", []).unwrap();
+    drop(conn);
+    let problems = operators::check(dir.path()).unwrap().problems;
+    assert_eq!(problems.len(), 2, "{problems:?}");
+}
+
+#[tokio::test]
+async fn compacting_gives_space_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut policies = Policies::default();
+    for family in store::ChannelFamily::ALL {
+        policies.set(family, store::FamilyPolicy::default());
+    }
+    let options = StoreOptions { durability: Durability::Process, policies, ..StoreOptions::default() };
+    let store = Arc::new(SqliteStore::open(dir.path(), options).unwrap());
+    let mut last = 0;
+    for _ in 0..500 {
+        last = put(&store, "agent:a", 4_000).await.unwrap();
+    }
+    assert!(matches!(operators::compact(dir.path()), Err(StoreError::Locked { .. })));
+    let epoch = store.epoch();
+    drop(store);
+    // With bounds again, a serving store removes the records; what it gives back by itself depends on how much is free.
+    let store = open(dir.path());
+    store.ack(crate::writing::channel("agent:a"), store::Ack::Through(last)).await.unwrap();
+    while store.trim(u64::MAX >> 12, 1_000).await.unwrap().more {}
+    assert_eq!(store.health().records, 0);
+    drop(store);
+    let compacted = operators::compact(dir.path()).unwrap();
+    assert!(compacted.after <= compacted.before && compacted.after < 200_000, "{compacted:?}");
+    assert_eq!(open(dir.path()).epoch(), epoch);
+}

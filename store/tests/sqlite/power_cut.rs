@@ -1,0 +1,101 @@
+//! The power fails while the store is written to: what was confirmed is there, or the epoch says that it may not be.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
+
+use store::{Ack, Durability, SqliteStore, Store, StoreOptions, operators};
+
+use crate::{
+    fault_disk::{FaultDisk, VFS},
+    writing::{Dice, Shown, channel, record, rounds},
+};
+
+const WRITERS: usize = 8;
+
+fn options(durability: Durability) -> StoreOptions {
+    StoreOptions { durability, vfs: Some(VFS.to_owned()), ..StoreOptions::default() }
+}
+
+/// Appends and acknowledges until told to stop, and notes what was confirmed.
+async fn write(store: Arc<SqliteStore>, shown: Arc<Mutex<Shown>>, stop: Arc<AtomicBool>, writer: usize) {
+    let name = format!("agent:{writer}");
+    while !stop.load(Ordering::Relaxed) {
+        let block = store.reserve(8).await.expect("reserved");
+        shown.lock().unwrap().reserved(block.start, block.end);
+        for seq in block {
+            let bytes = 50 + usize::try_from(seq % 7).unwrap() * 400;
+            store.append(vec![record(&name, seq, bytes)]).await.expect("appended");
+            shown.lock().unwrap().confirmed(&name, seq, &format!("m{seq}"));
+            if seq % 3 == 0 {
+                store.ack(channel(&name), Ack::Each(vec![seq])).await.expect("acknowledged");
+                shown.lock().unwrap().acknowledged(&name, seq);
+            }
+            if seq % 61 == 0 {
+                store.trim(seq, 10).await.expect("trimmed");
+            }
+        }
+    }
+}
+
+/// Cuts the power again and again while `WRITERS` write, and looks at what each cut left.
+async fn cut_again_and_again(durability: Durability, cuts: usize, look: impl AsyncFn(&std::path::Path, &SqliteStore, &Shown)) {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultDisk::under(dir.path());
+    let mut dice = Dice::new("power cuts");
+    let store = Arc::new(SqliteStore::open(dir.path(), options(durability)).unwrap());
+    let shown = Arc::new(Mutex::new(Shown::default()));
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| tokio::spawn(write(Arc::clone(&store), Arc::clone(&shown), Arc::clone(&stop), writer)))
+        .collect();
+    let mut checked = 0;
+    for _ in 0..cuts {
+        let wanted = shown.lock().unwrap().count() + usize::try_from(1 + dice.below(150)).unwrap();
+        while shown.lock().unwrap().count() < wanted {
+            tokio::task::yield_now().await;
+        }
+        // First what was confirmed, then the cut: what is confirmed in between is not looked for.
+        let before = shown.lock().unwrap().clone();
+        let after = tempfile::tempdir().unwrap();
+        disk.cut_power(after.path(), &mut dice);
+        look(after.path(), &store, &before).await;
+        checked += before.count();
+    }
+    stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    println!("{durability:?}: {cuts} power cuts, {checked} confirmations looked for, {} syncs", disk.syncs());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_confirmed_survives_a_power_cut_with_fsync() {
+    cut_again_and_again(Durability::Fsync, rounds(20, 400), async |dir, before, shown| {
+        let report = operators::check(dir).expect("readable");
+        assert!(report.problems.is_empty(), "{:?}", report.problems);
+        let store = SqliteStore::open(dir, StoreOptions::default()).unwrap();
+        assert_eq!(store.epoch(), before.epoch());
+        shown.hold_in(&store).await;
+        let next = store.reserve(1).await.unwrap().start;
+        assert!(shown.blocks.values().all(|end| *end <= next), "numbers would be given again");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_power_cut_without_fsync_begins_a_new_epoch_and_gives_no_number_twice() {
+    cut_again_and_again(Durability::Process, rounds(10, 200), async |dir, before, shown| {
+        let machine = rusqlite::Connection::open(dir.join(store::DATABASE)).unwrap();
+        machine.execute("UPDATE meta SET value = 'the boot before' WHERE name = 'boot'", []).unwrap();
+        drop(machine);
+        let report = operators::check(dir).expect("readable");
+        assert!(report.problems.is_empty(), "{:?}", report.problems);
+        let store = SqliteStore::open(dir, StoreOptions::default()).unwrap();
+        assert_ne!(store.epoch(), before.epoch());
+        let next = store.reserve(1).await.unwrap().start;
+        assert!(shown.blocks.values().all(|end| *end <= next), "numbers would be given again");
+    })
+    .await;
+}

@@ -1,0 +1,129 @@
+//! Short ways to write, and what must hold afterwards.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use common::envelope::Priority;
+use store::{ChannelName, FirstDelivery, Limits, NewRecord, ReadFrom, Store, StoreError};
+
+/// A run is short, or long when `BRIDGE_SOAK=1`.
+pub fn rounds(short: usize, long: usize) -> usize {
+    if std::env::var_os("BRIDGE_SOAK").is_some_and(|value| value == "1") { long } else { short }
+}
+
+/// Random enough to choose moments with; its seed is printed so that a run can be repeated.
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(name: &str) -> Self {
+        let given = std::env::var("DICE").ok().and_then(|seed| seed.parse().ok());
+        let seed = given.unwrap_or_else(|| {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
+            u64::from(now.subsec_nanos()) | 1
+        });
+        println!("{name}: DICE={seed}");
+        Self(seed)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+pub fn channel(name: &str) -> ChannelName {
+    ChannelName::parse(name).expect("a channel")
+}
+
+pub fn record(name: &str, seq: u64, bytes: usize) -> NewRecord {
+    NewRecord {
+        channel: channel(name),
+        seq,
+        prev: 0,
+        message_id: format!("m{seq}"),
+        source: "agent:a".to_owned(),
+        frame: Bytes::from(vec![b'x'; bytes]),
+        priority: Priority::Normal,
+        expires_at: None,
+        stored_at: seq,
+        delivery: Some(FirstDelivery { attempts: 0, due_at: 0 }),
+    }
+}
+
+/// Appends one record with a fresh number; answers the number.
+pub async fn put(store: &Arc<impl Store + ?Sized>, name: &str, bytes: usize) -> Result<u64, StoreError> {
+    let seq = store.reserve(1).await?.start;
+    store.append(vec![record(name, seq, bytes)]).await.map(|_| seq)
+}
+
+/// All of a channel: numbers and ids.
+pub async fn whole(store: &(impl Store + ?Sized), name: &str) -> BTreeMap<u64, String> {
+    let mut found = BTreeMap::new();
+    let mut after = 0;
+    loop {
+        let page = store.read(channel(name), ReadFrom::After(after), Limits::default()).await.expect("read");
+        assert!(page.records.is_sorted_by_key(|record| record.seq), "{name} is out of order");
+        after = page.next;
+        let more = page.has_more();
+        found.extend(page.records.into_iter().map(|record| (record.seq, record.message_id)));
+        if !more {
+            return found;
+        }
+    }
+}
+
+/// What was shown to others, over all runs of a store.
+#[derive(Clone, Default)]
+pub struct Shown {
+    /// Confirmed records per channel: number and id.
+    pub confirmed: BTreeMap<String, BTreeMap<u64, String>>,
+    /// Confirmed acknowledgements per channel.
+    pub acknowledged: BTreeMap<String, BTreeSet<u64>>,
+    /// The end of each reserved block, by its start.
+    pub blocks: BTreeMap<u64, u64>,
+}
+
+impl Shown {
+    pub fn reserved(&mut self, start: u64, end: u64) {
+        if let Some((before, before_end)) = self.blocks.range(..end).next_back() {
+            assert!(*before_end <= start, "numbers {start}..{end} were given before, in {before}..{before_end}");
+        }
+        self.blocks.insert(start, end);
+    }
+
+    pub fn confirmed(&mut self, channel: &str, seq: u64, id: &str) {
+        let before = self.confirmed.entry(channel.to_owned()).or_default().insert(seq, id.to_owned());
+        assert_eq!(before, None, "number {seq} was used twice in {channel}");
+    }
+
+    pub fn acknowledged(&mut self, channel: &str, seq: u64) {
+        self.acknowledged.entry(channel.to_owned()).or_default().insert(seq);
+    }
+
+    pub fn count(&self) -> usize {
+        self.confirmed.values().map(BTreeMap::len).sum()
+    }
+
+    /// Every confirmation holds in this store.
+    pub async fn hold_in(&self, store: &(impl Store + ?Sized)) {
+        for (name, confirmed) in &self.confirmed {
+            let found = whole(store, name).await;
+            for (seq, id) in confirmed {
+                assert_eq!(found.get(seq), Some(id), "record {seq} of {name} was confirmed and is not there");
+            }
+        }
+        for (name, acknowledged) in &self.acknowledged {
+            let query =
+                store::PendingQuery { due_before: u64::MAX, after: 0, limits: Limits { records: u32::MAX, bytes: u64::MAX } };
+            for waiting in store.pending(channel(name), query).await.expect("read") {
+                let seq = waiting.record.seq;
+                assert!(!acknowledged.contains(&seq), "the acknowledgement of {seq} in {name} was confirmed and is lost");
+            }
+        }
+    }
+}
