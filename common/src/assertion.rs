@@ -21,6 +21,18 @@ pub const LEEWAY: Duration = Duration::from_secs(10);
 const ISSUER: &str = "edge";
 const AUDIENCE: &str = "broker";
 
+/// How a receiver acknowledges durable messages; `?ack=auto` or `?ack=explicit` where it connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Acks {
+    /// What was written to its socket counts as acknowledged.
+    #[default]
+    #[serde(rename = "auto")]
+    Automatic,
+    /// It sends `message:ack`.
+    #[serde(rename = "explicit")]
+    Explicit,
+}
+
 /// Who a client is, as the edge established it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientIdentity {
@@ -33,6 +45,9 @@ pub struct ClientIdentity {
     /// The agent that untargeted frames go to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentId>,
+    /// How it acknowledges durable messages.
+    #[serde(default)]
+    pub acks: Acks,
     /// The client's IP address as the edge saw it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
@@ -44,7 +59,7 @@ pub struct ClientIdentity {
 impl ClientIdentity {
     /// A session of which nothing else is known.
     pub fn anonymous(session_id: SessionId) -> Self {
-        Self { session_id, user_id: None, agent: None, ip: None, user_agent: None }
+        Self { session_id, user_id: None, agent: None, acks: Acks::Automatic, ip: None, user_agent: None }
     }
 }
 

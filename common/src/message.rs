@@ -60,6 +60,40 @@ pub enum PeerRequest {
         /// The topic.
         topic: TopicName,
     },
+    /// `message:ack`
+    Ack(AckAsk),
+    /// `message:nack`
+    Nack(NackAsk),
+}
+
+/// Which durable messages are acknowledged.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct AckAsk {
+    /// The inbox; its own where absent.
+    #[serde(default)]
+    pub channel: Option<String>,
+    /// Everything up to this number.
+    #[serde(default)]
+    pub through: Option<u64>,
+    /// These numbers.
+    #[serde(default)]
+    pub seqs: Vec<u64>,
+}
+
+/// Which durable message could not be used.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct NackAsk {
+    /// The inbox; its own where absent.
+    #[serde(default)]
+    pub channel: Option<String>,
+    /// The message.
+    pub seq: u64,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// How long to wait before it is delivered again.
+    #[serde(default)]
+    pub delay_ms: u64,
 }
 
 impl ClientMessage {
@@ -101,6 +135,15 @@ impl PeerRequest {
                 let ask = TopicAsk::from_payload(envelope.payload)?;
                 Self::Subscribe { topic: ask.topic()?, presence: ask.presence }
             }
+            "message:ack" => {
+                let ask: AckAsk = read_payload(envelope.payload)?;
+                if ask.through.is_none() == ask.seqs.is_empty() || ask.seqs.len() > Page::longest() {
+                    let message = "an ack names either `through` or up to 1000 `seqs`";
+                    return Err(ClientError::with_message(ErrorCode::InvalidPayload, message));
+                }
+                Self::Ack(ask)
+            }
+            "message:nack" => Self::Nack(read_payload(envelope.payload)?),
             "topic:unsubscribe" => Self::Unsubscribe { topic: TopicAsk::from_payload(envelope.payload)?.topic()? },
             _ if kind.starts_with("connection:") || kind.starts_with("system:") => {
                 return Err(ClientError::new(ErrorCode::ReservedType));
@@ -386,6 +429,17 @@ pub enum SystemMessage {
         member: String,
     },
     Error(ClientError),
+    Accepted {
+        channel: String,
+        epoch: String,
+        seq: u64,
+        duplicate: bool,
+    },
+    Expired {
+        channel: String,
+        seq: u64,
+        reason: &'static str,
+    },
     Lost {
         count: u64,
         bytes: u64,
@@ -422,6 +476,8 @@ impl SystemMessage {
             Self::PresenceJoin { .. } => "presence:join",
             Self::PresenceLeave { .. } => "presence:leave",
             Self::Error(_) => "system:error",
+            Self::Accepted { .. } => "message:accepted",
+            Self::Expired { .. } => "message:expired",
             Self::Lost { .. } => "system:lost",
             Self::Draining { .. } => "system:draining",
             Self::Upstream { .. } => "system:upstream",

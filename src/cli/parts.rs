@@ -24,7 +24,7 @@ pub struct Parts {
 
 impl Parts {
     /// Starts what the role asks for. The addresses in `settings` become the ones that were bound.
-    pub fn start(settings: &mut Settings, role: Role) -> Result<Self> {
+    pub async fn start(settings: &mut Settings, role: Role) -> Result<Self> {
         let mut share = settings.clone();
         if role == Role::Daemon {
             // They are drained one after the other.
@@ -32,7 +32,7 @@ impl Parts {
         }
         let mut parts = Self { broker: None, edge: None };
         if matches!(role, Role::Daemon | Role::Broker) {
-            let broker = websocket_server::start(&share)?;
+            let broker = websocket_server::start(&share).await?;
             settings.broker.addr = broker.addr();
             share.broker.addr = broker.addr();
             parts.broker = Some(broker);
@@ -60,6 +60,9 @@ impl Parts {
 
     /// Drains everything: the edge first, so that browsers hear of the restart and not of a broker that went away.
     pub async fn drain(self) {
+        if let Some(broker) = &self.broker {
+            broker.refuse_new();
+        }
         if let Some(edge) = self.edge {
             edge.drain().await;
         }

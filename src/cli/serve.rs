@@ -38,7 +38,7 @@ pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
 
 async fn serve(mut settings: Settings, role: Role) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
-    let parts = Parts::start(&mut settings, role)?;
+    let parts = Parts::start(&mut settings, role).await?;
     let demo = DemoInside::start(&settings, role);
     // A closed stdout is no reason not to serve.
     let _ = std::io::stdout().write_all(announcement(&settings, role, demo.is_some()).as_bytes());

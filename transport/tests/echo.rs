@@ -1,5 +1,7 @@
 //! A real server, a real client that somebody else wrote, and an actor that echoes.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
+
 use std::{
     net::{SocketAddr, TcpListener},
     sync::Arc,

@@ -13,16 +13,19 @@ use std::{
 
 use actix::Addr;
 use common::{
+    address::Address,
     config::Settings,
     error::ErrorCode,
-    message::{AnnouncedHeartbeat, AnnouncedLimits, Speaker},
+    message::{AnnouncedHeartbeat, AnnouncedLimits, Speaker, SystemMessage},
 };
 use parking_lot::{Mutex, RwLock};
+use store::DeadLettered;
 use tokio::sync::watch;
-use transport::{LinkPolicy, flow::FlowPolicy, link::LinkCounts};
+use transport::{Frame, Lane, LinkPolicy, flow::FlowPolicy, link::LinkCounts};
 
 use crate::{
     actors::StateManagerActor,
+    durable::Inboxes,
     routing::{Counters, ErrorCounts, Router, RouterLimits},
 };
 
@@ -48,6 +51,8 @@ pub struct Broker {
     pub settings: Settings,
     /// Who is there and who listens to what.
     pub router: RwLock<Router>,
+    /// Durable messages.
+    pub inboxes: Arc<Inboxes>,
     /// The rules of its connections.
     pub link_policy: Arc<LinkPolicy>,
     /// Tracks its connections.
@@ -64,7 +69,7 @@ pub struct Broker {
 
 impl Broker {
     /// The shared parts of a broker that is about to start.
-    pub fn new(settings: &Settings, state: Addr<StateManagerActor>) -> Arc<Self> {
+    pub fn new(settings: &Settings, inboxes: Arc<Inboxes>, state: Addr<StateManagerActor>) -> Arc<Self> {
         let limits = &settings.limits;
         let router = Router::new(RouterLimits {
             max_subscriptions: limits.max_subscriptions,
@@ -74,6 +79,7 @@ impl Broker {
         Arc::new(Self {
             settings: settings.clone(),
             router: RwLock::new(router),
+            inboxes,
             link_policy: link_policy(settings),
             state,
             started: Instant::now(),
@@ -129,6 +135,19 @@ impl Broker {
         let counters = Arc::new(Counters::default());
         self.shards.lock().push(Arc::clone(&counters));
         counters
+    }
+
+    /// Says to the senders of dead letters, where they are connected, what became of their messages.
+    pub fn tell_senders_of(&self, dead: &[DeadLettered]) {
+        let router = self.router.read();
+        for letter in dead {
+            let (channel, seq, reason) = (letter.channel.to_string(), letter.seq, letter.reason.as_str());
+            let message = SystemMessage::Expired { channel, seq, reason };
+            let text = message.encode(Speaker::Bridge, Some(&letter.source), Some(&letter.message_id));
+            for peer in Address::parse(&letter.source).map(|source| router.peers_at(&source)).unwrap_or_default() {
+                peer.link.send(Lane::Control, Frame::text(&text));
+            }
+        }
     }
 
     /// A router has died outside a shutdown: the process is to end.

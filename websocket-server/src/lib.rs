@@ -8,6 +8,7 @@
 
 pub mod actors;
 mod broker;
+pub mod durable;
 mod http;
 pub mod routing;
 mod server;

@@ -28,7 +28,7 @@ fn settings() -> Result<Settings, Box<dyn Error>> {
 async fn serve(settings: Settings) -> Result<ExitCode, Box<dyn Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let broker = start(&settings)?;
+    let broker = start(&settings).await?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

@@ -14,9 +14,13 @@ use transport::ServeOptions;
 use crate::{
     actors::{Drain, StateManagerActor, UseBroker},
     broker::{Broker, Readiness},
+    durable::{self, Inboxes, OpenError},
     http::{self, sockets::LocalBroker},
 };
 
+/// How often retention is applied, and to how many records in a step.
+const RETENTION_TICK: Duration = Duration::from_secs(2);
+const RETENTION_STEP: u32 = 1000;
 /// How often a drain looks whether everyone has gone.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
@@ -31,6 +35,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// There is no store.
+    #[error(transparent)]
+    Store(#[from] OpenError),
     /// The server's threads cannot be started.
     #[error("cannot start the server: {0}")]
     Serve(io::Error),
@@ -43,6 +50,7 @@ pub struct BrokerHandle {
     broker: Arc<Broker>,
     server: ServerHandle,
     serving: JoinHandle<io::Result<()>>,
+    housekeeping: JoinHandle<()>,
     state_thread: Arbiter,
 }
 
@@ -50,13 +58,17 @@ pub struct BrokerHandle {
 ///
 /// # Errors
 /// The address is taken or not ours.
-pub fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
+pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     let wanted = settings.broker.addr;
     let listener = transport::listen(wanted).map_err(|source| StartError::Listen { addr: wanted, source })?;
     let addr = listener.local_addr().map_err(StartError::Serve)?;
+    let store = durable::open_store(settings)?;
+    let opening =
+        Inboxes::open(store, settings.store.ack_timeout, u32::try_from(settings.store.max_deliveries).unwrap_or(u32::MAX));
+    let inboxes = opening.await.map_err(OpenError::from)?;
     let state_thread = Arbiter::new();
     let state = StateManagerActor::start_in_arbiter(&state_thread.handle(), |_| StateManagerActor::default());
-    let broker = Broker::new(settings, state);
+    let broker = Broker::new(settings, inboxes, state);
     broker.state.do_send(UseBroker(Arc::downgrade(&broker)));
 
     let workers = match settings.broker.workers {
@@ -78,9 +90,33 @@ pub fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     .map_err(StartError::Serve)?;
     let handle = server.handle();
     let serving = actix_rt::spawn(server);
+    let housekeeping = actix_rt::spawn(keep_store(Arc::clone(&broker)));
     broker.set_readiness(Readiness::Ready);
     tracing::info!(%addr, workers, "broker listens");
-    Ok(BrokerHandle { addr, broker, server: handle, serving, state_thread })
+    Ok(BrokerHandle { addr, broker, server: handle, serving, housekeeping, state_thread })
+}
+
+/// Applies retention, and tells senders of what went to the dead letters by it.
+async fn keep_store(broker: Arc<Broker>) {
+    let mut ticks = tokio::time::interval(RETENTION_TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        loop {
+            match broker.inboxes.store().trim(durable::unix_ms(), RETENTION_STEP).await {
+                Ok(trimmed) => {
+                    broker.tell_senders_of(&trimmed.dead_lettered);
+                    if !trimmed.more {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "retention could not be applied");
+                    break;
+                }
+            }
+        }
+    }
 }
 
 impl BrokerHandle {
@@ -107,12 +143,17 @@ impl BrokerHandle {
         }
     }
 
+    /// Takes no new connections from here on, and says so to probes: the first step of a drain.
+    pub fn refuse_new(&self) {
+        self.broker.set_readiness(Readiness::Draining);
+    }
+
     /// Stops in good order: not ready, everyone told, connections closed at a bounded pace, within the configured limit.
     /// Says how many connections had to be cut.
     pub async fn drain(self) -> usize {
         let limit = self.broker.settings.drain.timeout;
         let deadline = Instant::now() + limit;
-        self.broker.set_readiness(Readiness::Draining);
+        self.refuse_new();
         self.broker.state.do_send(Drain);
         while self.broker.connections() > 0 && Instant::now() < deadline {
             sleep(DRAIN_POLL).await;
@@ -127,6 +168,10 @@ impl BrokerHandle {
             tracing::warn!("the server's threads did not stop in time");
         }
         self.state_thread.stop();
+        self.housekeeping.abort();
+        if let Err(error) = self.broker.inboxes.store().close().await {
+            tracing::warn!(%error, "the store did not close in order");
+        }
         left
     }
 }

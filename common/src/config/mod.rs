@@ -24,6 +24,6 @@ pub use load::{Flag, Inputs, Loaded, Role, load};
 pub use reference::{env_example, markdown};
 pub use secrets::SecretsError;
 pub use settings::{
-    AgentKey, BrokerSettings, CookieSecure, DEV_AGENT_KEY, DataSettings, DemoSettings, Drain, Heartbeat, Limits, LogFormat,
-    LogSettings, Settings, WebSettings, dialable,
+    AgentKey, BrokerSettings, CookieSecure, DEV_AGENT_KEY, DataSettings, DemoSettings, Drain, Durability, Heartbeat, Limits,
+    LogFormat, LogSettings, Settings, StoreSettings, WebSettings, dialable,
 };

@@ -35,6 +35,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// State that outlives the process.
     pub data: DataSettings,
+    /// Durable messages.
+    pub store: StoreSettings,
 }
 
 /// Settings of the broker.
@@ -192,6 +194,28 @@ pub struct DataSettings {
     pub dir: PathBuf,
 }
 
+/// Durable messages.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// What `message:accepted` means. Default [`Durability::Fsync`].
+    pub durability: Durability,
+    /// How long a receiver that acknowledges may take before a message is delivered again; doubles with each delivery. Default 30 s.
+    pub ack_timeout: Duration,
+    /// How often a message is delivered before it goes to the dead letters. Default 10.
+    pub max_deliveries: usize,
+}
+
+/// What the confirmation of a durable message means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// It is on the disk: survives power loss.
+    Fsync,
+    /// The operating system has it: survives `kill -9`.
+    Process,
+    /// It is in memory: survives a closed connection.
+    Memory,
+}
+
 impl Settings {
     /// Where the edge dials the broker: `web.broker_url`, or `ws://` and `broker.addr` (loopback in place of a wildcard address).
     ///
@@ -214,6 +238,7 @@ impl Settings {
         settings.web.reconnect_min = Duration::from_millis(20);
         settings.web.reconnect_max = Duration::from_millis(200);
         settings.drain.timeout = Duration::from_secs(2);
+        settings.store.durability = Durability::Memory;
         settings.demo.token_pace = Duration::from_millis(1);
         settings
     }
@@ -306,6 +331,12 @@ impl Default for DemoSettings {
 impl Default for LogSettings {
     fn default() -> Self {
         Self { filter: "info,actix_server=warn".into(), format: LogFormat::Text }
+    }
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self { durability: Durability::Fsync, ack_timeout: Duration::from_secs(30), max_deliveries: 10 }
     }
 }
 

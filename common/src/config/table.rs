@@ -9,7 +9,7 @@ use super::checks::{is_agent_id, is_log_filter, is_origin, is_ws_url};
 use super::kinds::{
     Address, Choice, Field, Flag, Folder, Integer, Keys, List, OptionalFolder, OptionalText, Ratio, SecretText, Size, Span, Text,
 };
-use super::settings::{CookieSecure, LogFormat};
+use super::settings::{CookieSecure, Durability, LogFormat};
 
 /// One setting.
 pub(super) struct Setting {
@@ -56,6 +56,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("demo", "Demo agent"),
     ("log", "Logging"),
     ("data", "Data"),
+    ("store", "Durable messages"),
 ];
 
 /// The row of a key.
@@ -208,4 +209,14 @@ pub(super) static TABLE: &[Setting] = settings! {
 
     "data.dir" | "DATA_DIR" => Folder { at: |d| &mut d.settings.data.dir },
         "The folder for what outlives the process. Made when needed, readable by its owner only.";
+
+    "store.durability" => Choice {
+        words: &[("fsync", Durability::Fsync), ("process", Durability::Process), ("memory", Durability::Memory)],
+        at: |d| &mut d.settings.store.durability,
+    },
+        "What the confirmation of a durable message means: it is on the disk, or it survives `kill -9` but not a power loss, or it is in memory.";
+    "store.ack_timeout" => Span { min: Duration::from_millis(10), max: DAY, at: |d| &mut d.settings.store.ack_timeout },
+        "How long a receiver that acknowledges itself may take before a durable message is delivered again; doubles with each delivery, up to an hour.";
+    "store.max_deliveries" => Integer { min: 1, max: 1000, at: |d| &mut d.settings.store.max_deliveries },
+        "How often a durable message is delivered before it goes to the dead letters.";
 };

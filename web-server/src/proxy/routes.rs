@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::Actor;
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use common::{
-    assertion::ClientIdentity,
+    assertion::{Acks, ClientIdentity},
     error::{ClientError, ErrorCode},
     message::parse_agent_id,
 };
@@ -23,6 +23,8 @@ const USER_AGENT_LENGTH: usize = 256;
 #[derive(Deserialize)]
 struct Parameters {
     agent: Option<String>,
+    #[serde(default)]
+    ack: Acks,
 }
 
 /// Opens the socket of the caller's session.
@@ -42,6 +44,7 @@ pub async fn open(
         .map_err(|error| Refusal::with_message(ErrorCode::BadRequest, format!("the query cannot be read: {error}")))?;
     let identity = ClientIdentity {
         agent: parameters.agent.as_deref().map(parse_agent_id).transpose()?,
+        acks: parameters.ack,
         ip: request.peer_addr().map(|peer| peer.ip().to_string()),
         user_agent: user_agent(&request),
         ..ClientIdentity::anonymous(owned.session.id)

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context};
 use common::{
+    assertion::Acks,
     envelope::Envelope,
     error::ClientError,
     id::AgentId,
@@ -66,22 +67,23 @@ impl AgentHandshake {
 pub struct AgentActor {
     connection: Connection,
     handshake: AgentHandshake,
+    acks: Acks,
 }
 
 impl AgentActor {
     /// Takes over the socket of an agent whose key was right.
-    pub fn take_over(upgraded: Upgraded, admission: Admission, handshake: AgentHandshake) {
+    pub fn take_over(upgraded: Upgraded, admission: Admission, handshake: AgentHandshake, acks: Acks) {
         let named = (Some(handshake.agent_id().clone()), None);
         Connection::start(upgraded, admission, Side::Agent, named, |mut connection, ctx: &mut Context<Self>| {
             match &handshake {
                 AgentHandshake::Named(id) => {
-                    connection.register(PeerKind::Agent(id.clone()), AgentDescription::default(), None);
+                    connection.register(PeerKind::Agent(id.clone()), acks, AgentDescription::default(), None);
                 }
                 AgentHandshake::Unnamed { .. } => {
                     ctx.run_later(REGISTRATION_GRACE, |actor, _| drop(actor.register(None, None)));
                 }
             }
-            Self { connection, handshake }
+            Self { connection, handshake, acks }
         });
     }
 
@@ -92,7 +94,7 @@ impl AgentActor {
         }
         let agent_id = self.handshake.settle(description.as_ref())?;
         let registration = description.is_some().then(|| id.map(str::to_owned));
-        self.connection.register(PeerKind::Agent(agent_id), description.unwrap_or_default(), registration);
+        self.connection.register(PeerKind::Agent(agent_id), self.acks, description.unwrap_or_default(), registration);
         Ok(())
     }
 

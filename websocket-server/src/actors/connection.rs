@@ -8,9 +8,10 @@ use std::{
 
 use actix::{Actor, ActorContext, AsyncContext, Context};
 use common::{
+    assertion::Acks,
     close::CloseCode,
     connection::ConnectionState,
-    envelope::{Envelope, EnvelopeError},
+    envelope::{Delivery, Envelope, EnvelopeError},
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId},
     message::{Ack, AgentDescription, AgentMessage, PeerRequest, Speaker, SystemMessage},
@@ -92,8 +93,8 @@ impl Connection {
     }
 
     /// Registers the connection under its name. Happens once.
-    pub fn register(&mut self, kind: PeerKind, description: AgentDescription, registration: Option<Option<String>>) {
-        let peer = Peer::new(self.id, kind, Arc::clone(&self.link));
+    pub fn register(&mut self, kind: PeerKind, acks: Acks, description: AgentDescription, registration: Option<Option<String>>) {
+        let peer = Peer::new(self.id, kind, Arc::clone(&self.link), acks);
         self.peer = Some(Arc::clone(&peer));
         self.shard.attach(Attach { peer, description, registration });
     }
@@ -151,7 +152,8 @@ impl Connection {
         let Some(peer) = &self.peer else { return Step::Continue };
         let stamp = envelope.stamp(peer.source_json(), || uuid::Uuid::new_v4().to_string());
         let frame = Frame::text_from(stamp.len(), |out| stamp.write_to(out));
-        let id = envelope.timeout_ms.map(|_| request_id(envelope, &frame));
+        let is_durable = envelope.delivery == Some(Delivery::Durable);
+        let id = (is_durable || envelope.timeout_ms.is_some()).then(|| id_of(envelope, &frame));
         let message = Outgoing {
             frame,
             bytes_in: envelope.text.len(),
@@ -160,6 +162,9 @@ impl Connection {
             target: envelope.target.clone(),
             correlation_id: envelope.correlation_id.as_deref().map(str::to_owned),
             id,
+            is_durable,
+            priority: envelope.priority,
+            ttl_ms: envelope.ttl_ms,
             deadline_ms: envelope.timeout_ms.map(|timeout| now_ms() + u64::from(timeout)),
         };
         self.submit(Waiting::Dispatch(Dispatch { from: Arc::clone(peer), message }))
@@ -220,8 +225,8 @@ impl Drop for Connection {
     }
 }
 
-/// The id a request is answered by: the sender's, or the one the broker has just given it.
-fn request_id(envelope: &Envelope<'_>, frame: &Frame) -> String {
+/// The id that answers of the bridge name: the sender's, or the one the broker has just given the message.
+fn id_of(envelope: &Envelope<'_>, frame: &Frame) -> String {
     match &envelope.id {
         Some(id) => id.to_string(),
         None => Envelope::parse(frame.payload_text(), usize::MAX)

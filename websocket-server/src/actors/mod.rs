@@ -2,6 +2,7 @@
 
 mod agent;
 mod connection;
+mod durable;
 mod router;
 mod session;
 mod state;

@@ -14,11 +14,11 @@ use common::{
     connection::ConnectionState,
     envelope::{Envelope, Family},
     error::{ClientError, ErrorCode},
-    message::{AgentDescription, AgentMessage, SystemMessage},
+    message::{AgentDescription, AgentMessage, PeerRequest, SystemMessage},
 };
-use transport::{CloseMode, clock::now_ms};
+use transport::{CloseMode, Frame, clock::now_ms};
 
-use super::state::Changed;
+use super::{durable::DurableShard, state::Changed};
 use crate::{
     broker::Broker,
     routing::{ConnectionId, Counters, Outgoing, Peer, Route},
@@ -78,10 +78,11 @@ pub struct Ask {
 /// The actor.
 #[derive(Debug)]
 pub struct RouterActor {
-    broker: Arc<Broker>,
-    counters: Arc<Counters>,
+    pub(super) broker: Arc<Broker>,
+    pub(super) counters: Arc<Counters>,
     /// Peers of this thread with open requests. The timer that checks them runs exactly while there are any.
     requesters: HashMap<ConnectionId, Arc<Peer>>,
+    pub(super) durable: DurableShard,
 }
 
 impl Actor for RouterActor {
@@ -126,9 +127,15 @@ impl RouterActor {
         });
     }
 
-    fn refuse(&self, peer: &Peer, error: ClientError, id: Option<&str>) {
+    pub(super) fn refuse(&self, peer: &Peer, error: ClientError, id: Option<&str>) {
         self.counters.errors.count(error.code);
         peer.answer(&SystemMessage::Error(error), id);
+    }
+
+    /// Refuses a message; its id is read out of its frame.
+    pub(super) fn refuse_frame(&self, peer: &Peer, error: ClientError, frame: &Frame) {
+        let envelope = Envelope::parse(frame.payload_text(), usize::MAX).ok();
+        self.refuse(peer, error, envelope.and_then(|envelope| envelope.id).as_deref());
     }
 
     fn serve(&self, peer: &Arc<Peer>, request: AgentMessage, id: Option<&str>) -> Result<Option<SystemMessage>, ClientError> {
@@ -160,6 +167,13 @@ impl Handler<Dispatch> for RouterActor {
 
     fn handle(&mut self, Dispatch { from, message }: Dispatch, ctx: &mut Self::Context) {
         self.counters.mailbox.fetch_sub(1, Relaxed);
+        if message.is_durable {
+            let (sender, frame) = (Arc::clone(&from), message.frame.clone());
+            if let Err(error) = self.dispatch_durable(Dispatch { from, message }, ctx) {
+                self.refuse_frame(&sender, error, &frame);
+            }
+            return;
+        }
         let outcome = self.broker.router.read().dispatch(&from, &message);
         match outcome {
             Ok(routed) => {
@@ -172,10 +186,7 @@ impl Handler<Dispatch> for RouterActor {
                     self.watch_requests(from, ctx);
                 }
             }
-            Err(error) => {
-                let envelope = Envelope::parse(message.frame.payload_text(), usize::MAX).ok();
-                self.refuse(&from, error, envelope.and_then(|envelope| envelope.id).as_deref());
-            }
+            Err(error) => self.refuse_frame(&from, error, &message.frame),
         }
     }
 }
@@ -183,8 +194,14 @@ impl Handler<Dispatch> for RouterActor {
 impl Handler<Attach> for RouterActor {
     type Result = ();
 
-    fn handle(&mut self, Attach { peer, description, registration }: Attach, _: &mut Self::Context) {
-        let older = self.broker.router.write().attach(&peer, description);
+    fn handle(&mut self, Attach { peer, description, registration }: Attach, ctx: &mut Self::Context) {
+        let (older, behind) = {
+            let mut router = self.broker.router.write();
+            (router.attach(&peer, description), Self::hold_back_until_caught_up(&self.broker.inboxes, &peer))
+        };
+        for channel in behind {
+            self.start_catch_up(Arc::clone(&peer), channel, ctx);
+        }
         self.broker.state.do_send(Changed { id: peer.id, state: ConnectionState::Active });
         if let Some(older) = older {
             tracing::info!(agent = peer.address(), older = %older.id, newer = %peer.id, "taken over");
@@ -212,18 +229,22 @@ impl Handler<Detach> for RouterActor {
 impl Handler<Ask> for RouterActor {
     type Result = ();
 
-    fn handle(&mut self, Ask { peer, request, id, bytes }: Ask, _: &mut Self::Context) {
+    fn handle(&mut self, Ask { peer, request, id, bytes }: Ask, ctx: &mut Self::Context) {
         self.counters.mailbox.fetch_sub(1, Relaxed);
         let family = match &request {
-            AgentMessage::Common(common::message::PeerRequest::ListAgents)
-            | AgentMessage::Register(_)
-            | AgentMessage::Status(_) => Family::Agent,
+            AgentMessage::Common(PeerRequest::ListAgents) | AgentMessage::Register(_) | AgentMessage::Status(_) => Family::Agent,
+            AgentMessage::Common(PeerRequest::Ack(_) | PeerRequest::Nack(_)) => Family::Message,
             AgentMessage::Common(_) => Family::Topic,
             AgentMessage::ListSessions(_) => Family::Session,
             AgentMessage::Route => Family::Other,
         };
         self.counters.on_message(family, Route::Bridge, bytes, 0, 0);
-        match self.serve(&peer, request, id.as_deref()) {
+        let outcome = match request {
+            AgentMessage::Common(PeerRequest::Ack(ask)) => self.on_ack(&peer, ask, id.clone(), ctx).map(|()| None),
+            AgentMessage::Common(PeerRequest::Nack(ask)) => self.on_nack(&peer, ask, id.clone(), ctx).map(|()| None),
+            request => self.serve(&peer, request, id.as_deref()),
+        };
+        match outcome {
             Ok(Some(answer)) => drop(peer.answer(&answer, id.as_deref())),
             Ok(None) => {}
             Err(error) => self.refuse(&peer, error, id.as_deref()),
@@ -253,7 +274,12 @@ impl Shard {
                 return Rc::clone(shard);
             }
             let counters = broker.add_shard();
-            let actor = RouterActor { broker: Arc::clone(broker), counters: Arc::clone(&counters), requesters: HashMap::new() };
+            let actor = RouterActor {
+                broker: Arc::clone(broker),
+                counters: Arc::clone(&counters),
+                requesters: HashMap::new(),
+                durable: DurableShard::new(Arc::clone(&broker.inboxes)),
+            };
             let shard = Rc::new(Self { broker: Arc::downgrade(broker), router: actor.start(), counters });
             shards.push(Rc::clone(&shard));
             shard

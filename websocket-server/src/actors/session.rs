@@ -23,7 +23,8 @@ impl ClientSessionActor {
     pub fn take_over<S: Socket>(upgraded: Upgraded<S>, admission: Admission, identity: ClientIdentity) {
         let named = (identity.agent.clone(), Some(identity.session_id));
         Connection::start(upgraded, admission, Side::Session, named, |mut connection, _| {
-            connection.register(PeerKind::Session(Box::new(identity)), AgentDescription::default(), None);
+            let acks = identity.acks;
+            connection.register(PeerKind::Session(Box::new(identity)), acks, AgentDescription::default(), None);
             Self { connection }
         });
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use common::{
-    assertion::{self, ClientIdentity},
+    assertion::{self, Acks, ClientIdentity},
     config::AgentKey,
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId},
@@ -26,6 +26,8 @@ const LOCAL_BUFFER: usize = 64 * 1024;
 #[derive(Debug, Deserialize)]
 pub struct AgentQuery {
     agent_id: Option<String>,
+    #[serde(default)]
+    ack: Acks,
 }
 
 /// `GET /ws/agent`
@@ -35,10 +37,12 @@ pub async fn agent(request: HttpRequest, query: web::Query<AgentQuery>, broker: 
         let key = name_of_key(&broker.settings.broker.agent_keys, credentials(&request)).ok_or(ErrorCode::Unauthorized)?;
         let wanted: Option<AgentId> = query.agent_id.as_deref().map(parse_agent_id).transpose()?;
         tracing::debug!(key, agent = wanted.as_ref().map(AgentId::as_str), "agent connects");
-        Ok((broker.admit()?, AgentHandshake::new(wanted)))
+        Ok((broker.admit()?, AgentHandshake::new(wanted), query.ack))
     };
     match admitted() {
-        Ok((admission, handshake)) => upgrade(&request, move |upgraded| AgentActor::take_over(upgraded, admission, handshake)),
+        Ok((admission, handshake, acks)) => {
+            upgrade(&request, move |upgraded| AgentActor::take_over(upgraded, admission, handshake, acks))
+        }
         Err(error) => refuse(&broker, error),
     }
 }
@@ -75,8 +79,7 @@ impl LocalBroker {
     /// # Errors
     /// `not_ready`, `at_capacity`, `too_many_connections`.
     pub fn connect(&self, identity: ClientIdentity) -> Result<DuplexStream, ErrorCode> {
-        let admission = admit_session(&self.0, identity.session_id)
-            .inspect_err(|code| self.0.refusals.count(*code))?;
+        let admission = admit_session(&self.0, identity.session_id).inspect_err(|code| self.0.refusals.count(*code))?;
         let (ours, theirs) = tokio::io::duplex(LOCAL_BUFFER);
         ClientSessionActor::take_over(Upgraded::without_handshake(ours), admission, identity);
         Ok(theirs)

@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::AtomicUsize};
 
 use common::{
     address::{Address, Scope},
-    envelope::Family,
+    envelope::{Family, Priority},
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId, TopicName, UserId},
 };
@@ -30,8 +30,14 @@ pub struct Outgoing {
     pub target: Option<Address>,
     /// What it answers.
     pub correlation_id: Option<String>,
-    /// Its own id, where an answer of the bridge may have to name it.
+    /// Its own id, where an answer of the bridge may have to name it: of requests and durable messages.
     pub id: Option<String>,
+    /// Whether it is to be stored, and delivered until acknowledged.
+    pub is_durable: bool,
+    /// Its priority.
+    pub priority: Priority,
+    /// How long it is of use, in milliseconds.
+    pub ttl_ms: Option<u64>,
     /// For a request: when its time is up, in milliseconds of the clock.
     pub deadline_ms: Option<u64>,
 }
@@ -69,11 +75,7 @@ impl Router {
         }
         let outcome = match (&message.target, &from.kind) {
             (Some(Address::Agent(agent_id)), _) => self.to_agent(from, agent_id, message),
-            (None, PeerKind::Session(identity)) => match &identity.agent {
-                Some(agent_id) => self.to_agent(from, agent_id, message),
-                None => self.to_only_agent(from, message),
-            },
-            (None, PeerKind::Agent(_)) => Err(ErrorCode::TargetRequired),
+            (None, _) => self.default_agent(from).and_then(|agent_id| self.to_agent(from, agent_id, message)),
             (Some(Address::Topic(name)), _) => self.to_topic(from, name, message),
             (Some(Address::Bridge), _) => Err(ErrorCode::ReservedType),
             (Some(_), PeerKind::Session(_)) => Err(ErrorCode::NotAllowed),
@@ -94,12 +96,28 @@ impl Router {
         self.to_one(from, awaited, std::slice::from_ref(peer), route, message)
     }
 
-    fn to_only_agent(&self, from: &Arc<Peer>, message: &Outgoing) -> Result<Routed, ErrorCode> {
+    /// The agent that a peer's untargeted messages go to.
+    pub fn default_agent<'a>(&'a self, from: &'a Peer) -> Result<&'a AgentId, ErrorCode> {
+        let PeerKind::Session(identity) = &from.kind else { return Err(ErrorCode::TargetRequired) };
+        if let Some(named) = &identity.agent {
+            return Ok(named);
+        }
         let mut ids = self.agents.keys();
         match (ids.next(), ids.next()) {
             (None, _) => Err(ErrorCode::NoAgent),
-            (Some(only), None) => self.to_agent(from, only, message),
+            (Some(only), None) => Ok(only),
             (Some(_), Some(_)) => Err(ErrorCode::AgentAmbiguous),
+        }
+    }
+
+    /// Every connection at an address of one agent, session or user.
+    pub fn peers_at(&self, address: &Address) -> Vec<Arc<Peer>> {
+        let of_session = |id: &SessionId| self.sessions.get(id).map(|entry| entry.peers.clone()).unwrap_or_default();
+        match address {
+            Address::Agent(agent_id) => self.agents.get(agent_id).map(|entry| Arc::clone(&entry.peer)).into_iter().collect(),
+            Address::Session(session_id) => of_session(session_id),
+            Address::User(user_id) => self.users.get(user_id).into_iter().flatten().flat_map(of_session).collect(),
+            Address::Topic(_) | Address::Broadcast(_) | Address::Bridge => Vec::new(),
         }
     }
 

@@ -15,7 +15,7 @@ use transport::{Frame, Lane};
 
 use super::{
     Peer, PeerKind,
-    router::{AgentEntry, Router, SessionEntry},
+    router::{AGENTS_REMEMBERED, AgentEntry, Router, SessionEntry},
 };
 
 impl Router {
@@ -41,6 +41,9 @@ impl Router {
             status: "idle".to_owned(),
             connected_at: timestamp::now_string(),
         };
+        if self.seen_agents.len() < AGENTS_REMEMBERED {
+            self.seen_agents.insert(agent_id.clone());
+        }
         let older = self.agents.remove(agent_id);
         let awaited = older.as_ref().map(|older| Arc::clone(&older.awaited)).unwrap_or_default();
         self.agents.insert(agent_id.clone(), AgentEntry { peer: Arc::clone(peer), info: info.clone(), awaited });

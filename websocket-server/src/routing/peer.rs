@@ -9,12 +9,13 @@ use std::{
 };
 
 use common::{
-    assertion::ClientIdentity,
+    assertion::{Acks, ClientIdentity},
     id::AgentId,
     message::{Speaker, SystemMessage},
 };
 use parking_lot::Mutex;
 use serde::Serialize;
+use store::ChannelName;
 use transport::{Frame, Lane, Link, Sent};
 
 use super::requests::Requests;
@@ -56,6 +57,8 @@ pub struct Peer {
     pub kind: PeerKind,
     /// Where frames for it go.
     pub link: Arc<Link>,
+    /// How it acknowledges durable messages.
+    pub acks: Acks,
     address: String,
     source_json: String,
     has_requests: AtomicBool,
@@ -66,7 +69,7 @@ pub struct Peer {
 
 impl Peer {
     /// A peer of a fresh connection.
-    pub fn new(id: ConnectionId, kind: PeerKind, link: Arc<Link>) -> Arc<Self> {
+    pub fn new(id: ConnectionId, kind: PeerKind, link: Arc<Link>, acks: Acks) -> Arc<Self> {
         let address = match &kind {
             PeerKind::Agent(agent_id) => format!("agent:{agent_id}"),
             PeerKind::Session(identity) => format!("session:{}", identity.session_id),
@@ -75,6 +78,7 @@ impl Peer {
             id,
             kind,
             link,
+            acks,
             source_json: format!("\"{address}\""),
             address,
             has_requests: AtomicBool::new(false),
@@ -87,6 +91,17 @@ impl Peer {
     /// Its address: what receivers see as `source`.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The inboxes it reads: its own, and for a session its user's.
+    pub fn inboxes(&self) -> impl Iterator<Item = ChannelName> {
+        let (own, user) = match &self.kind {
+            PeerKind::Agent(agent_id) => (ChannelName::agent(agent_id), None),
+            PeerKind::Session(identity) => {
+                (ChannelName::session(identity.session_id), identity.user_id.as_ref().map(ChannelName::user))
+            }
+        };
+        std::iter::once(own).chain(user)
     }
 
     /// Its address as a JSON string. Addresses have no characters that need escapes.

@@ -170,7 +170,7 @@ fn peer(who: Who, policy: &Arc<LinkPolicy>) -> Arc<Peer> {
             PeerKind::Session(Box::new(identity))
         }
     };
-    Peer::new(ConnectionId::next(), kind, Link::new(Arc::clone(policy)))
+    Peer::new(ConnectionId::next(), kind, Link::new(Arc::clone(policy)), common::assertion::Acks::Automatic)
 }
 
 fn message(number: usize, target: Option<Address>) -> Outgoing {
@@ -182,6 +182,9 @@ fn message(number: usize, target: Option<Address>) -> Outgoing {
         target,
         correlation_id: None,
         id: None,
+        is_durable: false,
+        priority: common::envelope::Priority::Normal,
+        ttl_ms: None,
         deadline_ms: None,
     }
 }

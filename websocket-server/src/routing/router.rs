@@ -11,10 +11,15 @@ use common::{
     message::{AgentInfo, Page, PeerRequest, SessionInfo, SystemMessage},
 };
 
+use store::ChannelName;
+
 use super::{ConnectionId, Peer, topics::Topic};
 
 /// Most members one answer lists.
 const MEMBERS_LISTED: usize = 1000;
+
+/// Most agents remembered after they have gone.
+pub(super) const AGENTS_REMEMBERED: usize = 100_000;
 
 /// Bounds of the tables.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +56,8 @@ pub struct Router {
     pub(super) sessions: HashMap<SessionId, SessionEntry>,
     pub(super) users: HashMap<UserId, HashSet<SessionId>>,
     pub(super) topics: HashMap<TopicName, Topic>,
+    /// Agents that were here since the start, the first [`AGENTS_REMEMBERED`] of them.
+    pub(super) seen_agents: HashSet<AgentId>,
     /// The topics of each connection that has any.
     pub(super) subscriptions: HashMap<ConnectionId, HashSet<TopicName>>,
 }
@@ -64,6 +71,7 @@ impl Router {
             sessions: HashMap::new(),
             users: HashMap::new(),
             topics: HashMap::new(),
+            seen_agents: HashSet::new(),
             subscriptions: HashMap::new(),
         }
     }
@@ -90,6 +98,11 @@ impl Router {
         self.sessions.get(&session).map_or(0, |entry| entry.peers.len())
     }
 
+    /// Whether an inbox is that of an agent that was here since the start.
+    pub fn has_seen(&self, inbox: &ChannelName) -> bool {
+        inbox.as_str().strip_prefix("agent:").is_some_and(|agent_id| self.seen_agents.contains(agent_id))
+    }
+
     /// Every registered connection.
     pub fn peers(&self) -> impl Iterator<Item = &Arc<Peer>> {
         let agents = self.agents.values().map(|entry| &entry.peer);
@@ -112,8 +125,8 @@ impl Router {
     /// `too_many_subscriptions`, `too_many_topics`.
     pub fn serve(&mut self, peer: &Arc<Peer>, request: PeerRequest) -> Result<Option<SystemMessage>, ClientError> {
         match request {
-            // The connection answers pings itself; a pong needs no answer.
-            PeerRequest::Ping | PeerRequest::Pong => Ok(None),
+            // The connection answers pings itself; a pong needs no answer; acknowledgements are the store's.
+            PeerRequest::Ping | PeerRequest::Pong | PeerRequest::Ack(_) | PeerRequest::Nack(_) => Ok(None),
             PeerRequest::ListAgents => Ok(Some(SystemMessage::AgentListed { agents: self.agents() })),
             PeerRequest::Subscribe { topic, presence } => self.subscribe(peer, topic, presence).map(Some),
             PeerRequest::Unsubscribe { topic } => {

@@ -9,7 +9,8 @@ use crate::harness::{Ended, TestBroker, eventually};
 async fn agents_need_one_of_the_keys() {
     let broker = TestBroker::with(|settings| {
         settings.broker.agent_keys.push(AgentKey { name: "next".into(), key: Secret::new("rotated-in") });
-    });
+    })
+    .await;
     for (key, expected) in [
         (None, Err(401)),
         (Some("wrong"), Err(401)),
@@ -24,7 +25,7 @@ async fn agents_need_one_of_the_keys() {
 
 #[actix_rt::test]
 async fn sessions_need_an_assertion_of_their_own() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let identity = ClientIdentity::anonymous(SessionId::fresh());
     let path = format!("/ws/client/{}", identity.session_id);
     assert_eq!(broker.dial(&path, None).await.map(drop), Err(401));
@@ -37,7 +38,7 @@ async fn sessions_need_an_assertion_of_their_own() {
 
 #[actix_rt::test]
 async fn the_first_frame_states_ids_limits_and_heartbeat() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let mut agent = broker.dial("/ws/agent?agent_id=planner", Some("test-agent-key")).await.expect("upgraded");
     let ack = agent.next().await;
     assert_eq!(ack["type"], "connection:ack");
@@ -50,7 +51,7 @@ async fn the_first_frame_states_ids_limits_and_heartbeat() {
 
 #[actix_rt::test]
 async fn an_unnamed_agent_may_register_under_a_name() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let mut agent = broker.dial("/ws/agent", Some("test-agent-key")).await.expect("upgraded");
     agent.expect("connection:ack").await;
     agent.send(json!({"type":"agent:register","id":"1","payload":{"agent_id":"planner","name":"Planner","colour":"red"}})).await;
@@ -66,7 +67,7 @@ async fn an_unnamed_agent_may_register_under_a_name() {
 
 #[actix_rt::test]
 async fn an_agent_that_never_registers_works_under_its_assigned_id() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let mut session = broker.session().await;
     let mut agent = broker.dial("/ws/agent", Some("test-agent-key")).await.expect("upgraded");
     let assigned = agent.expect("connection:ack").await["payload"]["agent_id"].clone();
@@ -79,13 +80,13 @@ async fn an_agent_that_never_registers_works_under_its_assigned_id() {
 
 #[actix_rt::test]
 async fn a_bad_agent_id_is_refused() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     assert_eq!(broker.dial("/ws/agent?agent_id=a%20b", Some("test-agent-key")).await.map(drop), Err(400));
 }
 
 #[actix_rt::test]
 async fn a_second_connection_takes_over_and_late_clean_up_does_no_harm() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let mut session = broker.session().await;
     let mut older = broker.agent("planner").await;
     session.expect("agent:connected").await;
@@ -100,7 +101,7 @@ async fn a_second_connection_takes_over_and_late_clean_up_does_no_harm() {
 
 #[actix_rt::test]
 async fn takeovers_in_a_race_leave_exactly_one() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let dial = || broker.dial("/ws/agent?agent_id=planner", Some("test-agent-key"));
     let peers = futures_util::future::join_all((0..20).map(|_| dial())).await;
     eventually("one connection is left", || async { broker.handle.broker().connections() == 1 }).await;
@@ -120,7 +121,7 @@ async fn takeovers_in_a_race_leave_exactly_one() {
 
 #[actix_rt::test]
 async fn a_session_has_several_connections_up_to_its_limit() {
-    let broker = TestBroker::with(|settings| settings.limits.max_session_connections = 2);
+    let broker = TestBroker::with(|settings| settings.limits.max_session_connections = 2).await;
     let mut agent = broker.agent("planner").await;
     let identity = ClientIdentity::anonymous(SessionId::fresh());
     let mut one = broker.session_as(identity.clone()).await;
@@ -138,7 +139,7 @@ async fn a_session_has_several_connections_up_to_its_limit() {
 
 #[actix_rt::test]
 async fn beyond_capacity_the_handshake_is_refused() {
-    let broker = TestBroker::with(|settings| settings.limits.max_connections = 1);
+    let broker = TestBroker::with(|settings| settings.limits.max_connections = 1).await;
     let agent = broker.agent("planner").await;
     assert_eq!(broker.dial("/ws/agent", Some("test-agent-key")).await.map(drop), Err(503));
     agent.close().await;
@@ -148,7 +149,7 @@ async fn beyond_capacity_the_handshake_is_refused() {
 
 #[actix_rt::test]
 async fn a_drain_tells_everyone_and_closes_with_1012() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let mut agent = broker.agent("planner").await;
     let mut session = broker.session().await;
     let watching = actix_rt::spawn(async move {

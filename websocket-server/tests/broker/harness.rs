@@ -29,14 +29,14 @@ pub struct TestBroker {
 }
 
 impl TestBroker {
-    pub fn start() -> Self {
-        Self::with(|_| ())
+    pub async fn start() -> Self {
+        Self::with(|_| ()).await
     }
 
-    pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
+    pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::for_tests();
         change(&mut settings);
-        let handle = websocket_server::start(&settings).expect("the broker starts");
+        let handle = websocket_server::start(&settings).await.expect("the broker starts");
         Self { handle, settings }
     }
 

@@ -1,8 +1,11 @@
 //! The broker over real sockets, driven by a WebSocket client that somebody else wrote.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod harness;
 
 mod connections;
+mod durable;
 mod operators;
 mod overload;
 mod requests;

@@ -6,7 +6,7 @@ use crate::harness::{TestBroker, eventually};
 
 #[actix_rt::test]
 async fn health_and_unknown_paths_answer() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     assert_eq!(broker.get("/health/live").await, (200, json!({"status":"live"})));
     assert_eq!(broker.get("/health/ready").await, (200, json!({"status":"ready"})));
     let (status, body) = broker.get("/nothing").await;
@@ -17,7 +17,7 @@ async fn health_and_unknown_paths_answer() {
 
 #[actix_rt::test]
 async fn statistics_count_what_happened() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let mut agent = broker.agent("a").await;
     let mut session = broker.session().await;
     session.send(json!({"type":"message:send","target":"agent:a","payload":"x"})).await;

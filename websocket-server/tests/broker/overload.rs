@@ -16,7 +16,7 @@ async fn send_raw(peer: &mut Peer, bytes: &[u8]) {
 
 #[actix_rt::test]
 async fn bad_frames_are_closed_with_their_codes() {
-    let broker = TestBroker::with(|settings| settings.limits.max_fragments = 4);
+    let broker = TestBroker::with(|settings| settings.limits.max_fragments = 4).await;
     let masked = |first: u8, payload: &[u8]| {
         let mut frame = vec![first, 0x80 | payload.len() as u8, 0, 0, 0, 0];
         frame.extend_from_slice(payload);
@@ -41,7 +41,7 @@ async fn bad_frames_are_closed_with_their_codes() {
 
 #[actix_rt::test]
 async fn too_many_invalid_envelopes_in_a_row_close() {
-    let broker = TestBroker::with(|settings| settings.limits.max_bad_frames = 3);
+    let broker = TestBroker::with(|settings| settings.limits.max_bad_frames = 3).await;
     let mut agent = broker.agent("a").await;
     for _ in 0..2 {
         agent.send_text("{}").await;
@@ -59,7 +59,8 @@ async fn a_silent_peer_is_closed_and_unregistered() {
     let broker = TestBroker::with(|settings| {
         settings.heartbeat.interval = Duration::from_millis(100);
         settings.heartbeat.timeout = Duration::from_millis(500);
-    });
+    })
+    .await;
     // Reads nothing, so answers no ping.
     let mut mute = broker.dial("/ws/agent?agent_id=mute", Some("test-agent-key")).await.expect("upgraded");
     let mut session = broker.session().await;
@@ -72,7 +73,8 @@ async fn slow_consumer_is_closed_with_slow_and_others_go_on() {
     let broker = TestBroker::with(|settings| {
         settings.limits.outbox_bytes = 256 * 1024;
         settings.limits.slow_consumer_timeout = Duration::from_millis(500);
-    });
+    })
+    .await;
     let mut agent = broker.agent("a").await;
     let mut stuck = broker.session().await;
     let mut reader = broker.session().await;
@@ -100,7 +102,8 @@ async fn a_reader_that_comes_back_in_time_hears_what_it_lost() {
     let broker = TestBroker::with(|settings| {
         settings.limits.outbox_bytes = 64 * 1024;
         settings.limits.flow_control_burst = Duration::ZERO;
-    });
+    })
+    .await;
     let mut agent = broker.agent("a").await;
     let mut session = broker.session().await;
     let text = "x".repeat(10_000);
@@ -127,7 +130,7 @@ async fn a_reader_that_comes_back_in_time_hears_what_it_lost() {
 
 #[actix_rt::test]
 async fn pings_are_answered_with_their_payload() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let mut agent = broker.agent("a").await;
     agent.send(json!({"type":"connection:ping","id":"7","payload":{"n":[1]}})).await;
     let pong = agent.expect("connection:pong").await;
@@ -145,7 +148,7 @@ async fn pings_are_answered_with_their_payload() {
 
 #[actix_rt::test]
 async fn a_handshake_that_never_ends_is_cut() {
-    let broker = TestBroker::with(|settings| settings.limits.handshake_timeout = Duration::from_millis(200));
+    let broker = TestBroker::with(|settings| settings.limits.handshake_timeout = Duration::from_millis(200)).await;
     let mut socket = tokio::net::TcpStream::connect(broker.handle.addr()).await.expect("connects");
     socket.write_all(b"GET /ws/agent HTTP/1.1\r\nHost: x\r\n").await.expect("writes");
     let mut answer = Vec::new();

@@ -6,7 +6,7 @@ use crate::harness::TestBroker;
 
 #[actix_rt::test]
 async fn an_answer_in_time_ends_the_wait_in_both_directions() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let mut agent = broker.agent("a").await;
     let mut session = broker.session().await;
     session.send(json!({"type":"ask:x","id":"1","target":"agent:a","timeout_ms":300})).await;
@@ -26,7 +26,7 @@ async fn an_answer_in_time_ends_the_wait_in_both_directions() {
 
 #[actix_rt::test]
 async fn no_answer_is_told_and_a_late_one_still_delivered() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let mut agent = broker.agent("a").await;
     let mut session = broker.session().await;
     session.send(json!({"type":"ask:x","id":"1","target":"agent:a","timeout_ms":50})).await;
@@ -39,7 +39,7 @@ async fn no_answer_is_told_and_a_late_one_still_delivered() {
 
 #[actix_rt::test]
 async fn an_answer_from_somebody_else_does_not_count() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let _agent = broker.agent("a").await;
     let mut meddler = broker.agent("b").await;
     let mut session = broker.session().await;
@@ -51,7 +51,7 @@ async fn an_answer_from_somebody_else_does_not_count() {
 
 #[actix_rt::test]
 async fn the_requester_hears_at_once_when_the_peer_goes() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let agent = broker.agent("a").await;
     let mut session = broker.session().await;
     session.send(json!({"type":"ask:x","id":"1","target":"agent:a","timeout_ms":600000})).await;
@@ -62,7 +62,7 @@ async fn the_requester_hears_at_once_when_the_peer_goes() {
 
 #[actix_rt::test]
 async fn a_takeover_does_not_end_the_wait() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let _older = broker.agent("a").await;
     let mut session = broker.session().await;
     session.send(json!({"type":"ask:x","id":"1","target":"agent:a","timeout_ms":600000})).await;
@@ -76,7 +76,7 @@ async fn a_takeover_does_not_end_the_wait() {
 
 #[actix_rt::test]
 async fn requests_have_a_bound_distinct_ids_and_one_receiver() {
-    let broker = TestBroker::with(|settings| settings.limits.max_pending_requests = 1);
+    let broker = TestBroker::with(|settings| settings.limits.max_pending_requests = 1).await;
     let _agent = broker.agent("a").await;
     let mut session = broker.session().await;
     let ask = |id: &str, target: &str| json!({"type":"ask:x","id":id,"target":target,"timeout_ms":600000});

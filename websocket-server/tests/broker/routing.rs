@@ -6,7 +6,7 @@ use crate::harness::TestBroker;
 
 #[actix_rt::test]
 async fn a_message_goes_to_the_agent_and_back_byte_for_byte() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let mut agent = broker.agent("planner").await;
     let mut session = broker.session().await;
     let payload = r#"{ "n": 1.50, "s":"\u00e9\/", "big": 123456789012345678901234567890 }"#;
@@ -33,7 +33,7 @@ async fn a_message_goes_to_the_agent_and_back_byte_for_byte() {
 
 #[actix_rt::test]
 async fn untargeted_frames_go_to_the_sessions_agent_or_the_only_one() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let mut free = broker.session().await;
     let mut bound = broker.session_with("b").await;
     let ask = |id: &str| json!({"type":"message:send","id":id});
@@ -53,7 +53,7 @@ async fn untargeted_frames_go_to_the_sessions_agent_or_the_only_one() {
 
 #[actix_rt::test]
 async fn agents_reach_sessions_users_agents_and_everyone() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let mut agent = broker.agent("a").await;
     let mut other = broker.agent("b").await;
     let mut ann = broker.session_of_user("ann").await;
@@ -80,7 +80,7 @@ async fn agents_reach_sessions_users_agents_and_everyone() {
 
 #[actix_rt::test]
 async fn sessions_reach_agents_only() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let _agent = broker.agent("a").await;
     let mut victim = broker.session_of_user("ann").await;
     let mut session = broker.session().await;
@@ -95,7 +95,7 @@ async fn sessions_reach_agents_only() {
 
 #[actix_rt::test]
 async fn what_cannot_be_routed_is_told_to_its_sender() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let mut agent = broker.agent("a").await;
     for (frame, code) in [
         (json!({"type":"m:x","id":"1","target":"agent:none"}), "agent_not_found"),
@@ -117,7 +117,7 @@ async fn what_cannot_be_routed_is_told_to_its_sender() {
 
 #[actix_rt::test]
 async fn notices_say_who_comes_goes_and_changes() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let mut session = broker.session().await;
     let mut agent = broker.agent("a").await;
     session.expect("agent:connected").await;
@@ -141,7 +141,7 @@ async fn notices_say_who_comes_goes_and_changes() {
 
 #[actix_rt::test]
 async fn high_priority_overtakes_what_waits() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let mut agent = broker.agent("a").await;
     let session = broker.session().await;
     let target = session.address();

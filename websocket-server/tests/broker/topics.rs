@@ -6,7 +6,7 @@ use crate::harness::TestBroker;
 
 #[actix_rt::test]
 async fn subscribers_get_what_is_published_and_the_publisher_does_not() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let mut agent = broker.agent("a").await;
     let mut one = broker.session().await;
     let mut two = broker.session().await;
@@ -29,7 +29,7 @@ async fn subscribers_get_what_is_published_and_the_publisher_does_not() {
 
 #[actix_rt::test]
 async fn presence_tells_who_is_there_and_who_comes_and_goes() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::start().await;
     let mut watcher = broker.session().await;
     let mut quiet = broker.session().await;
     quiet.send(json!({"type":"topic:subscribe","payload":{"topic":"room"}})).await;
@@ -53,7 +53,8 @@ async fn subscriptions_and_topics_are_bounded() {
     let broker = TestBroker::with(|settings| {
         settings.limits.max_subscriptions = 2;
         settings.limits.max_topics = 3;
-    });
+    })
+    .await;
     let subscribe = |topic: &str| json!({"type":"topic:subscribe","payload":{"topic":topic}});
     let mut one = broker.session().await;
     for topic in ["1", "2", "2"] {

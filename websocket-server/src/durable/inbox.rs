@@ -1,0 +1,159 @@
+//! One inbox that is in use: its newest number, what is on its way to the disk, and which receivers are behind. Pure.
+//!
+//! A receiver is *live* unless it is listed as behind. One that is behind gets nothing live: it reads what is pending in the store
+//! up to a mark, then takes the tail, and is live again. The order at the seam is kept because both happen under the inbox's lock.
+
+use std::collections::{BTreeMap, HashMap};
+
+use transport::Frame;
+
+use crate::routing::ConnectionId;
+
+/// What a receiver that reads what is pending should do next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Something was committed since the reading began: read on.
+    ReadOn {
+        /// Everything up to this number is in the store.
+        through: u64,
+    },
+    /// These are still on their way to the disk: with them the receiver is live.
+    GoLive(Vec<(u64, Frame)>),
+}
+
+/// The machine.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    /// The newest number that was given; `None` until the store was asked.
+    head: Option<u64>,
+    /// Everything up to here is in the store, or was given up.
+    committed: u64,
+    /// On the way to the disk.
+    tail: BTreeMap<u64, Frame>,
+    /// Receivers that get nothing live, and the number up to which each has got everything.
+    behind: HashMap<ConnectionId, u64>,
+}
+
+impl Inbox {
+    /// Whether the newest number is known.
+    pub fn is_loaded(&self) -> bool {
+        self.head.is_some()
+    }
+
+    /// The store says what the newest number is.
+    pub fn load(&mut self, head: u64) {
+        if self.head.is_none() {
+            self.head = Some(head);
+            self.committed = head;
+        }
+    }
+
+    /// Gives the next message its number; answers the number before it.
+    pub fn push(&mut self, seq: u64) -> u64 {
+        self.head.replace(seq).unwrap_or(0)
+    }
+
+    /// The message is on its way to the disk.
+    pub fn sent_to_disk(&mut self, seq: u64, frame: Frame) {
+        self.tail.insert(seq, frame);
+    }
+
+    /// The message is in the store, or the store refused it: it is not on its way any more.
+    pub fn settled(&mut self, seq: u64) {
+        self.tail.remove(&seq);
+        self.committed = self.committed.max(seq);
+    }
+
+    /// The receiver gets nothing live until it has caught up with what comes after `given`. Says whether that is news.
+    pub fn fall_behind(&mut self, receiver: ConnectionId, given: u64) -> bool {
+        self.behind.insert(receiver, given).is_none()
+    }
+
+    /// The number up to which a receiver that is behind has got everything.
+    pub fn given_to(&self, receiver: ConnectionId) -> u64 {
+        self.behind.get(&receiver).copied().unwrap_or(0)
+    }
+
+    /// Whether the receiver gets messages live.
+    pub fn is_live(&self, receiver: ConnectionId) -> bool {
+        !self.behind.contains_key(&receiver)
+    }
+
+    /// The receiver is gone.
+    pub fn forget(&mut self, receiver: ConnectionId) {
+        self.behind.remove(&receiver);
+    }
+
+    /// Everything up to this number can be read from the store.
+    pub fn committed(&self) -> u64 {
+        self.committed
+    }
+
+    /// The receiver has been given everything pending up to `through`, the last of it `given`. What next?
+    pub fn caught_up(&mut self, receiver: ConnectionId, through: u64, given: u64) -> Step {
+        if self.committed > through {
+            return Step::ReadOn { through: self.committed };
+        }
+        self.behind.remove(&receiver);
+        Step::GoLive(self.tail.range(through.max(given) + 1..).map(|(seq, frame)| (*seq, frame.clone())).collect())
+    }
+
+    /// Whether nothing needs it: no message on its way, nobody behind.
+    pub fn is_idle(&self) -> bool {
+        self.tail.is_empty() && self.behind.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(seq: u64) -> Frame {
+        Frame::text(&seq.to_string())
+    }
+
+    fn send(inbox: &mut Inbox, seq: u64) -> u64 {
+        let prev = inbox.push(seq);
+        inbox.sent_to_disk(seq, frame(seq));
+        prev
+    }
+
+    #[test]
+    fn each_message_names_the_one_before() {
+        let mut inbox = Inbox::default();
+        assert!(!inbox.is_loaded());
+        inbox.load(5);
+        assert_eq!((send(&mut inbox, 9), send(&mut inbox, 12)), (5, 9));
+    }
+
+    #[test]
+    fn a_receiver_reads_on_while_commits_overtake_it_and_takes_the_tail_last() {
+        let (mut inbox, receiver) = (Inbox::default(), ConnectionId::next());
+        inbox.load(0);
+        assert!(inbox.fall_behind(receiver, 0));
+        assert!(!inbox.fall_behind(receiver, 0));
+        send(&mut inbox, 1);
+        send(&mut inbox, 2);
+        send(&mut inbox, 3);
+        inbox.settled(1);
+        assert_eq!(inbox.caught_up(receiver, 0, 0), Step::ReadOn { through: 1 });
+        assert!(!inbox.is_live(receiver));
+        assert_eq!(inbox.caught_up(receiver, 1, 1), Step::GoLive(vec![(2, frame(2)), (3, frame(3))]));
+        assert!(inbox.is_live(receiver));
+        inbox.settled(2);
+        inbox.settled(3);
+        assert!(inbox.is_idle());
+    }
+
+    #[test]
+    fn what_the_store_has_is_not_taken_from_the_tail_again() {
+        let (mut inbox, receiver) = (Inbox::default(), ConnectionId::next());
+        inbox.load(0);
+        inbox.fall_behind(receiver, 0);
+        send(&mut inbox, 1);
+        send(&mut inbox, 2);
+        inbox.settled(2);
+        // Commits take effect in order, though their answers may not come in order: 1 was there to be read.
+        assert_eq!(inbox.caught_up(receiver, 2, 2), Step::GoLive(vec![]));
+    }
+}

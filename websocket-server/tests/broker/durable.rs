@@ -1,0 +1,278 @@
+//! Durable messages: confirmed when stored, kept for who is away, delivered until acknowledged, also across a restart.
+
+use std::{path::Path, time::Duration};
+
+use common::{
+    assertion::ClientIdentity,
+    config::{Durability, Settings},
+    id::{SessionId, UserId},
+};
+use serde_json::{Value, json};
+
+use crate::harness::{Peer, TestBroker};
+
+fn on_disk(folder: &Path) -> impl FnOnce(&mut Settings) + use<> {
+    let folder = folder.to_owned();
+    move |settings| {
+        settings.store.durability = Durability::Process;
+        settings.data.dir = folder;
+    }
+}
+
+fn durable(id: &str, target: &str, payload: impl Into<Value>) -> Value {
+    json!({"type":"job:new","id":id,"target":target,"delivery":"durable","payload":payload.into()})
+}
+
+async fn explicit_agent(broker: &TestBroker, id: &str) -> Peer {
+    let path = format!("/ws/agent?agent_id={id}&ack=explicit");
+    let mut agent = broker.dial(&path, Some("test-agent-key")).await.expect("upgraded");
+    agent.expect("connection:ack").await;
+    agent
+}
+
+/// Sends durable messages 0..count and waits until each is confirmed.
+async fn leave(sender: &mut Peer, target: &str, count: usize) {
+    for at in 0..count {
+        sender.send(durable(&format!("m{at}"), target, at)).await;
+    }
+    for _ in 0..count {
+        sender.expect("message:accepted").await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_durable_message_is_delivered_live_and_confirmed_with_its_position() {
+    let broker = TestBroker::start().await;
+    let mut agent = broker.agent("a").await;
+    let mut session = broker.session().await;
+    session.send(durable("1", "agent:a", "x")).await;
+    let accepted = session.expect("message:accepted").await;
+    let message = agent.expect("job:new").await;
+    assert_eq!(accepted["correlation_id"], "1");
+    assert_eq!(message["channel"], "agent:a");
+    for field in ["channel", "epoch", "seq"] {
+        assert_eq!(accepted["payload"][field], message[field], "{field}");
+    }
+    session.send(durable("2", "agent:a", "y")).await;
+    assert_eq!(agent.expect("job:new").await["prev"], message["seq"]);
+}
+
+#[actix_rt::test]
+async fn what_is_left_for_an_absent_agent_waits_for_it_across_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = TestBroker::with(on_disk(folder.path())).await;
+    let mut sender = broker.agent("sender").await;
+    leave(&mut sender, "agent:worker", 50).await;
+    drop(sender);
+    broker.handle.drain().await;
+
+    let broker = TestBroker::with(on_disk(folder.path())).await;
+    let mut worker = explicit_agent(&broker, "worker").await;
+    let mut last = 0;
+    for at in 0..50 {
+        let message = worker.expect("job:new").await;
+        assert_eq!(message["payload"], at);
+        let seq = message["seq"].as_u64().expect("a number");
+        assert!(seq > last);
+        last = seq;
+    }
+    // Numbers go on where they were: none is used twice.
+    let mut sender = broker.agent("sender").await;
+    sender.send(durable("another", "agent:worker", 0)).await;
+    assert!(worker.expect("job:new").await["seq"].as_u64() > Some(last));
+}
+
+#[actix_rt::test]
+async fn only_what_was_not_acknowledged_comes_again_and_says_so() {
+    let broker = TestBroker::start().await;
+    let mut sender = broker.agent("sender").await;
+    let mut worker = explicit_agent(&broker, "worker").await;
+    leave(&mut sender, "agent:worker", 5).await;
+    let mut seqs = Vec::new();
+    for _ in 0..5 {
+        let message = worker.expect("job:new").await;
+        assert_eq!(message["redelivered"], Value::Null);
+        seqs.push(message["seq"].as_u64().expect("a number"));
+    }
+    worker.send(json!({"type":"message:ack","payload":{"through":seqs[1]}})).await;
+    worker.send(json!({"type":"message:ack","payload":{"seqs":[seqs[3]]}})).await;
+    worker.settle().await;
+    worker.close().await;
+    let mut worker = explicit_agent(&broker, "worker").await;
+    for at in [2, 4] {
+        let message = worker.expect("job:new").await;
+        assert_eq!((&message["payload"], &message["redelivered"]), (&json!(at), &json!(1)));
+    }
+    worker.expect_nothing().await;
+}
+
+#[actix_rt::test]
+async fn a_receiver_that_reads_needs_no_acknowledgement() {
+    let broker = TestBroker::start().await;
+    let mut sender = broker.agent("sender").await;
+    let identity = ClientIdentity::anonymous(SessionId::fresh());
+    let target = format!("session:{}", identity.session_id);
+    leave(&mut sender, &target, 3).await;
+    let mut session = broker.dial_session(&identity).await.expect("upgraded");
+    for at in 0..3 {
+        assert_eq!(session.expect("job:new").await["payload"], at);
+    }
+    crate::harness::eventually("it counts as acknowledged", || async {
+        let channel = store::ChannelName::parse(&target).expect("a channel");
+        let info = broker.handle.broker().inboxes.store().channel(channel).await.expect("read");
+        info.is_some_and(|info| info.unacked == 0)
+    })
+    .await;
+    session.close().await;
+    let mut session = broker.session_as(identity).await;
+    session.expect_nothing().await;
+}
+
+#[actix_rt::test]
+async fn a_user_reads_what_was_left_for_it_in_any_session() {
+    let broker = TestBroker::start().await;
+    let mut sender = broker.agent("sender").await;
+    leave(&mut sender, "user:ann", 2).await;
+    let mut identity = ClientIdentity::anonymous(SessionId::fresh());
+    identity.user_id = UserId::new("ann").ok();
+    let mut session = broker.dial_session(&identity).await.expect("upgraded");
+    for at in 0..2 {
+        let message = session.expect("job:new").await;
+        assert_eq!((&message["payload"], &message["channel"]), (&json!(at), &json!("user:ann")));
+    }
+}
+
+#[actix_rt::test]
+async fn a_repeated_message_is_confirmed_again_and_not_delivered_again() {
+    let broker = TestBroker::start().await;
+    let mut agent = broker.agent("a").await;
+    let mut session = broker.session().await;
+    session.send(durable("same", "agent:a", 1)).await;
+    let first = session.expect("message:accepted").await;
+    session.send(durable("same", "agent:a", 1)).await;
+    let second = session.expect("message:accepted").await;
+    assert_eq!(first["payload"]["seq"], second["payload"]["seq"]);
+    assert_eq!(second["payload"]["duplicate"], true);
+    agent.expect("job:new").await;
+    agent.expect_nothing().await;
+}
+
+#[actix_rt::test]
+async fn what_is_not_acknowledged_in_time_comes_again_and_at_last_expires() {
+    let broker = TestBroker::with(|settings| {
+        settings.store.ack_timeout = Duration::from_millis(50);
+        settings.store.max_deliveries = 2;
+    })
+    .await;
+    let mut sender = broker.agent("sender").await;
+    let mut worker = explicit_agent(&broker, "worker").await;
+    worker.settle().await;
+    sender.send(durable("1", "agent:worker", 1)).await;
+    assert_eq!(worker.expect("job:new").await["redelivered"], Value::Null);
+    assert_eq!(worker.expect("job:new").await["redelivered"], 1);
+    let expired = sender.expect("message:expired").await;
+    assert_eq!((&expired["correlation_id"], &expired["payload"]["reason"]), (&json!("1"), &json!("max_deliveries")));
+    worker.expect_nothing().await;
+}
+
+#[actix_rt::test]
+async fn a_refused_message_comes_again_after_the_wait_it_asked_for() {
+    let broker = TestBroker::start().await;
+    let mut sender = broker.agent("sender").await;
+    let mut worker = explicit_agent(&broker, "worker").await;
+    leave(&mut sender, "agent:worker", 1).await;
+    let seq = worker.expect("job:new").await["seq"].clone();
+    worker.send(json!({"type":"message:nack","payload":{"seq":seq,"reason":"busy","delay_ms":10}})).await;
+    let again = worker.expect("job:new").await;
+    assert_eq!((&again["seq"], &again["redelivered"]), (&seq, &json!(1)));
+    worker.send(json!({"type":"message:nack","id":"n","payload":{"seq":999_999_999}})).await;
+    assert_eq!(worker.expect_error("invalid_payload").await["correlation_id"], "n");
+}
+
+#[actix_rt::test]
+async fn a_message_past_its_time_goes_to_the_dead_letters_and_its_sender_hears_of_it() {
+    let broker = TestBroker::start().await;
+    let mut sender = broker.agent("sender").await;
+    let mut message = durable("1", "agent:nobody", 1);
+    message["ttl_ms"] = json!(1);
+    sender.send(message).await;
+    sender.expect("message:accepted").await;
+    assert_eq!(sender.expect("message:expired").await["payload"]["reason"], "expired");
+    let mut late = explicit_agent(&broker, "nobody").await;
+    late.expect_nothing().await;
+}
+
+#[actix_rt::test]
+async fn a_slow_reader_finds_everything_in_the_log_in_order() {
+    let broker = TestBroker::with(|settings| settings.limits.outbox_bytes = 64 * 1024).await;
+    let mut sender = broker.agent("sender").await;
+    let mut worker = explicit_agent(&broker, "worker").await;
+    worker.settle().await;
+    let text = "x".repeat(20_000);
+    for at in 0..300 {
+        sender.send(durable(&format!("m{at}"), "agent:worker", json!([at, text]))).await;
+    }
+    for _ in 0..300 {
+        sender.expect("message:accepted").await;
+    }
+    for at in 0..300 {
+        let message = worker.expect("job:new").await;
+        assert_eq!(message["payload"][0], at);
+    }
+}
+
+#[actix_rt::test]
+async fn many_senders_and_a_receiver_that_comes_and_goes_lose_and_reorder_nothing() {
+    let broker = TestBroker::start().await;
+    let senders = (0..8).map(|name| {
+        let broker = &broker;
+        async move {
+            let mut sender = broker.agent(&format!("s{name}")).await;
+            leave(&mut sender, "agent:worker", 100).await;
+        }
+    });
+    let receiver = async {
+        let mut next = [0_u64; 8];
+        let mut last_seq = 0;
+        while next.iter().sum::<u64>() < 800 {
+            let mut worker = explicit_agent(&broker, "worker").await;
+            for _ in 0..50 {
+                if next.iter().sum::<u64>() == 800 {
+                    break;
+                }
+                let message = worker.expect("job:new").await;
+                let seq = message["seq"].as_u64().expect("a number");
+                let name: usize = message["source"].as_str().expect("a source")["agent:s".len()..].parse().expect("a number");
+                if message["redelivered"].is_null() || seq > last_seq {
+                    assert!(seq > last_seq, "{seq} after {last_seq}");
+                    assert_eq!(message["payload"], next[name], "of sender {name}");
+                    next[name] += 1;
+                    last_seq = seq;
+                }
+                worker.send(json!({"type":"message:ack","payload":{"through":last_seq}})).await;
+            }
+        }
+    };
+    tokio::join!(futures_util::future::join_all(senders), receiver);
+}
+
+#[actix_rt::test]
+async fn what_cannot_be_durable_is_refused() {
+    let broker = TestBroker::start().await;
+    let mut agent = broker.agent("a").await;
+    let mut session = broker.session().await;
+    for (target, code) in [("topic:t", "durable_target_invalid"), ("broadcast:all", "durable_target_invalid")] {
+        agent.send(durable("1", target, 1)).await;
+        assert_eq!(agent.expect_error(code).await["correlation_id"], "1");
+    }
+    session.send(durable("1", "agent:never-seen", 1)).await;
+    session.expect_error("agent_not_found").await;
+    session.send(durable("1", "user:ann", 1)).await;
+    session.expect_error("not_allowed").await;
+    let mut forged = durable("1", "agent:a", 1);
+    forged["seq"] = json!(7);
+    session.send(forged).await;
+    session.expect_error("invalid_envelope").await;
+    session.send(json!({"type":"message:ack","payload":{"channel":"agent:a","through":1}})).await;
+    session.expect_error("not_allowed").await;
+}
