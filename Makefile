@@ -21,8 +21,8 @@ test: ## All tests: Rust, end to end, clients of other languages, a browser.
 	timeout $(TEST_TIMEOUT) $(CARGO) test --workspace --locked
 	timeout $(TEST_TIMEOUT) tests/run-clients.sh
 
-soak: ## The long tests: crowds, stuck readers, restarts, for minutes.
-	timeout 7200 $(CARGO) test --release --workspace --locked -- --ignored --test-threads 1
+soak: ## The long tests: crowds, stuck readers, kills, properties, fuzzing, the long benchmark; an hour or more.
+	tests/soak.sh
 
 lint: ## Formatting and lints, warnings are errors.
 	$(CARGO) fmt --all --check

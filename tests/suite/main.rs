@@ -1,1 +1,20 @@
+//! The real daemon, as processes, over real sockets: what holds when it is killed, crowded, raced, stalled and stopped.
+//!
+//! Every test starts its own processes on ports and in a folder of its own, and waits for what it expects, never for a time.
+//! `BRIDGE_SOAK=1` makes the numbers large; docs/testing.md tells how to run that.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests say what they expect")]
 
+#[path = "../../fuzz/src/lib.rs"]
+mod fuzz;
+mod harness;
+
+mod bench;
+mod chain;
+mod cli;
+mod crowd;
+mod drain;
+mod fuzz_bodies;
+mod kill_rounds;
+mod overload;
+mod restarts;
+mod takeover;

@@ -1,0 +1,32 @@
+//! A stream of bytes and the pieces it comes in, both taken from one input.
+
+/// The input's first byte: choices. The second: how many bytes of lengths follow. Then the lengths, less one, used again and again.
+/// The rest is the stream.
+pub struct Pieces<'a> {
+    /// Bits to choose by.
+    pub choices: u8,
+    /// All bytes.
+    pub stream: &'a [u8],
+    lengths: &'a [u8],
+}
+
+impl<'a> Pieces<'a> {
+    /// `None`: the input is too short to be one.
+    pub fn of(data: &'a [u8]) -> Option<Self> {
+        let (&[choices, count], rest) = data.split_first_chunk::<2>()?;
+        let (lengths, stream) = rest.split_at_checked(usize::from(count % 16))?;
+        Some(Self { choices, stream, lengths })
+    }
+
+    /// The stream, cut up.
+    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> {
+        let mut lengths = self.lengths.iter().cycle();
+        let mut rest = self.stream;
+        std::iter::from_fn(move || {
+            let length = lengths.next().map_or(rest.len(), |length| usize::from(*length) + 1);
+            let (piece, after) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+            rest = after;
+            (!piece.is_empty()).then_some(piece)
+        })
+    }
+}

@@ -1,0 +1,97 @@
+//! What the program says when it cannot do what was asked.
+
+use std::net::TcpListener;
+
+use crate::harness::{Site, program};
+
+struct Said {
+    code: Option<i32>,
+    text: String,
+}
+
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Said {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = program();
+    command.args(arguments).current_dir(folder.path()).envs(environment.iter().copied());
+    let output = command.output().expect("runs");
+    let text = [output.stdout, output.stderr].map(|part| String::from_utf8_lossy(&part).into_owned()).concat();
+    Said { code: output.status.code(), text }
+}
+
+#[test]
+fn check_config_tells_every_fault_at_once_and_no_secret() {
+    let said = run(
+        &["check-config", "--set", "drain.pace=fast", "--set", "limits.no_such_limit=1"],
+        &[
+            ("WEBSOCKET_SERVER_ADDR", "nowhere"),
+            ("AGENT_BRIDGE_HEARTBEAT__INTERVAL", "5"),
+            ("AGENT_BRIDGE_HARTBEAT__TIMEOUT", "5s"),
+            ("BRIDGE_SECRET", "too-short-to-be-told"),
+            ("AGENT_TOKEN", "not to be told"),
+        ],
+    );
+    assert_eq!(said.code, Some(1), "{}", said.text);
+    for fault in [
+        "drain.pace",
+        "limits.no_such_limit",
+        "broker.addr",
+        "heartbeat.interval",
+        "AGENT_BRIDGE_HARTBEAT__TIMEOUT",
+        "broker.bridge_secret",
+        "broker.agent_token",
+        "7 faults",
+    ] {
+        assert!(said.text.contains(fault), "{fault} is missing in:\n{}", said.text);
+    }
+    assert!(!said.text.contains("to-be-told") && !said.text.contains("to be told"), "{}", said.text);
+}
+
+#[test]
+fn check_config_lists_what_is_in_force_without_secrets() {
+    let secret = "a-secret-of-more-than-thirty-two-characters";
+    let said = run(&["check-config"], &[("SESSION_SECRET", secret), ("AGENT_TOKEN", secret), ("LOG_FORMAT", "json")]);
+    assert_eq!(said.code, Some(0), "{}", said.text);
+    assert!(said.text.contains("log.format") && said.text.contains("json") && said.text.contains("LOG_FORMAT"), "{}", said.text);
+    assert!(!said.text.contains(secret), "{}", said.text);
+}
+
+#[test]
+fn the_development_key_is_refused_beyond_loopback() {
+    for command in [&["broker"][..], &[][..]] {
+        let arguments = [command, &["--broker-addr", "0.0.0.0:0", "--web-addr", "127.0.0.1:0"]].concat();
+        let said = run(&arguments, &[]);
+        assert_eq!(said.code, Some(1), "{}", said.text);
+        assert!(said.text.contains("AGENT_TOKEN") && said.text.contains("0.0.0.0:0"), "{}", said.text);
+        assert!(!said.text.contains("dev-agent-key"), "{}", said.text);
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let addr = taken.local_addr().expect("bound").to_string();
+    for (command, flag) in [("broker", "--broker-addr"), ("web", "--web-addr")] {
+        let said = run(&[command, flag, &addr], &[]);
+        assert_eq!(said.code, Some(1), "{}", said.text);
+        assert!(said.text.contains(&addr) && said.text.contains("in use"), "{}", said.text);
+        assert!(!said.text.contains("panicked"), "{}", said.text);
+    }
+}
+
+#[test]
+fn an_unknown_flag_is_named() {
+    let said = run(&["--no-such-flag"], &[]);
+    assert_eq!(said.code, Some(2), "{}", said.text);
+    assert!(said.text.contains("--no-such-flag") && said.text.contains("Usage"), "{}", said.text);
+}
+
+#[tokio::test]
+async fn healthcheck_succeeds_while_the_daemon_is_ready() {
+    let site = Site::new();
+    let flags = [site.broker.to_string(), site.edge.to_string()];
+    let arguments = ["healthcheck", "--broker-addr", &flags[0], "--web-addr", &flags[1]];
+    assert_eq!(run(&arguments, &[]).code, Some(1));
+    let _daemon = site.daemon().await;
+    let said = run(&arguments, &[]);
+    assert_eq!(said.code, Some(0), "{}", said.text);
+}

@@ -1,0 +1,67 @@
+//! The short form of the fuzz targets: their seeds, and seeds with random changes. No coverage guides it; `make soak` has the real one.
+
+use std::{fs, path::Path};
+
+use crate::{
+    fuzz,
+    harness::{Chance, scaled},
+};
+
+/// Runs `body` on every seed and on changed ones. A failing input is printed.
+fn run(target: &str, body: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+    let mut paths: Vec<_> = fs::read_dir(folder).expect("there are seeds").map(|entry| entry.expect("readable").path()).collect();
+    paths.sort();
+    let seeds: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).expect("readable")).collect();
+    assert!(!seeds.is_empty());
+
+    let mut chance = Chance::from_environment(target);
+    let changed = std::iter::repeat_with(|| change(&seeds, &mut chance)).take(scaled(10_000, 2_000_000));
+    for input in seeds.iter().cloned().chain(changed) {
+        let outcome = std::panic::catch_unwind(|| body(&input));
+        assert!(outcome.is_ok(), "the input was {:?}", String::from_utf8_lossy(&input));
+    }
+}
+
+/// A seed with a few changes: bytes replaced, inserted and removed, parts of other seeds put in.
+fn change(seeds: &[Vec<u8>], chance: &mut Chance) -> Vec<u8> {
+    let mut input = seeds[chance.below(seeds.len())].clone();
+    for _ in 0..=chance.below(4) {
+        let at = chance.below(input.len() + 1);
+        let end = (at + chance.below(8)).min(input.len());
+        let byte = chance.next().to_le_bytes()[0];
+        match chance.below(5) {
+            0 => input.insert(at, byte),
+            1 => drop(input.drain(at..end)),
+            2 => input.iter_mut().skip(at).take(1).for_each(|old| *old = byte),
+            3 => input.iter_mut().skip(at).take(1).for_each(|old| *old ^= 1 << (byte % 8)),
+            _ => {
+                let other = &seeds[chance.below(seeds.len())];
+                let from = chance.below(other.len() + 1);
+                let part = &other[from..(from + chance.below(64)).min(other.len())];
+                input.splice(at..at, part.iter().copied());
+            }
+        }
+    }
+    input
+}
+
+#[test]
+fn messages_do_not_depend_on_how_the_bytes_come() {
+    run("frames", fuzz::frames);
+}
+
+#[test]
+fn every_byte_is_in_a_frame_or_kept() {
+    run("raw_frames", fuzz::raw_frames);
+}
+
+#[test]
+fn a_stamp_changes_nothing_but_what_it_stamps() {
+    run("envelope", fuzz::envelope);
+}
+
+#[test]
+fn an_address_is_written_as_it_was_read() {
+    run("address", fuzz::address);
+}

@@ -1,0 +1,17 @@
+//! Processes of the daemon, a small HTTP client, and WebSocket peers that send and expect frames.
+
+mod chance;
+mod echo;
+mod http;
+mod patience;
+mod peer;
+mod process;
+mod site;
+
+pub use chance::Chance;
+pub use echo::{EchoAgent, answer_all};
+pub use http::request;
+pub use patience::{eventually, everyone, in_time, scaled};
+pub use peer::{DialError, Ended, Peer, question};
+pub use process::{Process, program};
+pub use site::{AGENT_KEY, Site};

@@ -1,0 +1,119 @@
+//! One process of the daemon. Dropped, it is killed.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use super::{eventually, in_time};
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_agent-bridge");
+/// Lets a process end with the thread that started it, however that ends.
+const SETPRIV: &str = "/usr/bin/setpriv";
+/// How much of the log is shown when a test fails.
+const SHOWN_LINES: usize = 40;
+
+/// See the module.
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+/// The program, for a command that ends by itself. Nothing of the surroundings reaches it.
+pub fn program() -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).stdin(Stdio::null());
+    command
+}
+
+/// Resident memory in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    pub now: u64,
+    pub peak: u64,
+}
+
+impl Process {
+    /// Starts the program; what it prints goes to the end of `log`.
+    pub fn start(name: &str, folder: &Path, arguments: &[String], environment: &[(String, String)]) -> Self {
+        let log = folder.join(format!("{name}.log"));
+        let file = fs::OpenOptions::new().create(true).append(true).open(&log).expect("the log can be written");
+        let mut command = if Path::new(SETPRIV).is_file() {
+            let mut command = Command::new(SETPRIV);
+            command.args(["--pdeathsig", "KILL", PROGRAM]);
+            command
+        } else {
+            Command::new(PROGRAM)
+        };
+        command.args(arguments).current_dir(folder).env_clear().envs(environment.iter().cloned());
+        command.stdin(Stdio::null()).stdout(file.try_clone().expect("a second handle")).stderr(file);
+        let child = command.spawn().expect("the program starts");
+        Self { name: name.to_owned(), child, log }
+    }
+
+    /// Ends it as a crash would, SIGKILL, and sees it gone.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Asks it to stop, SIGTERM.
+    pub fn terminate(&self) {
+        let script = format!("kill -TERM {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &script]).status().expect("there is a shell");
+        assert!(status.success(), "{} could not be sent a signal", self.name);
+    }
+
+    /// Whether it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("it can be waited for")
+    }
+
+    /// Its exit code, once it has ended by itself.
+    pub async fn exit_code(&mut self) -> i32 {
+        eventually("the process ends", async || self.ended().is_some()).await;
+        let status = self.ended().expect("it has ended");
+        status.code().unwrap_or_else(|| panic!("{} did not end by itself: {status}", self.name))
+    }
+
+    /// Waits for `ready`; the process must live meanwhile.
+    pub async fn wait_until(&mut self, ready: impl AsyncFn() -> bool) {
+        let waiting = async {
+            while !ready().await {
+                if let Some(status) = self.ended() {
+                    panic!("{} ended at its start: {status}", self.name);
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        in_time("the process is ready", waiting).await;
+    }
+
+    /// What it has in memory.
+    pub fn memory(&self) -> Memory {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let field = |name: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel says so");
+            line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+        };
+        Memory { now: field("VmRSS:"), peak: field("VmHWM:") }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = fs::read_to_string(&self.log).unwrap_or_default();
+            let lines: Vec<_> = log.lines().collect();
+            let shown = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
+            eprintln!("== the end of {}'s log:\n{shown}", self.name);
+        }
+    }
+}

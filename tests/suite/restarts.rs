@@ -1,0 +1,160 @@
+//! Processes that are killed and started again under those who are connected.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::harness::{EchoAgent, Ended, Peer, Site, eventually, everyone, request, scaled};
+
+/// How many sessions of a test have got how far.
+#[derive(Clone, Default)]
+struct Progress {
+    talking: Arc<AtomicUsize>,
+    lost: Arc<AtomicUsize>,
+}
+
+#[tokio::test]
+async fn sessions_stay_open_while_the_broker_is_killed_and_are_back_when_it_is() {
+    let sessions = scaled(50, 500);
+    let site = Site::new();
+    let mut broker = site.broker_alone().await;
+    let _edge = site.edge_alone().await;
+    let _agent = EchoAgent::start(&site, "worker").await;
+    let progress = Progress::default();
+
+    let living = everyone((0..sessions).map(|_| live_through_a_loss(site.clone(), progress.clone())));
+    let killing = async {
+        eventually("every session is talking", async || progress.talking.load(Relaxed) == sessions).await;
+        broker.kill();
+        eventually("every session has heard of the loss", async || progress.lost.load(Relaxed) == sessions).await;
+        broker = site.broker_alone().await;
+    };
+    tokio::join!(living, killing);
+    eventually("all have left", async || site.stats().await["sessions"]["connected"] == 0).await;
+}
+
+/// Talks until the broker is lost, waits until it is back, and talks again; all on one socket.
+async fn live_through_a_loss(site: Site, progress: Progress) {
+    let credentials = site.register().await;
+    let mut session = site.dial_session(&credentials, "").await.expect("upgraded");
+    session.expect_ack(&credentials.id).await;
+
+    let mut asked = 0;
+    'talking: loop {
+        asked += 1;
+        let id = format!("before-{asked}");
+        session.ask(&id, "agent:worker", json!(asked), 20_000).await;
+        loop {
+            let frame = session.next().await;
+            if frame["type"] == "system:upstream" {
+                assert_eq!((&frame["source"], &frame["payload"]["state"]), (&json!("edge"), &json!("lost")));
+                assert!(frame["payload"]["retry_in_ms"].is_u64(), "{frame}");
+                break 'talking;
+            }
+            assert_ne!(frame["type"], "system:error", "{frame}");
+            if frame["type"] == "message:done" {
+                assert_eq!((&frame["correlation_id"], &frame["payload"]), (&json!(id), &json!(asked)));
+                progress.talking.fetch_add(usize::from(asked == 1), Relaxed);
+                break;
+            }
+        }
+    }
+    progress.lost.fetch_add(1, Relaxed);
+
+    // Between the notices of the loss, one for each dial that failed, and the return nothing else can come.
+    loop {
+        let frame = session.next().await;
+        assert_eq!(frame["type"], "system:upstream", "{frame}");
+        if frame["payload"]["state"] == "restored" {
+            break;
+        }
+    }
+    session.expect_ack(&credentials.id).await;
+    ask_until_answered(&mut session, "after").await;
+    assert_eq!(session.close().await, Ended::Code(1000));
+}
+
+/// Asks the worker again and again; what is temporary passes.
+async fn ask_until_answered(session: &mut Peer, name: &str) {
+    for attempt in 0.. {
+        let id = format!("{name}-{attempt}");
+        session.ask(&id, "agent:worker", json!(id), 2000).await;
+        let outcome = outcome_of(session, &id).await;
+        match outcome["type"].as_str() {
+            Some("message:done") => return assert_eq!(outcome["payload"], id),
+            _ => assert_eq!(outcome["payload"]["temporary"], true, "{outcome}"),
+        }
+    }
+}
+
+/// The answer to a question, or the error.
+async fn outcome_of(session: &mut Peer, id: &str) -> Value {
+    loop {
+        let frame = session.next().await;
+        if frame["correlation_id"] == id {
+            return frame;
+        }
+    }
+}
+
+#[tokio::test]
+async fn clients_are_the_same_sessions_after_the_whole_daemon_was_killed() {
+    let site = Site::new();
+    let mut daemon = site.daemon().await;
+    let _agent = EchoAgent::start(&site, "worker").await;
+    let mut clients = join_all((0..10).map(|_| async {
+        let credentials = site.register().await;
+        let mut session = site.dial_session(&credentials, "").await.expect("upgraded");
+        session.expect_ack(&credentials.id).await;
+        (credentials, session)
+    }))
+    .await;
+
+    daemon.kill();
+    for (_, session) in &mut clients {
+        assert_eq!(session.ended().await, Ended::Broken);
+    }
+    let _daemon = site.daemon().await;
+    for (credentials, session) in &mut clients {
+        let confirmed = request(site.edge, "POST", "/api/client", Some(&credentials.token)).await.expect("the edge answers");
+        assert_eq!((confirmed.status, &confirmed.json["client_id"]), (200, &json!(credentials.id)), "{}", confirmed.json);
+        *session = site.dial_session(credentials, "").await.expect("the token is still good");
+        session.expect_ack(&credentials.id).await;
+        ask_until_answered(session, "after").await;
+    }
+}
+
+#[tokio::test]
+async fn an_agent_process_comes_back_to_a_broker_that_was_killed() {
+    let site = Site::new();
+    let mut broker = site.broker_alone().await;
+    let _edge = site.edge_alone().await;
+    let _demo = site.demo().await;
+    site.wait_for_agent("demo").await;
+    broker.kill();
+    let _broker = site.broker_alone().await;
+    site.wait_for_agent("demo").await;
+    let mut session = site.session("").await;
+    session.ask("q1", "agent:demo", json!("echo still here"), 20_000).await;
+    assert_eq!(session.expect("message:done").await["payload"]["text"], "still here");
+}
+
+#[tokio::test]
+async fn the_loss_of_an_agent_process_is_told_to_sessions_and_to_who_waits_for_it() {
+    let site = Site::new();
+    let _daemon = site.daemon().await;
+    let mut demo = site.demo().await;
+    site.wait_for_agent("demo").await;
+    let (mut asker, mut watcher) = (site.session("").await, site.session("").await);
+    // The demo agent does not know this type and never answers.
+    asker.send(json!({"type":"task:wait","id":"q1","target":"agent:demo","timeout_ms":600_000})).await;
+    asker.settle().await;
+    demo.kill();
+    assert_eq!(watcher.expect("agent:disconnected").await["payload"]["agent_id"], "demo");
+    let gone = outcome_of(&mut asker, "q1").await;
+    assert_eq!((&gone["type"], &gone["payload"]["code"]), (&json!("system:error"), &json!("peer_gone")), "{gone}");
+}
