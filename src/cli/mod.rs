@@ -5,6 +5,7 @@ mod healthcheck;
 mod parts;
 mod serve;
 mod signals;
+mod store_command;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +43,8 @@ enum Command {
     CheckConfig(check_config::CheckConfigArgs),
     /// Measure the broker, and others beside it.
     Bench(bench::BenchArgs),
+    /// Check, back up, restore or compact the store of durable messages.
+    Store(store_command::StoreArgs),
     /// Ask the running daemon whether it is ready; exit code 0 if it is.
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -87,6 +90,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         Some(Command::Demo(args)) => run_demo(&start(&options, args.flags(), Role::Client)?),
         Some(Command::CheckConfig(args)) => check_config::run(&args, &options),
         Some(Command::Bench(args)) => run_bench(args),
+        Some(Command::Store(args)) => store_command::run(&args, &read(&options, Vec::new(), Role::Client)?.settings().clone()),
         Some(Command::Healthcheck(args)) => {
             healthcheck::run(&args, &read(&options, Vec::new(), Role::Client)?.settings().clone())
         }

@@ -13,6 +13,7 @@ mod chain;
 mod cli;
 mod crowd;
 mod drain;
+mod durable_kills;
 mod fuzz_bodies;
 mod kill_rounds;
 mod overload;

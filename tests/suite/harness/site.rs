@@ -81,12 +81,15 @@ impl Site {
             ("PATH", std::env::var("PATH").unwrap_or_default()),
             ("WEBSOCKET_SERVER_ADDR", self.broker.to_string()),
             ("WEB_SERVER_ADDR", self.edge.to_string()),
-            ("BROKER_URL", format!("ws://{}", self.broker)),
             ("AGENT_TOKEN", AGENT_KEY.to_owned()),
             ("DATA_DIR", self.folder.path().join("data").display().to_string()),
             ("RUST_LOG", std::env::var("BRIDGE_TEST_LOG").unwrap_or_else(|_| "info".to_owned())),
         ];
-        let environment: Vec<_> = environment.map(|(name, value)| (name.to_owned(), value)).into();
+        let mut environment: Vec<_> = environment.map(|(name, value)| (name.to_owned(), value)).into();
+        if name == "edge" {
+            // An edge in the broker's process needs no address.
+            environment.push(("BROKER_URL".to_owned(), format!("ws://{}", self.broker)));
+        }
         let mut process = Process::start(name, self.folder.path(), &arguments, &environment);
         process
             .wait_until(async || futures_util::future::join_all(listeners.iter().map(is_ready)).await.iter().all(|ready| *ready))

@@ -182,7 +182,30 @@ pub fn to_json(broker: &Broker, connections: Value, outboxes: Value, rates: &Rat
             "sender_pauses": load(&links.pauses),
         },
         "heartbeat_timeouts": load(&links.silent),
+        "store": store(broker),
         "sockets": { "bytes_in": load(&links.bytes_in), "bytes_out": load(&links.bytes_out) },
+    })
+}
+
+/// How the store of durable messages is.
+fn store(broker: &Broker) -> Value {
+    let store = broker.inboxes.store();
+    let health = store.health();
+    json!({
+        "ready": health.is_ready(),
+        "fault": health.fault.as_ref().map(ToString::to_string),
+        "epoch": store.epoch().to_string(),
+        "records": health.records,
+        "bytes": health.bytes,
+        "channels": health.channels,
+        "appended": health.appended,
+        "duplicates": health.duplicates,
+        "commits": health.commits,
+        "queued_writes": health.queued_writes,
+        "last_commit_us": health.last_commit_us,
+        "longest_commit_us": health.longest_commit_us,
+        "file_bytes": health.file_bytes,
+        "disk_free_bytes": health.disk_free_bytes,
     })
 }
 

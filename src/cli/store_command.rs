@@ -1,0 +1,73 @@
+//! `agent-bridge store`: what an operator does with the file of durable messages.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use common::config::{Durability, Settings};
+use store::operators::{self, Throttle};
+
+/// Arguments of the command.
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Read the whole store and report; exit code 1 if something is wrong. The broker may serve meanwhile.
+    Check,
+    /// Copy the store to a new file. The broker may serve meanwhile.
+    Backup {
+        /// The file to make; it must not exist.
+        to: PathBuf,
+    },
+    /// Put a backup in the store's place. The broker must be stopped; the replaced file is kept beside it.
+    Restore {
+        /// The backup.
+        from: PathBuf,
+    },
+    /// Rewrite the store without its free pages. The broker must be stopped.
+    Compact,
+}
+
+/// Does it.
+pub fn run(args: &StoreArgs, settings: &Settings) -> Result<ExitCode> {
+    if settings.store.durability == Durability::Memory {
+        bail!("store.durability is `memory`: there is no file");
+    }
+    let folder: &Path = &settings.data.dir;
+    match &args.action {
+        Action::Check => return check(folder),
+        Action::Backup { to } => {
+            let made = operators::backup(folder, to, Throttle::default())?;
+            println!("{}: {} bytes", to.display(), made.bytes);
+        }
+        Action::Restore { from } => {
+            let restored = operators::restore(from, folder)?;
+            println!("restored {} records", restored.records);
+            if let Some(replaced) = restored.replaced {
+                println!("what was there before is in {}", replaced.display());
+            }
+        }
+        Action::Compact => {
+            let compacted = operators::compact(folder)?;
+            println!("{} bytes before, {} after", compacted.before, compacted.after);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(folder: &Path) -> Result<ExitCode> {
+    let report = operators::check(folder)?;
+    let epoch = report.epoch.map_or_else(|| "none (a backup)".to_owned(), |epoch| epoch.to_string());
+    println!("schema    {}\nepoch     {epoch}\nnext seq  {}", report.schema, report.next_seq);
+    println!("channels  {}\nrecords   {}, {} bytes", report.channels, report.records, report.bytes);
+    println!("waiting   {}\nsessions  {}", report.unacked, report.sessions);
+    for problem in &report.problems {
+        println!("problem   {problem}");
+    }
+    Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
