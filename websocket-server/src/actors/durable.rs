@@ -244,7 +244,8 @@ impl RouterActor {
     fn acknowledge_written(&mut self) {
         let inboxes = Arc::clone(&self.durable.inboxes);
         self.durable.unwritten.retain(|(_, channel), (peer, seq)| {
-            if peer.link.is_over() {
+            // A close may have discarded what waited: nothing says that it was written.
+            if peer.link.is_over() || peer.link.closing().is_some() {
                 return false;
             }
             let is_written = peer.link.depth().0 == 0;
@@ -303,6 +304,7 @@ impl crate::routing::Router {
         message: &crate::routing::Outgoing,
     ) -> Result<(ChannelName, Route, Vec<Arc<Peer>>), ClientError> {
         let target = self.resolve(from, message.target.as_ref())?;
+        self.check_reach(from, &target, true).map_err(|code| ClientError::new(code).about(target.to_string()))?;
         let route = match (&target, from.is_agent()) {
             (Address::Agent(_), true) => Route::AgentToAgent,
             (Address::Agent(_), false) => Route::SessionToAgent,
@@ -320,7 +322,11 @@ impl crate::routing::Router {
                 return Err(ClientError::new(ErrorCode::DurableTargetInvalid).about(target.to_string()));
             }
         };
-        Ok((channel, route, self.peers_at(&target)))
+        let receivers = self.peers_at(&target);
+        if receivers.iter().any(|peer| !peer.may_hear(from)) {
+            return Err(ClientError::new(ErrorCode::NotAllowed).about(target.to_string()));
+        }
+        Ok((channel, route, receivers))
     }
 
     /// The address a message goes to: its target, or the sender's agent.

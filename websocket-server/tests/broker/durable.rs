@@ -7,6 +7,7 @@ use common::{
     config::{Durability, Settings},
     id::{SessionId, UserId},
 };
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use crate::harness::{Peer, TestBroker};
@@ -126,6 +127,37 @@ async fn a_receiver_that_reads_needs_no_acknowledgement() {
     session.close().await;
     let mut session = broker.session_as(identity).await;
     session.expect_nothing().await;
+}
+
+#[actix_rt::test]
+async fn what_a_close_discarded_does_not_count_as_read() {
+    let broker = TestBroker::with(|settings| settings.limits.slow_consumer_timeout = Duration::from_millis(300)).await;
+    let mut sender = broker.agent("sender").await;
+    let identity = ClientIdentity::anonymous(SessionId::fresh());
+    let target = format!("session:{}", identity.session_id);
+    let mut stuck = broker.session_as(identity.clone()).await;
+    let text = "x".repeat(500_000);
+    for at in 0..16 {
+        sender.send(durable(&format!("m{at}"), &target, json!([at, text]))).await;
+    }
+    for _ in 0..16 {
+        sender.expect("message:accepted").await;
+    }
+    // It does not read until it is closed for that.
+    crate::harness::eventually("the stuck one is closed", || async { broker.stats().await["slow_consumers"]["closed"] == 1 })
+        .await;
+    let mut seen = std::collections::BTreeSet::new();
+    while let Ok(Some(Ok(message))) = tokio::time::timeout(Duration::from_secs(10), stuck.socket.next()).await {
+        if let tokio_tungstenite::tungstenite::Message::Text(text) = message {
+            let frame: Value = serde_json::from_str(&text).expect("frames are JSON");
+            seen.extend(frame["payload"][0].as_u64());
+        }
+    }
+    assert!(seen.len() < 16, "the reader was not stuck");
+    let mut session = broker.dial_session(&identity).await.expect("upgraded");
+    while seen.len() < 16 {
+        seen.extend(session.expect("job:new").await["payload"][0].as_u64());
+    }
 }
 
 #[actix_rt::test]
