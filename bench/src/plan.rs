@@ -148,12 +148,12 @@ impl Case {
         }
     }
 
-    /// Why the case cannot be run: a process needs `per_connection` descriptors for each idle connection and may have `files`.
-    pub fn obstacle(&self, per_connection: u64, files: u64) -> Option<String> {
+    /// Why the case cannot be run: a process needs one descriptor for each idle connection and may have `files`.
+    pub fn obstacle(&self, files: u64) -> Option<String> {
         let Load::Idle { connections } = self.load else {
             return None;
         };
-        let needed = u64::from(connections) * per_connection + SPARE_FILES;
+        let needed = u64::from(connections) + SPARE_FILES;
         (needed > files).then(|| format!("needs {needed} open files in one process, {files} are allowed"))
     }
 }
@@ -191,8 +191,8 @@ mod tests {
     #[test]
     fn what_needs_too_many_files_is_not_run() {
         let cases = Case::of(Scenario::S4, Form::Short);
-        let obstacles: Vec<_> = cases.iter().map(|case| case.obstacle(3, 20_000).is_some()).collect();
+        let obstacles: Vec<_> = cases.iter().map(|case| case.obstacle(10_000).is_some()).collect();
         assert_eq!(obstacles, [false, true]);
-        assert!(cases.iter().all(|case| case.obstacle(1, 20_000).is_none()));
+        assert!(cases.iter().all(|case| case.obstacle(20_000).is_none()));
     }
 }

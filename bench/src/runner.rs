@@ -67,9 +67,7 @@ fn run_here(args: BenchArgs) -> Result<Report, BenchError> {
 
 /// One run of `case` against a fresh server.
 fn one(case: &Case, peer: PeerKind, lab: &Lab, files: u64) -> Run {
-    // Broker and edge in one process: a session's socket, and both ends of the one between them.
-    let per_connection = if peer == PeerKind::Edge { 3 } else { 1 };
-    if let Some(obstacle) = case.obstacle(per_connection, files) {
+    if let Some(obstacle) = case.obstacle(files) {
         return Run { peer, measures: Vec::new(), notes: Vec::new(), outcome: Outcome::Skipped(obstacle) };
     }
     let found = match peer {
