@@ -55,6 +55,8 @@ pub struct ErrorRow {
 error_table! {
     Unauthorized "unauthorized" 401 None, false, "The key, token or assertion is missing or wrong. Send a valid one.";
     CredentialsExpired "credentials_expired" 401 Some(CloseCode::CREDENTIALS_EXPIRED), false, "The token or assertion was valid and has expired. Refresh it.";
+    AgentKeyRevoked "agent_key_revoked" 401 None, false, "The agent key has been revoked. Ask the operator for a new one.";
+    AgentKeyExpired "agent_key_expired" 401 None, false, "The agent key has expired. Ask the operator for a new one.";
     Forbidden "forbidden" 403 None, false, "The credentials are valid, but not for this session or resource.";
     NotFound "not_found" 404 None, false, "There is nothing at this path.";
     MethodNotAllowed "method_not_allowed" 405 None, false, "The path exists, but not for this method.";
@@ -75,7 +77,7 @@ error_table! {
     InvalidTopic "invalid_topic" 400 None, false, "The topic is empty, longer than 128 characters, or has characters other than A-Z a-z 0-9 . _ - : / @ +.";
     ReservedType "reserved_type" 400 None, false, "This family of types belongs to the bridge, and it has no such verb for a peer to send.";
     TargetRequired "target_required" 400 None, false, "An agent's message needs a target.";
-    NotAllowed "not_allowed" 403 None, false, "A session may send to agents and to topics it subscribes to, nowhere else.";
+    NotAllowed "not_allowed" 403 None, false, "A session may send to agents and to topics it subscribes to, an agent to what its key reaches; nowhere else.";
     AgentNotFound "agent_not_found" 404 None, true, "No agent with this id is connected. Send agent:list to see who is, or try again later.";
     NoAgent "no_agent" 404 None, true, "The frame has no target and no agent is connected. Try again later.";
     AgentAmbiguous "agent_ambiguous" 409 None, false, "The frame has no target and several agents are connected. Name one as the target, or at connect.";

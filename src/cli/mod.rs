@@ -2,6 +2,7 @@
 
 mod check_config;
 mod healthcheck;
+mod key;
 mod parts;
 mod serve;
 mod signals;
@@ -45,6 +46,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Check, back up, restore or compact the store of durable messages.
     Store(store_command::StoreArgs),
+    /// Make, list and revoke the keys of agents.
+    Key(key::KeyArgs),
     /// Ask the running daemon whether it is ready; exit code 0 if it is.
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -91,6 +94,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         Some(Command::CheckConfig(args)) => check_config::run(&args, &options),
         Some(Command::Bench(args)) => run_bench(args),
         Some(Command::Store(args)) => store_command::run(&args, &read(&options, Vec::new(), Role::Client)?.settings().clone()),
+        Some(Command::Key(args)) => key::run(&args, read(&options, Vec::new(), Role::Client)?.settings()),
         Some(Command::Healthcheck(args)) => {
             healthcheck::run(&args, &read(&options, Vec::new(), Role::Client)?.settings().clone())
         }

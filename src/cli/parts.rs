@@ -58,6 +58,13 @@ impl Parts {
         }
     }
 
+    /// Reads again what can change without a restart.
+    pub async fn reload(&self) {
+        if let Some(broker) = &self.broker {
+            broker.reload_keys().await;
+        }
+    }
+
     /// Drains everything: the edge first, so that browsers hear of the restart and not of a broker that went away.
     pub async fn drain(self) {
         if let Some(broker) = &self.broker {

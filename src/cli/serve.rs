@@ -1,7 +1,8 @@
 //! `agent-bridge`, `agent-bridge broker`, `agent-bridge web`: starts what was asked for and stays until told to stop.
 //!
 //! On SIGTERM or SIGINT everything is drained within `drain.timeout`; a second signal ends the process at once. If the broker's
-//! router dies the process ends with a failure, for its supervisor to start it again: half alive is worse than dead.
+//! router dies the process ends with a failure, for its supervisor to start it again: half alive is worse than dead. On SIGHUP a broker
+//! reads the agent keys again.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -10,11 +11,12 @@ use std::time::Duration;
 use anyhow::Result;
 use common::config::{Role, Settings, dialable};
 use common::open_files;
+use tokio::signal::unix::Signal;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::parts::Parts;
-use super::signals::Signals;
+use super::signals::{Signals, hangups};
 use crate::demo::{self, DemoOptions};
 
 /// What draining may take beyond `drain.timeout`, before the process ends without it.
@@ -38,6 +40,8 @@ pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
 
 async fn serve(mut settings: Settings, role: Role) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
+    // An edge alone has nothing to read again, and SIGHUP ends it.
+    let hangups = (role != Role::Edge).then(hangups).transpose()?;
     let parts = Parts::start(&mut settings, role).await?;
     let demo = DemoInside::start(&settings, role);
     // A closed stdout is no reason not to serve.
@@ -45,6 +49,7 @@ async fn serve(mut settings: Settings, role: Role) -> Result<ExitCode> {
 
     tokio::select! {
         stop = signals.next() => tracing::info!(signal = ?stop, "draining"),
+        () = reload_at(hangups, &parts) => {}
         () = parts.failed() => {
             tracing::error!("the router died: ending the process");
             return Ok(ExitCode::FAILURE);
@@ -64,6 +69,16 @@ async fn serve(mut settings: Settings, role: Role) -> Result<ExitCode> {
             Ok(stop.exit_code())
         }
     }
+}
+
+/// Has the broker read its agent keys at every SIGHUP.
+async fn reload_at(hangups: Option<Signal>, parts: &Parts) {
+    if let Some(mut hangups) = hangups {
+        while hangups.recv().await.is_some() {
+            parts.reload().await;
+        }
+    }
+    std::future::pending().await
 }
 
 /// The demo agent beside the broker in the same process; dropped, it says goodbye.

@@ -1,4 +1,4 @@
-//! The signals that ask the process to stop.
+//! The signals that ask the process to stop, and the one that asks it to read its files again.
 
 use std::process::ExitCode;
 
@@ -36,6 +36,11 @@ impl Signals {
             _ = self.interrupt.recv() => Stop::Interrupt,
         }
     }
+}
+
+/// Listens for SIGHUP, which ends the process otherwise; must be called inside the runtime.
+pub fn hangups() -> Result<Signal> {
+    signal(SignalKind::hangup()).context("cannot listen for SIGHUP")
 }
 
 impl Stop {

@@ -15,6 +15,7 @@ mod crowd;
 mod drain;
 mod durable_kills;
 mod fuzz_bodies;
+mod keys;
 mod kill_rounds;
 mod overload;
 mod restarts;

@@ -26,6 +26,7 @@ use transport::{Frame, Lane, LinkPolicy, flow::FlowPolicy, link::LinkCounts};
 use crate::{
     actors::StateManagerActor,
     durable::Inboxes,
+    keys::Keys,
     routing::{Counters, ErrorCounts, Router, RouterLimits},
 };
 
@@ -53,6 +54,8 @@ pub struct Broker {
     pub router: RwLock<Router>,
     /// Durable messages.
     pub inboxes: Arc<Inboxes>,
+    /// The keys of agents.
+    pub keys: Keys,
     /// The rules of its connections.
     pub link_policy: Arc<LinkPolicy>,
     /// Tracks its connections.
@@ -69,7 +72,7 @@ pub struct Broker {
 
 impl Broker {
     /// The shared parts of a broker that is about to start.
-    pub fn new(settings: &Settings, inboxes: Arc<Inboxes>, state: Addr<StateManagerActor>) -> Arc<Self> {
+    pub fn new(settings: &Settings, keys: Keys, inboxes: Arc<Inboxes>, state: Addr<StateManagerActor>) -> Arc<Self> {
         let limits = &settings.limits;
         let router = Router::new(RouterLimits {
             max_subscriptions: limits.max_subscriptions,
@@ -80,6 +83,7 @@ impl Broker {
             settings: settings.clone(),
             router: RwLock::new(router),
             inboxes,
+            keys,
             link_policy: link_policy(settings),
             state,
             started: Instant::now(),

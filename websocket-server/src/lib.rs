@@ -10,6 +10,7 @@ pub mod actors;
 mod broker;
 pub mod durable;
 mod http;
+mod keys;
 pub mod routing;
 mod server;
 

@@ -24,15 +24,23 @@ fn settings() -> Result<Settings, Box<dyn Error>> {
     Ok(loaded.resolve_secrets()?)
 }
 
-/// Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
+/// Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once. At SIGHUP the agent keys are read again.
 async fn serve(settings: Settings) -> Result<ExitCode, Box<dyn Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let broker = start(&settings).await?;
+    let reloading = async {
+        while hangup.recv().await.is_some() {
+            broker.reload_keys().await;
+        }
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         () = broker.failed() => return Ok(ExitCode::FAILURE),
+        () = reloading => {}
     }
     tokio::select! {
         _ = broker.drain() => Ok(ExitCode::SUCCESS),

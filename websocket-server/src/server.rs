@@ -5,8 +5,9 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use actix::{Actor, Arbiter};
 use actix_web::{App, dev::ServerHandle, middleware};
 use common::config::Settings;
+use identity::agent_keys::KeyFileError;
 use tokio::{
-    task::JoinHandle,
+    task::{JoinHandle, spawn_blocking},
     time::{Instant, sleep, timeout},
 };
 use transport::ServeOptions;
@@ -16,6 +17,7 @@ use crate::{
     broker::{Broker, Readiness},
     durable::{self, Inboxes, OpenError},
     http::{self, sockets::LocalBroker},
+    keys::{self, Keys},
 };
 
 /// How often retention is applied, and to how many records in a step.
@@ -38,6 +40,9 @@ pub enum StartError {
     /// There is no store.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The file of agent keys cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
     /// The server's threads cannot be started.
     #[error("cannot start the server: {0}")]
     Serve(io::Error),
@@ -50,7 +55,7 @@ pub struct BrokerHandle {
     broker: Arc<Broker>,
     server: ServerHandle,
     serving: JoinHandle<io::Result<()>>,
-    housekeeping: JoinHandle<()>,
+    housekeeping: [JoinHandle<()>; 2],
     state_thread: Arbiter,
 }
 
@@ -62,13 +67,14 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     let wanted = settings.broker.addr;
     let listener = transport::listen(wanted).map_err(|source| StartError::Listen { addr: wanted, source })?;
     let addr = listener.local_addr().map_err(StartError::Serve)?;
+    let keys = Keys::open(settings)?;
     let store = durable::open_store(settings)?;
     let opening =
         Inboxes::open(store, settings.store.ack_timeout, u32::try_from(settings.store.max_deliveries).unwrap_or(u32::MAX));
     let inboxes = opening.await.map_err(OpenError::from)?;
     let state_thread = Arbiter::new();
     let state = StateManagerActor::start_in_arbiter(&state_thread.handle(), |_| StateManagerActor::default());
-    let broker = Broker::new(settings, inboxes, state);
+    let broker = Broker::new(settings, keys, inboxes, state);
     broker.state.do_send(UseBroker(Arc::downgrade(&broker)));
 
     let workers = match settings.broker.workers {
@@ -90,7 +96,7 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     .map_err(StartError::Serve)?;
     let handle = server.handle();
     let serving = actix_rt::spawn(server);
-    let housekeeping = actix_rt::spawn(keep_store(Arc::clone(&broker)));
+    let housekeeping = [actix_rt::spawn(keep_store(Arc::clone(&broker))), actix_rt::spawn(keys::keep(Arc::clone(&broker)))];
     broker.set_readiness(Readiness::Ready);
     tracing::info!(%addr, workers, "broker listens");
     Ok(BrokerHandle { addr, broker, server: handle, serving, housekeeping, state_thread })
@@ -143,6 +149,17 @@ impl BrokerHandle {
         }
     }
 
+    /// Reads the file of agent keys again, as the operator asks, and closes the connections of those that ended. If it cannot be read,
+    /// the keys in force stay.
+    pub async fn reload_keys(&self) {
+        let broker = Arc::clone(&self.broker);
+        match spawn_blocking(move || broker.reload_keys()).await {
+            Ok(Ok(())) => tracing::info!("the agent keys were read again"),
+            Ok(Err(error)) => tracing::error!(%error, "the agent keys could not be read again; those in force stay"),
+            Err(_) => tracing::error!("reading the agent keys failed"),
+        }
+    }
+
     /// Takes no new connections from here on, and says so to probes: the first step of a drain.
     pub fn refuse_new(&self) {
         self.broker.set_readiness(Readiness::Draining);
@@ -168,7 +185,9 @@ impl BrokerHandle {
             tracing::warn!("the server's threads did not stop in time");
         }
         self.state_thread.stop();
-        self.housekeeping.abort();
+        self.housekeeping.iter().for_each(JoinHandle::abort);
+        let broker = Arc::clone(&self.broker);
+        drop(spawn_blocking(move || broker.keys.save_uses()).await);
         if let Err(error) = self.broker.inboxes.store().close().await {
             tracing::warn!(%error, "the store did not close in order");
         }

@@ -52,6 +52,11 @@ impl Scopes {
         self.anonymous && self.users.iter().any(Glob::is_everything)
     }
 
+    /// Whether nothing is out of reach, whatever id an agent registers under.
+    pub fn reach_everything(&self) -> bool {
+        self.reach_all_sessions() && self.reach_all_agents() && self.topics.iter().any(Glob::is_everything)
+    }
+
     /// Whether it may reach every agent there is.
     pub fn reach_all_agents(&self) -> bool {
         self.agents.iter().any(Glob::is_everything)
@@ -74,6 +79,8 @@ mod tests {
         let all = Scopes::everything();
         assert!(all.may_connect_as("a") && all.reach_agent("a") && all.reach_topic("t"));
         assert!(all.reach_user(Some("u")) && all.reach_user(None) && all.reach_all_sessions() && all.reach_all_agents());
+        assert!(all.reach_everything() && !none.reach_everything());
+        assert!(!Scopes { topics: vec![], ..Scopes::everything() }.reach_everything());
         let users_only = Scopes { users: vec!["*".parse().unwrap()], ..Scopes::default() };
         assert!(users_only.reach_user(Some("u")) && !users_only.reach_user(None) && !users_only.reach_all_sessions());
     }

@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    process::Output,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU16, Ordering::Relaxed},
@@ -11,7 +12,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{DialError, Peer, Process, eventually, request};
+use super::{DialError, Peer, Process, eventually, program, request};
 
 /// The key that agents present.
 pub const AGENT_KEY: &str = "suite-agent-key";
@@ -95,6 +96,13 @@ impl Site {
             .wait_until(async || futures_util::future::join_all(listeners.iter().map(is_ready)).await.iter().all(|ready| *ready))
             .await;
         process
+    }
+
+    /// Runs a command of the program that ends by itself, with the data folder of this place.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = program();
+        command.args(arguments).current_dir(self.folder.path()).env("DATA_DIR", self.folder.path().join("data"));
+        command.output().expect("runs")
     }
 
     /// What the broker counts.

@@ -15,13 +15,16 @@ use common::{
     id::AgentId,
     message::{AgentDescription, AgentMessage},
 };
-use transport::{Step, Upgraded};
+use transport::{CloseMode, Step, Upgraded};
 
 use super::{
     connection::{Connection, ConnectionActor},
     state::Side,
 };
-use crate::{broker::Admission, routing::PeerKind};
+use crate::{
+    broker::Admission,
+    routing::{Pass, PeerKind},
+};
 
 /// How long an agent that named no id may take to register before it is announced under the id it was given.
 const REGISTRATION_GRACE: Duration = Duration::from_secs(1);
@@ -71,16 +74,17 @@ pub struct AgentActor {
 }
 
 impl AgentActor {
-    /// Takes over the socket of an agent whose key was right.
-    pub fn take_over(upgraded: Upgraded, admission: Admission, handshake: AgentHandshake, acks: Acks) {
+    /// Takes over the socket of an agent whose key was right, also for the id that it names, if it does.
+    pub fn take_over(upgraded: Upgraded, admission: Admission, pass: Pass, handshake: AgentHandshake, acks: Acks) {
         let named = (Some(handshake.agent_id().clone()), None);
         Connection::start(upgraded, admission, Side::Agent, named, |mut connection, ctx: &mut Context<Self>| {
+            connection.pass = Some(pass);
             match &handshake {
                 AgentHandshake::Named(id) => {
                     connection.register(PeerKind::Agent(id.clone()), acks, AgentDescription::default(), None);
                 }
                 AgentHandshake::Unnamed { .. } => {
-                    ctx.run_later(REGISTRATION_GRACE, |actor, _| drop(actor.register(None, None)));
+                    ctx.run_later(REGISTRATION_GRACE, |actor, _| actor.register_at_last());
                 }
             }
             Self { connection, handshake, acks }
@@ -92,10 +96,24 @@ impl AgentActor {
         if matches!(self.handshake, AgentHandshake::Named(_)) {
             return Ok(());
         }
-        let agent_id = self.handshake.settle(description.as_ref())?;
+        let mut settled = self.handshake.clone();
+        let agent_id = settled.settle(description.as_ref())?;
+        if let Some(pass) = &self.connection.pass {
+            pass.check_id(&agent_id)?;
+        }
+        self.handshake = settled;
         let registration = description.is_some().then(|| id.map(str::to_owned));
         self.connection.register(PeerKind::Agent(agent_id), self.acks, description.unwrap_or_default(), registration);
         Ok(())
+    }
+
+    /// Registers under the assigned id; closes the connection if its key is not for that.
+    fn register_at_last(&mut self) {
+        if let Err(error) = self.register(None, None) {
+            self.connection.refuse(error, None);
+            let (code, reason) = Pass::UNNAMED;
+            self.connection.link.close(code, reason, CloseMode::Flush);
+        }
     }
 
     fn on_envelope(&mut self, envelope: &Envelope<'_>) -> Result<Step, ClientError> {

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     broker::{Admission, Broker},
-    routing::{ConnectionId, Outgoing, Peer, PeerKind},
+    routing::{ConnectionId, Outgoing, Pass, Peer, PeerKind},
 };
 
 /// What waits because the router's mailbox was full.
@@ -43,6 +43,8 @@ pub struct Connection {
     pub id: ConnectionId,
     /// Its outbox.
     pub link: Arc<Link>,
+    /// What an agent's key opens.
+    pub pass: Option<Pass>,
     admission: Admission,
     shard: Rc<Shard>,
     peer: Option<Arc<Peer>>,
@@ -82,7 +84,8 @@ impl Connection {
         let shard = Shard::of(broker);
         A::create(|ctx| {
             ctx.spawn(Pump::new(upgraded.socket, upgraded.leftover, Arc::clone(&link), inbound));
-            let connection = Self { id, link, admission, shard, peer: None, waiting: None, invalid_in_row: 0, end: None };
+            let connection =
+                Self { id, link, pass: None, admission, shard, peer: None, waiting: None, invalid_in_row: 0, end: None };
             actor(connection, ctx)
         });
     }
@@ -94,7 +97,7 @@ impl Connection {
 
     /// Registers the connection under its name. Happens once.
     pub fn register(&mut self, kind: PeerKind, acks: Acks, description: AgentDescription, registration: Option<Option<String>>) {
-        let peer = Peer::new(self.id, kind, Arc::clone(&self.link), acks);
+        let peer = Peer::new(self.id, kind, Arc::clone(&self.link), acks, self.pass.clone());
         self.peer = Some(Arc::clone(&peer));
         self.shard.attach(Attach { peer, description, registration });
     }

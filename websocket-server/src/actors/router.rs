@@ -141,7 +141,7 @@ impl RouterActor {
     fn serve(&self, peer: &Arc<Peer>, request: AgentMessage, id: Option<&str>) -> Result<Option<SystemMessage>, ClientError> {
         match request {
             AgentMessage::Common(request) => self.broker.router.write().serve(peer, request),
-            AgentMessage::ListSessions(page) => Ok(Some(self.broker.router.read().list_sessions(page))),
+            AgentMessage::ListSessions(page) => Ok(Some(self.broker.router.read().list_sessions(peer, page))),
             AgentMessage::Status(status) => {
                 self.broker.router.write().set_status(peer, &status);
                 Ok(None)
@@ -206,6 +206,10 @@ impl Handler<Attach> for RouterActor {
         if let Some(older) = older {
             tracing::info!(agent = peer.address(), older = %older.id, newer = %peer.id, "taken over");
             older.link.close(CloseCode::TAKEN_OVER, "taken over by a newer connection", CloseMode::Discard);
+        }
+        // The key may have ended between the handshake and now.
+        if let Some(code) = peer.pass.as_ref().and_then(|pass| self.broker.keys.closed_since(pass)) {
+            peer.link.close(code, crate::keys::reason(code), CloseMode::Discard);
         }
         if let Some(id) = registration
             && let crate::routing::PeerKind::Agent(agent_id) = &peer.kind

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, HttpResponse, web};
 use common::{
     assertion::{self, Acks, ClientIdentity},
-    config::AgentKey,
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId},
     message::parse_agent_id,
@@ -34,14 +33,15 @@ pub struct AgentQuery {
 pub async fn agent(request: HttpRequest, query: web::Query<AgentQuery>, broker: web::Data<Broker>) -> HttpResponse {
     let broker = broker.into_inner();
     let admitted = || -> Result<_, ClientError> {
-        let key = name_of_key(&broker.settings.broker.agent_keys, credentials(&request)).ok_or(ErrorCode::Unauthorized)?;
+        let presented = credentials(&request);
         let wanted: Option<AgentId> = query.agent_id.as_deref().map(parse_agent_id).transpose()?;
-        tracing::debug!(key, agent = wanted.as_ref().map(AgentId::as_str), "agent connects");
-        Ok((broker.admit()?, AgentHandshake::new(wanted), query.ack))
+        let pass = broker.keys.admit(presented, wanted.as_ref())?;
+        tracing::debug!(key = pass.name(), agent = wanted.as_ref().map(AgentId::as_str), "agent connects");
+        Ok((broker.admit()?, pass, AgentHandshake::new(wanted), query.ack))
     };
     match admitted() {
-        Ok((admission, handshake, acks)) => {
-            upgrade(&request, move |upgraded| AgentActor::take_over(upgraded, admission, handshake, acks))
+        Ok((admission, pass, handshake, acks)) => {
+            upgrade(&request, move |upgraded| AgentActor::take_over(upgraded, admission, pass, handshake, acks))
         }
         Err(error) => refuse(&broker, error),
     }
@@ -114,31 +114,23 @@ fn credentials(request: &HttpRequest) -> Option<&str> {
     }
 }
 
-/// The name of the key that was presented. Compares with every key, so that the time tells nothing of which is right.
-fn name_of_key<'a>(keys: &'a [AgentKey], presented: Option<&str>) -> Option<&'a str> {
-    let presented = presented?;
-    keys.iter().fold(None, |found, key| if key.key.matches(presented) { Some(key.name.as_str()) } else { found })
-}
-
 #[cfg(test)]
 mod tests {
     use actix_web::test::TestRequest;
-    use common::secret::Secret;
 
     use super::*;
 
     #[test]
-    fn keys_are_presented_bare_or_as_bearer() {
-        let keys = [("old", "one"), ("new", "two")].map(|(name, key)| AgentKey { name: name.to_owned(), key: Secret::new(key) });
-        let name = |header: &str| {
+    fn credentials_are_presented_bare_or_as_bearer() {
+        let presented = |header: &str| {
             let request = TestRequest::get().insert_header(("authorization", header)).to_http_request();
-            name_of_key(&keys, credentials(&request)).map(str::to_owned)
+            credentials(&request).map(str::to_owned)
         };
-        assert_eq!(name("one").as_deref(), Some("old"));
-        assert_eq!(name("Bearer two").as_deref(), Some("new"));
-        assert_eq!(name("bearer  two ").as_deref(), Some("new"));
-        assert_eq!(name("Basic two"), None);
-        assert_eq!(name(""), None);
-        assert_eq!(name("Bearer"), None);
+        assert_eq!(presented("one").as_deref(), Some("one"));
+        assert_eq!(presented("Bearer two").as_deref(), Some("two"));
+        assert_eq!(presented("bearer  two ").as_deref(), Some("two"));
+        assert_eq!(presented("Basic two").as_deref(), Some("Basic two"));
+        assert_eq!(presented("").as_deref(), Some(""));
+        assert_eq!(presented("Bearer").as_deref(), Some("Bearer"));
     }
 }

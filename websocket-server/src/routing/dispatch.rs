@@ -73,6 +73,9 @@ impl Router {
         if !self.is_one_receiver(message) && message.deadline_ms.is_some() {
             return Err(error(ErrorCode::RequestTargetInvalid));
         }
+        if let Some(target) = &message.target {
+            self.check_reach(from, target, false).map_err(error)?;
+        }
         let outcome = match (&message.target, &from.kind) {
             (Some(Address::Agent(agent_id)), _) => self.to_agent(from, agent_id, message),
             (None, _) => self.default_agent(from).and_then(|agent_id| self.to_agent(from, agent_id, message)),
@@ -92,6 +95,9 @@ impl Router {
 
     fn to_agent(&self, from: &Arc<Peer>, agent_id: &AgentId, message: &Outgoing) -> Result<Routed, ErrorCode> {
         let AgentEntry { peer, awaited, .. } = self.agents.get(agent_id).ok_or(ErrorCode::AgentNotFound)?;
+        if !peer.may_hear(from) {
+            return Err(ErrorCode::NotAllowed);
+        }
         let route = if from.is_agent() { Route::AgentToAgent } else { Route::SessionToAgent };
         self.to_one(from, awaited, std::slice::from_ref(peer), route, message)
     }

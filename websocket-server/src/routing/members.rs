@@ -190,6 +190,9 @@ impl Router {
         let frame = notice(message);
         let named = info.agent.as_ref();
         for entry in self.agents.values().filter(|entry| named.is_none_or(|named| entry.info.agent_id == *named)) {
+            if !entry.peer.may_hear_user(info.user_id.as_ref()) {
+                continue;
+            }
             entry.peer.link.send(Lane::Data, frame.clone());
         }
     }

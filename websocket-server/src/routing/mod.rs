@@ -8,6 +8,7 @@ mod counters;
 mod dispatch;
 mod members;
 mod peer;
+mod reach;
 mod requests;
 mod router;
 mod topics;
@@ -15,6 +16,7 @@ mod topics;
 pub use counters::{Counters, ErrorCounts, Route, RouteCounts};
 pub use dispatch::{Outgoing, Routed};
 pub use peer::{ConnectionId, Peer, PeerKind};
+pub use reach::Pass;
 pub use requests::{OpenError, Requests};
 pub use router::{Router, RouterLimits};
 

@@ -18,7 +18,7 @@ use serde::Serialize;
 use store::ChannelName;
 use transport::{Frame, Lane, Link, Sent};
 
-use super::requests::Requests;
+use super::{Pass, requests::Requests};
 
 /// Names a connection, and is its generation: a later connection has a greater one. Never used twice in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -59,6 +59,8 @@ pub struct Peer {
     pub link: Arc<Link>,
     /// How it acknowledges durable messages.
     pub acks: Acks,
+    /// What an agent's key opens.
+    pub pass: Option<Pass>,
     address: String,
     source_json: String,
     has_requests: AtomicBool,
@@ -69,7 +71,7 @@ pub struct Peer {
 
 impl Peer {
     /// A peer of a fresh connection.
-    pub fn new(id: ConnectionId, kind: PeerKind, link: Arc<Link>, acks: Acks) -> Arc<Self> {
+    pub fn new(id: ConnectionId, kind: PeerKind, link: Arc<Link>, acks: Acks, pass: Option<Pass>) -> Arc<Self> {
         let address = match &kind {
             PeerKind::Agent(agent_id) => format!("agent:{agent_id}"),
             PeerKind::Session(identity) => format!("session:{}", identity.session_id),
@@ -79,6 +81,7 @@ impl Peer {
             kind,
             link,
             acks,
+            pass,
             source_json: format!("\"{address}\""),
             address,
             has_requests: AtomicBool::new(false),

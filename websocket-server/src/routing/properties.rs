@@ -170,7 +170,7 @@ fn peer(who: Who, policy: &Arc<LinkPolicy>) -> Arc<Peer> {
             PeerKind::Session(Box::new(identity))
         }
     };
-    Peer::new(ConnectionId::next(), kind, Link::new(Arc::clone(policy)), common::assertion::Acks::Automatic)
+    Peer::new(ConnectionId::next(), kind, Link::new(Arc::clone(policy)), common::assertion::Acks::Automatic, None)
 }
 
 fn message(number: usize, target: Option<Address>) -> Outgoing {

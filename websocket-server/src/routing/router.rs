@@ -105,24 +105,31 @@ impl Router {
 
     /// Every registered connection.
     pub fn peers(&self) -> impl Iterator<Item = &Arc<Peer>> {
-        let agents = self.agents.values().map(|entry| &entry.peer);
-        agents.chain(self.sessions.values().flat_map(|entry| &entry.peers))
+        self.agent_peers().chain(self.sessions.values().flat_map(|entry| &entry.peers))
+    }
+
+    /// Every registered connection of an agent.
+    pub fn agent_peers(&self) -> impl Iterator<Item = &Arc<Peer>> {
+        self.agents.values().map(|entry| &entry.peer)
     }
 
     /// One page of the sessions an agent may see, ordered by id.
-    pub fn list_sessions(&self, page: Page) -> SystemMessage {
-        let mut ids: Vec<_> = self.sessions.keys().copied().filter(|id| page.after.is_none_or(|after| *id > after)).collect();
+    pub fn list_sessions(&self, seen_by: &Peer, page: Page) -> SystemMessage {
+        let seen = self.sessions.iter().filter(|(_, entry)| seen_by.may_hear_user(entry.info.user_id.as_ref()));
+        let seen: Vec<_> = seen.map(|(id, _)| *id).collect();
+        let total = seen.len();
+        let mut ids: Vec<_> = seen.into_iter().filter(|id| page.after.is_none_or(|after| *id > after)).collect();
         ids.sort_unstable();
         let next = (ids.len() > page.limit).then(|| ids.get(page.limit - 1).copied()).flatten();
         ids.truncate(page.limit);
         let sessions = ids.iter().filter_map(|id| self.sessions.get(id)).map(|entry| entry.info.clone()).collect();
-        SystemMessage::SessionListed { sessions, total: self.sessions.len(), next }
+        SystemMessage::SessionListed { sessions, total, next }
     }
 
     /// Does what a peer asks of the bridge. `None` where there is nothing to answer.
     ///
     /// # Errors
-    /// `too_many_subscriptions`, `too_many_topics`.
+    /// `too_many_subscriptions`, `too_many_topics`, `not_allowed`.
     pub fn serve(&mut self, peer: &Arc<Peer>, request: PeerRequest) -> Result<Option<SystemMessage>, ClientError> {
         match request {
             // The connection answers pings itself; a pong needs no answer; acknowledgements are the store's.
@@ -137,6 +144,7 @@ impl Router {
     }
 
     fn subscribe(&mut self, peer: &Arc<Peer>, name: TopicName, presence: bool) -> Result<SystemMessage, ClientError> {
+        peer.check_subscription(&name).map_err(|code| ClientError::new(code).about(format!("topic:{name}")))?;
         let subscriptions = self.subscriptions.entry(peer.id).or_default();
         if !subscriptions.contains(&name) {
             if subscriptions.len() >= self.limits.max_subscriptions {
@@ -152,8 +160,7 @@ impl Router {
             let notice = SystemMessage::PresenceJoin { topic: name.clone(), member: peer.address().to_owned() };
             topic.tell_watchers(peer, || super::members::notice(&notice));
         }
-        let member_count = presence.then(|| topic.member_count());
-        let members = presence.then(|| topic.members(MEMBERS_LISTED));
+        let (member_count, members) = presence.then(|| topic.members(peer, MEMBERS_LISTED)).unzip();
         Ok(SystemMessage::TopicSubscribed { topic: name, member_count, members })
     }
 

@@ -1,6 +1,9 @@
 //! One topic: its subscribers and its presence.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use transport::Frame;
 
@@ -71,14 +74,14 @@ impl Topic {
         self.subscribers.iter().map(|subscriber| &subscriber.peer)
     }
 
-    /// How many addresses subscribe.
-    pub fn member_count(&self) -> usize {
-        self.members.len()
-    }
-
-    /// The addresses that subscribe, at most `limit`.
-    pub fn members(&self, limit: usize) -> Vec<String> {
-        self.members.keys().take(limit).cloned().collect()
+    /// The addresses that subscribe, so far as this peer may know of them: how many, and at most `limit` of them.
+    pub fn members(&self, seen_by: &Peer, limit: usize) -> (usize, Vec<String>) {
+        if !seen_by.is_bounded() {
+            return (self.members.len(), self.members.keys().take(limit).cloned().collect());
+        }
+        let heard = self.subscribers().filter(|peer| seen_by.may_hear(peer));
+        let addresses: HashSet<&str> = heard.map(|peer| peer.address()).collect();
+        (addresses.len(), addresses.iter().take(limit).map(|address| (*address).to_owned()).collect())
     }
 
     /// Tells those who watch, except `about`, if there are any.
@@ -88,7 +91,7 @@ impl Topic {
         }
         let notice = notice();
         for subscriber in &self.subscribers {
-            if subscriber.watches && subscriber.peer.address() != about.address() {
+            if subscriber.watches && subscriber.peer.address() != about.address() && subscriber.peer.may_hear(about) {
                 subscriber.peer.link.send(transport::Lane::Data, notice.clone());
             }
         }

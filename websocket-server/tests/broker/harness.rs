@@ -153,8 +153,10 @@ impl Peer {
     }
 
     pub async fn next_text(&mut self) -> String {
+        // One limit for the frame: pings on the way are no reason to wait longer.
+        let deadline = tokio::time::Instant::now() + LIMIT;
         loop {
-            match timeout(LIMIT, self.socket.next()).await.expect("a frame in time") {
+            match tokio::time::timeout_at(deadline, self.socket.next()).await.expect("a frame in time") {
                 Some(Ok(Message::Text(text))) => return text.to_string(),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 other => panic!("no frame but {other:?}"),

@@ -6,6 +6,7 @@ mod harness;
 
 mod connections;
 mod durable;
+mod keys;
 mod operators;
 mod overload;
 mod requests;

@@ -1,0 +1,179 @@
+//! The keys that agents present: asked at each handshake, read again when the operator says so or when the file has changed, and
+//! whose connections are closed when a key ends.
+
+use std::{
+    collections::HashMap,
+    fmt, fs,
+    os::unix::fs::MetadataExt,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use common::{
+    close::CloseCode,
+    config::Settings,
+    error::{ClientError, ErrorCode},
+    id::AgentId,
+};
+use identity::agent_keys::{AgentKeys, ConfiguredKey, KeyError, KeyFile, KeyFileError, Scopes};
+use parking_lot::Mutex;
+use tokio::time::{MissedTickBehavior, interval};
+use transport::CloseMode;
+
+use crate::{broker::Broker, routing::Pass};
+
+/// How often it is looked whether the file has changed and whose key has expired.
+const TICK: Duration = Duration::from_secs(1);
+/// How many ticks pass between two savings of when keys were used.
+const TICKS_PER_SAVING: u32 = 60;
+/// How long it is remembered that a key ended. Longer than from a handshake to the registration.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// Tells one writing of the file from another: its inode and when it was written.
+type Stamp = (u64, i64, i64);
+
+/// The keys in force.
+pub struct Keys {
+    keys: AgentKeys,
+    file: KeyFile,
+    /// The file as it was last read. Held while it is read, so that no older content replaces a newer.
+    read: Mutex<Option<Stamp>>,
+    /// Keys that ended or changed a moment ago, for connections that were under way then.
+    closed: Mutex<HashMap<String, (Instant, CloseCode)>>,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Keys").field("file", &self.file.path()).finish_non_exhaustive()
+    }
+}
+
+impl Keys {
+    /// Those of the configuration, which reach everything, and those of the file in the data folder.
+    ///
+    /// # Errors
+    /// See [`KeyFileError`].
+    pub fn open(settings: &Settings) -> Result<Self, KeyFileError> {
+        let file = KeyFile::in_folder(&settings.data.dir);
+        let configured = settings.broker.agent_keys.iter().map(|named| ConfiguredKey {
+            name: named.name.clone(),
+            key: named.key.clone(),
+            scopes: Scopes::everything(),
+        });
+        let read = Mutex::new(stamp(&file));
+        let keys = AgentKeys::open(file.clone(), &configured.collect::<Vec<_>>())?;
+        Ok(Self { keys, file, read, closed: Mutex::default() })
+    }
+
+    /// What the key that was presented opens to an agent of this id, so far as it is known.
+    ///
+    /// # Errors
+    /// `unauthorized`, `agent_key_revoked`, `agent_key_expired`; `not_allowed` where the key is not for this id.
+    pub fn admit(&self, presented: Option<&str>, wanted: Option<&AgentId>) -> Result<Pass, ClientError> {
+        let checked_at = Instant::now();
+        let grant = self.keys.verify(presented.unwrap_or_default(), SystemTime::now()).map_err(|error| match error {
+            KeyError::Unknown => ErrorCode::Unauthorized,
+            KeyError::Revoked => ErrorCode::AgentKeyRevoked,
+            KeyError::Expired => ErrorCode::AgentKeyExpired,
+        })?;
+        let pass = Pass::new(grant, checked_at);
+        if let Some(wanted) = wanted {
+            pass.check_id(wanted)?;
+        }
+        Ok(pass)
+    }
+
+    /// The code to close a connection with whose key ended or changed after it was checked.
+    pub fn closed_since(&self, pass: &Pass) -> Option<CloseCode> {
+        let closed = self.closed.lock();
+        closed.get(pass.name()).filter(|(at, _)| *at >= pass.checked_at()).map(|(_, code)| *code)
+    }
+
+    /// Writes down when keys were last used. Blocks on the disk.
+    pub fn save_uses(&self) {
+        if let Err(error) = self.keys.save_uses() {
+            tracing::warn!(%error, "when agent keys were used could not be saved");
+        }
+    }
+
+    fn has_changed(&self) -> bool {
+        *self.read.lock() != stamp(&self.file)
+    }
+}
+
+impl Broker {
+    /// Reads the file of agent keys again and closes the connections of keys that ended. Blocks on the disk.
+    ///
+    /// # Errors
+    /// See [`KeyFileError`]; the keys in force stay in force then.
+    pub fn reload_keys(&self) -> Result<(), KeyFileError> {
+        let Keys { keys, file, read, closed } = &self.keys;
+        let mut read = read.lock();
+        *read = stamp(file);
+        let changes = keys.reload(SystemTime::now())?;
+        if changes == identity::agent_keys::Changes::default() {
+            return Ok(());
+        }
+        tracing::info!(added = ?changes.added, ended = ?changes.ended, changed = ?changes.changed, "agent keys reloaded");
+        let now = Instant::now();
+        {
+            let mut closed = closed.lock();
+            closed.retain(|_, (at, _)| at.elapsed() < REMEMBERED);
+            closed.extend(changes.ended.into_iter().map(|name| (name, (now, CloseCode::SESSION_ENDED))));
+            closed.extend(changes.changed.into_iter().map(|name| (name, (now, CloseCode::SERVICE_RESTART))));
+        }
+        // Whoever registers from here on looks for itself.
+        self.close_agents(|pass| self.keys.closed_since(pass));
+        Ok(())
+    }
+
+    /// Closes the agents of whose key `end` says a code.
+    fn close_agents(&self, end: impl Fn(&Pass) -> Option<CloseCode>) {
+        let router = self.router.read();
+        for (peer, pass) in router.agent_peers().filter_map(|peer| Some((peer, peer.pass.as_ref()?))) {
+            if let Some(code) = end(pass) {
+                tracing::info!(agent = peer.address(), key = pass.name(), code = code.0, "closed: its key is good no longer");
+                peer.link.close(code, reason(code), CloseMode::Discard);
+            }
+        }
+    }
+}
+
+/// What the peer is told beside the code.
+pub fn reason(code: CloseCode) -> &'static str {
+    match code {
+        CloseCode::SERVICE_RESTART => "what the agent key reaches has changed, come back",
+        CloseCode::CREDENTIALS_EXPIRED => "the agent key has expired",
+        _ => "the agent key is good no longer",
+    }
+}
+
+/// Looks after the keys for as long as the broker runs.
+pub async fn keep(broker: Arc<Broker>) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for tick in (0..TICKS_PER_SAVING).cycle() {
+        ticks.tick().await;
+        let now = SystemTime::now();
+        broker.close_agents(|pass| pass.has_expired(now).then_some(CloseCode::CREDENTIALS_EXPIRED));
+        let broker = Arc::clone(&broker);
+        let looking = tokio::task::spawn_blocking(move || {
+            if broker.keys.has_changed()
+                && let Err(error) = broker.reload_keys()
+            {
+                tracing::error!(%error, "the agent keys could not be read again; those in force stay");
+            }
+            if tick + 1 == TICKS_PER_SAVING {
+                broker.keys.save_uses();
+            }
+        });
+        if looking.await.is_err() {
+            tracing::error!("looking after the agent keys failed");
+        }
+    }
+}
+
+fn stamp(file: &KeyFile) -> Option<Stamp> {
+    let metadata = fs::metadata(file.path()).ok()?;
+    Some((metadata.ino(), metadata.mtime(), metadata.mtime_nsec()))
+}

@@ -1,0 +1,238 @@
+//! Agent keys from the file: who gets in, what they reach, and what happens to open sockets when a key ends.
+
+use std::time::{Duration, SystemTime};
+
+use common::config::Settings;
+use identity::agent_keys::{Glob, KeyFile, NewKey, Scopes};
+use serde_json::json;
+
+use crate::harness::{Ended, Peer, TestBroker, eventually};
+
+struct Place {
+    folder: tempfile::TempDir,
+    file: KeyFile,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = KeyFile::in_folder(folder.path());
+        Self { folder, file }
+    }
+
+    fn key(&self, name: &str, scopes: Scopes) -> String {
+        self.ending(name, scopes, None)
+    }
+
+    fn ending(&self, name: &str, scopes: Scopes, expires_at: Option<SystemTime>) -> String {
+        let key = self.file.create(&NewKey { name: name.into(), scopes, expires_at }, SystemTime::now());
+        key.unwrap().reveal().to_owned()
+    }
+
+    async fn broker(&self) -> TestBroker {
+        let folder = self.folder.path().to_owned();
+        TestBroker::with(|settings: &mut Settings| settings.data.dir = folder).await
+    }
+}
+
+fn globs(patterns: &[&str]) -> Vec<Glob> {
+    patterns.iter().map(|pattern| pattern.parse().unwrap()).collect()
+}
+
+async fn agent(broker: &TestBroker, id: &str, key: &str) -> Peer {
+    let mut peer = broker.dial(&format!("/ws/agent?agent_id={id}"), Some(key)).await.expect("upgraded");
+    peer.expect("connection:ack").await;
+    peer.settle().await;
+    peer
+}
+
+/// Sends to a target and says the code of the refusal, or nothing if there was none.
+async fn refusal(peer: &mut Peer, target: &str, delivery: &str) -> Option<String> {
+    peer.send(json!({"type":"job:new","id":target,"target":target,"delivery":delivery})).await;
+    peer.send(json!({"type":"agent:list","id":"done"})).await;
+    let mut code = None;
+    loop {
+        let frame = peer.next().await;
+        if frame["type"] == "system:error" {
+            assert_eq!(frame["correlation_id"], target, "{frame}");
+            code = frame["payload"]["code"].as_str().map(str::to_owned);
+        }
+        if frame["type"] == "agent:listed" && frame["correlation_id"] == "done" {
+            return code;
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn a_key_of_the_file_works_beside_those_of_the_configuration() {
+    let place = Place::new();
+    let key = place.key("one", Scopes::everything());
+    let broker = place.broker().await;
+    agent(&broker, "a", &key).await;
+    broker.agent("b").await;
+    assert_eq!(broker.dial("/ws/agent", Some(&format!("{key}x"))).await.map(drop), Err(401));
+    let later = place.key("two", Scopes::everything());
+    broker.handle.reload_keys().await;
+    agent(&broker, "c", &later).await;
+}
+
+#[actix_rt::test]
+async fn the_sockets_of_a_revoked_key_are_closed_and_no_others() {
+    let place = Place::new();
+    let (key, other) = (place.key("one", Scopes::everything()), place.key("two", Scopes::everything()));
+    let broker = place.broker().await;
+    let (mut a, mut b, mut c) = (agent(&broker, "a", &key).await, agent(&broker, "b", &other).await, broker.agent("c").await);
+    place.file.revoke("one", SystemTime::now()).unwrap();
+    broker.handle.reload_keys().await;
+    assert_eq!(a.ended().await, Ended::Code(4003));
+    assert_eq!(broker.dial("/ws/agent", Some(&key)).await.map(drop), Err(401));
+    b.settle().await;
+    c.settle().await;
+    let refusals = broker.stats().await["errors"].to_string();
+    assert!(refusals.contains("agent_key_revoked"), "{refusals}");
+}
+
+#[actix_rt::test]
+async fn a_socket_that_was_not_registered_yet_is_closed_when_it_registers() {
+    let place = Place::new();
+    let key = place.key("one", Scopes::everything());
+    let broker = place.broker().await;
+    let mut a = broker.dial("/ws/agent", Some(&key)).await.expect("upgraded");
+    a.expect("connection:ack").await;
+    place.file.revoke("one", SystemTime::now()).unwrap();
+    broker.handle.reload_keys().await;
+    a.send(json!({"type":"agent:register","payload":{"agent_id":"a"}})).await;
+    assert_eq!(a.ended().await, Ended::Code(4003));
+}
+
+#[actix_rt::test]
+async fn a_change_of_the_file_is_noticed_without_being_told() {
+    let place = Place::new();
+    let key = place.key("one", Scopes::everything());
+    let broker = place.broker().await;
+    let mut a = agent(&broker, "a", &key).await;
+    place.file.revoke("one", SystemTime::now()).unwrap();
+    assert_eq!(a.ended().await, Ended::Code(4003));
+}
+
+#[actix_rt::test]
+async fn an_expired_key_is_refused_and_its_sockets_are_closed() {
+    let place = Place::new();
+    let key = place.ending("short", Scopes::everything(), Some(SystemTime::now() + Duration::from_secs(4)));
+    let broker = place.broker().await;
+    let mut a = agent(&broker, "a", &key).await;
+    assert_eq!(a.ended().await, Ended::Code(4001));
+    assert_eq!(broker.dial("/ws/agent", Some(&key)).await.map(drop), Err(401));
+    let refusals = broker.stats().await["errors"].to_string();
+    assert!(refusals.contains("agent_key_expired"), "{refusals}");
+}
+
+#[actix_rt::test]
+async fn a_key_is_for_the_ids_in_its_scope() {
+    let place = Place::new();
+    let key = place.key("bots", Scopes { connect_as: globs(&["bot-*"]), ..Scopes::everything() });
+    let broker = place.broker().await;
+    agent(&broker, "bot-1", &key).await;
+    assert_eq!(broker.dial("/ws/agent?agent_id=planner", Some(&key)).await.map(drop), Err(403));
+
+    let mut unnamed = broker.dial("/ws/agent", Some(&key)).await.expect("upgraded");
+    unnamed.send(json!({"type":"agent:register","id":"1","payload":{"agent_id":"planner"}})).await;
+    assert_eq!(unnamed.expect_error("not_allowed").await["correlation_id"], "1");
+    unnamed.send(json!({"type":"agent:register","id":"2","payload":{"agent_id":"bot-2"}})).await;
+    assert_eq!(unnamed.expect("agent:registered").await["payload"]["agent_id"], "bot-2");
+
+    let mut silent = broker.dial("/ws/agent", Some(&key)).await.expect("upgraded");
+    silent.expect_error("not_allowed").await;
+    assert_eq!(silent.ended().await, Ended::Code(4003));
+    let listed = &broker.stats().await["agents"]["connected"];
+    assert!(listed.as_u64().is_some_and(|count| count <= 2), "{listed}");
+}
+
+#[actix_rt::test]
+async fn an_agent_sends_to_what_its_key_reaches() {
+    let place = Place::new();
+    let scopes = Scopes {
+        connect_as: globs(&["*"]),
+        agents: globs(&["friend"]),
+        topics: globs(&["room/*"]),
+        users: globs(&["ann"]),
+        anonymous: false,
+    };
+    let broker = place.broker().await;
+    let key = place.key("bounded", scopes);
+    broker.handle.reload_keys().await;
+    let (mut friend, mut stranger) = (broker.agent("friend").await, broker.agent("stranger").await);
+    let (mut ann, mut bob) = (broker.session_of_user("ann").await, broker.session_of_user("bob").await);
+    let nobody = broker.session().await;
+    let mut bounded = agent(&broker, "bounded", &key).await;
+
+    for (target, live, durable) in [
+        ("agent:friend", None, None),
+        ("agent:bounded", None, None),
+        ("agent:stranger", Some("not_allowed"), Some("not_allowed")),
+        ("agent:away", Some("not_allowed"), Some("not_allowed")),
+        (&*ann.address(), None, None),
+        (&*bob.address(), Some("not_allowed"), Some("not_allowed")),
+        (&*nobody.address(), Some("not_allowed"), Some("not_allowed")),
+        ("session:6f9619ff-8b86-4011-b42d-00c04fc964ff", Some("session_not_found"), Some("not_allowed")),
+        ("user:ann", None, None),
+        ("user:bob", Some("not_allowed"), Some("not_allowed")),
+        ("topic:room/1", None, Some("durable_target_invalid")),
+        ("topic:hall", Some("not_allowed"), Some("not_allowed")),
+        ("broadcast:agents", Some("not_allowed"), Some("not_allowed")),
+        ("broadcast:sessions", Some("not_allowed"), Some("not_allowed")),
+    ] {
+        assert_eq!(refusal(&mut bounded, target, "ephemeral").await.as_deref(), live, "{target}");
+        assert_eq!(refusal(&mut bounded, target, "durable").await.as_deref(), durable, "{target}, durable");
+    }
+    friend.expect("job:new").await;
+    ann.expect("job:new").await;
+    stranger.expect_nothing().await;
+    bob.expect_nothing().await;
+
+    bounded.send(json!({"type":"topic:subscribe","id":"s","payload":{"topic":"room/1"}})).await;
+    bounded.expect("topic:subscribed").await;
+    bounded.send(json!({"type":"topic:subscribe","id":"t","payload":{"topic":"hall"}})).await;
+    assert_eq!(bounded.expect_error("not_allowed").await["payload"]["target"], "topic:hall");
+}
+
+#[actix_rt::test]
+async fn an_agent_hears_of_and_from_the_users_that_its_key_reaches() {
+    let place = Place::new();
+    let key = place.key("anns", Scopes { users: globs(&["ann"]), anonymous: false, ..Scopes::everything() });
+    let broker = place.broker().await;
+    let mut bounded = agent(&broker, "bounded", &key).await;
+    let (mut bob, mut ann) = (broker.session_of_user("bob").await, broker.session_of_user("ann").await);
+    let heard_of = bounded.expect("session:connected").await;
+    assert_eq!(heard_of["payload"]["session_id"], json!(ann.session_id), "{heard_of}");
+
+    bounded.send(json!({"type":"session:list","id":"l"})).await;
+    let listed = bounded.expect("session:listed").await;
+    assert_eq!((&listed["payload"]["total"], listed["payload"]["sessions"].as_array().map(Vec::len)), (&json!(1), Some(1)));
+
+    for peer in [&mut bob, &mut ann] {
+        peer.send(json!({"type":"topic:subscribe","payload":{"topic":"room"}})).await;
+        peer.expect("topic:subscribed").await;
+    }
+    bounded.send(json!({"type":"topic:subscribe","id":"r","payload":{"topic":"room","presence":true}})).await;
+    let members = bounded.expect("topic:subscribed").await["payload"].clone();
+    assert_eq!(members["member_count"], 2, "ann and itself: {members}");
+    assert!(!members["members"].to_string().contains(&bob.address()), "{members}");
+
+    assert_eq!(refusal(&mut bob, "agent:bounded", "ephemeral").await.as_deref(), Some("not_allowed"));
+    assert_eq!(refusal(&mut bob, "agent:bounded", "durable").await.as_deref(), Some("not_allowed"));
+    assert_eq!(refusal(&mut ann, "agent:bounded", "ephemeral").await, None);
+    assert_eq!(bounded.expect("job:new").await["source"], ann.address());
+}
+
+#[actix_rt::test]
+async fn the_last_use_is_saved_at_the_end() {
+    let place = Place::new();
+    let key = place.key("one", Scopes::everything());
+    let broker = place.broker().await;
+    agent(&broker, "a", &key).await.close().await;
+    let used = || place.file.list(SystemTime::now()).unwrap()[0].last_used_at;
+    assert_eq!(used(), None);
+    broker.handle.drain().await;
+    eventually("the use is in the file", async || used().is_some()).await;
+}
