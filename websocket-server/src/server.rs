@@ -108,6 +108,10 @@ async fn keep_store(broker: Arc<Broker>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        if broker.inboxes.store().health().records == 0 {
+            // Nothing to remove: live traffic is not to share its core with an idle store.
+            continue;
+        }
         loop {
             match broker.inboxes.store().trim(durable::unix_ms(), RETENTION_STEP).await {
                 Ok(trimmed) => {
