@@ -84,6 +84,11 @@ impl SqliteStore {
         let (readers, handles) = Readers::start(&database, options.vfs.as_deref(), options.readers, options.queue_reads)?;
         let line = Arc::new(Line::new(options.queue_writes, options.queue_bytes));
         let gauge = Arc::new(Gauge::default());
+        // Whoever asks before the writer's thread runs is told what is there.
+        {
+            let (mut health, totals) = (gauge.health.lock(), state.totals);
+            (health.channels, health.records, health.bytes) = (totals.channels, totals.records, totals.bytes);
+        }
         let writer = Writer {
             conn,
             state,
