@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::ErrorCode,
-    id::{AgentId, SessionId, UserId},
+    id::{AgentId, ClientName, SessionId, UserId},
     secret::Secret,
 };
 
@@ -24,13 +24,46 @@ const AUDIENCE: &str = "broker";
 /// How a receiver acknowledges durable messages; `?ack=auto` or `?ack=explicit` where it connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Acks {
-    /// What was written to its socket counts as acknowledged.
+    /// What has reached it counts as acknowledged: it answers the ping that follows.
     #[default]
     #[serde(rename = "auto")]
     Automatic,
     /// It sends `message:ack`.
     #[serde(rename = "explicit")]
     Explicit,
+}
+
+/// How a receiver reads, as it says where it connects.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Reading {
+    /// How it acknowledges durable messages: `?ack=`.
+    #[serde(default)]
+    pub acks: Acks,
+    /// Under which name its subscriptions and their positions are kept, to be restored when it comes again: `?client=`. `None`: they
+    /// are not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientName>,
+    /// Whether what waits for it is held back until its `connection:resume` says from where to go on: `?resume=true`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resume: bool,
+    /// For a client whose edge has lost the broker and dials again: since when, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub away_since: Option<u64>,
+}
+
+/// What the names begin with that an edge gives to clients that name themselves not; theirs must not.
+pub const NAMED_BY_EDGE: &str = "@edge/";
+
+impl Reading {
+    /// Whether something may be kept for it from an earlier connection.
+    pub fn may_have_been_here(&self) -> bool {
+        self.client.is_some() && (self.away_since.is_some() || !self.is_named_by_edge())
+    }
+
+    /// Whether the client's name is one that its edge gave it for the time of its connection.
+    pub fn is_named_by_edge(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| client.as_str().starts_with(NAMED_BY_EDGE))
+    }
 }
 
 /// Who a client is, as the edge established it.
@@ -45,9 +78,9 @@ pub struct ClientIdentity {
     /// The agent that untargeted frames go to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentId>,
-    /// How it acknowledges durable messages.
-    #[serde(default)]
-    pub acks: Acks,
+    /// How it reads.
+    #[serde(flatten)]
+    pub reading: Reading,
     /// The client's IP address as the edge saw it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
@@ -59,7 +92,7 @@ pub struct ClientIdentity {
 impl ClientIdentity {
     /// A session of which nothing else is known.
     pub fn anonymous(session_id: SessionId) -> Self {
-        Self { session_id, user_id: None, agent: None, acks: Acks::Automatic, ip: None, user_agent: None }
+        Self { session_id, user_id: None, agent: None, reading: Reading::default(), ip: None, user_agent: None }
     }
 }
 

@@ -93,7 +93,7 @@ error_table! {
     ReplyTimeout "reply_timeout" 504 None, true, "No answer came within timeout_ms.";
     PeerGone "peer_gone" 502 None, true, "The peer that was to answer has disconnected.";
     ReceiverOverloaded "receiver_overloaded" 503 None, true, "The receiver reads too slowly and its outbox is full; the message was dropped. Try again later.";
-    DurableTargetInvalid "durable_target_invalid" 400 None, false, "A durable message goes to one agent, session or user.";
+    DurableTargetInvalid "durable_target_invalid" 400 None, false, "A durable message goes to an agent, session, user, topic or broadcast, not to the bridge.";
     StoreUnavailable "store_unavailable" 503 None, true, "The message could not be stored and is not confirmed. Send it again later under the same id.";
     InboxBusy "inbox_busy" 503 None, true, "Too many messages wait for this inbox to be opened. Try again later.";
 

@@ -109,6 +109,11 @@ name_type! {
     TopicName
 }
 
+name_type! {
+    /// What a client calls itself, so that it is known again when it comes back: a tab, a process.
+    ClientName
+}
+
 impl AgentId {
     /// A fresh id for an agent that named none.
     pub fn assigned() -> Self {

@@ -5,7 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use time::{OffsetDateTime, macros::format_description};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
 /// A formatted timestamp: `2026-01-01T12:00:00.000Z`.
 pub type Timestamp = [u8; 24];
@@ -35,6 +35,12 @@ pub fn format(time: SystemTime) -> Timestamp {
         }
         stamp
     })
+}
+
+/// Reads an RFC 3339 time: milliseconds since 1970, `None` where it is none or before 1970.
+pub fn parse_ms(text: &str) -> Option<u64> {
+    let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    u64::try_from(moment.unix_timestamp_nanos() / 1_000_000).ok()
 }
 
 /// The present time as a string.

@@ -94,8 +94,8 @@ pub trait Store: Send + Sync + 'static {
     /// The positions of a consumer, in the order of the channels' names.
     fn cursors(&self, consumer: ConsumerId) -> Reply<Vec<(ChannelName, u64)>>;
 
-    /// Forgets a consumer's positions.
-    fn drop_cursors(&self, consumer: ConsumerId) -> Reply<()>;
+    /// Forgets a consumer's positions: of these channels, or of all.
+    fn drop_cursors(&self, consumer: ConsumerId, channels: Option<Vec<ChannelName>>) -> Reply<()>;
 
     /// Writes a session, in place of what was known of it.
     fn put_session(&self, session: StoredSession) -> Reply<()>;

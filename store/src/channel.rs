@@ -5,7 +5,10 @@
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
-use common::id::{AgentId, IdError, SessionId, TopicName, UserId, check_name};
+use common::{
+    address::{Address, Scope},
+    id::{AgentId, IdError, SessionId, TopicName, UserId, check_name},
+};
 
 /// What kind of channel it is; retention and bounds are set per family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,11 +23,13 @@ pub enum ChannelFamily {
     Topic,
     /// `dead:<channel>` or `dead:<name>`: what could not be delivered. Only the store writes there.
     Dead,
+    /// `broadcast:sessions`, `broadcast:agents`, `broadcast:all`: a log that everyone in it reads.
+    Broadcast,
 }
 
 impl ChannelFamily {
     /// Every family, in the order of the enum.
-    pub const ALL: [Self; 5] = [Self::Agent, Self::Session, Self::User, Self::Topic, Self::Dead];
+    pub const ALL: [Self; 6] = [Self::Agent, Self::Session, Self::User, Self::Topic, Self::Dead, Self::Broadcast];
 
     /// The prefix in names, without the colon.
     pub const fn as_str(self) -> &'static str {
@@ -34,6 +39,7 @@ impl ChannelFamily {
             Self::User => "user",
             Self::Topic => "topic",
             Self::Dead => "dead",
+            Self::Broadcast => "broadcast",
         }
     }
 
@@ -52,14 +58,14 @@ impl ChannelFamily {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChannelNameError {
     /// No known family before the first colon.
-    #[error("is not a channel: use agent:<id>, session:<uuid>, user:<id>, topic:<name> or dead:<channel>")]
+    #[error("is not a channel: use agent:<id>, session:<uuid>, user:<id>, topic:<name>, broadcast:<scope> or dead:<channel>")]
     UnknownFamily,
     /// What follows the family.
     #[error("the channel's name {0}")]
     Name(#[from] IdError),
 }
 
-/// The name of a channel: `agent:<id>`, `session:<uuid>`, `user:<id>`, `topic:<name>`, `dead:<channel or name>`.
+/// The name of a channel: `agent:<id>`, `session:<uuid>`, `user:<id>`, `topic:<name>`, `broadcast:<scope>`, `dead:<channel or name>`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelName {
     // Session ids are stored in lower case, so that one session has one channel.
@@ -75,6 +81,10 @@ impl ChannelName {
             "session" => Ok(Self::session(rest.parse()?)),
             "user" => Ok(Self::user(&UserId::new(rest)?)),
             "topic" => Ok(Self::topic(&TopicName::new(rest)?)),
+            "broadcast" => match Address::parse(text) {
+                Ok(Address::Broadcast(scope)) => Ok(Self::broadcast(scope)),
+                _ => Err(ChannelNameError::UnknownFamily),
+            },
             // The letters of a dead channel may be those of a whole channel name, so its family does not count for the length.
             "dead" => match Self::parse(rest) {
                 Ok(origin) if origin.family() != ChannelFamily::Dead => Ok(origin.dead()),
@@ -105,6 +115,11 @@ impl ChannelName {
         Self::of(ChannelFamily::Topic, name.as_str())
     }
 
+    /// The log of a broadcast.
+    pub fn broadcast(scope: Scope) -> Self {
+        Self { text: Address::Broadcast(scope).to_string().into() }
+    }
+
     /// Where what this channel could not deliver goes: `dead:<this name>`; a dead-letter channel is its own.
     pub fn dead(&self) -> Self {
         if self.family() == ChannelFamily::Dead { self.clone() } else { Self::dead_named(&self.text) }
@@ -127,6 +142,11 @@ impl ChannelName {
     pub fn family(&self) -> ChannelFamily {
         let prefix = self.text.split_once(':').map_or("", |(prefix, _)| prefix);
         ChannelFamily::ALL.into_iter().find(|family| family.as_str() == prefix).unwrap_or(ChannelFamily::Dead)
+    }
+
+    /// The topic whose log this is.
+    pub fn as_topic(&self) -> Option<TopicName> {
+        self.text.strip_prefix("topic:").and_then(|name| TopicName::new(name).ok())
     }
 
     /// The session whose inbox this is.
@@ -167,7 +187,7 @@ mod tests {
     #[test]
     fn names_survive_a_round_trip() {
         let session = format!("session:{}", SessionId::fresh());
-        for text in ["agent:a:b", &session, "user:u@x", "topic:room/1", "dead:agent:a", "dead:letters"] {
+        for text in ["agent:a:b", &session, "user:u@x", "topic:room/1", "dead:agent:a", "dead:letters", "broadcast:all"] {
             let name = ChannelName::parse(text).expect("a channel");
             assert_eq!(name.as_str(), text);
             assert_eq!(name.family().as_str(), text.split(':').next().expect("a prefix"));
@@ -191,7 +211,9 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused() {
-        for text in ["", "agent", "agent:", "pool:x", "session:1", "topic:a b", "dead:", "dead:dead:agent:a", "bridge"] {
+        for text in
+            ["", "agent", "agent:", "pool:x", "session:1", "topic:a b", "dead:", "dead:dead:agent:a", "broadcast:x", "bridge"]
+        {
             assert!(ChannelName::parse(text).is_err(), "{text}");
         }
     }

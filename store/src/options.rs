@@ -75,13 +75,14 @@ pub struct Policies {
 impl Policies {
     /// The policy of a family.
     pub fn family(&self, family: ChannelFamily) -> &FamilyPolicy {
-        let [agent, session, user, topic, dead] = &self.families;
+        let [agent, session, user, topic, dead, broadcast] = &self.families;
         match family {
             ChannelFamily::Agent => agent,
             ChannelFamily::Session => session,
             ChannelFamily::User => user,
             ChannelFamily::Topic => topic,
             ChannelFamily::Dead => dead,
+            ChannelFamily::Broadcast => broadcast,
         }
     }
 
@@ -100,7 +101,7 @@ impl Default for Policies {
         let topic = FamilyPolicy { log: Bounds { records: 10_000, bytes: 64 * MIB, age_ms: DAY_MS }, inbox: log };
         let dead = FamilyPolicy { log: Bounds { records: 1_000, bytes: 4 * MIB, age_ms: 7 * DAY_MS }, inbox: Bounds::default() };
         Self {
-            families: [inbox, inbox, inbox, topic, dead],
+            families: [inbox, inbox, inbox, topic, dead, topic],
             forget_channels_ms: DAY_MS,
             forget_cursors_ms: 30 * DAY_MS,
             audit: Bounds { records: 1_000_000, bytes: 0, age_ms: 90 * DAY_MS },

@@ -3,12 +3,12 @@
 use std::fmt;
 
 use bytes::Bytes;
-use common::id::{AgentId, IdError, SessionId, TopicName, UserId};
+use common::id::{AgentId, ClientName, IdError, SessionId, TopicName, UserId};
 
 use crate::inbox::DeadLettered;
 
 /// Longest id of a consumer, in bytes.
-pub const MAX_CONSUMER: usize = 256;
+pub const MAX_CONSUMER: usize = 320;
 
 /// A session as it is when nobody is connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub struct Forgotten {
 pub struct ConsumerId(String);
 
 impl ConsumerId {
-    /// Checks and takes an id: 1 to 256 bytes without control characters.
+    /// Checks and takes an id: 1 to 320 bytes without control characters.
     pub fn new(text: &str) -> Result<Self, IdError> {
         if text.is_empty() {
             return Err(IdError::Empty);
@@ -73,6 +73,18 @@ impl ConsumerId {
     /// The consumer that a session is.
     pub fn session(id: SessionId) -> Self {
         Self(format!("session:{id}"))
+    }
+
+    /// A consumer that the server itself is.
+    pub fn named(name: &'static str) -> Self {
+        Self(name.to_owned())
+    }
+
+    /// What a client that names itself reads of topics and broadcasts, by the address behind which it is; those topics of which it
+    /// hears who comes and goes are under an id of their own.
+    pub fn of_client(address: &str, client: &ClientName, with_presence: bool) -> Self {
+        let kind = if with_presence { "presence" } else { "topics" };
+        Self(format!("{address}/{client}#{kind}"))
     }
 
     /// The id.

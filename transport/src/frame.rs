@@ -251,6 +251,11 @@ impl Frame {
         Self(Bytes::from_static(&[0x89, 0]))
     }
 
+    /// A server's ping with a payload, which the pong repeats. Payloads over 125 bytes are cut.
+    pub fn ping_with(payload: &[u8]) -> Self {
+        Self::control(OpCode::Ping, payload, None)
+    }
+
     /// A server's pong. Payloads over 125 bytes are cut.
     pub fn pong(payload: &[u8]) -> Self {
         Self::control(OpCode::Pong, payload, None)

@@ -130,6 +130,22 @@ impl Link {
         sent
     }
 
+    /// Sends a frame that can be had again: where it does not fit it is not counted as dropped, and nothing is said of it.
+    pub fn offer(&self, lane: Lane, frame: Frame) -> Sent {
+        let mut queue = self.queue.lock();
+        let was_idle = queue.is_idle();
+        if !queue.has_room(lane, &frame) {
+            queue.note_full(&self.policy.flow, now_ms());
+            return Sent::Dropped;
+        }
+        let sent = queue.push(lane, frame, &self.policy.flow, now_ms);
+        drop(queue);
+        if was_idle && matches!(sent, Sent::Queued | Sent::QueuedButPause) {
+            self.writer.wake();
+        }
+        sent
+    }
+
     /// Closes the connection. The first close wins; later ones do nothing.
     pub fn close(&self, code: CloseCode, reason: &str, mode: CloseMode) {
         let mask = self.masks.then(|| (now_ms() as u32 ^ 0x5bd1_e995).to_ne_bytes());

@@ -92,18 +92,31 @@ impl Queue {
         }
     }
 
+    /// Whether a frame fits, or would be taken for another reason.
+    pub fn has_room(&self, lane: Lane, frame: &Frame) -> bool {
+        matches!(self.phase, Phase::Closing { .. }) || self.bytes == 0 || self.bytes + frame.len() <= self.bound(lane)
+    }
+
+    /// A frame did not fit that can be had again.
+    pub fn note_full(&mut self, policy: &FlowPolicy, now_ms: u64) {
+        self.flow.on_full(now_ms, policy);
+    }
+
+    fn bound(&self, lane: Lane) -> usize {
+        match lane {
+            Lane::Control => self.max_bytes + self.max_bytes / 4,
+            Lane::Data => self.max_bytes,
+        }
+    }
+
     /// Puts a frame into a lane.
     pub fn push(&mut self, lane: Lane, frame: Frame, policy: &FlowPolicy, now_ms: impl Fn() -> u64) -> Sent {
         if matches!(self.phase, Phase::Closing { .. }) {
             return Sent::Gone;
         }
-        let bound = match lane {
-            Lane::Control => self.max_bytes + self.max_bytes / 4,
-            Lane::Data => self.max_bytes,
-        };
         if self.bytes == 0 {
             self.progressed_ms = now_ms();
-        } else if self.bytes + frame.len() > bound {
+        } else if self.bytes + frame.len() > self.bound(lane) {
             self.lost.count += 1;
             self.lost.bytes += frame.len() as u64;
             self.flow.on_full(now_ms(), policy);

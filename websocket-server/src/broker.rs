@@ -25,7 +25,7 @@ use transport::{Frame, Lane, LinkPolicy, flow::FlowPolicy, link::LinkCounts};
 
 use crate::{
     actors::StateManagerActor,
-    durable::Inboxes,
+    durable::Channels,
     keys::Keys,
     routing::{Counters, ErrorCounts, Router, RouterLimits},
 };
@@ -53,7 +53,7 @@ pub struct Broker {
     /// Who is there and who listens to what.
     pub router: RwLock<Router>,
     /// Durable messages.
-    pub inboxes: Arc<Inboxes>,
+    pub channels: Arc<Channels>,
     /// The keys of agents.
     pub keys: Keys,
     /// The rules of its connections.
@@ -66,13 +66,15 @@ pub struct Broker {
     connections: AtomicUsize,
     shards: Mutex<Vec<Arc<Counters>>>,
     router_died: watch::Sender<bool>,
+    /// Tells marks of this process from those of an earlier one.
+    mark_prefix: String,
     /// Connections refused over HTTP, by code.
     pub refusals: ErrorCounts,
 }
 
 impl Broker {
     /// The shared parts of a broker that is about to start.
-    pub fn new(settings: &Settings, keys: Keys, inboxes: Arc<Inboxes>, state: Addr<StateManagerActor>) -> Arc<Self> {
+    pub fn new(settings: &Settings, keys: Keys, channels: Arc<Channels>, state: Addr<StateManagerActor>) -> Arc<Self> {
         let limits = &settings.limits;
         let router = Router::new(RouterLimits {
             max_subscriptions: limits.max_subscriptions,
@@ -82,7 +84,7 @@ impl Broker {
         Arc::new(Self {
             settings: settings.clone(),
             router: RwLock::new(router),
-            inboxes,
+            channels,
             keys,
             link_policy: link_policy(settings),
             state,
@@ -91,6 +93,7 @@ impl Broker {
             connections: AtomicUsize::new(0),
             shards: Mutex::new(Vec::new()),
             router_died: watch::Sender::new(false),
+            mark_prefix: format!("{}-", &uuid::Uuid::new_v4().simple().to_string()[..12]),
             refusals: ErrorCounts::default(),
         })
     }
@@ -141,17 +144,36 @@ impl Broker {
         counters
     }
 
-    /// Says to the senders of dead letters, where they are connected, what became of their messages.
-    pub fn tell_senders_of(&self, dead: &[DeadLettered]) {
-        let router = self.router.read();
+    /// Messages went to the dead letters: says so to their senders, where they are connected, and some day to their receivers.
+    pub fn on_dead_letters(&self, dead: &[DeadLettered]) {
         for letter in dead {
+            self.channels.note_death(&letter.channel);
+            self.channels.receipts.forget(&letter.channel, letter.seq);
             let (channel, seq, reason) = (letter.channel.to_string(), letter.seq, letter.reason.as_str());
-            let message = SystemMessage::Expired { channel, seq, reason };
-            let text = message.encode(Speaker::Bridge, Some(&letter.source), Some(&letter.message_id));
-            for peer in Address::parse(&letter.source).map(|source| router.peers_at(&source)).unwrap_or_default() {
-                peer.link.send(Lane::Control, Frame::text(&text));
+            self.tell_address(&letter.source, &SystemMessage::Expired { channel, seq, reason }, &letter.message_id);
+        }
+    }
+
+    /// Says something to every connection at an address, past the data that waits for it.
+    pub fn tell_address(&self, address: &str, message: &SystemMessage, correlation_id: &str) {
+        let Ok(target) = Address::parse(address) else { return };
+        let peers = self.router.read().peers_at(&target);
+        if !peers.is_empty() {
+            let frame = Frame::text(&message.encode(Speaker::Bridge, Some(address), Some(correlation_id)));
+            for peer in &peers {
+                peer.link.send(Lane::Control, frame.clone());
             }
         }
+    }
+
+    /// The payload of the ping that asks what has come, by the number of the mark.
+    pub fn mark_text(&self, mark: u64) -> Vec<u8> {
+        format!("{}{mark}", self.mark_prefix).into_bytes()
+    }
+
+    /// The number of the mark that a pong answers, if it answers one of this process.
+    pub fn mark_of(&self, pong: &[u8]) -> Option<u64> {
+        std::str::from_utf8(pong).ok()?.strip_prefix(&self.mark_prefix)?.parse().ok()
     }
 
     /// A router has died outside a shutdown: the process is to end.

@@ -14,8 +14,8 @@ use transport::ServeOptions;
 
 use crate::{
     actors::{Drain, StateManagerActor, UseBroker},
-    broker::{Broker, Readiness},
-    durable::{self, Inboxes, OpenError},
+    broker::{Broker, Readiness, millis},
+    durable::{self, Channels, OpenError},
     http::{self, sockets::LocalBroker},
     keys::{self, Keys},
 };
@@ -23,6 +23,8 @@ use crate::{
 /// How often retention is applied, and to how many records in a step.
 const RETENTION_TICK: Duration = Duration::from_secs(2);
 const RETENTION_STEP: u32 = 1000;
+/// How often sessions are looked through.
+const FORGET_EVERY: Duration = Duration::from_secs(600);
 /// How often a drain looks whether everyone has gone.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
@@ -70,11 +72,11 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     let keys = Keys::open(settings)?;
     let store = durable::open_store(settings)?;
     let opening =
-        Inboxes::open(store, settings.store.ack_timeout, u32::try_from(settings.store.max_deliveries).unwrap_or(u32::MAX));
-    let inboxes = opening.await.map_err(OpenError::from)?;
+        Channels::open(store, settings.store.ack_timeout, u32::try_from(settings.store.max_deliveries).unwrap_or(u32::MAX));
+    let channels = opening.await.map_err(OpenError::from)?;
     let state_thread = Arbiter::new();
     let state = StateManagerActor::start_in_arbiter(&state_thread.handle(), |_| StateManagerActor::default());
-    let broker = Broker::new(settings, keys, inboxes, state);
+    let broker = Broker::new(settings, keys, channels, state);
     broker.state.do_send(UseBroker(Arc::downgrade(&broker)));
 
     let workers = match settings.broker.workers {
@@ -106,16 +108,21 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
 async fn keep_store(broker: Arc<Broker>) {
     let mut ticks = tokio::time::interval(RETENTION_TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut forget_at = Instant::now();
     loop {
         ticks.tick().await;
-        if broker.inboxes.store().health().records == 0 {
+        if Instant::now() >= forget_at {
+            forget_sessions(&broker).await;
+            forget_at = Instant::now() + FORGET_EVERY;
+        }
+        if broker.channels.store().health().records == 0 {
             // Nothing to remove: live traffic is not to share its core with an idle store.
             continue;
         }
         loop {
-            match broker.inboxes.store().trim(durable::unix_ms(), RETENTION_STEP).await {
+            match broker.channels.store().trim(durable::unix_ms(), RETENTION_STEP).await {
                 Ok(trimmed) => {
-                    broker.tell_senders_of(&trimmed.dead_lettered);
+                    broker.on_dead_letters(&trimmed.dead_lettered);
                     if !trimmed.more {
                         break;
                     }
@@ -126,6 +133,30 @@ async fn keep_store(broker: Arc<Broker>) {
                 }
             }
         }
+    }
+}
+
+/// Notes who is here, and forgets sessions that were not for long.
+async fn forget_sessions(broker: &Arc<Broker>) {
+    let store = broker.channels.store();
+    let here = broker.router.read().session_ids();
+    let now = durable::unix_ms();
+    let forgotten = async {
+        for some in here.chunks(RETENTION_STEP as usize) {
+            store.touch_sessions(some.to_vec(), now).await?;
+        }
+        let before = now.saturating_sub(millis(broker.settings.store.forget_sessions));
+        loop {
+            let step = store.forget_sessions(before, now, RETENTION_STEP).await?;
+            broker.on_dead_letters(&step.dead_lettered);
+            broker.channels.forget_sessions(&step.sessions);
+            if !step.more {
+                return Ok::<_, store::StoreError>(());
+            }
+        }
+    };
+    if let Err(error) = forgotten.await {
+        tracing::warn!(%error, "sessions could not be forgotten");
     }
 }
 
@@ -192,7 +223,7 @@ impl BrokerHandle {
         self.housekeeping.iter().for_each(JoinHandle::abort);
         let broker = Arc::clone(&self.broker);
         drop(spawn_blocking(move || broker.keys.save_uses()).await);
-        if let Err(error) = self.broker.inboxes.store().close().await {
+        if let Err(error) = self.broker.channels.store().close().await {
             tracing::warn!(%error, "the store did not close in order");
         }
         left

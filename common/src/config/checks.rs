@@ -22,6 +22,11 @@ pub(super) fn is_agent_id(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:/@+".contains(&byte))
 }
 
+/// The name of a topic, or the beginning of one followed by `*`.
+pub(super) fn is_topic_pattern(text: &str) -> bool {
+    text == "*" || is_agent_id(text.strip_suffix('*').unwrap_or(text))
+}
+
 /// What tracing takes as a filter.
 pub(super) fn is_log_filter(text: &str) -> bool {
     !text.is_empty() && EnvFilter::builder().parse(text).is_ok()

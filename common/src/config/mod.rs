@@ -14,6 +14,7 @@ mod reference;
 mod rules;
 mod secrets;
 mod settings;
+mod store_settings;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ pub use load::{Flag, Inputs, Loaded, Role, load};
 pub use reference::{env_example, markdown};
 pub use secrets::SecretsError;
 pub use settings::{
-    AgentKey, BrokerSettings, CookieSecure, DEV_AGENT_KEY, DataSettings, DemoSettings, Drain, Durability, Heartbeat, Limits,
-    LogFormat, LogSettings, Settings, StoreSettings, WebSettings, dialable,
+    AgentKey, BrokerSettings, CookieSecure, DEV_AGENT_KEY, DataSettings, DemoSettings, Drain, Heartbeat, Limits, LogFormat,
+    LogSettings, Settings, WebSettings, dialable,
 };
+pub use store_settings::{DefaultDelivery, Durability, Retention, StoreSettings};

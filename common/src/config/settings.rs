@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::store_settings::{DefaultDelivery, Durability, StoreSettings};
 use crate::secret::Secret;
 
 /// The agent key that ships with the project, for development on one's own machine only.
@@ -52,6 +53,8 @@ pub struct BrokerSettings {
     pub allow_dev_key: bool,
     /// Shared by broker and edge to sign and check assertions. Empty until [`super::Loaded::resolve_secrets`] has run.
     pub bridge_secret: Secret,
+    /// Opens the operators' API. Empty: nobody may use it.
+    pub operator_token: Secret,
 }
 
 /// One pre-shared key of agents.
@@ -194,28 +197,6 @@ pub struct DataSettings {
     pub dir: PathBuf,
 }
 
-/// Durable messages.
-#[derive(Clone, Debug)]
-pub struct StoreSettings {
-    /// What `message:accepted` means. Default [`Durability::Fsync`].
-    pub durability: Durability,
-    /// How long a receiver that acknowledges may take before a message is delivered again; doubles with each delivery. Default 30 s.
-    pub ack_timeout: Duration,
-    /// How often a message is delivered before it goes to the dead letters. Default 10.
-    pub max_deliveries: usize,
-}
-
-/// What the confirmation of a durable message means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// It is on the disk: survives power loss.
-    Fsync,
-    /// The operating system has it: survives `kill -9`.
-    Process,
-    /// It is in memory: survives a closed connection.
-    Memory,
-}
-
 impl Settings {
     /// Where the edge dials the broker: `web.broker_url`, or `ws://` and `broker.addr` (loopback in place of a wildcard address).
     ///
@@ -239,6 +220,7 @@ impl Settings {
         settings.web.reconnect_max = Duration::from_millis(200);
         settings.drain.timeout = Duration::from_secs(2);
         settings.store.durability = Durability::Memory;
+        settings.store.default_delivery = DefaultDelivery::Ephemeral;
         settings.demo.token_pace = Duration::from_millis(1);
         settings
     }
@@ -266,6 +248,7 @@ impl Default for BrokerSettings {
             agent_keys: vec![AgentKey { name: "default".into(), key: Secret::new(DEV_AGENT_KEY) }],
             allow_dev_key: false,
             bridge_secret: Secret::new(""),
+            operator_token: Secret::new(""),
         }
     }
 }
@@ -331,12 +314,6 @@ impl Default for DemoSettings {
 impl Default for LogSettings {
     fn default() -> Self {
         Self { filter: "info,actix_server=warn".into(), format: LogFormat::Text }
-    }
-}
-
-impl Default for StoreSettings {
-    fn default() -> Self {
-        Self { durability: Durability::Fsync, ack_timeout: Duration::from_secs(30), max_deliveries: 10 }
     }
 }
 

@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
-use super::checks::{is_agent_id, is_log_filter, is_origin, is_ws_url};
+use super::checks::{is_agent_id, is_log_filter, is_origin, is_topic_pattern, is_ws_url};
 use super::kinds::{
     Address, Choice, Field, Flag, Folder, Integer, Keys, List, OptionalFolder, OptionalText, Ratio, SecretText, Size, Span, Text,
 };
-use super::settings::{CookieSecure, Durability, LogFormat};
+use super::settings::{CookieSecure, LogFormat};
+use super::store_settings::{DefaultDelivery, Durability};
 
 /// One setting.
 pub(super) struct Setting {
@@ -100,6 +101,9 @@ pub(super) static TABLE: &[Setting] = settings! {
     "broker.bridge_secret" | "BRIDGE_SECRET" => SecretText { min_length: 32, at: |d| &mut d.settings.broker.bridge_secret },
         "Signs what the edge tells the broker about a session; broker and edge need the same. Unset: made once and kept in \
         `secrets.json` in the data folder.";
+
+    "broker.operator_token" | "OPERATOR_TOKEN" => SecretText { min_length: 16, at: |d| &mut d.settings.broker.operator_token },
+        "Opens the operators' API (`/api/v1/…` of the broker), presented as `Authorization: Bearer`. Unset: that API is closed.";
 
     "web.addr" | "WEB_SERVER_ADDR" => Address { at: |d| &mut d.settings.web.addr },
         "Where the edge listens. Port 0: the system picks one.";
@@ -215,8 +219,45 @@ pub(super) static TABLE: &[Setting] = settings! {
         at: |d| &mut d.settings.store.durability,
     },
         "What the confirmation of a durable message means: it is on the disk, or it survives `kill -9` but not a power loss, or it is in memory.";
+    "store.default_delivery" => Choice {
+        words: &[("durable", DefaultDelivery::Durable), ("ephemeral", DefaultDelivery::Ephemeral)],
+        at: |d| &mut d.settings.store.default_delivery,
+    },
+        "What a message to an agent, session or user is whose sender does not say; requests (`timeout_ms`) are ephemeral either way.";
+    "store.durable_topics" => List {
+        allowed: "names of topics, or beginnings of names followed by `*`",
+        check: is_topic_pattern,
+        at: |d| &mut d.settings.store.durable_topics,
+    },
+        "Topics whose messages are durable unless their sender says otherwise.";
     "store.ack_timeout" => Span { min: Duration::from_millis(10), max: DAY, at: |d| &mut d.settings.store.ack_timeout },
         "How long a receiver that acknowledges itself may take before a durable message is delivered again; doubles with each delivery, up to an hour.";
     "store.max_deliveries" => Integer { min: 1, max: 1000, at: |d| &mut d.settings.store.max_deliveries },
         "How often a durable message is delivered before it goes to the dead letters.";
+    "store.inbox_messages" => Integer { min: 0, max: 1_000_000_000, at: |d| &mut d.settings.store.inbox.messages },
+        "An inbox keeps so many unacknowledged messages, and as many acknowledged ones; 0: no bound.";
+    "store.inbox_bytes" => Size { min: 0, max: 1024 * GIB, at: |d| &mut d.settings.store.inbox.bytes },
+        "An inbox keeps so many unacknowledged bytes, and as many acknowledged ones; 0: no bound.";
+    "store.inbox_age" => Span { min: Duration::ZERO, max: YEAR, at: |d| &mut d.settings.store.inbox.age },
+        "An inbox keeps its messages for so long; 0: for ever.";
+    "store.topic_messages" => Integer { min: 0, max: 1_000_000_000, at: |d| &mut d.settings.store.topic.messages },
+        "The log of a topic or broadcast keeps so many messages; 0: no bound.";
+    "store.topic_bytes" => Size { min: 0, max: 1024 * GIB, at: |d| &mut d.settings.store.topic.bytes },
+        "The log of a topic or broadcast keeps so many bytes; 0: no bound.";
+    "store.topic_age" => Span { min: Duration::ZERO, max: YEAR, at: |d| &mut d.settings.store.topic.age },
+        "The log of a topic or broadcast keeps its messages for so long; 0: for ever.";
+    "store.dead_letters_messages" => Integer { min: 0, max: 1_000_000_000, at: |d| &mut d.settings.store.dead_letters.messages },
+        "A channel of dead letters keeps so many messages; 0: no bound.";
+    "store.dead_letters_bytes" => Size { min: 0, max: 1024 * GIB, at: |d| &mut d.settings.store.dead_letters.bytes },
+        "A channel of dead letters keeps so many bytes; 0: no bound.";
+    "store.dead_letters_age" => Span { min: Duration::ZERO, max: YEAR, at: |d| &mut d.settings.store.dead_letters.age },
+        "A channel of dead letters keeps its messages for so long; 0: for ever.";
+    "store.forget_sessions" => Span { min: MINUTE, max: YEAR, at: |d| &mut d.settings.store.forget_sessions },
+        "A session that was not seen for so long is forgotten; what waits for it goes to the dead letters.";
+    "store.max_bytes" => Size { min: 0, max: 1024 * GIB, at: |d| &mut d.settings.store.max_bytes },
+        "Bytes of messages in the whole store; durable messages beyond are refused. 0: no bound but the disk.";
+    "store.audit" => Flag { at: |d| &mut d.settings.store.audit },
+        "Whether the audit log is written: connections, authentications, refusals, administrative acts.";
+    "store.audit_age" => Span { min: MINUTE, max: YEAR, at: |d| &mut d.settings.store.audit_age },
+        "How long entries of the audit log are kept.";
 };

@@ -98,6 +98,10 @@ struct RawHead<'a> {
     delivery: Option<Delivery>,
     #[serde(default)]
     ttl_ms: Option<u64>,
+    #[serde(default)]
+    retain: Option<bool>,
+    #[serde(default)]
+    receipt: Option<bool>,
     // The bridge's own: known here so that one that occurs twice is a fault.
     #[serde(default, deserialize_with = "present")]
     channel: Option<IgnoredAny>,
@@ -141,6 +145,10 @@ pub struct Envelope<'a> {
     pub delivery: Option<Delivery>,
     /// How long the message is of use, in milliseconds.
     pub ttl_ms: Option<u64>,
+    /// Whether it becomes its topic's retained value; without a payload: whether that value is removed.
+    pub retain: bool,
+    /// Whether the sender wants to hear of its delivery and acknowledgement.
+    pub receipt: bool,
     has_timestamp: bool,
     source: Option<Range<usize>>,
 }
@@ -186,6 +194,9 @@ impl<'a> Envelope<'a> {
         if head.delivery == Some(Delivery::Durable) && has_position {
             return fault("`channel`, `epoch`, `seq`, `prev` and `redelivered` of a durable message are the bridge's to set");
         }
+        if head.delivery == Some(Delivery::Ephemeral) && (head.retain == Some(true) || head.receipt == Some(true)) {
+            return fault("`retain` and `receipt` are for durable messages");
+        }
         let target = match head.target {
             None => None,
             Some(target) => match Address::parse(&target.0) {
@@ -207,6 +218,8 @@ impl<'a> Envelope<'a> {
             timeout_ms: head.timeout_ms,
             delivery: head.delivery,
             ttl_ms: head.ttl_ms,
+            retain: head.retain.unwrap_or_default(),
+            receipt: head.receipt.unwrap_or_default(),
             has_timestamp: head.timestamp.is_some(),
             source: head.source.map(|raw| span_of(text, raw.get())),
         })

@@ -4,7 +4,10 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::peer::AgentDescription;
+use super::{
+    history::{HistoryAsk, ResumeAsk, Start},
+    peer::AgentDescription,
+};
 use crate::{
     envelope::{Envelope, longer_than},
     error::{ClientError, ErrorCode},
@@ -50,6 +53,8 @@ pub enum PeerRequest {
         topic: TopicName,
         /// Whether the subscriber hears who comes and goes.
         presence: bool,
+        /// Where to begin in the topic's log; with what comes from now on where absent.
+        from: Option<Start>,
     },
     /// `topic:unsubscribe`
     Unsubscribe {
@@ -60,6 +65,10 @@ pub enum PeerRequest {
     Ack(AckAsk),
     /// `message:nack`
     Nack(NackAsk),
+    /// `channel:history`
+    History(HistoryAsk),
+    /// `connection:resume`
+    Resume(ResumeAsk),
 }
 
 /// Which durable messages are acknowledged.
@@ -129,7 +138,7 @@ impl PeerRequest {
             "agent:list" => Self::ListAgents,
             "topic:subscribe" => {
                 let ask = TopicAsk::from_payload(envelope.payload)?;
-                Self::Subscribe { topic: ask.topic()?, presence: ask.presence }
+                Self::Subscribe { topic: ask.topic()?, presence: ask.presence, from: ask.from }
             }
             "message:ack" => {
                 let ask: AckAsk = read_payload(envelope.payload)?;
@@ -139,6 +148,8 @@ impl PeerRequest {
                 }
                 Self::Ack(ask)
             }
+            "channel:history" => Self::History(HistoryAsk::from_payload(envelope.payload)?),
+            "connection:resume" => Self::Resume(ResumeAsk::from_payload(envelope.payload)?),
             "message:nack" => Self::Nack(read_payload(envelope.payload)?),
             "topic:unsubscribe" => Self::Unsubscribe { topic: TopicAsk::from_payload(envelope.payload)?.topic()? },
             _ if kind.starts_with("connection:") || kind.starts_with("system:") => {
@@ -156,6 +167,8 @@ struct TopicAsk<'a> {
     topic: Cow<'a, str>,
     #[serde(default)]
     presence: bool,
+    #[serde(default)]
+    from: Option<Start>,
 }
 
 impl<'a> TopicAsk<'a> {

@@ -1,8 +1,13 @@
 //! What the bridge says.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use super::peer::{AgentInfo, SessionInfo};
+use super::{
+    history::{HistoryPage, LostRecords, Recovery},
+    peer::{AgentInfo, SessionInfo},
+};
 use crate::{
     error::ClientError,
     id::{AgentId, SessionId, TopicName, UserId},
@@ -100,6 +105,10 @@ pub enum SystemMessage {
     },
     TopicSubscribed {
         topic: TopicName,
+        epoch: String,
+        seq: u64,
+        #[serde(flatten)]
+        recovery: Option<Recovery>,
         #[serde(skip_serializing_if = "Option::is_none")]
         member_count: Option<usize>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,6 +132,19 @@ pub enum SystemMessage {
         seq: u64,
         duplicate: bool,
     },
+    Delivered {
+        channel: String,
+        seq: u64,
+    },
+    Acknowledged {
+        channel: String,
+        seq: u64,
+    },
+    Records(Box<HistoryPage>),
+    Resumed {
+        epoch: String,
+        channels: BTreeMap<String, Recovery>,
+    },
     Expired {
         channel: String,
         seq: u64,
@@ -132,6 +154,12 @@ pub enum SystemMessage {
         count: u64,
         bytes: u64,
         reason: &'static str,
+    },
+    LostRecords {
+        channel: String,
+        reason: &'static str,
+        #[serde(flatten)]
+        lost: LostRecords,
     },
     Draining {
         reason: &'static str,
@@ -165,8 +193,12 @@ impl SystemMessage {
             Self::PresenceLeave { .. } => "presence:leave",
             Self::Error(_) => "system:error",
             Self::Accepted { .. } => "message:accepted",
+            Self::Delivered { .. } => "message:delivered",
+            Self::Acknowledged { .. } => "message:acknowledged",
+            Self::Records(_) => "channel:records",
+            Self::Resumed { .. } => "connection:resumed",
             Self::Expired { .. } => "message:expired",
-            Self::Lost { .. } => "system:lost",
+            Self::Lost { .. } | Self::LostRecords { .. } => "system:lost",
             Self::Draining { .. } => "system:draining",
             Self::Upstream { .. } => "system:upstream",
         }

@@ -42,7 +42,8 @@ fn reserved_families_are_refused_and_unknown_types_routed() {
 #[test]
 fn topics_are_named_with_or_without_prefix() {
     let subscribe = |topic: &str| agent_message(&json!({"type":"topic:subscribe","payload":{"topic":topic}}));
-    let expected = AgentMessage::Common(PeerRequest::Subscribe { topic: TopicName::new("t").expect("valid"), presence: false });
+    let expected =
+        AgentMessage::Common(PeerRequest::Subscribe { topic: TopicName::new("t").expect("valid"), presence: false, from: None });
     assert_eq!(subscribe("t").as_ref(), Ok(&expected));
     assert_eq!(subscribe("topic:t").as_ref(), Ok(&expected));
     assert_eq!(subscribe("").err(), Some(ErrorCode::InvalidTopic));

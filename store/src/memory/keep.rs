@@ -83,7 +83,10 @@ impl State {
                 break;
             }
             self.sessions.remove(&id);
-            self.cursors.remove(&ConsumerId::session(id));
+            let own = ConsumerId::session(id);
+            self.cursors.remove(&own);
+            let clients = format!("{own}/");
+            self.cursors.retain(|consumer, _| !consumer.as_str().starts_with(&clients));
             self.retained.remove(&ChannelName::session(id));
             done.sessions.push(id);
             budget = budget.saturating_sub(1);

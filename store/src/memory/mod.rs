@@ -141,9 +141,15 @@ impl Store for MemoryStore {
         self.call(|state| Ok(state.cursors_of(&consumer)))
     }
 
-    fn drop_cursors(&self, consumer: ConsumerId) -> Reply<()> {
+    fn drop_cursors(&self, consumer: ConsumerId, channels: Option<Vec<ChannelName>>) -> Reply<()> {
         self.change(|state| {
-            state.cursors.remove(&consumer);
+            match (channels, state.cursors.get_mut(&consumer)) {
+                (Some(channels), Some(saved)) => saved.retain(|channel, _| !channels.contains(channel)),
+                (None, _) => {
+                    state.cursors.remove(&consumer);
+                }
+                (Some(_), None) => {}
+            }
             Ok(())
         })
     }

@@ -61,8 +61,25 @@ impl Tx<'_> {
         Ok(())
     }
 
-    pub(super) fn drop_cursors(&mut self, consumer: &ConsumerId) -> Result<(), StoreError> {
-        self.conn.prepare_cached("DELETE FROM cursors WHERE consumer = ?1")?.execute([consumer.as_str()])?;
+    pub(super) fn drop_cursors(&mut self, consumer: &ConsumerId, channels: Option<&[ChannelName]>) -> Result<(), StoreError> {
+        let Some(channels) = channels else {
+            self.conn.prepare_cached("DELETE FROM cursors WHERE consumer = ?1")?.execute([consumer.as_str()])?;
+            return Ok(());
+        };
+        let mut statement = self.conn.prepare_cached("DELETE FROM cursors WHERE consumer = ?1 AND channel = ?2")?;
+        for channel in channels {
+            statement.execute([consumer.as_str(), channel.as_str()])?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the positions of a session, and of the clients that named themselves behind it.
+    fn drop_cursors_of(&mut self, session: SessionId) -> Result<(), StoreError> {
+        let own = ConsumerId::session(session);
+        self.drop_cursors(&own, None)?;
+        // '0' follows '/'.
+        let (first, end) = (format!("{own}/"), format!("{own}0"));
+        self.conn.prepare_cached("DELETE FROM cursors WHERE consumer >= ?1 AND consumer < ?2")?.execute([first, end])?;
         Ok(())
     }
 
@@ -114,7 +131,7 @@ impl Tx<'_> {
             for sql in ["DELETE FROM sessions WHERE id = ?1", "DELETE FROM subscriptions WHERE session = ?1"] {
                 self.conn.prepare_cached(sql)?.execute([id.as_slice()])?;
             }
-            self.drop_cursors(&ConsumerId::session(session))?;
+            self.drop_cursors_of(session)?;
             self.set_retained(&ChannelName::session(session), None)?;
             done.sessions.push(session);
             budget = budget.saturating_sub(1);

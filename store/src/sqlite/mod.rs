@@ -226,8 +226,8 @@ impl Store for SqliteStore {
         self.readers.read(move |conn| lookup::cursors(conn, &consumer))
     }
 
-    fn drop_cursors(&self, consumer: ConsumerId) -> Reply<()> {
-        self.write(SMALL, Admission::Bounded, move |tx| tx.drop_cursors(&consumer))
+    fn drop_cursors(&self, consumer: ConsumerId, channels: Option<Vec<ChannelName>>) -> Reply<()> {
+        self.write(SMALL, Admission::Bounded, move |tx| tx.drop_cursors(&consumer, channels.as_deref()))
     }
 
     fn put_session(&self, session: StoredSession) -> Reply<()> {

@@ -1,7 +1,7 @@
 //! Sessions, cursors, retained values, audit, small values.
 
 use bytes::Bytes;
-use common::id::{AgentId, SessionId, TopicName, UserId};
+use common::id::{AgentId, ClientName, SessionId, TopicName, UserId};
 use store::{
     AuditEntry, AuditQuery, Bounds, ConsumerId, DeadReason, ReadFrom, Retained, StoreError, StoreOptions, StoredSession,
     StoredSubscription,
@@ -77,12 +77,15 @@ async fn sessions_are_listed_in_pages(backend: Backend) {
 async fn sessions_never_seen_again_are_forgotten(backend: Backend) {
     let mut store = Subject::open(backend);
     let (old, older, young) = (SessionId::fresh(), SessionId::fresh(), SessionId::fresh());
+    let tab = ClientName::new("tab").unwrap();
     for (id, last_seen) in [(old, 20), (older, 10), (young, 30)] {
         store
             .put_session(StoredSession { subscriptions: vec![subscription("a", false)], ..session(id, last_seen) })
             .await
             .unwrap();
         store.save_cursors(ConsumerId::session(id), vec![(channel("topic:t"), 1)], 1).await.unwrap();
+        let client = ConsumerId::of_client(&format!("session:{id}"), &tab, true);
+        store.save_cursors(client, vec![(channel("topic:t"), 1)], 1).await.unwrap();
     }
     let name = format!("session:{old}");
     for _ in 0..3 {
@@ -113,6 +116,7 @@ async fn sessions_never_seen_again_are_forgotten(backend: Backend) {
     assert!(store.session(young).await.unwrap().is_some());
     assert!(store.cursors(ConsumerId::session(old)).await.unwrap().is_empty());
     assert_eq!(store.cursors(ConsumerId::session(young)).await.unwrap().len(), 1);
+    assert!(store.cursors(ConsumerId::of_client(&format!("session:{old}"), &tab, true)).await.unwrap().is_empty());
     assert_eq!((store.health().records, store.health().channels), (3, 1));
 }
 
@@ -126,8 +130,12 @@ async fn cursors_belong_to_their_consumer(backend: Backend) {
     store.save_cursors(one.clone(), vec![(channel("topic:t"), 6)], 500).await.unwrap();
     store.reopen();
     assert_eq!(store.cursors(one.clone()).await.unwrap(), [(channel("topic:a"), 9), (channel("topic:t"), 6)]);
-    store.drop_cursors(two.clone()).await.unwrap();
-    assert!(store.cursors(two).await.unwrap().is_empty());
+    store.drop_cursors(two.clone(), None).await.unwrap();
+    assert!(store.cursors(two.clone()).await.unwrap().is_empty());
+    store.save_cursors(two.clone(), vec![(channel("topic:t"), 7), (channel("topic:u"), 8)], 1_090).await.unwrap();
+    store.drop_cursors(two.clone(), Some(vec![channel("topic:t"), channel("topic:none")])).await.unwrap();
+    store.reopen();
+    assert_eq!(store.cursors(two).await.unwrap(), [(channel("topic:u"), 8)]);
     assert_eq!(store.trim(1_100, 100).await.unwrap().rows, 1);
     assert_eq!(store.cursors(one).await.unwrap(), [(channel("topic:t"), 6)]);
     assert!(ConsumerId::new("").is_err());

@@ -6,6 +6,7 @@
 use std::{
     sync::Arc,
     task::{Context as Task, Poll, Waker},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
@@ -149,6 +150,8 @@ impl ProxyActor {
                 return self.apply(Event::DialFailed { status }, ctx);
             }
         };
+        self.identity.reading.resume = false;
+        self.identity.reading.away_since = None;
         self.dialled += 1;
         let number = self.dialled;
         let link = Link::to_server(Arc::clone(&self.environment.upstream_policy));
@@ -281,6 +284,7 @@ impl ProxyActor {
     }
 
     fn on_broker_event(&mut self, event: Event, ctx: &mut Context<Self>) {
+        self.identity.reading.away_since.get_or_insert_with(a_moment_ago);
         if self.downlink.is_inside() && self.machine.is_linked() {
             // The browser has the beginning of a message whose end will never come: only a new socket helps.
             let reason = "the broker went away in the middle of a message";
@@ -343,4 +347,11 @@ impl Drop for ProxyActor {
     fn drop(&mut self) {
         self.environment.counters.on_gone(self.machine.state());
     }
+}
+
+/// A little before now, in milliseconds since 1970: what the broker sent last may have been lost with the connection.
+fn a_moment_ago() -> u64 {
+    const MARGIN: Duration = Duration::from_secs(1);
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.saturating_sub(MARGIN).as_millis()).unwrap_or(u64::MAX)
 }

@@ -51,6 +51,8 @@ impl Inbound<ProxyActor> for BrokerSide {
                     return Ok(Verdict::Stop);
                 }
                 _ if !is_current => {}
+                // One with a payload asks what has reached the browser: it keeps its place among the messages.
+                OpCode::Ping if header.payload_len > 0 => return Ok(Verdict::Take),
                 OpCode::Ping | OpCode::Pong => {
                     actor.browser.send(Lane::Control, Frame::from_encoded(Bytes::copy_from_slice(frame)));
                 }

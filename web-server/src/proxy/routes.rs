@@ -5,8 +5,9 @@ use std::sync::Arc;
 use actix::Actor;
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use common::{
-    assertion::{Acks, ClientIdentity},
+    assertion::{Acks, ClientIdentity, NAMED_BY_EDGE, Reading},
     error::{ClientError, ErrorCode},
+    id::ClientName,
     message::parse_agent_id,
 };
 use serde::Deserialize;
@@ -25,6 +26,23 @@ struct Parameters {
     agent: Option<String>,
     #[serde(default)]
     ack: Acks,
+    client: Option<ClientName>,
+    #[serde(default)]
+    resume: bool,
+}
+
+impl Parameters {
+    /// How the client wants to read. One that names itself not is named for as long as its socket is open, so that the broker knows it
+    /// again when this edge has to dial again.
+    fn reading(self) -> Result<Reading, Refusal> {
+        let Self { ack, client, resume, .. } = self;
+        let named = Reading { acks: ack, client, resume, away_since: None };
+        if named.is_named_by_edge() {
+            return Err(Refusal::with_message(ErrorCode::BadRequest, "names of clients that begin with `@edge/` are taken"));
+        }
+        let name = || ClientName::new(&format!("{NAMED_BY_EDGE}{}", uuid::Uuid::new_v4().simple())).ok();
+        Ok(Reading { client: named.client.clone().or_else(name), ..named })
+    }
 }
 
 /// Opens the socket of the caller's session.
@@ -42,11 +60,12 @@ pub async fn open(
     require_own_origin(&request)?;
     let parameters = web::Query::<Parameters>::from_query(request.query_string())
         .map_err(|error| Refusal::with_message(ErrorCode::BadRequest, format!("the query cannot be read: {error}")))?;
+    let parameters = parameters.into_inner();
     let identity = ClientIdentity {
         agent: parameters.agent.as_deref().map(parse_agent_id).transpose()?,
-        acks: parameters.ack,
         ip: request.peer_addr().map(|peer| peer.ip().to_string()),
         user_agent: user_agent(&request),
+        reading: parameters.reading()?,
         ..ClientIdentity::anonymous(owned.session.id)
     };
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context};
 use common::{
-    assertion::Acks,
+    assertion::Reading,
     envelope::Envelope,
     error::ClientError,
     id::AgentId,
@@ -70,24 +70,24 @@ impl AgentHandshake {
 pub struct AgentActor {
     connection: Connection,
     handshake: AgentHandshake,
-    acks: Acks,
+    reading: Reading,
 }
 
 impl AgentActor {
     /// Takes over the socket of an agent whose key was right, also for the id that it names, if it does.
-    pub fn take_over(upgraded: Upgraded, admission: Admission, pass: Pass, handshake: AgentHandshake, acks: Acks) {
+    pub fn take_over(upgraded: Upgraded, admission: Admission, pass: Pass, handshake: AgentHandshake, reading: Reading) {
         let named = (Some(handshake.agent_id().clone()), None);
         Connection::start(upgraded, admission, Side::Agent, named, |mut connection, ctx: &mut Context<Self>| {
             connection.pass = Some(pass);
             match &handshake {
                 AgentHandshake::Named(id) => {
-                    connection.register(PeerKind::Agent(id.clone()), acks, AgentDescription::default(), None);
+                    connection.register(PeerKind::Agent(id.clone()), reading.clone(), AgentDescription::default(), None);
                 }
                 AgentHandshake::Unnamed { .. } => {
                     ctx.run_later(REGISTRATION_GRACE, |actor, _| actor.register_at_last());
                 }
             }
-            Self { connection, handshake, acks }
+            Self { connection, handshake, reading }
         });
     }
 
@@ -103,7 +103,7 @@ impl AgentActor {
         }
         self.handshake = settled;
         let registration = description.is_some().then(|| id.map(str::to_owned));
-        self.connection.register(PeerKind::Agent(agent_id), self.acks, description.unwrap_or_default(), registration);
+        self.connection.register(PeerKind::Agent(agent_id), self.reading.clone(), description.unwrap_or_default(), registration);
         Ok(())
     }
 

@@ -8,8 +8,10 @@ use std::{
 
 use actix::{Actor, ActorContext, AsyncContext, Context};
 use common::{
-    assertion::Acks,
+    address::Address,
+    assertion::Reading,
     close::CloseCode,
+    config::DefaultDelivery,
     connection::ConnectionState,
     envelope::{Delivery, Envelope, EnvelopeError},
     error::{ClientError, ErrorCode},
@@ -23,11 +25,12 @@ use transport::{
 };
 
 use super::{
-    router::{Ask, Attach, Detach, Dispatch, Shard},
+    router::{Ask, Attach, Detach, Dispatch, Marked, Shard},
     state::{Changed, Opened, Side},
 };
 use crate::{
     broker::{Admission, Broker},
+    durable::Retain,
     routing::{ConnectionId, Outgoing, Pass, Peer, PeerKind},
 };
 
@@ -35,6 +38,7 @@ use crate::{
 enum Waiting {
     Dispatch(Dispatch),
     Ask(Ask),
+    Mark(Marked),
 }
 
 /// One connection, from its upgrade to its end. Unregisters itself when dropped, also by a panic of its actor.
@@ -96,8 +100,14 @@ impl Connection {
     }
 
     /// Registers the connection under its name. Happens once.
-    pub fn register(&mut self, kind: PeerKind, acks: Acks, description: AgentDescription, registration: Option<Option<String>>) {
-        let peer = Peer::new(self.id, kind, Arc::clone(&self.link), acks, self.pass.clone());
+    pub fn register(
+        &mut self,
+        kind: PeerKind,
+        reading: Reading,
+        description: AgentDescription,
+        registration: Option<Option<String>>,
+    ) {
+        let peer = Peer::new(self.id, kind, Arc::clone(&self.link), reading, self.pass.clone());
         self.peer = Some(Arc::clone(&peer));
         self.shard.attach(Attach { peer, description, registration });
     }
@@ -153,9 +163,14 @@ impl Connection {
 
     fn route(&mut self, envelope: &Envelope<'_>) -> Step {
         let Some(peer) = &self.peer else { return Step::Continue };
+        if envelope.retain && !matches!(envelope.target, Some(Address::Topic(_))) {
+            let error = ClientError::with_message(ErrorCode::InvalidEnvelope, "`retain` is for messages to a topic");
+            self.refuse(error, envelope.id.as_deref());
+            return Step::Continue;
+        }
         let stamp = envelope.stamp(peer.source_json(), || uuid::Uuid::new_v4().to_string());
         let frame = Frame::text_from(stamp.len(), |out| stamp.write_to(out));
-        let is_durable = envelope.delivery == Some(Delivery::Durable);
+        let is_durable = self.is_durable(envelope);
         let id = (is_durable || envelope.timeout_ms.is_some()).then(|| id_of(envelope, &frame));
         let message = Outgoing {
             frame,
@@ -166,6 +181,12 @@ impl Connection {
             correlation_id: envelope.correlation_id.as_deref().map(str::to_owned),
             id,
             is_durable,
+            retain: match (envelope.retain, envelope.payload) {
+                (false, _) => Retain::No,
+                (true, Some(_)) => Retain::Set,
+                (true, None) => Retain::Clear,
+            },
+            receipt: envelope.receipt,
             priority: envelope.priority,
             ttl_ms: envelope.ttl_ms,
             deadline_ms: envelope.timeout_ms.map(|timeout| now_ms() + u64::from(timeout)),
@@ -173,10 +194,23 @@ impl Connection {
         self.submit(Waiting::Dispatch(Dispatch { from: Arc::clone(peer), message }))
     }
 
+    /// Whether a message is to be stored: as its sender says, or as is usual for its target.
+    fn is_durable(&self, envelope: &Envelope<'_>) -> bool {
+        let store = &self.broker().settings.store;
+        match (envelope.delivery, &envelope.target) {
+            (Some(delivery), _) => delivery == Delivery::Durable,
+            _ if envelope.retain || envelope.receipt => true,
+            (None, Some(Address::Topic(name))) => store.is_durable_topic(name.as_str()),
+            (None, Some(Address::Broadcast(_) | Address::Bridge)) => false,
+            (None, _) => store.default_delivery == DefaultDelivery::Durable && envelope.timeout_ms.is_none(),
+        }
+    }
+
     fn submit(&mut self, waiting: Waiting) -> Step {
         let outcome = match waiting {
             Waiting::Dispatch(dispatch) => self.shard.try_send(dispatch).map_err(Waiting::Dispatch),
             Waiting::Ask(ask) => self.shard.try_send(ask).map_err(Waiting::Ask),
+            Waiting::Mark(mark) => self.shard.try_send(mark).map_err(Waiting::Mark),
         };
         match outcome {
             Ok(()) => Step::Continue,
@@ -187,10 +221,18 @@ impl Connection {
         }
     }
 
+    /// The peer has answered a ping.
+    fn on_pong(&mut self, payload: &[u8]) -> Step {
+        match self.broker().mark_of(payload) {
+            Some(mark) => self.submit(Waiting::Mark(Marked { id: self.id, mark })),
+            None => Step::Continue,
+        }
+    }
+
     /// Unregisters the connection, unless that was done.
-    fn unregister(&mut self, reason: &str) {
+    fn unregister(&mut self, reason: &str, by_peer: bool) {
         if let Some(peer) = self.peer.take() {
-            self.shard.detach(Detach { peer, reason: reason.to_owned() });
+            self.shard.detach(Detach { peer, reason: reason.to_owned(), by_peer });
         }
     }
 
@@ -224,7 +266,7 @@ impl Drop for Connection {
             .unwrap_or_else(|| End { code: CloseCode::INTERNAL, reason: "the connection's actor failed".to_owned() });
         tracing::debug!(connection = %self.id, code = end.code.0, reason = end.reason, "closed");
         self.broker().state.do_send(Changed { id: self.id, state: ConnectionState::Closed(end.code) });
-        self.unregister(&end.reason);
+        self.unregister(&end.reason, false);
     }
 }
 
@@ -278,7 +320,7 @@ impl<A: ConnectionActor> Inbound<A> for PeerInbound {
                 actor.connection().link.send(Lane::Control, Frame::pong(payload));
                 Step::Continue
             }
-            Message::Pong(_) => Step::Continue,
+            Message::Pong(payload) => actor.connection().on_pong(payload),
             Message::Close(close) => {
                 let (code, reason) = close.unwrap_or((CloseCode(1005), ""));
                 let reason = if reason.is_empty() { "the peer closed" } else { reason };
@@ -294,7 +336,7 @@ impl<A: ConnectionActor> Inbound<A> for PeerInbound {
         let connection = actor.connection();
         connection.broker().state.do_send(Changed { id: connection.id, state: ConnectionState::Closing(code) });
         let reason = self.peer_close.as_ref().map_or("closed by the server", |end| end.reason.as_str());
-        connection.unregister(reason);
+        connection.unregister(reason, self.peer_close.is_some());
     }
 
     fn peer_close(&self) -> Option<End> {

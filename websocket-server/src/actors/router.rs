@@ -18,7 +18,10 @@ use common::{
 };
 use transport::{CloseMode, Frame, clock::now_ms};
 
-use super::{durable::DurableShard, state::Changed};
+use super::{
+    durable::{DurableShard, Subscription},
+    state::Changed,
+};
 use crate::{
     broker::Broker,
     routing::{ConnectionId, Counters, Outgoing, Peer, Route},
@@ -59,6 +62,18 @@ pub struct Detach {
     pub peer: Arc<Peer>,
     /// Why it ended, for the others.
     pub reason: String,
+    /// Whether it took its leave, with a close frame.
+    pub by_peer: bool,
+}
+
+/// The connection has answered a ping that asked what has come.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Marked {
+    /// Which connection.
+    pub id: ConnectionId,
+    /// The number of the ping.
+    pub mark: u64,
 }
 
 /// Do what this peer asks of the bridge.
@@ -140,7 +155,11 @@ impl RouterActor {
 
     fn serve(&self, peer: &Arc<Peer>, request: AgentMessage, id: Option<&str>) -> Result<Option<SystemMessage>, ClientError> {
         match request {
-            AgentMessage::Common(request) => self.broker.router.write().serve(peer, request),
+            AgentMessage::Common(PeerRequest::ListAgents) => {
+                Ok(Some(SystemMessage::AgentListed { agents: self.broker.router.read().agents() }))
+            }
+            // The connection answers pings itself; a pong needs no answer; the rest is done by the durable half.
+            AgentMessage::Common(_) => Ok(None),
             AgentMessage::ListSessions(page) => Ok(Some(self.broker.router.read().list_sessions(peer, page))),
             AgentMessage::Status(status) => {
                 self.broker.router.write().set_status(peer, &status);
@@ -197,11 +216,9 @@ impl Handler<Attach> for RouterActor {
     fn handle(&mut self, Attach { peer, description, registration }: Attach, ctx: &mut Self::Context) {
         let (older, behind) = {
             let mut router = self.broker.router.write();
-            (router.attach(&peer, description), Self::hold_back_until_caught_up(&self.broker.inboxes, &peer))
+            (router.attach(&peer, description), Self::hold_back(&self.broker.channels, &peer))
         };
-        for channel in behind {
-            self.start_catch_up(Arc::clone(&peer), channel, ctx);
-        }
+        self.welcome(&peer, behind, ctx);
         self.broker.state.do_send(Changed { id: peer.id, state: ConnectionState::Active });
         if let Some(older) = older {
             tracing::info!(agent = peer.address(), older = %older.id, newer = %peer.id, "taken over");
@@ -224,9 +241,20 @@ impl Handler<Attach> for RouterActor {
 impl Handler<Detach> for RouterActor {
     type Result = ();
 
-    fn handle(&mut self, Detach { peer, reason }: Detach, _: &mut Self::Context) {
+    fn handle(&mut self, Detach { peer, reason, by_peer }: Detach, _: &mut Self::Context) {
         peer.with_requests(|requests| drop(requests.expire(u64::MAX)));
         self.broker.router.write().detach(&peer, &reason);
+        if by_peer && peer.reading.is_named_by_edge() {
+            self.forget_client(&peer);
+        }
+    }
+}
+
+impl Handler<Marked> for RouterActor {
+    type Result = ();
+
+    fn handle(&mut self, Marked { id, mark }: Marked, _: &mut Self::Context) {
+        self.on_mark(id, mark);
     }
 }
 
@@ -238,6 +266,8 @@ impl Handler<Ask> for RouterActor {
         let family = match &request {
             AgentMessage::Common(PeerRequest::ListAgents) | AgentMessage::Register(_) | AgentMessage::Status(_) => Family::Agent,
             AgentMessage::Common(PeerRequest::Ack(_) | PeerRequest::Nack(_)) => Family::Message,
+            AgentMessage::Common(PeerRequest::Resume(_)) => Family::Connection,
+            AgentMessage::Common(PeerRequest::History(_)) => Family::Other,
             AgentMessage::Common(_) => Family::Topic,
             AgentMessage::ListSessions(_) => Family::Session,
             AgentMessage::Route => Family::Other,
@@ -246,6 +276,13 @@ impl Handler<Ask> for RouterActor {
         let outcome = match request {
             AgentMessage::Common(PeerRequest::Ack(ask)) => self.on_ack(&peer, ask, id.clone(), ctx).map(|()| None),
             AgentMessage::Common(PeerRequest::Nack(ask)) => self.on_nack(&peer, ask, id.clone(), ctx).map(|()| None),
+            AgentMessage::Common(PeerRequest::Subscribe { topic, presence, from }) => {
+                let subscription = Subscription { topic, presence, from };
+                self.on_subscribe(&peer, subscription, id.clone(), ctx).map(|()| None)
+            }
+            AgentMessage::Common(PeerRequest::Unsubscribe { topic }) => Ok(Some(self.on_unsubscribe(&peer, topic, ctx))),
+            AgentMessage::Common(PeerRequest::History(ask)) => self.on_history(&peer, ask, id.clone(), ctx).map(|()| None),
+            AgentMessage::Common(PeerRequest::Resume(ask)) => self.on_resume(&peer, ask, id.clone(), ctx).map(|()| None),
             request => self.serve(&peer, request, id.as_deref()),
         };
         match outcome {
@@ -282,7 +319,7 @@ impl Shard {
                 broker: Arc::clone(broker),
                 counters: Arc::clone(&counters),
                 requesters: HashMap::new(),
-                durable: DurableShard::new(Arc::clone(&broker.inboxes)),
+                durable: DurableShard::new(Arc::clone(&broker.channels)),
             };
             let shard = Rc::new(Self { broker: Arc::downgrade(broker), router: actor.start(), counters });
             shards.push(Rc::clone(&shard));

@@ -23,8 +23,8 @@ impl ClientSessionActor {
     pub fn take_over<S: Socket>(upgraded: Upgraded<S>, admission: Admission, identity: ClientIdentity) {
         let named = (identity.agent.clone(), Some(identity.session_id));
         Connection::start(upgraded, admission, Side::Session, named, |mut connection, _| {
-            let acks = identity.acks;
-            connection.register(PeerKind::Session(Box::new(identity)), acks, AgentDescription::default(), None);
+            let reading = identity.reading.clone();
+            connection.register(PeerKind::Session(Box::new(identity)), reading, AgentDescription::default(), None);
             Self { connection }
         });
     }

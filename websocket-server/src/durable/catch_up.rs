@@ -1,11 +1,19 @@
-//! Gives a receiver what is pending in an inbox, in order, and then makes it live.
+//! Gives a receiver what it does not have of a channel, in order, and then makes it live.
 
-use std::{future::poll_fn, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
-use store::{ChannelName, DeadLettered, DeadReason, Death, Pending, StoreError};
+use common::message::SystemMessage;
+use store::{ChannelName, DeadLettered, DeadReason, Death, Record, StoreError};
 use transport::{Frame, Lane, Link, Sent};
 
-use super::{Inboxes, inbox::Step, redelivered, unix_ms};
+use super::{Channels, channel::Step, history::lost_records, redelivered, retained, unix_ms};
 use crate::routing::Peer;
 
 /// How long to wait for a reader whose outbox is full.
@@ -15,90 +23,183 @@ const PAUSE_BETWEEN_ROUNDS: Duration = Duration::from_millis(1);
 /// How long to wait for a store that cannot be read.
 const STORE_WAIT: Duration = Duration::from_secs(1);
 
-/// Runs until the receiver is live or gone. Answers the highest number it was given, 0 if none.
-pub async fn catch_up(inboxes: Arc<Inboxes>, channel: ChannelName, peer: Arc<Peer>) -> u64 {
-    let (mut given, mut through) = {
-        let inbox = inboxes.inbox(&channel);
-        let inbox = inbox.lock();
-        (inbox.given_to(peer.id), inbox.committed())
-    };
-    loop {
-        match give_pending(&inboxes, &channel, &peer, &mut given).await {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(error) => {
-                tracing::warn!(%channel, %error, "what is pending cannot be read");
-                tokio::time::sleep(STORE_WAIT).await;
-                if peer.link.is_over() {
-                    break;
-                }
-                continue;
-            }
-        }
-        if go_live(&inboxes, &channel, &peer, &mut given, &mut through) {
-            if given == 0 {
-                inboxes.nothing_pending(&channel);
-            }
-            return given;
-        }
-        // The outbox is full, or more was committed meanwhile. Either way there is no hurry, and others of this thread have their turn.
-        tokio::time::sleep(PAUSE_BETWEEN_ROUNDS).await;
-    }
-    inboxes.forget(&channel, peer.id);
-    given
+/// One receiver's way back to a channel.
+pub struct CatchUp {
+    /// The channels.
+    pub channels: Arc<Channels>,
+    /// The channel.
+    pub channel: ChannelName,
+    /// The receiver.
+    pub peer: Arc<Peer>,
+    /// Of a log: up to here the receiver may have had the messages already, and they are marked so.
+    pub again_through: u64,
+    /// Of a log: up to here the receiver was told what is lost.
+    pub told_through: u64,
+    /// Of a topic: whether the retained value comes first.
+    pub with_retained: bool,
+    /// Whether another catch-up of the same receiver has taken its place, or the receiver does not read the channel any more.
+    pub cancelled: Arc<AtomicBool>,
+    given: u64,
+    through: u64,
 }
 
-/// Gives what is on its way to the disk, if everything before it was given. Says whether the receiver is live.
-fn go_live(inboxes: &Inboxes, channel: &ChannelName, peer: &Peer, given: &mut u64, through: &mut u64) -> bool {
-    let inbox = inboxes.inbox(channel);
-    let mut inbox = inbox.lock();
-    match inbox.caught_up(peer.id, *through, *given) {
-        Step::ReadOn { through: more } => {
-            *through = more;
-            false
-        }
-        Step::GoLive(tail) => {
-            // Under the lock, so that nothing newer comes first.
-            for (seq, frame) in tail {
-                if peer.link.send(Lane::Data, frame) == Sent::Dropped {
-                    inbox.fall_behind(peer.id, *given);
-                    return false;
-                }
-                *given = seq;
-            }
-            true
+impl CatchUp {
+    /// Of a receiver that is behind.
+    pub fn new(channels: Arc<Channels>, channel: ChannelName, peer: Arc<Peer>) -> Self {
+        let (given, through) = {
+            let machine = channels.machine(&channel);
+            let machine = machine.lock();
+            (machine.given_to(peer.id), machine.committed())
+        };
+        Self {
+            channels,
+            channel,
+            peer,
+            again_through: 0,
+            told_through: 0,
+            with_retained: false,
+            cancelled: Arc::default(),
+            given,
+            through,
         }
     }
-}
 
-/// Gives everything pending after `given`. `false`: the receiver is gone.
-async fn give_pending(inboxes: &Inboxes, channel: &ChannelName, peer: &Peer, given: &mut u64) -> Result<bool, StoreError> {
-    loop {
-        let page = inboxes.pending_after(channel, *given, u64::MAX).await?;
-        if page.is_empty() {
-            return Ok(!peer.link.is_over());
+    /// Runs until the receiver is live or gone. `on_first` sees what is delivered for the first time. Answers the highest number that
+    /// was given, 0 if none.
+    pub async fn run(mut self, on_first: impl Fn(&ChannelName, &Record)) -> u64 {
+        let start = self.given;
+        loop {
+            match self.give_stored(&on_first).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!(channel = %self.channel, %error, "a channel cannot be read");
+                    tokio::time::sleep(STORE_WAIT).await;
+                    if self.peer.link.is_over() {
+                        break;
+                    }
+                    continue;
+                }
+            }
+            if self.go_live() {
+                if self.given == start && self.channel.family().is_inbox() {
+                    self.channels.nothing_pending(&self.channel);
+                }
+                return if self.given == start || self.cancelled.load(Relaxed) { 0 } else { self.given };
+            }
+            // The outbox is full, or more was committed meanwhile. Either way there is no hurry, and others of this thread have their turn.
+            tokio::time::sleep(PAUSE_BETWEEN_ROUNDS).await;
         }
-        let attempts: Vec<_> = page.iter().map(|pending| (pending.record.seq, pending.attempts + 1)).collect();
-        for pending in page {
-            if !give(&peer.link, &pending).await {
+        if !self.cancelled.load(Relaxed) {
+            self.channels.forget(&self.channel, self.peer.id);
+        }
+        0
+    }
+
+    async fn give_stored(&mut self, on_first: &impl Fn(&ChannelName, &Record)) -> Result<bool, StoreError> {
+        if self.channel.family().is_inbox() {
+            return self.give_pending(on_first).await;
+        }
+        if self.with_retained {
+            let value = self.channels.store().retained(self.channel.clone()).await?;
+            self.with_retained = false;
+            if let Some(value) = value
+                && !self.give(|| retained(&String::from_utf8_lossy(&value.frame))).await
+            {
                 return Ok(false);
             }
-            *given = pending.record.seq;
         }
-        inboxes.mark_delivered(channel, attempts.into_iter()).await?;
+        self.give_log().await
+    }
+
+    /// Gives what is on its way to the disk, if everything before it was given. Says whether the receiver is live.
+    fn go_live(&mut self) -> bool {
+        let machine = self.channels.machine(&self.channel);
+        let mut machine = machine.lock();
+        if self.cancelled.load(Relaxed) {
+            return true;
+        }
+        match machine.caught_up(self.peer.id, self.through, self.given) {
+            Step::ReadOn { through } => {
+                self.through = through;
+                false
+            }
+            Step::GoLive(tail) => {
+                // Under the lock, so that nothing newer comes first.
+                for (seq, frame) in tail {
+                    if self.peer.link.offer(Lane::Data, frame) == Sent::Dropped {
+                        machine.fall_behind(self.peer.id, self.given);
+                        return false;
+                    }
+                    self.given = seq;
+                }
+                true
+            }
+        }
+    }
+
+    /// Gives everything pending after `given`. `false`: the receiver is gone.
+    async fn give_pending(&mut self, on_first: &impl Fn(&ChannelName, &Record)) -> Result<bool, StoreError> {
+        loop {
+            poll_fn(|task| self.peer.link.poll_open(task)).await;
+            let page = self.channels.pending_after(&self.channel, self.given, u64::MAX).await?;
+            if page.is_empty() {
+                return Ok(!self.peer.link.is_over());
+            }
+            let attempts: Vec<_> = page.iter().map(|pending| (pending.record.seq, pending.attempts + 1)).collect();
+            for pending in page {
+                self.channels.receipts.recall(&self.channel, &pending.record);
+                let text = String::from_utf8_lossy(&pending.record.frame);
+                if !self.give(|| redelivered(&text, pending.attempts)).await {
+                    return Ok(false);
+                }
+                if pending.attempts == 0 {
+                    on_first(&self.channel, &pending.record);
+                }
+                self.given = pending.record.seq;
+            }
+            self.channels.mark_delivered(&self.channel, attempts.into_iter()).await?;
+        }
+    }
+
+    async fn give(&self, text: impl FnOnce() -> String) -> bool {
+        !self.cancelled.load(Relaxed) && give(&self.peer.link, &text()).await && !self.cancelled.load(Relaxed)
+    }
+
+    /// Gives everything in the log after `given`, and says what is not there any more. `false`: the receiver is gone.
+    async fn give_log(&mut self) -> Result<bool, StoreError> {
+        loop {
+            poll_fn(|task| self.peer.link.poll_open(task)).await;
+            let page = self.channels.log_after(&self.channel, self.given).await?;
+            if let Some(lost) = page.lost.filter(|lost| lost.through > self.told_through) {
+                self.told_through = lost.through;
+                let (channel, lost) = (self.channel.to_string(), lost_records(lost));
+                self.peer.tell(&SystemMessage::LostRecords { channel, reason: "retention", lost });
+            }
+            if page.records.is_empty() {
+                return Ok(!self.peer.link.is_over());
+            }
+            for record in page.records {
+                let attempts = u32::from(record.seq <= self.again_through);
+                let text = String::from_utf8_lossy(&record.frame);
+                if !self.give(|| redelivered(&text, attempts)).await {
+                    return Ok(false);
+                }
+                self.given = record.seq;
+            }
+        }
     }
 }
 
 /// Gives one message, as soon as the reader has room. `false`: the receiver is gone.
-async fn give(link: &Arc<Link>, pending: &Pending) -> bool {
-    let text = String::from_utf8_lossy(&pending.record.frame);
-    let frame = Frame::text(&redelivered(&text, pending.attempts));
+async fn give(link: &Arc<Link>, text: &str) -> bool {
+    let frame = Frame::text(text);
     loop {
         poll_fn(|task| link.poll_open(task)).await;
         if link.is_over() {
             return false;
         }
-        match link.send(Lane::Data, frame.clone()) {
+        match link.offer(Lane::Data, frame.clone()) {
             Sent::Queued | Sent::QueuedButPause => return true,
             Sent::Gone => return false,
             Sent::Dropped => tokio::time::sleep(FULL_OUTBOX_WAIT).await,
@@ -108,28 +209,29 @@ async fn give(link: &Arc<Link>, pending: &Pending) -> bool {
 
 /// Gives what is due again to a receiver that is live, and moves what was delivered too often to the dead letters.
 /// Answers what was moved, and whether anything still waits for an acknowledgement.
-pub async fn redeliver(inboxes: &Inboxes, channel: &ChannelName, peer: &Peer) -> Result<(Vec<DeadLettered>, bool), StoreError> {
+pub async fn redeliver(channels: &Channels, channel: &ChannelName, peer: &Peer) -> Result<(Vec<DeadLettered>, bool), StoreError> {
     let mut dead = Vec::new();
     let mut given = 0;
     loop {
-        let page = inboxes.pending_after(channel, given, unix_ms()).await?;
+        let page = channels.pending_after(channel, given, unix_ms()).await?;
         let Some(last) = page.last() else { break };
         given = last.record.seq;
-        let (spent, due): (Vec<_>, Vec<_>) = page.into_iter().partition(|pending| pending.attempts >= inboxes.max_deliveries());
+        let (spent, due): (Vec<_>, Vec<_>) = page.into_iter().partition(|pending| pending.attempts >= channels.max_deliveries());
         for pending in spent {
             let seq = pending.record.seq;
             let death = Death { reason: DeadReason::MaxDeliveries, detail: pending.reason, at: unix_ms() };
-            dead.extend(inboxes.store().dead_letter(channel.clone(), seq, death).await?);
+            dead.extend(channels.store().dead_letter(channel.clone(), seq, death).await?);
         }
         let mut attempts = Vec::with_capacity(due.len());
         for pending in due {
-            if !give(&peer.link, &pending).await {
+            let text = redelivered(&String::from_utf8_lossy(&pending.record.frame), pending.attempts);
+            if !give(&peer.link, &text).await {
                 return Ok((dead, true));
             }
             attempts.push((pending.record.seq, pending.attempts + 1));
         }
-        inboxes.mark_delivered(channel, attempts.into_iter()).await?;
+        channels.mark_delivered(channel, attempts.into_iter()).await?;
     }
-    let waits = !inboxes.pending_after(channel, 0, u64::MAX).await?.is_empty();
+    let waits = !channels.pending_after(channel, 0, u64::MAX).await?.is_empty();
     Ok((dead, waits))
 }

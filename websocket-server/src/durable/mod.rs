@@ -1,23 +1,32 @@
-//! Durable delivery: messages to an inbox that are in the store before they are confirmed, and delivered until acknowledged.
+//! Durable delivery: messages that are in the store before they are confirmed; to inboxes, where they are delivered until acknowledged,
+//! and to the logs of topics and broadcasts, where every reader has a position.
 //!
 //! ```text
-//!   sender ──▶ Inboxes::accept ──number, deliver live──▶ receivers that keep up
+//!   sender ──▶ Channels::accept ──number, deliver live──▶ receivers that keep up
 //!                    └──append──▶ store ──committed──▶ message:accepted to the sender
-//!   receiver that comes, or fell behind ──▶ catch-up: what is pending in the store, then the tail, then live
+//!   receiver that comes, or fell behind ──▶ catch-up: what is in the store, then the tail, then live
 //! ```
-//! Live delivery does not wait for the disk; the confirmation does. An [`Inbox`] is the pure machine of one channel; [`Inboxes`] holds
+//! Live delivery does not wait for the disk; the confirmation does. A [`Channel`] is the pure machine of one channel; [`Channels`] holds
 //! those that are in use and talks to the store. Called by the [`crate::actors::RouterActor`]s only.
 
 mod catch_up;
-mod inbox;
-mod inboxes;
+mod channel;
+mod channels;
+mod history;
+mod marks;
 mod numbers;
 mod options;
 mod position;
+mod publish;
+mod receipts;
 
-pub use catch_up::{catch_up, redeliver};
-pub use inbox::{Inbox, Step};
-pub use inboxes::{Accepted, Confirm, Draft, Inboxes, Outcome, Refused, SettledMessage, unix_ms};
+pub use catch_up::{CatchUp, redeliver};
+pub use channel::{Channel, Step};
+pub use channels::{Channels, unix_ms};
+pub use history::{Place, lost_records, start_after};
+pub use marks::{Given, Marks};
 pub use numbers::Numbers;
 pub use options::{OpenError, open_store};
-pub use position::{positioned, redelivered};
+pub use position::{positioned, redelivered, retained};
+pub use publish::{Accepted, Confirm, Draft, Outcome, Refused, Retain, SettledMessage};
+pub use receipts::{Receipts, Wish};

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use common::config::{Durability, Settings};
-use store::{Store, StoreError, StoreOptions};
+use common::config::{Durability, Retention, Settings, StoreSettings};
+use store::{Bounds, ChannelFamily, FamilyPolicy, Policies, Store, StoreError, StoreOptions};
+
+use super::channels::millis;
 
 /// Why there is no store.
 #[derive(Debug, thiserror::Error)]
@@ -29,5 +31,28 @@ pub fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, OpenError> {
     if durability != store::Durability::Memory {
         std::fs::create_dir_all(&settings.data.dir)?;
     }
-    Ok(store::open(&settings.data.dir, StoreOptions { durability, ..StoreOptions::default() })?)
+    let options = StoreOptions {
+        durability,
+        policies: policies(&settings.store),
+        max_bytes: settings.store.max_bytes as u64,
+        ..StoreOptions::default()
+    };
+    Ok(store::open(&settings.data.dir, options)?)
+}
+
+fn policies(settings: &StoreSettings) -> Policies {
+    let bounds = |keep: Retention| Bounds { records: keep.messages as u64, bytes: keep.bytes as u64, age_ms: millis(keep.age) };
+    let inbox = FamilyPolicy { log: bounds(settings.inbox), inbox: bounds(settings.inbox) };
+    let log = |keep| FamilyPolicy { log: bounds(keep), inbox: Bounds::default() };
+    let mut policies = Policies::default();
+    for family in ChannelFamily::ALL {
+        let policy = match family {
+            ChannelFamily::Agent | ChannelFamily::Session | ChannelFamily::User => inbox,
+            ChannelFamily::Topic | ChannelFamily::Broadcast => log(settings.topic),
+            ChannelFamily::Dead => log(settings.dead_letters),
+        };
+        policies.set(family, policy);
+    }
+    policies.audit.age_ms = millis(settings.audit_age);
+    policies
 }

@@ -13,6 +13,11 @@ pub fn redelivered(text: &str, attempts: u32) -> String {
     if attempts == 0 { text.to_owned() } else { in_front(&format!("{{\"redelivered\":{attempts},"), text) }
 }
 
+/// The frame's text, marked as the value that a topic retains.
+pub fn retained(text: &str) -> String {
+    in_front("{\"retained\":true,", text)
+}
+
 /// Puts fields before those of an object that has at least one: stamped frames always have a source.
 fn in_front(fields: &str, text: &str) -> String {
     let rest = text.strip_prefix('{').unwrap_or(text);

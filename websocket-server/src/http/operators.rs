@@ -18,8 +18,8 @@ pub async fn live() -> HttpResponse {
 /// `GET /health/ready`: 503 while starting or draining.
 pub async fn ready(broker: web::Data<Broker>) -> HttpResponse {
     match broker.readiness() {
-        Readiness::Ready if !broker.inboxes.store().health().is_ready() => {
-            let fault = broker.inboxes.store().health().fault.map_or_else(|| "closed".to_owned(), |fault| fault.to_string());
+        Readiness::Ready if !broker.channels.store().health().is_ready() => {
+            let fault = broker.channels.store().health().fault.map_or_else(|| "closed".to_owned(), |fault| fault.to_string());
             refusal(ClientError::with_message(ErrorCode::StoreUnavailable, format!("durable messages cannot be stored: {fault}")))
         }
         Readiness::Ready => HttpResponse::Ok().json(json!({ "status": "ready" })),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use common::{
-    assertion::{self, Acks, ClientIdentity},
+    assertion::{self, Acks, ClientIdentity, Reading},
     error::{ClientError, ErrorCode},
-    id::{AgentId, SessionId},
+    id::{AgentId, ClientName, SessionId},
     message::parse_agent_id,
 };
 use serde::Deserialize;
@@ -27,6 +27,9 @@ pub struct AgentQuery {
     agent_id: Option<String>,
     #[serde(default)]
     ack: Acks,
+    client: Option<ClientName>,
+    #[serde(default)]
+    resume: bool,
 }
 
 /// `GET /ws/agent`
@@ -37,11 +40,16 @@ pub async fn agent(request: HttpRequest, query: web::Query<AgentQuery>, broker: 
         let wanted: Option<AgentId> = query.agent_id.as_deref().map(parse_agent_id).transpose()?;
         let pass = broker.keys.admit(presented, wanted.as_ref())?;
         tracing::debug!(key = pass.name(), agent = wanted.as_ref().map(AgentId::as_str), "agent connects");
-        Ok((broker.admit()?, pass, AgentHandshake::new(wanted), query.ack))
+        let query = query.into_inner();
+        let reading = Reading { acks: query.ack, client: query.client, resume: query.resume, away_since: None };
+        if reading.is_named_by_edge() {
+            return Err(ClientError::with_message(ErrorCode::BadRequest, "names of clients that begin with `@edge/` are taken"));
+        }
+        Ok((broker.admit()?, pass, AgentHandshake::new(wanted), reading))
     };
     match admitted() {
-        Ok((admission, pass, handshake, acks)) => {
-            upgrade(&request, move |upgraded| AgentActor::take_over(upgraded, admission, pass, handshake, acks))
+        Ok((admission, pass, handshake, reading)) => {
+            upgrade(&request, move |upgraded| AgentActor::take_over(upgraded, admission, pass, handshake, reading))
         }
         Err(error) => refuse(&broker, error),
     }

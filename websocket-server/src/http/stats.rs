@@ -189,7 +189,7 @@ pub fn to_json(broker: &Broker, connections: Value, outboxes: Value, rates: &Rat
 
 /// How the store of durable messages is.
 fn store(broker: &Broker) -> Value {
-    let store = broker.inboxes.store();
+    let store = broker.channels.store();
     let health = store.health();
     json!({
         "ready": health.is_ready(),

@@ -10,6 +10,8 @@ use common::{
 };
 use transport::{Frame, Lane, Link, Sent};
 
+use crate::durable::Retain;
+
 use super::{
     OpenError, Peer, PeerKind, Route, Router,
     router::{AgentEntry, SessionEntry},
@@ -34,6 +36,10 @@ pub struct Outgoing {
     pub id: Option<String>,
     /// Whether it is to be stored, and delivered until acknowledged.
     pub is_durable: bool,
+    /// What it does to its topic's retained value.
+    pub retain: Retain,
+    /// Whether its sender wants to hear of its delivery and acknowledgement.
+    pub receipt: bool,
     /// Its priority.
     pub priority: Priority,
     /// How long it is of use, in milliseconds.
@@ -127,6 +133,33 @@ impl Router {
         }
     }
 
+    /// Hands `work` every connection that reads at an address, but not the sender's where it is one of many.
+    pub fn with_readers<T>(
+        &self,
+        from: &Peer,
+        address: &Address,
+        work: impl FnOnce(&mut dyn Iterator<Item = &Arc<Peer>>) -> T,
+    ) -> T {
+        match address {
+            Address::Topic(name) => work(&mut self.subscribers_of(from, name)),
+            Address::Broadcast(scope) => work(&mut self.everyone_in(from, *scope)),
+            _ => work(&mut self.peers_at(address).iter()),
+        }
+    }
+
+    fn subscribers_of<'a>(&'a self, from: &Peer, name: &TopicName) -> impl Iterator<Item = &'a Arc<Peer>> + use<'a> {
+        let sender = from.id;
+        self.topics.get(name).into_iter().flat_map(|topic| topic.subscribers()).filter(move |peer| peer.id != sender)
+    }
+
+    fn everyone_in<'a>(&'a self, from: &Peer, scope: Scope) -> impl Iterator<Item = &'a Arc<Peer>> + use<'a> {
+        let sender = from.id;
+        let agents = matches!(scope, Scope::Agents | Scope::All).then(|| self.agents.values().map(|entry| &entry.peer));
+        let sessions =
+            matches!(scope, Scope::Sessions | Scope::All).then(|| self.sessions.values().flat_map(|entry| &entry.peers));
+        agents.into_iter().flatten().chain(sessions.into_iter().flatten()).filter(move |peer| peer.id != sender)
+    }
+
     fn to_session(&self, from: &Arc<Peer>, session_id: SessionId, message: &Outgoing) -> Result<Routed, ErrorCode> {
         let SessionEntry { peers, awaited, .. } = self.sessions.get(&session_id).ok_or(ErrorCode::SessionNotFound)?;
         self.to_one(from, awaited, peers, Route::AgentToSession, message)
@@ -174,20 +207,14 @@ impl Router {
     }
 
     fn to_topic(&self, from: &Arc<Peer>, name: &TopicName, message: &Outgoing) -> Result<Routed, ErrorCode> {
-        let topic = self.topics.get(name);
-        if !from.is_agent() && topic.is_none_or(|topic| !topic.has(from.id)) {
+        if !from.is_agent() && !self.subscribes(from.id, name) {
             return Err(ErrorCode::NotAllowed);
         }
-        let subscribers = topic.into_iter().flat_map(|topic| topic.subscribers()).filter(|peer| peer.id != from.id);
-        Ok(deliver(subscribers, Route::Topic, message, |_| ()))
+        Ok(deliver(self.subscribers_of(from, name), Route::Topic, message, |_| ()))
     }
 
     fn to_all(&self, from: &Arc<Peer>, scope: Scope, message: &Outgoing) -> Routed {
-        let agents = matches!(scope, Scope::Agents | Scope::All).then(|| self.agents.values().map(|entry| &entry.peer));
-        let sessions =
-            matches!(scope, Scope::Sessions | Scope::All).then(|| self.sessions.values().flat_map(|entry| &entry.peers));
-        let peers = agents.into_iter().flatten().chain(sessions.into_iter().flatten()).filter(|peer| peer.id != from.id);
-        deliver(peers, Route::Broadcast, message, |_| ())
+        deliver(self.everyone_in(from, scope), Route::Broadcast, message, |_| ())
     }
 }
 

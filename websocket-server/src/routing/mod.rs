@@ -15,10 +15,10 @@ mod topics;
 
 pub use counters::{Counters, ErrorCounts, Route, RouteCounts};
 pub use dispatch::{Outgoing, Routed};
-pub use peer::{ConnectionId, Peer, PeerKind};
+pub use peer::{ConnectionId, Peer, PeerKind, ReadPlace};
 pub use reach::Pass;
 pub use requests::{OpenError, Requests};
-pub use router::{Router, RouterLimits};
+pub use router::{Members, Router, RouterLimits};
 
 #[cfg(test)]
 mod properties;

@@ -4,18 +4,19 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
 use common::{
-    assertion::{Acks, ClientIdentity},
-    id::AgentId,
+    address::Scope,
+    assertion::{ClientIdentity, Reading},
+    id::{AgentId, SessionId},
     message::{Speaker, SystemMessage},
 };
 use parking_lot::Mutex;
 use serde::Serialize;
-use store::ChannelName;
+use store::{ChannelName, ConsumerId};
 use transport::{Frame, Lane, Link, Sent};
 
 use super::{Pass, requests::Requests};
@@ -48,6 +49,19 @@ pub enum PeerKind {
     Session(Box<ClientIdentity>),
 }
 
+/// Readings of the past that one connection may have under way.
+const MAX_READS: usize = 8;
+
+/// A place among the readings of a peer. Given back when dropped.
+#[derive(Debug)]
+pub struct ReadPlace(Arc<Peer>);
+
+impl Drop for ReadPlace {
+    fn drop(&mut self) {
+        self.0.reads.fetch_sub(1, Relaxed);
+    }
+}
+
 /// One registered connection.
 #[derive(Debug)]
 pub struct Peer {
@@ -57,12 +71,15 @@ pub struct Peer {
     pub kind: PeerKind,
     /// Where frames for it go.
     pub link: Arc<Link>,
-    /// How it acknowledges durable messages.
-    pub acks: Acks,
+    /// How it reads durable messages.
+    pub reading: Reading,
+    /// Under which name the positions are kept to which it has read logs.
+    pub consumer: Option<ConsumerId>,
     /// What an agent's key opens.
     pub pass: Option<Pass>,
     address: String,
     source_json: String,
+    reads: AtomicUsize,
     has_requests: AtomicBool,
     requests: Mutex<Requests>,
     is_held: AtomicBool,
@@ -71,19 +88,22 @@ pub struct Peer {
 
 impl Peer {
     /// A peer of a fresh connection.
-    pub fn new(id: ConnectionId, kind: PeerKind, link: Arc<Link>, acks: Acks, pass: Option<Pass>) -> Arc<Self> {
+    pub fn new(id: ConnectionId, kind: PeerKind, link: Arc<Link>, reading: Reading, pass: Option<Pass>) -> Arc<Self> {
         let address = match &kind {
             PeerKind::Agent(agent_id) => format!("agent:{agent_id}"),
             PeerKind::Session(identity) => format!("session:{}", identity.session_id),
         };
+        let consumer = reading.client.as_ref().map(|client| ConsumerId::of_client(&address, client, false));
         Arc::new(Self {
             id,
             kind,
             link,
-            acks,
+            reading,
+            consumer,
             pass,
             source_json: format!("\"{address}\""),
             address,
+            reads: AtomicUsize::new(0),
             has_requests: AtomicBool::new(false),
             requests: Mutex::default(),
             is_held: AtomicBool::new(false),
@@ -107,6 +127,26 @@ impl Peer {
         std::iter::once(own).chain(user)
     }
 
+    /// The session it is a connection of.
+    pub fn session_id(&self) -> Option<SessionId> {
+        match &self.kind {
+            PeerKind::Agent(_) => None,
+            PeerKind::Session(identity) => Some(identity.session_id),
+        }
+    }
+
+    /// Takes a place among the readings of the past that this peer may have under way; `None` if there are as many as may be.
+    pub fn begin_read(self: &Arc<Self>) -> Option<ReadPlace> {
+        let place = ReadPlace(Arc::clone(self));
+        (self.reads.fetch_add(1, Relaxed) < MAX_READS).then_some(place)
+    }
+
+    /// The broadcasts it reads.
+    pub fn broadcasts(&self) -> [ChannelName; 2] {
+        let own = if self.is_agent() { Scope::Agents } else { Scope::Sessions };
+        [ChannelName::broadcast(own), ChannelName::broadcast(Scope::All)]
+    }
+
     /// Its address as a JSON string. Addresses have no characters that need escapes.
     pub fn source_json(&self) -> &str {
         &self.source_json
@@ -121,6 +161,11 @@ impl Peer {
     pub fn answer(&self, message: &SystemMessage, correlation_id: Option<&str>) -> Sent {
         let text = message.encode(Speaker::Bridge, Some(&self.address), correlation_id);
         self.link.send(Lane::Control, Frame::text(&text))
+    }
+
+    /// Says something to the peer, in the order of the data around it.
+    pub fn tell(&self, message: &SystemMessage) -> Sent {
+        self.link.send(Lane::Data, Frame::text(&message.encode(Speaker::Bridge, Some(&self.address), None)))
     }
 
     /// Works on the open requests.

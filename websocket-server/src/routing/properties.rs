@@ -12,7 +12,7 @@ use common::{
     config::Settings,
     envelope::Family,
     id::{AgentId, SessionId, TopicName, UserId},
-    message::{AgentDescription, PeerRequest},
+    message::AgentDescription,
 };
 use proptest::prelude::*;
 use transport::{Frame, Lane, Link, LinkPolicy};
@@ -170,7 +170,7 @@ fn peer(who: Who, policy: &Arc<LinkPolicy>) -> Arc<Peer> {
             PeerKind::Session(Box::new(identity))
         }
     };
-    Peer::new(ConnectionId::next(), kind, Link::new(Arc::clone(policy)), common::assertion::Acks::Automatic, None)
+    Peer::new(ConnectionId::next(), kind, Link::new(Arc::clone(policy)), common::assertion::Reading::default(), None)
 }
 
 fn message(number: usize, target: Option<Address>) -> Outgoing {
@@ -183,6 +183,8 @@ fn message(number: usize, target: Option<Address>) -> Outgoing {
         correlation_id: None,
         id: None,
         is_durable: false,
+        retain: crate::durable::Retain::No,
+        receipt: false,
         priority: common::envelope::Priority::Normal,
         ttl_ms: None,
         deadline_ms: None,
@@ -227,13 +229,13 @@ proptest! {
                 // A connection that was taken over is closed: it subscribes to nothing any more.
                 Step::Subscribe(at, name) => {
                     if let Some(peer) = peers.get(&at).filter(|peer| is_current(&router, peer)) {
-                        router.serve(peer, PeerRequest::Subscribe { topic: topic(name), presence: number % 2 == 0 }).expect("subscribes");
+                        router.subscribe(peer, &topic(name), number % 2 == 0).expect("subscribes");
                         model.subscriptions.insert((at, name));
                     }
                 }
                 Step::Unsubscribe(at, name) => {
                     if let Some(peer) = peers.get(&at) {
-                        router.serve(peer, PeerRequest::Unsubscribe { topic: topic(name) }).expect("unsubscribes");
+                        router.unsubscribe(peer, &topic(name));
                         model.subscriptions.remove(&(at, name));
                     }
                 }

@@ -92,7 +92,7 @@ impl Peer {
     ///
     /// # Errors
     /// `not_allowed`.
-    pub(super) fn check_subscription(&self, topic: &TopicName) -> Result<(), ErrorCode> {
+    pub(crate) fn check_subscription(&self, topic: &TopicName) -> Result<(), ErrorCode> {
         self.may(Action::Subscribe(Place::Topic(topic)))
     }
 

@@ -8,7 +8,7 @@ use std::{
 use common::{
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId, TopicName, UserId},
-    message::{AgentInfo, Page, PeerRequest, SessionInfo, SystemMessage},
+    message::{AgentInfo, Page, SessionInfo, SystemMessage},
 };
 
 use store::ChannelName;
@@ -46,6 +46,15 @@ pub(super) struct SessionEntry {
     pub info: SessionInfo,
     /// Requests that wait for this session.
     pub awaited: Arc<AtomicUsize>,
+}
+
+/// Who else subscribes to a topic, where the subscriber wants to know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    /// How many addresses.
+    pub count: Option<usize>,
+    /// At most a thousand of them.
+    pub listed: Option<Vec<String>>,
 }
 
 /// Who is there and who listens to what.
@@ -88,6 +97,11 @@ impl Router {
         self.sessions.len()
     }
 
+    /// The sessions that are here.
+    pub fn session_ids(&self) -> Vec<SessionId> {
+        self.sessions.keys().copied().collect()
+    }
+
     /// How many topics there are.
     pub fn topic_count(&self) -> usize {
         self.topics.len()
@@ -126,31 +140,28 @@ impl Router {
         SystemMessage::SessionListed { sessions, total, next }
     }
 
-    /// Does what a peer asks of the bridge. `None` where there is nothing to answer.
+    /// Whether a connection subscribes to a topic.
+    pub fn subscribes(&self, id: ConnectionId, topic: &TopicName) -> bool {
+        self.topics.get(topic).is_some_and(|topic| topic.has(id))
+    }
+
+    /// Whether a connection hears who comes to a topic and goes.
+    pub fn watches(&self, id: ConnectionId, topic: &TopicName) -> bool {
+        self.topics.get(topic).is_some_and(|topic| topic.watches(id))
+    }
+
+    /// Subscribes a connection to a topic, or changes whether it hears who comes and goes.
     ///
     /// # Errors
     /// `too_many_subscriptions`, `too_many_topics`, `not_allowed`.
-    pub fn serve(&mut self, peer: &Arc<Peer>, request: PeerRequest) -> Result<Option<SystemMessage>, ClientError> {
-        match request {
-            // The connection answers pings itself; a pong needs no answer; acknowledgements are the store's.
-            PeerRequest::Ping | PeerRequest::Pong | PeerRequest::Ack(_) | PeerRequest::Nack(_) => Ok(None),
-            PeerRequest::ListAgents => Ok(Some(SystemMessage::AgentListed { agents: self.agents() })),
-            PeerRequest::Subscribe { topic, presence } => self.subscribe(peer, topic, presence).map(Some),
-            PeerRequest::Unsubscribe { topic } => {
-                self.unsubscribe(peer, &topic);
-                Ok(Some(SystemMessage::TopicUnsubscribed { topic }))
-            }
-        }
-    }
-
-    fn subscribe(&mut self, peer: &Arc<Peer>, name: TopicName, presence: bool) -> Result<SystemMessage, ClientError> {
-        peer.check_subscription(&name).map_err(|code| ClientError::new(code).about(format!("topic:{name}")))?;
+    pub fn subscribe(&mut self, peer: &Arc<Peer>, name: &TopicName, presence: bool) -> Result<Members, ClientError> {
+        peer.check_subscription(name).map_err(|code| ClientError::new(code).about(format!("topic:{name}")))?;
         let subscriptions = self.subscriptions.entry(peer.id).or_default();
-        if !subscriptions.contains(&name) {
+        if !subscriptions.contains(name) {
             if subscriptions.len() >= self.limits.max_subscriptions {
                 return Err(ErrorCode::TooManySubscriptions.into());
             }
-            if !self.topics.contains_key(&name) && self.topics.len() >= self.limits.max_topics {
+            if !self.topics.contains_key(name) && self.topics.len() >= self.limits.max_topics {
                 return Err(ErrorCode::TooManyTopics.into());
             }
             subscriptions.insert(name.clone());
@@ -160,11 +171,12 @@ impl Router {
             let notice = SystemMessage::PresenceJoin { topic: name.clone(), member: peer.address().to_owned() };
             topic.tell_watchers(peer, || super::members::notice(&notice));
         }
-        let (member_count, members) = presence.then(|| topic.members(peer, MEMBERS_LISTED)).unzip();
-        Ok(SystemMessage::TopicSubscribed { topic: name, member_count, members })
+        let (count, listed) = presence.then(|| topic.members(peer, MEMBERS_LISTED)).unzip();
+        Ok(Members { count, listed })
     }
 
-    fn unsubscribe(&mut self, peer: &Peer, name: &TopicName) {
+    /// Ends a subscription, if there is one.
+    pub fn unsubscribe(&mut self, peer: &Peer, name: &TopicName) {
         if let Some(subscriptions) = self.subscriptions.get_mut(&peer.id) {
             subscriptions.remove(name);
             if subscriptions.is_empty() {

@@ -69,6 +69,11 @@ impl Topic {
         self.positions.contains_key(&id)
     }
 
+    /// Whether this connection hears who comes and goes.
+    pub fn watches(&self, id: ConnectionId) -> bool {
+        self.positions.get(&id).and_then(|at| self.subscribers.get(*at)).is_some_and(|subscriber| subscriber.watches)
+    }
+
     /// Every subscribed connection.
     pub fn subscribers(&self) -> impl Iterator<Item = &Arc<Peer>> {
         self.subscribers.iter().map(|subscriber| &subscriber.peer)

@@ -118,12 +118,10 @@ async fn a_receiver_that_reads_needs_no_acknowledgement() {
     for at in 0..3 {
         assert_eq!(session.expect("job:new").await["payload"], at);
     }
-    crate::harness::eventually("it counts as acknowledged", || async {
-        let channel = store::ChannelName::parse(&target).expect("a channel");
-        let info = broker.handle.broker().inboxes.store().channel(channel).await.expect("read");
-        info.is_some_and(|info| info.unacked == 0)
-    })
-    .await;
+    // It answers the ping that asks what has come, as every client does while it reads.
+    while broker.channel(&target).await.unacked > 0 {
+        session.settle().await;
+    }
     session.close().await;
     let mut session = broker.session_as(identity).await;
     session.expect_nothing().await;
@@ -231,7 +229,12 @@ async fn a_message_past_its_time_goes_to_the_dead_letters_and_its_sender_hears_o
     sender.expect("message:accepted").await;
     assert_eq!(sender.expect("message:expired").await["payload"]["reason"], "expired");
     let mut late = explicit_agent(&broker, "nobody").await;
+    let lost = late.expect("system:lost").await;
+    assert_eq!((&lost["payload"]["channel"], &lost["payload"]["count"]), (&json!("agent:nobody"), &json!(1)));
     late.expect_nothing().await;
+    late.close().await;
+    // It is said once.
+    explicit_agent(&broker, "nobody").await.expect_nothing().await;
 }
 
 #[actix_rt::test]
@@ -293,14 +296,18 @@ async fn what_cannot_be_durable_is_refused() {
     let broker = TestBroker::start().await;
     let mut agent = broker.agent("a").await;
     let mut session = broker.session().await;
-    for (target, code) in [("topic:t", "durable_target_invalid"), ("broadcast:all", "durable_target_invalid")] {
-        agent.send(durable("1", target, 1)).await;
-        assert_eq!(agent.expect_error(code).await["correlation_id"], "1");
+    agent.send(durable("1", "bridge", 1)).await;
+    assert_eq!(agent.expect_error("durable_target_invalid").await["correlation_id"], "1");
+    for target in ["user:ann", "broadcast:all", "topic:t"] {
+        session.send(durable("1", target, 1)).await;
+        session.expect_error("not_allowed").await;
     }
+    agent.send(json!({"type":"x:y","target":"agent:b","retain":true})).await;
+    agent.expect_error("invalid_envelope").await;
+    agent.send(json!({"type":"x:y","target":"topic:t","retain":true,"delivery":"ephemeral"})).await;
+    agent.expect_error("invalid_envelope").await;
     session.send(durable("1", "agent:never-seen", 1)).await;
     session.expect_error("agent_not_found").await;
-    session.send(durable("1", "user:ann", 1)).await;
-    session.expect_error("not_allowed").await;
     let mut forged = durable("1", "agent:a", 1);
     forged["seq"] = json!(7);
     session.send(forged).await;

@@ -93,6 +93,12 @@ impl TestBroker {
         Ok(peer)
     }
 
+    /// What the store knows of a channel.
+    pub async fn channel(&self, name: &str) -> store::ChannelInfo {
+        let channel = store::ChannelName::parse(name).expect("a channel");
+        self.handle.broker().channels.store().channel(channel).await.expect("read").expect("a channel that was used")
+    }
+
     /// A plain HTTP request: status and body.
     pub async fn get(&self, path: &str) -> (u16, Value) {
         let mut socket = TcpStream::connect(self.handle.addr()).await.expect("connects");

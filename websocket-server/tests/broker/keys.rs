@@ -177,7 +177,7 @@ async fn an_agent_sends_to_what_its_key_reaches() {
         ("session:6f9619ff-8b86-4011-b42d-00c04fc964ff", Some("session_not_found"), Some("not_allowed")),
         ("user:ann", None, None),
         ("user:bob", Some("not_allowed"), Some("not_allowed")),
-        ("topic:room/1", None, Some("durable_target_invalid")),
+        ("topic:room/1", None, None),
         ("topic:hall", Some("not_allowed"), Some("not_allowed")),
         ("broadcast:agents", Some("not_allowed"), Some("not_allowed")),
         ("broadcast:sessions", Some("not_allowed"), Some("not_allowed")),

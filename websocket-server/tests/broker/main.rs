@@ -6,9 +6,12 @@ mod harness;
 
 mod connections;
 mod durable;
+mod durable_topics;
 mod keys;
 mod operators;
 mod overload;
+mod receipts;
 mod requests;
+mod resume;
 mod routing;
 mod topics;

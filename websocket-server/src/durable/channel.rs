@@ -1,6 +1,6 @@
-//! One inbox that is in use: its newest number, what is on its way to the disk, and which receivers are behind. Pure.
+//! One channel that is in use: its newest number, what is on its way to the disk, and which receivers are behind. Pure.
 //!
-//! A receiver is *live* unless it is listed as behind. One that is behind gets nothing live: it reads what is pending in the store
+//! A receiver is *live* unless it is listed as behind. One that is behind gets nothing live: it reads what is in the store
 //! up to a mark, then takes the tail, and is live again. The order at the seam is kept because both happen under the inbox's lock.
 
 use std::collections::{BTreeMap, HashMap};
@@ -23,9 +23,11 @@ pub enum Step {
 
 /// The machine.
 #[derive(Debug, Default)]
-pub struct Inbox {
+pub struct Channel {
     /// The newest number that was given; `None` until the store was asked.
     head: Option<u64>,
+    /// What it was when the store was asked.
+    first_head: u64,
     /// Everything up to here is in the store, or was given up.
     committed: u64,
     /// On the way to the disk.
@@ -34,7 +36,7 @@ pub struct Inbox {
     behind: HashMap<ConnectionId, u64>,
 }
 
-impl Inbox {
+impl Channel {
     /// Whether the newest number is known.
     pub fn is_loaded(&self) -> bool {
         self.head.is_some()
@@ -44,8 +46,19 @@ impl Inbox {
     pub fn load(&mut self, head: u64) {
         if self.head.is_none() {
             self.head = Some(head);
+            self.first_head = head;
             self.committed = head;
         }
+    }
+
+    /// The newest number, as far as it is known.
+    pub fn head(&self) -> u64 {
+        self.head.unwrap_or(0)
+    }
+
+    /// The newest number when the channel came into use.
+    pub fn first_head(&self) -> u64 {
+        self.first_head
     }
 
     /// Gives the next message its number; answers the number before it.
@@ -112,7 +125,7 @@ mod tests {
         Frame::text(&seq.to_string())
     }
 
-    fn send(inbox: &mut Inbox, seq: u64) -> u64 {
+    fn send(inbox: &mut Channel, seq: u64) -> u64 {
         let prev = inbox.push(seq);
         inbox.sent_to_disk(seq, frame(seq));
         prev
@@ -120,7 +133,7 @@ mod tests {
 
     #[test]
     fn each_message_names_the_one_before() {
-        let mut inbox = Inbox::default();
+        let mut inbox = Channel::default();
         assert!(!inbox.is_loaded());
         inbox.load(5);
         assert_eq!((send(&mut inbox, 9), send(&mut inbox, 12)), (5, 9));
@@ -128,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_receiver_reads_on_while_commits_overtake_it_and_takes_the_tail_last() {
-        let (mut inbox, receiver) = (Inbox::default(), ConnectionId::next());
+        let (mut inbox, receiver) = (Channel::default(), ConnectionId::next());
         inbox.load(0);
         assert!(inbox.fall_behind(receiver, 0));
         assert!(!inbox.fall_behind(receiver, 0));
@@ -147,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_the_store_has_is_not_taken_from_the_tail_again() {
-        let (mut inbox, receiver) = (Inbox::default(), ConnectionId::next());
+        let (mut inbox, receiver) = (Channel::default(), ConnectionId::next());
         inbox.load(0);
         inbox.fall_behind(receiver, 0);
         send(&mut inbox, 1);

@@ -1,0 +1,108 @@
+//! Settings of durable messages.
+
+use std::time::Duration;
+
+const MIB: usize = 1 << 20;
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Durable messages.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// What `message:accepted` means. Default [`Durability::Fsync`].
+    pub durability: Durability,
+    /// What a message to an inbox is whose sender does not say. Default [`DefaultDelivery::Ephemeral`].
+    pub default_delivery: DefaultDelivery,
+    /// Topics whose messages are durable unless their sender says otherwise: names, or beginnings of names followed by `*`. Default none.
+    pub durable_topics: Vec<String>,
+    /// How long a receiver that acknowledges may take before a message is delivered again; doubles with each delivery. Default 30 s.
+    pub ack_timeout: Duration,
+    /// How often a message is delivered before it goes to the dead letters. Default 10.
+    pub max_deliveries: usize,
+    /// What an inbox keeps: of what waits, and as much again of what was acknowledged. Default 10,000 messages, 16 MiB, 7 days.
+    pub inbox: Retention,
+    /// What the log of a topic or broadcast keeps. Default 10,000 messages, 64 MiB, one day.
+    pub topic: Retention,
+    /// What a channel of dead letters keeps. Default 1,000 messages, 4 MiB, 7 days.
+    pub dead_letters: Retention,
+    /// A session that was not seen for so long is forgotten, with its inbox. Default 30 days.
+    pub forget_sessions: Duration,
+    /// Bytes of messages in the whole store; 0 = no bound. Default 0.
+    pub max_bytes: usize,
+    /// Whether the audit log is written. Default true.
+    pub audit: bool,
+    /// How long entries of the audit log are kept. Default 90 days.
+    pub audit_age: Duration,
+}
+
+/// How much a channel keeps; the oldest goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Messages; 0 = no bound.
+    pub messages: usize,
+    /// Bytes; 0 = no bound.
+    pub bytes: usize,
+    /// Age; zero = no bound.
+    pub age: Duration,
+}
+
+/// What a message to an agent, session or user is whose sender does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultDelivery {
+    /// Stored, unless it is a request (`timeout_ms`).
+    Durable,
+    /// Live only.
+    Ephemeral,
+}
+
+/// What the confirmation of a durable message means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// It is on the disk: survives power loss.
+    Fsync,
+    /// The operating system has it: survives `kill -9`.
+    Process,
+    /// It is in memory: survives a closed connection.
+    Memory,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Fsync,
+            default_delivery: DefaultDelivery::Ephemeral,
+            durable_topics: Vec::new(),
+            ack_timeout: Duration::from_secs(30),
+            max_deliveries: 10,
+            inbox: Retention { messages: 10_000, bytes: 16 * MIB, age: 7 * DAY },
+            topic: Retention { messages: 10_000, bytes: 64 * MIB, age: DAY },
+            dead_letters: Retention { messages: 1000, bytes: 4 * MIB, age: 7 * DAY },
+            forget_sessions: 30 * DAY,
+            max_bytes: 0,
+            audit: true,
+            audit_age: 90 * DAY,
+        }
+    }
+}
+
+impl StoreSettings {
+    /// Whether the messages of a topic are durable unless their sender says otherwise.
+    pub fn is_durable_topic(&self, name: &str) -> bool {
+        self.durable_topics.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning),
+            None => name == pattern,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durable_topics_are_named_whole_or_by_their_beginning() {
+        let store = StoreSettings { durable_topics: vec!["orders/*".into(), "alerts".into()], ..StoreSettings::default() };
+        for (name, expected) in [("orders/1", true), ("orders/", true), ("order", false), ("alerts", true), ("alerts2", false)] {
+            assert_eq!(store.is_durable_topic(name), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Where a reader of a log begins, and what it is told of what is no longer there.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::ask::read_payload;
+use crate::{
+    error::{ClientError, ErrorCode},
+    timestamp,
+};
+
+/// Most messages in one answer to `channel:history`.
+pub const MAX_HISTORY: u32 = 256;
+/// Most channels in one `connection:resume`.
+pub const MAX_RESUMED: usize = 1100;
+
+/// Where a reading begins: `{"seq", "epoch"}`, `{"last"}` or `{"since"}`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "RawStart")]
+pub enum Start {
+    /// After a number. Where the history is named and is not this one, the number means nothing.
+    After {
+        /// Which history the number is of; the present one where absent.
+        epoch: Option<String>,
+        /// The last number that the reader has.
+        seq: u64,
+    },
+    /// With the newest so many messages.
+    Last(u32),
+    /// With the first message stored at or after a time, in milliseconds since 1970.
+    Since(u64),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawStart {
+    epoch: Option<String>,
+    seq: Option<u64>,
+    last: Option<u32>,
+    since: Option<String>,
+}
+
+impl TryFrom<RawStart> for Start {
+    type Error = &'static str;
+
+    fn try_from(raw: RawStart) -> Result<Self, Self::Error> {
+        match raw {
+            RawStart { epoch, seq: Some(seq), last: None, since: None } => Ok(Self::After { epoch, seq }),
+            RawStart { epoch: None, seq: None, last: Some(last), since: None } => Ok(Self::Last(last)),
+            RawStart { epoch: None, seq: None, last: None, since: Some(since) } => {
+                timestamp::parse_ms(&since).map(Self::Since).ok_or("`since` must be an RFC 3339 time")
+            }
+            _ => Err("a start is one of {seq, epoch}, {last} and {since}"),
+        }
+    }
+}
+
+/// `channel:history`: read a stretch of a log.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct HistoryAsk {
+    /// The channel.
+    pub channel: String,
+    /// Where to begin; at the oldest message that is still there where absent.
+    #[serde(default = "HistoryAsk::beginning")]
+    pub from: Start,
+    /// At most so many messages; 0 asks for the position only.
+    #[serde(default = "HistoryAsk::usual_limit")]
+    pub limit: u32,
+}
+
+impl HistoryAsk {
+    /// Before the first message.
+    pub const fn beginning() -> Start {
+        Start::After { epoch: None, seq: 0 }
+    }
+
+    /// The limit where none is asked for.
+    pub const fn usual_limit() -> u32 {
+        100
+    }
+
+    pub(super) fn from_payload(payload: Option<&str>) -> Result<Self, ClientError> {
+        let ask: Self = read_payload(payload)?;
+        ask.check()?;
+        Ok(ask)
+    }
+
+    /// Checks the limit.
+    ///
+    /// # Errors
+    /// `invalid_payload`.
+    pub fn check(&self) -> Result<(), ClientError> {
+        if self.limit > MAX_HISTORY {
+            return Err(ClientError::with_message(ErrorCode::InvalidPayload, "`limit` must be 0 to 256"));
+        }
+        Ok(())
+    }
+}
+
+/// The last message that a reader has of a channel.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct KnownPosition {
+    /// Which history.
+    pub epoch: String,
+    /// The number.
+    pub seq: u64,
+}
+
+/// `connection:resume`: go on from these positions.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ResumeAsk {
+    /// The last message that the receiver has, by channel: its inboxes, topics, broadcasts.
+    pub channels: BTreeMap<String, KnownPosition>,
+}
+
+impl ResumeAsk {
+    pub(super) fn from_payload(payload: Option<&str>) -> Result<Self, ClientError> {
+        let ask: Self = read_payload(payload)?;
+        if ask.channels.len() > MAX_RESUMED {
+            return Err(ClientError::with_message(ErrorCode::InvalidPayload, "`channels` must be at most 1100"));
+        }
+        Ok(ask)
+    }
+}
+
+/// What a reader that went on from a position is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Recovery {
+    /// Whether everything after the position follows. `false`: see `lost`.
+    pub recovered: bool,
+    /// What follows comes after this number.
+    pub from: u64,
+    /// What cannot be read any more; `null` where nothing is lost or nothing is known.
+    pub lost: Option<LostRecords>,
+}
+
+/// Messages that a log does not hold any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LostRecords {
+    /// How many, or `null` where that is not known.
+    pub count: Option<u64>,
+    /// Whether `count` is the number itself, and not just a bound.
+    pub exact: bool,
+    /// How many of those were moved to the dead letters, the others having passed the bounds of retention.
+    pub dead_lettered: u64,
+    /// The highest number that is gone, where that is known.
+    pub through: Option<u64>,
+}
+
+/// A stretch of a log, as `channel:records` and the HTTP API show it.
+#[derive(Clone, Debug, Serialize)]
+pub struct HistoryPage {
+    /// The channel.
+    pub channel: String,
+    /// Which history.
+    pub epoch: String,
+    /// The newest number; 0 where there never was one.
+    pub head: u64,
+    /// The oldest number that is still there.
+    pub first_available: Option<u64>,
+    /// Read on after this number.
+    pub next: u64,
+    /// Whether there is more.
+    pub has_more: bool,
+    /// What was between the position asked for and the first message.
+    pub lost: Option<LostRecords>,
+    /// The messages, in order, as they were delivered.
+    pub messages: Vec<Box<RawValue>>,
+}

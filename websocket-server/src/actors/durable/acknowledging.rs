@@ -1,0 +1,192 @@
+//! Acknowledgements: asked for, taken, and what happens without them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use common::{
+    error::{ClientError, ErrorCode},
+    message::{AckAsk, NackAsk, SystemMessage},
+};
+use store::{Ack, ChannelName};
+use transport::{Frame, Lane, Sent};
+
+use super::RouterActor;
+use crate::{
+    durable::{redeliver, unix_ms},
+    routing::{ConnectionId, Peer},
+};
+
+/// How often receivers are asked what has reached them, and it is looked what is due again.
+const TICK: Duration = Duration::from_millis(250);
+
+impl RouterActor {
+    /// The inbox a peer means: its own where it names none.
+    fn own_inbox(peer: &Peer, named: Option<&str>) -> Result<ChannelName, ClientError> {
+        let mut own = peer.inboxes();
+        let found = match named {
+            None => own.next(),
+            Some(named) => own.find(|channel| channel.as_str() == named),
+        };
+        found.ok_or_else(|| ClientError::with_message(ErrorCode::NotAllowed, "the channel is not an inbox of yours"))
+    }
+
+    pub(in crate::actors) fn on_ack(
+        &self,
+        peer: &Arc<Peer>,
+        ask: AckAsk,
+        id: Option<String>,
+        ctx: &mut Context<Self>,
+    ) -> Result<(), ClientError> {
+        let channel = Self::own_inbox(peer, ask.channel.as_deref())?;
+        let ack = ask.through.map_or(Ack::Each(ask.seqs), Ack::Through);
+        let acked = self.durable.channels.ack(channel.clone(), ack).into_actor(self);
+        let peer = Arc::clone(peer);
+        ctx.spawn(acked.map(move |answer, router, _| match answer {
+            Ok(seqs) => router.broker.on_acknowledged(&channel, &seqs),
+            Err(error) => {
+                tracing::warn!(%error, "an acknowledgement was not stored");
+                router.refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref());
+            }
+        }));
+        Ok(())
+    }
+
+    pub(in crate::actors) fn on_nack(
+        &mut self,
+        peer: &Arc<Peer>,
+        ask: NackAsk,
+        id: Option<String>,
+        ctx: &mut Context<Self>,
+    ) -> Result<(), ClientError> {
+        let channel = Self::own_inbox(peer, ask.channel.as_deref())?;
+        let delay = Duration::from_millis(ask.delay_ms);
+        let look = Instant::now() + delay;
+        let owing = self.durable.owing.entry((peer.id, channel.clone())).or_insert((Arc::clone(peer), look));
+        owing.1 = owing.1.min(look);
+        let nacked = self.durable.channels.nack(channel, ask.seq, delay, ask.reason).into_actor(self);
+        let peer = Arc::clone(peer);
+        ctx.spawn(nacked.map(move |answer, router, _| match answer {
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                let error = ClientError::with_message(ErrorCode::InvalidPayload, "no message with this `seq` waits for you");
+                router.refuse(&peer, error, id.as_deref());
+            }
+            Err(_) => router.refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref()),
+        }));
+        self.tick_durable(ctx);
+        Ok(())
+    }
+
+    /// Looks regularly, while there is anything to look after.
+    pub(super) fn tick_durable(&mut self, ctx: &mut Context<Self>) {
+        let shard = &self.durable;
+        let is_idle = shard.marks.is_empty() && shard.owing.is_empty();
+        if !shard.ticking && !is_idle {
+            self.durable.ticking = true;
+            ctx.run_later(TICK, |router, ctx| {
+                router.durable.ticking = false;
+                router.ask_what_has_come();
+                router.redeliver_due(ctx);
+                router.tick_durable(ctx);
+            });
+        }
+    }
+
+    /// Sends a ping after what receivers were given that do not acknowledge themselves: its pong says that everything before has come.
+    fn ask_what_has_come(&mut self) {
+        for (peer, mark) in self.durable.marks.to_ask() {
+            if peer.link.offer(Lane::Data, Frame::ping_with(&self.broker.mark_text(mark))) == Sent::Dropped {
+                self.durable.marks.not_sent(peer.id);
+            }
+        }
+    }
+
+    /// The receiver answered a mark.
+    pub(in crate::actors) fn on_mark(&mut self, receiver: ConnectionId, mark: u64) {
+        let Some((peer, given)) = self.durable.marks.confirmed(receiver, mark) else { return };
+        let (inboxes, logs): (Vec<_>, Vec<_>) = given.into_iter().partition(|(channel, _)| channel.family().is_inbox());
+        if let Some(consumer) = &peer.consumer
+            && !logs.is_empty()
+        {
+            let router = self.broker.router.read();
+            let is_watched = |channel: &ChannelName| channel.as_topic().is_some_and(|topic| router.watches(peer.id, &topic));
+            let (watched, others): (Vec<_>, Vec<_>) = logs.into_iter().partition(|(channel, _)| is_watched(channel));
+            drop(router);
+            let store = self.durable.channels.store();
+            let mut kept = vec![store.save_cursors(consumer.clone(), others, unix_ms())];
+            if let Some((watching, _)) = Self::consumers(&peer, true).filter(|_| !watched.is_empty()) {
+                kept.push(store.save_cursors(watching, watched, unix_ms()));
+            }
+            actix_rt::spawn(async move {
+                for kept in kept {
+                    if let Err(error) = kept.await {
+                        tracing::warn!(%error, "positions were not kept");
+                    }
+                }
+            });
+        }
+        for (channel, seq) in inboxes {
+            let acked = self.durable.channels.ack(channel.clone(), Ack::Through(seq));
+            let broker = Arc::clone(&self.broker);
+            actix_rt::spawn(async move {
+                match acked.await {
+                    Ok(seqs) => broker.on_acknowledged(&channel, &seqs),
+                    Err(error) => tracing::warn!(%error, "an acknowledgement was not stored"),
+                }
+            });
+        }
+    }
+
+    fn redeliver_due(&mut self, ctx: &mut Context<Self>) {
+        let now = Instant::now();
+        self.durable.owing.retain(|_, (peer, _)| !peer.link.is_over());
+        let due: Vec<_> = self.durable.owing.extract_if(|_, (_, look)| *look <= now).collect();
+        for ((_, channel), (peer, _)) in due {
+            let channels = Arc::clone(&self.durable.channels);
+            let looking = async move {
+                let outcome = redeliver(&channels, &channel, &peer).await;
+                (channel, peer, outcome)
+            };
+            ctx.spawn(looking.into_actor(self).map(|(channel, peer, outcome), router, ctx| {
+                let waits = match outcome {
+                    Ok((dead, waits)) => {
+                        router.broker.on_dead_letters(&dead);
+                        waits
+                    }
+                    Err(error) => {
+                        tracing::warn!(%channel, %error, "what is due cannot be read");
+                        true
+                    }
+                };
+                if waits && !peer.link.is_over() {
+                    let look = Instant::now() + (router.durable.channels.ack_timeout() / 4).max(TICK);
+                    router.durable.owing.entry((peer.id, channel)).or_insert((peer, look));
+                    router.tick_durable(ctx);
+                }
+            }));
+        }
+    }
+}
+
+impl crate::broker::Broker {
+    /// Messages were acknowledged: tells the senders that want to hear of it.
+    pub(crate) fn on_acknowledged(&self, channel: &ChannelName, seqs: &[u64]) {
+        for seq in seqs {
+            if let Some(wish) = self.channels.receipts.forget(channel, *seq) {
+                let message = SystemMessage::Acknowledged { channel: channel.to_string(), seq: *seq };
+                self.tell_address(&wish.source, &message, &wish.message_id);
+            }
+        }
+    }
+
+    /// A message is delivered for the first time: tells its sender, if it wants to hear of it.
+    pub(crate) fn on_first_delivery(&self, channel: &ChannelName, seq: u64) {
+        if let Some(wish) = self.channels.receipts.of(channel, seq) {
+            let message = SystemMessage::Delivered { channel: channel.to_string(), seq };
+            self.tell_address(&wish.source, &message, &wish.message_id);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The durable half of a router: takes durable messages, tells senders what became of them, and sees to it that receivers catch up
+//! and acknowledge.
+
+mod acknowledging;
+mod reading;
+mod resuming;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
+};
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use common::{
+    address::Address,
+    assertion::Acks,
+    error::{ClientError, ErrorCode},
+    message::SystemMessage,
+};
+use store::{Appended, ChannelName, StoreError};
+
+pub use reading::Subscription;
+
+use super::router::{Dispatch, RouterActor};
+use crate::{
+    durable::{Channels, Confirm, Draft, Marks, Outcome, SettledMessage},
+    routing::{ConnectionId, Outgoing, Peer, Route, Router},
+};
+
+/// Messages that may wait while the store is asked for the newest number of a channel.
+const MAX_LOADING: usize = 1024;
+
+type Reader = (ConnectionId, ChannelName);
+
+/// What a shard remembers of durable messages.
+#[derive(Debug)]
+pub struct DurableShard {
+    channels: Arc<Channels>,
+    /// Messages that wait for their channel's newest number.
+    loading: HashMap<ChannelName, Vec<Dispatch>>,
+    /// What receivers were given that do not acknowledge themselves, and what readers of logs were given whose positions are kept.
+    marks: Marks,
+    /// Receivers that acknowledge themselves and may owe an acknowledgement, and when to look.
+    owing: HashMap<Reader, (Arc<Peer>, Instant)>,
+    /// Readers that catch up, each with the switch that ends it.
+    catching: HashMap<Reader, Arc<AtomicBool>>,
+    /// Inboxes whose receiver has yet to say from where to go on.
+    held: HashMap<ConnectionId, Vec<ChannelName>>,
+    ticking: bool,
+}
+
+impl DurableShard {
+    /// The half of a fresh shard.
+    pub fn new(channels: Arc<Channels>) -> Self {
+        Self {
+            channels,
+            loading: HashMap::new(),
+            marks: Marks::default(),
+            owing: HashMap::new(),
+            catching: HashMap::new(),
+            held: HashMap::new(),
+            ticking: false,
+        }
+    }
+
+    fn on_given(&mut self, peer: Arc<Peer>, channel: ChannelName, seq: u64) {
+        if peer.reading.acks == Acks::Automatic || !channel.family().is_inbox() {
+            self.marks.on_given(&peer, channel, seq);
+        } else {
+            let look = Instant::now() + self.channels.ack_timeout();
+            self.owing.entry((peer.id, channel)).or_insert((peer, look));
+        }
+    }
+}
+
+impl RouterActor {
+    /// Takes a durable message.
+    ///
+    /// # Errors
+    /// What the sender is to be told.
+    pub(super) fn dispatch_durable(&mut self, dispatch: Dispatch, ctx: &mut Context<Self>) -> Result<(), ClientError> {
+        let Dispatch { from, message } = &dispatch;
+        let router = self.broker.router.read();
+        let (address, channel, route) = router.channel_of(from, message)?;
+        // What a session leaves behind waits for agents the bridge knows of only: strangers do not make inboxes.
+        if let Address::Agent(agent_id) = &address
+            && !from.is_agent()
+            && router.agent(agent_id).is_none()
+            && !self.durable.channels.may_have_pending(&channel)
+            && !router.has_seen(&channel)
+        {
+            return Err(ClientError::new(ErrorCode::AgentNotFound).about(channel.to_string()));
+        }
+        if let Some(waiting) = self.durable.loading.get_mut(&channel) {
+            drop(router);
+            if waiting.len() >= MAX_LOADING {
+                return Err(ErrorCode::InboxBusy.into());
+            }
+            waiting.push(dispatch);
+            return Ok(());
+        }
+        let id = message.id.as_deref().unwrap_or_default();
+        let draft = Draft {
+            channel: &channel,
+            text: message.frame.payload_text(),
+            id,
+            source: from.address(),
+            priority: message.priority,
+            lane: message.lane,
+            ttl_ms: message.ttl_ms,
+            retain: message.retain,
+            receipt: message.receipt,
+        };
+        let outcome = router.with_readers(from, &address, |readers| self.durable.channels.accept(draft, readers));
+        drop(router);
+        match outcome.map_err(|refused| ClientError::new(refused.0))? {
+            Outcome::NotLoaded => self.load(channel, dispatch, ctx),
+            Outcome::Accepted(accepted) => {
+                self.counters.on_message(message.family, route, message.bytes_in, accepted.deliveries, message.frame.len());
+                if let Some(slow) = &accepted.pause_for {
+                    from.hold(Arc::clone(slow));
+                }
+                let settled = accepted.to_settle();
+                if message.receipt && accepted.deliveries > 0 && channel.family().is_inbox() {
+                    let (channel, seq) = (channel.to_string(), settled.seq);
+                    from.answer(&SystemMessage::Delivered { channel, seq }, Some(id));
+                }
+                if let Some(session_id) = channel.as_session() {
+                    self.durable.channels.note_session(session_id);
+                }
+                for peer in accepted.delivered {
+                    self.durable.on_given(peer, channel.clone(), settled.seq);
+                }
+                for peer in accepted.fell_behind {
+                    self.start_catch_up(self.catch_up(&peer, &channel), ctx);
+                }
+                self.tick_durable(ctx);
+                let (from, id) = (Arc::clone(from), id.to_owned());
+                let committed = accepted.committed.into_actor(self);
+                ctx.spawn(committed.map(move |answer, router, _| router.confirm(&from, &id, &settled, answer)));
+            }
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, channel: ChannelName, first: Dispatch, ctx: &mut Context<Self>) {
+        let loading = self.durable.channels.load(channel.clone());
+        self.durable.loading.insert(channel.clone(), vec![first]);
+        ctx.spawn(loading.into_actor(self).map(move |outcome, router, ctx| {
+            for dispatch in router.durable.loading.remove(&channel).unwrap_or_default() {
+                let (from, frame) = (Arc::clone(&dispatch.from), dispatch.message.frame.clone());
+                let taken = match &outcome {
+                    Ok(()) => router.dispatch_durable(dispatch, ctx),
+                    Err(error) => {
+                        tracing::warn!(%channel, %error, "a channel cannot be opened");
+                        Err(ErrorCode::StoreUnavailable.into())
+                    }
+                };
+                if let Err(error) = taken {
+                    router.refuse_frame(&from, error, &frame);
+                }
+            }
+        }));
+    }
+
+    fn confirm(&self, from: &Peer, id: &str, message: &SettledMessage, answer: Result<Vec<Appended>, StoreError>) {
+        if let Ok([Appended::Stored { evicted, .. }, ..]) = answer.as_deref() {
+            self.broker.on_dead_letters(evicted);
+        }
+        match self.durable.channels.settle(message, answer) {
+            Confirm::Stored { seq, duplicate } => {
+                let (channel, epoch) = (message.channel.to_string(), self.durable.channels.epoch().to_string());
+                from.answer(&SystemMessage::Accepted { channel, epoch, seq, duplicate }, Some(id));
+            }
+            Confirm::Failed(code) => self.refuse(from, code.into(), Some(id)),
+        }
+    }
+}
+
+impl Router {
+    /// Where a durable message goes: the address, its channel, and between whom it travels.
+    ///
+    /// # Errors
+    /// `durable_target_invalid`, `not_allowed`, and those of an untargeted message. A session can write to agents and to topics it
+    /// subscribes to; what an agent writes waits for whom it is addressed to.
+    fn channel_of(&self, from: &Peer, message: &Outgoing) -> Result<(Address, ChannelName, Route), ClientError> {
+        let address = match &message.target {
+            Some(target) => target.clone(),
+            None => Address::Agent(self.default_agent(from)?.clone()),
+        };
+        let refused = |code: ErrorCode| ClientError::new(code).about(address.to_string());
+        if message.deadline_ms.is_some() && !matches!(address, Address::Agent(_) | Address::Session(_)) {
+            return Err(refused(ErrorCode::RequestTargetInvalid));
+        }
+        self.check_reach(from, &address, true).map_err(refused)?;
+        let is_agent = from.is_agent();
+        let (channel, route) = match &address {
+            Address::Agent(agent_id) => {
+                (ChannelName::agent(agent_id), if is_agent { Route::AgentToAgent } else { Route::SessionToAgent })
+            }
+            Address::Topic(name) if is_agent || self.subscribes(from.id, name) => (ChannelName::topic(name), Route::Topic),
+            Address::Session(session_id) if is_agent => (ChannelName::session(*session_id), Route::AgentToSession),
+            Address::User(user_id) if is_agent => (ChannelName::user(user_id), Route::AgentToUser),
+            Address::Broadcast(scope) if is_agent => (ChannelName::broadcast(*scope), Route::Broadcast),
+            Address::Bridge => return Err(refused(ErrorCode::DurableTargetInvalid)),
+            _ => return Err(refused(ErrorCode::NotAllowed)),
+        };
+        if channel.family().is_inbox() && self.peers_at(&address).iter().any(|peer| !peer.may_hear(from)) {
+            return Err(refused(ErrorCode::NotAllowed));
+        }
+        Ok((address, channel, route))
+    }
+}

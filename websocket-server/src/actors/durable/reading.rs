@@ -1,0 +1,314 @@
+//! Readers: receivers that come, catch up, subscribe, and ask for the past.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use common::{
+    error::{ClientError, ErrorCode},
+    id::TopicName,
+    message::{HistoryAsk, LostRecords, Recovery, Start, SystemMessage},
+};
+use store::{ChannelFamily, ChannelName, ConsumerId};
+
+use super::RouterActor;
+use crate::{
+    durable::{CatchUp, Channels, unix_ms},
+    routing::{Members, Peer},
+};
+
+/// How long inboxes are held back for a receiver that has announced a `connection:resume`.
+const RESUME_WAIT: Duration = Duration::from_secs(10);
+
+/// `topic:subscribe`.
+pub struct Subscription {
+    /// The topic.
+    pub topic: TopicName,
+    /// Whether the subscriber hears who comes and goes.
+    pub presence: bool,
+    /// Where to begin in its log.
+    pub from: Option<Start>,
+}
+
+impl RouterActor {
+    /// A receiver comes. To be called under the router's write lock, so that nothing is delivered to it before what waits for it.
+    /// Answers its inboxes in which something does.
+    pub(in crate::actors) fn hold_back(channels: &Channels, peer: &Peer) -> Vec<ChannelName> {
+        if peer.reading.may_have_been_here() {
+            for channel in peer.broadcasts() {
+                channels.fall_behind(&channel, peer.id, channels.head(&channel));
+            }
+        }
+        peer.inboxes().filter(|channel| channels.may_have_pending(channel) && channels.fall_behind(channel, peer.id, 0)).collect()
+    }
+
+    /// A receiver has come: gives it what waits, or waits itself for what it says it has.
+    pub(in crate::actors) fn welcome(&mut self, peer: &Arc<Peer>, behind: Vec<ChannelName>, ctx: &mut Context<Self>) {
+        for channel in peer.inboxes().filter(|channel| self.durable.channels.has_untold(channel)) {
+            self.tell_of_deaths(peer, channel, ctx);
+        }
+        if let Some(session_id) = peer.session_id()
+            && (peer.reading.may_have_been_here() || !behind.is_empty())
+        {
+            self.durable.channels.note_session(session_id);
+        }
+        if peer.reading.may_have_been_here() {
+            self.restore(Arc::clone(peer), ctx);
+        }
+        if !peer.reading.resume {
+            behind.iter().for_each(|channel| self.start_catch_up(self.catch_up(peer, channel), ctx));
+            return;
+        }
+        self.durable.held.insert(peer.id, behind);
+        let peer = Arc::clone(peer);
+        ctx.run_later(RESUME_WAIT, move |router, ctx| router.let_go(&peer, ctx));
+    }
+
+    /// The receiver need not be waited for any longer.
+    pub(super) fn let_go(&mut self, peer: &Arc<Peer>, ctx: &mut Context<Self>) {
+        for channel in self.durable.held.remove(&peer.id).unwrap_or_default() {
+            self.start_catch_up(self.catch_up(peer, &channel), ctx);
+        }
+    }
+
+    fn tell_of_deaths(&self, peer: &Arc<Peer>, channel: ChannelName, ctx: &mut Context<Self>) {
+        let (channels, peer) = (Arc::clone(&self.durable.channels), Arc::clone(peer));
+        let telling = async move {
+            match channels.take_untold(&channel).await {
+                Ok(0) => {}
+                Ok(count) => {
+                    let lost = LostRecords { count: Some(count), exact: true, dead_lettered: count, through: None };
+                    let channel = channel.to_string();
+                    peer.tell(&SystemMessage::LostRecords { channel, reason: "dead letters", lost });
+                }
+                Err(error) => tracing::warn!(%channel, %error, "the dead letters of an inbox cannot be counted"),
+            }
+        };
+        ctx.spawn(telling.into_actor(self));
+    }
+
+    pub(super) fn catch_up(&self, peer: &Arc<Peer>, channel: &ChannelName) -> CatchUp {
+        CatchUp::new(Arc::clone(&self.durable.channels), channel.clone(), Arc::clone(peer))
+    }
+
+    /// Starts a reader on its way, in place of an earlier one of the same receiver.
+    pub(super) fn start_catch_up(&mut self, reader: CatchUp, ctx: &mut Context<Self>) {
+        let key = (reader.peer.id, reader.channel.clone());
+        let switch = Arc::clone(&reader.cancelled);
+        if let Some(earlier) = self.durable.catching.insert(key.clone(), Arc::clone(&switch)) {
+            earlier.store(true, Relaxed);
+        }
+        let peer = Arc::clone(&reader.peer);
+        let is_kept = reader.channel.family().is_inbox() || peer.consumer.is_some();
+        let broker = Arc::clone(&self.broker);
+        let running = reader.run(move |channel, record| broker.on_first_delivery(channel, record.seq)).into_actor(self);
+        ctx.spawn(running.map(move |given, router, ctx| {
+            if router.durable.catching.get(&key).is_some_and(|current| Arc::ptr_eq(current, &switch)) {
+                router.durable.catching.remove(&key);
+            }
+            if given > 0 && is_kept && !peer.link.is_over() {
+                router.durable.on_given(peer, key.1, given);
+                router.tick_durable(ctx);
+            }
+        }));
+    }
+
+    /// The receiver does not read a log any more.
+    pub(super) fn stop_reading(&mut self, peer: &Peer, channel: &ChannelName) {
+        if let Some(switch) = self.durable.catching.remove(&(peer.id, channel.clone())) {
+            switch.store(true, Relaxed);
+        }
+        self.durable.marks.forget(peer.id, channel);
+        self.durable.channels.forget(channel, peer.id);
+    }
+
+    /// `topic:subscribe`: live at once, but for what is durable: that begins where the subscriber says, or with the retained value.
+    ///
+    /// # Errors
+    /// Those of [`crate::routing::Router::subscribe`].
+    pub(in crate::actors) fn on_subscribe(
+        &mut self,
+        peer: &Arc<Peer>,
+        subscription: Subscription,
+        id: Option<String>,
+        ctx: &mut Context<Self>,
+    ) -> Result<(), ClientError> {
+        let Subscription { topic, presence, from } = subscription;
+        let channel = ChannelName::topic(&topic);
+        let channels = Arc::clone(&self.durable.channels);
+        let (members, seq) = {
+            let mut router = self.broker.router.write();
+            let was_there = router.subscribes(peer.id, &topic);
+            let members = router.subscribe(peer, &topic, presence)?;
+            let is_loaded = channels.is_loaded(&channel);
+            let seq = channels.head(&channel);
+            if from.is_none() && is_loaded && (seq == 0 || was_there) {
+                // Nothing is stored, or nothing changes.
+                (members, Some(seq))
+            } else {
+                channels.fall_behind(&channel, peer.id, seq);
+                (members, None)
+            }
+        };
+        if let Some(seq) = seq {
+            self.on_subscribed(peer, &topic, presence, members, seq, None, id, ctx);
+            return Ok(());
+        }
+        if let Some(earlier) = self.durable.catching.remove(&(peer.id, channel.clone())) {
+            earlier.store(true, Relaxed);
+        }
+        let (locating, start) = (channel.clone(), from.clone());
+        let located = async move {
+            channels.load(locating.clone()).await?;
+            match &start {
+                Some(start) => channels.locate(&locating, start).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let peer = Arc::clone(peer);
+        ctx.spawn(located.into_actor(self).map(move |place, router, ctx| {
+            let Ok(place) = place.inspect_err(|error| tracing::warn!(%channel, %error, "a topic cannot be read")) else {
+                router.broker.router.write().unsubscribe(&peer, &topic);
+                router.stop_reading(&peer, &channel);
+                router.refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref());
+                return;
+            };
+            if !router.broker.router.read().subscribes(peer.id, &topic) {
+                // It has gone, or unsubscribed meanwhile.
+                router.stop_reading(&peer, &channel);
+                return;
+            }
+            let with_retained = place.is_none();
+            let (after, recovery) = match place {
+                Some(place) => (place.after, Some(place.recovery)),
+                None => (router.durable.channels.head_when_loaded(&channel, peer.id), None),
+            };
+            router.durable.channels.fall_behind(&channel, peer.id, after);
+            router.on_subscribed(&peer, &topic, presence, members, after, recovery.clone(), id, ctx);
+            let mut reader = router.catch_up(&peer, &channel);
+            reader.with_retained = with_retained;
+            reader.told_through = recovery.and_then(|recovery| recovery.lost?.through).unwrap_or(0);
+            router.start_catch_up(reader, ctx);
+        }));
+        Ok(())
+    }
+
+    /// Answers a subscriber; where its subscriptions are kept, once this one is.
+    #[allow(clippy::too_many_arguments, reason = "the fields of one answer")]
+    fn on_subscribed(
+        &mut self,
+        peer: &Arc<Peer>,
+        topic: &TopicName,
+        presence: bool,
+        members: Members,
+        seq: u64,
+        recovery: Option<Recovery>,
+        id: Option<String>,
+        ctx: &mut Context<Self>,
+    ) {
+        let Members { count: member_count, listed } = members;
+        let epoch = self.durable.channels.epoch().to_string();
+        let answer = SystemMessage::TopicSubscribed { topic: topic.clone(), epoch, seq, recovery, member_count, members: listed };
+        let Some((own, other)) = Self::consumers(peer, presence) else {
+            peer.answer(&answer, id.as_deref());
+            return;
+        };
+        let channel = ChannelName::topic(topic);
+        let store = Arc::clone(self.durable.channels.store());
+        let forgotten = store.drop_cursors(other, Some(vec![channel.clone()]));
+        let kept = store.save_cursors(own, vec![(channel, seq)], unix_ms());
+        let peer = Arc::clone(peer);
+        let keeping = async move { forgotten.await.and(kept.await) };
+        ctx.spawn(keeping.into_actor(self).map(move |kept, router, _| match kept {
+            Ok(()) => drop(peer.answer(&answer, id.as_deref())),
+            Err(error) => {
+                tracing::warn!(%error, "a subscription was not kept");
+                router.refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref());
+            }
+        }));
+    }
+
+    /// Under which ids the subscriptions of a peer are kept: those of this kind, and the others.
+    pub(super) fn consumers(peer: &Peer, presence: bool) -> Option<(ConsumerId, ConsumerId)> {
+        let client = peer.reading.client.as_ref()?;
+        let consumer = |presence| ConsumerId::of_client(peer.address(), client, presence);
+        Some((consumer(presence), consumer(!presence)))
+    }
+
+    /// `topic:unsubscribe`.
+    pub(in crate::actors) fn on_unsubscribe(
+        &mut self,
+        peer: &Arc<Peer>,
+        topic: TopicName,
+        ctx: &mut Context<Self>,
+    ) -> SystemMessage {
+        self.broker.router.write().unsubscribe(peer, &topic);
+        let channel = ChannelName::topic(&topic);
+        self.stop_reading(peer, &channel);
+        if let Some((one, other)) = Self::consumers(peer, false) {
+            let store = self.durable.channels.store();
+            let forgotten = [one, other].map(|consumer| store.drop_cursors(consumer, Some(vec![channel.clone()])));
+            let forgetting = async move {
+                for forgotten in forgotten {
+                    if let Err(error) = forgotten.await {
+                        tracing::warn!(%error, "a subscription was not forgotten");
+                    }
+                }
+            };
+            ctx.spawn(forgetting.into_actor(self));
+        }
+        SystemMessage::TopicUnsubscribed { topic }
+    }
+
+    /// `channel:history`.
+    ///
+    /// # Errors
+    /// `invalid_target`, `not_allowed`, `too_many_requests`.
+    pub(in crate::actors) fn on_history(
+        &mut self,
+        peer: &Arc<Peer>,
+        ask: HistoryAsk,
+        id: Option<String>,
+        ctx: &mut Context<Self>,
+    ) -> Result<(), ClientError> {
+        let channel = ChannelName::parse(&ask.channel)
+            .map_err(|error| ClientError::with_message(ErrorCode::InvalidTarget, format!("the channel {error}")))?;
+        self.check_may_read(peer, &channel)?;
+        let place = peer.begin_read().ok_or(ErrorCode::TooManyRequests)?;
+        let channels = Arc::clone(&self.durable.channels);
+        let reading = async move {
+            let page = channels.history(&channel, &ask.from, ask.limit).await;
+            drop(place);
+            page
+        };
+        let peer = Arc::clone(peer);
+        ctx.spawn(reading.into_actor(self).map(move |page, router, _| match page {
+            Ok(page) => drop(peer.answer(&SystemMessage::Records(Box::new(page)), id.as_deref())),
+            Err(error) => {
+                tracing::warn!(%error, "a channel cannot be read");
+                router.refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref());
+            }
+        }));
+        Ok(())
+    }
+
+    /// Whether a peer may read a channel: its own inboxes and their dead letters, the broadcasts that reach it, topics it subscribes to;
+    /// an agent every topic its key reaches.
+    pub(super) fn check_may_read(&self, peer: &Peer, channel: &ChannelName) -> Result<(), ClientError> {
+        let is_own = |channel: &ChannelName| peer.inboxes().any(|own| own == *channel || own.dead() == *channel);
+        let may = match channel.family() {
+            ChannelFamily::Topic => channel.as_topic().is_some_and(|topic| {
+                if peer.is_agent() {
+                    peer.check_subscription(&topic).is_ok()
+                } else {
+                    self.broker.router.read().subscribes(peer.id, &topic)
+                }
+            }),
+            ChannelFamily::Broadcast => peer.broadcasts().contains(channel),
+            _ => is_own(channel),
+        };
+        if may { Ok(()) } else { Err(ClientError::new(ErrorCode::NotAllowed).about(channel.to_string())) }
+    }
+}

@@ -1,0 +1,219 @@
+//! Receivers that come back: to positions they name themselves, or to those that were kept for them.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use common::{
+    error::{ClientError, ErrorCode},
+    message::{Recovery, ResumeAsk, Start, SystemMessage},
+};
+use store::{Ack, ChannelFamily, ChannelName, StoreError};
+
+use super::RouterActor;
+use crate::{
+    durable::{Place, start_after, unix_ms},
+    routing::Peer,
+};
+
+/// How long to wait for a store that cannot be read.
+const STORE_WAIT: Duration = Duration::from_secs(1);
+
+/// A log that a client had subscribed to.
+struct Kept {
+    channel: ChannelName,
+    seq: u64,
+    presence: bool,
+}
+
+impl RouterActor {
+    /// `connection:resume`: goes on where the receiver says.
+    ///
+    /// # Errors
+    /// `invalid_target`, `not_allowed`, and those of a subscription. Then nothing was changed but the subscriptions before the one at fault.
+    pub(in crate::actors) fn on_resume(
+        &mut self,
+        peer: &Arc<Peer>,
+        ask: ResumeAsk,
+        id: Option<String>,
+        ctx: &mut Context<Self>,
+    ) -> Result<(), ClientError> {
+        let mut positions = Vec::with_capacity(ask.channels.len());
+        for (name, position) in ask.channels {
+            let channel = ChannelName::parse(&name).map_err(|error| {
+                ClientError::with_message(ErrorCode::InvalidTarget, format!("the channel {error}")).about(&name)
+            })?;
+            if channel.family() != ChannelFamily::Topic {
+                self.check_may_read(peer, &channel)?;
+            }
+            positions.push((channel, position));
+        }
+        let channels = Arc::clone(&self.durable.channels);
+        {
+            let mut router = self.broker.router.write();
+            for (channel, _) in &positions {
+                if let Some(topic) = channel.as_topic() {
+                    router.subscribe(peer, &topic, false)?;
+                }
+                if !channel.family().is_inbox() {
+                    channels.fall_behind(channel, peer.id, channels.head(channel));
+                }
+            }
+        }
+        let locating = async move {
+            let mut places = Vec::with_capacity(positions.len());
+            for (channel, position) in positions {
+                channels.load(channel.clone()).await?;
+                let place = channels.locate(&channel, &start_after(&position)).await?;
+                if channel.family().is_inbox() && position.epoch == channels.epoch().to_string() {
+                    // What it has need not come again.
+                    channels.ack(channel.clone(), Ack::Through(position.seq)).await?;
+                }
+                places.push((channel, place));
+            }
+            Ok::<_, StoreError>(places)
+        };
+        let peer = Arc::clone(peer);
+        ctx.spawn(locating.into_actor(self).map(move |places, router, ctx| match places {
+            Ok(places) => router.go_on(&peer, places, id.as_deref(), ctx),
+            Err(error) => {
+                tracing::warn!(%error, "positions cannot be found");
+                router.refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref());
+                peer.link.close(
+                    common::close::CloseCode::TRY_AGAIN_LATER,
+                    "the store cannot be read",
+                    transport::CloseMode::Flush,
+                );
+            }
+        }));
+        Ok(())
+    }
+
+    fn go_on(&mut self, peer: &Arc<Peer>, places: Vec<(ChannelName, Place)>, id: Option<&str>, ctx: &mut Context<Self>) {
+        let told: BTreeMap<String, Recovery> =
+            places.iter().map(|(channel, place)| (channel.to_string(), place.recovery.clone())).collect();
+        let epoch = self.durable.channels.epoch().to_string();
+        peer.answer(&SystemMessage::Resumed { epoch, channels: told }, id);
+        for (channel, place) in places {
+            if !channel.family().is_inbox() {
+                self.durable.channels.fall_behind(&channel, peer.id, place.after);
+                self.keep_position(peer, &channel, place.after);
+                let mut reader = self.catch_up(peer, &channel);
+                reader.told_through = place.recovery.lost.and_then(|lost| lost.through).unwrap_or(0);
+                self.start_catch_up(reader, ctx);
+            }
+        }
+        self.let_go(peer, ctx);
+    }
+
+    fn keep_position(&self, peer: &Peer, channel: &ChannelName, seq: u64) {
+        if let Some(consumer) = &peer.consumer {
+            let kept = self.durable.channels.store().save_cursors(consumer.clone(), vec![(channel.clone(), seq)], unix_ms());
+            actix_rt::spawn(async move {
+                if let Err(error) = kept.await {
+                    tracing::warn!(%error, "a position was not kept");
+                }
+            });
+        }
+    }
+
+    /// Restores what is kept for a client that named itself: its subscriptions, from where it has got them.
+    pub(super) fn restore(&mut self, peer: Arc<Peer>, ctx: &mut Context<Self>) {
+        let Some((topics, with_presence)) = Self::consumers(&peer, false) else { return };
+        let channels = Arc::clone(&self.durable.channels);
+        let reader = Arc::clone(&peer);
+        let reading = async move {
+            loop {
+                let kept = async {
+                    let mut kept = Vec::new();
+                    for (consumer, presence) in [(&topics, false), (&with_presence, true)] {
+                        for (channel, seq) in channels.store().cursors(consumer.clone()).await? {
+                            channels.load(channel.clone()).await?;
+                            kept.push(Kept { channel, seq, presence });
+                        }
+                    }
+                    let mut places = Vec::with_capacity(kept.len());
+                    for kept in kept {
+                        let start = Start::After { epoch: None, seq: kept.seq };
+                        let place = channels.locate(&kept.channel, &start).await?;
+                        places.push((kept, place));
+                    }
+                    for channel in reader.broadcasts() {
+                        if let Some(since) = reader.reading.away_since
+                            && !places.iter().any(|(kept, _)| kept.channel == channel)
+                        {
+                            let place = channels.locate(&channel, &Start::Since(since)).await?;
+                            places.push((Kept { channel, seq: place.after, presence: false }, place));
+                        }
+                    }
+                    Ok::<_, StoreError>(places)
+                };
+                match kept.await {
+                    Ok(places) => return Some(places),
+                    Err(error) => tracing::warn!(%error, "what is kept for a client cannot be read"),
+                }
+                tokio::time::sleep(STORE_WAIT).await;
+                if reader.link.is_over() {
+                    return None;
+                }
+            }
+        };
+        ctx.spawn(reading.into_actor(self).map(move |places, router, ctx| match places {
+            Some(places) => router.go_on_where_kept(&peer, places, ctx),
+            None => peer.broadcasts().iter().for_each(|channel| router.stop_reading(&peer, channel)),
+        }));
+    }
+
+    fn go_on_where_kept(&mut self, peer: &Arc<Peer>, places: Vec<(Kept, Place)>, ctx: &mut Context<Self>) {
+        let channels = Arc::clone(&self.durable.channels);
+        let mut told = BTreeMap::new();
+        let mut readers = Vec::new();
+        {
+            let mut router = self.broker.router.write();
+            for (Kept { channel, presence, .. }, place) in places {
+                if let Some(topic) = channel.as_topic() {
+                    if router.subscribes(peer.id, &topic) {
+                        // It was faster, and said itself from where.
+                        continue;
+                    }
+                    if let Err(error) = router.subscribe(peer, &topic, presence) {
+                        tracing::debug!(%channel, %error, "a subscription was not restored");
+                        continue;
+                    }
+                }
+                let again_through = channels.head(&channel);
+                channels.fall_behind(&channel, peer.id, place.after);
+                readers.push((channel.clone(), place.recovery.lost.as_ref().and_then(|lost| lost.through), again_through));
+                told.insert(channel.to_string(), place.recovery);
+            }
+        }
+        if !told.is_empty() {
+            let epoch = channels.epoch().to_string();
+            peer.answer(&SystemMessage::Resumed { epoch, channels: told.clone() }, None);
+        }
+        for broadcast in peer.broadcasts().into_iter().filter(|broadcast| !told.contains_key(broadcast.as_str())) {
+            // New to this client: its position begins here.
+            self.keep_position(peer, &broadcast, channels.head(&broadcast));
+            readers.push((broadcast, None, 0));
+        }
+        for (channel, told_through, again_through) in readers {
+            let mut reader = self.catch_up(peer, &channel);
+            reader.told_through = told_through.unwrap_or(0);
+            reader.again_through = again_through;
+            self.start_catch_up(reader, ctx);
+        }
+    }
+
+    /// A client left for good that was known under a name its edge gave it: nobody will come back to what is kept for it.
+    pub(in crate::actors) fn forget_client(&self, peer: &Peer) {
+        let Some((one, other)) = Self::consumers(peer, false) else { return };
+        let store = self.durable.channels.store();
+        let forgotten = [one, other].map(|consumer| store.drop_cursors(consumer, None));
+        actix_rt::spawn(async move {
+            for forgotten in forgotten {
+                if let Err(error) = forgotten.await {
+                    tracing::debug!(%error, "what was kept for a client was not forgotten");
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,392 @@
+//! The channels that are in use, and their way to the store. Shared by all shards.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use common::{address::Scope, id::SessionId};
+use parking_lot::Mutex;
+use store::{
+    Ack, ChannelFamily, ChannelName, ConsumerId, Delivered, Epoch, Limits, MessageKey, Nack, Page, Pending, PendingQuery,
+    ReadFrom, Reply, Store, StoreError, StoredSession,
+};
+
+use super::{Channel, Numbers, Receipts, numbers::BLOCK};
+use crate::routing::ConnectionId;
+
+/// Channels asked for at once when the store is opened.
+const CHANNELS_PER_PAGE: u32 = 1000;
+/// Messages remembered to know repeated ones before they are delivered live; the oldest are forgotten first. The store knows them too.
+const REMEMBERED: usize = 262_144;
+
+/// What is read at once for a receiver: little, because as many may read at once as there are receivers.
+pub(super) const PAGE: Limits = Limits { records: 64, bytes: 128 * 1024 };
+
+/// Channels that stay loaded though nothing is on its way, so that the next message need not ask the store for their newest number.
+const KEPT_LOADED: usize = 16_384;
+
+/// Sessions remembered as known to the store; those beyond are noted again and again.
+const MOST_SESSIONS: usize = 1_000_000;
+
+/// Inboxes remembered of which something died unsaid; those beyond are not told of it.
+const MOST_UNTOLD: usize = 100_000;
+
+/// Under which name it is kept of how many dead letters of each inbox its receiver was told.
+fn told_of_deaths() -> ConsumerId {
+    ConsumerId::named("told-of-dead-letters")
+}
+
+/// See the module.
+pub struct Channels {
+    store: Arc<dyn Store>,
+    ack_timeout: Duration,
+    max_deliveries: u32,
+    /// Whether there is any log of a topic or broadcast. While there is none, their newest numbers need not be asked for.
+    has_logs: AtomicBool,
+    numbers: Mutex<Numbers>,
+    pub(super) active: Mutex<HashMap<ChannelName, Arc<Mutex<Channel>>>>,
+    /// Channels that may have something pending. One that has is always in it.
+    pending: Mutex<HashSet<ChannelName>>,
+    pub(super) recent: Mutex<Recent>,
+    /// Inboxes of which something went to the dead letters that their receiver has not been told of.
+    untold: Mutex<HashSet<ChannelName>>,
+    /// Sessions that the store knows of since the start.
+    sessions: Mutex<HashSet<SessionId>>,
+    /// Senders that want to hear what becomes of their messages.
+    pub receipts: Receipts,
+}
+
+impl std::fmt::Debug for Channels {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Channels").field("active", &self.active.lock().len()).finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Recent {
+    pub(super) keys: HashSet<MessageKey>,
+    order: VecDeque<MessageKey>,
+}
+
+impl Recent {
+    /// Remembers a message. Says whether it was known.
+    pub(super) fn remember(&mut self, key: MessageKey) -> bool {
+        if !self.keys.insert(key) {
+            return true;
+        }
+        self.order.push_back(key);
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.keys.remove(&oldest);
+        }
+        false
+    }
+}
+
+impl Channels {
+    /// The channels of a store.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub async fn open(store: Arc<dyn Store>, ack_timeout: Duration, max_deliveries: u32) -> Result<Arc<Self>, StoreError> {
+        let mut numbers = Numbers::default();
+        numbers.add(store.reserve(BLOCK).await?);
+        let mut recent = Recent::default();
+        for id in store.recent_ids().await? {
+            recent.remember(id.key);
+        }
+        let told: HashMap<_, _> = store.cursors(told_of_deaths()).await?.into_iter().collect();
+        let mut untold = HashSet::new();
+        let mut pending = HashSet::new();
+        let mut after = None;
+        loop {
+            let page = store.channels(None, after.clone(), CHANNELS_PER_PAGE).await?;
+            after = page.last().map(|info| info.channel.clone());
+            if after.is_none() {
+                break;
+            }
+            for info in page {
+                if info.channel.family().is_inbox() && told.get(&info.channel).copied().unwrap_or(0) < info.dead_lettered {
+                    untold.insert(info.channel.clone());
+                }
+                if info.unacked > 0 {
+                    pending.insert(info.channel);
+                }
+            }
+        }
+        let mut has_logs = false;
+        for family in [ChannelFamily::Topic, ChannelFamily::Broadcast] {
+            has_logs |= !store.channels(Some(family), None, 1).await?.is_empty();
+        }
+        let channels = Arc::new(Self {
+            store,
+            ack_timeout,
+            max_deliveries,
+            has_logs: AtomicBool::new(has_logs),
+            numbers: Mutex::new(numbers),
+            active: Mutex::default(),
+            pending: Mutex::new(pending),
+            recent: Mutex::new(recent),
+            untold: Mutex::new(untold),
+            sessions: Mutex::default(),
+            receipts: Receipts::default(),
+        });
+        for scope in [Scope::Sessions, Scope::Agents, Scope::All] {
+            channels.load(ChannelName::broadcast(scope)).await?;
+        }
+        Ok(channels)
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Which history this is.
+    pub fn epoch(&self) -> Epoch {
+        self.store.epoch()
+    }
+
+    /// How long a receiver may take to acknowledge.
+    pub fn ack_timeout(&self) -> Duration {
+        self.ack_timeout
+    }
+
+    /// How often a message is delivered at most.
+    pub fn max_deliveries(&self) -> u32 {
+        self.max_deliveries
+    }
+
+    /// Whether the newest number of a channel is known.
+    pub fn is_loaded(&self, channel: &ChannelName) -> bool {
+        let machine = self.machine(channel);
+        let mut machine = machine.lock();
+        if !channel.family().is_inbox() && !self.has_logs.load(Relaxed) {
+            machine.load(0);
+        }
+        machine.is_loaded()
+    }
+
+    /// The newest number of a channel; 0 where there is none or it is not known.
+    pub fn head(&self, channel: &ChannelName) -> u64 {
+        self.machine(channel).lock().head()
+    }
+
+    /// The newest number when a receiver fell behind in a channel that was not loaded then. Nothing was given to it since.
+    pub fn head_when_loaded(&self, channel: &ChannelName, receiver: ConnectionId) -> u64 {
+        let machine = self.machine(channel);
+        let machine = machine.lock();
+        machine.given_to(receiver).max(machine.first_head())
+    }
+
+    /// A session has something that is kept for it, so that it is to be forgotten some day.
+    pub fn note_session(&self, session_id: SessionId) {
+        let mut sessions = self.sessions.lock();
+        if sessions.len() < MOST_SESSIONS && !sessions.insert(session_id) {
+            return;
+        }
+        drop(sessions);
+        let now = unix_ms();
+        let session = StoredSession {
+            id: session_id,
+            user: None,
+            agent: None,
+            created_at: now,
+            last_seen: now,
+            subscriptions: Vec::new(),
+            attributes: None,
+        };
+        let put = self.store.put_session(session);
+        actix_rt::spawn(async move {
+            if let Err(error) = put.await {
+                tracing::warn!(%error, "a session was not noted");
+            }
+        });
+    }
+
+    /// The store has forgotten sessions: should they come again after all, they are to be noted again.
+    pub fn forget_sessions(&self, forgotten: &[SessionId]) {
+        let mut sessions = self.sessions.lock();
+        for session_id in forgotten {
+            sessions.remove(session_id);
+        }
+    }
+
+    /// There is a log of a topic or broadcast.
+    pub(super) fn note_log(&self) {
+        self.has_logs.store(true, Relaxed);
+    }
+
+    /// Asks the store for the newest number of a channel.
+    pub fn load(self: &Arc<Self>, channel: ChannelName) -> impl Future<Output = Result<(), StoreError>> + use<> {
+        let answer = self.store.channel(channel.clone());
+        let channels = Arc::clone(self);
+        async move {
+            let head = answer.await?.map_or(0, |info| info.head);
+            channels.machine(&channel).lock().load(head);
+            Ok(())
+        }
+    }
+
+    /// Whether the channel may have something pending.
+    pub fn may_have_pending(&self, channel: &ChannelName) -> bool {
+        self.pending.lock().contains(channel)
+    }
+
+    /// The channel has something pending.
+    pub(super) fn note_pending(&self, channel: &ChannelName) {
+        let mut pending = self.pending.lock();
+        if !pending.contains(channel) {
+            pending.insert(channel.clone());
+        }
+    }
+
+    /// A receiver has to catch up with what comes after `given` before it gets anything live. Says whether that is news, so that a
+    /// catch-up is to be started.
+    pub fn fall_behind(&self, channel: &ChannelName, receiver: ConnectionId, given: u64) -> bool {
+        self.machine(channel).lock().fall_behind(receiver, given)
+    }
+
+    /// Something of an inbox went to the dead letters.
+    pub fn note_death(&self, channel: &ChannelName) {
+        let mut untold = self.untold.lock();
+        if untold.len() < MOST_UNTOLD && !untold.contains(channel) {
+            untold.insert(channel.clone());
+        }
+    }
+
+    /// How much of an inbox went to the dead letters since its receiver was last told, which is noted.
+    ///
+    /// # Errors
+    /// Those of the store; then it is still to be told.
+    pub async fn take_untold(&self, channel: &ChannelName) -> Result<u64, StoreError> {
+        if !self.untold.lock().remove(channel) {
+            return Ok(0);
+        }
+        let counted = async {
+            let dead = self.store.channel(channel.clone()).await?.map_or(0, |info| info.dead_lettered);
+            let told = self.store.cursors(told_of_deaths()).await?;
+            let told = told.iter().find(|(name, _)| name == channel).map_or(0, |(_, count)| *count);
+            self.store.save_cursors(told_of_deaths(), vec![(channel.clone(), dead)], unix_ms()).await?;
+            Ok(dead.saturating_sub(told))
+        };
+        let outcome = counted.await;
+        if outcome.is_err() {
+            self.note_death(channel);
+        }
+        outcome
+    }
+
+    /// Whether the receiver of an inbox is to be told of dead letters.
+    pub fn has_untold(&self, channel: &ChannelName) -> bool {
+        self.untold.lock().contains(channel)
+    }
+
+    /// The receiver is gone.
+    pub fn forget(&self, channel: &ChannelName, receiver: ConnectionId) {
+        let known = self.active.lock().get(channel).cloned();
+        if let Some(inbox) = known {
+            inbox.lock().forget(receiver);
+            self.drop_if_idle(channel);
+        }
+    }
+
+    /// The machine of an inbox.
+    pub fn machine(&self, channel: &ChannelName) -> Arc<Mutex<Channel>> {
+        Arc::clone(self.active.lock().entry(channel.clone()).or_default())
+    }
+
+    /// What is pending in an inbox after a number.
+    pub fn pending_after(&self, channel: &ChannelName, after: u64, due_before: u64) -> Reply<Vec<Pending>> {
+        self.store.pending(channel.clone(), PendingQuery { due_before, after, limits: PAGE })
+    }
+
+    /// What is in a log after a number.
+    pub fn log_after(&self, channel: &ChannelName, after: u64) -> Reply<Page> {
+        self.store.read(channel.clone(), ReadFrom::After(after), PAGE)
+    }
+
+    /// Nothing is pending any more, as far as a reader has seen that has read everything.
+    pub fn nothing_pending(&self, channel: &ChannelName) {
+        let inbox = self.machine(channel);
+        // A message accepted meanwhile has put the channel back under this lock, and is in the tail.
+        let inbox = inbox.lock();
+        if inbox.is_idle() {
+            self.pending.lock().remove(channel);
+        }
+    }
+
+    /// Notes deliveries, with the time of the next.
+    pub fn mark_delivered(&self, channel: &ChannelName, attempts: impl Iterator<Item = (u64, u32)>) -> Reply<()> {
+        let now = unix_ms();
+        let deliveries = attempts.map(|(seq, attempt)| Delivered {
+            channel: channel.clone(),
+            seq,
+            attempt,
+            next_due: now.saturating_add(self.wait_after(attempt)),
+        });
+        self.store.mark_delivered(deliveries.collect())
+    }
+
+    /// The wait for an acknowledgement doubles with each delivery, up to an hour.
+    fn wait_after(&self, attempt: u32) -> u64 {
+        const LONGEST: u64 = 60 * 60 * 1000;
+        millis(self.ack_timeout).saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(LONGEST)
+    }
+
+    /// The receiver acknowledges.
+    pub fn ack(&self, channel: ChannelName, ack: Ack) -> Reply<Vec<u64>> {
+        self.store.ack(channel, ack)
+    }
+
+    /// The receiver could not use it.
+    pub fn nack(&self, channel: ChannelName, seq: u64, delay: Duration, reason: String) -> Reply<Option<u32>> {
+        self.store.nack(channel, seq, Nack { not_before: unix_ms().saturating_add(millis(delay)), reason })
+    }
+
+    pub(super) fn next_number(self: &Arc<Self>) -> Option<u64> {
+        let mut numbers = self.numbers.lock();
+        let number = numbers.take();
+        if numbers.should_ask() {
+            let channels = Arc::clone(self);
+            let block = self.store.reserve(BLOCK);
+            actix_rt::spawn(async move {
+                match block.await {
+                    Ok(block) => channels.numbers.lock().add(block),
+                    Err(error) => {
+                        tracing::warn!(%error, "no sequence numbers could be reserved");
+                        channels.numbers.lock().failed();
+                    }
+                }
+            });
+        }
+        number
+    }
+
+    pub(super) fn drop_if_idle(&self, channel: &ChannelName) {
+        let mut active = self.active.lock();
+        if active.len() <= KEPT_LOADED || channel.family() == ChannelFamily::Broadcast {
+            return;
+        }
+        let is_idle = active.get(channel).is_some_and(|inbox| inbox.try_lock().is_some_and(|inbox| inbox.is_idle()));
+        // Somebody who holds it would work on a machine that nobody else sees.
+        if is_idle && active.get(channel).is_some_and(|inbox| Arc::strong_count(inbox) == 1) {
+            active.remove(channel);
+        }
+    }
+}
+
+/// Now, in milliseconds since 1970.
+pub fn unix_ms() -> u64 {
+    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

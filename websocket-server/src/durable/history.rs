@@ -1,0 +1,99 @@
+//! Reading the past: where a reader begins, what it is told is lost, and pages for those who ask.
+
+use common::message::{HistoryPage, KnownPosition, LostRecords, MAX_HISTORY, Recovery, Start};
+use serde_json::value::RawValue;
+use store::{ChannelName, Limits, Lost, Page, Precision, ReadFrom, StoreError};
+
+use super::Channels;
+
+/// Bytes of messages in one answer: it must fit beside others in a reader's outbox.
+const PAGE_BYTES: u64 = 256 * 1024;
+
+/// Where a reader goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// After this number.
+    pub after: u64,
+    /// What it is told.
+    pub recovery: Recovery,
+}
+
+impl Channels {
+    /// Finds the place where a reader wants to begin. A position of another history means nothing here: then it begins with what
+    /// comes from now on, and is told that it was not recovered.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn locate(&self, channel: &ChannelName, start: &Start) -> Result<Place, StoreError> {
+        if let Start::After { epoch: Some(epoch), .. } = start
+            && *epoch != self.epoch().to_string()
+        {
+            let head = self.store().channel(channel.clone()).await?.map_or(0, |info| info.head);
+            return Ok(Place { after: head, recovery: Recovery { recovered: false, from: head, lost: None } });
+        }
+        let page = self.store().read(channel.clone(), read_from(start), Limits { records: 1, bytes: 1 }).await?;
+        let first = page.records.first().map(|record| record.seq);
+        let after = match start {
+            // A number that was never given says as little as one of another history.
+            Start::After { seq, .. } => (*seq).min(page.head),
+            Start::Last(0) => page.head,
+            Start::Last(_) | Start::Since(_) => first.map_or(page.head, |seq| seq - 1),
+        };
+        let is_known = !matches!(start, Start::After { seq, .. } if *seq > page.head);
+        let lost = page.lost.map(lost_records);
+        Ok(Place { after, recovery: Recovery { recovered: lost.is_none() && is_known, from: after, lost } })
+    }
+
+    /// A stretch of a channel's log. With a `limit` of 0 there are no messages in it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn history(&self, channel: &ChannelName, from: &Start, limit: u32) -> Result<HistoryPage, StoreError> {
+        let epoch = self.epoch().to_string();
+        let is_other = matches!(from, Start::After { epoch: Some(of), .. } if *of != epoch);
+        // The numbers of another history are not comparable: it is read from the beginning, and nothing is said to be lost.
+        let from = if is_other { ReadFrom::After(0) } else { read_from(from) };
+        let limits = Limits { records: limit.clamp(1, MAX_HISTORY), bytes: PAGE_BYTES };
+        let Page { records, next, head, first_available, lost } = self.store().read(channel.clone(), from, limits).await?;
+        let records = if limit == 0 { Vec::new() } else { records };
+        let next = if limit == 0 { head } else { next };
+        let messages = records.iter().filter_map(|record| {
+            let text = String::from_utf8_lossy(&record.frame).into_owned();
+            RawValue::from_string(text).ok()
+        });
+        Ok(HistoryPage {
+            channel: channel.to_string(),
+            epoch,
+            head,
+            first_available,
+            next,
+            has_more: next < head,
+            lost: lost.filter(|_| !is_other).map(lost_records),
+            messages: messages.collect(),
+        })
+    }
+}
+
+fn read_from(start: &Start) -> ReadFrom {
+    match start {
+        Start::After { seq, .. } => ReadFrom::After(*seq),
+        Start::Last(count) => ReadFrom::Last(*count),
+        Start::Since(time) => ReadFrom::Time(*time),
+    }
+}
+
+/// What the store says is gone, as a reader is told.
+pub fn lost_records(lost: Lost) -> LostRecords {
+    let count = (lost.precision != Precision::Unknown).then_some(lost.trimmed + lost.dead_lettered);
+    LostRecords {
+        count,
+        exact: lost.precision == Precision::Exact,
+        dead_lettered: lost.dead_lettered,
+        through: Some(lost.through),
+    }
+}
+
+/// A position that a client names, as a start.
+pub fn start_after(position: &KnownPosition) -> Start {
+    Start::After { epoch: Some(position.epoch.clone()), seq: position.seq }
+}

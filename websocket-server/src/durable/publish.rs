@@ -1,0 +1,257 @@
+//! A durable message on its way into its channel.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::{envelope::Priority, error::ErrorCode};
+use store::{Appended, ChannelName, FirstDelivery, MessageKey, NewRecord, Reply, Retained, StoreError};
+use transport::{Frame, Lane, Link, Sent};
+
+use super::{
+    Channels,
+    channels::{millis, unix_ms},
+    positioned,
+};
+use crate::routing::Peer;
+
+/// A durable message on its way.
+pub struct Accepted {
+    /// Its channel.
+    pub channel: ChannelName,
+    /// Its number.
+    pub seq: u64,
+    /// Resolves when it is in the store.
+    pub committed: Reply<Vec<Appended>>,
+    /// How many connections got it live.
+    pub deliveries: usize,
+    /// Those of them of which is kept what they have got.
+    pub delivered: Vec<Arc<Peer>>,
+    /// The connections that had no room for it and have just fallen behind: a catch-up is to be started for each.
+    pub fell_behind: Vec<Arc<Peer>>,
+    /// A receiver the sender should wait for.
+    pub pause_for: Option<Arc<Link>>,
+    key: MessageKey,
+    is_repeated: bool,
+}
+
+/// What becomes of a durable message at once.
+pub enum Outcome {
+    /// It has a number and is on its way to the disk.
+    Accepted(Box<Accepted>),
+    /// The store must be asked for the channel's newest number first, with [`Channels::load`].
+    NotLoaded,
+}
+
+/// The message was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused(pub ErrorCode);
+
+/// What to tell the sender once the store has answered.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Confirm {
+    /// It is in the store under this number.
+    Stored {
+        /// The number.
+        seq: u64,
+        /// Whether it was there before.
+        duplicate: bool,
+    },
+    /// It is not.
+    Failed(ErrorCode),
+}
+
+/// A durable message as it comes from the router.
+#[derive(Clone, Copy, Debug)]
+pub struct Draft<'a> {
+    /// Its channel.
+    pub channel: &'a ChannelName,
+    /// The stamped envelope.
+    pub text: &'a str,
+    /// Its id.
+    pub id: &'a str,
+    /// The sender's address.
+    pub source: &'a str,
+    /// Its priority.
+    pub priority: Priority,
+    /// The lane it takes.
+    pub lane: Lane,
+    /// How long it is of use.
+    pub ttl_ms: Option<u64>,
+    /// What becomes of its topic's retained value.
+    pub retain: Retain,
+    /// Whether the sender wants to hear of its delivery and acknowledgement.
+    pub receipt: bool,
+}
+
+/// What is remembered of a message until the store answers.
+#[derive(Clone, Debug)]
+pub struct SettledMessage {
+    /// Its channel.
+    pub channel: ChannelName,
+    /// The number it was given.
+    pub seq: u64,
+    key: MessageKey,
+    is_repeated: bool,
+}
+
+impl Accepted {
+    /// What is to be remembered until the store answers.
+    pub fn to_settle(&self) -> SettledMessage {
+        SettledMessage { channel: self.channel.clone(), seq: self.seq, key: self.key, is_repeated: self.is_repeated }
+    }
+}
+
+/// What a message does to its topic's retained value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Retain {
+    /// Nothing.
+    #[default]
+    No,
+    /// It becomes the value.
+    Set,
+    /// It removes the value.
+    Clear,
+}
+
+/// Who got a message live.
+#[derive(Default)]
+struct Live {
+    deliveries: usize,
+    delivered: Vec<Arc<Peer>>,
+    fell_behind: Vec<Arc<Peer>>,
+    pause_for: Option<Arc<Link>>,
+}
+
+impl Live {
+    fn note(&mut self, peer: &Arc<Peer>, sent: Sent, is_inbox: bool) {
+        match sent {
+            Sent::Gone => {}
+            Sent::Dropped => self.fell_behind.push(Arc::clone(peer)),
+            Sent::Queued | Sent::QueuedButPause => {
+                self.deliveries += 1;
+                if is_inbox || peer.consumer.is_some() {
+                    self.delivered.push(Arc::clone(peer));
+                }
+                if sent == Sent::QueuedButPause {
+                    self.pause_for = Some(Arc::clone(&peer.link));
+                }
+            }
+        }
+    }
+}
+
+impl Channels {
+    /// Takes a durable message: numbers it, delivers it to those of `receivers` that keep up, and sends it to the disk.
+    /// To be called under the router's lock, so that nobody comes or goes meanwhile.
+    ///
+    /// # Errors
+    /// `store_unavailable`: no numbers, or no room for another write.
+    pub fn accept<'a>(
+        self: &Arc<Self>,
+        message: Draft<'_>,
+        receivers: impl Iterator<Item = &'a Arc<Peer>>,
+    ) -> Result<Outcome, Refused> {
+        let Draft { channel, text, id, source, priority, lane, ttl_ms, retain, receipt } = message;
+        let is_inbox = channel.family().is_inbox();
+        if !self.is_loaded(channel) {
+            return Ok(Outcome::NotLoaded);
+        }
+        let machine = self.machine(channel);
+        let mut machine = machine.lock();
+        let seq = self.next_number().ok_or(Refused(ErrorCode::StoreUnavailable))?;
+        let key = MessageKey::of(channel, source, id);
+        let is_repeated = self.recent.lock().remember(key);
+        // A repeated message takes no place in the channel's order: the store will say under which number it is there.
+        let prev = if is_repeated { 0 } else { machine.push(seq) };
+        let text = positioned(text, channel, self.epoch(), seq, prev);
+        let frame = Frame::text(&text);
+        let mut live = Live::default();
+        if !is_repeated {
+            if receipt && is_inbox {
+                self.receipts.want(channel, seq, source, id);
+            }
+            for peer in receivers {
+                if !machine.is_live(peer.id) {
+                    continue;
+                }
+                let sent = peer.link.offer(lane, frame.clone());
+                if sent == Sent::Dropped {
+                    // It is in the log: the receiver reads it when it is ready.
+                    machine.fall_behind(peer.id, prev);
+                }
+                live.note(peer, sent, is_inbox);
+            }
+        }
+        let now = unix_ms();
+        let bytes = Bytes::from(text.into_bytes());
+        let record = NewRecord {
+            channel: channel.clone(),
+            seq,
+            prev,
+            message_id: id.to_owned(),
+            source: source.to_owned(),
+            frame: bytes.clone(),
+            priority,
+            expires_at: ttl_ms.map(|ttl| now.saturating_add(ttl)),
+            stored_at: now,
+            delivery: is_inbox.then(|| FirstDelivery {
+                attempts: u32::from(live.deliveries > 0),
+                due_at: now.saturating_add(millis(self.ack_timeout())),
+            }),
+        };
+        if is_inbox {
+            self.note_pending(channel);
+        } else {
+            self.note_log();
+        }
+        let appended = self.store().append(vec![record]);
+        let committed = match retain {
+            Retain::No => appended,
+            _ if is_repeated => appended,
+            Retain::Set | Retain::Clear => {
+                let value = (retain == Retain::Set).then_some(Retained { seq, stored_at: now, frame: bytes });
+                let retained = self.store().set_retained(channel.clone(), value);
+                Box::pin(async move {
+                    let appended = appended.await?;
+                    retained.await?;
+                    Ok(appended)
+                })
+            }
+        };
+        if !is_repeated {
+            machine.sent_to_disk(seq, frame);
+        }
+        let Live { deliveries, delivered, fell_behind, pause_for } = live;
+        Ok(Outcome::Accepted(Box::new(Accepted {
+            channel: channel.clone(),
+            seq,
+            committed,
+            deliveries,
+            delivered,
+            fell_behind,
+            pause_for,
+            key,
+            is_repeated,
+        })))
+    }
+
+    /// The store has answered for a message: what to tell its sender.
+    pub fn settle(&self, message: &SettledMessage, answer: Result<Vec<Appended>, StoreError>) -> Confirm {
+        if !message.is_repeated {
+            self.machine(&message.channel).lock().settled(message.seq);
+            self.drop_if_idle(&message.channel);
+        }
+        match answer.as_deref() {
+            Ok([appended, ..]) => {
+                Confirm::Stored { seq: appended.seq(), duplicate: matches!(appended, Appended::Duplicate { .. }) }
+            }
+            Ok([]) => Confirm::Failed(ErrorCode::Internal),
+            Err(error) => {
+                tracing::warn!(channel = %message.channel, %error, "a durable message was not stored");
+                self.recent.lock().keys.remove(&message.key);
+                self.receipts.forget(&message.channel, message.seq);
+                Confirm::Failed(ErrorCode::StoreUnavailable)
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Senders that want to hear when their message was delivered and acknowledged.
+//!
+//! Kept in memory, by the channel and number of the message; after a restart the messages themselves say it again when they are
+//! read. At the bound the oldest wish is forgotten: a receipt that never comes means nothing.
+
+use std::collections::{HashMap, VecDeque};
+
+use common::envelope::Envelope;
+use parking_lot::Mutex;
+use store::{ChannelName, Record};
+
+/// Wishes remembered.
+const MOST: usize = 262_144;
+
+type Key = (ChannelName, u64);
+
+/// Whom to tell, and under which id it knows the message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// The sender's address.
+    pub source: String,
+    /// The message's id.
+    pub message_id: String,
+}
+
+/// The wishes of all senders.
+#[derive(Debug, Default)]
+pub struct Receipts(Mutex<Wishes>);
+
+#[derive(Debug, Default)]
+struct Wishes {
+    by_message: HashMap<Key, Wish>,
+    order: VecDeque<Key>,
+}
+
+impl Wishes {
+    fn insert(&mut self, key: Key, wish: Wish) {
+        if self.by_message.insert(key.clone(), wish).is_some() {
+            return;
+        }
+        self.order.push_back(key);
+        // What was granted leaves only its place in the order behind.
+        while self.order.len() > MOST {
+            if let Some(oldest) = self.order.pop_front() {
+                self.by_message.remove(&oldest);
+            }
+        }
+    }
+}
+
+impl Receipts {
+    /// The sender of a message wants to hear of it.
+    pub fn want(&self, channel: &ChannelName, seq: u64, source: &str, message_id: &str) {
+        let wish = Wish { source: source.to_owned(), message_id: message_id.to_owned() };
+        self.0.lock().insert((channel.clone(), seq), wish);
+    }
+
+    /// A stored message is delivered (again): its sender may have wanted to hear of it in an earlier life of the process.
+    pub fn recall(&self, channel: &ChannelName, record: &Record) {
+        let frame = String::from_utf8_lossy(&record.frame);
+        if frame.contains("\"receipt\"") && Envelope::parse(&frame, usize::MAX).is_ok_and(|envelope| envelope.receipt) {
+            self.want(channel, record.seq, &record.source, &record.message_id);
+        }
+    }
+
+    /// Who wants to hear of a message.
+    pub fn of(&self, channel: &ChannelName, seq: u64) -> Option<Wish> {
+        let wishes = self.0.lock();
+        if wishes.by_message.is_empty() {
+            return None;
+        }
+        wishes.by_message.get(&(channel.clone(), seq)).cloned()
+    }
+
+    /// The last word on a message was said. Answers who wanted to hear it.
+    pub fn forget(&self, channel: &ChannelName, seq: u64) -> Option<Wish> {
+        let mut wishes = self.0.lock();
+        if wishes.by_message.is_empty() {
+            return None;
+        }
+        wishes.by_message.remove(&(channel.clone(), seq))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_is_remembered_until_the_last_word() {
+        let (receipts, channel) = (Receipts::default(), ChannelName::parse("agent:a").expect("a channel"));
+        assert_eq!(receipts.of(&channel, 1), None);
+        receipts.want(&channel, 1, "agent:s", "m1");
+        let wish = Wish { source: "agent:s".into(), message_id: "m1".into() };
+        assert_eq!(receipts.of(&channel, 1), Some(wish.clone()));
+        assert_eq!(receipts.forget(&channel, 1), Some(wish));
+        assert_eq!(receipts.forget(&channel, 1), None);
+    }
+
+    #[test]
+    fn the_oldest_is_forgotten_at_the_bound() {
+        let (receipts, channel) = (Receipts::default(), ChannelName::parse("agent:a").expect("a channel"));
+        for seq in 0..=MOST as u64 {
+            receipts.want(&channel, seq, "agent:s", "m");
+        }
+        assert_eq!(receipts.of(&channel, 0), None);
+        assert!(receipts.of(&channel, 1).is_some());
+    }
+}

@@ -1,0 +1,58 @@
+//! Receipts: the sender of a durable message hears when it was delivered and acknowledged.
+
+use common::config::Durability;
+use serde_json::json;
+
+use crate::harness::TestBroker;
+
+#[actix_rt::test]
+async fn a_sender_hears_of_delivery_and_acknowledgement() {
+    let broker = TestBroker::start().await;
+    let mut sender = broker.agent("sender").await;
+    let path = "/ws/agent?agent_id=worker&ack=explicit";
+    let mut worker = broker.dial(path, Some("test-agent-key")).await.expect("upgraded");
+    worker.settle().await;
+    sender.send(json!({"type":"job:new","id":"1","target":"agent:worker","receipt":true})).await;
+    let delivered = sender.expect("message:delivered").await;
+    let seq = worker.expect("job:new").await["seq"].clone();
+    assert_eq!((&delivered["correlation_id"], &delivered["payload"]["seq"]), (&json!("1"), &seq));
+    worker.send(json!({"type":"message:ack","payload":{"through":seq}})).await;
+    let acknowledged = sender.expect("message:acknowledged").await;
+    assert_eq!((&acknowledged["correlation_id"], &acknowledged["payload"]["channel"]), (&json!("1"), &json!("agent:worker")));
+    // Once.
+    worker.send(json!({"type":"message:ack","payload":{"through":seq}})).await;
+    worker.settle().await;
+    sender.expect_nothing().await;
+}
+
+#[actix_rt::test]
+async fn receipts_come_also_when_the_receiver_comes_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let on_disk = |settings: &mut common::config::Settings| {
+        settings.store.durability = Durability::Process;
+        settings.data.dir = folder.path().to_owned();
+    };
+    let broker = TestBroker::with(on_disk).await;
+    let mut sender = broker.agent("sender").await;
+    sender.send(json!({"type":"job:new","id":"1","target":"agent:worker","receipt":true})).await;
+    sender.expect("message:accepted").await;
+    drop(sender);
+    broker.handle.drain().await;
+
+    let broker = TestBroker::with(on_disk).await;
+    let mut sender = broker.agent("sender").await;
+    let mut worker = broker.dial("/ws/agent?agent_id=worker", Some("test-agent-key")).await.expect("upgraded");
+    worker.expect("job:new").await;
+    assert_eq!(sender.expect("message:delivered").await["correlation_id"], "1");
+    // The worker answers the ping that asks what has come while it reads.
+    let acknowledged = async { sender.expect("message:acknowledged").await };
+    let reading = async {
+        loop {
+            worker.settle().await;
+        }
+    };
+    tokio::select! {
+        frame = acknowledged => assert_eq!(frame["correlation_id"], "1"),
+        () = reading => {}
+    }
+}

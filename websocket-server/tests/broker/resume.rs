@@ -1,0 +1,178 @@
+//! Coming back: to positions that the client names, or to those that were kept under its name.
+
+use common::{
+    assertion::{ClientIdentity, Reading},
+    config::{Durability, Settings},
+    id::{ClientName, SessionId},
+};
+use serde_json::{Value, json};
+
+use crate::harness::{Peer, TestBroker};
+
+fn durable(id: impl ToString, target: &str, payload: impl Into<Value>) -> Value {
+    json!({"type":"job:new","id":id.to_string(),"target":target,"delivery":"durable","payload":payload.into()})
+}
+
+async fn send_all(sender: &mut Peer, target: &str, payloads: std::ops::Range<u64>) {
+    for at in payloads {
+        sender.send(durable(format!("{target}/{at}"), target, at)).await;
+        sender.expect("message:accepted").await;
+    }
+}
+
+fn named(session_id: SessionId, client: &str) -> ClientIdentity {
+    let reading = Reading { client: ClientName::new(client).ok(), ..Reading::default() };
+    ClientIdentity { reading, ..ClientIdentity::anonymous(session_id) }
+}
+
+#[actix_rt::test]
+async fn an_inbox_goes_on_after_the_position_that_its_owner_names() {
+    let broker = TestBroker::start().await;
+    let mut sender = broker.agent("sender").await;
+    let path = "/ws/agent?agent_id=worker&ack=explicit";
+    let mut worker = broker.dial(path, Some("test-agent-key")).await.expect("upgraded");
+    worker.settle().await;
+    send_all(&mut sender, "agent:worker", 0..6).await;
+    let mut seen = Vec::new();
+    for _ in 0..6 {
+        seen.push(worker.expect("job:new").await);
+    }
+    // It dies without having acknowledged anything, but knows that it has done the first four.
+    drop(worker);
+    let path = "/ws/agent?agent_id=worker&ack=explicit&resume=true";
+    let mut worker = broker.dial(path, Some("test-agent-key")).await.expect("upgraded");
+    worker.settle().await;
+    worker.expect_nothing().await;
+    let position = json!({"epoch":seen[3]["epoch"],"seq":seen[3]["seq"]});
+    worker.send(json!({"type":"connection:resume","id":"r","payload":{"channels":{"agent:worker":position}}})).await;
+    let resumed = worker.expect("connection:resumed").await;
+    assert_eq!(resumed["payload"]["channels"]["agent:worker"], json!({"recovered":true,"from":seen[3]["seq"],"lost":null}));
+    for at in 4..6 {
+        let message = worker.expect("job:new").await;
+        assert_eq!((&message["payload"], &message["redelivered"]), (&json!(at), &json!(1)));
+    }
+    send_all(&mut sender, "agent:worker", 6..8).await;
+    for at in 6..8 {
+        assert_eq!(worker.expect("job:new").await["payload"], at);
+    }
+    worker.expect_nothing().await;
+}
+
+#[actix_rt::test]
+async fn one_resumes_only_what_one_may_read() {
+    let broker = TestBroker::start().await;
+    let mut session = broker.session().await;
+    let stranger = format!("session:{}", SessionId::fresh());
+    for (channel, code) in
+        [(&*stranger, "not_allowed"), ("user:ann", "not_allowed"), ("broadcast:agents", "not_allowed"), ("x", "invalid_target")]
+    {
+        let channels = json!({channel:{"epoch":"000000000000","seq":1}});
+        session.send(json!({"type":"connection:resume","payload":{"channels":channels}})).await;
+        session.expect_error(code).await;
+    }
+}
+
+#[actix_rt::test]
+async fn what_a_named_client_subscribes_to_is_restored_with_its_position_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let on_disk = |settings: &mut Settings| {
+        settings.store.durability = Durability::Process;
+        settings.data.dir = folder.path().to_owned();
+    };
+    let broker = TestBroker::with(on_disk).await;
+    let mut sender = broker.agent("sender").await;
+    let session_id = SessionId::fresh();
+    let mut tab = broker.session_as(named(session_id, "tab-1")).await;
+    let mut other = broker.session_as(named(session_id, "tab-2")).await;
+    for topic in ["t", "gone"] {
+        tab.send(json!({"type":"topic:subscribe","payload":{"topic":topic,"presence":topic == "t"}})).await;
+        tab.expect("topic:subscribed").await;
+    }
+    tab.send(json!({"type":"topic:unsubscribe","payload":{"topic":"gone"}})).await;
+    tab.expect("topic:unsubscribed").await;
+    other.settle().await;
+    send_all(&mut sender, "topic:t", 0..3).await;
+    send_all(&mut sender, "broadcast:sessions", 0..1).await;
+    for _ in 0..4 {
+        tab.expect("job:new").await;
+    }
+    // Its positions are kept once it has answered the ping that asks what has come.
+    let consumer = |presence| {
+        store::ConsumerId::of_client(&format!("session:{session_id}"), &ClientName::new("tab-1").expect("a name"), presence)
+    };
+    loop {
+        tab.settle().await;
+        let cursors = broker.handle.broker().channels.store().cursors(consumer(true)).await.expect("read");
+        let head = broker.channel("topic:t").await.head;
+        if cursors.iter().any(|(channel, seq)| channel.as_str() == "topic:t" && *seq == head) {
+            break;
+        }
+    }
+    tab.close().await;
+    other.close().await;
+    send_all(&mut sender, "topic:t", 3..5).await;
+    send_all(&mut sender, "topic:gone", 0..1).await;
+    send_all(&mut sender, "broadcast:sessions", 1..2).await;
+    drop(sender);
+    broker.handle.drain().await;
+
+    let broker = TestBroker::with(on_disk).await;
+    let mut tab = broker.dial_session(&named(session_id, "tab-1")).await.expect("upgraded");
+    let resumed = tab.expect("connection:resumed").await;
+    let channels = resumed["payload"]["channels"].as_object().expect("channels");
+    assert!(channels.values().all(|recovery| recovery["recovered"] == true), "{resumed}");
+    assert_eq!(channels.keys().collect::<Vec<_>>(), ["broadcast:all", "broadcast:sessions", "topic:t"]);
+    let mut got = Vec::new();
+    for _ in 0..3 {
+        let message = tab.expect("job:new").await;
+        got.push((message["channel"].as_str().expect("a channel").to_owned(), message["payload"].as_u64().expect("a number")));
+    }
+    got.sort();
+    assert_eq!(got, [("broadcast:sessions".into(), 1), ("topic:t".into(), 3), ("topic:t".into(), 4)]);
+    // It is live again, and hears who comes.
+    let mut sender = broker.agent("sender").await;
+    sender.send(json!({"type":"topic:subscribe","payload":{"topic":"t"}})).await;
+    assert_eq!(tab.expect("presence:join").await["payload"]["member"], "agent:sender");
+    send_all(&mut sender, "topic:t", 5..6).await;
+    assert_eq!(tab.expect("job:new").await["payload"], 5);
+    // The other tab subscribed to nothing.
+    let mut other = broker.dial_session(&named(session_id, "tab-2")).await.expect("upgraded");
+    let resumed = other.expect("connection:resumed").await;
+    assert_eq!(resumed["payload"]["channels"].get("topic:t"), None);
+}
+
+#[actix_rt::test]
+async fn what_an_edge_named_is_restored_when_the_edge_dials_again_and_forgotten_when_the_client_leaves() {
+    let broker = TestBroker::start().await;
+    let mut sender = broker.agent("sender").await;
+    let mut identity = named(SessionId::fresh(), "@edge/1");
+    let mut client = broker.session_as(identity.clone()).await;
+    client.send(json!({"type":"topic:subscribe","payload":{"topic":"t"}})).await;
+    client.expect("topic:subscribed").await;
+    // The connection breaks.
+    drop(client);
+    send_all(&mut sender, "topic:t", 0..2).await;
+    send_all(&mut sender, "broadcast:sessions", 0..1).await;
+    identity.reading.away_since = Some(0);
+    let mut client = broker.dial_session(&identity).await.expect("upgraded");
+    for _ in 0..3 {
+        client.expect("job:new").await;
+    }
+    client.close().await;
+    let consumer = store::ConsumerId::of_client(
+        &format!("session:{}", identity.session_id),
+        identity.reading.client.as_ref().expect("a name"),
+        false,
+    );
+    crate::harness::eventually("it is forgotten", || async {
+        broker.handle.broker().channels.store().cursors(consumer.clone()).await.expect("read").is_empty()
+    })
+    .await;
+}
+
+#[actix_rt::test]
+async fn the_names_that_edges_give_are_not_for_clients() {
+    let broker = TestBroker::start().await;
+    let refused = broker.dial("/ws/agent?agent_id=a&client=@edge/1", Some("test-agent-key")).await;
+    assert_eq!(refused.err(), Some(400));
+}
