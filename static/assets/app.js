@@ -73,7 +73,7 @@ function ask(agentId, text) {
 }
 
 function stop(entry) {
-  trySending({ type: "message:cancel", target: `agent:${entry.agentId}`, correlation_id: entry.id, payload: null });
+  trySending({ type: "message:cancel", delivery: "ephemeral", target: `agent:${entry.agentId}`, correlation_id: entry.id, payload: null });
   dispatch({ kind: "stopped", id: entry.id });
 }
 

@@ -195,7 +195,9 @@ impl Protocol for BridgeProtocol {
 
     fn request(&self, conns: &mut Conns, conn: usize, pair: u32, number: u32, payload: &[u8]) {
         let id = request_id(pair, number);
-        let head = format!(r#"{{"type":"message:send","id":"{id}","target":"agent:bench-responder-{pair:05}","payload":"#);
+        let head = format!(
+            r#"{{"type":"message:send","id":"{id}","delivery":"ephemeral","target":"agent:bench-responder-{pair:05}","payload":"#
+        );
         send(conns, conn, &head, payload);
     }
 
@@ -204,7 +206,9 @@ impl Protocol for BridgeProtocol {
         let (Some(source), Some(id)) = (request.source, request.id) else {
             return Err(Fault::WrongReply { conn, shown: shown(origin) });
         };
-        let head = format!(r#"{{"type":"message:send","id":"re-{id}","target":"{source}","correlation_id":"{id}","payload":"#);
+        let head = format!(
+            r#"{{"type":"message:send","id":"re-{id}","delivery":"ephemeral","target":"{source}","correlation_id":"{id}","payload":"#
+        );
         send(conns, conn, &head, payload);
         Ok(())
     }

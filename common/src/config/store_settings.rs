@@ -10,7 +10,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub struct StoreSettings {
     /// What `message:accepted` means. Default [`Durability::Fsync`].
     pub durability: Durability,
-    /// What a message to an inbox is whose sender does not say. Default [`DefaultDelivery::Ephemeral`].
+    /// What a message to an inbox is whose sender does not say. Default [`DefaultDelivery::Durable`].
     pub default_delivery: DefaultDelivery,
     /// Topics whose messages are durable unless their sender says otherwise: names, or beginnings of names followed by `*`. Default none.
     pub durable_topics: Vec<String>,
@@ -69,7 +69,7 @@ impl Default for StoreSettings {
     fn default() -> Self {
         Self {
             durability: Durability::Fsync,
-            default_delivery: DefaultDelivery::Ephemeral,
+            default_delivery: DefaultDelivery::Durable,
             durable_topics: Vec::new(),
             ack_timeout: Duration::from_secs(30),
             max_deliveries: 10,

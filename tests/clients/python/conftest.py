@@ -7,13 +7,13 @@ from harness.daemon import Daemon
 
 @pytest.fixture(scope="session")
 def daemon():
-    running = Daemon()
+    running = Daemon(AGENT_BRIDGE_STORE__DEFAULT_DELIVERY="ephemeral")
     yield running
     running.stop()
 
 
 @pytest.fixture(scope="session")
 def quiet_daemon():
-    running = Daemon()
+    running = Daemon(AGENT_BRIDGE_STORE__DEFAULT_DELIVERY="ephemeral")
     yield running
     running.stop()

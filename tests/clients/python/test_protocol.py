@@ -124,7 +124,7 @@ def test_answer_streams_in_order(planner, viewer):
     question = planner.expect("message:send")
     for index in range(200):
         planner.send({"type": "message:delta", "target": question["source"], "correlation_id": "q1", "payload": {"text": "x", "index": index}})
-    planner.send({"type": "message:done", "target": question["source"], "correlation_id": "q1", "payload": {"text": "x" * 200}})
+    planner.send({"type": "message:done", "delivery": "ephemeral", "target": question["source"], "correlation_id": "q1", "payload": {"text": "x" * 200}})
     indexes = [viewer.expect("message:delta", correlation_id="q1")["payload"]["index"] for _ in range(200)]
     assert indexes == list(range(200))
     assert viewer.expect("message:done", correlation_id="q1")["payload"]["text"] == "x" * 200
@@ -224,7 +224,7 @@ def test_many_sessions_talk_at_once(daemon, planner, open_peers):
     answering.start()
     for number in range(25):
         for viewer in viewers:
-            viewer.send({"id": f"q{number}", "type": "message:send", "payload": [viewer.session.id, number]})
+            viewer.send({"id": f"q{number}", "type": "message:send", "delivery": "ephemeral", "payload": [viewer.session.id, number]})
     for viewer in viewers:
         for number in range(25):
             answer = viewer.expect("message:done", within=20)

@@ -83,6 +83,8 @@ impl Site {
             ("WEBSOCKET_SERVER_ADDR", self.broker.to_string()),
             ("WEB_SERVER_ADDR", self.edge.to_string()),
             ("AGENT_TOKEN", AGENT_KEY.to_owned()),
+            // What is about durable messages says so in each.
+            ("AGENT_BRIDGE_STORE__DEFAULT_DELIVERY", "ephemeral".to_owned()),
             ("DATA_DIR", self.folder.path().join("data").display().to_string()),
             ("RUST_LOG", std::env::var("BRIDGE_TEST_LOG").unwrap_or_else(|_| "info".to_owned())),
         ];

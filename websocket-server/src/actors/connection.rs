@@ -202,7 +202,9 @@ impl Connection {
             _ if envelope.retain || envelope.receipt => true,
             (None, Some(Address::Topic(name))) => store.is_durable_topic(name.as_str()),
             (None, Some(Address::Broadcast(_) | Address::Bridge)) => false,
-            (None, _) => store.default_delivery == DefaultDelivery::Durable && envelope.timeout_ms.is_none(),
+            // What is of no use later: questions that are asked for a time, and steps on the way to an answer.
+            (None, _) if envelope.timeout_ms.is_some() || is_step(&envelope.kind) => false,
+            (None, _) => store.default_delivery == DefaultDelivery::Durable,
         }
     }
 
@@ -223,9 +225,9 @@ impl Connection {
 
     /// The peer has answered a ping.
     fn on_pong(&mut self, payload: &[u8]) -> Step {
-        match self.broker().mark_of(payload) {
-            Some(mark) => self.submit(Waiting::Mark(Marked { id: self.id, mark })),
-            None => Step::Continue,
+        match (self.broker().mark_of(payload), &self.peer) {
+            (Some(mark), Some(peer)) => self.submit(Waiting::Mark(Marked { peer: Arc::clone(peer), mark })),
+            _ => Step::Continue,
         }
     }
 
@@ -268,6 +270,11 @@ impl Drop for Connection {
         self.broker().state.do_send(Changed { id: self.id, state: ConnectionState::Closed(end.code) });
         self.unregister(&end.reason, false);
     }
+}
+
+/// Whether a type is one of steps on the way to something whole: `…:delta`, `…:progress`.
+fn is_step(kind: &str) -> bool {
+    matches!(kind.split_once(':'), Some((_, "delta" | "progress")))
 }
 
 /// The id that answers of the bridge name: the sender's, or the one the broker has just given the message.

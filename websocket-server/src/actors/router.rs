@@ -70,8 +70,8 @@ pub struct Detach {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Marked {
-    /// Which connection.
-    pub id: ConnectionId,
+    /// The connection.
+    pub peer: Arc<Peer>,
     /// The number of the ping.
     pub mark: u64,
 }
@@ -116,7 +116,7 @@ impl Drop for RouterActor {
 
 impl RouterActor {
     /// Watches the deadlines of this peer's requests. The timer runs only while there are any.
-    fn watch_requests(&mut self, peer: Arc<Peer>, ctx: &mut Context<Self>) {
+    pub(super) fn watch_requests(&mut self, peer: Arc<Peer>, ctx: &mut Context<Self>) {
         if self.requesters.is_empty() {
             ctx.run_later(DEADLINE_TICK, Self::check_deadlines);
         }
@@ -253,8 +253,9 @@ impl Handler<Detach> for RouterActor {
 impl Handler<Marked> for RouterActor {
     type Result = ();
 
-    fn handle(&mut self, Marked { id, mark }: Marked, _: &mut Self::Context) {
-        self.on_mark(id, mark);
+    fn handle(&mut self, Marked { peer, mark }: Marked, _: &mut Self::Context) {
+        self.counters.mailbox.fetch_sub(1, Relaxed);
+        self.on_mark(&peer, mark);
     }
 }
 

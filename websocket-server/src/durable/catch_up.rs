@@ -1,13 +1,6 @@
 //! Gives a receiver what it does not have of a channel, in order, and then makes it live.
 
-use std::{
-    future::poll_fn,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use common::message::SystemMessage;
 use store::{ChannelName, DeadLettered, DeadReason, Death, Record, StoreError};
@@ -37,8 +30,7 @@ pub struct CatchUp {
     pub told_through: u64,
     /// Of a topic: whether the retained value comes first.
     pub with_retained: bool,
-    /// Whether another catch-up of the same receiver has taken its place, or the receiver does not read the channel any more.
-    pub cancelled: Arc<AtomicBool>,
+    turn: Option<u64>,
     given: u64,
     through: u64,
 }
@@ -46,22 +38,17 @@ pub struct CatchUp {
 impl CatchUp {
     /// Of a receiver that is behind.
     pub fn new(channels: Arc<Channels>, channel: ChannelName, peer: Arc<Peer>) -> Self {
-        let (given, through) = {
+        let (given, through, turn) = {
             let machine = channels.machine(&channel);
             let machine = machine.lock();
-            (machine.given_to(peer.id), machine.committed())
+            (machine.given_to(peer.id), machine.committed(), machine.turn_of(peer.id))
         };
-        Self {
-            channels,
-            channel,
-            peer,
-            again_through: 0,
-            told_through: 0,
-            with_retained: false,
-            cancelled: Arc::default(),
-            given,
-            through,
-        }
+        Self { channels, channel, peer, again_through: 0, told_through: 0, with_retained: false, turn, given, through }
+    }
+
+    /// Whether this is still the receiver's way back: another may have taken its place, or the receiver reads the channel no more.
+    fn is_current(&self) -> bool {
+        self.turn.is_some() && self.channels.machine(&self.channel).lock().turn_of(self.peer.id) == self.turn
     }
 
     /// Runs until the receiver is live or gone. `on_first` sees what is delivered for the first time. Answers the highest number that
@@ -85,12 +72,12 @@ impl CatchUp {
                 if self.given == start && self.channel.family().is_inbox() {
                     self.channels.nothing_pending(&self.channel);
                 }
-                return if self.given == start || self.cancelled.load(Relaxed) { 0 } else { self.given };
+                return if self.given == start { 0 } else { self.given };
             }
             // The outbox is full, or more was committed meanwhile. Either way there is no hurry, and others of this thread have their turn.
             tokio::time::sleep(PAUSE_BETWEEN_ROUNDS).await;
         }
-        if !self.cancelled.load(Relaxed) {
+        if self.is_current() {
             self.channels.forget(&self.channel, self.peer.id);
         }
         0
@@ -116,8 +103,8 @@ impl CatchUp {
     fn go_live(&mut self) -> bool {
         let machine = self.channels.machine(&self.channel);
         let mut machine = machine.lock();
-        if self.cancelled.load(Relaxed) {
-            return true;
+        if machine.turn_of(self.peer.id) != self.turn {
+            return false;
         }
         match machine.caught_up(self.peer.id, self.through, self.given) {
             Step::ReadOn { through } => {
@@ -129,6 +116,7 @@ impl CatchUp {
                 for (seq, frame) in tail {
                     if self.peer.link.offer(Lane::Data, frame) == Sent::Dropped {
                         machine.fall_behind(self.peer.id, self.given);
+                        self.turn = machine.turn_of(self.peer.id);
                         return false;
                     }
                     self.given = seq;
@@ -144,7 +132,7 @@ impl CatchUp {
             poll_fn(|task| self.peer.link.poll_open(task)).await;
             let page = self.channels.pending_after(&self.channel, self.given, u64::MAX).await?;
             if page.is_empty() {
-                return Ok(!self.peer.link.is_over());
+                return Ok(!self.peer.link.is_over() && self.is_current());
             }
             let attempts: Vec<_> = page.iter().map(|pending| (pending.record.seq, pending.attempts + 1)).collect();
             for pending in page {
@@ -163,7 +151,8 @@ impl CatchUp {
     }
 
     async fn give(&self, text: impl FnOnce() -> String) -> bool {
-        !self.cancelled.load(Relaxed) && give(&self.peer.link, &text()).await && !self.cancelled.load(Relaxed)
+        poll_fn(|task| self.peer.link.poll_open(task)).await;
+        self.is_current() && give(&self.peer.link, &text()).await
     }
 
     /// Gives everything in the log after `given`, and says what is not there any more. `false`: the receiver is gone.
@@ -177,7 +166,7 @@ impl CatchUp {
                 self.peer.tell(&SystemMessage::LostRecords { channel, reason: "retention", lost });
             }
             if page.records.is_empty() {
-                return Ok(!self.peer.link.is_over());
+                return Ok(!self.peer.link.is_over() && self.is_current());
             }
             for record in page.records {
                 let attempts = u32::from(record.seq <= self.again_through);

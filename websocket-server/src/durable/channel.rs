@@ -32,8 +32,18 @@ pub struct Channel {
     committed: u64,
     /// On the way to the disk.
     tail: BTreeMap<u64, Frame>,
-    /// Receivers that get nothing live, and the number up to which each has got everything.
-    behind: HashMap<ConnectionId, u64>,
+    /// Receivers that get nothing live.
+    behind: HashMap<ConnectionId, Behind>,
+    turns: u64,
+}
+
+/// A receiver that gets nothing live.
+#[derive(Clone, Copy, Debug)]
+struct Behind {
+    /// Up to here it has got everything.
+    given: u64,
+    /// Which of its ways back is in force: a later one ends the earlier.
+    turn: u64,
 }
 
 impl Channel {
@@ -77,14 +87,21 @@ impl Channel {
         self.committed = self.committed.max(seq);
     }
 
-    /// The receiver gets nothing live until it has caught up with what comes after `given`. Says whether that is news.
+    /// The receiver gets nothing live until it has caught up with what comes after `given`, and an earlier way back of it ends. Says
+    /// whether it was live before.
     pub fn fall_behind(&mut self, receiver: ConnectionId, given: u64) -> bool {
-        self.behind.insert(receiver, given).is_none()
+        self.turns += 1;
+        self.behind.insert(receiver, Behind { given, turn: self.turns }).is_none()
+    }
+
+    /// The way back that is in force for a receiver; `None` if it is not behind.
+    pub fn turn_of(&self, receiver: ConnectionId) -> Option<u64> {
+        self.behind.get(&receiver).map(|behind| behind.turn)
     }
 
     /// The number up to which a receiver that is behind has got everything.
     pub fn given_to(&self, receiver: ConnectionId) -> u64 {
-        self.behind.get(&receiver).copied().unwrap_or(0)
+        self.behind.get(&receiver).map_or(0, |behind| behind.given)
     }
 
     /// Whether the receiver gets messages live.

@@ -2,10 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -33,6 +30,9 @@ const KEPT_LOADED: usize = 16_384;
 /// Sessions remembered as known to the store; those beyond are noted again and again.
 const MOST_SESSIONS: usize = 1_000_000;
 
+/// Topics remembered as having a log; with more, the store is asked for each topic.
+const MOST_LOGS: usize = 262_144;
+
 /// Inboxes remembered of which something died unsaid; those beyond are not told of it.
 const MOST_UNTOLD: usize = 100_000;
 
@@ -46,8 +46,9 @@ pub struct Channels {
     store: Arc<dyn Store>,
     ack_timeout: Duration,
     max_deliveries: u32,
-    /// Whether there is any log of a topic or broadcast. While there is none, their newest numbers need not be asked for.
-    has_logs: AtomicBool,
+    /// Topics and broadcasts that may have a log; the newest numbers of others need not be asked for. `None`: there are too many to
+    /// remember.
+    logs: Mutex<Option<HashSet<ChannelName>>>,
     numbers: Mutex<Numbers>,
     pub(super) active: Mutex<HashMap<ChannelName, Arc<Mutex<Channel>>>>,
     /// Channels that may have something pending. One that has is always in it.
@@ -103,6 +104,7 @@ impl Channels {
         }
         let told: HashMap<_, _> = store.cursors(told_of_deaths()).await?.into_iter().collect();
         let mut untold = HashSet::new();
+        let mut logs = HashSet::new();
         let mut pending = HashSet::new();
         let mut after = None;
         loop {
@@ -115,20 +117,18 @@ impl Channels {
                 if info.channel.family().is_inbox() && told.get(&info.channel).copied().unwrap_or(0) < info.dead_lettered {
                     untold.insert(info.channel.clone());
                 }
-                if info.unacked > 0 {
+                if matches!(info.channel.family(), ChannelFamily::Topic | ChannelFamily::Broadcast) && logs.len() <= MOST_LOGS {
+                    logs.insert(info.channel);
+                } else if info.unacked > 0 {
                     pending.insert(info.channel);
                 }
             }
-        }
-        let mut has_logs = false;
-        for family in [ChannelFamily::Topic, ChannelFamily::Broadcast] {
-            has_logs |= !store.channels(Some(family), None, 1).await?.is_empty();
         }
         let channels = Arc::new(Self {
             store,
             ack_timeout,
             max_deliveries,
-            has_logs: AtomicBool::new(has_logs),
+            logs: Mutex::new((logs.len() <= MOST_LOGS).then_some(logs)),
             numbers: Mutex::new(numbers),
             active: Mutex::default(),
             pending: Mutex::new(pending),
@@ -167,10 +167,14 @@ impl Channels {
     pub fn is_loaded(&self, channel: &ChannelName) -> bool {
         let machine = self.machine(channel);
         let mut machine = machine.lock();
-        if !channel.family().is_inbox() && !self.has_logs.load(Relaxed) {
+        if machine.is_loaded() {
+            return true;
+        }
+        let is_new = !channel.family().is_inbox() && self.logs.lock().as_ref().is_some_and(|logs| !logs.contains(channel));
+        if is_new {
             machine.load(0);
         }
-        machine.is_loaded()
+        is_new
     }
 
     /// The newest number of a channel; 0 where there is none or it is not known.
@@ -219,8 +223,15 @@ impl Channels {
     }
 
     /// There is a log of a topic or broadcast.
-    pub(super) fn note_log(&self) {
-        self.has_logs.store(true, Relaxed);
+    pub(super) fn note_log(&self, channel: &ChannelName) {
+        let mut known = self.logs.lock();
+        let Some(logs) = known.as_mut() else { return };
+        if !logs.contains(channel) {
+            logs.insert(channel.clone());
+            if logs.len() > MOST_LOGS {
+                *known = None;
+            }
+        }
     }
 
     /// Asks the store for the newest number of a channel.

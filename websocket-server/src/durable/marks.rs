@@ -1,93 +1,106 @@
-//! What receivers were given and have not confirmed. Pure.
+//! What a receiver was given and has not confirmed. Pure.
 //!
 //! A receiver that does not acknowledge itself is asked by a ping that follows what it was given: its pong says that everything
 //! before the ping has reached it. One ping at a time is under way to each.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use store::ChannelName;
-
-use crate::routing::{ConnectionId, Peer};
 
 /// Numbers up to which channels were given.
 pub type Given = HashMap<ChannelName, u64>;
 
-#[derive(Debug)]
-struct Receiver {
-    peer: Arc<Peer>,
+/// The marks of one receiver.
+#[derive(Debug, Default)]
+pub struct Marks {
     /// Given since the last mark.
     given: Given,
     /// Given before the mark that is under way.
     marked: Option<(u64, Given)>,
-}
-
-/// The receivers of one shard.
-#[derive(Debug, Default)]
-pub struct Marks {
-    receivers: HashMap<ConnectionId, Receiver>,
     last: u64,
 }
 
 impl Marks {
     /// The receiver was given everything of a channel up to a number.
-    pub fn on_given(&mut self, peer: &Arc<Peer>, channel: ChannelName, seq: u64) {
-        let receiver = self.receivers.entry(peer.id).or_insert_with(|| Receiver {
-            peer: Arc::clone(peer),
-            given: Given::new(),
-            marked: None,
-        });
-        let given = receiver.given.entry(channel).or_default();
-        *given = seq.max(*given);
+    pub fn on_given(&mut self, channel: ChannelName, seq: u64) {
+        raise(&mut self.given, channel, seq);
     }
 
     /// The receiver does not read the channel any more.
-    pub fn forget(&mut self, receiver: ConnectionId, channel: &ChannelName) {
-        if let Some(receiver) = self.receivers.get_mut(&receiver) {
-            receiver.given.remove(channel);
-            if let Some((_, given)) = &mut receiver.marked {
-                given.remove(channel);
-            }
+    pub fn forget(&mut self, channel: &ChannelName) {
+        self.given.remove(channel);
+        if let Some((_, given)) = &mut self.marked {
+            given.remove(channel);
         }
     }
 
-    /// The receivers that are to be asked, each with the number of its mark. Forgets those that are gone: what a close discarded was
-    /// not received.
-    pub fn to_ask(&mut self) -> Vec<(Arc<Peer>, u64)> {
-        self.receivers.retain(|_, receiver| {
-            let link = &receiver.peer.link;
-            let is_idle = receiver.given.is_empty() && receiver.marked.is_none();
-            !is_idle && !link.is_over() && link.closing().is_none()
-        });
-        let mut asked = Vec::new();
-        for receiver in self.receivers.values_mut().filter(|receiver| receiver.marked.is_none()) {
-            self.last += 1;
-            receiver.marked = Some((self.last, std::mem::take(&mut receiver.given)));
-            asked.push((Arc::clone(&receiver.peer), self.last));
+    /// The number of the ping that is to be sent now, if one is.
+    pub fn begin(&mut self) -> Option<u64> {
+        if self.marked.is_some() || self.given.is_empty() {
+            return None;
         }
-        asked
+        self.last += 1;
+        self.marked = Some((self.last, std::mem::take(&mut self.given)));
+        Some(self.last)
     }
 
-    /// The mark could not be sent.
-    pub fn not_sent(&mut self, receiver: ConnectionId) {
-        if let Some(receiver) = self.receivers.get_mut(&receiver)
-            && let Some((_, marked)) = receiver.marked.take()
-        {
-            for (channel, seq) in marked {
-                let given = receiver.given.entry(channel).or_default();
-                *given = seq.max(*given);
-            }
+    /// The ping could not be sent.
+    pub fn not_sent(&mut self) {
+        for (channel, seq) in self.marked.take().map(|(_, marked)| marked).unwrap_or_default() {
+            raise(&mut self.given, channel, seq);
         }
     }
 
-    /// The receiver answered a mark: what has reached it.
-    pub fn confirmed(&mut self, receiver: ConnectionId, mark: u64) -> Option<(Arc<Peer>, Given)> {
-        let receiver = self.receivers.get_mut(&receiver)?;
-        let (_, given) = receiver.marked.take_if(|(under_way, _)| *under_way == mark)?;
-        Some((Arc::clone(&receiver.peer), given))
+    /// The receiver answered a ping: what has reached it.
+    pub fn confirmed(&mut self, mark: u64) -> Option<Given> {
+        self.marked.take_if(|(under_way, _)| *under_way == mark).map(|(_, given)| given)
     }
 
     /// Whether nothing waits to be confirmed.
     pub fn is_empty(&self) -> bool {
-        self.receivers.is_empty()
+        self.given.is_empty() && self.marked.is_none()
+    }
+}
+
+fn raise(given: &mut Given, channel: ChannelName, seq: u64) {
+    let known = given.entry(channel).or_default();
+    *known = seq.max(*known);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel(name: &str) -> ChannelName {
+        ChannelName::parse(name).expect("a channel")
+    }
+
+    #[test]
+    fn a_pong_confirms_what_was_given_before_its_ping_and_nothing_else() {
+        let mut marks = Marks::default();
+        assert_eq!(marks.begin(), None);
+        marks.on_given(channel("agent:a"), 5);
+        let first = marks.begin().expect("a ping");
+        marks.on_given(channel("agent:a"), 9);
+        assert_eq!(marks.begin(), None, "one at a time");
+        assert_eq!(marks.confirmed(first + 1), None, "not a pong of ours");
+        assert_eq!(marks.confirmed(first), Some(Given::from([(channel("agent:a"), 5)])));
+        assert_eq!(marks.confirmed(first), None, "once");
+        let second = marks.begin().expect("a ping");
+        assert_eq!(marks.confirmed(second), Some(Given::from([(channel("agent:a"), 9)])));
+        assert!(marks.is_empty());
+    }
+
+    #[test]
+    fn what_was_not_asked_is_asked_again_but_for_what_is_forgotten() {
+        let mut marks = Marks::default();
+        marks.on_given(channel("topic:t"), 5);
+        marks.on_given(channel("topic:u"), 7);
+        marks.begin().expect("a ping");
+        marks.on_given(channel("topic:t"), 6);
+        marks.not_sent();
+        marks.forget(&channel("topic:u"));
+        let mark = marks.begin().expect("a ping");
+        assert_eq!(marks.confirmed(mark), Some(Given::from([(channel("topic:t"), 6)])));
     }
 }

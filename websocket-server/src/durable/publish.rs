@@ -202,7 +202,7 @@ impl Channels {
         if is_inbox {
             self.note_pending(channel);
         } else {
-            self.note_log();
+            self.note_log(channel);
         }
         let appended = self.store().append(vec![record]);
         let committed = match retain {

@@ -174,30 +174,47 @@ impl Router {
         route: Route,
         message: &Outgoing,
     ) -> Result<Routed, ErrorCode> {
-        let request = message.deadline_ms.zip(message.id.as_deref());
-        if let Some((deadline_ms, id)) = request {
-            let address = peers.first().map_or("", |peer| peer.address());
-            from.with_requests(|requests| requests.open(id, address, deadline_ms, awaited, self.limits.max_requests)).map_err(
-                |error| match error {
-                    OpenError::TooMany => ErrorCode::TooManyRequests,
-                    OpenError::Duplicate => ErrorCode::DuplicateRequest,
-                },
-            )?;
-        }
-        let routed = deliver(peers.iter(), route, message, |peer| {
-            if let Some(answered) = &message.correlation_id
-                && peer.has_requests()
-            {
-                peer.with_requests(|requests| requests.answer(answered, from.address()));
-            }
-        });
+        self.open_request(from, awaited, peers.first().map_or("", |peer| peer.address()), message)?;
+        let routed = deliver(peers.iter(), route, message, |peer| answer_request(from, peer, message));
         if routed.deliveries == 0 {
-            if let Some((_, id)) = request {
-                from.with_requests(|requests| requests.cancel(id));
-            }
+            cancel_request(from, message);
             return Err(ErrorCode::ReceiverOverloaded);
         }
         Ok(routed)
+    }
+
+    fn open_request(
+        &self,
+        from: &Arc<Peer>,
+        awaited: &Arc<AtomicUsize>,
+        responder: &str,
+        message: &Outgoing,
+    ) -> Result<(), ErrorCode> {
+        let Some((deadline_ms, id)) = message.deadline_ms.zip(message.id.as_deref()) else { return Ok(()) };
+        let limit = self.limits.max_requests;
+        from.with_requests(|requests| requests.open(id, responder, deadline_ms, awaited, limit)).map_err(|error| match error {
+            OpenError::TooMany => ErrorCode::TooManyRequests,
+            OpenError::Duplicate => ErrorCode::DuplicateRequest,
+        })
+    }
+
+    /// What a durable message to one inbox does to requests: it answers one, and may be one itself, also where nobody is there yet.
+    ///
+    /// # Errors
+    /// `too_many_requests`, `duplicate_request`.
+    pub fn note_requests(&self, from: &Arc<Peer>, address: &Address, message: &Outgoing) -> Result<(), ErrorCode> {
+        let awaited = match address {
+            Address::Agent(agent_id) => self.agents.get(agent_id).map(|entry| &entry.awaited),
+            Address::Session(session_id) => self.sessions.get(session_id).map(|entry| &entry.awaited),
+            _ => None,
+        };
+        if message.deadline_ms.is_some() {
+            self.open_request(from, awaited.unwrap_or(&Arc::default()), &address.to_string(), message)?;
+        }
+        if message.correlation_id.is_some() {
+            self.peers_at(address).iter().for_each(|peer| answer_request(from, peer, message));
+        }
+        Ok(())
     }
 
     fn to_user(&self, user_id: &UserId, message: &Outgoing) -> Result<Routed, ErrorCode> {
@@ -215,6 +232,22 @@ impl Router {
 
     fn to_all(&self, from: &Arc<Peer>, scope: Scope, message: &Outgoing) -> Routed {
         deliver(self.everyone_in(from, scope), Route::Broadcast, message, |_| ())
+    }
+}
+
+/// The receiver may have waited for this message.
+fn answer_request(from: &Peer, receiver: &Peer, message: &Outgoing) {
+    if let Some(answered) = &message.correlation_id
+        && receiver.has_requests()
+    {
+        receiver.with_requests(|requests| requests.answer(answered, from.address()));
+    }
+}
+
+/// The message was not sent: its sender need not wait.
+pub fn cancel_request(from: &Peer, message: &Outgoing) {
+    if let Some((_, id)) = message.deadline_ms.zip(message.id.as_deref()) {
+        from.with_requests(|requests| requests.cancel(id));
     }
 }
 

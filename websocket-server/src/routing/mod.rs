@@ -14,7 +14,7 @@ mod router;
 mod topics;
 
 pub use counters::{Counters, ErrorCounts, Route, RouteCounts};
-pub use dispatch::{Outgoing, Routed};
+pub use dispatch::{Outgoing, Routed, cancel_request};
 pub use peer::{ConnectionId, Peer, PeerKind, ReadPlace};
 pub use reach::Pass;
 pub use requests::{OpenError, Requests};

@@ -19,6 +19,8 @@ use serde::Serialize;
 use store::{ChannelName, ConsumerId};
 use transport::{Frame, Lane, Link, Sent};
 
+use crate::durable::Marks;
+
 use super::{Pass, requests::Requests};
 
 /// Names a connection, and is its generation: a later connection has a greater one. Never used twice in a process.
@@ -79,6 +81,8 @@ pub struct Peer {
     pub pass: Option<Pass>,
     address: String,
     source_json: String,
+    /// What it was given and has not confirmed.
+    pub marks: Mutex<Marks>,
     reads: AtomicUsize,
     has_requests: AtomicBool,
     requests: Mutex<Requests>,
@@ -103,6 +107,7 @@ impl Peer {
             pass,
             source_json: format!("\"{address}\""),
             address,
+            marks: Mutex::default(),
             reads: AtomicUsize::new(0),
             has_requests: AtomicBool::new(false),
             requests: Mutex::default(),

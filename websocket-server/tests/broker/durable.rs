@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use common::{
     assertion::ClientIdentity,
-    config::{Durability, Settings},
+    config::{DefaultDelivery, Durability, Settings},
     id::{SessionId, UserId},
 };
 use futures_util::StreamExt;
@@ -314,4 +314,49 @@ async fn what_cannot_be_durable_is_refused() {
     session.expect_error("invalid_envelope").await;
     session.send(json!({"type":"message:ack","payload":{"channel":"agent:a","through":1}})).await;
     session.expect_error("not_allowed").await;
+}
+
+#[actix_rt::test]
+async fn what_goes_to_an_inbox_is_durable_unless_it_says_otherwise_or_is_of_no_use_later() {
+    let broker = TestBroker::with(|settings| settings.store.default_delivery = DefaultDelivery::Durable).await;
+    let mut sender = broker.agent("sender").await;
+    let mut worker = broker.agent("worker").await;
+    sender.send(json!({"type":"job:new","id":"1","target":"agent:worker"})).await;
+    assert_eq!(sender.expect("message:accepted").await["correlation_id"], "1");
+    assert_eq!(worker.expect("job:new").await["channel"], "agent:worker");
+    for frame in [
+        json!({"type":"job:live","target":"agent:worker","delivery":"ephemeral"}),
+        json!({"type":"job:live","id":"2","target":"agent:worker","timeout_ms":60_000}),
+        json!({"type":"message:delta","target":"agent:worker"}),
+        json!({"type":"job:progress","target":"agent:worker"}),
+        json!({"type":"job:live","target":"broadcast:agents"}),
+    ] {
+        sender.send(frame.clone()).await;
+        assert_eq!(worker.expect(frame["type"].as_str().expect("a type")).await["channel"], Value::Null, "{frame}");
+    }
+    sender.expect_nothing().await;
+}
+
+#[actix_rt::test]
+async fn a_durable_answer_ends_the_wait_for_it_and_a_durable_question_may_wait_for_who_is_away() {
+    let broker = TestBroker::start().await;
+    let mut asker = broker.agent("asker").await;
+    let mut question = durable("q", "agent:worker", 1);
+    question["timeout_ms"] = json!(60_000);
+    asker.send(question.clone()).await;
+    asker.expect("message:accepted").await;
+    asker.send(question).await;
+    asker.expect_error("duplicate_request").await;
+    let mut worker = explicit_agent(&broker, "worker").await;
+    worker.expect("job:new").await;
+    let mut answer = durable("a", "agent:asker", 2);
+    answer["correlation_id"] = json!("q");
+    worker.send(answer).await;
+    assert_eq!(asker.expect("job:new").await["correlation_id"], "q");
+    let mut again = durable("q2", "agent:worker", 1);
+    again["timeout_ms"] = json!(1);
+    asker.send(again).await;
+    let expired = asker.expect_error("reply_timeout").await;
+    assert_eq!(expired["correlation_id"], "q2");
+    asker.expect_nothing().await;
 }

@@ -56,3 +56,28 @@ async fn receipts_come_also_when_the_receiver_comes_after_a_restart() {
         () = reading => {}
     }
 }
+
+#[actix_rt::test]
+async fn who_reads_on_another_thread_than_its_sender_is_asked_what_has_come_too() {
+    let broker = TestBroker::with(|settings| settings.broker.workers = 4).await;
+    let mut sender = broker.agent("sender").await;
+    let mut workers = Vec::new();
+    for at in 0..8 {
+        workers.push(broker.agent(&format!("worker-{at}")).await);
+        sender.send(json!({"type":"job:new","id":at.to_string(),"target":format!("agent:worker-{at}"),"receipt":true})).await;
+    }
+    let reading = workers.into_iter().map(|mut worker| async move {
+        loop {
+            worker.settle().await;
+        }
+    });
+    let acknowledged = async {
+        for _ in 0..8 {
+            sender.expect("message:acknowledged").await;
+        }
+    };
+    tokio::select! {
+        () = acknowledged => {}
+        _ = futures_util::future::join_all(reading) => {}
+    }
+}

@@ -16,7 +16,7 @@ use transport::{Frame, Lane, Sent};
 use super::RouterActor;
 use crate::{
     durable::{redeliver, unix_ms},
-    routing::{ConnectionId, Peer},
+    routing::Peer,
 };
 
 /// How often receivers are asked what has reached them, and it is looked what is due again.
@@ -83,7 +83,7 @@ impl RouterActor {
     /// Looks regularly, while there is anything to look after.
     pub(super) fn tick_durable(&mut self, ctx: &mut Context<Self>) {
         let shard = &self.durable;
-        let is_idle = shard.marks.is_empty() && shard.owing.is_empty();
+        let is_idle = shard.to_ask.is_empty() && shard.owing.is_empty();
         if !shard.ticking && !is_idle {
             self.durable.ticking = true;
             ctx.run_later(TICK, |router, ctx| {
@@ -97,16 +97,25 @@ impl RouterActor {
 
     /// Sends a ping after what receivers were given that do not acknowledge themselves: its pong says that everything before has come.
     fn ask_what_has_come(&mut self) {
-        for (peer, mark) in self.durable.marks.to_ask() {
-            if peer.link.offer(Lane::Data, Frame::ping_with(&self.broker.mark_text(mark))) == Sent::Dropped {
-                self.durable.marks.not_sent(peer.id);
+        let broker = &self.broker;
+        self.durable.to_ask.retain(|_, peer| {
+            // A close may have discarded what waited: nothing says that it has come.
+            if peer.link.is_over() || peer.link.closing().is_some() {
+                return false;
             }
-        }
+            let mut marks = peer.marks.lock();
+            if let Some(mark) = marks.begin()
+                && peer.link.offer(Lane::Data, Frame::ping_with(&broker.mark_text(mark))) == Sent::Dropped
+            {
+                marks.not_sent();
+            }
+            !marks.is_empty()
+        });
     }
 
     /// The receiver answered a mark.
-    pub(in crate::actors) fn on_mark(&mut self, receiver: ConnectionId, mark: u64) {
-        let Some((peer, given)) = self.durable.marks.confirmed(receiver, mark) else { return };
+    pub(in crate::actors) fn on_mark(&self, peer: &Arc<Peer>, mark: u64) {
+        let Some(given) = peer.marks.lock().confirmed(mark) else { return };
         let (inboxes, logs): (Vec<_>, Vec<_>) = given.into_iter().partition(|(channel, _)| channel.family().is_inbox());
         if let Some(consumer) = &peer.consumer
             && !logs.is_empty()
@@ -117,7 +126,7 @@ impl RouterActor {
             drop(router);
             let store = self.durable.channels.store();
             let mut kept = vec![store.save_cursors(consumer.clone(), others, unix_ms())];
-            if let Some((watching, _)) = Self::consumers(&peer, true).filter(|_| !watched.is_empty()) {
+            if let Some((watching, _)) = Self::consumers(peer, true).filter(|_| !watched.is_empty()) {
                 kept.push(store.save_cursors(watching, watched, unix_ms()));
             }
             actix_rt::spawn(async move {

@@ -5,11 +5,7 @@ mod acknowledging;
 mod reading;
 mod resuming;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::AtomicBool},
-    time::Instant,
-};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use common::{
@@ -24,8 +20,8 @@ pub use reading::Subscription;
 
 use super::router::{Dispatch, RouterActor};
 use crate::{
-    durable::{Channels, Confirm, Draft, Marks, Outcome, SettledMessage},
-    routing::{ConnectionId, Outgoing, Peer, Route, Router},
+    durable::{Channels, Confirm, Draft, Outcome, SettledMessage},
+    routing::{ConnectionId, Outgoing, Peer, Route, Router, cancel_request},
 };
 
 /// Messages that may wait while the store is asked for the newest number of a channel.
@@ -39,12 +35,11 @@ pub struct DurableShard {
     channels: Arc<Channels>,
     /// Messages that wait for their channel's newest number.
     loading: HashMap<ChannelName, Vec<Dispatch>>,
-    /// What receivers were given that do not acknowledge themselves, and what readers of logs were given whose positions are kept.
-    marks: Marks,
+    /// Receivers that are to be asked what has reached them: those that do not acknowledge themselves, and readers of logs whose
+    /// positions are kept.
+    to_ask: HashMap<ConnectionId, Arc<Peer>>,
     /// Receivers that acknowledge themselves and may owe an acknowledgement, and when to look.
     owing: HashMap<Reader, (Arc<Peer>, Instant)>,
-    /// Readers that catch up, each with the switch that ends it.
-    catching: HashMap<Reader, Arc<AtomicBool>>,
     /// Inboxes whose receiver has yet to say from where to go on.
     held: HashMap<ConnectionId, Vec<ChannelName>>,
     ticking: bool,
@@ -56,9 +51,8 @@ impl DurableShard {
         Self {
             channels,
             loading: HashMap::new(),
-            marks: Marks::default(),
+            to_ask: HashMap::new(),
             owing: HashMap::new(),
-            catching: HashMap::new(),
             held: HashMap::new(),
             ticking: false,
         }
@@ -66,7 +60,8 @@ impl DurableShard {
 
     fn on_given(&mut self, peer: Arc<Peer>, channel: ChannelName, seq: u64) {
         if peer.reading.acks == Acks::Automatic || !channel.family().is_inbox() {
-            self.marks.on_given(&peer, channel, seq);
+            peer.marks.lock().on_given(channel, seq);
+            self.to_ask.insert(peer.id, peer);
         } else {
             let look = Instant::now() + self.channels.ack_timeout();
             self.owing.entry((peer.id, channel)).or_insert((peer, look));
@@ -112,10 +107,15 @@ impl RouterActor {
             retain: message.retain,
             receipt: message.receipt,
         };
+        router.note_requests(from, &address, message).map_err(|code| ClientError::new(code).about(address.to_string()))?;
         let outcome = router.with_readers(from, &address, |readers| self.durable.channels.accept(draft, readers));
         drop(router);
-        match outcome.map_err(|refused| ClientError::new(refused.0))? {
-            Outcome::NotLoaded => self.load(channel, dispatch, ctx),
+        let outcome = outcome.inspect_err(|_| cancel_request(from, message)).map_err(|refused| ClientError::new(refused.0))?;
+        match outcome {
+            Outcome::NotLoaded => {
+                cancel_request(from, message);
+                self.load(channel, dispatch, ctx);
+            }
             Outcome::Accepted(accepted) => {
                 self.counters.on_message(message.family, route, message.bytes_in, accepted.deliveries, message.frame.len());
                 if let Some(slow) = &accepted.pause_for {
@@ -134,6 +134,9 @@ impl RouterActor {
                 }
                 for peer in accepted.fell_behind {
                     self.start_catch_up(self.catch_up(&peer, &channel), ctx);
+                }
+                if message.deadline_ms.is_some() {
+                    self.watch_requests(Arc::clone(from), ctx);
                 }
                 self.tick_durable(ctx);
                 let (from, id) = (Arc::clone(from), id.to_owned());

@@ -1,9 +1,6 @@
 //! Readers: receivers that come, catch up, subscribe, and ask for the past.
 
-use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use common::{
@@ -30,6 +27,16 @@ pub struct Subscription {
     pub presence: bool,
     /// Where to begin in its log.
     pub from: Option<Start>,
+}
+
+/// What a subscriber is told.
+struct Subscribed {
+    topic: TopicName,
+    presence: bool,
+    members: Members,
+    seq: u64,
+    recovery: Option<Recovery>,
+    id: Option<String>,
 }
 
 impl RouterActor {
@@ -93,34 +100,23 @@ impl RouterActor {
         CatchUp::new(Arc::clone(&self.durable.channels), channel.clone(), Arc::clone(peer))
     }
 
-    /// Starts a reader on its way, in place of an earlier one of the same receiver.
-    pub(super) fn start_catch_up(&mut self, reader: CatchUp, ctx: &mut Context<Self>) {
-        let key = (reader.peer.id, reader.channel.clone());
-        let switch = Arc::clone(&reader.cancelled);
-        if let Some(earlier) = self.durable.catching.insert(key.clone(), Arc::clone(&switch)) {
-            earlier.store(true, Relaxed);
-        }
-        let peer = Arc::clone(&reader.peer);
-        let is_kept = reader.channel.family().is_inbox() || peer.consumer.is_some();
+    /// Starts a reader on its way back.
+    pub(super) fn start_catch_up(&self, reader: CatchUp, ctx: &mut Context<Self>) {
+        let (peer, channel) = (Arc::clone(&reader.peer), reader.channel.clone());
+        let is_kept = channel.family().is_inbox() || peer.consumer.is_some();
         let broker = Arc::clone(&self.broker);
         let running = reader.run(move |channel, record| broker.on_first_delivery(channel, record.seq)).into_actor(self);
         ctx.spawn(running.map(move |given, router, ctx| {
-            if router.durable.catching.get(&key).is_some_and(|current| Arc::ptr_eq(current, &switch)) {
-                router.durable.catching.remove(&key);
-            }
             if given > 0 && is_kept && !peer.link.is_over() {
-                router.durable.on_given(peer, key.1, given);
+                router.durable.on_given(peer, channel, given);
                 router.tick_durable(ctx);
             }
         }));
     }
 
     /// The receiver does not read a log any more.
-    pub(super) fn stop_reading(&mut self, peer: &Peer, channel: &ChannelName) {
-        if let Some(switch) = self.durable.catching.remove(&(peer.id, channel.clone())) {
-            switch.store(true, Relaxed);
-        }
-        self.durable.marks.forget(peer.id, channel);
+    pub(super) fn stop_reading(&self, peer: &Peer, channel: &ChannelName) {
+        peer.marks.lock().forget(channel);
         self.durable.channels.forget(channel, peer.id);
     }
 
@@ -153,11 +149,8 @@ impl RouterActor {
             }
         };
         if let Some(seq) = seq {
-            self.on_subscribed(peer, &topic, presence, members, seq, None, id, ctx);
+            self.on_subscribed(peer, Subscribed { topic, presence, members, seq, recovery: None, id }, None, ctx);
             return Ok(());
-        }
-        if let Some(earlier) = self.durable.catching.remove(&(peer.id, channel.clone())) {
-            earlier.store(true, Relaxed);
         }
         let (locating, start) = (channel.clone(), from.clone());
         let located = async move {
@@ -186,48 +179,62 @@ impl RouterActor {
                 None => (router.durable.channels.head_when_loaded(&channel, peer.id), None),
             };
             router.durable.channels.fall_behind(&channel, peer.id, after);
-            router.on_subscribed(&peer, &topic, presence, members, after, recovery.clone(), id, ctx);
             let mut reader = router.catch_up(&peer, &channel);
             reader.with_retained = with_retained;
-            reader.told_through = recovery.and_then(|recovery| recovery.lost?.through).unwrap_or(0);
-            router.start_catch_up(reader, ctx);
+            reader.told_through = recovery.as_ref().and_then(|recovery| recovery.lost.as_ref()?.through).unwrap_or(0);
+            let subscribed = Subscribed { topic, presence, members, seq: after, recovery, id };
+            router.on_subscribed(&peer, subscribed, Some(reader), ctx);
         }));
         Ok(())
     }
 
-    /// Answers a subscriber; where its subscriptions are kept, once this one is.
-    #[allow(clippy::too_many_arguments, reason = "the fields of one answer")]
-    fn on_subscribed(
-        &mut self,
-        peer: &Arc<Peer>,
-        topic: &TopicName,
-        presence: bool,
-        members: Members,
-        seq: u64,
-        recovery: Option<Recovery>,
-        id: Option<String>,
-        ctx: &mut Context<Self>,
-    ) {
-        let Members { count: member_count, listed } = members;
-        let epoch = self.durable.channels.epoch().to_string();
-        let answer = SystemMessage::TopicSubscribed { topic: topic.clone(), epoch, seq, recovery, member_count, members: listed };
-        let Some((own, other)) = Self::consumers(peer, presence) else {
+    /// Answers a subscriber, and starts it on its way. For one that named itself the subscription is on the disk before the answer; for
+    /// one that its edge named, which may be any browser, the answer does not wait.
+    fn on_subscribed(&self, peer: &Arc<Peer>, subscribed: Subscribed, reader: Option<CatchUp>, ctx: &mut Context<Self>) {
+        let Subscribed { topic, presence, members: Members { count: member_count, listed: members }, seq, recovery, id } =
+            subscribed;
+        let (channel, epoch) = (ChannelName::topic(&topic), self.durable.channels.epoch().to_string());
+        let answer = SystemMessage::TopicSubscribed { topic, epoch, seq, recovery, member_count, members };
+        let kept = Self::consumers(peer, presence).map(|(own, other)| {
+            let store = self.durable.channels.store();
+            let forgotten = store.drop_cursors(other, Some(vec![channel.clone()]));
+            let kept = store.save_cursors(own, vec![(channel, seq)], unix_ms());
+            async move { forgotten.await.and(kept.await) }
+        });
+        let waits = kept.is_some() && !peer.reading.is_named_by_edge();
+        if !waits {
             peer.answer(&answer, id.as_deref());
-            return;
-        };
-        let channel = ChannelName::topic(topic);
-        let store = Arc::clone(self.durable.channels.store());
-        let forgotten = store.drop_cursors(other, Some(vec![channel.clone()]));
-        let kept = store.save_cursors(own, vec![(channel, seq)], unix_ms());
+        }
         let peer = Arc::clone(peer);
-        let keeping = async move { forgotten.await.and(kept.await) };
-        ctx.spawn(keeping.into_actor(self).map(move |kept, router, _| match kept {
-            Ok(()) => drop(peer.answer(&answer, id.as_deref())),
-            Err(error) => {
-                tracing::warn!(%error, "a subscription was not kept");
-                router.refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref());
+        let keeping = async move {
+            match kept {
+                Some(kept) => kept.await,
+                None => Ok(()),
             }
-        }));
+        };
+        if waits {
+            ctx.spawn(keeping.into_actor(self).map(move |kept, router, ctx| {
+                match kept {
+                    Ok(()) => drop(peer.answer(&answer, id.as_deref())),
+                    Err(error) => {
+                        tracing::warn!(%error, "a subscription was not kept");
+                        router.refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref());
+                    }
+                }
+                if let Some(reader) = reader {
+                    router.start_catch_up(reader, ctx);
+                }
+            }));
+            return;
+        }
+        if let Some(reader) = reader {
+            self.start_catch_up(reader, ctx);
+        }
+        actix_rt::spawn(async move {
+            if let Err(error) = keeping.await {
+                tracing::warn!(%error, "a subscription was not kept");
+            }
+        });
     }
 
     /// Under which ids the subscriptions of a peer are kept: those of this kind, and the others.
