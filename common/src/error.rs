@@ -64,6 +64,8 @@ error_table! {
     InvalidSessionId "invalid_session_id" 400 None, false, "The session id in the path is not a UUID.";
     InvalidAgentId "invalid_agent_id" 400 None, false, "The agent id is empty, longer than 128 characters, or has characters other than A-Z a-z 0-9 . _ - : / @ +.";
     UpgradeRequired "upgrade_required" 426 None, false, "This path speaks WebSocket version 13 only. Send an upgrade request.";
+    TlsRequired "tls_required" 400 None, false, "This port speaks TLS only. Use https:// or wss://.";
+    ClientCertificateRequired "client_certificate_required" 401 None, false, "Agents need a certificate here, signed by an authority of the broker's operator, besides their key.";
     OriginNotAllowed "origin_not_allowed" 403 None, false, "The page's origin may not open sockets here. Add it to web.allowed_origins.";
     AtCapacity "at_capacity" 503 Some(CloseCode::TRY_AGAIN_LATER), true, "The server has as many connections or handshakes as it may. Try again later.";
     TooManyConnections "too_many_connections" 429 None, true, "This session has as many connections as it may. Close one first.";

@@ -1,15 +1,20 @@
 //! `agent-bridge healthcheck`: asks the listeners whether they are ready, for container runtimes that have no curl.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use common::config::{Settings, dialable};
+use tls::{ClientTls, Trust};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+use transport::connect;
 
-/// How long connecting, asking and waiting may take, each.
+use super::serve::block_on;
+
+/// How long a listener may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Options of `agent-bridge healthcheck`.
@@ -32,38 +37,45 @@ enum Part {
 
 /// Succeeds when all that was asked for is ready.
 pub fn run(args: &HealthcheckArgs, settings: &Settings) -> Result<ExitCode> {
-    let (broker, web) = (settings.broker.addr, settings.web.addr);
-    let addrs: &[SocketAddr] = match args.part {
+    let broker = (settings.broker.addr, settings.broker.tls.is_on());
+    let web = (settings.web.addr, settings.web.tls.is_on());
+    let listeners: &[(SocketAddr, bool)] = match args.part {
         Part::Daemon => &[broker, web],
         Part::Broker => &[broker],
         Part::Web => &[web],
     };
-    for addr in addrs {
-        let addr = dialable(*addr);
-        let status = ask(addr).with_context(|| format!("http://{addr}/health/ready does not answer"))?;
-        if status != "200" {
-            bail!("http://{addr}/health/ready answers {status}");
+    block_on(async {
+        for (addr, under_tls) in listeners {
+            let addr = dialable(*addr);
+            let url = format!("{}://{addr}/health/ready", if *under_tls { "https" } else { "http" });
+            let status = timeout(PATIENCE, ask(addr, *under_tls)).await.unwrap_or_else(|_| Err(anyhow!("it takes too long")));
+            let status = status.with_context(|| format!("{url} does not answer"))?;
+            if status != "200" {
+                bail!("{url} answers {status}");
+            }
         }
-    }
-    Ok(ExitCode::SUCCESS)
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 /// The status of `GET /health/ready`.
-fn ask(addr: SocketAddr) -> Result<String> {
-    let mut stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+async fn ask(addr: SocketAddr, under_tls: bool) -> Result<String> {
+    // The certificate is for a name, not for this address. Nothing is said here that anybody may not hear.
+    let tls = under_tls.then(|| ClientTls::new(Trust::Anybody)).transpose()?;
+    let mut stream = connect(&addr.to_string(), tls.as_ref()).await?;
     let request = format!("GET /health/ready HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
+    stream.write_all(request.as_bytes()).await?;
+    stream.flush().await?;
     // "HTTP/1.1 200"
     let mut head = [0; 12];
-    stream.read_exact(&mut head)?;
+    stream.read_exact(&mut head).await?;
     let head = std::str::from_utf8(&head).ok().and_then(|head| head.strip_prefix("HTTP/1.1 "));
     Ok(head.context("the answer is not HTTP")?.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     use super::*;

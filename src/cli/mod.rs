@@ -75,7 +75,7 @@ struct Options {
 #[derive(Debug, Args)]
 struct DemoArgs {
     /// The broker it dials [default: at broker.addr].
-    #[arg(long, value_name = "ws://HOST:PORT")]
+    #[arg(long, value_name = "ws[s]://HOST:PORT")]
     url: Option<String>,
     /// The id it registers with [default: demo].
     #[arg(long)]
@@ -116,7 +116,7 @@ fn start(options: &Options, more: Vec<Flag>, role: Role) -> Result<Settings> {
 }
 
 fn run_demo(settings: &Settings) -> Result<ExitCode> {
-    let options = DemoOptions::from_settings(settings);
+    let options = DemoOptions::from_settings(settings)?;
     serve::block_on(async {
         let mut signals = signals::Signals::listen()?;
         let stop = async {

@@ -62,6 +62,10 @@ impl Parts {
     pub async fn reload(&self) {
         if let Some(broker) = &self.broker {
             broker.reload_keys().await;
+            broker.reload_certificate().await;
+        }
+        if let Some(edge) = &self.edge {
+            edge.reload_certificate().await;
         }
     }
 

@@ -1,15 +1,15 @@
 //! `agent-bridge`, `agent-bridge broker`, `agent-bridge web`: starts what was asked for and stays until told to stop.
 //!
 //! On SIGTERM or SIGINT everything is drained within `drain.timeout`; a second signal ends the process at once. If the broker's
-//! router dies the process ends with a failure, for its supervisor to start it again: half alive is worse than dead. On SIGHUP a broker
-//! reads the agent keys again.
+//! router dies the process ends with a failure, for its supervisor to start it again: half alive is worse than dead. On SIGHUP the
+//! agent keys and the certificates are read again.
 
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use common::config::{Role, Settings, dialable};
+use common::config::{ListenerTls, Role, Settings, dialable};
 use common::open_files;
 use tokio::signal::unix::Signal;
 use tokio::sync::oneshot;
@@ -40,8 +40,7 @@ pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
 
 async fn serve(mut settings: Settings, role: Role) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
-    // An edge alone has nothing to read again, and SIGHUP ends it.
-    let hangups = (role != Role::Edge).then(hangups).transpose()?;
+    let hangups = hangups()?;
     let parts = Parts::start(&mut settings, role).await?;
     let demo = DemoInside::start(&settings, role);
     // A closed stdout is no reason not to serve.
@@ -71,12 +70,10 @@ async fn serve(mut settings: Settings, role: Role) -> Result<ExitCode> {
     }
 }
 
-/// Has the broker read its agent keys at every SIGHUP.
-async fn reload_at(hangups: Option<Signal>, parts: &Parts) {
-    if let Some(mut hangups) = hangups {
-        while hangups.recv().await.is_some() {
-            parts.reload().await;
-        }
+/// Has what can change read again at every SIGHUP.
+async fn reload_at(mut hangups: Signal, parts: &Parts) {
+    while hangups.recv().await.is_some() {
+        parts.reload().await;
     }
     std::future::pending().await
 }
@@ -91,7 +88,14 @@ impl DemoInside {
         if !settings.demo.enabled || role == Role::Edge {
             return None;
         }
-        let options = DemoOptions::from_settings(settings);
+        // Where the broker's certificate is still being ordered there is nothing to trust yet.
+        let options = match DemoOptions::from_settings(settings) {
+            Ok(options) => options,
+            Err(error) => {
+                tracing::warn!(%error, "the demo agent does not start");
+                return None;
+            }
+        };
         let (stop, stopped) = oneshot::channel();
         tokio::task::spawn_local(async {
             let ended = demo::run(options, async {
@@ -110,18 +114,24 @@ fn announcement(settings: &Settings, role: Role, demo: bool) -> String {
     let (broker, web) = (dialable(settings.broker.addr), dialable(settings.web.addr));
     let mut page = format!("agent-bridge {} is up\n", env!("CARGO_PKG_VERSION"));
     if role != Role::Broker {
-        page.push_str(&format!("\n  open      http://{web}\n"));
+        page.push_str(&format!("\n  open      {}://{web}\n", scheme("http", &settings.web.tls)));
     }
     if role == Role::Edge {
         page.push_str(&format!("  broker    {}\n", settings.broker_url()));
     } else {
-        page.push_str(&format!("\n  agents    ws://{broker}/ws/agent\n  stats     http://{broker}/stats\n"));
+        let (agents, stats) = (scheme("ws", &settings.broker.tls), scheme("http", &settings.broker.tls));
+        page.push_str(&format!("\n  agents    {agents}://{broker}/ws/agent\n  stats     {stats}://{broker}/stats\n"));
     }
     if demo {
         page.push_str(&format!("  demo      agent:{}\n", settings.demo.agent_id));
     }
     page.push('\n');
     page
+}
+
+/// The scheme, or its sibling under TLS.
+fn scheme(plain: &'static str, tls: &ListenerTls) -> String {
+    format!("{plain}{}", if tls.is_on() { "s" } else { "" })
 }
 
 fn warn_of_few_files(settings: &Settings, role: Role, limit: Option<u64>) {

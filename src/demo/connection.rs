@@ -5,21 +5,21 @@
 use std::time::Duration;
 
 use common::close::CloseCode;
-use common::secret::Secret;
+use common::config::ws_authority;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, Response, header::AUTHORIZATION};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Error as WsError};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use transport::{Stream, connect};
 
 use super::desk::Desk;
 use super::frames::{Incoming, Outgoing};
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Socket = WebSocketStream<Stream>;
 
 /// How long connecting, and each write, may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ pub enum Ending {
 /// Connects, registers, and answers until the connection ends or `shutdown` is ready.
 pub async fn serve(options: &super::DemoOptions, mut shutdown: std::pin::Pin<&mut impl Future<Output = ()>>) -> Ending {
     let opened = tokio::select! {
-        opened = open(&options.url, &options.agent_id, &options.key) => opened,
+        opened = open(options) => opened,
         () = &mut shutdown => return Ending::Shutdown,
     };
     let mut socket = match opened {
@@ -111,7 +111,8 @@ async fn wake(due: Option<Instant>) {
     }
 }
 
-async fn open(url: &str, agent_id: &str, key: &Secret) -> Result<Socket, Ending> {
+async fn open(options: &super::DemoOptions) -> Result<Socket, Ending> {
+    let super::DemoOptions { url, tls, agent_id, key, .. } = options;
     let mut request =
         endpoint(url, agent_id).into_client_request().map_err(|error| Ending::Misconfigured(format!("{url}: {error}")))?;
     let mut credentials = HeaderValue::from_str(&format!("Bearer {}", key.reveal()))
@@ -119,7 +120,11 @@ async fn open(url: &str, agent_id: &str, key: &Secret) -> Result<Socket, Ending>
     credentials.set_sensitive(true);
     request.headers_mut().insert(AUTHORIZATION, credentials);
     let config = WebSocketConfig::default().read_buffer_size(8 * 1024).write_buffer_size(8 * 1024);
-    match timeout(PATIENCE, connect_async_with_config(request, Some(config), true)).await {
+    let opening = async {
+        let stream = connect(&ws_authority(url), tls.as_deref()).await?;
+        client_async_with_config(request, stream, Some(config)).await
+    };
+    match timeout(PATIENCE, opening).await {
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(WsError::Http(response))) => Err(refused(&response)),
         Ok(Err(error)) => Err(Ending::Unreachable(error.to_string())),

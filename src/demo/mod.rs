@@ -13,11 +13,13 @@ mod frames;
 mod tests;
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::close::{Advice, CloseCode};
-use common::config::{DemoSettings, Settings, dialable};
+use common::config::{DemoSettings, Settings};
 use common::secret::Secret;
+use tls::{ClientTls, TlsError};
 
 use self::backoff::{Backoff, chance};
 use self::connection::{Ending, serve};
@@ -30,8 +32,10 @@ const GOOD_LIFE: Duration = Duration::from_secs(5);
 /// What a demo agent needs to know.
 #[derive(Clone, Debug)]
 pub struct DemoOptions {
-    /// The broker, `ws://host:port`.
+    /// The broker, `ws://host:port` or `wss://host:port`.
     pub url: String,
+    /// Whom to trust when that is `wss`.
+    pub tls: Option<Arc<ClientTls>>,
     /// The agent key.
     pub key: Secret,
     /// The id it registers with.
@@ -44,11 +48,16 @@ pub struct DemoOptions {
 
 impl DemoOptions {
     /// As configured: the broker at `demo.url`, else at `broker.addr`, and the first of the agent keys.
-    pub fn from_settings(settings: &Settings) -> Self {
+    ///
+    /// # Errors
+    /// What is to be trusted cannot be read.
+    pub fn from_settings(settings: &Settings) -> Result<Self, TlsError> {
         let DemoSettings { url, agent_id, max_concurrency, token_pace, .. } = settings.demo.clone();
-        let url = url.unwrap_or_else(|| format!("ws://{}", dialable(settings.broker.addr)));
+        let trust = tls::broker_trust(settings, url.as_deref());
+        let tls = trust.map(ClientTls::new).transpose()?.map(Arc::new);
+        let url = url.unwrap_or_else(|| settings.local_broker_url());
         let key = settings.broker.agent_keys.first().map_or_else(|| Secret::new(""), |named| named.key.clone());
-        Self { url, key, agent_id, max_concurrency, token_pace }
+        Ok(Self { url, tls, key, agent_id, max_concurrency, token_pace })
     }
 }
 

@@ -25,6 +25,7 @@ impl Broker {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let options = DemoOptions {
             url: format!("ws://{}", listener.local_addr().unwrap()),
+            tls: None,
             key: Secret::new("test-agent-key"),
             agent_id: "demo".into(),
             max_concurrency: 2,
@@ -192,7 +193,7 @@ fn close_codes_are_honoured() {
 fn options_follow_the_broker_address() {
     let mut settings = Settings::for_tests();
     settings.broker.addr = ([0, 0, 0, 0], 8080).into();
-    assert_eq!(DemoOptions::from_settings(&settings).url, "ws://127.0.0.1:8080");
+    assert_eq!(DemoOptions::from_settings(&settings).unwrap().url, "ws://127.0.0.1:8080");
     settings.demo.url = Some("ws://other:1".into());
-    assert_eq!(DemoOptions::from_settings(&settings).url, "ws://other:1");
+    assert_eq!(DemoOptions::from_settings(&settings).unwrap().url, "ws://other:1");
 }

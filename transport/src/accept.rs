@@ -9,16 +9,15 @@ use actix_web::{
 use actix_web_actors::ws;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::BytesMut;
-use tokio::net::TcpStream;
 
-use crate::pump::Socket;
+use crate::{pump::Socket, stream::Stream};
 
 /// The subprotocol a client may ask for.
 pub const SUBPROTOCOL: &str = "agent-bridge.v1";
 
 /// A socket after its handshake, and the bytes that came right behind it.
 #[derive(Debug)]
-pub struct Upgraded<S = TcpStream> {
+pub struct Upgraded<S = Stream> {
     /// The socket.
     pub socket: S,
     /// Bytes already read from it.

@@ -2,6 +2,7 @@
 
 use std::{io, time::Duration};
 
+use ::tls::ClientTls;
 use actix_http::ws::hash_key;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::BytesMut;
@@ -10,7 +11,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{accept::Upgraded, serve::tune};
+use crate::{accept::Upgraded, serve::tune, stream::Stream};
 
 /// Longest answer to a handshake in bytes.
 const MAX_ANSWER: usize = 16 * 1024;
@@ -35,12 +36,23 @@ pub enum DialError {
     NotWebSocket,
 }
 
-/// Dials `authority` (`host:port`) and asks for `path`, with `headers` added, within `limit`.
-pub async fn dial(authority: &str, path: &str, headers: &[(&str, &str)], limit: Duration) -> Result<Upgraded, DialError> {
-    tokio::time::timeout(limit, handshake(authority, path, headers)).await.map_err(|_| DialError::TimedOut)?
+/// Dials `authority` (`host:port`), by TLS if there is any, and asks for `path`, with `headers` added, within `limit`.
+pub async fn dial(
+    authority: &str,
+    tls: Option<&ClientTls>,
+    path: &str,
+    headers: &[(&str, &str)],
+    limit: Duration,
+) -> Result<Upgraded, DialError> {
+    tokio::time::timeout(limit, handshake(authority, tls, path, headers)).await.map_err(|_| DialError::TimedOut)?
 }
 
-async fn handshake(authority: &str, path: &str, headers: &[(&str, &str)]) -> Result<Upgraded, DialError> {
+async fn handshake(
+    authority: &str,
+    tls: Option<&ClientTls>,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<Upgraded, DialError> {
     let mut nonce = [0; 16];
     getrandom::fill(&mut nonce).map_err(|error| io::Error::other(error.to_string()))?;
     let key = STANDARD.encode(nonce);
@@ -56,9 +68,9 @@ async fn handshake(authority: &str, path: &str, headers: &[(&str, &str)]) -> Res
     }
     request.push_str("\r\n");
 
-    let mut socket = TcpStream::connect(authority).await?;
-    tune(&socket);
+    let mut socket = connect(authority, tls).await?;
     socket.write_all(request.as_bytes()).await?;
+    socket.flush().await?;
     let mut leftover = BytesMut::with_capacity(1024);
     loop {
         if socket.read_buf(&mut leftover).await? == 0 {
@@ -71,6 +83,27 @@ async fn handshake(authority: &str, path: &str, headers: &[(&str, &str)]) -> Res
         if leftover.len() > MAX_ANSWER {
             return Err(DialError::NotWebSocket);
         }
+    }
+}
+
+/// Connects to `authority` (`host:port`), by TLS if there is any.
+///
+/// # Errors
+/// Nobody listens there, or nobody who is trusted.
+pub async fn connect(authority: &str, tls: Option<&ClientTls>) -> io::Result<Stream> {
+    let tcp = TcpStream::connect(authority).await?;
+    tune(&tcp);
+    match tls {
+        Some(tls) => tls.connect(host(authority), tcp).await.map(Stream::from),
+        None => Ok(Stream::Plain(tcp)),
+    }
+}
+
+/// The host of `host:port`.
+fn host(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => host,
+        _ => authority,
     }
 }
 

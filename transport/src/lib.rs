@@ -3,7 +3,7 @@
 //! This crate owns everything between a TCP socket and an actor's handler: the server that hands upgraded sockets over
 //! ([`serve`], [`accept`]), frames ([`frame`], [`scanner`], [`message`]), the bounded outbox of each connection ([`link`]), the future
 //! that moves bytes for an actor ([`pump`]), the heartbeat and the judgement of slow readers ([`sweeper`]), and the client's side of
-//! the handshake ([`dial`]). It knows nothing of envelopes, agents or sessions.
+//! the handshake ([`dial`]), each in the clear or under TLS ([`stream`]). It knows nothing of envelopes, agents or sessions.
 //!
 //! **How it sits on actix.** HTTP goes the ordinary way through an actix-web `App`. A handler that wants the socket answers with
 //! [`accept`]; the server's upgrade service sends that 101 and then gives the bare socket to the handler's closure, which starts an
@@ -27,14 +27,17 @@ pub mod message;
 pub mod pump;
 pub mod queue;
 pub mod scanner;
+mod secure;
 pub mod serve;
+pub mod stream;
 pub mod sweeper;
 
 pub use accept::{Upgraded, accept};
-pub use dial::{DialError, dial};
+pub use dial::{DialError, connect, dial};
 pub use frame::{Frame, FrameError};
 pub use link::{CloseMode, Lane, Link, LinkPolicy, Sent};
 pub use message::{Message, MessageReader};
 pub use pump::{End, Inbound, Pump, Socket, Step};
 pub use scanner::{FrameScanner, RawFrame};
 pub use serve::{ServeOptions, listen, serve};
+pub use stream::Stream;

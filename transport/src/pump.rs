@@ -107,6 +107,8 @@ pub struct Pump<A, I, S> {
     inbound: I,
     leftover: BytesMut,
     unsent: Unsent,
+    /// Nothing of what was handed to the socket waits in the socket itself, as it may under TLS.
+    flushed: bool,
     paused: bool,
     reading: bool,
     closing: Closing,
@@ -124,7 +126,18 @@ impl<A: Actor, I: Inbound<A>, S: Socket> Pump<A, I, S> {
     /// A pump for `socket`; `leftover` came with the handshake and is handled first.
     pub fn new(socket: S, leftover: BytesMut, link: Arc<Link>, inbound: I) -> Self {
         let unsent = Unsent::Nothing;
-        Self { socket, link, inbound, leftover, unsent, paused: false, reading: true, closing: Closing::No, actor: PhantomData }
+        Self {
+            socket,
+            link,
+            inbound,
+            leftover,
+            unsent,
+            flushed: true,
+            paused: false,
+            reading: true,
+            closing: Closing::No,
+            actor: PhantomData,
+        }
     }
 
     fn drive(&mut self, actor: &mut A, ctx: &mut A::Context, task: &mut Context<'_>) -> Poll<End> {
@@ -203,6 +216,7 @@ impl<A: Actor, I: Inbound<A>, S: Socket> Pump<A, I, S> {
     fn write(&mut self, task: &mut Context<'_>) -> io::Result<()> {
         loop {
             if let Unsent::Bytes(bytes) = &mut self.unsent {
+                self.flushed = false;
                 let Poll::Ready(written) = Pin::new(&mut self.socket).poll_write(task, bytes) else { return Ok(()) };
                 let written = none_is_an_error(written?)?;
                 bytes.advance(written);
@@ -221,6 +235,7 @@ impl<A: Actor, I: Inbound<A>, S: Socket> Pump<A, I, S> {
                 if copy.is_empty() {
                     return Ok(false);
                 }
+                self.flushed = false;
                 let written = match Pin::new(&mut self.socket).poll_write(task, copy) {
                     Poll::Ready(written) => none_is_an_error(written?)?,
                     Poll::Pending => 0,
@@ -232,9 +247,19 @@ impl<A: Actor, I: Inbound<A>, S: Socket> Pump<A, I, S> {
                 Ok::<_, io::Error>(true)
             })?;
             if !wrote {
-                return Ok(());
+                return self.flush(task);
             }
         }
+    }
+
+    fn flush(&mut self, task: &mut Context<'_>) -> io::Result<()> {
+        if !self.flushed
+            && let Poll::Ready(flushed) = Pin::new(&mut self.socket).poll_flush(task)
+        {
+            flushed?;
+            self.flushed = true;
+        }
+        Ok(())
     }
 
     /// Half-closes once the close frame is out, and waits for the peer to do the same.

@@ -5,6 +5,7 @@ use std::{
     fmt, io,
     net::{SocketAddr, TcpListener},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,16 +13,26 @@ use actix_codec::Framed;
 use actix_http::{
     HttpService, Request, Response,
     body::{BodySize, MessageBody, to_bytes},
+    error::DispatchError,
     h1,
 };
 use actix_server::Server;
-use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service, map_config};
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt,
+    boxed::{self, BoxServiceFactory},
+    fn_factory, fn_service, map_config,
+};
 use actix_web::{Error, dev::AppConfig};
 use futures_util::SinkExt;
 use socket2::{Domain, SockRef, Socket, Type};
+use tls::ServerTls;
 use tokio::net::TcpStream;
 
-use crate::accept::{Handover, Upgraded};
+use crate::{
+    accept::{Handover, Upgraded},
+    secure::secure,
+    stream::Stream,
+};
 
 /// Unsent bytes the kernel holds for one socket before it takes no more; without it, a stalled socket holds megabytes.
 const UNSENT_LIMIT: u32 = 128 * 1024;
@@ -33,7 +44,9 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct ServeOptions {
     /// Worker threads; each runs its own `App`.
     pub workers: usize,
-    /// How long a client may take to send its request head.
+    /// TLS; `None`: in the clear.
+    pub tls: Option<Arc<ServerTls>>,
+    /// How long a client may take for the TLS handshake, and again to send its request head.
     pub handshake_timeout: Duration,
     /// HTTP connections and handshakes a worker serves at once; more wait in the kernel's queue. Upgraded sockets do not count.
     pub max_in_flight: usize,
@@ -64,7 +77,7 @@ where
     S::Response: Into<Response<B>> + 'static,
     B: MessageBody + 'static,
 {
-    let ServeOptions { workers, handshake_timeout, max_in_flight, shutdown_timeout } = options.clone();
+    let ServeOptions { workers, tls, handshake_timeout, max_in_flight, shutdown_timeout } = options.clone();
     let name = format!("http-{}", listener.local_addr()?.port());
     let server = Server::build()
         .workers(workers)
@@ -73,30 +86,34 @@ where
         .disable_signals()
         .listen(name, listener, move || {
             let app = map_config(factory(), |()| AppConfig::default());
-            HttpService::build()
+            let http = HttpService::build()
                 .client_request_timeout(handshake_timeout)
                 .client_disconnect_timeout(Duration::from_secs(1))
+                .on_connect_ext(|stream, extensions| {
+                    if let Stream::Tls(stream) = stream
+                        && let Some(certificate) = ServerTls::client_certificate(stream)
+                    {
+                        extensions.insert(certificate);
+                    }
+                })
                 .upgrade(upgrade_service(factory.clone()))
-                .h1(app)
-                .tcp()
+                .h1(app);
+            let tls = tls.clone();
+            fn_service(move |socket: TcpStream| {
+                let peer = socket.peer_addr().ok();
+                let secured = secure(socket, tls.clone(), handshake_timeout);
+                async move { Ok::<_, DispatchError>((secured.await?, peer)) }
+            })
+            .and_then(http)
         })?;
     Ok(server.run())
 }
 
-type Handshake = (Request, Framed<TcpStream, h1::Codec>);
+type Handshake = (Request, Framed<Stream, h1::Codec>);
 
 /// The service for requests that ask for an upgrade: the same `App`, but if its handler answered with [`crate::accept`],
 /// the socket goes to the handler's closure.
-fn upgrade_service<F, I, S, B>(
-    factory: F,
-) -> impl ServiceFactory<
-    Handshake,
-    Config = (),
-    Response = (),
-    Error = Infallible,
-    InitError = impl fmt::Debug,
-    Service = impl Service<Handshake, Response = (), Error = Infallible>,
->
+fn upgrade_service<F, I, S, B>(factory: F) -> BoxServiceFactory<(), Handshake, (), Infallible, &'static str>
 where
     F: Fn() -> I + Clone + 'static,
     I: IntoServiceFactory<S, Request>,
@@ -105,7 +122,7 @@ where
     S::Response: Into<Response<B>> + 'static,
     B: MessageBody + 'static,
 {
-    fn_factory(move || {
+    let upgrade = fn_factory(move || {
         let app = factory().into_factory().new_service(AppConfig::default());
         async move {
             let app = Rc::new(app.await.map_err(|_| ())?);
@@ -124,16 +141,17 @@ where
             }))
         }
     })
-    .map_init_err(|()| "the application could not be built")
+    .map_init_err(|()| "the application could not be built");
+    boxed::factory(upgrade)
 }
 
 async fn answer(
-    mut framed: Framed<TcpStream, h1::Codec>,
+    mut framed: Framed<Stream, h1::Codec>,
     mut response: Response<actix_http::body::BoxBody>,
 ) -> Result<(), AnswerError> {
     let handover = response.extensions_mut().remove::<Handover>();
     if let Some(handover) = handover {
-        tune(framed.io_ref());
+        tune(framed.io_ref().tcp());
         framed.send(h1::Message::Item((response.drop_body(), BodySize::None))).await?;
         let parts = framed.into_parts();
         handover.start(Upgraded { socket: parts.io, leftover: parts.read_buf });

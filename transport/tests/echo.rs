@@ -106,6 +106,7 @@ fn start() -> (SocketAddr, actix_web::dev::ServerHandle) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
     let addr = listener.local_addr().expect("bound");
     let options = ServeOptions {
+        tls: None,
         workers: 1,
         handshake_timeout: Duration::from_secs(5),
         max_in_flight: 100,

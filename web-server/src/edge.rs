@@ -9,11 +9,12 @@ use std::{
 
 use actix_web::{App, HttpResponse, dev::ServerHandle, middleware::from_fn, web};
 use common::{close::CloseCode, config::Settings, error::ErrorCode};
+use tls::{Listener, TlsError};
 use transport::{ServeOptions, listen, serve};
 
 use crate::{
     assets::{self, AssetError, Library},
-    http::{InFlight, OriginRule, Refusal, count_in_flight, security_headers},
+    http::{Hsts, InFlight, OriginRule, Refusal, count_in_flight, security_headers},
     proxy::{self, LocalConnect, ProxyEnvironment},
     sessions::{self, Admission, CookiePolicy, OpenSockets, Order, SessionAuthority},
     status::{self, EdgeStatus, Phase},
@@ -42,6 +43,9 @@ pub enum StartError {
     /// The app.
     #[error(transparent)]
     Assets(#[from] AssetError),
+    /// The certificate or its key is no good, or what is trusted when the broker is dialled.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The worker threads.
     #[error("the edge's server does not start: {0}")]
     Serve(io::Error),
@@ -54,6 +58,7 @@ pub struct EdgeHandle {
     parts: Parts,
     drain: common::config::Drain,
     housekeeping: tokio::task::JoinHandle<()>,
+    tls: Option<Listener>,
 }
 
 /// What the worker threads share.
@@ -66,13 +71,14 @@ struct Parts {
     status: Arc<EdgeStatus>,
     cookies: CookiePolicy,
     origins: OriginRule,
+    hsts: Option<Hsts>,
     requests: Arc<InFlight>,
 }
 
 /// Starts the edge. Needs a running actix system; the server ends with it.
 ///
 /// # Errors
-/// The folder of the app cannot be opened, or the address not be bound.
+/// The folder of the app cannot be opened, a file of TLS is no good, or the address cannot be bound.
 pub fn start(settings: &Settings) -> Result<EdgeHandle, StartError> {
     start_with(settings, None)
 }
@@ -86,7 +92,8 @@ pub fn start_beside(settings: &Settings, broker: LocalConnect) -> Result<EdgeHan
 }
 
 fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeHandle, StartError> {
-    let parts = Parts::new(settings, broker)?;
+    let tls = Listener::start(&settings.web.tls, settings, None)?;
+    let parts = Parts::new(settings, broker, tls.as_ref())?;
     let bind = |source| StartError::Bind { addr: settings.web.addr, source };
     let listener = listen(settings.web.addr).map_err(bind)?;
     let addr = listener.local_addr().map_err(bind)?;
@@ -96,6 +103,7 @@ fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeH
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         },
+        tls: tls.as_ref().map(Listener::server),
         handshake_timeout: settings.limits.handshake_timeout,
         max_in_flight: settings.limits.max_handshakes,
         shutdown_timeout: settings.drain.timeout,
@@ -121,14 +129,21 @@ fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeH
     let every = HOUSEKEEPING.min(settings.web.session_ttl / 20);
     let housekeeping = actix_rt::spawn(keep_house(Arc::clone(&parts.sockets), every, margin));
     parts.status.enter(Phase::Ready);
-    tracing::info!(%addr, broker = parts.environment.broker(), "edge listening");
-    Ok(EdgeHandle { addr, server: handle, parts, drain: settings.drain.clone(), housekeeping })
+    tracing::info!(%addr, broker = parts.environment.broker(), tls = tls.is_some(), "edge listening");
+    Ok(EdgeHandle { addr, server: handle, parts, drain: settings.drain.clone(), housekeeping, tls })
 }
 
 impl EdgeHandle {
     /// The address that was bound.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Reads the certificate again, as the operator asks. If it cannot be read, the one in force stays.
+    pub async fn reload_certificate(&self) {
+        if let Some(tls) = &self.tls {
+            tls.reload().await;
+        }
     }
 
     /// Ends the edge in order: not ready, browsers told, their sockets closed with 1012 at the configured pace, requests
@@ -171,8 +186,8 @@ impl EdgeHandle {
 }
 
 impl Parts {
-    fn new(settings: &Settings, broker: Option<LocalConnect>) -> Result<Self, AssetError> {
-        let environment = ProxyEnvironment::new(settings, broker);
+    fn new(settings: &Settings, broker: Option<LocalConnect>, tls: Option<&Listener>) -> Result<Self, StartError> {
+        let environment = ProxyEnvironment::new(settings, broker)?;
         Ok(Self {
             library: Arc::new(Library::open(settings.web.static_path.as_ref())?),
             authority: Arc::new(SessionAuthority::new(&settings.web.session_secret, settings.web.session_ttl)),
@@ -180,8 +195,9 @@ impl Parts {
                 max_sockets: settings.limits.max_connections,
                 max_of_session: settings.limits.max_session_connections,
             }),
-            status: EdgeStatus::new(environment.broker().to_owned()),
-            cookies: CookiePolicy { secure: settings.web.cookie_secure },
+            status: EdgeStatus::new(environment.broker().to_owned(), tls.map(Listener::server)),
+            cookies: CookiePolicy { secure: settings.web.cookie_secure, tls: tls.is_some() },
+            hsts: tls.and_then(|_| Hsts::new(settings.web.hsts)),
             origins: OriginRule::new(&settings.web.allowed_origins),
             requests: Arc::default(),
             environment,
@@ -192,6 +208,7 @@ impl Parts {
         sessions::routes::share(routes, &self.authority, &self.sockets, self.cookies);
         routes
             .app_data(web::Data::new(self.origins))
+            .app_data(web::Data::new(self.hsts))
             .app_data(web::Data::from(self.library))
             .app_data(web::Data::from(self.status))
             .app_data(web::Data::from(Arc::clone(&self.environment.counters)))

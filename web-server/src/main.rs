@@ -24,14 +24,22 @@ fn settings() -> Result<Settings, Box<dyn Error>> {
     Ok(loaded.resolve_secrets()?)
 }
 
-/// Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
+/// Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once. At SIGHUP the certificate is read again.
 async fn serve(settings: Settings) -> Result<ExitCode, Box<dyn Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let edge = start(&settings)?;
+    let reloading = async {
+        while hangup.recv().await.is_some() {
+            edge.reload_certificate().await;
+        }
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = reloading => {}
     }
     tokio::select! {
         () = edge.drain() => Ok(ExitCode::SUCCESS),

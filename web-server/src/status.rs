@@ -12,6 +12,7 @@ use std::{
 
 use actix_web::{HttpResponse, http::header, web};
 use serde_json::json;
+use tls::ServerTls;
 use tokio::{net::TcpStream, sync::Mutex};
 
 use crate::{http::Refusal, proxy::ProxyCounters, sessions::OpenSockets};
@@ -53,14 +54,17 @@ pub struct EdgeStatus {
     started: Instant,
     /// `host:port` of the broker.
     broker: String,
+    /// TLS of the listener.
+    tls: Option<Arc<ServerTls>>,
     /// When the broker was last looked for, and whether it was there.
     probed: Mutex<Option<(Instant, bool)>>,
 }
 
 impl EdgeStatus {
     /// A starting edge in front of the broker at `host:port`.
-    pub fn new(broker: String) -> Arc<Self> {
-        Arc::new(Self { phase: AtomicU8::new(Phase::Starting as u8), started: Instant::now(), broker, probed: Mutex::new(None) })
+    pub fn new(broker: String, tls: Option<Arc<ServerTls>>) -> Arc<Self> {
+        let phase = AtomicU8::new(Phase::Starting as u8);
+        Arc::new(Self { phase, started: Instant::now(), broker, tls, probed: Mutex::new(None) })
     }
 
     /// Where the edge is in its life.
@@ -112,7 +116,11 @@ async fn live() -> HttpResponse {
 async fn ready(status: web::Data<EdgeStatus>) -> HttpResponse {
     let phase = status.phase();
     let broker = if status.broker_is_reachable().await { "reachable" } else { "unreachable" };
-    answer(phase == Phase::Ready, &json!({ "status": phase.name(), "broker": broker }))
+    let mut page = json!({ "status": phase.name(), "broker": broker });
+    if let Some(tls) = &status.tls {
+        page["tls"] = json!({ "fault": tls.fault() });
+    }
+    answer(phase == Phase::Ready, &page)
 }
 
 async fn stats(
@@ -128,6 +136,7 @@ async fn stats(
     });
     page["browsers"] = counters.browsers(sockets.count());
     page["upstream"] = counters.upstream();
+    page["tls"] = json!(status.tls.as_ref().map(|tls| tls.status()));
     answer(true, &page)
 }
 

@@ -20,6 +20,7 @@ use common::{
 };
 use parking_lot::{Mutex, RwLock};
 use store::DeadLettered;
+use tls::ServerTls;
 use tokio::sync::watch;
 use transport::{Frame, Lane, LinkPolicy, flow::FlowPolicy, link::LinkCounts};
 
@@ -68,13 +69,21 @@ pub struct Broker {
     router_died: watch::Sender<bool>,
     /// Tells marks of this process from those of an earlier one.
     mark_prefix: String,
+    /// TLS of the listener.
+    pub tls: Option<Arc<ServerTls>>,
     /// Connections refused over HTTP, by code.
     pub refusals: ErrorCounts,
 }
 
 impl Broker {
     /// The shared parts of a broker that is about to start.
-    pub fn new(settings: &Settings, keys: Keys, channels: Arc<Channels>, state: Addr<StateManagerActor>) -> Arc<Self> {
+    pub fn new(
+        settings: &Settings,
+        keys: Keys,
+        channels: Arc<Channels>,
+        state: Addr<StateManagerActor>,
+        tls: Option<Arc<ServerTls>>,
+    ) -> Arc<Self> {
         let limits = &settings.limits;
         let router = Router::new(RouterLimits {
             max_subscriptions: limits.max_subscriptions,
@@ -94,6 +103,7 @@ impl Broker {
             shards: Mutex::new(Vec::new()),
             router_died: watch::Sender::new(false),
             mark_prefix: format!("{}-", &uuid::Uuid::new_v4().simple().to_string()[..12]),
+            tls,
             refusals: ErrorCounts::default(),
         })
     }

@@ -24,7 +24,8 @@ fn settings() -> Result<Settings, Box<dyn Error>> {
     Ok(loaded.resolve_secrets()?)
 }
 
-/// Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once. At SIGHUP the agent keys are read again.
+/// Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once. At SIGHUP the agent keys and the
+/// certificate are read again.
 async fn serve(settings: Settings) -> Result<ExitCode, Box<dyn Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -33,6 +34,7 @@ async fn serve(settings: Settings) -> Result<ExitCode, Box<dyn Error>> {
     let reloading = async {
         while hangup.recv().await.is_some() {
             broker.reload_keys().await;
+            broker.reload_certificate().await;
         }
         std::future::pending::<()>().await;
     };

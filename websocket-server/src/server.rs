@@ -6,6 +6,7 @@ use actix::{Actor, Arbiter};
 use actix_web::{App, dev::ServerHandle, middleware};
 use common::config::Settings;
 use identity::agent_keys::KeyFileError;
+use tls::{Listener, TlsError};
 use tokio::{
     task::{JoinHandle, spawn_blocking},
     time::{Instant, sleep, timeout},
@@ -45,6 +46,9 @@ pub enum StartError {
     /// The file of agent keys cannot be read.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
+    /// The certificate or its key is no good.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The server's threads cannot be started.
     #[error("cannot start the server: {0}")]
     Serve(io::Error),
@@ -58,17 +62,19 @@ pub struct BrokerHandle {
     server: ServerHandle,
     serving: JoinHandle<io::Result<()>>,
     housekeeping: [JoinHandle<()>; 2],
+    tls: Option<Listener>,
     state_thread: Arbiter,
 }
 
 /// Starts the broker. Needs an actix system.
 ///
 /// # Errors
-/// The address is taken or not ours.
+/// The address is taken or not ours; a file is no good.
 pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     let wanted = settings.broker.addr;
     let listener = transport::listen(wanted).map_err(|source| StartError::Listen { addr: wanted, source })?;
     let addr = listener.local_addr().map_err(StartError::Serve)?;
+    let tls = Listener::start(&settings.broker.tls, settings, settings.broker.client_ca_file.clone())?;
     let keys = Keys::open(settings)?;
     let store = durable::open_store(settings)?;
     let opening =
@@ -76,7 +82,7 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     let channels = opening.await.map_err(OpenError::from)?;
     let state_thread = Arbiter::new();
     let state = StateManagerActor::start_in_arbiter(&state_thread.handle(), |_| StateManagerActor::default());
-    let broker = Broker::new(settings, keys, channels, state);
+    let broker = Broker::new(settings, keys, channels, state, tls.as_ref().map(Listener::server));
     broker.state.do_send(UseBroker(Arc::downgrade(&broker)));
 
     let workers = match settings.broker.workers {
@@ -85,6 +91,7 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     };
     let options = ServeOptions {
         workers,
+        tls: tls.as_ref().map(Listener::server),
         handshake_timeout: settings.limits.handshake_timeout,
         max_in_flight: settings.limits.max_handshakes.div_ceil(workers),
         shutdown_timeout: settings.drain.timeout,
@@ -100,8 +107,8 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     let serving = actix_rt::spawn(server);
     let housekeeping = [actix_rt::spawn(keep_store(Arc::clone(&broker))), actix_rt::spawn(keys::keep(Arc::clone(&broker)))];
     broker.set_readiness(Readiness::Ready);
-    tracing::info!(%addr, workers, "broker listens");
-    Ok(BrokerHandle { addr, broker, server: handle, serving, housekeeping, state_thread })
+    tracing::info!(%addr, workers, tls = tls.is_some(), "broker listens");
+    Ok(BrokerHandle { addr, broker, server: handle, serving, housekeeping, tls, state_thread })
 }
 
 /// Applies retention, and tells senders of what went to the dead letters by it.
@@ -181,6 +188,13 @@ impl BrokerHandle {
         let mut died = self.broker.watch_routers();
         if died.wait_for(|died| *died).await.is_err() {
             std::future::pending().await
+        }
+    }
+
+    /// Reads the certificate again, as the operator asks. If it cannot be read, the one in force stays.
+    pub async fn reload_certificate(&self) {
+        if let Some(tls) = &self.tls {
+            tls.reload().await;
         }
     }
 

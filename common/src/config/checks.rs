@@ -2,9 +2,21 @@
 
 use tracing_subscriber::EnvFilter;
 
-/// `ws://host:port` or `ws://host`, nothing after it but one slash.
+/// `ws://host:port` or `ws://host`, or the same with `wss`; nothing after it but one slash.
 pub(super) fn is_ws_url(text: &str) -> bool {
-    text.strip_prefix("ws://").map(|rest| rest.strip_suffix('/').unwrap_or(rest)).is_some_and(is_authority)
+    let rest = text.strip_prefix("ws://").or_else(|| text.strip_prefix("wss://"));
+    rest.map(|rest| rest.strip_suffix('/').unwrap_or(rest)).is_some_and(is_authority)
+}
+
+/// `host:port` of `ws://host[:port][/]` or `wss://host[:port][/]`.
+pub fn ws_authority(url: &str) -> String {
+    let (rest, port) = match url.strip_prefix("wss://") {
+        Some(rest) => (rest, 443),
+        None => (url.strip_prefix("ws://").unwrap_or(url), 80),
+    };
+    let rest = rest.trim_end_matches('/');
+    let has_port = rest.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+    if has_port { rest.to_owned() } else { format!("{rest}:{port}") }
 }
 
 /// `scheme://host[:port]`, as browsers send it in `Origin`.
@@ -15,6 +27,30 @@ pub(super) fn is_origin(text: &str) -> bool {
             && is_authority(rest)
             && !rest.bytes().any(|byte| byte.is_ascii_uppercase())
     })
+}
+
+/// `https://host[:port]` and a path.
+pub(super) fn is_https_url(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("https://") else { return false };
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    is_authority(authority) && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+}
+
+/// A DNS name of at least two labels, without a wildcard: what is proved is one name.
+pub(super) fn is_domain(text: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    text.len() <= 253 && text.contains('.') && text.split('.').all(is_label) && text.parse::<std::net::Ipv4Addr>().is_err()
+}
+
+/// Something at something; whether it can be written to, only writing tells.
+pub(super) fn is_mail_address(text: &str) -> bool {
+    let is_part = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic() && !b"@<>,;".contains(&byte));
+    text.split_once('@').is_some_and(|(name, host)| is_part(name) && is_part(host))
 }
 
 /// 1 to 128 characters of the set that ids of agents are made of.
@@ -53,13 +89,26 @@ mod tests {
 
     #[test]
     fn urls_have_a_host_and_no_path_or_user() {
-        for good in ["ws://127.0.0.1:8080", "ws://broker", "ws://[::1]:8080/", "ws://my_broker.internal:1/"] {
+        for good in ["ws://127.0.0.1:8080", "ws://broker", "ws://[::1]:8080/", "ws://my_broker.internal:1/", "wss://broker:8443"]
+        {
             assert!(is_ws_url(good), "{good}");
         }
-        for bad in
-            ["", "ws://", "wss://broker", "http://broker", "ws://u:p@broker", "ws://b/ws", "ws://b:0", "ws://b:x", "ws://[::1"]
-        {
+        for bad in ["", "ws://", "wss://", "http://broker", "ws://u:p@broker", "ws://b/ws", "ws://b:0", "ws://b:x", "ws://[::1"] {
             assert!(!is_ws_url(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn urls_become_host_and_port() {
+        for (url, expected) in [
+            ("ws://127.0.0.1:8080", "127.0.0.1:8080"),
+            ("ws://broker/", "broker:80"),
+            ("ws://[::1]:9/", "[::1]:9"),
+            ("ws://[::1]", "[::1]:80"),
+            ("wss://broker", "broker:443"),
+            ("wss://broker:8443/", "broker:8443"),
+        ] {
+            assert_eq!(ws_authority(url), expected);
         }
     }
 
@@ -71,6 +120,19 @@ mod tests {
         for bad in ["*", "app.example", "https://", "https://a/b", "HTTPS://a", "https://A.example"] {
             assert!(!is_origin(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn domains_directories_and_mail_addresses() {
+        for good in ["bridge.example", "a-b.c.example"] {
+            assert!(is_domain(good), "{good}");
+        }
+        for bad in ["", "localhost", "*.example", ".example", "a..b", "-a.b", "1.2.3.4", "a.b:443", "a/b.c"] {
+            assert!(!is_domain(bad), "{bad}");
+        }
+        assert!(is_https_url("https://ca.example/dir") && is_https_url("https://127.0.0.1:14000/dir"));
+        assert!(!is_https_url("http://ca.example/dir") && !is_https_url("https://u@ca/dir") && !is_https_url("https://ca/a b"));
+        assert!(is_mail_address("a@b.example") && !is_mail_address("a.example") && !is_mail_address("a@b@c"));
     }
 
     #[test]

@@ -18,7 +18,9 @@ mod store_settings;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tls;
 
+pub use self::checks::ws_authority;
 pub use arguments::ArgumentError;
 pub use faults::{Fault, Faults};
 pub use load::{Flag, Inputs, Loaded, Role, load};
@@ -29,3 +31,4 @@ pub use settings::{
     LogSettings, Settings, WebSettings, dialable,
 };
 pub use store_settings::{DefaultDelivery, Durability, Retention, StoreSettings};
+pub use tls::{AcmeSettings, ClientCertificates, ListenerTls};

@@ -7,6 +7,7 @@ use super::faults::Fault;
 use super::kinds::{show_duration, show_size};
 use super::load::Role;
 use super::settings::{DEV_AGENT_KEY, Settings};
+use super::tls::ClientCertificates;
 
 /// Every rule that the settings break.
 pub(super) fn check(settings: &Settings, origins: &BTreeMap<&'static str, String>, role: Role) -> Vec<Fault> {
@@ -16,6 +17,7 @@ pub(super) fn check(settings: &Settings, origins: &BTreeMap<&'static str, String
     rules.limits(settings);
     rules.agent_keys(settings);
     rules.listeners(settings, role);
+    rules.tls(settings);
     rules.faults
 }
 
@@ -77,6 +79,37 @@ impl Rules<'_> {
                 format!("`{}` and `{twin}` are the same key", key.name)
             });
         }
+    }
+
+    fn tls(&mut self, settings: &Settings) {
+        let keys = ["broker.tls_key_file", "broker.tls_acme", "web.tls_key_file", "web.tls_acme"];
+        for (tls, [key_file, acme]) in [(&settings.broker.tls, [keys[0], keys[1]]), (&settings.web.tls, [keys[2], keys[3]])] {
+            let cert_file = key_file.replace("key", "cert");
+            self.require(tls.key_file.is_none() || tls.cert_file.is_some(), key_file, || {
+                format!("a key needs its certificate: set {cert_file}")
+            });
+            self.require(!tls.acme || tls.cert_file.is_none(), acme, || {
+                format!("the certificate is either ordered or read from {cert_file}: unset one of them")
+            });
+            self.require(!tls.acme || !settings.acme.domains.is_empty(), acme, || {
+                "a certificate needs a name to be for: set acme.domains".to_owned()
+            });
+            self.require(!tls.acme || settings.acme.agree_terms, acme, || {
+                "a certificate authority has terms of service: set acme.agree_terms=true if you agree to them".to_owned()
+            });
+        }
+        let broker = &settings.broker;
+        let has_authorities = broker.client_ca_file.is_some();
+        self.require(!has_authorities || broker.tls.is_on(), "broker.client_ca_file", || {
+            "certificates of agents need TLS: set broker.tls_cert_file or broker.tls_acme".to_owned()
+        });
+        let required = broker.client_certificates == ClientCertificates::Required;
+        self.require(!required || has_authorities, "broker.client_certificates", || {
+            "certificates of agents need an authority: set broker.client_ca_file".to_owned()
+        });
+        self.require(!broker.client_names || has_authorities, "broker.client_names", || {
+            "certificates of agents need an authority: set broker.client_ca_file".to_owned()
+        });
     }
 
     fn listeners(&mut self, settings: &Settings, role: Role) {

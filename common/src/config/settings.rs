@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::store_settings::{DefaultDelivery, Durability, StoreSettings};
+use super::tls::{AcmeSettings, ClientCertificates, ListenerTls};
 use crate::secret::Secret;
 
 /// The agent key that ships with the project, for development on one's own machine only.
@@ -38,6 +39,8 @@ pub struct Settings {
     pub data: DataSettings,
     /// Durable messages.
     pub store: StoreSettings,
+    /// Certificates by ACME.
+    pub acme: AcmeSettings,
 }
 
 /// Settings of the broker.
@@ -55,6 +58,16 @@ pub struct BrokerSettings {
     pub bridge_secret: Secret,
     /// Opens the operators' API. Empty: nobody may use it.
     pub operator_token: Secret,
+    /// TLS of the broker's listener.
+    pub tls: ListenerTls,
+    /// Whether agents must show a certificate. Default [`ClientCertificates::Optional`].
+    pub client_certificates: ClientCertificates,
+    /// The authorities of agents' certificates, in PEM; `None` = agents are not asked for one.
+    pub client_ca_file: Option<PathBuf>,
+    /// Whether an agent's certificate must name the agent's id. Default false.
+    pub client_names: bool,
+    /// The authorities of the broker's own certificate, in PEM, for those who dial it; `None` = those the system trusts.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// One pre-shared key of agents.
@@ -73,7 +86,7 @@ pub struct WebSettings {
     pub addr: SocketAddr,
     /// Worker threads; 0 = one per core. Default 0.
     pub workers: usize,
-    /// Where the edge dials the broker, `ws://host:port`; `None` = at `broker.addr`. Read it through [`Settings::broker_url`].
+    /// Where the edge dials the broker, `ws://host:port` or `wss://host:port`; `None` = at `broker.addr`. Read it through [`Settings::broker_url`].
     pub broker_url: Option<String>,
     /// The folder of the app; `None` = the copy built into the binary.
     pub static_path: Option<PathBuf>,
@@ -91,6 +104,10 @@ pub struct WebSettings {
     pub reconnect_max: Duration,
     /// Bytes of a browser's frames kept while the broker is away; 0 = none. Default 64 KiB.
     pub upstream_queue_bytes: usize,
+    /// TLS of the edge's listener.
+    pub tls: ListenerTls,
+    /// How long browsers remember to come by https only; zero = they are not told. Default 180 days.
+    pub hsts: Duration,
 }
 
 /// Whether session cookies carry the `Secure` attribute.
@@ -162,7 +179,7 @@ pub struct Drain {
 pub struct DemoSettings {
     /// Whether the daemon runs one inside. Default false.
     pub enabled: bool,
-    /// The broker it dials, `ws://host:port`; `None` = at `broker.addr`.
+    /// The broker it dials, `ws://host:port` or `wss://host:port`; `None` = at `broker.addr`.
     pub url: Option<String>,
     /// Its id. Default `demo`.
     pub agent_id: String,
@@ -198,11 +215,17 @@ pub struct DataSettings {
 }
 
 impl Settings {
-    /// Where the edge dials the broker: `web.broker_url`, or `ws://` and `broker.addr` (loopback in place of a wildcard address).
+    /// Where the edge dials the broker: `web.broker_url`, or [`Settings::local_broker_url`].
     ///
     /// The daemon puts the address it really bound into `broker.addr` first, so that this also holds with port 0.
     pub fn broker_url(&self) -> String {
-        self.web.broker_url.clone().unwrap_or_else(|| format!("ws://{}", dialable(self.broker.addr)))
+        self.web.broker_url.clone().unwrap_or_else(|| self.local_broker_url())
+    }
+
+    /// The broker at `broker.addr` (loopback in place of a wildcard address), by `wss://` where it speaks TLS.
+    pub fn local_broker_url(&self) -> String {
+        let scheme = if self.broker.tls.is_on() { "wss" } else { "ws" };
+        format!("{scheme}://{}", dialable(self.broker.addr))
     }
 
     /// Settings for tests: loopback and port 0 everywhere, one worker, fixed secrets, agent key `test-agent-key`, fast
@@ -249,6 +272,11 @@ impl Default for BrokerSettings {
             allow_dev_key: false,
             bridge_secret: Secret::new(""),
             operator_token: Secret::new(""),
+            tls: ListenerTls::default(),
+            client_certificates: ClientCertificates::Optional,
+            client_ca_file: None,
+            client_names: false,
+            ca_file: None,
         }
     }
 }
@@ -267,6 +295,8 @@ impl Default for WebSettings {
             reconnect_min: Duration::from_secs(1),
             reconnect_max: Duration::from_secs(60),
             upstream_queue_bytes: 64 * KIB,
+            tls: ListenerTls::default(),
+            hsts: 180 * DAY,
         }
     }
 }

@@ -5,12 +5,15 @@
 
 use std::time::Duration;
 
-use super::checks::{is_agent_id, is_log_filter, is_origin, is_topic_pattern, is_ws_url};
+use super::checks::{
+    is_agent_id, is_domain, is_https_url, is_log_filter, is_mail_address, is_origin, is_topic_pattern, is_ws_url,
+};
 use super::kinds::{
     Address, Choice, Field, Flag, Folder, Integer, Keys, List, OptionalFolder, OptionalText, Ratio, SecretText, Size, Span, Text,
 };
 use super::settings::{CookieSecure, LogFormat};
 use super::store_settings::{DefaultDelivery, Durability};
+use super::tls::ClientCertificates;
 
 /// One setting.
 pub(super) struct Setting {
@@ -58,6 +61,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("log", "Logging"),
     ("data", "Data"),
     ("store", "Durable messages"),
+    ("acme", "Certificates by ACME"),
 ];
 
 /// The row of a key.
@@ -71,10 +75,11 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
+const HSTS_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 const KIB: usize = 1 << 10;
 const GIB: usize = 1 << 30;
 
-const WS_URL: &str = "`ws://host:port`";
+const WS_URL: &str = "`ws://host:port` or `wss://host:port`";
 
 /// Rows: `"key" | "WELL_KNOWN_NAME" => Kind {..}, "doc";`, the name where there is one.
 macro_rules! settings {
@@ -101,9 +106,26 @@ pub(super) static TABLE: &[Setting] = settings! {
     "broker.bridge_secret" | "BRIDGE_SECRET" => SecretText { min_length: 32, at: |d| &mut d.settings.broker.bridge_secret },
         "Signs what the edge tells the broker about a session; broker and edge need the same. Unset: made once and kept in \
         `secrets.json` in the data folder.";
-
     "broker.operator_token" | "OPERATOR_TOKEN" => SecretText { min_length: 16, at: |d| &mut d.settings.broker.operator_token },
         "Opens the operators' API (`/api/v1/…` of the broker), presented as `Authorization: Bearer`. Unset: that API is closed.";
+    "broker.tls_cert_file" => OptionalFolder { at: |d| &mut d.settings.broker.tls.cert_file },
+        "The certificate chain of the broker, PEM; with it the broker speaks TLS only. Read again when it changes.";
+    "broker.tls_key_file" => OptionalFolder { at: |d| &mut d.settings.broker.tls.key_file },
+        "The key of that certificate, PEM. Unset: in the same file.";
+    "broker.tls_acme" => Flag { at: |d| &mut d.settings.broker.tls.acme },
+        "Whether the broker's certificate is ordered by ACME, instead of files.";
+    "broker.client_ca_file" => OptionalFolder { at: |d| &mut d.settings.broker.client_ca_file },
+        "The authorities of agents' certificates, PEM. Unset: agents are not asked for a certificate. An agent needs its key all the same.";
+    "broker.client_certificates" => Choice {
+        words: &[("optional", ClientCertificates::Optional), ("required", ClientCertificates::Required)],
+        at: |d| &mut d.settings.broker.client_certificates,
+    },
+        "Whether an agent without a certificate is refused. One that is shown is always checked.";
+    "broker.client_names" => Flag { at: |d| &mut d.settings.broker.client_names },
+        "Whether an agent that shows a certificate may only register under an id that is one of the certificate's names.";
+    "broker.ca_file" => OptionalFolder { at: |d| &mut d.settings.broker.ca_file },
+        "The authorities of the broker's own certificate, PEM, for the edge and the demo agent that dial it by `wss://`. Unset: those the system \
+        trusts.";
 
     "web.addr" | "WEB_SERVER_ADDR" => Address { at: |d| &mut d.settings.web.addr },
         "Where the edge listens. Port 0: the system picks one.";
@@ -121,7 +143,7 @@ pub(super) static TABLE: &[Setting] = settings! {
         words: &[("auto", CookieSecure::Auto), ("true", CookieSecure::Always), ("false", CookieSecure::Never)],
         at: |d| &mut d.settings.web.cookie_secure,
     },
-        "Whether session cookies carry `Secure`; `auto`: when the request came over https, as a proxy's `X-Forwarded-Proto` says.";
+        "Whether session cookies carry `Secure`; `auto`: where the edge speaks TLS, and when a proxy's `X-Forwarded-Proto` says https.";
     "web.allowed_origins" => List {
         allowed: "`scheme://host[:port]`",
         check: is_origin,
@@ -134,6 +156,14 @@ pub(super) static TABLE: &[Setting] = settings! {
         "The last bound of the random wait before the broker is redialled.";
     "web.upstream_queue_bytes" => Size { min: 0, max: GIB, at: |d| &mut d.settings.web.upstream_queue_bytes },
         "Bytes of a browser's frames kept while the broker is away; 0: none.";
+    "web.tls_cert_file" => OptionalFolder { at: |d| &mut d.settings.web.tls.cert_file },
+        "The certificate chain of the edge, PEM; with it the edge speaks TLS only. Read again when it changes.";
+    "web.tls_key_file" => OptionalFolder { at: |d| &mut d.settings.web.tls.key_file },
+        "The key of that certificate, PEM. Unset: in the same file.";
+    "web.tls_acme" => Flag { at: |d| &mut d.settings.web.tls.acme },
+        "Whether the edge's certificate is ordered by ACME, instead of files.";
+    "web.hsts" => Span { min: Duration::ZERO, max: HSTS_MAX, at: |d| &mut d.settings.web.hsts },
+        "How long browsers remember to come by https only (`Strict-Transport-Security`), told where the edge speaks TLS itself; 0: they are not told.";
 
     "limits.max_connections" => Integer { min: 1, max: 10_000_000, at: |d| &mut d.settings.limits.max_connections },
         "Connections in all; the next is refused with 503. Each takes a file descriptor.";
@@ -260,4 +290,15 @@ pub(super) static TABLE: &[Setting] = settings! {
         "Whether the audit log is written: connections, authentications, refusals, administrative acts.";
     "store.audit_age" => Span { min: MINUTE, max: YEAR, at: |d| &mut d.settings.store.audit_age },
         "How long entries of the audit log are kept.";
+
+    "acme.domains" => List { allowed: "DNS names", check: is_domain, at: |d| &mut d.settings.acme.domains },
+        "The names to have a certificate for. Each must lead to a listener of this bridge, on port 443 from outside.";
+    "acme.directory_url" => Text { allowed: "`https://...`", check: is_https_url, at: |d| &mut d.settings.acme.directory_url },
+        "The directory of the certificate authority; the default is Let's Encrypt.";
+    "acme.ca_file" => OptionalFolder { at: |d| &mut d.settings.acme.ca_file },
+        "The authorities of the directory's own certificate, PEM. Unset: those the system trusts.";
+    "acme.contact" => OptionalText { allowed: "an e-mail address", check: is_mail_address, at: |d| &mut d.settings.acme.contact },
+        "Where the authority may write to about the certificates.";
+    "acme.agree_terms" => Flag { at: |d| &mut d.settings.acme.agree_terms },
+        "Whether you agree to the authority's terms of service. Nothing is ordered without.";
 };

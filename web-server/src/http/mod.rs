@@ -9,4 +9,4 @@ mod security_headers;
 pub use in_flight::{InFlight, count_in_flight};
 pub use origin::{OriginRule, require_own_origin};
 pub use refusal::Refusal;
-pub use security_headers::security_headers;
+pub use security_headers::{Hsts, security_headers};

@@ -1,11 +1,14 @@
 //! The security headers of every answer, pages and refusals alike.
 
+use std::time::Duration;
+
 use actix_web::{
-    Error,
+    Error, HttpRequest,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
     http::header::{HeaderName, HeaderValue},
     middleware::Next,
+    web,
 };
 
 /// The app needs its own files and its own socket; nothing inline, nothing from elsewhere, and no frame around it.
@@ -23,6 +26,27 @@ const HEADERS: [(&str, &str); 5] = [
     ("permissions-policy", PERMISSIONS),
 ];
 
+/// What browsers are told so that they come by https only. Applies to the host's other ports too.
+#[derive(Clone, Debug)]
+pub struct Hsts(HeaderValue);
+
+impl Hsts {
+    /// For this long; `None`: nothing is told.
+    pub fn new(max_age: Duration) -> Option<Self> {
+        let value = HeaderValue::from_str(&format!("max-age={}", max_age.as_secs())).ok()?;
+        (!max_age.is_zero()).then_some(Self(value))
+    }
+
+    /// The header's value for this request. A developer's `localhost` serves more than this program: it is left alone.
+    fn of(request: &HttpRequest) -> Option<HeaderValue> {
+        let hsts = request.app_data::<web::Data<Option<Self>>>()?.as_ref().as_ref()?;
+        let host = request.headers().get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        let is_local = name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost");
+        (!is_local).then(|| hsts.0.clone())
+    }
+}
+
 /// Middleware: adds the headers to whatever the services inside answer.
 ///
 /// # Errors
@@ -31,9 +55,13 @@ pub async fn security_headers(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let hsts = Hsts::of(request.request());
     let mut response = next.call(request).await?;
     for (name, value) in HEADERS {
         response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    if let Some(hsts) = hsts {
+        response.headers_mut().insert(HeaderName::from_static("strict-transport-security"), hsts);
     }
     Ok(response)
 }

@@ -2,8 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use common::{assertion, assertion::ClientIdentity, config::Settings, error::ErrorCode, message::Speaker, secret::Secret};
+use common::{
+    assertion,
+    assertion::ClientIdentity,
+    config::{Settings, ws_authority},
+    error::ErrorCode,
+    message::Speaker,
+    secret::Secret,
+};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tls::{ClientTls, TlsError};
 use transport::{DialError, LinkPolicy, Socket, Upgraded, dial, flow::FlowPolicy, link::LinkCounts};
 
 use super::{backoff::Backoff, counters::ProxyCounters, uplink::UplinkLimits};
@@ -25,6 +33,7 @@ pub type LocalConnect = Arc<dyn Fn(ClientIdentity) -> Result<Box<dyn Socket>, Er
 /// See the module.
 pub struct ProxyEnvironment {
     broker: String,
+    tls: Option<ClientTls>,
     local: Option<LocalConnect>,
     bridge_secret: Secret,
     dial_limit: Duration,
@@ -46,7 +55,10 @@ pub struct ProxyEnvironment {
 
 impl ProxyEnvironment {
     /// The environment that these settings describe; with `local`, the broker is in this process and is not dialled over the network.
-    pub fn new(settings: &Settings, local: Option<LocalConnect>) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// What is trusted when the broker is dialled cannot be read.
+    pub fn new(settings: &Settings, local: Option<LocalConnect>) -> Result<Arc<Self>, TlsError> {
         let limits = &settings.limits;
         let heartbeat = &settings.heartbeat;
         // Half an outbox is where the other side is paused; a frame and a read that came before the pause fit the other half.
@@ -69,8 +81,10 @@ impl ProxyEnvironment {
         let patient = heartbeat.timeout.max(slow + CLOSE_GRACE + heartbeat.interval);
         let browser_policy = policy(slow, patient);
         let upstream_policy = policy(slow, patient);
-        Arc::new(Self {
-            broker: authority(&settings.broker_url()),
+        let trust = tls::broker_trust(settings, settings.web.broker_url.as_deref()).filter(|_| local.is_none());
+        Ok(Arc::new(Self {
+            tls: trust.map(ClientTls::new).transpose()?,
+            broker: ws_authority(&settings.broker_url()),
             local,
             bridge_secret: settings.broker.bridge_secret.clone(),
             dial_limit: limits.handshake_timeout,
@@ -85,7 +99,7 @@ impl ProxyEnvironment {
             counters: ProxyCounters::new(Arc::clone(&browser_policy), Arc::clone(&upstream_policy)),
             browser_policy,
             upstream_policy,
-        })
+        }))
     }
 
     /// `host:port` of the broker.
@@ -111,30 +125,6 @@ impl ProxyEnvironment {
         if let Some(agent) = &identity.agent {
             path.push_str(&format!("?agent={}", utf8_percent_encode(agent.as_str(), NON_ALPHANUMERIC)));
         }
-        dial(&self.broker, &path, &[("Authorization", &bearer)], self.dial_limit).await.map(Upgraded::boxed)
-    }
-}
-
-/// `host:port` of `ws://host[:port][/]`.
-fn authority(url: &str) -> String {
-    let rest = url.strip_prefix("ws://").unwrap_or(url).trim_end_matches('/');
-    let has_port = rest.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
-    if has_port { rest.to_owned() } else { format!("{rest}:80") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_become_host_and_port() {
-        for (url, expected) in [
-            ("ws://127.0.0.1:8080", "127.0.0.1:8080"),
-            ("ws://broker/", "broker:80"),
-            ("ws://[::1]:9/", "[::1]:9"),
-            ("ws://[::1]", "[::1]:80"),
-        ] {
-            assert_eq!(authority(url), expected);
-        }
+        dial(&self.broker, self.tls.as_ref(), &path, &[("Authorization", &bearer)], self.dial_limit).await.map(Upgraded::boxed)
     }
 }

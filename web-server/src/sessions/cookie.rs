@@ -16,6 +16,8 @@ pub const COOKIE: &str = "agent_bridge_session";
 pub struct CookiePolicy {
     /// By configuration.
     pub secure: CookieSecure,
+    /// Whether the edge speaks TLS itself.
+    pub tls: bool,
 }
 
 impl CookiePolicy {
@@ -34,7 +36,7 @@ impl CookiePolicy {
         let secure = match self.secure {
             CookieSecure::Always => true,
             CookieSecure::Never => false,
-            CookieSecure::Auto => request.connection_info().scheme() == "https",
+            CookieSecure::Auto => self.tls || request.connection_info().scheme() == "https",
         };
         Cookie::build(COOKIE, value)
             .path("/")

@@ -15,14 +15,18 @@ pub async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "live" }))
 }
 
-/// `GET /health/ready`: 503 while starting or draining.
+/// `GET /health/ready`: 503 while starting or draining. What is wrong with the certificate is said, and no reason to be unready: whoever
+/// can read it was served.
 pub async fn ready(broker: web::Data<Broker>) -> HttpResponse {
     match broker.readiness() {
         Readiness::Ready if !broker.channels.store().health().is_ready() => {
             let fault = broker.channels.store().health().fault.map_or_else(|| "closed".to_owned(), |fault| fault.to_string());
             refusal(ClientError::with_message(ErrorCode::StoreUnavailable, format!("durable messages cannot be stored: {fault}")))
         }
-        Readiness::Ready => HttpResponse::Ok().json(json!({ "status": "ready" })),
+        Readiness::Ready => HttpResponse::Ok().json(match &broker.tls {
+            Some(tls) => json!({ "status": "ready", "tls": { "fault": tls.fault() } }),
+            None => json!({ "status": "ready" }),
+        }),
         Readiness::Starting => refusal(ClientError::with_message(ErrorCode::NotReady, "starting")),
         Readiness::Draining => refusal(ClientError::with_message(ErrorCode::NotReady, "draining")),
     }

@@ -183,6 +183,7 @@ pub fn to_json(broker: &Broker, connections: Value, outboxes: Value, rates: &Rat
         },
         "heartbeat_timeouts": load(&links.silent),
         "store": store(broker),
+        "tls": broker.tls.as_ref().map(|tls| tls.status()),
         "sockets": { "bytes_in": load(&links.bytes_in), "bytes_out": load(&links.bytes_out) },
     })
 }

@@ -1,0 +1,104 @@
+//! One order, from the account to the certificate.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use instant_acme::{
+    Account, AccountCredentials, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder, OrderStatus, RetryPolicy,
+};
+use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+
+use super::{Order, OrderError, http::Directory};
+use crate::{certificate::Facts, client::ClientTls, file};
+
+/// How long one order may take from its beginning to its end.
+pub(super) const PATIENCE: Duration = Duration::from_secs(180);
+/// How the authority is asked whether it is done.
+const POLLING: RetryPolicy =
+    RetryPolicy::new().initial_delay(Duration::from_millis(500)).backoff(1.5).timeout(Duration::from_secs(90));
+
+/// Orders a certificate and puts it in its place.
+pub(super) async fn order(wanted: &Order) -> Result<Facts, OrderError> {
+    let ordered = tokio::time::timeout(PATIENCE, exchange(wanted)).await;
+    wanted.place.remove_challenges(&wanted.domains);
+    ordered.map_err(|_| OrderError::TimedOut(PATIENCE))?
+}
+
+async fn exchange(wanted: &Order) -> Result<Facts, OrderError> {
+    let account = account(wanted).await?;
+    let identifiers: Vec<_> = wanted.domains.iter().cloned().map(Identifier::Dns).collect();
+    let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        if authorization.status == AuthorizationStatus::Valid {
+            continue;
+        }
+        let name = authorization.identifier().to_string();
+        let Some(mut challenge) = authorization.challenge(ChallengeType::TlsAlpn01) else {
+            return Err(OrderError::NoWay(name));
+        };
+        let answer = answer(&name, challenge.key_authorization().digest().as_ref())?;
+        wanted.place.put_challenge(&name, &answer)?;
+        challenge.set_ready().await?;
+    }
+    if order.poll_ready(&POLLING).await? != OrderStatus::Ready {
+        return Err(why_not(&mut order).await);
+    }
+
+    let key = KeyPair::generate()?;
+    let mut request = CertificateParams::new(wanted.domains.clone())?;
+    request.distinguished_name = DistinguishedName::new();
+    order.finalize_csr(request.serialize_request(&key)?.der()).await?;
+    let chain = order.poll_certificate(&POLLING).await?;
+
+    let leaf = CertificateDer::from_pem_slice(chain.as_bytes()).map_err(|_| OrderError::NotAsOrdered)?;
+    let facts = Facts::of(&leaf).map_err(|_| OrderError::NotAsOrdered)?;
+    if !facts.covers(&wanted.domains) {
+        return Err(OrderError::NotAsOrdered);
+    }
+    // One file, so that there is no moment in which key and certificate do not fit.
+    file::replace(&wanted.place.certificate, format!("{}{chain}", key.serialize_pem()).as_bytes())?;
+    Ok(facts)
+}
+
+/// The account that is kept, or a new one.
+async fn account(wanted: &Order) -> Result<Account, OrderError> {
+    let client = Arc::new(ClientTls::new(wanted.trust.clone())?);
+    let builder = || Account::builder_with_http(Box::new(Directory(Arc::clone(&client))));
+    let path: &Path = &wanted.place.account;
+    if path.exists() {
+        let credentials: AccountCredentials =
+            serde_json::from_slice(&file::read(path)?).map_err(|_| OrderError::Account(path.display().to_string()))?;
+        return Ok(builder().from_credentials(credentials).await?);
+    }
+    let contact = wanted.contact.as_ref().map(|address| format!("mailto:{address}"));
+    let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
+    let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
+    let (account, credentials) = builder().create(&new, wanted.directory_url.clone(), None).await?;
+    let kept = serde_json::to_vec(&credentials).map_err(|_| OrderError::Account(path.display().to_string()))?;
+    file::replace(path, &kept)?;
+    Ok(account)
+}
+
+/// The certificate that a listener shows to an authority which asks (RFC 8737 section 3), with its key.
+fn answer(name: &str, digest: &[u8]) -> Result<String, rcgen::Error> {
+    let key = KeyPair::generate()?;
+    let mut certificate = CertificateParams::new(vec![name.to_owned()])?;
+    certificate.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
+    Ok(format!("{}{}", key.serialize_pem(), certificate.self_signed(&key)?.pem()))
+}
+
+/// What the authority says of the first name that was not proved.
+async fn why_not(order: &mut instant_acme::Order) -> OrderError {
+    let mut authorizations = order.authorizations();
+    while let Some(Ok(mut authorization)) = authorizations.next().await {
+        if authorization.refresh().await.is_err() || authorization.status == AuthorizationStatus::Valid {
+            continue;
+        }
+        let problem = authorization.challenges.iter().find_map(|challenge| challenge.error.as_ref());
+        let why = problem.and_then(|problem| problem.detail.clone()).unwrap_or_else(|| "it does not say why".to_owned());
+        return OrderError::NotProved(authorization.identifier().to_string(), why);
+    }
+    OrderError::NotProved("one of the names".to_owned(), "it does not say why".to_owned())
+}

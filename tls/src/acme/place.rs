@@ -1,0 +1,103 @@
+//! The folder of one certificate authority's things.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::{
+    certificate::{Facts, Identity},
+    error::TlsError,
+    file,
+    resolver::challenge_file,
+};
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The account.
+    pub account: PathBuf,
+    /// The chain and its key.
+    pub certificate: PathBuf,
+}
+
+impl Place {
+    /// That of the directory at `directory_url`, in the data folder.
+    pub fn new(data_dir: &Path, directory_url: &str) -> Self {
+        let host = directory_url.strip_prefix("https://").unwrap_or(directory_url);
+        let plain = |letter: char| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' };
+        // Two directories of one host (staging, production) are two authorities.
+        let name: String = host.trim_start_matches('.').chars().map(plain).collect();
+        let folder = data_dir.join("acme").join(name);
+        Self { account: folder.join("account.json"), certificate: folder.join("certificate.pem"), folder }
+    }
+
+    /// Makes the folder.
+    pub fn make(&self) -> Result<(), TlsError> {
+        file::make_folder(&self.folder)
+    }
+
+    /// What is known of the certificate that is there; `None` if there is none that can be used.
+    pub fn facts(&self) -> Option<Facts> {
+        Identity::read(&self.certificate, &self.certificate).ok().map(|identity| identity.facts)
+    }
+
+    /// The right to order, until it is dropped; `None` if somebody else has it.
+    pub fn lock(&self) -> Result<Option<File>, TlsError> {
+        let path = self.folder.join("lock");
+        let failed = |source: io::Error| TlsError::Unwritable { path: path.clone(), source };
+        let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let lock = opened.map_err(failed)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(lock)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+
+    /// Puts an answer where listeners look for it.
+    pub fn put_challenge(&self, domain: &str, pem: &str) -> Result<(), TlsError> {
+        let path = challenge_file(&self.folder, domain);
+        let path = path.ok_or_else(|| TlsError::Config(format!("{domain} is no DNS name")))?;
+        file::replace(&path, pem.as_bytes())
+    }
+
+    /// Removes the answers for these names.
+    pub fn remove_challenges(&self, domains: &[String]) {
+        for path in domains.iter().filter_map(|domain| challenge_file(&self.folder, domain)) {
+            // Most were never put there.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_directory_has_a_folder_inside_the_data_folder() {
+        let folder = |url: &str| Place::new(Path::new("/d"), url).folder;
+        assert_eq!(folder("https://ca.example/directory"), Path::new("/d/acme/ca.example-directory"));
+        assert_eq!(folder("https://127.0.0.1:14000/dir"), Path::new("/d/acme/127.0.0.1-14000-dir"));
+        assert_eq!(folder("https://../../x"), Path::new("/d/acme/-..-x"));
+    }
+
+    #[test]
+    fn one_orders_at_a_time() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let place = Place::new(dir.path(), "https://ca.example/");
+        place.make().expect("made");
+        let first = place.lock().expect("a lock");
+        assert!(first.is_some());
+        assert!(place.lock().expect("asked").is_none());
+        drop(first);
+        assert!(place.lock().expect("asked").is_some());
+    }
+}

@@ -1,0 +1,51 @@
+//! When to order: pure arithmetic of times.
+
+use std::time::{Duration, SystemTime};
+
+use crate::certificate::Facts;
+
+/// The first wait after an order that came to nothing. Authorities bound failures to a handful an hour.
+const FIRST_WAIT: Duration = Duration::from_secs(5 * 60);
+/// The longest.
+const LONGEST_WAIT: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// From when on the certificate is to be renewed: when two thirds of its life are over. At once where it is not for these names.
+pub(super) fn due(facts: Option<&Facts>, domains: &[String]) -> SystemTime {
+    match facts {
+        Some(facts) if facts.covers(domains) => {
+            let life = facts.not_after.duration_since(facts.not_before).unwrap_or_default();
+            facts.not_before + life * 2 / 3
+        }
+        _ => SystemTime::UNIX_EPOCH,
+    }
+}
+
+/// How long to wait after this many failures in a row, at least one; `chance`, from 0 to 1, spreads those who fail together.
+pub(super) fn wait_after(failures: u32, chance: f64) -> Duration {
+    let bound = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(LONGEST_WAIT);
+    bound.mul_f64(1.0 - chance.clamp(0.0, 1.0) / 4.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    #[test]
+    fn renewal_is_due_after_two_thirds_of_the_life() {
+        let start = SystemTime::UNIX_EPOCH + 1000 * DAY;
+        let facts = Facts { not_before: start, not_after: start + 90 * DAY, names: vec!["a.example".into(), "b.example".into()] };
+        assert_eq!(due(Some(&facts), &["b.example".into()]), start + 60 * DAY);
+        assert_eq!(due(Some(&facts), &["c.example".into()]), SystemTime::UNIX_EPOCH);
+        assert_eq!(due(None, &["a.example".into()]), SystemTime::UNIX_EPOCH);
+    }
+
+    #[test]
+    fn waits_double_within_bounds() {
+        let minutes: Vec<u64> = (1..=9).map(|failures| wait_after(failures, 0.0).as_secs() / 60).collect();
+        assert_eq!(minutes, [5, 10, 20, 40, 80, 160, 320, 360, 360]);
+        assert_eq!(wait_after(1, 1.0), FIRST_WAIT.mul_f64(0.75));
+        assert_eq!(wait_after(u32::MAX, 0.0), LONGEST_WAIT);
+    }
+}

@@ -1,0 +1,170 @@
+//! The dialer's side: whom to trust.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use parking_lot::Mutex;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::{
+    TlsStream,
+    certificate::read_chain,
+    error::TlsError,
+    file::{Stamp, stamp},
+    provider,
+};
+
+/// Whom a dialer trusts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// The authorities the system trusts, for the name that is dialled.
+    System,
+    /// The authorities in this PEM file, for the name that is dialled.
+    Authorities(PathBuf),
+    /// The very certificate that is first in this PEM file, whatever its names: for a listener of this machine, dialled by address.
+    Exactly(PathBuf),
+    /// Anybody. Only for those who send nothing that is secret and act on nothing that they hear.
+    Anybody,
+}
+
+/// Dials TLS. Files are read again when they change.
+#[derive(Debug)]
+pub struct ClientTls {
+    trust: Trust,
+    config: Mutex<(Stamp, Arc<ClientConfig>)>,
+}
+
+impl ClientTls {
+    /// A dialer with this trust.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a system without authorities.
+    pub fn new(trust: Trust) -> Result<Self, TlsError> {
+        let read = trust.stamp();
+        let config = trust.config()?;
+        Ok(Self { trust, config: Mutex::new((read, config)) })
+    }
+
+    /// Makes a connection a TLS connection to `host`, a name or an address without its port.
+    ///
+    /// # Errors
+    /// The handshake failed, or the peer is not trusted.
+    pub async fn connect(&self, host: &str, socket: TcpStream) -> io::Result<TlsStream> {
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        let name = ServerName::try_from(bare.to_owned()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let connector = TlsConnector::from(self.current());
+        connector.connect(name, socket).await.map(TlsStream::Client)
+    }
+
+    fn current(&self) -> Arc<ClientConfig> {
+        let mut config = self.config.lock();
+        let now = self.trust.stamp();
+        if now != config.0 {
+            config.0 = now;
+            match self.trust.config() {
+                Ok(fresh) => config.1 = fresh,
+                Err(error) => tracing::error!(%error, "what is trusted could not be read again; it stays as it was"),
+            }
+        }
+        Arc::clone(&config.1)
+    }
+}
+
+impl Trust {
+    fn stamp(&self) -> Stamp {
+        match self {
+            Self::Authorities(path) | Self::Exactly(path) => stamp(path),
+            Self::System | Self::Anybody => None,
+        }
+    }
+
+    fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        let bad = |error: rustls::Error| TlsError::Config(error.to_string());
+        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(bad)?;
+        let builder = match self {
+            Self::System => builder.with_root_certificates(system_roots()?),
+            Self::Authorities(path) => builder.with_root_certificates(roots(path)?),
+            Self::Exactly(path) => {
+                let leaf = read_chain(path)?.into_iter().next();
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(Known { leaf, provider: provider() }))
+            }
+            Self::Anybody => {
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(Known { leaf: None, provider: provider() }))
+            }
+        };
+        let mut config = builder.with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+/// The authorities in a PEM file.
+pub(crate) fn roots(path: &std::path::Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in read_chain(path)? {
+        roots.add(certificate).map_err(|error| TlsError::Roots { from: path.display().to_string(), why: error.to_string() })?;
+    }
+    Ok(roots)
+}
+
+fn system_roots() -> Result<RootCertStore, TlsError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let why = found.errors.first().map_or_else(|| "there are none".to_owned(), ToString::to_string);
+        return Err(TlsError::Roots { from: "the system".to_owned(), why });
+    }
+    Ok(roots)
+}
+
+/// Trusts one certificate, or without one any; that the peer has the key of what it shows is checked all the same.
+#[derive(Debug)]
+struct Known {
+    leaf: Option<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Known {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match &self.leaf {
+            Some(known) if known != leaf => Err(CertificateError::ApplicationVerificationFailure.into()),
+            _ => Ok(ServerCertVerified::assertion()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,57 @@
+//! TLS of a listener, with the tasks that look after its certificate.
+
+use std::{path::PathBuf, sync::Arc};
+
+use common::config::{ListenerTls, Settings};
+use tokio::{sync::Notify, task::JoinHandle};
+
+use crate::{acme, error::TlsError, server::ServerTls, settings};
+
+/// See the module. The tasks end when it is dropped.
+#[derive(Debug)]
+pub struct Listener {
+    server: Arc<ServerTls>,
+    hurry: Arc<Notify>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Listener {
+    /// What the settings ask for; `None`: no TLS. `client_ca_file` is the setting of that name. Needs a runtime.
+    ///
+    /// # Errors
+    /// The files are not there or no good.
+    pub fn start(tls: &ListenerTls, all: &Settings, client_ca_file: Option<PathBuf>) -> Result<Option<Self>, TlsError> {
+        let Some(source) = settings::listener(tls, all, client_ca_file) else { return Ok(None) };
+        let server = ServerTls::open(source)?;
+        let hurry = Arc::new(Notify::new());
+        let mut tasks = vec![tokio::spawn(Arc::clone(&server).keep())];
+        if let Some(order) = settings::order(tls, all) {
+            tasks.push(tokio::spawn(acme::keep(order, Arc::clone(&server), Arc::clone(&hurry))));
+        }
+        Ok(Some(Self { server, hurry, tasks }))
+    }
+
+    /// What handshakes are made with.
+    pub fn server(&self) -> Arc<ServerTls> {
+        Arc::clone(&self.server)
+    }
+
+    /// Reads the files again, as the operator asks, and says in the log what came of it; an order that waits after a failure is made now.
+    pub async fn reload(&self) {
+        let server = Arc::clone(&self.server);
+        let reading = move || match server.reload() {
+            Ok(()) => tracing::info!(cert_file = %server.cert_file().display(), "the certificate was read again"),
+            Err(error) => tracing::error!(%error, "the certificate could not be read again; the one in force stays"),
+        };
+        if tokio::task::spawn_blocking(reading).await.is_err() {
+            tracing::error!("reading the certificate failed");
+        }
+        self.hurry.notify_one();
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
