@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests of the clients and the benchmark's comparison need, on Debian. Does nothing that is done already.
-#   system packages: chromium, nats-server, and node, npm, python3-venv where missing (needs root or sudo)
+#   system packages: chromium, nats-server, pebble (a certificate authority for tests), and node, npm, python3-venv where missing (needs root or sudo)
 #   tests/clients/node/node_modules from package-lock.json, tests/.venv from tests/clients/python/requirements.txt
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -18,6 +18,7 @@ install_packages() {
   local missing=()
   [ -x /usr/bin/chromium ] || missing+=(chromium)
   [ -x /usr/sbin/nats-server ] || command -v nats-server >/dev/null || missing+=(nats-server)
+  command -v pebble >/dev/null || missing+=(pebble)
   command -v node >/dev/null || missing+=(nodejs)
   command -v npm >/dev/null || missing+=(npm)
   python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)

@@ -7,8 +7,9 @@ use std::{
 };
 
 use rustls::{
+    InconsistentKeys,
     pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
-    sign::CertifiedKey,
+    sign::{CertifiedKey, SigningKey},
 };
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -42,22 +43,33 @@ pub(crate) struct Identity {
 impl Identity {
     /// Reads a chain and its key, which may be in one file, in PEM.
     pub fn read(cert: &Path, key: &Path) -> Result<Self, TlsError> {
+        let bad = |why: String| TlsError::Certificate { path: cert.to_owned(), why };
         let chain = read_chain(cert)?;
-        let bad_key = |why: String| TlsError::Key { path: key.to_owned(), why };
-        let private = PrivateKeyDer::from_pem_slice(&file::read(key)?).map_err(|error| {
-            bad_key(match error {
-                pem::Error::NoItemsFound => "there is no private key without a password in it".to_owned(),
-                _ => "it is not PEM".to_owned(),
-            })
-        })?;
-        let leaf = chain.first().ok_or_else(|| TlsError::Certificate { path: cert.to_owned(), why: "it is empty".to_owned() })?;
-        let facts = Facts::of(leaf).map_err(|why| TlsError::Certificate { path: cert.to_owned(), why })?;
-        let key = CertifiedKey::from_der(chain, private, &provider()).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => TlsError::Mismatch { cert: cert.to_owned(), key: key.to_owned() },
-            _ => bad_key("it is of no supported kind".to_owned()),
-        })?;
-        Ok(Self { key: Arc::new(key), facts })
+        let facts = Facts::of(chain.first().ok_or_else(|| bad("it is empty".to_owned()))?).map_err(bad)?;
+        let certified = CertifiedKey::new(chain, read_key(key)?);
+        match certified.keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
+                Ok(Self { key: Arc::new(certified), facts })
+            }
+            Err(rustls::Error::InconsistentKeys(_)) => Err(TlsError::Mismatch { cert: cert.to_owned(), key: key.to_owned() }),
+            Err(error) => Err(bad(error.to_string())),
+        }
     }
+}
+
+/// Reads an answer to a certificate authority's question. Nobody but an authority takes it for a certificate: the extension that makes it
+/// an answer is one that others must refuse.
+pub(crate) fn read_answer(path: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
+    Ok(Arc::new(CertifiedKey::new(read_chain(path)?, read_key(path)?)))
+}
+
+fn read_key(path: &Path) -> Result<Arc<dyn SigningKey>, TlsError> {
+    let bad = |why: &str| TlsError::Key { path: path.to_owned(), why: why.to_owned() };
+    let key = PrivateKeyDer::from_pem_slice(&file::read(path)?).map_err(|error| match error {
+        pem::Error::NoItemsFound => bad("there is no private key without a password in it"),
+        _ => bad("it is not PEM"),
+    })?;
+    provider().key_provider.load_private_key(key).map_err(|_| bad("it is of no supported kind"))
 }
 
 /// The certificates in a PEM file, at least one.

@@ -13,6 +13,7 @@ mod listener;
 mod resolver;
 mod server;
 mod settings;
+pub mod testing;
 
 pub use certificate::{ClientCertificate, Facts};
 pub use client::{ClientTls, Trust};

@@ -14,7 +14,7 @@ use rustls::{
 
 use crate::{
     acme::ACME_TLS_ALPN,
-    certificate::{Facts, Identity},
+    certificate::{Facts, Identity, read_answer},
 };
 
 /// The certificate in force, and the answers to certificate authorities' questions.
@@ -47,7 +47,7 @@ impl Resolver {
     /// The answer for a domain (RFC 8737). A file is looked for only when an authority asks, or somebody who plays one.
     fn challenge(&self, domain: &str) -> Option<Arc<CertifiedKey>> {
         let path = challenge_file(self.challenges.as_deref()?, domain)?;
-        Identity::read(&path, &path).ok().map(|identity| identity.key)
+        read_answer(&path).ok()
     }
 }
 

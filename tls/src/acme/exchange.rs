@@ -42,8 +42,10 @@ async fn exchange(wanted: &Order) -> Result<Facts, OrderError> {
         wanted.place.put_challenge(&name, &answer)?;
         challenge.set_ready().await?;
     }
-    if order.poll_ready(&POLLING).await? != OrderStatus::Ready {
-        return Err(why_not(&mut order).await);
+    match order.poll_ready(&POLLING).await {
+        Ok(OrderStatus::Ready) => {}
+        Ok(_) | Err(instant_acme::Error::Api(_)) => return Err(why_not(&mut order).await),
+        Err(error) => return Err(error.into()),
     }
 
     let key = KeyPair::generate()?;

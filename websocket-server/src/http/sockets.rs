@@ -5,11 +5,13 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, HttpResponse, web};
 use common::{
     assertion::{self, Acks, ClientIdentity, Reading},
+    config::{BrokerSettings, ClientCertificates},
     error::{ClientError, ErrorCode},
     id::{AgentId, ClientName, SessionId},
     message::parse_agent_id,
 };
 use serde::Deserialize;
+use tls::ClientCertificate;
 use tokio::io::DuplexStream;
 use transport::Upgraded;
 
@@ -37,8 +39,13 @@ pub async fn agent(request: HttpRequest, query: web::Query<AgentQuery>, broker: 
     let broker = broker.into_inner();
     let admitted = || -> Result<_, ClientError> {
         let presented = credentials(&request);
+        let certificate = certificate(&request, &broker.settings.broker)?;
         let wanted: Option<AgentId> = query.agent_id.as_deref().map(parse_agent_id).transpose()?;
-        let pass = broker.keys.admit(presented, wanted.as_ref())?;
+        let mut pass = broker.keys.admit(presented)?;
+        if let Some(certificate) = certificate.filter(|_| broker.settings.broker.client_names) {
+            pass = pass.named(Arc::clone(&certificate.names));
+        }
+        wanted.as_ref().map_or(Ok(()), |wanted| pass.check_id(wanted))?;
         tracing::debug!(key = pass.name(), agent = wanted.as_ref().map(AgentId::as_str), "agent connects");
         let query = query.into_inner();
         let reading = Reading { acks: query.ack, client: query.client, resume: query.resume, away_since: None };
@@ -111,6 +118,18 @@ fn refuse(broker: &Broker, error: ClientError) -> HttpResponse {
     tracing::debug!(code = error.code.as_str(), "connection refused");
     broker.refusals.count(error.code);
     refusal(error)
+}
+
+/// The certificate the agent showed. It was checked in the handshake: with a wrong one there is no request.
+///
+/// # Errors
+/// `client_certificate_required`.
+fn certificate<'a>(request: &'a HttpRequest, settings: &BrokerSettings) -> Result<Option<&'a ClientCertificate>, ErrorCode> {
+    let shown = request.conn_data::<ClientCertificate>();
+    match settings.client_certificates {
+        ClientCertificates::Required if shown.is_none() => Err(ErrorCode::ClientCertificateRequired),
+        _ => Ok(shown),
+    }
 }
 
 /// The `Authorization` header's value, without `Bearer` if that is its scheme.

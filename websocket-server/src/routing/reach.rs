@@ -28,13 +28,20 @@ pub struct Pass {
     checked_at: Instant,
     /// `None` where nothing is out of reach.
     bounds: Option<Arc<Scopes>>,
+    /// The names of its certificate, where those say under which ids it may come.
+    names: Option<Arc<[String]>>,
 }
 
 impl Pass {
     /// Of a key that was found good.
     pub fn new(grant: Grant, checked_at: Instant) -> Self {
         let bounds = (!grant.scopes.reach_everything()).then(|| Arc::clone(&grant.scopes));
-        Self { grant, checked_at, bounds }
+        Self { grant, checked_at, bounds, names: None }
+    }
+
+    /// The same, of an agent whose certificate has these names, and that may come under no other id.
+    pub fn named(self, names: Arc<[String]>) -> Self {
+        Self { names: Some(names), ..self }
     }
 
     /// The key's name.
@@ -52,15 +59,19 @@ impl Pass {
         self.grant.expires_at.is_some_and(|end| end <= now)
     }
 
-    /// Whether the key is for an agent of this id.
+    /// Whether the key, and the certificate where it has a say, is for an agent of this id.
     ///
     /// # Errors
     /// `not_allowed`.
     pub fn check_id(&self, agent_id: &AgentId) -> Result<(), ClientError> {
-        if self.grant.scopes.may_connect_as(agent_id.as_str()) {
+        let names = self.names.as_deref();
+        let message = if !self.grant.scopes.may_connect_as(agent_id.as_str()) {
+            "The agent key is not for an agent of this id. Register under one that it is for."
+        } else if names.is_some_and(|names| !names.iter().any(|name| name == agent_id.as_str())) {
+            "The agent's certificate does not name this id. Register under one of its names."
+        } else {
             return Ok(());
-        }
-        let message = "The agent key is not for an agent of this id. Register under one that it is for.";
+        };
         Err(ClientError::with_message(ErrorCode::NotAllowed, message).about(format!("agent:{agent_id}")))
     }
 
