@@ -9,7 +9,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use common::{close::CloseCode, config::Settings, error::ErrorCode};
+use common::{
+    close::CloseCode,
+    config::Settings,
+    error::{ClientError, ErrorCode},
+    id::AgentId,
+};
 use identity::agent_keys::{AgentKeys, ConfiguredKey, KeyError, KeyFile, KeyFileError, Scopes};
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
@@ -60,18 +65,22 @@ impl Keys {
         Ok(Self { keys, file, read, closed: Mutex::default() })
     }
 
-    /// What the key that was presented opens.
+    /// What the key that was presented opens to an agent of this id, so far as it is known.
     ///
     /// # Errors
-    /// `unauthorized`, `agent_key_revoked`, `agent_key_expired`.
-    pub fn admit(&self, presented: Option<&str>) -> Result<Pass, ErrorCode> {
+    /// `unauthorized`, `agent_key_revoked`, `agent_key_expired`; `not_allowed` where the key is not for this id.
+    pub fn admit(&self, presented: Option<&str>, wanted: Option<&AgentId>) -> Result<Pass, ClientError> {
         let checked_at = Instant::now();
         let grant = self.keys.verify(presented.unwrap_or_default(), SystemTime::now()).map_err(|error| match error {
             KeyError::Unknown => ErrorCode::Unauthorized,
             KeyError::Revoked => ErrorCode::AgentKeyRevoked,
             KeyError::Expired => ErrorCode::AgentKeyExpired,
         })?;
-        Ok(Pass::new(grant, checked_at))
+        let pass = Pass::new(grant, checked_at);
+        if let Some(wanted) = wanted {
+            pass.check_id(wanted)?;
+        }
+        Ok(pass)
     }
 
     /// The code to close a connection with whose key ended or changed after it was checked.

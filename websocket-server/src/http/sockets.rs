@@ -41,11 +41,11 @@ pub async fn agent(request: HttpRequest, query: web::Query<AgentQuery>, broker: 
         let presented = credentials(&request);
         let certificate = certificate(&request, &broker.settings.broker)?;
         let wanted: Option<AgentId> = query.agent_id.as_deref().map(parse_agent_id).transpose()?;
-        let mut pass = broker.keys.admit(presented)?;
+        let mut pass = broker.keys.admit(presented, wanted.as_ref())?;
         if let Some(certificate) = certificate.filter(|_| broker.settings.broker.client_names) {
             pass = pass.named(Arc::clone(&certificate.names));
+            wanted.as_ref().map_or(Ok(()), |wanted| pass.check_id(wanted))?;
         }
-        wanted.as_ref().map_or(Ok(()), |wanted| pass.check_id(wanted))?;
         tracing::debug!(key = pass.name(), agent = wanted.as_ref().map(AgentId::as_str), "agent connects");
         let query = query.into_inner();
         let reading = Reading { acks: query.ack, client: query.client, resume: query.resume, away_since: None };

@@ -10,7 +10,7 @@ use common::{
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
@@ -131,8 +131,8 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut check: impl Fn
     assert!(timeout(LIMIT, waiting).await.is_ok(), "never: {what}");
 }
 
-pub struct Peer {
-    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+pub struct Peer<S = MaybeTlsStream<TcpStream>> {
+    pub socket: WebSocketStream<S>,
     pub session_id: Option<SessionId>,
 }
 
@@ -143,7 +143,7 @@ pub enum Ended {
     Broken,
 }
 
-impl Peer {
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     pub async fn send(&mut self, frame: Value) {
         self.send_text(&frame.to_string()).await;
     }

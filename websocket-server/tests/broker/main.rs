@@ -14,4 +14,5 @@ mod receipts;
 mod requests;
 mod resume;
 mod routing;
+mod tls;
 mod topics;
