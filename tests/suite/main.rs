@@ -7,6 +7,8 @@
 #[path = "../../fuzz/src/lib.rs"]
 mod fuzz;
 mod harness;
+#[path = "../../tls/tests/suite/pebble.rs"]
+mod pebble;
 
 mod bench;
 mod chain;
@@ -20,3 +22,4 @@ mod kill_rounds;
 mod overload;
 mod restarts;
 mod takeover;
+mod tls;

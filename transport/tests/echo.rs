@@ -13,9 +13,10 @@ use actix::{Actor, ActorContext, AsyncContext, Context};
 use actix_web::{App, HttpRequest, HttpResponse, web};
 use common::{close::CloseCode, message::Speaker};
 use futures_util::{SinkExt, StreamExt};
+use tls::{ServerTls, Source, testing};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 use tokio_tungstenite::tungstenite::{Message as ClientMessage, protocol::frame::coding::CloseCode as ClientCode};
 use transport::{
@@ -74,12 +75,12 @@ impl Inbound<Echo> for EchoInbound {
     }
 }
 
-fn policy() -> Arc<LinkPolicy> {
+fn policy(ping_interval: Duration) -> Arc<LinkPolicy> {
     Arc::new(LinkPolicy {
         outbox_bytes: 4 << 20,
         flow: FlowPolicy { burst_ms: 250, share: 0.05 },
         slow_consumer_timeout: Duration::from_millis(700),
-        ping_interval: Duration::from_millis(200),
+        ping_interval,
         silence_timeout: Duration::from_secs(30),
         close_grace: Duration::from_secs(2),
         speaker: Speaker::Bridge,
@@ -103,16 +104,20 @@ async fn echo(request: HttpRequest, policy: web::Data<LinkPolicy>) -> HttpRespon
 }
 
 fn start() -> (SocketAddr, actix_web::dev::ServerHandle) {
+    start_with(None, Duration::from_millis(200))
+}
+
+fn start_with(tls: Option<Arc<ServerTls>>, ping_interval: Duration) -> (SocketAddr, actix_web::dev::ServerHandle) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
     let addr = listener.local_addr().expect("bound");
     let options = ServeOptions {
-        tls: None,
+        tls,
         workers: 1,
         handshake_timeout: Duration::from_secs(5),
         max_in_flight: 100,
         shutdown_timeout: Duration::from_secs(1),
     };
-    let policy = web::Data::from(policy());
+    let policy = web::Data::from(policy(ping_interval));
     let server = transport::serve(listener, &options, move || {
         App::new().app_data(policy.clone()).route("/ws", web::get().to(echo)).route("/", web::get().to(HttpResponse::Ok))
     })
@@ -195,5 +200,32 @@ async fn slow_consumer_is_closed_with_its_code_even_after_it_stopped_reading() {
         }
     };
     assert_eq!(code, 4008);
+    server.stop(false).await;
+}
+
+#[actix_rt::test]
+async fn what_tls_holds_back_goes_out_when_the_peer_reads_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = testing::TestAuthority::new("test");
+    let cert_file = authority.issue(&["echo.example"]).save(folder.path(), "cert.pem");
+    let source = Source { key_file: cert_file.clone(), cert_file, challenges: None, client_ca_file: None };
+    // No ping comes in this test: what is left must go out by itself.
+    let (addr, server) = start_with(Some(ServerTls::open(source).expect("reads")), Duration::from_secs(600));
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("set");
+    let tcp = socket.connect(addr).await.expect("connects");
+    let name = "echo.example".to_owned().try_into().expect("a name");
+    let stream = testing::connector(&authority, None).connect(name, tcp).await.expect("a handshake");
+    let (mut client, _) = tokio_tungstenite::client_async("ws://echo.example/ws", stream).await.expect("upgrades");
+    for size in [1_000_000, 900_001, 31] {
+        let text = "t".repeat(size);
+        client.send(ClientMessage::text(text.clone())).await.expect("sends");
+        // Until the server has written as much as the kernel and TLS take.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let came = tokio::time::timeout(Duration::from_secs(10), client.next()).await.expect("the whole message");
+        assert_eq!(came.expect("open").expect("valid"), ClientMessage::text(text));
+    }
+    client.close(None).await.expect("closes");
+    while let Some(Ok(_)) = client.next().await {}
     server.stop(false).await;
 }

@@ -8,7 +8,11 @@ use std::{
 };
 
 use actix_web::{App, HttpResponse, dev::ServerHandle, middleware::from_fn, web};
-use common::{close::CloseCode, config::Settings, error::ErrorCode};
+use common::{
+    close::CloseCode,
+    config::{CookieSecure, Settings, ws_authority},
+    error::ErrorCode,
+};
 use tls::{Listener, TlsError};
 use transport::{ServeOptions, listen, serve};
 
@@ -125,12 +129,32 @@ fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeH
         }
     });
 
+    warn_of_clear_text(settings, addr, tls.is_some());
     let margin = RENEWAL_MARGIN.min(settings.web.session_ttl / 10);
     let every = HOUSEKEEPING.min(settings.web.session_ttl / 20);
     let housekeeping = actix_rt::spawn(keep_house(Arc::clone(&parts.sockets), every, margin));
     parts.status.enter(Phase::Ready);
     tracing::info!(%addr, broker = parts.environment.broker(), tls = tls.is_some(), "edge listening");
     Ok(EdgeHandle { addr, server: handle, parts, drain: settings.drain.clone(), housekeeping, tls })
+}
+
+/// Says what others on the network can read, where nothing is known to prevent it.
+fn warn_of_clear_text(settings: &Settings, addr: SocketAddr, under_tls: bool) {
+    let proxied = settings.web.cookie_secure == CookieSecure::Always;
+    if !under_tls && !proxied && !addr.ip().to_canonical().is_loopback() {
+        tracing::warn!(
+            %addr,
+            "sessions' cookies and all messages cross the network in the clear: set web.tls_cert_file or web.tls_acme, or behind a proxy \
+             that speaks https web.cookie_secure=true"
+        );
+    }
+    let url = settings.web.broker_url.as_deref().unwrap_or_default();
+    let authority = ws_authority(url);
+    let host = authority.rsplit_once(':').map_or("", |(host, _)| host.trim_matches(['[', ']']));
+    let is_local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+    if url.starts_with("ws://") && !is_local {
+        tracing::warn!(url, "all messages cross the network in the clear on their way to the broker: dial it by wss://");
+    }
 }
 
 impl EdgeHandle {

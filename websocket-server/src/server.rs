@@ -107,6 +107,9 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     let serving = actix_rt::spawn(server);
     let housekeeping = [actix_rt::spawn(keep_store(Arc::clone(&broker))), actix_rt::spawn(keys::keep(Arc::clone(&broker)))];
     broker.set_readiness(Readiness::Ready);
+    if tls.is_none() && !addr.ip().to_canonical().is_loopback() {
+        tracing::warn!(%addr, "agents' keys and all messages cross the network in the clear, unless something in front speaks TLS: set broker.tls_cert_file or broker.tls_acme");
+    }
     tracing::info!(%addr, workers, tls = tls.is_some(), "broker listens");
     Ok(BrokerHandle { addr, broker, server: handle, serving, housekeeping, tls, state_thread })
 }

@@ -1,6 +1,10 @@
 // The first page in Chromium, through the whole chain: page, edge, broker, demo agent, and back.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { appendFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { after, before, describe, test } from "node:test";
 
 import { Chat, launch } from "./harness/browser.js";
@@ -203,6 +207,27 @@ describe("the page comes back by itself", { concurrency: 2 }, () => {
     await daemon.startRole("all");
     await daemon.ready();
     assert.equal(await chat.answer(await chat.ask("echo as before")), "as before");
+    await chat.assertClean();
+  });
+
+  test("keeps its session and its answers under TLS", async (context) => {
+    const folder = mkdtempSync(path.join(tmpdir(), "agent-bridge-tls-"));
+    context.after(() => rmSync(folder, { recursive: true, force: true }));
+    const pem = path.join(folder, "edge.pem");
+    const request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", pem, "-out", `${pem}.cert`, "-days", "1"];
+    execFileSync("openssl", [...request, "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"], { stdio: "ignore" });
+    appendFileSync(pem, readFileSync(`${pem}.cert`));
+    // The edge alone speaks TLS: whether it is up, the broker beside it says.
+    const daemon = await Daemon.start({ flags: ["--demo", `--set=web.tls_cert_file=${pem}`], ask: ["broker"] });
+    context.after(() => daemon.stop());
+    const url = daemon.url("edge").replace("http:", "https:");
+    const chat = await Chat.open(browser, url, { ignoreHTTPSErrors: true });
+    context.after(() => chat.context.close());
+    await chat.linkIs("connected");
+    const [cookie] = await chat.context.cookies();
+    assert.ok(cookie.secure && cookie.httpOnly, JSON.stringify(cookie));
+    assert.match(chat.response.headers()["strict-transport-security"], /^max-age=\d+$/);
+    assert.equal(await chat.answer(await chat.ask("echo under TLS")), "under TLS");
     await chat.assertClean();
   });
 

@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpSocket, TcpStream},
+};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{self, Message, client::IntoClientRequest, http::HeaderValue},
@@ -13,8 +16,8 @@ use tokio_tungstenite::{
 use super::in_time;
 
 /// See the module.
-pub struct Peer {
-    socket: WebSocketStream<TcpStream>,
+pub struct Peer<S = TcpStream> {
+    socket: WebSocketStream<S>,
 }
 
 /// Why there is no socket.
@@ -66,6 +69,13 @@ impl Peer {
         });
         let (socket, _) = dialled.await?;
         Ok(Self { socket })
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
+    /// A socket that was opened some other way.
+    pub fn of(socket: WebSocketStream<S>) -> Self {
+        Self { socket }
     }
 
     /// Sends a frame; the connection must be there.
@@ -126,6 +136,16 @@ impl Peer {
                 return frame;
             }
             assert_ne!(frame["type"], "system:error", "{frame}");
+        }
+    }
+
+    /// The answer to what was sent under this id, or the error; others are passed over.
+    pub async fn answer_to(&mut self, id: &str) -> Value {
+        loop {
+            let frame = self.next().await;
+            if frame["correlation_id"] == id {
+                return frame;
+            }
         }
     }
 

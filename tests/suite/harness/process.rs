@@ -102,6 +102,11 @@ impl Process {
         in_time("the process is ready", waiting).await;
     }
 
+    /// What it has printed and logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// What it has in memory.
     pub fn memory(&self) -> Memory {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");

@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::Path,
     process::Output,
     sync::{
         Arc, OnceLock,
@@ -77,7 +78,25 @@ impl Site {
     }
 
     async fn started(&self, name: &str, arguments: &[&str], listeners: &[SocketAddr]) -> Process {
+        let mut process = self.spawned(name, arguments);
+        process
+            .wait_until(async || futures_util::future::join_all(listeners.iter().map(is_ready)).await.iter().all(|ready| *ready))
+            .await;
+        process
+    }
+
+    /// Starts a process and does not wait for anything.
+    pub fn spawned(&self, name: &str, arguments: &[&str]) -> Process {
         let arguments: Vec<_> = arguments.iter().map(|word| (*word).to_owned()).chain(self.settings.clone()).collect();
+        let mut environment = self.environment();
+        if name == "edge" && !self.settings.iter().any(|setting| setting.starts_with("--set=web.broker_url")) {
+            // An edge in the broker's process needs no address.
+            environment.push(("BROKER_URL".to_owned(), format!("ws://{}", self.broker)));
+        }
+        Process::start(name, self.folder.path(), &arguments, &environment)
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
         let environment = [
             ("PATH", std::env::var("PATH").unwrap_or_default()),
             ("WEBSOCKET_SERVER_ADDR", self.broker.to_string()),
@@ -88,16 +107,19 @@ impl Site {
             ("DATA_DIR", self.folder.path().join("data").display().to_string()),
             ("RUST_LOG", std::env::var("BRIDGE_TEST_LOG").unwrap_or_else(|_| "info".to_owned())),
         ];
-        let mut environment: Vec<_> = environment.map(|(name, value)| (name.to_owned(), value)).into();
-        if name == "edge" {
-            // An edge in the broker's process needs no address.
-            environment.push(("BROKER_URL".to_owned(), format!("ws://{}", self.broker)));
-        }
-        let mut process = Process::start(name, self.folder.path(), &arguments, &environment);
-        process
-            .wait_until(async || futures_util::future::join_all(listeners.iter().map(is_ready)).await.iter().all(|ready| *ready))
-            .await;
-        process
+        environment.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+
+    /// Whether `agent-bridge healthcheck` finds this part ready.
+    pub fn is_healthy(&self, part: &str) -> bool {
+        let mut command = program();
+        command.args(["healthcheck", "--part", part]).args(&self.settings).envs(self.environment());
+        command.current_dir(self.folder.path()).output().expect("runs").status.success()
+    }
+
+    /// The folder everything is in.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Runs a command of the program that ends by itself, with the data folder of this place.

@@ -4,4 +4,5 @@
 mod acme;
 mod clients;
 mod harness;
+mod pebble;
 mod servers;

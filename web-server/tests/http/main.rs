@@ -12,4 +12,5 @@ mod limits;
 mod proxy;
 mod sessions;
 mod status;
+mod tls;
 mod upstream;

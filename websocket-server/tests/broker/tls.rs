@@ -256,6 +256,6 @@ async fn a_broker_whose_files_are_no_good_does_not_start() {
     let mut settings = Settings::for_tests();
     settings.data.dir = folder.path().to_owned();
     settings.broker.tls.cert_file = Some(folder.path().join("absent.pem"));
-    let error = websocket_server::start(&settings).await.err().expect("refused").to_string();
+    let error = websocket_server::start(&settings).await.expect_err("refused").to_string();
     assert!(error.contains("absent.pem") && error.ends_with("(tls_file_unreadable)"), "{error}");
 }

@@ -22,8 +22,12 @@ process.on("exit", () => {
 });
 
 export class Daemon {
-  /** `roles`: what each process runs, by default one daemon with everything; `{ broker: ["broker"], edge: ["web"] }` starts two. */
-  constructor({ flags = [], roles = { all: flags }, env = {} } = {}) {
+  /**
+   * `roles`: what each process runs, by default one daemon with everything; `{ broker: ["broker"], edge: ["web"] }` starts two.
+   * `ask`: the servers that must say that they are ready.
+   */
+  constructor({ flags = [], roles = { all: flags }, env = {}, ask = ["broker", "edge"] } = {}) {
+    this.ask = ask;
     this.roles = roles;
     this.env = env;
     this.agentKey = randomBytes(18).toString("base64url");
@@ -75,7 +79,7 @@ export class Daemon {
   }
 
   /** Waits until broker and edge say that they are ready, or the named one of them. */
-  async ready(servers = ["broker", "edge"]) {
+  async ready(servers = this.ask) {
     const all = async () => {
       for (const { child } of this.processes.values()) {
         if (child.exitCode !== null) throw new Error(`the daemon exited with ${child.exitCode}:\n${this.log()}`);

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -26,8 +27,9 @@ class StartError(Exception):
 class Daemon:
     """One running daemon: broker and edge in one process."""
 
-    def __init__(self, *flags, **env):
+    def __init__(self, *flags, ca_file=None, **env):
         self.flags = flags
+        self.ca_file = ca_file  # with it the daemon is expected to speak TLS
         self.env = env
         self.agent_key = secrets.token_urlsafe(24)
         self.folder = Path(tempfile.mkdtemp(prefix="agent-bridge-test-"))
@@ -78,7 +80,11 @@ class Daemon:
 
     def request(self, server, method, path, headers=None, within=10):
         """A plain HTTP request; the answer has `status`, `headers`, `body`, and `json()`."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.ports[server], timeout=within)
+        if self.ca_file:
+            context = ssl.create_default_context(cafile=self.ca_file)
+            connection = http.client.HTTPSConnection("127.0.0.1", self.ports[server], timeout=within, context=context)
+        else:
+            connection = http.client.HTTPConnection("127.0.0.1", self.ports[server], timeout=within)
         try:
             connection.request(method, path, headers=headers or {})
             return Answer(connection.getresponse())
