@@ -113,17 +113,33 @@ impl CatchUp {
             }
             Step::GoLive(tail) => {
                 // Under the lock, so that nothing newer comes first.
+                let mut delivered = Vec::with_capacity(tail.len());
                 for (seq, frame) in tail {
                     if self.peer.link.offer(Lane::Data, frame) == Sent::Dropped {
                         machine.fall_behind(self.peer.id, self.given);
                         self.turn = machine.turn_of(self.peer.id);
-                        return false;
+                        break;
                     }
                     self.given = seq;
+                    delivered.push((seq, 1));
                 }
-                true
+                if self.channel.family().is_inbox() && !delivered.is_empty() {
+                    self.note_delivered(delivered);
+                }
+                machine.is_live(self.peer.id)
             }
         }
+    }
+
+    /// Notes deliveries, without waiting: what is on its way to the disk gets there before the note.
+    fn note_delivered(&self, attempts: Vec<(u64, u32)>) {
+        let noted = self.channels.mark_delivered(&self.channel, attempts.into_iter());
+        let channel = self.channel.clone();
+        actix_rt::spawn(async move {
+            if let Err(error) = noted.await {
+                tracing::warn!(%channel, %error, "deliveries were not noted");
+            }
+        });
     }
 
     /// Gives everything pending after `given`. `false`: the receiver is gone.
@@ -134,7 +150,9 @@ impl CatchUp {
             if page.is_empty() {
                 return Ok(!self.peer.link.is_over() && self.is_current());
             }
-            let attempts: Vec<_> = page.iter().map(|pending| (pending.record.seq, pending.attempts + 1)).collect();
+            // Noted first: a message that turns out not to have been delivered is better marked than one that comes twice unmarked.
+            let attempts = page.iter().map(|pending| (pending.record.seq, pending.attempts + 1));
+            self.channels.mark_delivered(&self.channel, attempts).await?;
             for pending in page {
                 self.channels.receipts.recall(&self.channel, &pending.record);
                 let text = String::from_utf8_lossy(&pending.record.frame);
@@ -146,7 +164,6 @@ impl CatchUp {
                 }
                 self.given = pending.record.seq;
             }
-            self.channels.mark_delivered(&self.channel, attempts.into_iter()).await?;
         }
     }
 

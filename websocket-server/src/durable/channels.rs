@@ -315,7 +315,7 @@ impl Channels {
 
     /// What is pending in an inbox after a number.
     pub fn pending_after(&self, channel: &ChannelName, after: u64, due_before: u64) -> Reply<Vec<Pending>> {
-        self.store.pending(channel.clone(), PendingQuery { due_before, after, limits: PAGE })
+        self.store.pending(channel.clone(), PendingQuery { due_before, after, limits: Limits { records: 32, ..PAGE } })
     }
 
     /// What is in a log after a number.

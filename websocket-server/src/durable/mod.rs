@@ -17,6 +17,8 @@ mod marks;
 mod numbers;
 mod options;
 mod position;
+#[cfg(test)]
+mod properties;
 mod publish;
 mod receipts;
 

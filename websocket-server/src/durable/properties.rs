@@ -1,0 +1,247 @@
+//! Channels against a naive model: whatever the history of publishing, reading, stalling, leaving and coming back, a reader of a log that
+//! names its position gets every message after it, once, in order; and an inbox loses nothing that was not acknowledged.
+//!
+//! Everything but the sockets is real: the store in memory, the channels, the ways back, the outboxes with their bounds.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use common::{assertion::Reading, config::Settings, envelope::Priority, id::AgentId, message::Start};
+use proptest::prelude::*;
+use serde_json::Value;
+use store::{Ack, ChannelName, MemoryStore, StoreOptions};
+use transport::{Lane, Link, LinkPolicy, flow::FlowPolicy};
+
+use super::{CatchUp, Channels, Draft, Outcome, Retain};
+use crate::routing::{ConnectionId, Peer, PeerKind};
+
+const READERS: usize = 3;
+/// A few messages fit a reader's outbox.
+const OUTBOX: usize = 1500;
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// So many messages are published.
+    Publish(usize),
+    /// A reader connects, if it is away.
+    Come(usize),
+    /// A reader reads what waits for it.
+    Read(usize),
+    /// A reader's connection breaks; what it has not read is gone.
+    Break(usize),
+    /// A reader of an inbox acknowledges what it has read.
+    Acknowledge,
+    /// Others have their turn: the store answers, ways back go on.
+    Rest,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let reader = 0..READERS;
+    let step = prop_oneof![
+        4 => (1..12_usize).prop_map(Step::Publish),
+        3 => reader.clone().prop_map(Step::Come),
+        4 => reader.clone().prop_map(Step::Read),
+        2 => reader.prop_map(Step::Break),
+        1 => Just(Step::Acknowledge),
+        4 => Just(Step::Rest),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+/// A reader, and what it has got.
+#[derive(Default)]
+struct Reader {
+    peer: Option<Arc<Peer>>,
+    got: Vec<u64>,
+    /// Numbers that came again, though not marked so.
+    unmarked: Vec<u64>,
+}
+
+impl Reader {
+    fn read(&mut self) {
+        let Some(peer) = &self.peer else { return };
+        for frame in peer.link.drain() {
+            let value: Value = serde_json::from_str(frame.payload_text()).expect("frames are JSON");
+            let seq = value["seq"].as_u64().expect("a position");
+            if self.got.contains(&seq) && value["redelivered"] == Value::Null {
+                self.unmarked.push(seq);
+            }
+            self.got.push(seq);
+        }
+    }
+
+    fn position(&self) -> u64 {
+        self.got.last().copied().unwrap_or(0)
+    }
+}
+
+struct World {
+    channels: Arc<Channels>,
+    channel: ChannelName,
+    policy: Arc<LinkPolicy>,
+    readers: Vec<Reader>,
+    published: Vec<u64>,
+    failed: Arc<Mutex<Vec<String>>>,
+}
+
+impl World {
+    async fn new(channel: &str) -> Self {
+        let store = Arc::new(MemoryStore::new(StoreOptions::default()).expect("a store"));
+        let channels = Channels::open(store, Duration::from_secs(30), 1000).await.expect("opens");
+        let mut policy = Arc::into_inner(crate::broker::link_policy(&Settings::for_tests())).expect("the only one");
+        policy.outbox_bytes = OUTBOX;
+        policy.flow = FlowPolicy { burst_ms: 0, share: 0.0 };
+        let channel = ChannelName::parse(channel).expect("a channel");
+        channels.load(channel.clone()).await.expect("loads");
+        let readers = (0..READERS).map(|_| Reader::default()).collect();
+        Self { channels, channel, policy: Arc::new(policy), readers, published: Vec::new(), failed: Arc::default() }
+    }
+
+    fn start(&self, peer: &Arc<Peer>) {
+        let way = CatchUp::new(Arc::clone(&self.channels), self.channel.clone(), Arc::clone(peer));
+        actix_rt::spawn(way.run(|_, _| ()));
+    }
+
+    fn publish(&mut self) {
+        let id = format!("m{}", self.published.len());
+        let text = format!("{{\"source\":\"agent:p\",\"id\":\"{id}\",\"type\":\"x:y\"}}");
+        let draft = Draft {
+            channel: &self.channel,
+            text: &text,
+            id: &id,
+            source: "agent:p",
+            priority: Priority::Normal,
+            lane: Lane::Data,
+            ttl_ms: None,
+            retain: Retain::No,
+            receipt: false,
+        };
+        let peers: Vec<_> = self.readers.iter().filter_map(|reader| reader.peer.clone()).collect();
+        let Ok(Outcome::Accepted(accepted)) = self.channels.accept(draft, peers.iter()) else { panic!("not accepted") };
+        self.published.push(accepted.seq);
+        accepted.fell_behind.iter().for_each(|peer| self.start(peer));
+        let settled = accepted.to_settle();
+        let (channels, failed) = (Arc::clone(&self.channels), Arc::clone(&self.failed));
+        actix_rt::spawn(async move {
+            let confirmed = channels.settle(&settled, accepted.committed.await);
+            if !matches!(confirmed, super::Confirm::Stored { seq, duplicate: false } if seq == settled.seq) {
+                failed.lock().expect("lock").push(format!("{confirmed:?}"));
+            }
+        });
+    }
+
+    async fn come(&mut self, at: usize) {
+        let is_inbox = self.channel.family().is_inbox();
+        if self.readers[at].peer.is_some() {
+            return;
+        }
+        let kind = PeerKind::Agent(AgentId::new("r").expect("a name"));
+        let link = Link::new(Arc::clone(&self.policy));
+        let peer = Peer::new(ConnectionId::next(), kind, link, Reading::default(), None);
+        let after = if is_inbox {
+            0
+        } else {
+            let start = Start::After { epoch: None, seq: self.readers[at].position() };
+            let place = self.channels.locate(&self.channel, &start).await.expect("located");
+            assert!(place.recovery.recovered, "nothing was removed");
+            place.after
+        };
+        // Between the two nobody else has a turn, as under the router's lock.
+        self.channels.fall_behind(&self.channel, peer.id, after);
+        self.start(&peer);
+        self.readers[at].peer = Some(peer);
+    }
+
+    fn leave(&mut self, at: usize) {
+        if let Some(peer) = self.readers[at].peer.take() {
+            peer.link.kill();
+            peer.link.drain();
+        }
+    }
+
+    async fn rest() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    /// Everybody comes and reads until nothing comes any more.
+    async fn finish(&mut self) {
+        for at in 0..READERS {
+            self.come(at).await;
+        }
+        let mut quiet = 0;
+        while quiet < 50 {
+            let before: usize = self.readers.iter().map(|reader| reader.got.len()).sum();
+            self.readers.iter_mut().for_each(Reader::read);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let after: usize = self.readers.iter().map(|reader| reader.got.len()).sum();
+            quiet = if after == before { quiet + 1 } else { 0 };
+        }
+        assert_eq!(*self.failed.lock().expect("lock"), Vec::<String>::new(), "everything is confirmed");
+    }
+
+    async fn run(&mut self, steps: Vec<Step>) -> BTreeSet<u64> {
+        let mut acknowledged = BTreeSet::new();
+        for step in steps {
+            match step {
+                Step::Publish(count) => (0..count).for_each(|_| self.publish()),
+                Step::Come(at) => self.come(at).await,
+                Step::Read(at) => self.readers[at].read(),
+                Step::Break(at) => self.leave(at),
+                Step::Acknowledge => {
+                    let seqs: Vec<_> = self.readers.iter().flat_map(|reader| reader.got.clone()).collect();
+                    self.channels.ack(self.channel.clone(), Ack::Each(seqs.clone())).await.expect("acknowledged");
+                    acknowledged.extend(seqs);
+                }
+                Step::Rest => Self::rest().await,
+            }
+        }
+        acknowledged
+    }
+}
+
+fn in_runtime<T>(work: impl Future<Output = T>) -> T {
+    actix_rt::System::new().block_on(async {
+        tokio::time::pause();
+        work.await
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_reader_of_a_log_gets_everything_once_and_in_order(steps in steps()) {
+        in_runtime(async {
+            let mut world = World::new("topic:t").await;
+            world.run(steps).await;
+            world.finish().await;
+            for reader in &world.readers {
+                assert_eq!(reader.got, world.published);
+            }
+        });
+    }
+
+    #[test]
+    fn an_inbox_loses_nothing_and_repeats_only_what_it_marks(steps in steps()) {
+        in_runtime(async {
+            let mut world = World::new("agent:r").await;
+            let acknowledged = world.run(steps).await;
+            world.finish().await;
+            let got: BTreeSet<_> = world.readers.iter().flat_map(|reader| reader.got.iter().copied()).collect();
+            assert_eq!(got, world.published.iter().copied().collect::<BTreeSet<_>>());
+            for reader in &world.readers {
+                assert_eq!(reader.unmarked, Vec::<u64>::new());
+                let missing = world.published.iter().find(|seq| !reader.got.contains(seq) && !acknowledged.contains(seq));
+                assert_eq!(missing, None, "everybody who reads the inbox gets what nobody has acknowledged");
+            }
+        });
+    }
+}
+
+/// More in the long tests.
+fn cases() -> u32 {
+    if std::env::var_os("BRIDGE_SOAK").is_some() { 20_000 } else { 64 }
+}
