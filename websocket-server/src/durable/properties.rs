@@ -210,8 +210,6 @@ fn in_runtime<T>(work: impl Future<Output = T>) -> T {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
-
     #[test]
     fn every_reader_of_a_log_gets_everything_once_and_in_order(steps in steps()) {
         in_runtime(async {
@@ -239,9 +237,4 @@ proptest! {
             }
         });
     }
-}
-
-/// More in the long tests.
-fn cases() -> u32 {
-    if std::env::var_os("BRIDGE_SOAK").is_some() { 20_000 } else { 64 }
 }
