@@ -46,6 +46,8 @@ impl CloseCode {
     pub const TAKEN_OVER: Self = Self(4009);
     /// Nothing was heard from the peer in time.
     pub const HEARTBEAT_TIMEOUT: Self = Self(4010);
+    /// The peer went on sending more than it may.
+    pub const RATE_LIMITED: Self = Self(4029);
     /// Too many invalid envelopes in a row.
     pub const TOO_MANY_INVALID: Self = Self(4400);
 

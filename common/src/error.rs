@@ -68,7 +68,9 @@ error_table! {
     ClientCertificateRequired "client_certificate_required" 401 None, false, "Agents need a certificate here, signed by an authority of the broker's operator, besides their key.";
     OriginNotAllowed "origin_not_allowed" 403 None, false, "The page's origin may not open sockets here. Add it to web.allowed_origins.";
     AtCapacity "at_capacity" 503 Some(CloseCode::TRY_AGAIN_LATER), true, "The server has as many connections or handshakes as it may. Try again later.";
-    TooManyConnections "too_many_connections" 429 None, true, "This session has as many connections as it may. Close one first.";
+    TooManyConnections "too_many_connections" 429 None, true, "This session, user, address or agent key has as many connections as it may. Close one first.";
+    RateLimited "rate_limited" 429 Some(CloseCode::RATE_LIMITED), true, "More came than may in a second. Over HTTP nothing was done: try again after the wait that is told. On a socket nothing is lost, but what follows is read later; whoever goes on is closed.";
+    TooManyFailures "too_many_failures" 429 None, true, "Too many logins or keys from this address were wrong. Try again after the wait that is told; it grows with every failure.";
     NotReady "not_ready" 503 None, true, "The server is starting or draining. Try again later.";
     UpstreamUnavailable "upstream_unavailable" 503 None, true, "The edge cannot reach the broker just now; what was sent meanwhile did not fit its queue.";
     Internal "internal" 500 Some(CloseCode::INTERNAL), true, "The server made a mistake. Its log says more.";
@@ -92,6 +94,7 @@ error_table! {
     TooManyRequests "too_many_requests" 429 None, true, "This connection has as many open requests as it may. Wait for answers.";
     RequestTargetInvalid "request_target_invalid" 400 None, false, "timeout_ms asks for one answer, so the target must be one agent or one session.";
     DuplicateRequest "duplicate_request" 409 None, false, "A request with this id is still open. Give every request an id of its own.";
+    LoopStopped "loop_stopped" 429 None, true, "Too many answers to answers in one chain of messages in a short time: two programs seem to answer each other. The message was dropped. Begin anew without a correlation_id, or wait.";
     ReplyTimeout "reply_timeout" 504 None, true, "No answer came within timeout_ms.";
     PeerGone "peer_gone" 502 None, true, "The peer that was to answer has disconnected.";
     ReceiverOverloaded "receiver_overloaded" 503 None, true, "The receiver reads too slowly and its outbox is full; the message was dropped. Try again later.";
@@ -161,6 +164,12 @@ impl ClientError {
     /// Names the address the error is about.
     pub fn about(mut self, target: impl Into<String>) -> Self {
         self.target = Some(target.into());
+        self
+    }
+
+    /// Says how long to wait before the next try.
+    pub fn after(mut self, wait: std::time::Duration) -> Self {
+        self.retry_after_ms = u64::try_from(wait.as_micros().div_ceil(1000)).ok();
         self
     }
 

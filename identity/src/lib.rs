@@ -3,7 +3,7 @@
 //! - [`siwe`]: Sign-In with Ethereum (EIP-4361), challenge and verification.
 //! - [`tokens`]: JSON Web Tokens of others' issuers, by secret or by published keys.
 //! - [`agent_keys`]: the named keys of agent runtimes, hashed at rest.
-//! - [`limits`]: rates, penalties for failed logins, and whose address a request really has.
+//! - [`limits`]: what failed logins cost.
 //! - [`policy`]: who may do what, in one place.
 //!
 //! Times are handed in. What must ask another server (a node's `eth_call`, an issuer's key set) is a trait that the servers

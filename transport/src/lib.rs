@@ -1,7 +1,7 @@
 //! WebSocket connections for actix actors.
 //!
 //! This crate owns everything between a TCP socket and an actor's handler: the server that hands upgraded sockets over
-//! ([`serve`], [`accept`]), frames ([`frame`], [`scanner`], [`message`]), the bounded outbox of each connection ([`link`]), the future
+//! ([`serve`], [`accept`]), who may come in at all and whose address a request has ([`gate`], [`client_address`]), frames ([`frame`], [`scanner`], [`message`]), the bounded outbox of each connection ([`link`]), the future
 //! that moves bytes for an actor ([`pump`]), the heartbeat and the judgement of slow readers ([`sweeper`]), and the client's side of
 //! the handshake ([`dial`]), each in the clear or under TLS ([`stream`]). It knows nothing of envelopes, agents or sessions.
 //!
@@ -18,10 +18,13 @@
 //! ```
 
 pub mod accept;
+pub mod accounts;
+pub mod client_address;
 pub mod clock;
 pub mod dial;
 pub mod flow;
 pub mod frame;
+pub mod gate;
 pub mod link;
 pub mod message;
 pub mod pump;
@@ -33,8 +36,10 @@ pub mod stream;
 pub mod sweeper;
 
 pub use accept::{Upgraded, accept};
+pub use accounts::{Accounts, Allowance, Tab};
 pub use dial::{DialError, connect, dial};
 pub use frame::{Frame, FrameError};
+pub use gate::{Gate, GateRules};
 pub use link::{CloseMode, Lane, Link, LinkPolicy, Sent};
 pub use message::{Message, MessageReader};
 pub use pump::{End, Inbound, Pump, Socket, Step};

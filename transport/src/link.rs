@@ -75,6 +75,8 @@ pub struct Link {
     writer: AtomicWaker,
     seen_ms: AtomicU64,
     pinged_ms: AtomicU64,
+    /// Its peer is not read just now, and so silent for no fault of its own.
+    held: AtomicBool,
     killed: AtomicBool,
     ended: AtomicBool,
     /// Close frames to a server carry a mask.
@@ -101,6 +103,7 @@ impl Link {
             writer: AtomicWaker::new(),
             seen_ms: AtomicU64::new(now),
             pinged_ms: AtomicU64::new(now),
+            held: AtomicBool::new(false),
             killed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             masks,
@@ -228,7 +231,7 @@ impl Link {
             return;
         }
         let silent_for = now_ms.saturating_sub(self.seen_ms.load(Relaxed));
-        if silent_for >= millis(self.policy.silence_timeout) {
+        if silent_for >= millis(self.policy.silence_timeout) && !self.held.load(Relaxed) {
             self.policy.counts.silent.fetch_add(1, Relaxed);
             self.close(CloseCode::HEARTBEAT_TIMEOUT, "nothing heard within the heartbeat timeout", CloseMode::Discard);
             return;
@@ -240,6 +243,12 @@ impl Link {
                 self.send(Lane::Control, Frame::ping());
             }
         }
+    }
+
+    /// Whether the peer is not read just now.
+    pub(crate) fn hold(&self, held: bool) {
+        self.held.store(held, Relaxed);
+        self.touch();
     }
 
     pub(crate) fn register_writer(&self, waker: &Waker) {
@@ -319,6 +328,19 @@ mod tests {
         assert!(!link.is_over());
         link.judge(now_ms() + 3_000);
         assert!(link.is_over());
+    }
+
+    #[test]
+    fn a_peer_that_is_not_read_is_not_silent() {
+        let link = Link::new(policy());
+        let start = now_ms();
+        link.hold(true);
+        link.judge(start + 31_000);
+        assert_eq!(link.closing(), None);
+        link.on_written(2);
+        link.hold(false);
+        link.judge(now_ms() + 30_001);
+        assert_eq!(link.closing(), Some(CloseCode::HEARTBEAT_TIMEOUT));
     }
 
     #[test]

@@ -110,6 +110,8 @@ pub struct Pump<A, I, S> {
     /// Nothing of what was handed to the socket waits in the socket itself, as it may under TLS.
     flushed: bool,
     paused: bool,
+    /// Whether the actor would have nothing more just now.
+    held: bool,
     reading: bool,
     closing: Closing,
     actor: PhantomData<fn(A)>,
@@ -134,6 +136,7 @@ impl<A: Actor, I: Inbound<A>, S: Socket> Pump<A, I, S> {
             unsent,
             flushed: true,
             paused: false,
+            held: false,
             reading: true,
             closing: Closing::No,
             actor: PhantomData,
@@ -164,9 +167,16 @@ impl<A: Actor, I: Inbound<A>, S: Socket> Pump<A, I, S> {
         let mut leftover = std::mem::take(&mut self.leftover);
         let mut reads = 0;
         loop {
-            if self.reading && self.inbound.poll_ready(actor, task).is_pending() {
-                self.leftover = leftover;
-                return Ok(());
+            if self.reading {
+                let held = self.inbound.poll_ready(actor, task).is_pending();
+                if held != self.held {
+                    self.held = held;
+                    self.link.hold(held);
+                }
+                if held {
+                    self.leftover = leftover;
+                    return Ok(());
+                }
             }
             if self.reading && (self.paused || !leftover.is_empty()) {
                 self.handle(actor, &mut leftover, ctx);

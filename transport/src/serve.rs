@@ -30,6 +30,7 @@ use tokio::net::TcpStream;
 
 use crate::{
     accept::{Handover, Upgraded},
+    gate::Gate,
     secure::secure,
     stream::Stream,
 };
@@ -50,6 +51,8 @@ pub struct ServeOptions {
     pub handshake_timeout: Duration,
     /// HTTP connections and handshakes a worker serves at once; more wait in the kernel's queue. Upgraded sockets do not count.
     pub max_in_flight: usize,
+    /// Who may come in.
+    pub gate: Arc<Gate>,
     /// How long a graceful stop waits for requests in flight.
     pub shutdown_timeout: Duration,
 }
@@ -77,7 +80,7 @@ where
     S::Response: Into<Response<B>> + 'static,
     B: MessageBody + 'static,
 {
-    let ServeOptions { workers, tls, handshake_timeout, max_in_flight, shutdown_timeout } = options.clone();
+    let ServeOptions { workers, tls, handshake_timeout, max_in_flight, shutdown_timeout, gate } = options.clone();
     let name = format!("http-{}", listener.local_addr()?.port());
     let server = Server::build()
         .workers(workers)
@@ -98,15 +101,46 @@ where
                 })
                 .upgrade(upgrade_service(factory.clone()))
                 .h1(app);
-            let tls = tls.clone();
-            fn_service(move |socket: TcpStream| {
-                let peer = socket.peer_addr().ok();
-                let secured = secure(socket, tls.clone(), handshake_timeout);
-                async move { Ok::<_, DispatchError>((secured.await?, peer)) }
-            })
-            .and_then(http)
+            let entrance = Entrance { gate: Arc::clone(&gate), tls: tls.clone(), limit: handshake_timeout };
+            through(entrance, http)
         })?;
     Ok(server.run())
+}
+
+/// The way from the listener to HTTP.
+#[derive(Clone)]
+struct Entrance {
+    gate: Arc<Gate>,
+    tls: Option<Arc<ServerTls>>,
+    /// Time for the TLS handshake.
+    limit: Duration,
+}
+
+/// Lets in whom the gate lets in, under TLS if the listener has it, with the client's address.
+fn through<H>(
+    entrance: Entrance,
+    http: H,
+) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = H::Error, InitError = H::InitError>
+where
+    H: ServiceFactory<(Stream, Option<SocketAddr>), Config = (), Response = ()> + 'static,
+    H::Service: 'static,
+    H::Error: From<io::Error>,
+{
+    let http = Rc::new(http);
+    fn_factory(move || {
+        let (entrance, http) = (entrance.clone(), Rc::clone(&http));
+        async move {
+            let http = Rc::new(http.new_service(()).await?);
+            Ok(fn_service(move |mut socket: TcpStream| {
+                let (Entrance { gate, tls, limit }, http) = (entrance.clone(), Rc::clone(&http));
+                async move {
+                    let Some((client, _place)) = gate.enter(&mut socket).await else { return Ok(()) };
+                    let stream = secure(socket, tls, limit).await?;
+                    http.call((stream, Some(client))).await
+                }
+            }))
+        }
+    })
 }
 
 type Handshake = (Request, Framed<Stream, h1::Codec>);

@@ -20,8 +20,8 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::{Message as ClientMessage, protocol::frame::coding::CloseCode as ClientCode};
 use transport::{
-    CloseMode, End, Frame, FrameError, Inbound, Lane, Link, LinkPolicy, Message, MessageReader, Pump, ServeOptions, Step,
-    flow::FlowPolicy, frame::Origin, message::MessageLimits,
+    CloseMode, End, Frame, FrameError, Gate, GateRules, Inbound, Lane, Link, LinkPolicy, Message, MessageReader, Pump,
+    ServeOptions, Step, flow::FlowPolicy, frame::Origin, message::MessageLimits,
 };
 
 struct Echo;
@@ -112,6 +112,7 @@ fn start_with(tls: Option<Arc<ServerTls>>, ping_interval: Duration) -> (SocketAd
     let addr = listener.local_addr().expect("bound");
     let options = ServeOptions {
         tls,
+        gate: Gate::new(GateRules::open()),
         workers: 1,
         handshake_timeout: Duration::from_secs(5),
         max_in_flight: 100,

@@ -14,11 +14,11 @@ use common::{
     error::ErrorCode,
 };
 use tls::{Listener, TlsError};
-use transport::{ServeOptions, listen, serve};
+use transport::{Gate, GateRules, ServeOptions, client_address::TrustedProxies, listen, serve};
 
 use crate::{
     assets::{self, AssetError, Library},
-    http::{Hsts, InFlight, OriginRule, Refusal, count_in_flight, security_headers},
+    http::{Hsts, InFlight, OriginRule, Refusal, Throttle, count_in_flight, security_headers},
     proxy::{self, LocalConnect, ProxyEnvironment},
     sessions::{self, Admission, CookiePolicy, OpenSockets, Order, SessionAuthority},
     status::{self, EdgeStatus, Phase},
@@ -76,6 +76,8 @@ struct Parts {
     cookies: CookiePolicy,
     origins: OriginRule,
     hsts: Option<Hsts>,
+    proxies: TrustedProxies,
+    throttle: Arc<Throttle>,
     requests: Arc<InFlight>,
 }
 
@@ -103,6 +105,7 @@ fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeH
     let addr = listener.local_addr().map_err(bind)?;
 
     let options = ServeOptions {
+        gate: Gate::new(GateRules::of(settings, settings.proxies.web_protocol)),
         workers: match settings.web.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
@@ -223,6 +226,8 @@ impl Parts {
             cookies: CookiePolicy { secure: settings.web.cookie_secure, tls: tls.is_some() },
             hsts: tls.and_then(|_| Hsts::new(settings.web.hsts)),
             origins: OriginRule::new(&settings.web.allowed_origins),
+            proxies: TrustedProxies::of(&settings.proxies),
+            throttle: Arc::new(Throttle::new(settings)),
             requests: Arc::default(),
             environment,
         })
@@ -233,6 +238,8 @@ impl Parts {
         routes
             .app_data(web::Data::new(self.origins))
             .app_data(web::Data::new(self.hsts))
+            .app_data(web::Data::new(self.proxies))
+            .app_data(web::Data::from(self.throttle))
             .app_data(web::Data::from(self.library))
             .app_data(web::Data::from(self.status))
             .app_data(web::Data::from(Arc::clone(&self.environment.counters)))

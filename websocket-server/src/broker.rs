@@ -1,6 +1,7 @@
 //! What all worker threads of one broker share.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{
@@ -14,18 +15,25 @@ use std::{
 use actix::Addr;
 use common::{
     address::Address,
+    assertion::ClientIdentity,
     config::Settings,
     error::ErrorCode,
+    id::{SessionId, UserId},
     message::{AnnouncedHeartbeat, AnnouncedLimits, Speaker, SystemMessage},
+    network::customer,
+    rate::Rate,
 };
+use identity::limits::SharedPenalties;
 use parking_lot::{Mutex, RwLock};
 use store::DeadLettered;
 use tls::ServerTls;
 use tokio::sync::watch;
-use transport::{Frame, Lane, LinkPolicy, flow::FlowPolicy, link::LinkCounts};
+use transport::{
+    Accounts, Allowance, Frame, Lane, LinkPolicy, Tab, client_address::TrustedProxies, flow::FlowPolicy, link::LinkCounts,
+};
 
 use crate::{
-    actors::StateManagerActor,
+    actors::{Pace, StateManagerActor},
     durable::Channels,
     keys::Keys,
     routing::{Counters, ErrorCounts, Router, RouterLimits},
@@ -57,6 +65,11 @@ pub struct Broker {
     pub channels: Arc<Channels>,
     /// The keys of agents.
     pub keys: Keys,
+    /// Whose word about a client's address is taken.
+    pub proxies: TrustedProxies,
+    /// Addresses that presented wrong keys.
+    pub penalties: SharedPenalties,
+    accounts: Accounts<Holder>,
     /// The rules of its connections.
     pub link_policy: Arc<LinkPolicy>,
     /// Tracks its connections.
@@ -95,6 +108,9 @@ impl Broker {
             router: RwLock::new(router),
             channels,
             keys,
+            proxies: TrustedProxies::of(&settings.proxies),
+            penalties: SharedPenalties::new(&limits.exempt_networks),
+            accounts: Accounts::default(),
             link_policy: link_policy(settings),
             state,
             started: Instant::now(),
@@ -122,19 +138,51 @@ impl Broker {
         self.readiness.store(readiness as u8, SeqCst);
     }
 
-    /// Takes a place for one more connection.
+    /// Takes a place for one more connection, on the accounts of these holders.
     ///
     /// # Errors
-    /// `not_ready` while starting or draining, `at_capacity` when there are as many as may be.
-    pub fn admit(self: &Arc<Self>) -> Result<Admission, ErrorCode> {
+    /// `not_ready` while starting or draining, `at_capacity` when there are as many as may be, `too_many_connections` of a holder.
+    fn admit(self: &Arc<Self>, holders: impl Iterator<Item = Holder>) -> Result<Admission, ErrorCode> {
         if self.readiness() != Readiness::Ready {
             return Err(ErrorCode::NotReady);
         }
-        let admission = Admission(Arc::clone(self));
+        let mut admission = Admission { broker: Arc::clone(self), tabs: Vec::new() };
         if self.connections.fetch_add(1, Relaxed) >= self.settings.limits.max_connections {
             return Err(ErrorCode::AtCapacity);
         }
+        for holder in holders {
+            let allowance = holder.allowance(&self.settings);
+            let tab = self.accounts.open(holder, allowance).map_err(|_| ErrorCode::TooManyConnections)?;
+            admission.tabs.push(tab);
+        }
         Ok(admission)
+    }
+
+    /// Takes a place for an agent with this key.
+    ///
+    /// # Errors
+    /// See [`Broker::admit`].
+    pub fn admit_agent(self: &Arc<Self>, key: &str, address: IpAddr) -> Result<Admission, ErrorCode> {
+        let address = self.counted(address).map(Holder::AddressOfAgents);
+        self.admit(std::iter::once(Holder::Key(key.to_owned())).chain(address))
+    }
+
+    /// Takes a place for a session.
+    ///
+    /// # Errors
+    /// See [`Broker::admit`].
+    pub fn admit_session(self: &Arc<Self>, identity: &ClientIdentity) -> Result<Admission, ErrorCode> {
+        let address = identity.ip.as_deref().and_then(|ip| ip.parse().ok()).and_then(|ip| self.counted(ip));
+        let user = identity.user_id.clone().map(Holder::User);
+        self.admit(
+            std::iter::once(Holder::Session(identity.session_id)).chain(user).chain(address.map(Holder::AddressOfSessions)),
+        )
+    }
+
+    /// What an address counts as; `None` if it is not counted.
+    fn counted(&self, address: IpAddr) -> Option<IpAddr> {
+        let is_exempt = self.settings.limits.exempt_networks.iter().any(|network| network.contains(address));
+        (!is_exempt).then(|| customer(address))
     }
 
     /// Connections there are.
@@ -221,20 +269,60 @@ impl Broker {
     }
 }
 
+/// Who has an account.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Holder {
+    /// An address that sessions come from.
+    AddressOfSessions(IpAddr),
+    /// An address that agents come from. What they send counts for their key.
+    AddressOfAgents(IpAddr),
+    Session(SessionId),
+    User(UserId),
+    Key(String),
+}
+
+impl Holder {
+    fn allowance(&self, settings: &Settings) -> Allowance {
+        let (limits, rates) = (&settings.limits, &settings.rates);
+        let (connections, messages, bytes) = match self {
+            Self::AddressOfSessions(_) => (limits.max_address_connections, rates.address_messages, rates.address_bytes),
+            Self::AddressOfAgents(_) => (limits.max_address_connections, Rate::UNLIMITED, Rate::UNLIMITED),
+            Self::Session(_) => (limits.max_session_connections, rates.session_messages, rates.session_bytes),
+            Self::User(_) => (limits.max_user_connections, rates.user_messages, rates.user_bytes),
+            Self::Key(_) => (limits.max_key_connections, rates.key_messages, rates.key_bytes),
+        };
+        Allowance { connections, messages, bytes }
+    }
+}
+
 /// A connection's place among those there may be. Given back when dropped.
 #[derive(Debug)]
-pub struct Admission(Arc<Broker>);
+pub struct Admission {
+    broker: Arc<Broker>,
+    tabs: Vec<Tab>,
+}
 
 impl Admission {
     /// The broker that admitted it.
     pub fn broker(&self) -> &Arc<Broker> {
-        &self.0
+        &self.broker
+    }
+
+    /// The accounts that pay for what it sends.
+    pub fn pace(&self) -> Pace {
+        let settings = &self.broker.settings;
+        Pace::new(self.tabs.iter().any(Tab::is_metered), settings.rates.patience)
+    }
+
+    /// Charges a frame of so many bytes: how long to read no more.
+    pub fn charge(&self, bytes: usize, now_ms: u64) -> Duration {
+        self.tabs.iter().map(|tab| tab.charge(bytes, now_ms)).max().unwrap_or_default()
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Relaxed);
+        self.broker.connections.fetch_sub(1, Relaxed);
     }
 }
 

@@ -58,7 +58,10 @@ impl Lab {
             .env("DATA_DIR", folder.path().join("data"))
             .env("RUST_LOG", "warn")
             .env("AGENT_BRIDGE_DEMO__ENABLED", "false")
-            .env("AGENT_BRIDGE_LIMITS__MAX_CONNECTIONS", "25000");
+            .env("AGENT_BRIDGE_LIMITS__MAX_CONNECTIONS", "25000")
+            // Counted, but never reached: sessions ask as fast as they can here.
+            .env("AGENT_BRIDGE_RATES__SESSION_MESSAGES", "100000000:100000000")
+            .env("AGENT_BRIDGE_RATES__SESSION_BYTES", "1TiB:1TiB");
         if let Some(timeout) = self.slow_consumer_timeout {
             command.env("AGENT_BRIDGE_LIMITS__SLOW_CONSUMER_TIMEOUT", format!("{}ms", timeout.as_millis()));
         }

@@ -63,6 +63,11 @@ pub(super) fn is_topic_pattern(text: &str) -> bool {
     text == "*" || is_agent_id(text.strip_suffix('*').unwrap_or(text))
 }
 
+/// A pattern of ids or topics: their characters, `*` and `?`.
+pub(super) fn is_pattern(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:/@+*?".contains(&byte))
+}
+
 /// What tracing takes as a filter.
 pub(super) fn is_log_filter(text: &str) -> bool {
     !text.is_empty() && EnvFilter::builder().parse(text).is_ok()

@@ -7,9 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::guards::{AccessSettings, OperatorSettings, ProxySettings, Rates};
 use super::store_settings::{DefaultDelivery, Durability, StoreSettings};
 use super::tls::{AcmeSettings, ClientCertificates, ListenerTls};
-use crate::secret::Secret;
+use crate::{network::Network, secret::Secret};
 
 /// The agent key that ships with the project, for development on one's own machine only.
 pub const DEV_AGENT_KEY: &str = "dev-agent-key";
@@ -27,6 +28,14 @@ pub struct Settings {
     pub web: WebSettings,
     /// Bounds on what peers may use.
     pub limits: Limits,
+    /// How much of what in a second.
+    pub rates: Rates,
+    /// Proxies in front.
+    pub proxies: ProxySettings,
+    /// What sessions may reach.
+    pub access: AccessSettings,
+    /// Those who run it.
+    pub operators: OperatorSettings,
     /// Liveness of connections.
     pub heartbeat: Heartbeat,
     /// What happens at shutdown.
@@ -154,6 +163,16 @@ pub struct Limits {
     pub max_session_connections: usize,
     /// Topics in all. Default 100,000.
     pub max_topics: usize,
+    /// Connections of one address to one listener that have not become a WebSocket. Default 256.
+    pub max_address_handshakes: usize,
+    /// Sockets of one address. Default 2048.
+    pub max_address_connections: usize,
+    /// Sockets of one user. Default 128.
+    pub max_user_connections: usize,
+    /// Sockets of agents with one key; 0 = no bound. Default 0.
+    pub max_key_connections: usize,
+    /// Whose addresses are not counted, nor waited for after failed logins. Default this machine.
+    pub exempt_networks: Vec<Network>,
 }
 
 /// Liveness of connections.
@@ -319,6 +338,11 @@ impl Default for Limits {
             max_pending_requests: 1024,
             max_session_connections: 16,
             max_topics: 100_000,
+            max_address_handshakes: 256,
+            max_address_connections: 2048,
+            max_user_connections: 128,
+            max_key_connections: 0,
+            exempt_networks: Network::this_machine(),
         }
     }
 }

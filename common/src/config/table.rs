@@ -6,10 +6,12 @@
 use std::time::Duration;
 
 use super::checks::{
-    is_agent_id, is_domain, is_https_url, is_log_filter, is_mail_address, is_origin, is_topic_pattern, is_ws_url,
+    is_agent_id, is_domain, is_https_url, is_log_filter, is_mail_address, is_origin, is_pattern, is_topic_pattern, is_ws_url,
 };
+use super::guards::ProxyHeader;
 use super::kinds::{
-    Address, Choice, Field, Flag, Folder, Integer, Keys, List, OptionalFolder, OptionalText, Ratio, SecretText, Size, Span, Text,
+    Address, Choice, Field, Flag, Folder, Integer, Keys, List, Networks, OptionalFolder, OptionalText, PerSecond, Ratio,
+    SecretText, Size, Span, Text,
 };
 use super::settings::{CookieSecure, LogFormat};
 use super::store_settings::{DefaultDelivery, Durability};
@@ -54,7 +56,11 @@ pub(super) const ENV_CONFIG: &str = "AGENT_BRIDGE_CONFIG";
 pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("broker", "Broker"),
     ("web", "Edge"),
+    ("proxies", "Proxies in front"),
     ("limits", "Limits"),
+    ("rates", "Rates"),
+    ("access", "What sessions may reach"),
+    ("operators", "Operators"),
     ("heartbeat", "Heartbeat"),
     ("drain", "Drain"),
     ("demo", "Demo agent"),
@@ -79,6 +85,7 @@ const HSTS_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 const KIB: usize = 1 << 10;
 const GIB: usize = 1 << 30;
 
+const PATTERN: &str = "patterns, where `*` is any run of characters and `?` any one";
 const WS_URL: &str = "`ws://host:port` or `wss://host:port`";
 
 /// Rows: `"key" | "WELL_KNOWN_NAME" => Kind {..}, "doc";`, the name where there is one.
@@ -165,6 +172,18 @@ pub(super) static TABLE: &[Setting] = settings! {
     "web.hsts" => Span { min: Duration::ZERO, max: HSTS_MAX, at: |d| &mut d.settings.web.hsts },
         "How long browsers remember to come by https only (`Strict-Transport-Security`), told where the edge speaks TLS itself; 0: they are not told.";
 
+    "proxies.trusted" | "TRUSTED_PROXIES" => Networks { at: |d| &mut d.settings.proxies.trusted },
+        "Proxies whose word about a client's address is taken. Empty: nobody's, the address is the connection's.";
+    "proxies.header" => Choice {
+        words: &[("x-forwarded-for", ProxyHeader::XForwardedFor), ("forwarded", ProxyHeader::Forwarded)],
+        at: |d| &mut d.settings.proxies.header,
+    },
+        "The header in which they name the client. Each of them must set or extend it; the other one is never looked at.";
+    "proxies.web_protocol" => Flag { at: |d| &mut d.settings.proxies.web_protocol },
+        "Whether connections of trusted proxies to the edge begin with the PROXY protocol, version 1 or 2. Those that do not are then closed.";
+    "proxies.broker_protocol" => Flag { at: |d| &mut d.settings.proxies.broker_protocol },
+        "The same for connections to the broker.";
+
     "limits.max_connections" => Integer { min: 1, max: 10_000_000, at: |d| &mut d.settings.limits.max_connections },
         "Connections in all; the next is refused with 503. Each takes a file descriptor.";
     "limits.max_handshakes" => Integer { min: 1, max: 1_000_000, at: |d| &mut d.settings.limits.max_handshakes },
@@ -203,6 +222,57 @@ pub(super) static TABLE: &[Setting] = settings! {
         "Connections (tabs) of a session; the next is refused with 429.";
     "limits.max_topics" => Integer { min: 1, max: 100_000_000, at: |d| &mut d.settings.limits.max_topics },
         "Topics with subscribers in all; a subscription to one more is refused.";
+    "limits.max_address_handshakes" => Integer { min: 1, max: 1_000_000, at: |d| &mut d.settings.limits.max_address_handshakes },
+        "Connections of one address to one listener that speak HTTP; the next is closed unread. IPv6 addresses count by their first 64 bits.";
+    "limits.max_address_connections" => Integer { min: 1, max: 10_000_000, at: |d| &mut d.settings.limits.max_address_connections },
+        "Sockets of one address; the next is refused with 429.";
+    "limits.max_user_connections" => Integer { min: 1, max: 10_000_000, at: |d| &mut d.settings.limits.max_user_connections },
+        "Sockets of one user, over all sessions; the next is refused with 429.";
+    "limits.max_key_connections" => Integer { min: 0, max: 10_000_000, at: |d| &mut d.settings.limits.max_key_connections },
+        "Sockets of agents with one key; the next is refused with 429. 0: no bound.";
+    "limits.exempt_networks" => Networks { at: |d| &mut d.settings.limits.exempt_networks },
+        "Addresses to which no limit per address applies. A proxy on this machine that is not in `proxies.trusted` makes everybody such an address.";
+
+    "rates.address_connections" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.address_connections },
+        "New connections of one address to one listener; the next is closed unread.";
+    "rates.registrations" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.registrations },
+        "New sessions of one address; the next is refused with 429 and `Retry-After`.";
+    "rates.logins" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.logins },
+        "Logins of one address, each step counted; the next is refused with 429 and `Retry-After`.";
+    "rates.session_messages" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.session_messages },
+        "Frames of one session. Beyond it the session's connections are not read for a while.";
+    "rates.session_bytes" => PerSecond { is_size: true, at: |d| &mut d.settings.rates.session_bytes },
+        "Bytes of those.";
+    "rates.user_messages" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.user_messages },
+        "Frames of all sessions of one user.";
+    "rates.user_bytes" => PerSecond { is_size: true, at: |d| &mut d.settings.rates.user_bytes },
+        "Bytes of those.";
+    "rates.address_messages" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.address_messages },
+        "Frames of all sessions of one address.";
+    "rates.address_bytes" => PerSecond { is_size: true, at: |d| &mut d.settings.rates.address_bytes },
+        "Bytes of those.";
+    "rates.key_messages" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.key_messages },
+        "Frames of all agents with one key.";
+    "rates.key_bytes" => PerSecond { is_size: true, at: |d| &mut d.settings.rates.key_bytes },
+        "Bytes of those.";
+    "rates.patience" => Span { min: Duration::ZERO, max: DAY, at: |d| &mut d.settings.rates.patience },
+        "How long a connection may go on wanting more than its rates allow; then it is closed with 4029. 0: it is only slowed.";
+    "rates.answers" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.answers },
+        "Answers to answers in one chain of messages; the next is refused with `loop_stopped`. 0: loops are not looked for.";
+
+    "access.public_agents" => List { allowed: PATTERN, check: is_pattern, at: |d| &mut d.settings.access.public_agents },
+        "Agents that every session sees and may write to.";
+    "access.user_agents" => List { allowed: PATTERN, check: is_pattern, at: |d| &mut d.settings.access.user_agents },
+        "Agents for sessions of users who are logged in. Goes before `access.public_agents`.";
+    "access.public_topics" => List { allowed: PATTERN, check: is_pattern, at: |d| &mut d.settings.access.public_topics },
+        "Topics that every session may use. Those below `user/<name>/` and `session/<id>/` belong to that user or session whatever is set here.";
+    "access.user_topics" => List { allowed: PATTERN, check: is_pattern, at: |d| &mut d.settings.access.user_topics },
+        "Topics for sessions of users who are logged in. Goes before `access.public_topics`.";
+    "access.visible_members" => List { allowed: PATTERN, check: is_pattern, at: |d| &mut d.settings.access.visible_members },
+        "Topics in which sessions see the sessions of others among the members. Elsewhere a session sees its own, its user's and agents.";
+
+    "operators.token" | "OPERATOR_TOKEN" => SecretText { min_length: 16, at: |d| &mut d.settings.operators.token },
+        "What `/stats` of broker and edge asks for, as `Authorization: Bearer`. Unset: `/stats` answers this machine alone.";
 
     "heartbeat.interval" => Span { min: Duration::from_millis(10), max: HOUR, at: |d| &mut d.settings.heartbeat.interval },
         "Between two pings to a peer.";

@@ -7,9 +7,11 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     time::Duration,
 };
+
+use common::network::customer;
 
 /// How failures are counted against an address.
 #[derive(Clone, Copy, Debug)]
@@ -55,14 +57,6 @@ struct Guilt {
 /// How late an address is forgotten; grows with the count and with the time of counting. In thousandths of a half-life.
 type Rank = i64;
 
-/// The address that is counted: of IPv6 the network of 64 bits, since one customer has all of it.
-pub fn penalty_key(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
 impl Penalties {
     /// An empty table.
     pub fn new(settings: PenaltySettings) -> Self {
@@ -74,7 +68,7 @@ impl Penalties {
     /// # Errors
     /// It is to wait for so long.
     pub fn check(&self, address: IpAddr, now: Duration) -> Result<(), Duration> {
-        match self.guilty.get(&penalty_key(address)).map(|guilt| guilt.waits_until.saturating_sub(now)) {
+        match self.guilty.get(&customer(address)).map(|guilt| guilt.waits_until.saturating_sub(now)) {
             Some(wait) if !wait.is_zero() => Err(wait),
             _ => Ok(()),
         }
@@ -82,7 +76,7 @@ impl Penalties {
 
     /// A login from this address failed; says how long the address is to wait now, zero for not at all.
     pub fn on_failure(&mut self, address: IpAddr, now: Duration) -> Duration {
-        let key = penalty_key(address);
+        let key = customer(address);
         let count = self.count(key, now) + 1.0;
         let beyond = count - f64::from(self.settings.free_failures);
         let wait = if beyond <= 0.0 {
@@ -98,7 +92,7 @@ impl Penalties {
 
     /// A login from this address succeeded. It takes one failure back, not all: else a valid account would buy free guesses.
     pub fn on_success(&mut self, address: IpAddr, now: Duration) {
-        let key = penalty_key(address);
+        let key = customer(address);
         let Some(guilt) = self.guilty.get(&key) else { return };
         let waits_until = guilt.waits_until;
         let count = self.count(key, now) - 1.0;
@@ -237,7 +231,6 @@ mod tests {
         }
         assert!(table.check("2001:db8:0:1:ffff::1".parse().unwrap(), S(0)).is_err());
         assert!(table.check("2001:db8:0:2::1".parse().unwrap(), S(0)).is_ok());
-        assert_eq!(penalty_key("::ffff:192.0.2.1".parse().unwrap()), "192.0.2.1".parse::<IpAddr>().unwrap());
     }
 
     proptest! {

@@ -1,12 +1,16 @@
-//! What every answer of the edge over HTTP has in common: refusals, security headers, the origin rule, and that it
-//! is counted until it has been sent.
+//! What every answer of the edge over HTTP has in common: refusals, security headers, the origin rule, what one address may
+//! ask for, and that it is counted until it has been sent.
 
+mod client_address;
 mod in_flight;
 mod origin;
 mod refusal;
 mod security_headers;
+mod throttle;
 
+pub use client_address::ClientAddress;
 pub use in_flight::{InFlight, count_in_flight};
 pub use origin::{OriginRule, require_own_origin};
 pub use refusal::Refusal;
 pub use security_headers::{Hsts, security_headers};
+pub use throttle::{PacedLogin, Route, Throttle};

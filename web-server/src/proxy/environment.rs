@@ -80,7 +80,10 @@ impl ProxyEnvironment {
         // A side that is paused is silent for no fault of its own: the other side must be given up first.
         let patient = heartbeat.timeout.max(slow + CLOSE_GRACE + heartbeat.interval);
         let browser_policy = policy(slow, patient);
-        let upstream_policy = policy(slow, patient);
+        // A broker that slows a client down is not slow itself; it gives up on the client first.
+        let rates = &settings.rates;
+        let slowed = if rates.patience.is_zero() { Duration::MAX } else { slow.saturating_add(rates.patience) };
+        let upstream_policy = policy(slowed, patient);
         let trust = tls::broker_trust(settings, settings.web.broker_url.as_deref()).filter(|_| local.is_none());
         Ok(Arc::new(Self {
             tls: trust.map(ClientTls::new).transpose()?,

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::{actor::ProxyActor, environment::ProxyEnvironment};
 use crate::{
-    http::{Refusal, require_own_origin},
+    http::{ClientAddress, Refusal, Throttle, require_own_origin},
     sessions::{OpenSockets, OwnedSession, SessionAuthority},
 };
 
@@ -53,23 +53,26 @@ impl Parameters {
 pub async fn open(
     request: HttpRequest,
     owned: OwnedSession,
+    address: ClientAddress,
+    throttle: web::Data<Throttle>,
     environment: web::Data<ProxyEnvironment>,
     sockets: web::Data<OpenSockets>,
     authority: web::Data<SessionAuthority>,
 ) -> Result<HttpResponse, Refusal> {
     require_own_origin(&request)?;
+    let share = throttle.open_socket(address)?;
     let parameters = web::Query::<Parameters>::from_query(request.query_string())
         .map_err(|error| Refusal::with_message(ErrorCode::BadRequest, format!("the query cannot be read: {error}")))?;
     let parameters = parameters.into_inner();
     let identity = ClientIdentity {
         agent: parameters.agent.as_deref().map(parse_agent_id).transpose()?,
-        ip: request.peer_addr().map(|peer| peer.ip().to_string()),
+        ip: Some(address.0.to_string()),
         user_agent: user_agent(&request),
         reading: parameters.reading()?,
         ..ClientIdentity::anonymous(owned.session.id)
     };
 
-    let ticket = sockets.into_inner().admit(owned.session)?;
+    let ticket = sockets.into_inner().admit(owned.session)?.with(share);
     // Ended between the check and the admission: nobody else would close this socket.
     if authority.is_ended(&owned.session) {
         return Err(ErrorCode::SessionEnded.into());

@@ -15,6 +15,7 @@ use std::{
 use actix::{Message, Recipient};
 use common::{close::CloseCode, error::ErrorCode, id::SessionId};
 use parking_lot::Mutex;
+use transport::Tab;
 
 use super::token::Session;
 
@@ -73,6 +74,8 @@ pub struct SocketTicket {
     sockets: Arc<OpenSockets>,
     session: SessionId,
     number: u64,
+    /// Its part in what its address may have.
+    share: Option<Tab>,
 }
 
 impl OpenSockets {
@@ -100,7 +103,7 @@ impl OpenSockets {
         let number = self.next.fetch_add(1, Relaxed);
         sockets.push(Entry { number, expires_at: session.expires_at, actor: None, early: None });
         table.count += 1;
-        Ok(SocketTicket { sockets: Arc::clone(self), session: session.id, number })
+        Ok(SocketTicket { sockets: Arc::clone(self), session: session.id, number, share: None })
     }
 
     /// How many sockets a session has.
@@ -169,6 +172,12 @@ impl Entry {
 }
 
 impl SocketTicket {
+    /// The same, with its part in what its address may have.
+    pub fn with(mut self, share: Option<Tab>) -> Self {
+        self.share = share;
+        self
+    }
+
     /// Names the actor that carries out the orders, and gives it the one that came too early.
     pub fn attach(&self, actor: Recipient<Order>) {
         let mut table = self.sockets.table.lock();

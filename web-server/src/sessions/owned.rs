@@ -5,7 +5,7 @@ use common::{error::ErrorCode, id::SessionId};
 use std::future::{Ready, ready};
 
 use super::{authority::SessionAuthority, cookie::COOKIE, token::Session};
-use crate::http::Refusal;
+use crate::http::{ClientAddress, Refusal, Throttle};
 
 /// How a client proved that a session is its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +18,8 @@ pub enum Proof {
 
 /// A session whose owner sent this request. Where the path names a session (`{client_id}`), it is that one.
 ///
-/// Refusals, in this order: 400 `invalid_session_id` for a path that names none, 401 without valid credentials, 403 with
-/// those of another session.
+/// Refusals, in this order: 400 `invalid_session_id` for a path that names none, 401 without valid credentials (429
+/// after too many forged ones), 403 with those of another session.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnedSession {
     /// The session.
@@ -58,8 +58,18 @@ fn owned(request: &HttpRequest) -> Result<OwnedSession, Refusal> {
         Some(text) => Some(text.parse().map_err(|_| ErrorCode::InvalidSessionId)?),
         None => None,
     };
-    let owned = OwnedSession::of(request)?;
+    let owned = OwnedSession::of(request).map_err(|code| refusal(request, code))?;
     if named.is_some_and(|id| id != owned.session.id) { Err(ErrorCode::Forbidden.into()) } else { Ok(owned) }
+}
+
+/// A token that nobody signed costs its address a wait.
+fn refusal(request: &HttpRequest, code: ErrorCode) -> Refusal {
+    let throttle = request.app_data::<web::Data<Throttle>>();
+    let has_token = request.headers().contains_key(header::AUTHORIZATION) || request.cookie(COOKIE).is_some();
+    match throttle {
+        Some(throttle) if code == ErrorCode::Unauthorized && has_token => throttle.on_forged_token(ClientAddress::of(request)),
+        _ => code.into(),
+    }
 }
 
 /// The token of `Bearer <token>`; the scheme's case does not matter.

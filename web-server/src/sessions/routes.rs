@@ -17,7 +17,7 @@ use super::{
     owned::{OwnedSession, Proof},
     token::Session,
 };
-use crate::http::{Refusal, require_own_origin};
+use crate::http::{ClientAddress, Refusal, Route, Throttle, require_own_origin};
 
 /// The answer to `POST /api/client`.
 #[derive(Serialize)]
@@ -46,11 +46,12 @@ struct Described {
 /// Registers a session, or confirms the one the caller owns and renews its token when half of its life is over.
 ///
 /// # Errors
-/// 403 `origin_not_allowed`, 500.
+/// 403 `origin_not_allowed`, 429 `rate_limited`, 500.
 pub async fn register(
     request: HttpRequest,
     authority: web::Data<SessionAuthority>,
     cookies: web::Data<CookiePolicy>,
+    throttle: web::Data<Throttle>,
 ) -> Result<HttpResponse, Refusal> {
     // What is expired, ended or rubbish is no reason to refuse a new session.
     let owned = OwnedSession::of(&request).ok();
@@ -64,6 +65,7 @@ pub async fn register(
             None => (owned.session, None),
         },
         None => {
+            throttle.take(Route::Registration, ClientAddress::of(&request))?;
             let (session, token) = authority.register()?;
             tracing::debug!(session = %session.id, "session registered");
             (session, Some(token))

@@ -1,6 +1,7 @@
 //! The edge over real sockets: what a browser, a program and the broker see of it.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests say what they expect")]
 
+mod addresses;
 mod assets;
 mod beside;
 mod broker;

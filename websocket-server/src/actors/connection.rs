@@ -25,6 +25,7 @@ use transport::{
 };
 
 use super::{
+    pace::{Pace, Verdict},
     router::{Ask, Attach, Detach, Dispatch, Marked, Shard},
     state::{Changed, Opened, Side},
 };
@@ -50,6 +51,7 @@ pub struct Connection {
     /// What an agent's key opens.
     pub pass: Option<Pass>,
     admission: Admission,
+    pace: Pace,
     shard: Rc<Shard>,
     peer: Option<Arc<Peer>>,
     waiting: Option<Waiting>,
@@ -88,8 +90,9 @@ impl Connection {
         let shard = Shard::of(broker);
         A::create(|ctx| {
             ctx.spawn(Pump::new(upgraded.socket, upgraded.leftover, Arc::clone(&link), inbound));
+            let pace = admission.pace();
             let connection =
-                Self { id, link, pass: None, admission, shard, peer: None, waiting: None, invalid_in_row: 0, end: None };
+                Self { id, link, pass: None, admission, pace, shard, peer: None, waiting: None, invalid_in_row: 0, end: None };
             actor(connection, ctx)
         });
     }
@@ -140,6 +143,24 @@ impl Connection {
     fn answer(&self, message: &SystemMessage, id: Option<&str>) {
         let address = self.peer.as_ref().map(|peer| peer.address());
         self.link.send(Lane::Control, Frame::text(&message.encode(Speaker::Bridge, address, id)));
+    }
+
+    /// Charges a frame of so many bytes to those who pay for it. Says whether to read on.
+    fn charge(&mut self, bytes: usize) -> Step {
+        if !self.pace.is_metered() {
+            return Step::Continue;
+        }
+        let now_ms = now_ms();
+        let wait = self.admission.charge(bytes, now_ms);
+        match self.pace.on_charged(wait, now_ms) {
+            Verdict::Go => return Step::Continue,
+            Verdict::Pause => {}
+            Verdict::PauseAndTell(wait) => self.refuse(ClientError::new(ErrorCode::RateLimited).after(wait), None),
+            Verdict::Close => {
+                self.link.close(CloseCode::RATE_LIMITED, "sent more than it may for too long", CloseMode::Flush);
+            }
+        }
+        Step::Pause
     }
 
     /// Does what the frame asks for, or hands it to the router.
@@ -240,6 +261,9 @@ impl Connection {
 
     /// Ready when the next frame may be read: the router has room, and no receiver asks for a pause.
     fn poll_ready(&mut self, task: &mut Task<'_>) -> Poll<()> {
+        if self.pace.poll_ready(task).is_pending() {
+            return Poll::Pending;
+        }
         if let Some(waiting) = self.waiting.take()
             && self.submit(waiting) == Step::Pause
         {
@@ -288,6 +312,11 @@ fn id_of(envelope: &Envelope<'_>, frame: &Frame) -> String {
     }
 }
 
+/// Pauses if one of the two says so.
+fn either(one: Step, other: Step) -> Step {
+    if one == Step::Pause { one } else { other }
+}
+
 fn first_frame(broker: &Broker, id: ConnectionId, (agent_id, session_id): (Option<AgentId>, Option<SessionId>)) -> String {
     let target = match (&session_id, &agent_id) {
         (Some(session_id), _) => format!("session:{session_id}"),
@@ -322,12 +351,19 @@ impl<A: ConnectionActor> Inbound<A> for PeerInbound {
     fn on_bytes(&mut self, actor: &mut A, bytes: &mut [u8], ctx: &mut Context<A>) -> Result<Step, FrameError> {
         let Self { reader, peer_close } = self;
         reader.feed(bytes, |message| match message {
-            Message::Text(text) => actor.on_text(text, ctx),
-            Message::Ping(payload) => {
-                actor.connection().link.send(Lane::Control, Frame::pong(payload));
-                Step::Continue
+            Message::Text(text) => {
+                let pace = actor.connection().charge(text.len());
+                either(pace, actor.on_text(text, ctx))
             }
-            Message::Pong(payload) => actor.connection().on_pong(payload),
+            Message::Ping(payload) => {
+                let connection = actor.connection();
+                connection.link.send(Lane::Control, Frame::pong(payload));
+                connection.charge(payload.len())
+            }
+            Message::Pong(payload) => {
+                let connection = actor.connection();
+                either(connection.charge(payload.len()), connection.on_pong(payload))
+            }
             Message::Close(close) => {
                 let (code, reason) = close.unwrap_or((CloseCode(1005), ""));
                 let reason = if reason.is_empty() { "the peer closed" } else { reason };

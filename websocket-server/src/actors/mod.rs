@@ -3,11 +3,13 @@
 mod agent;
 mod connection;
 mod durable;
+mod pace;
 mod router;
 mod session;
 mod state;
 
 pub use agent::{AgentActor, AgentHandshake};
+pub use pace::Pace;
 pub use router::{Ask, Attach, Detach, Dispatch, RouterActor, Shard};
 pub use session::ClientSessionActor;
 pub use state::{Changed, Drain, GetStats, Opened, Side, StateManagerActor, UseBroker};

@@ -35,7 +35,8 @@ pub fn refusal(error: ClientError) -> HttpResponse {
         response.insert_header(("WWW-Authenticate", "Bearer"));
     }
     if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS {
-        response.insert_header(("Retry-After", "1"));
+        let seconds = error.retry_after_ms.map_or(1, |wait| wait.div_ceil(1000).max(1));
+        response.insert_header(("Retry-After", seconds.to_string()));
     }
     response.content_type("application/json").body(error.to_http_body())
 }

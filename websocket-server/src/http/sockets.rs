@@ -1,6 +1,6 @@
 //! Who may open a socket. Everything is decided before the upgrade.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use common::{
@@ -13,14 +13,17 @@ use common::{
 use serde::Deserialize;
 use tls::ClientCertificate;
 use tokio::io::DuplexStream;
-use transport::Upgraded;
+use transport::{Upgraded, client_address, clock::now_ms};
 
 use super::refusal;
 use crate::{
     actors::{AgentActor, AgentHandshake, ClientSessionActor},
-    broker::{Admission, Broker},
+    broker::Broker,
+    routing::Pass,
 };
 
+/// Keys shorter than this might be guessed.
+const GUESSABLE: usize = 32;
 /// Bytes that may be under way between an edge in this process and the broker, in each direction.
 const LOCAL_BUFFER: usize = 64 * 1024;
 
@@ -37,22 +40,23 @@ pub struct AgentQuery {
 /// `GET /ws/agent`
 pub async fn agent(request: HttpRequest, query: web::Query<AgentQuery>, broker: web::Data<Broker>) -> HttpResponse {
     let broker = broker.into_inner();
+    let address = client_address::of(&request, &broker.proxies);
     let admitted = || -> Result<_, ClientError> {
         let presented = credentials(&request);
         let certificate = certificate(&request, &broker.settings.broker)?;
         let wanted: Option<AgentId> = query.agent_id.as_deref().map(parse_agent_id).transpose()?;
-        let mut pass = broker.keys.admit(presented, wanted.as_ref())?;
+        let mut pass = admit_key(&broker, presented, wanted.as_ref(), address)?;
         if let Some(certificate) = certificate.filter(|_| broker.settings.broker.client_names) {
             pass = pass.named(Arc::clone(&certificate.names));
             wanted.as_ref().map_or(Ok(()), |wanted| pass.check_id(wanted))?;
         }
-        tracing::debug!(key = pass.name(), agent = wanted.as_ref().map(AgentId::as_str), "agent connects");
+        tracing::debug!(key = pass.name(), %address, agent = wanted.as_ref().map(AgentId::as_str), "agent connects");
         let query = query.into_inner();
         let reading = Reading { acks: query.ack, client: query.client, resume: query.resume, away_since: None };
         if reading.is_named_by_edge() {
             return Err(ClientError::with_message(ErrorCode::BadRequest, "names of clients that begin with `@edge/` are taken"));
         }
-        Ok((broker.admit()?, pass, AgentHandshake::new(wanted), reading))
+        Ok((broker.admit_agent(pass.name(), address)?, pass, AgentHandshake::new(wanted), reading))
     };
     match admitted() {
         Ok((admission, pass, handshake, reading)) => {
@@ -72,7 +76,7 @@ pub async fn client(request: HttpRequest, path: web::Path<String>, broker: web::
         if identity.session_id != session_id {
             return Err(ErrorCode::Forbidden.into());
         }
-        let admission = admit_session(&broker, session_id)?;
+        let admission = broker.admit_session(&identity)?;
         Ok((admission, identity))
     };
     match admitted() {
@@ -94,19 +98,33 @@ impl LocalBroker {
     /// # Errors
     /// `not_ready`, `at_capacity`, `too_many_connections`.
     pub fn connect(&self, identity: ClientIdentity) -> Result<DuplexStream, ErrorCode> {
-        let admission = admit_session(&self.0, identity.session_id).inspect_err(|code| self.0.refusals.count(*code))?;
+        let admission = self.0.admit_session(&identity).inspect_err(|code| self.0.refusals.count(*code))?;
         let (ours, theirs) = tokio::io::duplex(LOCAL_BUFFER);
         ClientSessionActor::take_over(Upgraded::without_handshake(ours), admission, identity);
         Ok(theirs)
     }
 }
 
-fn admit_session(broker: &Arc<Broker>, session_id: SessionId) -> Result<Admission, ErrorCode> {
-    let admission = broker.admit()?;
-    if broker.router.read().connections_of(session_id) >= broker.settings.limits.max_session_connections {
-        return Err(ErrorCode::TooManyConnections);
+/// Checks the key that an agent presents. Wrong ones cost their address a wait that grows, in which short keys are not looked at:
+/// whoever is guessing learns nothing. A right key that is too long to be guessed does not suffer for its neighbours.
+fn admit_key(broker: &Broker, presented: Option<&str>, wanted: Option<&AgentId>, address: IpAddr) -> Result<Pass, ClientError> {
+    let now = Duration::from_millis(now_ms());
+    let waits = broker.penalties.check(address, now).map_err(|wait| ClientError::new(ErrorCode::TooManyFailures).after(wait));
+    if presented.is_none_or(|key| key.len() < GUESSABLE) {
+        waits.clone()?;
     }
-    Ok(admission)
+    match broker.keys.admit(presented, wanted) {
+        Err(error) if error.code == ErrorCode::Unauthorized => {
+            waits?;
+            let wait = broker.penalties.on_failure(address, now);
+            tracing::info!(%address, wait_ms = crate::broker::millis(wait), "a wrong agent key");
+            Err(error)
+        }
+        outcome => {
+            broker.penalties.on_success(address, now);
+            outcome
+        }
+    }
 }
 
 fn upgrade(request: &HttpRequest, start: impl FnOnce(Upgraded) + 'static) -> HttpResponse {

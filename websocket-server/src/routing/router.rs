@@ -107,11 +107,6 @@ impl Router {
         self.topics.len()
     }
 
-    /// Connections of one session.
-    pub fn connections_of(&self, session: SessionId) -> usize {
-        self.sessions.get(&session).map_or(0, |entry| entry.peers.len())
-    }
-
     /// Whether an inbox is that of an agent that was here since the start.
     pub fn has_seen(&self, inbox: &ChannelName) -> bool {
         inbox.as_str().strip_prefix("agent:").is_some_and(|agent_id| self.seen_agents.contains(agent_id))

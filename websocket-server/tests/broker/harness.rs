@@ -41,9 +41,18 @@ impl TestBroker {
     }
 
     pub async fn dial(&self, path: &str, authorization: Option<&str>) -> Result<Peer, u16> {
+        let authorization: Vec<_> = authorization.map(|value| ("authorization", value)).into_iter().collect();
+        self.dial_headers(path, &authorization).await
+    }
+
+    pub async fn dial_with(&self, path: &str, authorization: &str, headers: &[(&'static str, &str)]) -> Result<Peer, u16> {
+        self.dial_headers(path, &[&[("authorization", authorization)], headers].concat()).await
+    }
+
+    async fn dial_headers(&self, path: &str, headers: &[(&'static str, &str)]) -> Result<Peer, u16> {
         let mut request = format!("ws://{}{path}", self.handle.addr()).into_client_request().expect("a request");
-        if let Some(value) = authorization {
-            request.headers_mut().insert("authorization", HeaderValue::from_str(value).expect("a header"));
+        for (name, value) in headers {
+            request.headers_mut().append(*name, HeaderValue::from_str(value).expect("a header"));
         }
         match tokio_tungstenite::connect_async(request).await {
             Ok((socket, _)) => Ok(Peer { socket, session_id: None }),

@@ -8,6 +8,7 @@ mod connections;
 mod durable;
 mod durable_topics;
 mod keys;
+mod limits;
 mod operators;
 mod overload;
 mod receipts;

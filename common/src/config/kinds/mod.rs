@@ -3,12 +3,14 @@
 //! A kind points at its field in the [`Draft`], so that one row of the table ties a key to a typed field. Kinds know nothing of
 //! where a value came from. No kind ever repeats a secret in an error.
 
+mod guards;
 mod numbers;
 mod secrets;
 mod texts;
 
 use config::ValueKind;
 
+pub(super) use self::guards::{Networks, PerSecond};
 pub(super) use self::numbers::{Flag, Integer, Ratio, Size, Span, show_duration, show_size};
 pub(super) use self::secrets::{Keys, SecretText};
 pub(super) use self::texts::{Address, Choice, Folder, List, OptionalFolder, OptionalText, Text};

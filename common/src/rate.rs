@@ -4,7 +4,10 @@
 //! moment on, and it may not be further ahead than a burst takes to refill. The `governor` crate does the same, but brings a
 //! clock and a table of its own and cannot take more at once than a burst holds, which a frame can be.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 const SECOND: u128 = 1_000_000_000;
 
@@ -21,6 +24,24 @@ pub struct Bucket {
     full_at: u64,
 }
 
+/// A bucket that connections on several threads share.
+#[derive(Debug, Default)]
+pub struct SharedBucket(AtomicU64);
+
+impl SharedBucket {
+    /// Whether nothing of it has been taken that has not come back.
+    pub fn is_full(&self, now: Duration) -> bool {
+        self.0.load(Relaxed) <= nanoseconds(now)
+    }
+}
+
+impl Bucket {
+    /// Whether nothing of it has been taken that has not come back.
+    pub fn is_full(&self, now: Duration) -> bool {
+        self.full_at <= nanoseconds(now)
+    }
+}
+
 impl Rate {
     /// `per_second` in the long run, 0: no limit; at most `burst` at once after a pause, at least 1.
     pub const fn new(per_second: u64, burst: u64) -> Self {
@@ -29,6 +50,21 @@ impl Rate {
 
     /// No limit.
     pub const UNLIMITED: Self = Self::new(0, 1);
+
+    /// How many a second; 0: no limit.
+    pub const fn per_second(&self) -> u64 {
+        self.per_second
+    }
+
+    /// How many at once.
+    pub const fn burst(&self) -> u64 {
+        self.burst
+    }
+
+    /// Whether there is no limit.
+    pub const fn is_unlimited(&self) -> bool {
+        self.per_second == 0
+    }
 
     /// Takes units out of a bucket.
     ///
@@ -53,8 +89,24 @@ impl Rate {
         Ok(())
     }
 
+    /// Takes units out of a bucket that several use, also those that it has not got: how long to take no more, zero if it had them.
+    ///
+    /// For what is already there when it is counted: so nothing has to be held back.
+    pub fn charge(&self, bucket: &SharedBucket, units: u64, now: Duration) -> Duration {
+        if self.per_second == 0 {
+            return Duration::ZERO;
+        }
+        let (now, cost) = (nanoseconds(now), self.time_for(units));
+        let charged = |full_at: u64| full_at.max(now).saturating_add(cost);
+        let before = bucket.0.fetch_update(Relaxed, Relaxed, |full_at| Some(charged(full_at))).unwrap_or_default();
+        Duration::from_nanos((charged(before) - now).saturating_sub(self.time_for(self.burst)))
+    }
+
     /// Nanoseconds in which so many units come in, rounded up.
     fn time_for(&self, units: u64) -> u64 {
+        if let Some(scaled) = units.checked_mul(SECOND as u64) {
+            return scaled.div_ceil(self.per_second.max(1));
+        }
         let time = (u128::from(units) * SECOND).div_ceil(u128::from(self.per_second.max(1)));
         u64::try_from(time).unwrap_or(u64::MAX)
     }
@@ -95,6 +147,18 @@ mod tests {
     }
 
     #[test]
+    fn a_shared_bucket_goes_into_debt_and_says_for_how_long() {
+        let (rate, bucket) = (Rate::new(10, 5), SharedBucket::default());
+        for _ in 0..5 {
+            assert_eq!(rate.charge(&bucket, 1, MS(0)), Duration::ZERO);
+        }
+        assert_eq!(rate.charge(&bucket, 1, MS(0)), MS(100));
+        assert_eq!(rate.charge(&bucket, 20, MS(100)), MS(2000));
+        assert!(!bucket.is_full(MS(2599)) && bucket.is_full(MS(2600)));
+        assert_eq!(rate.charge(&bucket, 5, MS(2600)), Duration::ZERO);
+    }
+
+    #[test]
     fn zero_is_no_limit_and_a_bucket_is_small() {
         let mut bucket = Bucket::default();
         assert_eq!(Rate::UNLIMITED.take(&mut bucket, u64::MAX, MS(0)), Ok(()));
@@ -128,6 +192,7 @@ mod tests {
 
         #[test]
         fn no_numbers_make_it_panic(per_second in any::<u64>(), burst in any::<u64>(), full_at in any::<u64>(), units in any::<u64>(), now in any::<u64>()) {
+            let _ = Rate::new(per_second, burst).charge(&SharedBucket(full_at.into()), units, Duration::from_nanos(now));
             let _ = Rate::new(per_second, burst).take(&mut Bucket { full_at }, units, Duration::from_nanos(now));
         }
     }

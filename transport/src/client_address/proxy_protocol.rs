@@ -48,6 +48,19 @@ pub fn parse(bytes: &[u8]) -> Result<ProxyHeader, ProxyHeaderFault> {
     }
 }
 
+/// How many bytes a header that began like this still has at least: so many may be read without taking any of the client's.
+pub fn surely_missing(bytes: &[u8]) -> usize {
+    const SHORTEST: usize = 12;
+    if bytes.len() < SHORTEST {
+        return SHORTEST - bytes.len();
+    }
+    if !bytes.starts_with(SIGNATURE) {
+        return 1;
+    }
+    let length = bytes.get(14..16).and_then(|pair| <[u8; 2]>::try_from(pair).ok()).map(u16::from_be_bytes);
+    length.map_or(16_usize.saturating_sub(bytes.len()), |length| (16 + usize::from(length)).saturating_sub(bytes.len())).max(1)
+}
+
 fn parse_line(bytes: &[u8]) -> Result<ProxyHeader, ProxyHeaderFault> {
     let head = bytes.get(..MAX_LINE).unwrap_or(bytes);
     let Some(end) = head.windows(2).position(|pair| pair == b"\r\n") else {
@@ -205,6 +218,20 @@ mod tests {
                 for cut in 0..head.len() {
                     prop_assert_eq!(parse(&head[..cut]), Err(Incomplete));
                 }
+            }
+        }
+
+        #[test]
+        fn reading_what_is_surely_missing_never_reads_too_far(v6 in any::<bool>(), v4_pair in any::<[[u8; 4]; 2]>(), v6_pair in any::<[[u8; 16]; 2]>(), ports in any::<[u16; 2]>()) {
+            let [from, to] = if v6 { v6_pair.map(IpAddr::from) } else { v4_pair.map(IpAddr::from) };
+            let (from, to) = (SocketAddr::new(from, ports[0]), SocketAddr::new(to, ports[1]));
+            for head in [line(from, to), header(from, to), b"PROXY UNKNOWN\r\n".to_vec(), binary(0x20, 0, &[])] {
+                let mut read = 0;
+                while parse(&head[..read]) == Err(Incomplete) {
+                    read += surely_missing(&head[..read]);
+                    prop_assert!(read <= head.len());
+                }
+                prop_assert_eq!(read, head.len());
             }
         }
 

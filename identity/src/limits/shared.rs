@@ -1,0 +1,48 @@
+//! One table of penalties for all threads of a server.
+
+use std::{net::IpAddr, time::Duration};
+
+use common::network::Network;
+use parking_lot::Mutex;
+
+use super::{Penalties, PenaltySettings};
+
+/// [`Penalties`] behind a lock, with addresses that never wait.
+pub struct SharedPenalties {
+    table: Mutex<Penalties>,
+    exempt: Vec<Network>,
+}
+
+impl SharedPenalties {
+    /// An empty table with the default settings.
+    pub fn new(exempt: &[Network]) -> Self {
+        Self { table: Mutex::new(Penalties::new(PenaltySettings::default())), exempt: exempt.to_vec() }
+    }
+
+    /// Whether an address may try.
+    ///
+    /// # Errors
+    /// It is to wait for so long.
+    pub fn check(&self, address: IpAddr, now: Duration) -> Result<(), Duration> {
+        self.table.lock().check(address, now)
+    }
+
+    /// A try from this address failed: how long it is to wait now.
+    pub fn on_failure(&self, address: IpAddr, now: Duration) -> Duration {
+        if self.exempt.iter().any(|network| network.contains(address)) {
+            return Duration::ZERO;
+        }
+        self.table.lock().on_failure(address, now)
+    }
+
+    /// A try from this address succeeded.
+    pub fn on_success(&self, address: IpAddr, now: Duration) {
+        self.table.lock().on_success(address, now);
+    }
+}
+
+impl std::fmt::Debug for SharedPenalties {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("SharedPenalties").field("addresses", &self.table.lock().len()).finish_non_exhaustive()
+    }
+}

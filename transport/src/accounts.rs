@@ -1,0 +1,169 @@
+//! Accounts: what all connections of one address, session, user or key may take together.
+//!
+//! A connection opens a [`Tab`] on each account that pays for it and charges what it reads. Charging takes no lock. What is over is not
+//! held back: the charge says for how long the connection is to read nothing more. An account outlives its last connection until its
+//! buckets are full again, so that coming back brings no second burst; the table is bounded by the connections there are and were
+//! in that time.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use common::rate::{Rate, SharedBucket};
+use parking_lot::Mutex;
+
+use crate::clock::now_ms;
+
+/// Accounts in the table at which those that mean nothing any more are taken out; it doubles with what is left.
+const FIRST_CLEANING: usize = 1024;
+
+/// What an account allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance {
+    /// Connections at once; 0: no bound.
+    pub connections: usize,
+    /// Frames.
+    pub messages: Rate,
+    /// Bytes of those.
+    pub bytes: Rate,
+}
+
+/// All accounts of one kind of holder.
+#[derive(Debug)]
+pub struct Accounts<K> {
+    table: Mutex<Table<K>>,
+}
+
+#[derive(Debug)]
+struct Table<K> {
+    accounts: HashMap<K, Arc<Account>>,
+    clean_at: usize,
+}
+
+#[derive(Debug)]
+struct Account {
+    allowance: Allowance,
+    open: AtomicUsize,
+    messages: SharedBucket,
+    bytes: SharedBucket,
+}
+
+/// A connection's part in an account, given back when dropped.
+#[derive(Debug)]
+pub struct Tab(Arc<Account>);
+
+/// The account has as many connections as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMany;
+
+impl<K> Default for Accounts<K> {
+    fn default() -> Self {
+        Self { table: Mutex::new(Table { accounts: HashMap::new(), clean_at: FIRST_CLEANING }) }
+    }
+}
+
+impl<K: Eq + Hash> Accounts<K> {
+    /// Opens a tab. The allowance is that of the account's first connection.
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn open(&self, holder: K, allowance: Allowance) -> Result<Tab, TooMany> {
+        let mut table = self.table.lock();
+        if table.accounts.len() >= table.clean_at {
+            let now = Duration::from_millis(now_ms());
+            table.accounts.retain(|_, account| account.open.load(Relaxed) > 0 || !account.is_rested(now));
+            table.clean_at = FIRST_CLEANING.max(table.accounts.len() * 2);
+        }
+        let account = table.accounts.entry(holder).or_insert_with(|| Arc::new(Account::new(allowance)));
+        if allowance.connections > 0 && account.open.load(Relaxed) >= allowance.connections {
+            return Err(TooMany);
+        }
+        account.open.fetch_add(1, Relaxed);
+        Ok(Tab(Arc::clone(account)))
+    }
+
+    /// Connections of a holder.
+    pub fn connections(&self, holder: &K) -> usize {
+        self.table.lock().accounts.get(holder).map_or(0, |account| account.open.load(Relaxed))
+    }
+}
+
+impl Account {
+    fn new(allowance: Allowance) -> Self {
+        Self { allowance, open: AtomicUsize::new(0), messages: SharedBucket::default(), bytes: SharedBucket::default() }
+    }
+
+    fn is_rested(&self, now: Duration) -> bool {
+        self.messages.is_full(now) && self.bytes.is_full(now)
+    }
+}
+
+impl Tab {
+    /// Whether anything is counted in it beside the connection.
+    pub fn is_metered(&self) -> bool {
+        let Allowance { messages, bytes, .. } = &self.0.allowance;
+        !messages.is_unlimited() || !bytes.is_unlimited()
+    }
+
+    /// Charges a frame of so many bytes: how long to read no more.
+    pub fn charge(&self, bytes: usize, now_ms: u64) -> Duration {
+        let (account, now) = (&*self.0, Duration::from_millis(now_ms));
+        let messages = account.allowance.messages.charge(&account.messages, 1, now);
+        messages.max(account.allowance.bytes.charge(&account.bytes, bytes as u64, now))
+    }
+}
+
+impl Drop for Tab {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALLOWANCE: Allowance = Allowance { connections: 2, messages: Rate::new(10, 20), bytes: Rate::new(1000, 2000) };
+
+    #[test]
+    fn connections_share_one_account() {
+        let accounts = Accounts::default();
+        let one = accounts.open("ann", ALLOWANCE).expect("the first");
+        let other = accounts.open("ann", ALLOWANCE).expect("the second");
+        assert_eq!(accounts.open("ann", ALLOWANCE).err(), Some(TooMany));
+        assert!(accounts.open("ben", ALLOWANCE).is_ok());
+        for _ in 0..10 {
+            assert_eq!(one.charge(10, 0) + other.charge(10, 0), Duration::ZERO);
+        }
+        assert_eq!(one.charge(10, 0), Duration::from_millis(100));
+        drop((one, other));
+        assert_eq!(accounts.connections(&"ann"), 0);
+        let back = accounts.open("ann", ALLOWANCE).expect("there is room");
+        assert!(back.charge(10, 0) > Duration::ZERO, "who comes back brings no second burst");
+    }
+
+    #[test]
+    fn bytes_count_as_well_as_frames() {
+        let accounts = Accounts::default();
+        let tab = accounts.open(1, ALLOWANCE).expect("the first");
+        assert_eq!(tab.charge(2000, 0), Duration::ZERO);
+        assert_eq!(tab.charge(500, 0), Duration::from_millis(500));
+        let free = Allowance { connections: 0, messages: Rate::UNLIMITED, bytes: Rate::UNLIMITED };
+        assert!(tab.is_metered() && !accounts.open(2, free).expect("no bound").is_metered());
+    }
+
+    #[test]
+    fn the_table_forgets_who_left_and_is_rested() {
+        let accounts = Accounts::default();
+        for holder in 0..10 * FIRST_CLEANING {
+            drop(accounts.open(holder, ALLOWANCE));
+        }
+        assert!(accounts.table.lock().accounts.len() <= FIRST_CLEANING);
+    }
+}

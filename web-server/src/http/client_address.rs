@@ -1,0 +1,34 @@
+//! Where a request really comes from, as an extractor.
+
+use std::{
+    future::{Ready, ready},
+    net::IpAddr,
+};
+
+use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
+use transport::client_address::{TrustedProxies, of};
+
+use super::Refusal;
+
+/// The client's address: that of the connection, or what trusted proxies say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientAddress(pub IpAddr);
+
+impl ClientAddress {
+    /// That of a request.
+    pub fn of(request: &HttpRequest) -> Self {
+        match request.app_data::<web::Data<TrustedProxies>>() {
+            Some(proxies) => Self(of(request, proxies)),
+            None => Self(request.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.ip())),
+        }
+    }
+}
+
+impl FromRequest for ClientAddress {
+    type Error = Refusal;
+    type Future = Ready<Result<Self, Refusal>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self::of(request)))
+    }
+}

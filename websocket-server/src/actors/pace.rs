@@ -1,0 +1,128 @@
+//! How fast a connection is read: pauses when its accounts are overdrawn, and gives up on who goes on and on.
+//!
+//! A pause is back-pressure: nothing is lost, the peer's own socket fills. What is asked of the peer is said once a second at most.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::time::{Sleep, sleep};
+
+/// Shortest pause: enough for many frames to be paid for, so that a pause is not taken for each.
+const SHORTEST: Duration = Duration::from_millis(50);
+/// Who kept within its rates for this long has let up.
+const CALM_MS: u64 = 5000;
+/// Between two notices to the peer.
+const NOTICES_MS: u64 = 1000;
+
+/// What is to be done about a frame that was charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Go,
+    /// Read no more for a while.
+    Pause,
+    /// The same, and say so.
+    PauseAndTell(Duration),
+    /// Close: it has gone on for too long.
+    Close,
+}
+
+/// The pace of one connection.
+#[derive(Debug)]
+pub struct Pace {
+    is_metered: bool,
+    patience_ms: u64,
+    pause: Option<Pin<Box<Sleep>>>,
+    over_since_ms: u64,
+    last_over_ms: Option<u64>,
+    told_ms: Option<u64>,
+}
+
+impl Pace {
+    /// The pace of a fresh connection. `patience`: how long it may go on being over; zero: for ever.
+    pub fn new(is_metered: bool, patience: Duration) -> Self {
+        let patience_ms = if patience.is_zero() { u64::MAX } else { crate::broker::millis(patience) };
+        Self { is_metered, patience_ms, pause: None, over_since_ms: 0, last_over_ms: None, told_ms: None }
+    }
+
+    /// Whether anything is charged for.
+    pub fn is_metered(&self) -> bool {
+        self.is_metered
+    }
+
+    /// A frame was charged, and the accounts want this wait.
+    pub fn on_charged(&mut self, wait: Duration, now_ms: u64) -> Verdict {
+        if wait.is_zero() {
+            return Verdict::Go;
+        }
+        let verdict = self.judge(wait, now_ms);
+        if verdict != Verdict::Close {
+            self.pause = Some(Box::pin(sleep(wait.max(SHORTEST))));
+        }
+        verdict
+    }
+
+    fn judge(&mut self, wait: Duration, now_ms: u64) -> Verdict {
+        let let_up = self.last_over_ms.is_none_or(|last| now_ms.saturating_sub(last) > CALM_MS);
+        if let_up {
+            self.over_since_ms = now_ms;
+        }
+        // The pause itself is no letting up.
+        self.last_over_ms = Some(now_ms.saturating_add(crate::broker::millis(wait)));
+        if now_ms.saturating_sub(self.over_since_ms) > self.patience_ms {
+            return Verdict::Close;
+        }
+        if self.told_ms.is_some_and(|told| now_ms.saturating_sub(told) < NOTICES_MS) {
+            return Verdict::Pause;
+        }
+        self.told_ms = Some(now_ms);
+        Verdict::PauseAndTell(wait.max(SHORTEST))
+    }
+
+    /// Ready when the pause is over.
+    pub fn poll_ready(&mut self, task: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &mut self.pause {
+            if pause.as_mut().poll(task).is_pending() {
+                return Poll::Pending;
+            }
+            self.pause = None;
+        }
+        Poll::Ready(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAIT: Duration = Duration::from_millis(10);
+
+    #[test]
+    fn who_is_over_is_told_once_a_second_and_closed_when_patience_ends() {
+        let mut pace = Pace::new(true, Duration::from_secs(10));
+        assert_eq!(pace.judge(WAIT, 1000), Verdict::PauseAndTell(SHORTEST));
+        assert_eq!(pace.judge(WAIT, 1500), Verdict::Pause);
+        assert_eq!(pace.judge(WAIT, 2000), Verdict::PauseAndTell(SHORTEST));
+        for now_ms in (3000..=11_000).step_by(1000) {
+            assert_ne!(pace.judge(WAIT, now_ms), Verdict::Close, "{now_ms}");
+        }
+        assert_eq!(pace.judge(WAIT, 11_001), Verdict::Close);
+    }
+
+    #[test]
+    fn who_lets_up_begins_anew_and_a_long_pause_is_no_letting_up() {
+        let mut pace = Pace::new(true, Duration::from_secs(10));
+        pace.judge(WAIT, 0);
+        pace.judge(WAIT, 9000);
+        assert_ne!(pace.judge(WAIT, 20_000), Verdict::Close);
+        let mut pace = Pace::new(true, Duration::from_secs(10));
+        pace.judge(Duration::from_secs(11), 0);
+        assert_eq!(pace.judge(WAIT, 11_000), Verdict::Close);
+        let mut patient = Pace::new(true, Duration::ZERO);
+        assert!((0..10_000).all(|second| patient.judge(WAIT, second * 1000) != Verdict::Close));
+    }
+}
