@@ -81,7 +81,7 @@ error_table! {
     InvalidTopic "invalid_topic" 400 None, false, "The topic is empty, longer than 128 characters, or has characters other than A-Z a-z 0-9 . _ - : / @ +.";
     ReservedType "reserved_type" 400 None, false, "This family of types belongs to the bridge, and it has no such verb for a peer to send.";
     TargetRequired "target_required" 400 None, false, "An agent's message needs a target.";
-    NotAllowed "not_allowed" 403 None, false, "A session may send to agents and to topics it subscribes to, an agent to what its key reaches; nowhere else.";
+    NotAllowed "not_allowed" 403 None, false, "A session may send to agents and to topics it subscribes to, so far as the operator opened them; an agent to what its key reaches; nowhere else.";
     AgentNotFound "agent_not_found" 404 None, true, "No agent with this id is connected. Send agent:list to see who is, or try again later.";
     NoAgent "no_agent" 404 None, true, "The frame has no target and no agent is connected. Try again later.";
     AgentAmbiguous "agent_ambiguous" 409 None, false, "The frame has no target and several agents are connected. Name one as the target, or at connect.";

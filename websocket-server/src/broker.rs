@@ -23,7 +23,7 @@ use common::{
     network::customer,
     rate::Rate,
 };
-use identity::limits::SharedPenalties;
+use identity::{limits::SharedPenalties, policy::Policy};
 use parking_lot::{Mutex, RwLock};
 use store::DeadLettered;
 use tls::ServerTls;
@@ -98,11 +98,14 @@ impl Broker {
         tls: Option<Arc<ServerTls>>,
     ) -> Arc<Self> {
         let limits = &settings.limits;
-        let router = Router::new(RouterLimits {
-            max_subscriptions: limits.max_subscriptions,
-            max_topics: limits.max_topics,
-            max_requests: limits.max_pending_requests,
-        });
+        let router = Router::new(
+            RouterLimits {
+                max_subscriptions: limits.max_subscriptions,
+                max_topics: limits.max_topics,
+                max_requests: limits.max_pending_requests,
+            },
+            Policy::of(&settings.access),
+        );
         Arc::new(Self {
             settings: settings.clone(),
             router: RwLock::new(router),

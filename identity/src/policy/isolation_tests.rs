@@ -141,12 +141,8 @@ impl World {
         let agents = vec![(AgentId::new("all").unwrap(), Scopes::everything()), (AgentId::new("anns").unwrap(), limited)];
         let policy = Policy {
             agents: vec![AgentRule { agents: "*".parse().unwrap(), requires: Requirement::Anyone }],
-            topics: vec![TopicRule {
-                topics: "*".parse().unwrap(),
-                read: Requirement::Anyone,
-                write: Requirement::LoggedIn,
-                members_visible: false,
-            }],
+            topics: vec![TopicRule { topics: "*".parse().unwrap(), read: Requirement::Anyone, write: Requirement::LoggedIn }],
+            visible_members: Vec::new(),
         };
         Self { policy, sessions, agents, logs: HashMap::new(), subscribers: HashMap::new(), none: BTreeSet::new() }
     }

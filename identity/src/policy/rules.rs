@@ -1,5 +1,6 @@
 //! The rules that the operator sets, and what each asks of a session.
 
+use common::config::AccessSettings;
 use serde::{Deserialize, Serialize};
 
 use super::{Denied, principal::Principal};
@@ -39,8 +40,6 @@ pub struct TopicRule {
     pub read: Requirement,
     /// What it takes to send.
     pub write: Requirement,
-    /// Whether subscribers learn of sessions of other users among them.
-    pub members_visible: bool,
 }
 
 /// All rules. Of each list the first that fits decides; where none does, it is denied. The default has none.
@@ -51,6 +50,8 @@ pub struct Policy {
     pub agents: Vec<AgentRule>,
     /// For topics.
     pub topics: Vec<TopicRule>,
+    /// Topics whose subscribers learn of sessions of other users among them.
+    pub visible_members: Vec<Glob>,
 }
 
 impl Policy {
@@ -60,8 +61,31 @@ impl Policy {
         let anyone = || Requirement::Anyone;
         Self {
             agents: vec![AgentRule { agents: Glob::everything(), requires: anyone() }],
-            topics: vec![TopicRule { topics: Glob::everything(), read: anyone(), write: anyone(), members_visible: true }],
+            topics: vec![TopicRule { topics: Glob::everything(), read: anyone(), write: anyone() }],
+            visible_members: vec![Glob::everything()],
         }
+    }
+
+    /// What the settings say.
+    pub fn of(settings: &AccessSettings) -> Self {
+        let globs = |patterns: &[String]| -> Vec<Glob> { patterns.iter().filter_map(|text| text.parse().ok()).collect() };
+        let agents = |patterns: &[String], requires: Requirement| {
+            globs(patterns).into_iter().map(move |agents| AgentRule { agents, requires: requires.clone() })
+        };
+        let topics = |patterns: &[String], both: Requirement| {
+            globs(patterns).into_iter().map(move |topics| TopicRule { topics, read: both.clone(), write: both.clone() })
+        };
+        let (users, anyone) = (Requirement::LoggedIn, Requirement::Anyone);
+        Self {
+            agents: agents(&settings.user_agents, users.clone()).chain(agents(&settings.public_agents, anyone.clone())).collect(),
+            topics: topics(&settings.user_topics, users).chain(topics(&settings.public_topics, anyone)).collect(),
+            visible_members: globs(&settings.visible_members),
+        }
+    }
+
+    /// Whether no rule keeps any session from anything that belongs to nobody.
+    pub fn is_open(&self) -> bool {
+        *self == Self::open()
     }
 
     pub(super) fn agent_rule(&self, agent: &str) -> Option<&AgentRule> {

@@ -101,7 +101,7 @@ impl Policy {
         let is_open = matches!(owner(topic), Owner::Open);
         if is_open
             && matches!(member, Place::Session { .. })
-            && self.topic_rule(topic.as_str()).is_some_and(|rule| rule.members_visible)
+            && self.visible_members.iter().any(|pattern| pattern.matches(topic.as_str()))
         {
             return Ok(());
         }

@@ -16,8 +16,7 @@ fn topic(name: &str) -> TopicName {
 }
 
 fn policy() -> Policy {
-    let topics =
-        |topics: &str, read, write, members_visible| TopicRule { topics: topics.parse().unwrap(), read, write, members_visible };
+    let topics = |topics: &str, read, write| TopicRule { topics: topics.parse().unwrap(), read, write };
     Policy {
         agents: vec![
             AgentRule { agents: "admin-*".parse().unwrap(), requires: Requirement::Scope("admin".into()) },
@@ -26,9 +25,10 @@ fn policy() -> Policy {
             AgentRule { agents: "*".parse().unwrap(), requires: Requirement::LoggedIn },
         ],
         topics: vec![
-            topics("news/*", Requirement::Anyone, Requirement::Scope("editor".into()), false),
-            topics("room/*", Requirement::LoggedIn, Requirement::LoggedIn, true),
+            topics("news/*", Requirement::Anyone, Requirement::Scope("editor".into())),
+            topics("room/*", Requirement::LoggedIn, Requirement::LoggedIn),
         ],
+        visible_members: vec!["room/*".parse().unwrap()],
     }
 }
 
@@ -231,4 +231,30 @@ fn the_open_policy_is_what_the_protocol_allows() {
     assert_eq!(may(Action::Subscribe(Place::Topic(&room))), Ok(()));
     assert_eq!(may(Action::SeeMember { topic: &room, member: other.place() }), Ok(()));
     assert_eq!(may(Action::See(other.place())), Err(Denied::NotAllowed));
+}
+
+#[test]
+fn settings_become_rules_users_first() {
+    let mut settings = common::config::AccessSettings::default();
+    assert!(Policy::of(&settings).is_open());
+    settings.user_agents = vec!["desk-*".into()];
+    settings.user_topics = vec!["staff/*".into()];
+    settings.public_topics = vec!["news/*".into()];
+    settings.visible_members.clear();
+    let policy = Policy::of(&settings);
+    assert!(!policy.is_open());
+    let (stranger, ann) = (Login::new(None, &[]), Login::new(Some("ann"), &[]));
+    let (desk, help) = (agent("desk-1"), agent("help"));
+    let to = |id| Action::Send(Place::Agent { id, scopes: None });
+    for (action, for_stranger, for_ann) in [
+        (to(&desk), false, true),
+        (to(&help), true, true),
+        (Action::Subscribe(Place::Topic(&topic("staff/1"))), false, true),
+        (Action::Subscribe(Place::Topic(&topic("news/1"))), true, true),
+        (Action::Subscribe(Place::Topic(&topic("other"))), false, false),
+        (Action::SeeMember { topic: &topic("news/1"), member: ann.place() }, false, true),
+    ] {
+        assert_eq!(policy.may(stranger.principal(), action).is_ok(), for_stranger, "{action:?}");
+        assert_eq!(policy.may(ann.principal(), action).is_ok(), for_ann, "{action:?}");
+    }
 }

@@ -156,7 +156,7 @@ impl RouterActor {
     fn serve(&self, peer: &Arc<Peer>, request: AgentMessage, id: Option<&str>) -> Result<Option<SystemMessage>, ClientError> {
         match request {
             AgentMessage::Common(PeerRequest::ListAgents) => {
-                Ok(Some(SystemMessage::AgentListed { agents: self.broker.router.read().agents() }))
+                Ok(Some(SystemMessage::AgentListed { agents: self.broker.router.read().agents_seen_by(peer) }))
             }
             // The connection answers pings itself; a pong needs no answer; the rest is done by the durable half.
             AgentMessage::Common(_) => Ok(None),

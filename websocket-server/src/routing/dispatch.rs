@@ -1,6 +1,9 @@
 //! Where one message goes, and whether it may.
 
-use std::sync::{Arc, atomic::AtomicUsize};
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::AtomicUsize},
+};
 
 use common::{
     address::{Address, Scope},
@@ -79,20 +82,28 @@ impl Router {
         if !self.is_one_receiver(message) && message.deadline_ms.is_some() {
             return Err(error(ErrorCode::RequestTargetInvalid));
         }
-        if let Some(target) = &message.target {
-            self.check_reach(from, target, false).map_err(error)?;
+        self.deliver_to_target(from, message).map_err(error)
+    }
+
+    fn deliver_to_target(&self, from: &Arc<Peer>, message: &Outgoing) -> Result<Routed, ErrorCode> {
+        let target = self.resolve(from, message.target.as_ref())?;
+        self.check_send(from, &target, false)?;
+        match &*target {
+            Address::Agent(agent_id) => self.to_agent(from, agent_id, message),
+            Address::Session(session_id) => self.to_session(from, *session_id, message),
+            Address::User(user_id) => self.to_user(user_id, message),
+            Address::Topic(name) => self.to_topic(from, name, message),
+            Address::Broadcast(scope) => Ok(self.to_all(from, *scope, message)),
+            Address::Bridge => Err(ErrorCode::ReservedType),
         }
-        let outcome = match (&message.target, &from.kind) {
-            (Some(Address::Agent(agent_id)), _) => self.to_agent(from, agent_id, message),
-            (None, _) => self.default_agent(from).and_then(|agent_id| self.to_agent(from, agent_id, message)),
-            (Some(Address::Topic(name)), _) => self.to_topic(from, name, message),
-            (Some(Address::Bridge), _) => Err(ErrorCode::ReservedType),
-            (Some(_), PeerKind::Session(_)) => Err(ErrorCode::NotAllowed),
-            (Some(Address::Session(session_id)), PeerKind::Agent(_)) => self.to_session(from, *session_id, message),
-            (Some(Address::User(user_id)), PeerKind::Agent(_)) => self.to_user(user_id, message),
-            (Some(Address::Broadcast(scope)), PeerKind::Agent(_)) => Ok(self.to_all(from, *scope, message)),
-        };
-        outcome.map_err(error)
+    }
+
+    /// The address a message goes to: its target, or the sender's agent.
+    pub(crate) fn resolve<'a>(&self, from: &Peer, target: Option<&'a Address>) -> Result<Cow<'a, Address>, ErrorCode> {
+        match target {
+            Some(target) => Ok(Cow::Borrowed(target)),
+            None => self.default_agent(from).map(|agent_id| Cow::Owned(Address::Agent(agent_id.clone()))),
+        }
     }
 
     fn is_one_receiver(&self, message: &Outgoing) -> bool {
@@ -101,9 +112,6 @@ impl Router {
 
     fn to_agent(&self, from: &Arc<Peer>, agent_id: &AgentId, message: &Outgoing) -> Result<Routed, ErrorCode> {
         let AgentEntry { peer, awaited, .. } = self.agents.get(agent_id).ok_or(ErrorCode::AgentNotFound)?;
-        if !peer.may_hear(from) {
-            return Err(ErrorCode::NotAllowed);
-        }
         let route = if from.is_agent() { Route::AgentToAgent } else { Route::SessionToAgent };
         self.to_one(from, awaited, std::slice::from_ref(peer), route, message)
     }
@@ -114,7 +122,8 @@ impl Router {
         if let Some(named) = &identity.agent {
             return Ok(named);
         }
-        let mut ids = self.agents.keys();
+        let seen = |(id, entry): &(&AgentId, &AgentEntry)| self.sees_agent(from, id, entry.peer.bounds());
+        let mut ids = self.agents.iter().filter(seen).map(|(id, _)| id);
         match (ids.next(), ids.next()) {
             (None, _) => Err(ErrorCode::NoAgent),
             (Some(only), None) => Ok(only),

@@ -45,6 +45,8 @@ impl Router {
             self.seen_agents.insert(agent_id.clone());
         }
         let older = self.agents.remove(agent_id);
+        self.bounded_agents += usize::from(peer.bounds().is_some());
+        self.bounded_agents -= usize::from(older.as_ref().is_some_and(|older| older.peer.bounds().is_some()));
         let awaited = older.as_ref().map(|older| Arc::clone(&older.awaited)).unwrap_or_default();
         self.agents.insert(agent_id.clone(), AgentEntry { peer: Arc::clone(peer), info: info.clone(), awaited });
         let older = older.map(|entry| entry.peer);
@@ -56,7 +58,7 @@ impl Router {
         if let Some(older) = &older {
             self.leave_all_topics(older);
         }
-        self.tell_of_agent(agent_id, &message);
+        self.tell_of_agent(peer, agent_id, &message);
         older
     }
 
@@ -92,10 +94,11 @@ impl Router {
                     return;
                 }
                 let Some(entry) = self.agents.remove(agent_id) else { return };
+                self.bounded_agents -= usize::from(entry.peer.bounds().is_some());
                 self.fail_requests_to(peer, &entry.awaited);
                 let reason = reason.to_owned();
                 let message = SystemMessage::AgentDisconnected { agent_id: agent_id.clone(), reason };
-                self.tell_of_agent(agent_id, &message);
+                self.tell_of_agent(peer, agent_id, &message);
             }
             PeerKind::Session(identity) => {
                 let Some(entry) = self.sessions.get_mut(&identity.session_id) else { return };
@@ -164,7 +167,7 @@ impl Router {
         let entry = self.agents.get_mut(agent_id).filter(|entry| entry.peer.id == peer.id)?;
         change(&mut entry.info);
         let info = entry.info.clone();
-        self.tell_of_agent(agent_id, &message(Box::new(info.clone())));
+        self.tell_of_agent(peer, agent_id, &message(Box::new(info.clone())));
         Some(info)
     }
 
@@ -173,10 +176,11 @@ impl Router {
         self.agents.get(agent_id).map(|entry| &entry.info)
     }
 
-    fn tell_of_agent(&self, about: &AgentId, message: &SystemMessage) {
+    fn tell_of_agent(&self, about: &Peer, id: &AgentId, message: &SystemMessage) {
         let frame = notice(message);
         for peer in self.peers() {
-            if !matches!(&peer.kind, PeerKind::Agent(agent_id) if agent_id == about) {
+            let is_itself = matches!(&peer.kind, PeerKind::Agent(agent_id) if agent_id == id);
+            if !is_itself && self.sees_agent(peer, id, about.bounds()) {
                 peer.link.send(Lane::Data, frame.clone());
             }
         }
@@ -190,10 +194,9 @@ impl Router {
         let frame = notice(message);
         let named = info.agent.as_ref();
         for entry in self.agents.values().filter(|entry| named.is_none_or(|named| entry.info.agent_id == *named)) {
-            if !entry.peer.may_hear_user(info.user_id.as_ref()) {
-                continue;
+            if self.sees_session(&entry.peer, info.session_id, info.user_id.as_ref()) {
+                entry.peer.link.send(Lane::Data, frame.clone());
             }
-            entry.peer.link.send(Lane::Data, frame.clone());
         }
     }
 }

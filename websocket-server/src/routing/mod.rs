@@ -4,21 +4,24 @@
 //! waiting. The tables stand behind one lock: a dispatch reads, so that all shards dispatch at once; a connection that comes,
 //! goes or subscribes writes. Called by the [`crate::actors::RouterActor`]s only.
 
+mod access;
 mod counters;
 mod dispatch;
 mod members;
+mod pass;
 mod peer;
-mod reach;
 mod requests;
 mod router;
 mod topics;
 
 pub use counters::{Counters, ErrorCounts, Route, RouteCounts};
 pub use dispatch::{Outgoing, Routed, cancel_request};
+pub use pass::Pass;
 pub use peer::{ConnectionId, Peer, PeerKind, ReadPlace};
-pub use reach::Pass;
 pub use requests::{OpenError, Requests};
 pub use router::{Members, Router, RouterLimits};
 
+#[cfg(test)]
+mod isolation;
 #[cfg(test)]
 mod properties;

@@ -10,8 +10,9 @@ use common::{
     id::{AgentId, SessionId, TopicName, UserId},
     message::{AgentInfo, Page, SessionInfo, SystemMessage},
 };
-
+use identity::policy::Policy;
 use store::ChannelName;
+use transport::Lane;
 
 use super::{ConnectionId, Peer, topics::Topic};
 
@@ -61,6 +62,10 @@ pub struct Members {
 #[derive(Debug)]
 pub struct Router {
     pub(super) limits: RouterLimits,
+    pub(super) policy: Policy,
+    pub(super) policy_is_open: bool,
+    /// Agents that are here whose keys have bounds.
+    pub(super) bounded_agents: usize,
     pub(super) agents: HashMap<AgentId, AgentEntry>,
     pub(super) sessions: HashMap<SessionId, SessionEntry>,
     pub(super) users: HashMap<UserId, HashSet<SessionId>>,
@@ -73,9 +78,12 @@ pub struct Router {
 
 impl Router {
     /// Empty tables.
-    pub fn new(limits: RouterLimits) -> Self {
+    pub fn new(limits: RouterLimits, policy: Policy) -> Self {
         Self {
             limits,
+            policy_is_open: policy.is_open(),
+            policy,
+            bounded_agents: 0,
             agents: HashMap::new(),
             sessions: HashMap::new(),
             users: HashMap::new(),
@@ -89,6 +97,16 @@ impl Router {
     pub fn agents(&self) -> Vec<AgentInfo> {
         let mut agents: Vec<_> = self.agents.values().map(|entry| entry.info.clone()).collect();
         agents.sort_by(|one, other| one.agent_id.cmp(&other.agent_id));
+        agents
+    }
+
+    /// The agents that a peer may know of, by id.
+    pub fn agents_seen_by(&self, peer: &Peer) -> Vec<AgentInfo> {
+        let mut agents = self.agents();
+        agents.retain(|info| {
+            let bounds = self.agents.get(&info.agent_id).and_then(|entry| entry.peer.bounds());
+            self.sees_agent(peer, &info.agent_id, bounds)
+        });
         agents
     }
 
@@ -124,7 +142,7 @@ impl Router {
 
     /// One page of the sessions an agent may see, ordered by id.
     pub fn list_sessions(&self, seen_by: &Peer, page: Page) -> SystemMessage {
-        let seen = self.sessions.iter().filter(|(_, entry)| seen_by.may_hear_user(entry.info.user_id.as_ref()));
+        let seen = self.sessions.iter().filter(|(id, entry)| self.sees_session(seen_by, **id, entry.info.user_id.as_ref()));
         let seen: Vec<_> = seen.map(|(id, _)| *id).collect();
         let total = seen.len();
         let mut ids: Vec<_> = seen.into_iter().filter(|id| page.after.is_none_or(|after| *id > after)).collect();
@@ -150,7 +168,7 @@ impl Router {
     /// # Errors
     /// `too_many_subscriptions`, `too_many_topics`, `not_allowed`.
     pub fn subscribe(&mut self, peer: &Arc<Peer>, name: &TopicName, presence: bool) -> Result<Members, ClientError> {
-        peer.check_subscription(name).map_err(|code| ClientError::new(code).about(format!("topic:{name}")))?;
+        self.check_subscription(peer, name).map_err(|code| ClientError::new(code).about(format!("topic:{name}")))?;
         let subscriptions = self.subscriptions.entry(peer.id).or_default();
         if !subscriptions.contains(name) {
             if subscriptions.len() >= self.limits.max_subscriptions {
@@ -161,12 +179,11 @@ impl Router {
             }
             subscriptions.insert(name.clone());
         }
-        let topic = self.topics.entry(name.clone()).or_default();
-        if topic.subscribe(peer, presence) {
+        if self.topics.entry(name.clone()).or_default().subscribe(peer, presence) {
             let notice = SystemMessage::PresenceJoin { topic: name.clone(), member: peer.address().to_owned() };
-            topic.tell_watchers(peer, || super::members::notice(&notice));
+            self.tell_watchers(name, peer, &notice);
         }
-        let (count, listed) = presence.then(|| topic.members(peer, MEMBERS_LISTED)).unzip();
+        let (count, listed) = presence.then(|| self.members_seen_by(peer, name)).unzip();
         Ok(Members { count, listed })
     }
 
@@ -189,12 +206,34 @@ impl Router {
 
     fn leave_topic(&mut self, peer: &Peer, name: &TopicName) {
         let Some(topic) = self.topics.get_mut(name) else { return };
-        if topic.unsubscribe(peer) {
-            let notice = SystemMessage::PresenceLeave { topic: name.clone(), member: peer.address().to_owned() };
-            topic.tell_watchers(peer, || super::members::notice(&notice));
-        }
+        let has_left = topic.unsubscribe(peer);
         if topic.is_empty() {
             self.topics.remove(name);
+        } else if has_left {
+            let notice = SystemMessage::PresenceLeave { topic: name.clone(), member: peer.address().to_owned() };
+            self.tell_watchers(name, peer, &notice);
+        }
+    }
+
+    /// The addresses that subscribe to a topic, so far as a peer may know of them: how many, and the first of them.
+    fn members_seen_by(&self, peer: &Peer, name: &TopicName) -> (usize, Vec<String>) {
+        let Some(topic) = self.topics.get(name) else { return (0, Vec::new()) };
+        if self.sees_all_members(peer) {
+            return topic.members(MEMBERS_LISTED);
+        }
+        let seen = topic.subscribers().filter(|member| self.sees_member(peer, name, member));
+        let addresses: HashSet<&str> = seen.map(|member| member.address()).collect();
+        (addresses.len(), addresses.iter().take(MEMBERS_LISTED).map(|address| (*address).to_owned()).collect())
+    }
+
+    /// Tells those who watch a topic, except `about` and those who may not know of it.
+    fn tell_watchers(&self, name: &TopicName, about: &Peer, notice: &SystemMessage) {
+        let Some(topic) = self.topics.get(name).filter(|topic| topic.is_watched()) else { return };
+        let notice = super::members::notice(notice);
+        for watcher in topic.watchers().filter(|watcher| watcher.address() != about.address()) {
+            if self.sees_all_members(watcher) || self.sees_member(watcher, name, about) {
+                watcher.link.send(Lane::Data, notice.clone());
+            }
         }
     }
 }

@@ -1,11 +1,6 @@
 //! One topic: its subscribers and its presence.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
-
-use transport::Frame;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{ConnectionId, Peer};
 
@@ -79,26 +74,18 @@ impl Topic {
         self.subscribers.iter().map(|subscriber| &subscriber.peer)
     }
 
-    /// The addresses that subscribe, so far as this peer may know of them: how many, and at most `limit` of them.
-    pub fn members(&self, seen_by: &Peer, limit: usize) -> (usize, Vec<String>) {
-        if !seen_by.is_bounded() {
-            return (self.members.len(), self.members.keys().take(limit).cloned().collect());
-        }
-        let heard = self.subscribers().filter(|peer| seen_by.may_hear(peer));
-        let addresses: HashSet<&str> = heard.map(|peer| peer.address()).collect();
-        (addresses.len(), addresses.iter().take(limit).map(|address| (*address).to_owned()).collect())
+    /// The addresses that subscribe: how many, and at most `limit` of them.
+    pub fn members(&self, limit: usize) -> (usize, Vec<String>) {
+        (self.members.len(), self.members.keys().take(limit).cloned().collect())
     }
 
-    /// Tells those who watch, except `about`, if there are any.
-    pub fn tell_watchers(&self, about: &Peer, notice: impl FnOnce() -> Frame) {
-        if self.watchers == 0 {
-            return;
-        }
-        let notice = notice();
-        for subscriber in &self.subscribers {
-            if subscriber.watches && subscriber.peer.address() != about.address() && subscriber.peer.may_hear(about) {
-                subscriber.peer.link.send(transport::Lane::Data, notice.clone());
-            }
-        }
+    /// Whether anybody watches.
+    pub fn is_watched(&self) -> bool {
+        self.watchers > 0
+    }
+
+    /// Those who watch who comes and goes.
+    pub fn watchers(&self) -> impl Iterator<Item = &Arc<Peer>> {
+        self.subscribers.iter().filter(|subscriber| subscriber.watches).map(|subscriber| &subscriber.peer)
     }
 }

@@ -188,30 +188,24 @@ impl Router {
     /// `durable_target_invalid`, `not_allowed`, and those of an untargeted message. A session can write to agents and to topics it
     /// subscribes to; what an agent writes waits for whom it is addressed to.
     fn channel_of(&self, from: &Peer, message: &Outgoing) -> Result<(Address, ChannelName, Route), ClientError> {
-        let address = match &message.target {
-            Some(target) => target.clone(),
-            None => Address::Agent(self.default_agent(from)?.clone()),
-        };
+        let address = self.resolve(from, message.target.as_ref())?.into_owned();
         let refused = |code: ErrorCode| ClientError::new(code).about(address.to_string());
         if message.deadline_ms.is_some() && !matches!(address, Address::Agent(_) | Address::Session(_)) {
             return Err(refused(ErrorCode::RequestTargetInvalid));
         }
-        self.check_reach(from, &address, true).map_err(refused)?;
+        self.check_send(from, &address, true).map_err(refused)?;
         let is_agent = from.is_agent();
         let (channel, route) = match &address {
             Address::Agent(agent_id) => {
                 (ChannelName::agent(agent_id), if is_agent { Route::AgentToAgent } else { Route::SessionToAgent })
             }
             Address::Topic(name) if is_agent || self.subscribes(from.id, name) => (ChannelName::topic(name), Route::Topic),
-            Address::Session(session_id) if is_agent => (ChannelName::session(*session_id), Route::AgentToSession),
-            Address::User(user_id) if is_agent => (ChannelName::user(user_id), Route::AgentToUser),
-            Address::Broadcast(scope) if is_agent => (ChannelName::broadcast(*scope), Route::Broadcast),
+            Address::Session(session_id) => (ChannelName::session(*session_id), Route::AgentToSession),
+            Address::User(user_id) => (ChannelName::user(user_id), Route::AgentToUser),
+            Address::Broadcast(scope) => (ChannelName::broadcast(*scope), Route::Broadcast),
             Address::Bridge => return Err(refused(ErrorCode::DurableTargetInvalid)),
-            _ => return Err(refused(ErrorCode::NotAllowed)),
+            Address::Topic(_) => return Err(refused(ErrorCode::NotAllowed)),
         };
-        if channel.family().is_inbox() && self.peers_at(&address).iter().any(|peer| !peer.may_hear(from)) {
-            return Err(refused(ErrorCode::NotAllowed));
-        }
         Ok((address, channel, route))
     }
 }

@@ -8,7 +8,7 @@ use common::{
     id::TopicName,
     message::{HistoryAsk, LostRecords, Recovery, Start, SystemMessage},
 };
-use store::{ChannelFamily, ChannelName, ConsumerId};
+use store::{ChannelName, ConsumerId};
 
 use super::RouterActor;
 use crate::{
@@ -300,22 +300,12 @@ impl RouterActor {
         }));
         Ok(())
     }
-
-    /// Whether a peer may read a channel: its own inboxes and their dead letters, the broadcasts that reach it, topics it subscribes to;
-    /// an agent every topic its key reaches.
+    /// Whether a peer may read a channel.
+    ///
+    /// # Errors
+    /// `not_allowed`.
     pub(super) fn check_may_read(&self, peer: &Peer, channel: &ChannelName) -> Result<(), ClientError> {
-        let is_own = |channel: &ChannelName| peer.inboxes().any(|own| own == *channel || own.dead() == *channel);
-        let may = match channel.family() {
-            ChannelFamily::Topic => channel.as_topic().is_some_and(|topic| {
-                if peer.is_agent() {
-                    peer.check_subscription(&topic).is_ok()
-                } else {
-                    self.broker.router.read().subscribes(peer.id, &topic)
-                }
-            }),
-            ChannelFamily::Broadcast => peer.broadcasts().contains(channel),
-            _ => is_own(channel),
-        };
-        if may { Ok(()) } else { Err(ClientError::new(ErrorCode::NotAllowed).about(channel.to_string())) }
+        let checked = self.broker.router.read().check_read(peer, channel);
+        checked.map_err(|code| ClientError::new(code).about(channel.to_string()))
     }
 }

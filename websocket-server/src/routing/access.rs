@@ -1,0 +1,135 @@
+//! Who may send to what, subscribe to what, and see whom: the one place in the router where that is decided.
+//!
+//! Everything is judged by the identity crate's policy before anything is delivered or told; here the facts are gathered. An agent
+//! is judged by the scopes of its key, and one whose key reaches everything is not judged at all. Agents see each other, whatever
+//! their keys.
+
+use std::{collections::BTreeSet, sync::LazyLock};
+
+use common::{
+    address::Address,
+    error::ErrorCode,
+    id::{AgentId, SessionId, TopicName, UserId},
+};
+use identity::{
+    agent_keys::Scopes,
+    policy::{Action, Place, Policy, Principal},
+};
+use store::{ChannelFamily, ChannelName};
+
+use super::{Pass, Peer, PeerKind, Router};
+
+/// For agents there are no rules: what one may do follows from its key alone.
+static NO_RULES: Policy = Policy { agents: Vec::new(), topics: Vec::new(), visible_members: Vec::new() };
+/// What logins carry is not told to the broker.
+static NO_SCOPES: LazyLock<BTreeSet<String>> = LazyLock::new(BTreeSet::new);
+
+impl Peer {
+    /// The bounds of its key, if it is an agent whose key has any.
+    pub(super) fn bounds(&self) -> Option<&Scopes> {
+        self.pass.as_ref().and_then(Pass::bounds)
+    }
+
+    fn place(&self) -> Place<'_> {
+        match &self.kind {
+            PeerKind::Agent(id) => Place::Agent { id, scopes: self.bounds() },
+            PeerKind::Session(identity) => Place::Session { id: identity.session_id, user: identity.user_id.as_ref() },
+        }
+    }
+}
+
+impl Router {
+    fn may(&self, peer: &Peer, action: Action<'_>) -> bool {
+        match (&peer.kind, peer.bounds()) {
+            (PeerKind::Agent(_), None) => true,
+            (PeerKind::Agent(id), Some(scopes)) => NO_RULES.may(Principal::Agent { id, scopes }, action).is_ok(),
+            (PeerKind::Session(identity), _) => {
+                let user = identity.user_id.as_ref();
+                let session = Principal::Session { id: identity.session_id, user, scopes: &NO_SCOPES };
+                self.policy.may(session, action).is_ok()
+            }
+        }
+    }
+
+    /// Whether a peer may send to an address. `is_kept`: what is sent waits for whoever comes.
+    ///
+    /// # Errors
+    /// `not_allowed`.
+    pub(crate) fn check_send(&self, from: &Peer, target: &Address, is_kept: bool) -> Result<(), ErrorCode> {
+        if from.is_agent() && from.bounds().is_none() {
+            return Ok(());
+        }
+        let place = match target {
+            Address::Agent(id) => Place::Agent { id, scopes: self.bounds_of(id) },
+            Address::Session(id) => match self.user_of(*id) {
+                Some(user) => Place::Session { id: *id, user },
+                // A session that is not here: nobody is reached. But whose what is kept would be is not known, so that only who
+                // reaches all may leave something.
+                None if from.is_agent() => {
+                    let reaches_all = from.bounds().is_none_or(Scopes::reach_all_sessions);
+                    return if is_kept && !reaches_all { Err(ErrorCode::NotAllowed) } else { Ok(()) };
+                }
+                None => Place::Session { id: *id, user: None },
+            },
+            Address::User(user) => Place::User(user),
+            Address::Topic(name) => Place::Topic(name),
+            Address::Broadcast(scope) => Place::Broadcast(*scope),
+            Address::Bridge => Place::Bridge,
+        };
+        if self.may(from, Action::Send(place)) { Ok(()) } else { Err(ErrorCode::NotAllowed) }
+    }
+
+    /// Whether a peer may subscribe to a topic.
+    ///
+    /// # Errors
+    /// `not_allowed`.
+    pub(super) fn check_subscription(&self, peer: &Peer, topic: &TopicName) -> Result<(), ErrorCode> {
+        if self.may(peer, Action::Subscribe(Place::Topic(topic))) { Ok(()) } else { Err(ErrorCode::NotAllowed) }
+    }
+
+    /// Whether a peer may read what was kept in a channel: its own inboxes and their dead letters, the broadcasts that reach it, and topics
+    /// that it may subscribe to; a session also has to.
+    ///
+    /// # Errors
+    /// `not_allowed`.
+    pub(crate) fn check_read(&self, peer: &Peer, channel: &ChannelName) -> Result<(), ErrorCode> {
+        let may = match channel.family() {
+            ChannelFamily::Topic => channel.as_topic().is_some_and(|topic| {
+                self.may(peer, Action::ReadHistory(Place::Topic(&topic))) && (peer.is_agent() || self.subscribes(peer.id, &topic))
+            }),
+            ChannelFamily::Broadcast => peer.broadcasts().contains(channel),
+            _ => peer.inboxes().any(|own| own == *channel || own.dead() == *channel),
+        };
+        if may { Ok(()) } else { Err(ErrorCode::NotAllowed) }
+    }
+
+    /// Whether a peer may know of an agent.
+    pub(super) fn sees_agent(&self, peer: &Peer, id: &AgentId, bounds: Option<&Scopes>) -> bool {
+        peer.is_agent() || self.may(peer, Action::See(Place::Agent { id, scopes: bounds }))
+    }
+
+    /// Whether a peer may know of a session.
+    pub(super) fn sees_session(&self, peer: &Peer, id: SessionId, user: Option<&UserId>) -> bool {
+        self.may(peer, Action::See(Place::Session { id, user }))
+    }
+
+    /// Whether a subscriber of a topic may know of another.
+    pub(super) fn sees_member(&self, peer: &Peer, topic: &TopicName, member: &Peer) -> bool {
+        (peer.is_agent() && member.is_agent()) || self.may(peer, Action::SeeMember { topic, member: member.place() })
+    }
+
+    /// Whether a subscriber of a topic may know of all others, so that none has to be looked at.
+    pub(super) fn sees_all_members(&self, peer: &Peer) -> bool {
+        if peer.is_agent() { peer.bounds().is_none() } else { self.policy_is_open && self.bounded_agents == 0 }
+    }
+
+    /// The bounds of an agent that is here.
+    fn bounds_of(&self, id: &AgentId) -> Option<&Scopes> {
+        if self.bounded_agents == 0 { None } else { self.agents.get(id).and_then(|entry| entry.peer.bounds()) }
+    }
+
+    /// The user of a session that is here.
+    fn user_of(&self, session: SessionId) -> Option<Option<&UserId>> {
+        self.sessions.get(&session).map(|entry| entry.info.user_id.as_ref())
+    }
+}

@@ -1,0 +1,76 @@
+//! What an agent's key opens to a connection.
+
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use common::{
+    close::CloseCode,
+    error::{ClientError, ErrorCode},
+    id::AgentId,
+};
+use identity::agent_keys::{Grant, Scopes};
+
+/// What an agent's key opens, as it was when the connection came.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    grant: Grant,
+    checked_at: Instant,
+    /// `None` where nothing is out of reach.
+    bounds: Option<Arc<Scopes>>,
+    /// The names of its certificate, where those say under which ids it may come.
+    names: Option<Arc<[String]>>,
+}
+
+impl Pass {
+    /// Of a key that was found good.
+    pub fn new(grant: Grant, checked_at: Instant) -> Self {
+        let bounds = (!grant.scopes.reach_everything()).then(|| Arc::clone(&grant.scopes));
+        Self { grant, checked_at, bounds, names: None }
+    }
+
+    /// The same, of an agent whose certificate has these names, and that may come under no other id.
+    pub fn named(self, names: Arc<[String]>) -> Self {
+        Self { names: Some(names), ..self }
+    }
+
+    /// The key's name.
+    pub fn name(&self) -> &str {
+        &self.grant.key
+    }
+
+    /// Its scopes; `None` where nothing is out of reach.
+    pub fn bounds(&self) -> Option<&Scopes> {
+        self.bounds.as_deref()
+    }
+
+    /// When it was checked.
+    pub fn checked_at(&self) -> Instant {
+        self.checked_at
+    }
+
+    /// Whether the key's time is up.
+    pub fn has_expired(&self, now: SystemTime) -> bool {
+        self.grant.expires_at.is_some_and(|end| end <= now)
+    }
+
+    /// Whether the key, and the certificate where it has a say, is for an agent of this id.
+    ///
+    /// # Errors
+    /// `not_allowed`.
+    pub fn check_id(&self, agent_id: &AgentId) -> Result<(), ClientError> {
+        let names = self.names.as_deref();
+        let message = if !self.grant.scopes.may_connect_as(agent_id.as_str()) {
+            "The agent key is not for an agent of this id. Register under one that it is for."
+        } else if names.is_some_and(|names| !names.iter().any(|name| name == agent_id.as_str())) {
+            "The agent's certificate does not name this id. Register under one of its names."
+        } else {
+            return Ok(());
+        };
+        Err(ClientError::with_message(ErrorCode::NotAllowed, message).about(format!("agent:{agent_id}")))
+    }
+
+    /// How a connection is closed that names no id the key is for.
+    pub const UNNAMED: (CloseCode, &'static str) = (CloseCode::SESSION_ENDED, "the agent key is for other agent ids");
+}
