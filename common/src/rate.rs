@@ -29,6 +29,11 @@ pub struct Bucket {
 pub struct SharedBucket(AtomicU64);
 
 impl SharedBucket {
+    /// Makes it full.
+    pub fn fill(&self) {
+        self.0.store(0, Relaxed);
+    }
+
     /// Whether nothing of it has been taken that has not come back.
     pub fn is_full(&self, now: Duration) -> bool {
         self.0.load(Relaxed) <= nanoseconds(now)
@@ -100,6 +105,20 @@ impl Rate {
         let charged = |full_at: u64| full_at.max(now).saturating_add(cost);
         let before = bucket.0.fetch_update(Relaxed, Relaxed, |full_at| Some(charged(full_at))).unwrap_or_default();
         Duration::from_nanos((charged(before) - now).saturating_sub(self.time_for(self.burst)))
+    }
+
+    /// Takes units out of a bucket that several use.
+    ///
+    /// # Errors
+    /// There are not enough: the time after which there will be. Nothing is taken then.
+    pub fn take_shared(&self, bucket: &SharedBucket, units: u64, now: Duration) -> Result<(), Duration> {
+        let mut outcome = Ok(());
+        let _ = bucket.0.fetch_update(Relaxed, Relaxed, |full_at| {
+            let mut bucket = Bucket { full_at };
+            outcome = self.take(&mut bucket, units, now);
+            outcome.is_ok().then_some(bucket.full_at)
+        });
+        outcome
     }
 
     /// Nanoseconds in which so many units come in, rounded up.

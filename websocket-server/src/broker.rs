@@ -103,6 +103,7 @@ impl Broker {
                 max_subscriptions: limits.max_subscriptions,
                 max_topics: limits.max_topics,
                 max_requests: limits.max_pending_requests,
+                answers: settings.rates.answers,
             },
             Policy::of(&settings.access),
         );

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{network::Network, rate::Rate, secret::Secret};
+use crate::{network::Network, rate::Rate};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -105,18 +105,5 @@ impl Default for AccessSettings {
             user_topics: Vec::new(),
             visible_members: all(),
         }
-    }
-}
-
-/// Those who run the bridge.
-#[derive(Clone, Debug)]
-pub struct OperatorSettings {
-    /// What they present for `/stats`. Empty: `/stats` answers this machine alone.
-    pub token: Secret,
-}
-
-impl Default for OperatorSettings {
-    fn default() -> Self {
-        Self { token: Secret::new("") }
     }
 }

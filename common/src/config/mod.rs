@@ -24,7 +24,7 @@ mod tls;
 pub use self::checks::ws_authority;
 pub use arguments::ArgumentError;
 pub use faults::{Fault, Faults};
-pub use guards::{AccessSettings, OperatorSettings, ProxyHeader, ProxySettings, Rates};
+pub use guards::{AccessSettings, ProxyHeader, ProxySettings, Rates};
 pub use load::{Flag, Inputs, Loaded, Role, load};
 pub use reference::{env_example, markdown};
 pub use secrets::SecretsError;

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::guards::{AccessSettings, OperatorSettings, ProxySettings, Rates};
+use super::guards::{AccessSettings, ProxySettings, Rates};
 use super::store_settings::{DefaultDelivery, Durability, StoreSettings};
 use super::tls::{AcmeSettings, ClientCertificates, ListenerTls};
 use crate::{network::Network, secret::Secret};
@@ -34,8 +34,6 @@ pub struct Settings {
     pub proxies: ProxySettings,
     /// What sessions may reach.
     pub access: AccessSettings,
-    /// Those who run it.
-    pub operators: OperatorSettings,
     /// Liveness of connections.
     pub heartbeat: Heartbeat,
     /// What happens at shutdown.
@@ -65,7 +63,7 @@ pub struct BrokerSettings {
     pub allow_dev_key: bool,
     /// Shared by broker and edge to sign and check assertions. Empty until [`super::Loaded::resolve_secrets`] has run.
     pub bridge_secret: Secret,
-    /// Opens the operators' API. Empty: nobody may use it.
+    /// Opens the operators' API, and `/stats` to other machines. Empty: nobody may use the one, and only this machine the other.
     pub operator_token: Secret,
     /// TLS of the broker's listener.
     pub tls: ListenerTls,

@@ -60,7 +60,6 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("limits", "Limits"),
     ("rates", "Rates"),
     ("access", "What sessions may reach"),
-    ("operators", "Operators"),
     ("heartbeat", "Heartbeat"),
     ("drain", "Drain"),
     ("demo", "Demo agent"),
@@ -114,7 +113,8 @@ pub(super) static TABLE: &[Setting] = settings! {
         "Signs what the edge tells the broker about a session; broker and edge need the same. Unset: made once and kept in \
         `secrets.json` in the data folder.";
     "broker.operator_token" | "OPERATOR_TOKEN" => SecretText { min_length: 16, at: |d| &mut d.settings.broker.operator_token },
-        "Opens the operators' API (`/api/v1/…` of the broker), presented as `Authorization: Bearer`. Unset: that API is closed.";
+        "Opens the operators' API (`/api/v1/…` of the broker) and `/stats` of broker and edge, presented as `Authorization: Bearer`. Unset: \
+        that API is closed, and `/stats` answers this machine alone.";
     "broker.tls_cert_file" => OptionalFolder { at: |d| &mut d.settings.broker.tls.cert_file },
         "The certificate chain of the broker, PEM; with it the broker speaks TLS only. Read again when it changes.";
     "broker.tls_key_file" => OptionalFolder { at: |d| &mut d.settings.broker.tls.key_file },
@@ -271,8 +271,6 @@ pub(super) static TABLE: &[Setting] = settings! {
     "access.visible_members" => List { allowed: PATTERN, check: is_pattern, at: |d| &mut d.settings.access.visible_members },
         "Topics in which sessions see the sessions of others among the members. Elsewhere a session sees its own, its user's and agents.";
 
-    "operators.token" | "OPERATOR_TOKEN" => SecretText { min_length: 16, at: |d| &mut d.settings.operators.token },
-        "What `/stats` of broker and edge asks for, as `Authorization: Bearer`. Unset: `/stats` answers this machine alone.";
 
     "heartbeat.interval" => Span { min: Duration::from_millis(10), max: HOUR, at: |d| &mut d.settings.heartbeat.interval },
         "Between two pings to a peer.";

@@ -32,7 +32,7 @@ use super::{
 use crate::{
     broker::{Admission, Broker},
     durable::Retain,
-    routing::{ConnectionId, Outgoing, Pass, Peer, PeerKind},
+    routing::{ConnectionId, Outgoing, Pass, Peer, PeerKind, Trace, hash},
 };
 
 /// What waits because the router's mailbox was full.
@@ -189,10 +189,11 @@ impl Connection {
             self.refuse(error, envelope.id.as_deref());
             return Step::Continue;
         }
-        let stamp = envelope.stamp(peer.source_json(), || uuid::Uuid::new_v4().to_string());
+        let given_id = envelope.id.is_none().then(|| uuid::Uuid::new_v4().to_string());
+        let id = envelope.id.as_deref().or(given_id.as_deref()).unwrap_or_default();
+        let stamp = envelope.stamp(peer.source_json(), || id.to_owned());
         let frame = Frame::text_from(stamp.len(), |out| stamp.write_to(out));
         let is_durable = self.is_durable(envelope);
-        let id = (is_durable || envelope.timeout_ms.is_some()).then(|| id_of(envelope, &frame));
         let message = Outgoing {
             frame,
             bytes_in: envelope.text.len(),
@@ -200,7 +201,8 @@ impl Connection {
             lane: if envelope.priority.overtakes() { Lane::Control } else { Lane::Data },
             target: envelope.target.clone(),
             correlation_id: envelope.correlation_id.as_deref().map(str::to_owned),
-            id,
+            trace: trace(envelope, id),
+            id: (is_durable || envelope.timeout_ms.is_some()).then(|| id.to_owned()),
             is_durable,
             retain: match (envelope.retain, envelope.payload) {
                 (false, _) => Retain::No,
@@ -301,15 +303,11 @@ fn is_step(kind: &str) -> bool {
     matches!(kind.split_once(':'), Some((_, "delta" | "progress")))
 }
 
-/// The id that answers of the bridge name: the sender's, or the one the broker has just given the message.
-fn id_of(envelope: &Envelope<'_>, frame: &Frame) -> String {
-    match &envelope.id {
-        Some(id) => id.to_string(),
-        None => Envelope::parse(frame.payload_text(), usize::MAX)
-            .ok()
-            .and_then(|stamped| stamped.id.map(|id| id.into_owned()))
-            .unwrap_or_default(),
-    }
+/// What is looked at to find loops: answers, and what goes to many.
+fn trace(envelope: &Envelope<'_>, id: &str) -> Option<Trace> {
+    let answers = envelope.correlation_id.as_deref().map(hash);
+    let is_for_many = matches!(envelope.target, Some(Address::Topic(_) | Address::User(_) | Address::Broadcast(_)));
+    (answers.is_some() || is_for_many).then(|| Trace { id: hash(id), answers })
 }
 
 /// Pauses if one of the two says so.

@@ -11,12 +11,13 @@ use common::{
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId, TopicName, UserId},
 };
-use transport::{Frame, Lane, Link, Sent};
+use transport::{Frame, Lane, Link, Sent, clock::now_ms};
 
 use crate::durable::Retain;
 
 use super::{
-    OpenError, Peer, PeerKind, Route, Router,
+    OpenError, Peer, PeerKind, Route, Router, Trace,
+    chains::{Between, hash},
     router::{AgentEntry, SessionEntry},
 };
 
@@ -35,6 +36,8 @@ pub struct Outgoing {
     pub target: Option<Address>,
     /// What it answers.
     pub correlation_id: Option<String>,
+    /// What is looked at to find loops; `None` where it begins no chain and continues none.
+    pub trace: Option<Trace>,
     /// Its own id, where an answer of the bridge may have to name it: of requests and durable messages.
     pub id: Option<String>,
     /// Whether it is to be stored, and delivered until acknowledged.
@@ -82,20 +85,42 @@ impl Router {
         if !self.is_one_receiver(message) && message.deadline_ms.is_some() {
             return Err(error(ErrorCode::RequestTargetInvalid));
         }
-        self.deliver_to_target(from, message).map_err(error)
-    }
-
-    fn deliver_to_target(&self, from: &Arc<Peer>, message: &Outgoing) -> Result<Routed, ErrorCode> {
-        let target = self.resolve(from, message.target.as_ref())?;
-        self.check_send(from, &target, false)?;
-        match &*target {
+        let target = self.resolve(from, message.target.as_ref()).map_err(error)?;
+        self.check_send(from, &target, false).map_err(error)?;
+        self.check_loop(from, &target, message)?;
+        let outcome = match &*target {
             Address::Agent(agent_id) => self.to_agent(from, agent_id, message),
             Address::Session(session_id) => self.to_session(from, *session_id, message),
             Address::User(user_id) => self.to_user(user_id, message),
             Address::Topic(name) => self.to_topic(from, name, message),
             Address::Broadcast(scope) => Ok(self.to_all(from, *scope, message)),
             Address::Bridge => Err(ErrorCode::ReservedType),
-        }
+        };
+        outcome.map_err(error)
+    }
+
+    /// Stops a message whose chain goes round in circles.
+    ///
+    /// # Errors
+    /// `loop_stopped`, with the time after which one more may pass.
+    pub(crate) fn check_loop(&self, from: &Peer, target: &Address, message: &Outgoing) -> Result<(), ClientError> {
+        let Some(trace) = message.trace else { return Ok(()) };
+        let source = from.key();
+        let peer_of = |peer: Option<&Arc<Peer>>| peer.map_or_else(|| hash(&target.to_string()), |peer| peer.key());
+        let between = match target {
+            Address::Agent(id) => Between::Two { source, target: peer_of(self.agents.get(id).map(|entry| &entry.peer)) },
+            Address::Session(id) => {
+                Between::Two { source, target: peer_of(self.sessions.get(id).and_then(|entry| entry.peers.first())) }
+            }
+            Address::Topic(name) => Between::Many { source, place: hash(name.as_str()) },
+            Address::User(user) => Between::Many { source, place: hash(user.as_str()) },
+            Address::Broadcast(_) => Between::Many { source, place: 0 },
+            Address::Bridge => return Ok(()),
+        };
+        self.chains.follow(trace, between, now_ms).map_err(|wait| {
+            tracing::debug!(from = from.address(), %target, "a loop was stopped");
+            ClientError::new(ErrorCode::LoopStopped).about(target.to_string()).after(wait)
+        })
     }
 
     /// The address a message goes to: its target, or the sender's agent.

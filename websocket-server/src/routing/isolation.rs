@@ -168,6 +168,7 @@ fn message(text: &str, target: Option<Address>) -> Outgoing {
         lane: Lane::Data,
         target,
         correlation_id: None,
+        trace: None,
         id: None,
         is_durable: false,
         retain: crate::durable::Retain::No,
@@ -201,7 +202,7 @@ proptest! {
     #[test]
     fn nobody_receives_or_learns_of_what_is_anothers(steps in steps()) {
         let links = crate::broker::link_policy(&Settings::for_tests());
-        let limits = RouterLimits { max_subscriptions: 100, max_topics: 100, max_requests: 100 };
+        let limits = RouterLimits { max_subscriptions: 100, max_topics: 100, max_requests: 100, answers: common::rate::Rate::UNLIMITED };
         let policy = Policy { visible_members: Vec::new(), ..Policy::open() };
         let mut router = Router::new(limits, policy);
         let mut peers: BTreeMap<usize, (Who, Arc<Peer>)> = BTreeMap::new();
@@ -222,10 +223,10 @@ proptest! {
                     }
                 }
                 Step::Subscribe(at, to, presence) => {
-                    if let (Some((who, peer)), Some(topic)) = (peers.get(&at), topic(to)) {
-                        if let Ok(members) = router.subscribe(peer, &topic, presence) {
-                            check(*who, &format!("{topic} {members:?}"))?;
-                        }
+                    if let (Some((who, peer)), Some(topic)) = (peers.get(&at), topic(to))
+                        && let Ok(members) = router.subscribe(peer, &topic, presence)
+                    {
+                        check(*who, &format!("{topic} {members:?}"))?;
                     }
                 }
                 Step::Unsubscribe(at, to) => {

@@ -5,6 +5,7 @@
 //! goes or subscribes writes. Called by the [`crate::actors::RouterActor`]s only.
 
 mod access;
+mod chains;
 mod counters;
 mod dispatch;
 mod members;
@@ -14,6 +15,7 @@ mod requests;
 mod router;
 mod topics;
 
+pub use chains::{Trace, hash};
 pub use counters::{Counters, ErrorCounts, Route, RouteCounts};
 pub use dispatch::{Outgoing, Routed, cancel_request};
 pub use pass::Pass;

@@ -21,7 +21,7 @@ use transport::{Frame, Lane, Link, Sent};
 
 use crate::durable::Marks;
 
-use super::{Pass, requests::Requests};
+use super::{Pass, chains::hash, requests::Requests};
 
 /// Names a connection, and is its generation: a later connection has a greater one. Never used twice in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -80,6 +80,7 @@ pub struct Peer {
     /// What an agent's key opens.
     pub pass: Option<Pass>,
     address: String,
+    key: u64,
     source_json: String,
     /// What it was given and has not confirmed.
     pub marks: Mutex<Marks>,
@@ -105,6 +106,7 @@ impl Peer {
             reading,
             consumer,
             pass,
+            key: hash(&address),
             source_json: format!("\"{address}\""),
             address,
             marks: Mutex::default(),
@@ -119,6 +121,11 @@ impl Peer {
     /// Its address: what receivers see as `source`.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The hash of its address, for those who look for loops.
+    pub(super) fn key(&self) -> u64 {
+        self.key
     }
 
     /// The inboxes it reads: its own, and for a session its user's.

@@ -9,12 +9,13 @@ use common::{
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId, TopicName, UserId},
     message::{AgentInfo, Page, SessionInfo, SystemMessage},
+    rate::Rate,
 };
 use identity::policy::Policy;
 use store::ChannelName;
 use transport::Lane;
 
-use super::{ConnectionId, Peer, topics::Topic};
+use super::{ConnectionId, Peer, chains::Chains, topics::Topic};
 
 /// Most members one answer lists.
 const MEMBERS_LISTED: usize = 1000;
@@ -31,6 +32,8 @@ pub struct RouterLimits {
     pub max_topics: usize,
     /// Open requests of one connection.
     pub max_requests: usize,
+    /// Answers to answers in one chain.
+    pub answers: Rate,
 }
 
 #[derive(Debug)]
@@ -62,6 +65,7 @@ pub struct Members {
 #[derive(Debug)]
 pub struct Router {
     pub(super) limits: RouterLimits,
+    pub(super) chains: Chains,
     pub(super) policy: Policy,
     pub(super) policy_is_open: bool,
     /// Agents that are here whose keys have bounds.
@@ -80,6 +84,7 @@ impl Router {
     /// Empty tables.
     pub fn new(limits: RouterLimits, policy: Policy) -> Self {
         Self {
+            chains: Chains::new(limits.answers),
             limits,
             policy_is_open: policy.is_open(),
             policy,

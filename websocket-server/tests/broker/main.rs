@@ -9,6 +9,7 @@ mod durable;
 mod durable_topics;
 mod keys;
 mod limits;
+mod loops;
 mod operators;
 mod overload;
 mod receipts;

@@ -206,6 +206,7 @@ impl Router {
             Address::Bridge => return Err(refused(ErrorCode::DurableTargetInvalid)),
             Address::Topic(_) => return Err(refused(ErrorCode::NotAllowed)),
         };
+        self.check_loop(from, &address, message)?;
         Ok((address, channel, route))
     }
 }
