@@ -6,9 +6,11 @@ mod address;
 mod envelope;
 mod frames;
 mod pieces;
+mod proxies;
 mod raw_frames;
 
 pub use address::address;
 pub use envelope::envelope;
 pub use frames::frames;
+pub use proxies::proxies;
 pub use raw_frames::raw_frames;

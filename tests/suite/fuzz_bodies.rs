@@ -65,3 +65,8 @@ fn a_stamp_changes_nothing_but_what_it_stamps() {
 fn an_address_is_written_as_it_was_read() {
     run("address", fuzz::address);
 }
+
+#[test]
+fn only_trusted_proxies_name_the_client() {
+    run("proxies", fuzz::proxies);
+}

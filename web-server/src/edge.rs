@@ -7,21 +7,27 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use actix_web::{App, HttpResponse, dev::ServerHandle, middleware::from_fn, web};
+use actix_web::{
+    App, HttpResponse,
+    dev::ServerHandle,
+    middleware::{Condition, from_fn},
+    web,
+};
 use common::{
     close::CloseCode,
     config::{CookieSecure, Settings, ws_authority},
     error::ErrorCode,
+    secret::Secret,
 };
 use tls::{Listener, TlsError};
-use transport::{Gate, GateRules, ServeOptions, client_address::TrustedProxies, listen, serve};
+use transport::{Gate, GateRules, OriginRule, ServeOptions, client_address::TrustedProxies, listen, serve};
 
 use crate::{
     assets::{self, AssetError, Library},
-    http::{Hsts, InFlight, OriginRule, Refusal, Throttle, count_in_flight, security_headers},
+    http::{Hsts, InFlight, Refusal, Throttle, allow_origins, count_in_flight, refuse_forged, security_headers},
     proxy::{self, LocalConnect, ProxyEnvironment},
     sessions::{self, Admission, CookiePolicy, OpenSockets, Order, SessionAuthority},
-    status::{self, EdgeStatus, Phase},
+    status::{self, EdgeStatus, OperatorToken, Phase},
 };
 
 /// How often sockets are looked through for tokens that run out; more often where tokens live for minutes only.
@@ -78,6 +84,7 @@ struct Parts {
     hsts: Option<Hsts>,
     proxies: TrustedProxies,
     throttle: Arc<Throttle>,
+    operator_token: Secret,
     requests: Arc<InFlight>,
 }
 
@@ -116,10 +123,13 @@ fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeH
         shutdown_timeout: settings.drain.timeout,
     };
     let shared = parts.clone();
+    let allowed_origins = settings.web.allowed_origins.clone();
     let server = serve(listener, &options, move || {
         let parts = shared.clone();
         App::new()
             .app_data(web::Data::from(Arc::clone(&parts.requests)))
+            .wrap(from_fn(refuse_forged))
+            .wrap(Condition::new(!allowed_origins.is_empty(), allow_origins(&allowed_origins)))
             .wrap(from_fn(security_headers))
             .wrap(from_fn(count_in_flight))
             .configure(move |routes| parts.configure(routes))
@@ -228,6 +238,7 @@ impl Parts {
             origins: OriginRule::new(&settings.web.allowed_origins),
             proxies: TrustedProxies::of(&settings.proxies),
             throttle: Arc::new(Throttle::new(settings)),
+            operator_token: settings.broker.operator_token.clone(),
             requests: Arc::default(),
             environment,
         })
@@ -240,6 +251,7 @@ impl Parts {
             .app_data(web::Data::new(self.hsts))
             .app_data(web::Data::new(self.proxies))
             .app_data(web::Data::from(self.throttle))
+            .app_data(web::Data::new(OperatorToken(self.operator_token)))
             .app_data(web::Data::from(self.library))
             .app_data(web::Data::from(self.status))
             .app_data(web::Data::from(Arc::clone(&self.environment.counters)))

@@ -1,6 +1,7 @@
 //! What operators ask: is it alive, is it ready, how is it doing.
 //!
-//! `GET /api/`, `GET /health/live`, `GET /health/ready`, `GET /stats`. Nothing here names a session or shows a payload.
+//! `GET /api/`, `GET /health/live`, `GET /health/ready`, `GET /stats`. Nothing here names a session or shows a payload;
+//! statistics are for operators all the same.
 
 use std::{
     sync::{
@@ -10,10 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_web::{HttpResponse, http::header, web};
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use common::{error::ErrorCode, secret::Secret};
 use serde_json::json;
 use tls::ServerTls;
 use tokio::{net::TcpStream, sync::Mutex};
+
+use transport::{client_address::TrustedProxies, operator::is_operator};
 
 use crate::{http::Refusal, proxy::ProxyCounters, sessions::OpenSockets};
 
@@ -23,6 +27,9 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 const PROBE_LIMIT: Duration = Duration::from_millis(500);
 /// How long an answer to that question holds.
 const PROBE_HOLDS: Duration = Duration::from_secs(1);
+
+/// What operators present.
+pub struct OperatorToken(pub Secret);
 
 /// Where the edge is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,10 +131,16 @@ async fn ready(status: web::Data<EdgeStatus>) -> HttpResponse {
 }
 
 async fn stats(
+    request: HttpRequest,
+    proxies: web::Data<TrustedProxies>,
+    token: web::Data<OperatorToken>,
     status: web::Data<EdgeStatus>,
     sockets: web::Data<OpenSockets>,
     counters: web::Data<ProxyCounters>,
-) -> HttpResponse {
+) -> Result<HttpResponse, Refusal> {
+    if !is_operator(&request, &proxies, &token.0) {
+        return Err(ErrorCode::Unauthorized.into());
+    }
     let mut page = json!({
         "name": "agent-bridge-edge",
         "version": VERSION,
@@ -137,7 +150,7 @@ async fn stats(
     page["browsers"] = counters.browsers(sockets.count());
     page["upstream"] = counters.upstream();
     page["tls"] = json!(status.tls.as_ref().map(|tls| tls.status()));
-    answer(true, &page)
+    Ok(answer(true, &page))
 }
 
 fn answer(ok: bool, body: &serde_json::Value) -> HttpResponse {

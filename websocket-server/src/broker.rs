@@ -29,7 +29,8 @@ use store::DeadLettered;
 use tls::ServerTls;
 use tokio::sync::watch;
 use transport::{
-    Accounts, Allowance, Frame, Lane, LinkPolicy, Tab, client_address::TrustedProxies, flow::FlowPolicy, link::LinkCounts,
+    Accounts, Allowance, Frame, Lane, LinkPolicy, OriginRule, Tab, client_address::TrustedProxies, flow::FlowPolicy,
+    link::LinkCounts,
 };
 
 use crate::{
@@ -67,6 +68,8 @@ pub struct Broker {
     pub keys: Keys,
     /// Whose word about a client's address is taken.
     pub proxies: TrustedProxies,
+    /// Whose pages may open sockets.
+    pub origins: OriginRule,
     /// Addresses that presented wrong keys.
     pub penalties: SharedPenalties,
     accounts: Accounts<Holder>,
@@ -113,6 +116,7 @@ impl Broker {
             channels,
             keys,
             proxies: TrustedProxies::of(&settings.proxies),
+            origins: OriginRule::new(&settings.web.allowed_origins),
             penalties: SharedPenalties::new(&limits.exempt_networks),
             accounts: Accounts::default(),
             link_policy: link_policy(settings),

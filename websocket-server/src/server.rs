@@ -21,6 +21,13 @@ use crate::{
     keys::{self, Keys},
 };
 
+/// On every answer: nobody's page, nobody's cache.
+const HEADERS: [(&str, &str); 4] = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-store"),
+];
 /// How often retention is applied, and to how many records in a step.
 const RETENTION_TICK: Duration = Duration::from_secs(2);
 const RETENTION_STEP: u32 = 1000;
@@ -100,7 +107,7 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     let shared = Arc::clone(&broker);
     let server = transport::serve(listener, &options, move || {
         App::new()
-            .wrap(middleware::DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
+            .wrap(HEADERS.iter().fold(middleware::DefaultHeaders::new(), |headers, header| headers.add(*header)))
             .configure(|config| http::routes(config, &shared))
     })
     .map_err(StartError::Serve)?;

@@ -14,4 +14,4 @@ pub use http::request;
 pub use patience::{eventually, everyone, in_time, scaled};
 pub use peer::{DialError, Ended, Peer, question};
 pub use process::{Process, program};
-pub use site::{AGENT_KEY, Site};
+pub use site::{AGENT_KEY, Credentials, Site};

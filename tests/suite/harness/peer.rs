@@ -1,6 +1,6 @@
 //! One WebSocket: a client program at the edge, or an agent at the broker.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -55,6 +55,16 @@ impl Peer {
         Self::dial_over(socket, addr, path, bearer).await
     }
 
+    /// The same from another address of this machine.
+    ///
+    /// # Errors
+    /// See [`DialError`].
+    pub async fn dial_from(source: Ipv4Addr, addr: SocketAddr, path: &str, bearer: &str) -> Result<Self, DialError> {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((source, 0).into()).map_err(|_| DialError::Broken)?;
+        Self::dial_over(socket, addr, path, bearer).await
+    }
+
     async fn dial_over(socket: TcpSocket, addr: SocketAddr, path: &str, bearer: &str) -> Result<Self, DialError> {
         let mut request = format!("ws://{addr}{path}").into_client_request().expect("a request");
         let bearer = HeaderValue::from_str(&format!("Bearer {bearer}")).expect("a header");
@@ -90,6 +100,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     pub async fn try_send(&mut self, frame: Value) -> Result<(), Ended> {
         let sent = in_time("the socket takes a frame", self.socket.send(Message::text(frame.to_string()))).await;
         sent.map_err(|_| Ended::Broken)
+    }
+
+    /// Sends a frame, however long the socket takes to take it.
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub async fn feed(&mut self, frame: Value) -> Result<(), Ended> {
+        self.socket.send(Message::text(frame.to_string())).await.map_err(|_| Ended::Broken)
     }
 
     /// Sends a `message:send` that is a request.

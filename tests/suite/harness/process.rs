@@ -104,7 +104,7 @@ impl Process {
 
     /// What it has printed and logged.
     pub fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
+        fs::read_to_string(&self.log).expect("the log can be read")
     }
 
     /// What it has in memory.

@@ -2,15 +2,17 @@
 //! ask for, and that it is counted until it has been sent.
 
 mod client_address;
+mod cors;
+mod forgery;
 mod in_flight;
-mod origin;
 mod refusal;
 mod security_headers;
 mod throttle;
 
 pub use client_address::ClientAddress;
+pub use cors::allow_origins;
+pub use forgery::{refuse_forged, require_own_origin};
 pub use in_flight::{InFlight, count_in_flight};
-pub use origin::{OriginRule, require_own_origin};
 pub use refusal::Refusal;
 pub use security_headers::{Hsts, security_headers};
 pub use throttle::{PacedLogin, Route, Throttle};

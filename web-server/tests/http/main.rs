@@ -12,6 +12,7 @@ mod lifecycle;
 mod limits;
 mod proxy;
 mod sessions;
+mod sites;
 mod status;
 mod tls;
 mod upstream;

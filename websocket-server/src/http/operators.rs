@@ -1,8 +1,9 @@
 //! What operators and their probes ask.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use common::error::{ClientError, ErrorCode};
 use serde_json::json;
+use transport::operator::is_operator;
 
 use super::refusal;
 use crate::{
@@ -32,8 +33,11 @@ pub async fn ready(broker: web::Data<Broker>) -> HttpResponse {
     }
 }
 
-/// `GET /stats`
-pub async fn stats(broker: web::Data<Broker>) -> HttpResponse {
+/// `GET /stats`, for operators.
+pub async fn stats(request: HttpRequest, broker: web::Data<Broker>) -> HttpResponse {
+    if !is_operator(&request, &broker.proxies, &broker.settings.broker.operator_token) {
+        return refusal(ErrorCode::Unauthorized.into());
+    }
     match broker.state.send(GetStats).await {
         Ok(stats) => HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(stats),
         Err(_) => refusal(ErrorCode::NotReady.into()),

@@ -37,11 +37,17 @@ pub struct AgentQuery {
     resume: bool,
 }
 
+/// Pages of other sites open no sockets here either, whatever they know.
+fn check_origin(request: &HttpRequest, broker: &Broker) -> Result<(), ErrorCode> {
+    if broker.origins.admits(request) { Ok(()) } else { Err(ErrorCode::OriginNotAllowed) }
+}
+
 /// `GET /ws/agent`
 pub async fn agent(request: HttpRequest, query: web::Query<AgentQuery>, broker: web::Data<Broker>) -> HttpResponse {
     let broker = broker.into_inner();
     let address = client_address::of(&request, &broker.proxies);
     let admitted = || -> Result<_, ClientError> {
+        check_origin(&request, &broker)?;
         let presented = credentials(&request);
         let certificate = certificate(&request, &broker.settings.broker)?;
         let wanted: Option<AgentId> = query.agent_id.as_deref().map(parse_agent_id).transpose()?;
@@ -70,6 +76,7 @@ pub async fn agent(request: HttpRequest, query: web::Query<AgentQuery>, broker: 
 pub async fn client(request: HttpRequest, path: web::Path<String>, broker: web::Data<Broker>) -> HttpResponse {
     let broker = broker.into_inner();
     let admitted = || -> Result<_, ClientError> {
+        check_origin(&request, &broker)?;
         let session_id: SessionId = path.parse().map_err(|_| ErrorCode::InvalidSessionId)?;
         let assertion = credentials(&request).ok_or(ErrorCode::Unauthorized)?;
         let identity = assertion::verify(assertion, &broker.settings.broker.bridge_secret)?;

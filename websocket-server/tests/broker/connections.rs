@@ -1,6 +1,11 @@
 //! Who gets in, under which name, and how connections end.
 
-use common::{assertion::ClientIdentity, config::AgentKey, id::SessionId, secret::Secret};
+use common::{
+    assertion::{self, ClientIdentity},
+    config::AgentKey,
+    id::SessionId,
+    secret::Secret,
+};
 use serde_json::json;
 
 use crate::harness::{Ended, TestBroker, eventually};
@@ -159,4 +164,21 @@ async fn a_drain_tells_everyone_and_closes_with_1012() {
     });
     assert_eq!(broker.handle.drain().await, 0);
     assert_eq!(watching.await.expect("watched"), (Ended::Code(1012), Ended::Code(1012)));
+}
+
+#[actix_rt::test]
+async fn pages_of_other_sites_open_no_sockets() {
+    let broker = TestBroker::with(|settings| settings.web.allowed_origins = vec!["https://app.example".to_owned()]).await;
+    let own = format!("http://{}", broker.handle.addr());
+    let identity = ClientIdentity::anonymous(SessionId::fresh());
+    let assertion = assertion::mint(&identity, &broker.settings.broker.bridge_secret).expect("signs");
+    let session = format!("/ws/client/{}", identity.session_id);
+    for (path, authorization) in [("/ws/agent", "Bearer test-agent-key"), (session.as_str(), &format!("Bearer {assertion}"))] {
+        for foreign in ["https://evil.example", "null"] {
+            assert_eq!(broker.dial_with(path, authorization, &[("origin", foreign)]).await.err(), Some(403), "{path} {foreign}");
+        }
+        for admitted in ["https://app.example", &own] {
+            assert!(broker.dial_with(path, authorization, &[("origin", admitted)]).await.is_ok(), "{path} {admitted}");
+        }
+    }
 }

@@ -110,8 +110,13 @@ impl TestBroker {
 
     /// A plain HTTP request: status and body.
     pub async fn get(&self, path: &str) -> (u16, Value) {
+        self.get_with(path, "").await
+    }
+
+    /// The same with header lines of one's own.
+    pub async fn get_with(&self, path: &str, headers: &str) -> (u16, Value) {
         let mut socket = TcpStream::connect(self.handle.addr()).await.expect("connects");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n");
         socket.write_all(request.as_bytes()).await.expect("writes");
         let mut answer = String::new();
         socket.read_to_string(&mut answer).await.expect("reads");

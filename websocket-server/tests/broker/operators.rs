@@ -1,5 +1,6 @@
 //! Health and statistics.
 
+use common::secret::Secret;
 use serde_json::json;
 
 use crate::harness::{TestBroker, eventually};
@@ -40,4 +41,16 @@ async fn statistics_count_what_happened() {
         stats["connections"]["closed_by_code"]["1005"] == 2 && stats["agents"]["connected"] == 0
     })
     .await;
+}
+
+#[actix_rt::test]
+async fn statistics_are_for_operators() {
+    let broker = TestBroker::with(|settings| settings.broker.operator_token = Secret::new("an-operator-token")).await;
+    let ask = async |authorization: &str| broker.get_with("/stats", &format!("Authorization: {authorization}\r\n")).await.0;
+    assert_eq!(broker.get("/stats").await.0, 401);
+    assert_eq!(ask("Bearer another").await, 401);
+    assert_eq!(ask("Bearer an-operator-token").await, 200);
+    let local = TestBroker::start().await;
+    assert_eq!(local.get("/stats").await.0, 200);
+    assert_eq!(local.get_with("/stats", "X-Forwarded-For: 127.0.0.1\r\n").await.0, 401, "through a proxy");
 }

@@ -1,14 +1,11 @@
-//! The origin rule: pages of other sites may not act with a browser's cookie, nor open sockets.
+//! The origin rule: pages of other sites may not act with what a browser knows, nor open sockets.
 //!
 //! A request that says no `Origin` does not come from a page, or is same-origin by its kind. One that does must come
 //! from the host it went to, or from an origin that is allowed by configuration. `Origin: null` is no origin.
 
-use actix_web::{HttpRequest, http::header, web};
-use common::error::ErrorCode;
+use actix_web::{HttpRequest, http::header};
 
-use super::Refusal;
-
-/// The origins allowed besides the edge's own.
+/// The origins allowed besides the server's own.
 #[derive(Clone, Debug, Default)]
 pub struct OriginRule {
     allowed: Vec<String>,
@@ -25,21 +22,17 @@ impl OriginRule {
         let origin = origin.to_ascii_lowercase();
         self.allowed.contains(&origin) || host.is_some_and(|host| is_same(&origin, host))
     }
-}
 
-/// Checks a request against the rule.
-///
-/// # Errors
-/// 403 `origin_not_allowed`.
-pub fn require_own_origin(request: &HttpRequest) -> Result<(), Refusal> {
-    let Some(origin) = request.headers().get(header::ORIGIN) else { return Ok(()) };
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let rule = request.app_data::<web::Data<OriginRule>>();
-    let allowed = origin.to_str().is_ok_and(|origin| match rule {
-        Some(rule) => rule.allows(origin, host),
-        None => OriginRule::default().allows(origin, host),
-    });
-    if allowed { Ok(()) } else { Err(ErrorCode::OriginNotAllowed.into()) }
+    /// Whether a request may be answered: it names an origin that is allowed, or none and no browser says that a page of another
+    /// site sent it.
+    pub fn admits(&self, request: &HttpRequest) -> bool {
+        let headers = request.headers();
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        match headers.get(header::ORIGIN) {
+            Some(origin) => origin.to_str().is_ok_and(|origin| self.allows(origin, host)),
+            None => headers.get("sec-fetch-site").is_none_or(|site| ["same-origin", "none"].iter().any(|own| site == own)),
+        }
+    }
 }
 
 /// Whether an origin is that of the host. A host without a port is at the default port of whatever scheme the browser
@@ -67,6 +60,8 @@ fn split(authority: &str) -> (&str, Option<&str>) {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::test::TestRequest;
+
     use super::*;
 
     #[test]
@@ -83,6 +78,19 @@ mod tests {
         ] {
             assert!(rule.allows(origin, Some(host)), "{origin} {host}");
         }
+    }
+
+    #[test]
+    fn a_request_without_an_origin_passes_unless_a_browser_says_whose_it_is() {
+        let admits = |headers: &[(&'static str, &'static str)]| {
+            let request = headers.iter().fold(TestRequest::get(), |request, header| request.insert_header(*header));
+            OriginRule::default().admits(&request.insert_header(("host", "bridge.example")).to_http_request())
+        };
+        assert!(admits(&[]));
+        assert!(admits(&[("sec-fetch-site", "none")]) && admits(&[("sec-fetch-site", "same-origin")]));
+        assert!(!admits(&[("sec-fetch-site", "cross-site")]) && !admits(&[("sec-fetch-site", "same-site")]));
+        assert!(admits(&[("origin", "https://bridge.example"), ("sec-fetch-site", "cross-site")]));
+        assert!(!admits(&[("origin", "https://evil.example"), ("sec-fetch-site", "same-origin")]));
     }
 
     #[test]

@@ -1,0 +1,196 @@
+//! Attacks that go on until they are told to stop, each from an address of its own.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use super::wire::{connect, handshake};
+use crate::harness::{Credentials, Ended, Peer, Site};
+
+/// Between two tries of one attacker, so that the attackers do not take the processor that they share with their victim.
+const BREATH: Duration = Duration::from_millis(5);
+/// How long an attacker waits for an answer before it goes on.
+const MOMENT: Duration = Duration::from_millis(200);
+
+/// The attackers, and what they count.
+pub struct Attackers {
+    tasks: JoinSet<()>,
+    pub counts: Arc<Counts>,
+}
+
+/// What the attackers did and met.
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub connections: AtomicU64,
+    pub turned_away: AtomicU64,
+    pub slow_bytes: AtomicU64,
+    pub messages: AtomicU64,
+    pub told_to_slow_down: AtomicU64,
+    pub closed_4029: AtomicU64,
+    pub bad_frames: AtomicU64,
+    pub refused: AtomicU64,
+}
+
+impl Attackers {
+    pub fn new() -> Self {
+        Self { tasks: JoinSet::new(), counts: Arc::default() }
+    }
+
+    fn start<F: Future<Output = ()> + Send + 'static>(&mut self, attack: impl FnOnce(Arc<Counts>) -> F) {
+        self.tasks.spawn(attack(Arc::clone(&self.counts)));
+    }
+
+    /// Handshakes that never end: many connections that say a byte now and then.
+    pub fn slowloris(&mut self, from: Ipv4Addr, listeners: [SocketAddr; 2], connections: usize) {
+        for number in 0..connections {
+            let to = listeners[number % listeners.len()];
+            self.start(async move |counts| {
+                loop {
+                    let Ok(mut socket) = connect(from, to).await else {
+                        sleep(MOMENT).await;
+                        continue;
+                    };
+                    counts.connections.fetch_add(1, Relaxed);
+                    for byte in handshake("/ws", to, "").into_bytes() {
+                        if socket.write_all(&[byte]).await.is_err() {
+                            break;
+                        }
+                        counts.slow_bytes.fetch_add(1, Relaxed);
+                        let mut rest = [0; 16];
+                        match timeout(MOMENT, socket.read(&mut rest)).await {
+                            Ok(_) => break,
+                            Err(_) => continue,
+                        }
+                    }
+                    counts.turned_away.fetch_add(1, Relaxed);
+                    sleep(BREATH).await;
+                }
+            });
+        }
+    }
+
+    /// Connections, as many as there can be, that say nothing or nonsense.
+    pub fn connection_flood(&mut self, from: Ipv4Addr, listeners: [SocketAddr; 2], attackers: usize) {
+        for number in 0..attackers {
+            let to = listeners[number % listeners.len()];
+            self.start(async move |counts| {
+                let mut held = std::collections::VecDeque::new();
+                loop {
+                    if let Ok(mut socket) = connect(from, to).await {
+                        counts.connections.fetch_add(1, Relaxed);
+                        let _ = socket.write_all(b"\x16\x03\x01 GET nonsense").await;
+                        held.push_back(socket);
+                    }
+                    if held.len() > 64 {
+                        held.pop_front();
+                    }
+                    sleep(BREATH).await;
+                }
+            });
+        }
+    }
+
+    /// Wrong keys and forged tokens, again and again.
+    pub fn guesses(&mut self, from: Ipv4Addr, site: &Site) {
+        for (to, path) in [(site.broker, "/ws/agent"), (site.edge, "/ws")] {
+            self.start(async move |counts| {
+                loop {
+                    if let Err(crate::harness::DialError::Refused(_)) = Peer::dial_from(from, to, path, "a-guess").await {
+                        counts.refused.fetch_add(1, Relaxed);
+                    }
+                    sleep(BREATH).await;
+                }
+            });
+        }
+    }
+
+    /// Sessions that send to an agent as fast as they can, and come back when they are closed.
+    pub fn message_flood(&mut self, from: Ipv4Addr, edge: SocketAddr, sessions: Vec<Credentials>, agent: &'static str) {
+        for session in sessions {
+            self.start(async move |counts| {
+                loop {
+                    let path = format!("/ws/{}", session.id);
+                    let Ok(mut peer) = Peer::dial_from(from, edge, &path, &session.token).await else {
+                        sleep(MOMENT).await;
+                        continue;
+                    };
+                    counts.connections.fetch_add(1, Relaxed);
+                    match flood(&mut peer, agent, &counts).await {
+                        Ended::Code(4029) => counts.closed_4029.fetch_add(1, Relaxed),
+                        _ => counts.turned_away.fetch_add(1, Relaxed),
+                    };
+                    sleep(MOMENT).await;
+                }
+            });
+        }
+    }
+
+    /// Frames that are too long, half, or none.
+    pub fn bad_frames(&mut self, from: Ipv4Addr, edge: SocketAddr, session: Credentials) {
+        const FRAMES: [&[u8]; 7] = [
+            // A text of 1 TiB, and its first bytes.
+            &[0x81, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 1, 2, 3, 4, b'x'],
+            // Half a frame, and then silence.
+            &[0x81, 0xfe, 0x40, 0, 1, 2, 3, 4, b'h', b'a', b'l', b'f'],
+            &[0x81, 0x05, b'p', b'l', b'a', b'i', b'n'],
+            &[0xf1, 0x80, 0, 0, 0, 0],
+            &[0x82, 0x81, 0, 0, 0, 0, 1],
+            &[0x80, 0x81, 0, 0, 0, 0, b'x'],
+            &[0x88, 0x81, 0, 0, 0, 0, 3],
+        ];
+        for frame in FRAMES {
+            let session = session.clone();
+            self.start(async move |counts| {
+                let head = handshake("/ws", edge, &format!("Authorization: Bearer {}\r\n", session.token));
+                loop {
+                    let Ok(mut socket) = connect(from, edge).await else {
+                        sleep(MOMENT).await;
+                        continue;
+                    };
+                    let _ = socket.write_all(head.as_bytes()).await;
+                    let _ = socket.write_all(frame).await;
+                    counts.bad_frames.fetch_add(1, Relaxed);
+                    let mut answer = vec![0; 4096];
+                    let _ = timeout(MOMENT, async { while socket.read(&mut answer).await.is_ok_and(|read| read > 0) {} }).await;
+                    sleep(BREATH).await;
+                }
+            });
+        }
+    }
+}
+
+/// Sends until the connection ends.
+async fn flood(peer: &mut Peer, agent: &str, counts: &Counts) -> Ended {
+    loop {
+        for _ in 0..50 {
+            let sent =
+                timeout(MOMENT, peer.feed(json!({"type":"message:send","target":format!("agent:{agent}"),"payload":"flood"})));
+            if let Ok(Ok(())) = sent.await {
+                counts.messages.fetch_add(1, Relaxed);
+            }
+        }
+        // What is said to it meanwhile, so that nobody takes it for a slow reader.
+        loop {
+            match timeout(Duration::from_millis(1), peer.receive()).await {
+                Ok(Ok(frame)) if frame["payload"]["code"] == "rate_limited" => {
+                    drop(counts.told_to_slow_down.fetch_add(1, Relaxed))
+                }
+                Ok(Ok(_)) => {}
+                Ok(Err(ended)) => return ended,
+                Err(_) => break,
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Requests that are crafted: each is refused, and none tells more than another.
+
+use std::{fs, net::SocketAddr};
+
+use uuid::Uuid;
+
+use super::wire::{exchange, handshake, status};
+use crate::harness::{AGENT_KEY, Site, request};
+
+/// A request with further header lines and a body.
+fn plain(method: &str, path: &str, host: SocketAddr, headers: &str, body: &str) -> String {
+    format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n{body}")
+}
+
+#[tokio::test]
+async fn paths_do_not_lead_out_of_the_app() {
+    let site = Site::new();
+    let _daemon = site.daemon().await;
+    let secrets = fs::read_to_string(site.folder().join("data/secrets.json")).expect("the daemon made it");
+    let secret = secrets.split('"').find(|word| word.len() >= 32).expect("a secret").to_owned();
+    for path in [
+        "/../data/secrets.json",
+        "/../../../../../../etc/passwd",
+        "/assets/../../data/secrets.json",
+        "/assets/../../../../../../../etc/passwd",
+        "/%2e%2e/data/secrets.json",
+        "/assets/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+        "/assets/..%2f..%2f..%2f..%2fetc%2fpasswd",
+        "/assets/..%5c..%5cetc%5cpasswd",
+        "/assets/%252e%252e%252f%252e%252e%252fetc/passwd",
+        "/assets/.%00./etc/passwd",
+        "/assets//etc/passwd",
+        "//etc/passwd",
+        "/assets/\u{2025}/etc/passwd",
+        "/.env",
+        "/.git/config",
+        "/Cargo.toml",
+        "/data/agent-keys.json",
+    ] {
+        for listener in [site.edge, site.broker] {
+            let answer = exchange(listener, plain("GET", path, listener, "Accept: */*\r\n", "").as_bytes()).await;
+            assert!(!answer.contains(&secret) && !answer.contains("root:"), "{path}: {answer}");
+            assert!([400, 404].contains(&status(&answer)), "{path}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn headers_cannot_be_injected_or_smuggled() {
+    let site = Site::new();
+    let _daemon = site.daemon().await;
+    let session = site.register().await;
+    let credentials = format!("Authorization: Bearer {}\r\n", session.token);
+
+    // What is echoed comes back escaped, or not at all.
+    for value in ["a%0d%0aX-Injected:%20yes", "a%0aX-Injected:%20yes", "a%00b", "%E5%98%8D%E5%98%8AX-Injected:yes", "a\"b"] {
+        let answer = exchange(site.edge, handshake(&format!("/ws?agent={value}"), site.edge, &credentials).as_bytes()).await;
+        assert!(status(&answer) == 400 && !answer.to_ascii_lowercase().contains("\r\nx-injected"), "{value}: {answer}");
+        let key = format!("Authorization: Bearer {AGENT_KEY}\r\n");
+        let answer = exchange(site.broker, handshake(&format!("/ws/agent?agent_id={value}"), site.broker, &key).as_bytes()).await;
+        assert!(status(&answer) == 400 && !answer.to_ascii_lowercase().contains("\r\nx-injected"), "{value}: {answer}");
+    }
+    let answer = exchange(
+        site.edge,
+        plain("POST", "/api/client", site.edge, "Content-Length: 0\r\nOrigin: https://a\r\n X-Injected: yes\r\n", "").as_bytes(),
+    )
+    .await;
+    assert!(status(&answer) != 201, "a folded header: {answer}");
+
+    // Two readings of where a request ends would let one hide behind another.
+    let hidden = "GET /api/ HTTP/1.1\r\nHost: x\r\n\r\n";
+    for headers in [
+        "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n",
+        "Content-Length: 0\r\nContent-Length: 5\r\n",
+        "Content-Length: +0\r\n",
+        "Content-Length: -1\r\n",
+        "Transfer-Encoding: chunked, identity\r\n",
+        "Transfer-Encoding: xchunked\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Content-Length : 0\r\n",
+        "X: a\nContent-Length: 0\r\n Content-Length: 60\r\n",
+        "Host: another\r\n",
+    ] {
+        for listener in [site.edge, site.broker] {
+            let body = format!("0\r\n\r\n{hidden}");
+            let request = format!("POST /api/client HTTP/1.1\r\nHost: {listener}\r\n{headers}\r\n{body}");
+            let answer = exchange(listener, request.as_bytes()).await;
+            assert!([0, 400].contains(&status(&answer)), "{headers:?}: {answer}");
+            assert!(!answer.contains("\"name\":\"agent-bridge\""), "the hidden one was answered: {headers:?}: {answer}");
+        }
+    }
+    let long = format!("X-Long: {}\r\n", "x".repeat(300_000));
+    for listener in [site.edge, site.broker] {
+        let answer = exchange(listener, plain("GET", "/health/live", listener, &long, "").as_bytes()).await;
+        assert!([0, 400, 431].contains(&status(&answer)), "{}", status(&answer));
+    }
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_open_no_sockets() {
+    let site = Site::new();
+    let _daemon = site.daemon().await;
+    let session = site.register().await;
+    let cookie = format!("Cookie: agent_bridge_session={}\r\n", session.token);
+    for origin in ["https://evil.example", "null", "http://127.0.0.1", "http://127.0.0.1.evil.example"] {
+        let answer = exchange(site.edge, handshake("/ws", site.edge, &format!("{cookie}Origin: {origin}\r\n")).as_bytes()).await;
+        assert!(status(&answer) == 403 && answer.contains("origin_not_allowed"), "{origin}: {answer}");
+        let key = format!("Authorization: Bearer {AGENT_KEY}\r\nOrigin: {origin}\r\n");
+        let answer = exchange(site.broker, handshake("/ws/agent", site.broker, &key).as_bytes()).await;
+        assert!(status(&answer) == 403 && answer.contains("origin_not_allowed"), "{origin}: {answer}");
+    }
+    // A name of the attacker's that leads here (DNS rebinding) has no cookie of ours, and a page of its own is of its own origin only.
+    let rebound = handshake("/ws", site.edge, "Origin: http://rebound.example\r\n")
+        .replace(&format!("Host: {}", site.edge), "Host: rebound.example");
+    assert_eq!(status(&exchange(site.edge, rebound.as_bytes()).await), 401);
+}
+
+#[tokio::test]
+async fn nobody_chooses_the_id_of_a_session() {
+    let site = Site::new();
+    let _daemon = site.daemon().await;
+    let chosen = Uuid::new_v4().to_string();
+    let body = format!("{{\"client_id\":\"{chosen}\"}}");
+    let json = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    for headers in [
+        format!("{json}Cookie: agent_bridge_session={chosen}\r\n"),
+        format!("{json}Cookie: agent_bridge_session=eyJhbGciOiJub25lIn0.e30.\r\n"),
+        format!("{json}X-Client-Id: {chosen}\r\nX-Session-Id: {chosen}\r\n"),
+    ] {
+        for path in ["/api/client".to_owned(), format!("/api/client?client_id={chosen}")] {
+            let answer = exchange(site.edge, plain("POST", &path, site.edge, &headers, &body).as_bytes()).await;
+            assert!(status(&answer) == 201 && !answer.contains(&chosen), "{headers:?}: {answer}");
+        }
+    }
+    for path in [format!("/ws/{chosen}"), format!("/ws/{chosen}?token=x")] {
+        assert_eq!(status(&exchange(site.edge, handshake(&path, site.edge, "").as_bytes()).await), 401);
+    }
+    // Nor plants the session of the attacker in a browser: a page of another site sets no cookie.
+    let foreign = "Content-Length: 0\r\nOrigin: https://evil.example\r\n";
+    let answer = exchange(site.edge, plain("POST", "/api/client", site.edge, foreign, "").as_bytes()).await;
+    assert!(status(&answer) == 403 && !answer.to_ascii_lowercase().contains("set-cookie"), "{answer}");
+}
+
+#[tokio::test]
+async fn guessed_ids_tell_nothing() {
+    let site = Site::new();
+    let _daemon = site.daemon().await;
+    let mine = site.register().await;
+    let theirs = site.register().await;
+    let _open = site.dial_session(&theirs, "").await.expect("upgraded");
+    let guesses = [theirs.id.clone(), Uuid::new_v4().to_string(), Uuid::nil().to_string()];
+    let mut answers = Vec::new();
+    for guess in &guesses {
+        let described = request(site.edge, "GET", &format!("/api/client/{guess}"), Some(&mine.token)).await.expect("an answer");
+        assert_eq!(described.status, 403);
+        let bearer = format!("Authorization: Bearer {}\r\n", mine.token);
+        let opened = exchange(site.edge, handshake(&format!("/ws/{guess}"), site.edge, &bearer).as_bytes()).await;
+        assert_eq!(status(&opened), 403);
+        let at_broker = exchange(site.broker, handshake(&format!("/ws/client/{guess}"), site.broker, &bearer).as_bytes()).await;
+        assert_eq!(status(&at_broker), 401);
+        let bodies = [&opened, &at_broker].map(|answer| answer.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned());
+        answers.push((described.json.to_string(), bodies));
+    }
+    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "a guess that is right looks different: {answers:?}");
+}
