@@ -2,16 +2,20 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    runtime::Builder,
+    sync::oneshot,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -25,9 +29,25 @@ const BREATH: Duration = Duration::from_millis(5);
 const MOMENT: Duration = Duration::from_millis(200);
 
 /// The attackers, and what they count.
+#[derive(Default)]
 pub struct Attackers {
-    tasks: JoinSet<()>,
+    attacks: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>,
     pub counts: Arc<Counts>,
+}
+
+/// Attackers at work, on a thread of their own so that those they attack are not held up by sharing theirs. Dropped, they stop.
+pub struct Siege {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Siege {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// What the attackers did and met.
@@ -44,12 +64,23 @@ pub struct Counts {
 }
 
 impl Attackers {
-    pub fn new() -> Self {
-        Self { tasks: JoinSet::new(), counts: Arc::default() }
+    /// Lets them begin.
+    pub fn begin(self) -> Siege {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let attacks = self.attacks;
+        let thread = thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let _attacks: JoinSet<()> = attacks.into_iter().collect();
+                // An error is the end of the sender: time to stop.
+                let _ = stopped.await;
+            });
+        });
+        Siege { stop: Some(stop), thread: Some(thread) }
     }
 
     fn start<F: Future<Output = ()> + Send + 'static>(&mut self, attack: impl FnOnce(Arc<Counts>) -> F) {
-        self.tasks.spawn(attack(Arc::clone(&self.counts)));
+        self.attacks.push(Box::pin(attack(Arc::clone(&self.counts))));
     }
 
     /// Handshakes that never end: many connections that say a byte now and then.
@@ -185,7 +216,7 @@ async fn flood(peer: &mut Peer, agent: &str, counts: &Counts) -> Ended {
         loop {
             match timeout(Duration::from_millis(1), peer.receive()).await {
                 Ok(Ok(frame)) if frame["payload"]["code"] == "rate_limited" => {
-                    drop(counts.told_to_slow_down.fetch_add(1, Relaxed))
+                    counts.told_to_slow_down.fetch_add(1, Relaxed);
                 }
                 Ok(Ok(_)) => {}
                 Ok(Err(ended)) => return ended,

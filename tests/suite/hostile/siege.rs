@@ -1,6 +1,10 @@
 //! All attacks at once, and an honest client in the middle.
 
-use std::{net::Ipv4Addr, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
@@ -43,7 +47,7 @@ async fn honest(client: &mut Peer, time: Duration) -> (usize, Duration) {
     (answered, longest)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn an_honest_client_is_served_while_everything_is_attacked() {
     let window = Duration::from_secs(scaled(2, 30));
     let site = Site::new()
@@ -69,7 +73,7 @@ async fn an_honest_client_is_served_while_everything_is_attacked() {
     let (normal, _) = honest(&mut client, window).await;
     let before = daemon.memory();
 
-    let mut attackers = Attackers::new();
+    let mut attackers = Attackers::default();
     let listeners = [site.edge, site.broker];
     let at = |last| Ipv4Addr::new(127, 0, 0, last);
     attackers.slowloris(at(2), listeners, scaled(100, 400));
@@ -77,10 +81,11 @@ async fn an_honest_client_is_served_while_everything_is_attacked() {
     attackers.guesses(at(4), &site);
     attackers.bad_frames(at(5), site.edge, sessions[0].clone());
     attackers.message_flood(at(6), site.edge, sessions[1..].to_vec(), "sink");
+    let counts = Arc::clone(&attackers.counts);
+    let siege = attackers.begin();
     let (attacked, longest) = honest(&mut client, window).await;
     let after = daemon.memory();
-    let counts = std::sync::Arc::clone(&attackers.counts);
-    drop(attackers);
+    drop(siege);
     let (recovered, _) = honest(&mut client, window).await;
 
     let kept = attacked as f64 / normal as f64;
