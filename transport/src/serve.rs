@@ -13,7 +13,6 @@ use actix_codec::Framed;
 use actix_http::{
     HttpService, Request, Response,
     body::{BodySize, MessageBody, to_bytes},
-    error::DispatchError,
     h1,
 };
 use actix_server::Server;

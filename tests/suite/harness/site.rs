@@ -122,11 +122,6 @@ impl Site {
         self.folder.path()
     }
 
-    /// The folder that everything is in.
-    pub fn folder(&self) -> &std::path::Path {
-        self.folder.path()
-    }
-
     /// Runs a command of the program that ends by itself, with the data folder of this place.
     pub fn run(&self, arguments: &[&str]) -> Output {
         let mut command = program();
