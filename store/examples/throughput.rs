@@ -1,4 +1,5 @@
-//! Rows per second of 64 concurrent appenders of 300 bytes, at each durability.
+//! Rows per second of 64 concurrent appenders of 300 bytes, at each durability; then how long it takes to open a store with full
+//! inboxes and to give everybody what waited.
 //!
 //! `cargo run --release -p store --example throughput [directory] [seconds]`; the directory decides which disk is measured.
 #![allow(clippy::unwrap_used, reason = "a measuring tool")]
@@ -14,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use common::envelope::Priority;
-use store::{Ack, ChannelName, Durability, FirstDelivery, NewRecord, Store, StoreOptions};
+use store::{Ack, ChannelName, Durability, FirstDelivery, Limits, NewRecord, PendingQuery, Store, StoreOptions};
 
 const APPENDERS: usize = 64;
 const BYTES: usize = 300;
@@ -40,6 +41,55 @@ fn main() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             runtime.block_on(measure(place.path(), durability, work, Duration::from_secs(seconds)));
         }
+    }
+    let place = tempfile::tempdir_in(&dir).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(return_of_all(place.path()));
+}
+
+/// 1,000 inboxes with 100 records each: written, opened again, read by all at once.
+async fn return_of_all(dir: &Path) {
+    const INBOXES: usize = 1_000;
+    const RECORDS: u64 = 100;
+    let options = StoreOptions { durability: Durability::Process, ..StoreOptions::default() };
+    let inbox = |number: usize| ChannelName::parse(&format!("agent:{number}")).unwrap();
+    let store = store::open(dir, options.clone()).unwrap();
+    let mut numbers = store.reserve(100_000).await.unwrap();
+    for number in 0..INBOXES {
+        let delivery = Some(FirstDelivery { attempts: 0, due_at: 0 });
+        let records = numbers.by_ref().take(RECORDS as usize).map(|seq| record(inbox(number), seq, "agent:x", delivery));
+        store.append(records.collect()).await.unwrap();
+    }
+    store.close().await.unwrap();
+    drop(store);
+    let begun = Instant::now();
+    let store = store::open(dir, options).unwrap();
+    let opened = begun.elapsed();
+    let query = PendingQuery { due_before: u64::MAX, after: 0, limits: Limits { records: 1_000, bytes: u64::MAX } };
+    let reads = (0..INBOXES).map(|number| store.pending(inbox(number), query));
+    let found: usize = futures_util::future::join_all(reads).await.into_iter().map(|found| found.unwrap().len()).sum();
+    let read = begun.elapsed() - opened;
+    let acks = (0..INBOXES).map(|number| store.ack(inbox(number), Ack::Through(u64::MAX)));
+    let settled: usize = futures_util::future::join_all(acks).await.into_iter().map(|settled| settled.unwrap().len()).sum();
+    let acknowledged = begun.elapsed() - opened - read;
+    println!(
+        "{INBOXES} inboxes, {found} records: opened in {opened:.1?}, read in {read:.1?}, {settled} acknowledged in {acknowledged:.1?}"
+    );
+}
+
+fn record(channel: ChannelName, seq: u64, source: &str, delivery: Option<FirstDelivery>) -> NewRecord {
+    let stored_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+    NewRecord {
+        channel,
+        seq,
+        prev: 0,
+        message_id: format!("message-{seq}-of-thirty-six-characters"),
+        source: source.to_owned(),
+        frame: Bytes::from_static(&[b'x'; BYTES]),
+        priority: Priority::Normal,
+        expires_at: None,
+        stored_at,
+        delivery,
     }
 }
 
@@ -100,23 +150,11 @@ async fn append(store: Arc<dyn Store>, numbers: Arc<Numbers>, work: Work, append
         Work::Inboxes => (format!("agent:{appender}"), Some(FirstDelivery { attempts: 1, due_at: u64::MAX })),
     };
     let channel = ChannelName::parse(&name).unwrap();
-    let frame = Bytes::from(vec![b'x'; BYTES]);
+    let source = format!("session:{appender}");
     let mut waits = Vec::new();
     while Instant::now() < deadline {
-        let stored_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
         let seq = numbers.next().await;
-        let record = NewRecord {
-            channel: channel.clone(),
-            seq,
-            prev: 0,
-            message_id: format!("message-{seq}-of-thirty-six-characters"),
-            source: format!("session:{appender}"),
-            frame: frame.clone(),
-            priority: Priority::Normal,
-            expires_at: None,
-            stored_at,
-            delivery,
-        };
+        let record = record(channel.clone(), seq, &source, delivery);
         let asked = Instant::now();
         store.append(vec![record]).await.unwrap();
         waits.push(asked.elapsed().as_micros() as u64);

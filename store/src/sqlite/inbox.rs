@@ -7,7 +7,15 @@ use crate::{
     channel::ChannelName,
     error::StoreError,
     inbox::{Ack, DeadLettered, Death, Delivered, Nack, cut_reason},
+    lane::LANES,
 };
+
+/// The one row of channel `?1` and number `?2`: its key is completed by the record's lane.
+macro_rules! one_unacked {
+    () => {
+        "channel = ?1 AND lane = (SELECT lane FROM records WHERE records.seq = ?2) AND unacked.seq = ?2"
+    };
+}
 
 /// One row that no longer waits.
 struct Settled {
@@ -23,15 +31,10 @@ impl Tx<'_> {
         let id = channel.id;
         let mut settled = Vec::new();
         match ack {
-            Ack::Through(seq) => self.settle(
-                "DELETE FROM unacked WHERE channel = ?1 AND lane IN (0, 1, 2, 3) AND seq <= ?2 RETURNING seq, bytes, stored_at",
-                id,
-                *seq,
-                &mut settled,
-            )?,
+            Ack::Through(seq) => self.settle_through(id, *seq, &mut settled)?,
             Ack::Each(seqs) => {
                 for seq in seqs {
-                    self.settle_one(id, *seq, &mut settled)?;
+                    settled.extend(self.settle(id, *seq)?);
                 }
             }
         }
@@ -54,20 +57,37 @@ impl Tx<'_> {
         Ok(seqs)
     }
 
-    fn settle_one(&self, channel: i64, seq: u64, settled: &mut Vec<Settled>) -> Result<(), StoreError> {
-        self.settle(
-            "DELETE FROM unacked WHERE channel = ?1 AND lane IN (0, 1, 2, 3) AND seq = ?2 RETURNING seq, bytes, stored_at",
-            channel,
-            seq,
-            settled,
-        )
+    // Read, then deleted: RETURNING would fill a temporary table each time, and so would a list of lanes with IN.
+    fn settle(&self, channel: i64, seq: u64) -> Result<Option<Settled>, StoreError> {
+        let found = self
+            .conn
+            .prepare_cached(concat!("SELECT lane, bytes, stored_at FROM unacked WHERE ", one_unacked!()))?
+            .query_row(params![channel, sql_time(seq)], |row| {
+                Ok((row.get::<_, u8>(0)?, Settled { seq, bytes: row.get(1)?, stored_at: row.get(2)? }))
+            })
+            .optional()?;
+        let Some((lane, settled)) = found else { return Ok(None) };
+        self.conn
+            .prepare_cached("DELETE FROM unacked WHERE channel = ?1 AND lane = ?2 AND seq = ?3")?
+            .execute(params![channel, lane, seq])?;
+        Ok(Some(settled))
     }
 
-    fn settle(&self, sql: &str, channel: i64, seq: u64, settled: &mut Vec<Settled>) -> Result<(), StoreError> {
-        let mut statement = self.conn.prepare_cached(sql)?;
-        let mut rows = statement.query(params![channel, sql_time(seq)])?;
-        while let Some(row) = rows.next()? {
-            settled.push(Settled { seq: row.get(0)?, bytes: row.get(1)?, stored_at: row.get(2)? });
+    fn settle_through(&self, channel: i64, seq: u64, settled: &mut Vec<Settled>) -> Result<(), StoreError> {
+        for lane in 0..LANES.len() {
+            let key = params![channel, lane, sql_time(seq)];
+            let before = settled.len();
+            let mut statement = self
+                .conn
+                .prepare_cached("SELECT seq, bytes, stored_at FROM unacked WHERE channel = ?1 AND lane = ?2 AND seq <= ?3")?;
+            let rows =
+                statement.query_map(key, |row| Ok(Settled { seq: row.get(0)?, bytes: row.get(1)?, stored_at: row.get(2)? }))?;
+            for row in rows {
+                settled.push(row?);
+            }
+            if settled.len() > before {
+                self.conn.prepare_cached("DELETE FROM unacked WHERE channel = ?1 AND lane = ?2 AND seq <= ?3")?.execute(key)?;
+            }
         }
         Ok(())
     }
@@ -77,10 +97,7 @@ impl Tx<'_> {
         let Some(channel) = self.state.channels.get(self.conn, name)? else { return Ok(None) };
         let attempts = self
             .conn
-            .prepare_cached(
-                "UPDATE unacked SET due_at = ?3, reason = ?4 WHERE channel = ?1 AND lane IN (0, 1, 2, 3) AND seq = ?2
-                 RETURNING attempts",
-            )?
+            .prepare_cached(concat!("UPDATE unacked SET due_at = ?3, reason = ?4 WHERE ", one_unacked!(), " RETURNING attempts"))?
             .query_row(params![channel.id, sql_time(seq), sql_time(nack.not_before), cut_reason(&nack.reason)], |row| row.get(0))
             .optional()?;
         Ok(attempts)
@@ -91,9 +108,7 @@ impl Tx<'_> {
         for delivery in deliveries {
             let Some(channel) = self.state.channels.get(self.conn, &delivery.channel)? else { continue };
             self.conn
-                .prepare_cached(
-                    "UPDATE unacked SET attempts = ?3, due_at = ?4 WHERE channel = ?1 AND lane IN (0, 1, 2, 3) AND seq = ?2",
-                )?
+                .prepare_cached(concat!("UPDATE unacked SET attempts = ?3, due_at = ?4 WHERE ", one_unacked!()))?
                 .execute(params![channel.id, sql_time(delivery.seq), delivery.attempt, sql_time(delivery.next_due)])?;
         }
         Ok(())
@@ -103,9 +118,7 @@ impl Tx<'_> {
     pub(super) fn bury(&mut self, name: &ChannelName, seq: u64, death: &Death) -> Result<Option<DeadLettered>, StoreError> {
         let Some(channel) = self.state.channels.get(self.conn, name)? else { return Ok(None) };
         let id = channel.id;
-        let mut settled = Vec::new();
-        self.settle_one(id, seq, &mut settled)?;
-        let Some(row) = settled.pop() else { return Ok(None) };
+        let Some(row) = self.settle(id, seq)? else { return Ok(None) };
 
         let dead_channel = self.options.dead_letters_of(name);
         let dead_seq = self.own_seq()?;

@@ -79,16 +79,20 @@ impl WriterState {
     }
 
     fn load_recent_ids(&mut self, conn: &Connection, options: &StoreOptions) -> Result<(), StoreError> {
-        let newest: Option<u64> = conn.query_row("SELECT max(newest_at) FROM recent_ids", [], |row| row.get(0))?;
-        let Some(newest) = newest else { return Ok(()) };
-        let mut statement = conn.prepare("SELECT ids FROM recent_ids WHERE newest_at >= ?1 ORDER BY id DESC")?;
-        let mut rows = statement.query([newest.saturating_sub(options.dedup_window_ms)])?;
+        let mut statement = conn.prepare("SELECT newest_at, ids FROM recent_ids ORDER BY id DESC")?;
+        let mut rows = statement.query([])?;
         let mut newest_first: Vec<Vec<RecentId>> = Vec::new();
-        let mut count = 0;
+        let (mut count, mut cutoff) = (0, 0);
         while count < options.dedup_max
             && let Some(row) = rows.next()?
         {
-            let stored: Vec<u8> = row.get(0)?;
+            let newest_at: u64 = row.get(0)?;
+            if newest_first.is_empty() {
+                cutoff = newest_at.saturating_sub(options.dedup_window_ms);
+            } else if newest_at < cutoff {
+                break;
+            }
+            let stored: Vec<u8> = row.get(1)?;
             let ids = dedup::decode(&stored).ok_or_else(|| damaged("a list of recent messages"))?;
             count += ids.len();
             newest_first.push(ids);
@@ -100,17 +104,21 @@ impl WriterState {
 
     /// Finds the channels that are over their bounds because the bounds were changed since.
     fn load_over(&mut self, conn: &Connection, options: &StoreOptions) -> Result<(), StoreError> {
-        for family in crate::ChannelFamily::ALL {
+        let over = crate::ChannelFamily::ALL.map(|family| {
             let bounds = options.policies.family(family).log;
-            let most = |bound: u64| if bound == 0 { MAX_SEQ } else { bound };
-            let mut statement = conn.prepare(
-                "SELECT name FROM channels WHERE family = ?1 AND (records - unacked > ?2 OR bytes - unacked_bytes > ?3)",
-            )?;
-            let mut rows = statement.query(params![family.index(), most(bounds.records), most(bounds.bytes)])?;
-            while let Some(row) = rows.next()? {
-                let name: String = row.get(0)?;
-                self.over.insert(ChannelName::parse(&name).map_err(|_| damaged("a channel's name"))?);
-            }
+            let most = |bound: u64| if bound == 0 { MAX_SEQ } else { bound.min(MAX_SEQ) };
+            format!(
+                "(family = {} AND (records - unacked > {} OR bytes - unacked_bytes > {}))",
+                family.index(),
+                most(bounds.records),
+                most(bounds.bytes)
+            )
+        });
+        let mut statement = conn.prepare(&format!("SELECT name FROM channels WHERE {}", over.join(" OR ")))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let name: String = row.get(0)?;
+            self.over.insert(ChannelName::parse(&name).map_err(|_| damaged("a channel's name"))?);
         }
         Ok(())
     }
