@@ -8,6 +8,8 @@ pub struct StoreHealth {
     /// What the last write failed with; `None` while writes succeed. While it is set nothing is confirmed, and the store tries every
     /// second whether it can write again.
     pub fault: Option<StoreError>,
+    /// What the last copying of the write-ahead log into the file failed with. Nothing is lost by it, but the log grows.
+    pub checkpoint_fault: Option<StoreError>,
     /// Whether it was closed.
     pub closed: bool,
     /// Writes that wait.

@@ -27,13 +27,12 @@ use crate::{
 pub const DATABASE: &str = "bridge.db";
 const LOCK: &str = "bridge.lock";
 
-/// Pages of write-ahead log that start a checkpoint: 16 MiB. SQLite's 4 MiB makes a loaded writer stop four times as often.
-const CHECKPOINT_PAGES: u32 = 4_096;
 /// What a checkpoint leaves of the write-ahead log, in bytes.
 const WAL_KEPT: u32 = 64 << 20;
 /// Prepared statements kept per connection.
 const STATEMENTS: usize = 96;
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one connection waits for another.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The exclusive right to a data directory, until dropped.
 #[derive(Debug)]
@@ -125,7 +124,7 @@ pub(super) fn open_writer(dir: &Path, options: &StoreOptions) -> Result<(Connect
     }
     conn.execute_batch(&format!(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;
-         PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; PRAGMA journal_size_limit = {WAL_KEPT}; PRAGMA cache_size = -32768;
+         PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {WAL_KEPT}; PRAGMA cache_size = -32768;
          PRAGMA cell_size_check = ON;"
     ))?;
     if options.check_at_open {

@@ -3,6 +3,7 @@
 //! - [`file`]: the files, their lock, the epoch; [`schema`]: tables and versions.
 //! - [`queue`] → [`writer`]: writes wait in line, one thread makes batches of them; [`tx`]: what a batch can do, with the operations in
 //!   [`append`], [`inbox`], [`retention`], [`keep`]; [`channels`]: what the writer remembers.
+//! - [`checkpoint`]: when the writer copies the write-ahead log into the database.
 //! - [`readers`]: threads that read, with the queries in [`read`] and [`lookup`].
 //! - [`operators`]: check, backup, restore, compact.
 //!
@@ -10,6 +11,7 @@
 
 mod append;
 mod channels;
+mod checkpoint;
 mod error;
 mod file;
 mod inbox;
@@ -38,6 +40,7 @@ use tokio::sync::oneshot;
 
 pub use self::file::DATABASE;
 use self::{
+    checkpoint::Checkpoints,
     file::{DirectoryLock, database_path},
     queue::Admission,
     readers::Readers,
@@ -84,17 +87,15 @@ impl SqliteStore {
         let (readers, handles) = Readers::start(&database, options.vfs.as_deref(), options.readers, options.queue_reads)?;
         let line = Arc::new(Line::new(options.queue_writes, options.queue_bytes));
         let gauge = Arc::new(Gauge::default());
-        // Whoever asks before the writer's thread runs is told what is there.
-        {
-            let (mut health, totals) = (gauge.health.lock(), state.totals);
-            (health.channels, health.records, health.bytes) = (totals.channels, totals.records, totals.bytes);
-        }
+        gauge.count(&state.totals);
+        let checkpoints = Checkpoints::new(options.checkpoint_bytes);
         let writer = Writer {
             conn,
             state,
             options: Arc::new(options),
             line: Arc::clone(&line),
             gauge: Arc::clone(&gauge),
+            checkpoints,
             database: database.clone(),
             readers: handles,
             lock,

@@ -16,9 +16,10 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::{
+    checkpoint::Checkpoints,
     file::{self, DirectoryLock},
     queue::{Taken, WriteQueue},
-    tx::{Tx, WriterState},
+    tx::{Totals, Tx, WriterState},
 };
 use crate::{
     error::StoreError,
@@ -88,6 +89,18 @@ pub(super) struct Gauge {
     pub(super) when_closed: Mutex<Vec<oneshot::Sender<()>>>,
 }
 
+impl Gauge {
+    /// Shows what the writer has counted.
+    pub(super) fn count(&self, totals: &Totals) {
+        let mut health = self.health.lock();
+        health.appended = totals.appended;
+        health.duplicates = totals.duplicates;
+        health.channels = totals.channels;
+        health.records = totals.records;
+        health.bytes = totals.bytes;
+    }
+}
+
 /// The writer, before its thread runs.
 pub(super) struct Writer {
     pub(super) conn: Connection,
@@ -96,6 +109,7 @@ pub(super) struct Writer {
     pub(super) line: Arc<Line>,
     pub(super) gauge: Arc<Gauge>,
     pub(super) database: PathBuf,
+    pub(super) checkpoints: Checkpoints,
     /// Threads whose connections must be closed before the writer's, which then tidies up the file.
     pub(super) readers: Vec<JoinHandle<()>>,
     pub(super) lock: DirectoryLock,
@@ -130,9 +144,9 @@ struct Committed {
 impl Writer {
     /// Runs until the line is closed and empty.
     pub(super) fn run(self) {
-        let Self { conn, state, options, line, gauge, database, readers, lock } = self;
+        let Self { conn, state, options, line, gauge, database, checkpoints, readers, lock } = self;
         let _end = End { line: Arc::clone(&line), gauge: Arc::clone(&gauge), lock: Some(lock) };
-        let mut batches = Batches { conn, state, options, gauge, database, measured: None };
+        let mut batches = Batches { conn, state, options, gauge, database, checkpoints, measured: None };
         batches.measure(true);
         loop {
             let faulty = batches.gauge.health.lock().fault.is_some();
@@ -165,6 +179,7 @@ struct Batches {
     options: Arc<StoreOptions>,
     gauge: Arc<Gauge>,
     database: PathBuf,
+    checkpoints: Checkpoints,
     measured: Option<Instant>,
 }
 
@@ -183,6 +198,9 @@ impl Batches {
                 let answer = outcome.map(|_| ());
                 for job in jobs {
                     job.finish(answer.clone());
+                }
+                if answer.is_ok() {
+                    self.see_to_the_log();
                 }
             }
         }
@@ -228,6 +246,16 @@ impl Batches {
         Ok(())
     }
 
+    /// Everybody has been answered already: what is copied here is on the disk.
+    fn see_to_the_log(&mut self) {
+        let Some(done) = self.checkpoints.after_commit(&self.conn) else { return };
+        let fault = done.err();
+        if let Some(error) = &fault {
+            tracing::error!(%error, "the store's log could not be copied into its file");
+        }
+        self.gauge.health.lock().checkpoint_fault = fault;
+    }
+
     /// Writes something to see whether writing is possible again.
     fn probe(&mut self) {
         let outcome = (|| {
@@ -261,12 +289,8 @@ impl Batches {
             Err(StoreError::Internal(_)) => {}
             Err(fault) => health.fault = Some(fault.clone()),
         }
-        let totals = self.state.totals;
-        health.appended = totals.appended;
-        health.duplicates = totals.duplicates;
-        health.channels = totals.channels;
-        health.records = totals.records;
-        health.bytes = totals.bytes;
+        drop(health);
+        self.gauge.count(&self.state.totals);
     }
 
     /// Looks at the sizes of the files, once a second at most unless told.
@@ -280,13 +304,9 @@ impl Batches {
         let wal_bytes = size(file::beside(&self.database, "-wal"));
         let disk_free_bytes =
             rustix::fs::statvfs(&self.database).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize));
-        let totals = self.state.totals;
         let mut health = self.gauge.health.lock();
         health.file_bytes = file_bytes;
         health.wal_bytes = wal_bytes;
         health.disk_free_bytes = disk_free_bytes;
-        health.channels = totals.channels;
-        health.records = totals.records;
-        health.bytes = totals.bytes;
     }
 }

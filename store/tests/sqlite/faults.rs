@@ -11,7 +11,7 @@ use crate::{
 };
 
 fn options() -> StoreOptions {
-    StoreOptions { vfs: Some(VFS.to_owned()), ..StoreOptions::default() }
+    StoreOptions { checkpoint_bytes: 64 * 1024, vfs: Some(VFS.to_owned()), ..StoreOptions::default() }
 }
 
 /// Waits until something holds, for ten seconds at most.

@@ -3,13 +3,13 @@
 use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::Arc,
 };
 
 use store::{Ack, Durability, SqliteStore, Store, StoreOptions, operators};
 
-use crate::writing::{Dice, Shown, channel, record, rounds};
+use crate::writing::{Dice, Shown, channel, put, record, rounds, unbounded};
 
 const WRITERS: usize = 8;
 const DIR: &str = "STORE_KILL_DIR";
@@ -17,7 +17,7 @@ const DURABILITY: &str = "STORE_KILL_DURABILITY";
 
 fn options(durability: &str) -> StoreOptions {
     let durability = if durability == "fsync" { Durability::Fsync } else { Durability::Process };
-    StoreOptions { durability, ..StoreOptions::default() }
+    StoreOptions { durability, checkpoint_bytes: 256 * 1024, ..unbounded() }
 }
 
 fn say(line: std::fmt::Arguments<'_>) {
@@ -67,20 +67,24 @@ fn hear(shown: &mut Shown, line: &str) {
     }
 }
 
+fn start(dir: &Path, durability: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "kill::child", "--ignored", "--nocapture"])
+        .env(DIR, dir)
+        .env(DURABILITY, durability)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
 async fn kill_again_and_again(durability: &str, rounds: usize) {
     let dir = tempfile::tempdir().unwrap();
     let mut dice = Dice::new("kill -9");
     let mut shown = Shown::default();
     let mut epoch = None;
     for _ in 0..rounds {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "kill::child", "--ignored", "--nocapture"])
-            .env(DIR, dir.path())
-            .env(DURABILITY, durability)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = start(dir.path(), durability);
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut lines_to_hear = 1 + dice.below(600);
         let mut line = String::new();
@@ -97,9 +101,9 @@ async fn kill_again_and_again(durability: &str, rounds: usize) {
         }
         child.wait().unwrap();
 
+        let store = SqliteStore::open(dir.path(), options(durability)).unwrap();
         let report = operators::check(dir.path()).unwrap();
         assert!(report.problems.is_empty(), "{:?}", report.problems);
-        let store = SqliteStore::open(dir.path(), options(durability)).unwrap();
         assert_eq!(*epoch.get_or_insert(store.epoch()), store.epoch());
         shown.hold_in(&store).await;
         let block = store.reserve(1).await.unwrap();
@@ -121,4 +125,31 @@ async fn nothing_confirmed_is_lost_to_kill_9_with_fsync() {
 #[tokio::test]
 async fn nothing_confirmed_is_lost_to_kill_9_without_fsync() {
     kill_again_and_again("process", rounds(3, 200)).await;
+}
+
+/// From an empty directory to the first number that is given out.
+#[tokio::test]
+async fn a_store_that_is_killed_while_it_is_made_opens() {
+    let mut dice = Dice::new("kill -9 at the start");
+    let mut unfinished = 0;
+    let rounds = rounds(5, 200);
+    for _ in 0..rounds {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = start(dir.path(), "fsync");
+        while std::fs::read_dir(dir.path()).unwrap().next().is_none() {
+            std::thread::yield_now();
+        }
+        let moment = std::time::Duration::from_micros(dice.below(8_000));
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < moment {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        unfinished += usize::from(operators::check(dir.path()).is_err());
+        let store = Arc::new(SqliteStore::open(dir.path(), options("fsync")).unwrap());
+        put(&store, "agent:a", 300).await.unwrap();
+        assert_eq!(operators::check(dir.path()).unwrap().problems, Vec::<String>::new());
+    }
+    println!("{rounds} kills, {unfinished} before there was a store");
 }

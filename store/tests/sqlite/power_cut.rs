@@ -9,13 +9,16 @@ use store::{Ack, Durability, SqliteStore, Store, StoreOptions, operators};
 
 use crate::{
     fault_disk::{FaultDisk, VFS},
-    writing::{Dice, Shown, channel, record, rounds},
+    writing::{Dice, Shown, channel, record, rounds, unbounded},
 };
 
 const WRITERS: usize = 8;
+/// Cuts of one store.
+const CUTS: usize = 10;
 
 fn options(durability: Durability) -> StoreOptions {
-    StoreOptions { durability, vfs: Some(VFS.to_owned()), ..StoreOptions::default() }
+    // So that pages are copied from the log into the file, and the log begins anew, many times between two cuts.
+    StoreOptions { durability, checkpoint_bytes: 64 * 1024, vfs: Some(VFS.to_owned()), ..unbounded() }
 }
 
 /// Appends and acknowledges until told to stop, and notes what was confirmed.
@@ -39,8 +42,17 @@ async fn write(store: Arc<SqliteStore>, shown: Arc<Mutex<Shown>>, stop: Arc<Atom
     }
 }
 
+/// Several stores, each with several cuts.
+async fn cut_again_and_again(durability: Durability, stores: usize, look: impl AsyncFn(&std::path::Path, &SqliteStore, &Shown)) {
+    let mut checked = 0;
+    for _ in 0..stores {
+        checked += cut_one_store(durability, &look).await;
+    }
+    println!("{durability:?}: {} power cuts, {checked} confirmations looked for", stores * CUTS);
+}
+
 /// Cuts the power again and again while `WRITERS` write, and looks at what each cut left.
-async fn cut_again_and_again(durability: Durability, cuts: usize, look: impl AsyncFn(&std::path::Path, &SqliteStore, &Shown)) {
+async fn cut_one_store(durability: Durability, look: &impl AsyncFn(&std::path::Path, &SqliteStore, &Shown)) -> usize {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultDisk::under(dir.path());
     let mut dice = Dice::new("power cuts");
@@ -51,7 +63,7 @@ async fn cut_again_and_again(durability: Durability, cuts: usize, look: impl Asy
         .map(|writer| tokio::spawn(write(Arc::clone(&store), Arc::clone(&shown), Arc::clone(&stop), writer)))
         .collect();
     let mut checked = 0;
-    for _ in 0..cuts {
+    for _ in 0..CUTS {
         let wanted = shown.lock().unwrap().count() + usize::try_from(1 + dice.below(150)).unwrap();
         while shown.lock().unwrap().count() < wanted {
             tokio::task::yield_now().await;
@@ -67,15 +79,16 @@ async fn cut_again_and_again(durability: Durability, cuts: usize, look: impl Asy
     for writer in writers {
         writer.await.unwrap();
     }
-    println!("{durability:?}: {cuts} power cuts, {checked} confirmations looked for, {} syncs", disk.syncs());
+    assert!(disk.syncs() > 0);
+    checked
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_confirmed_survives_a_power_cut_with_fsync() {
-    cut_again_and_again(Durability::Fsync, rounds(20, 400), async |dir, before, shown| {
+    cut_again_and_again(Durability::Fsync, rounds(2, 40), async |dir, before, shown| {
         let report = operators::check(dir).expect("readable");
         assert!(report.problems.is_empty(), "{:?}", report.problems);
-        let store = SqliteStore::open(dir, StoreOptions::default()).unwrap();
+        let store = SqliteStore::open(dir, unbounded()).unwrap();
         assert_eq!(store.epoch(), before.epoch());
         shown.hold_in(&store).await;
         let next = store.reserve(1).await.unwrap().start;
@@ -86,13 +99,13 @@ async fn what_was_confirmed_survives_a_power_cut_with_fsync() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_power_cut_without_fsync_begins_a_new_epoch_and_gives_no_number_twice() {
-    cut_again_and_again(Durability::Process, rounds(10, 200), async |dir, before, shown| {
+    cut_again_and_again(Durability::Process, rounds(1, 20), async |dir, before, shown| {
         let machine = rusqlite::Connection::open(dir.join(store::DATABASE)).unwrap();
         machine.execute("UPDATE meta SET value = 'the boot before' WHERE name = 'boot'", []).unwrap();
         drop(machine);
         let report = operators::check(dir).expect("readable");
         assert!(report.problems.is_empty(), "{:?}", report.problems);
-        let store = SqliteStore::open(dir, StoreOptions::default()).unwrap();
+        let store = SqliteStore::open(dir, unbounded()).unwrap();
         assert_ne!(store.epoch(), before.epoch());
         let next = store.reserve(1).await.unwrap().start;
         assert!(shown.blocks.values().all(|end| *end <= next), "numbers would be given again");

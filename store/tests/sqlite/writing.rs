@@ -7,11 +7,21 @@ use std::{
 
 use bytes::Bytes;
 use common::envelope::Priority;
-use store::{ChannelName, FirstDelivery, Limits, NewRecord, ReadFrom, Store, StoreError};
+use store::{
+    ChannelFamily, ChannelName, FamilyPolicy, FirstDelivery, Limits, NewRecord, Policies, ReadFrom, Store, StoreError,
+    StoreOptions,
+};
 
 /// A run is short, or long when `BRIDGE_SOAK=1`.
 pub fn rounds(short: usize, long: usize) -> usize {
     if std::env::var_os("BRIDGE_SOAK").is_some_and(|value| value == "1") { long } else { short }
+}
+
+/// Options without retention, so that whatever is missing was lost.
+pub fn unbounded() -> StoreOptions {
+    let mut policies = Policies::default();
+    ChannelFamily::ALL.into_iter().for_each(|family| policies.set(family, FamilyPolicy::default()));
+    StoreOptions { policies, ..StoreOptions::default() }
 }
 
 /// Random enough to choose moments with; its seed is printed so that a run can be repeated.

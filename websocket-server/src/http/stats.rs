@@ -195,6 +195,7 @@ fn store(broker: &Broker) -> Value {
     json!({
         "ready": health.is_ready(),
         "fault": health.fault.as_ref().map(ToString::to_string),
+        "checkpoint_fault": health.checkpoint_fault.as_ref().map(ToString::to_string),
         "epoch": store.epoch().to_string(),
         "records": health.records,
         "bytes": health.bytes,
@@ -206,6 +207,7 @@ fn store(broker: &Broker) -> Value {
         "last_commit_us": health.last_commit_us,
         "longest_commit_us": health.longest_commit_us,
         "file_bytes": health.file_bytes,
+        "wal_bytes": health.wal_bytes,
         "disk_free_bytes": health.disk_free_bytes,
     })
 }

@@ -1,0 +1,196 @@
+//! Keeps the write-ahead log short, between the writer's commits.
+//!
+//! A checkpoint copies pages from the log into the database. The next commit begins the log anew if the copy reached the log's end, which
+//! between commits it does unless a reader looks at an older state, and if no reader uses the log at that moment. Under steady reading
+//! that can fail again and again; then the writer waits a moment for the readers. A thread that copies beside a writer that goes on never
+//! reaches the end, so it needs the writer's help all the same; with small portions the writer alone is within a tenth of its speed.
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::file;
+use crate::error::StoreError;
+
+/// Bytes of a page.
+const PAGE: u64 = 4_096;
+/// A log so many times longer than what is copied at once is too long: the writer waits for readers.
+const LONG: u64 = 4;
+/// How long the writer waits for them. Reads take less; a backup takes longer, and the log grows as long as it lasts.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// When to do what about the log.
+#[derive(Debug)]
+pub(super) struct Checkpoints {
+    /// Pages not copied yet that are worth it.
+    portion: u64,
+    /// Pages not copied yet at which to try again.
+    copy_at: u64,
+    /// Pages in the log at which to wait for readers again.
+    wait_at: u64,
+}
+
+/// How long the log is, in pages.
+struct Log {
+    pages: u64,
+    left: u64,
+}
+
+impl Checkpoints {
+    /// `bytes` of log are copied at once.
+    pub(super) fn new(bytes: u64) -> Self {
+        let portion = (bytes / PAGE).max(1);
+        Self { portion, copy_at: portion, wait_at: LONG * portion }
+    }
+
+    /// Sees to the log after a commit. `None` if nothing was to be done.
+    pub(super) fn after_commit(&mut self, conn: &Connection) -> Option<Result<(), StoreError>> {
+        let log = match checkpoint(conn, "PRAGMA wal_checkpoint(NOOP)") {
+            Ok(log) => log,
+            Err(error) => return Some(Err(error)),
+        };
+        if log.pages < LONG * self.portion {
+            self.wait_at = LONG * self.portion;
+        }
+        if log.left < self.copy_at && log.pages < self.wait_at {
+            return None;
+        }
+        let done =
+            if log.pages < self.wait_at { checkpoint(conn, "PRAGMA wal_checkpoint(PASSIVE)") } else { wait_for_readers(conn) };
+        // What could not be done is not tried at every commit.
+        let left = done.as_ref().map_or(log.left, |log| log.left);
+        self.copy_at = left + self.portion;
+        if log.pages >= self.wait_at {
+            self.wait_at = log.pages + LONG * self.portion;
+        }
+        Some(done.map(|_| ()))
+    }
+}
+
+fn wait_for_readers(conn: &Connection) -> Result<Log, StoreError> {
+    conn.busy_timeout(PATIENCE)?;
+    let done = checkpoint(conn, "PRAGMA wal_checkpoint(RESTART)");
+    conn.busy_timeout(file::BUSY_TIMEOUT)?;
+    done
+}
+
+/// Being kept from the end by readers is not an error.
+fn checkpoint(conn: &Connection, pragma: &str) -> Result<Log, StoreError> {
+    let (pages, copied) = conn.prepare_cached(pragma)?.query_row([], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))?;
+    let pages = u64::try_from(pages).unwrap_or(0);
+    Ok(Log { pages, left: pages.saturating_sub(u64::try_from(copied).unwrap_or(0)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::options::{Durability, StoreOptions};
+
+    const PORTION: u64 = 100;
+
+    /// A store's writer without its thread.
+    struct Writer {
+        dir: tempfile::TempDir,
+        conn: Connection,
+        checkpoints: Checkpoints,
+        pages: u64,
+    }
+
+    impl Writer {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().expect("a directory");
+            let options = StoreOptions { durability: Durability::Process, ..StoreOptions::default() };
+            let (conn, _) = file::open_writer(dir.path(), &options).expect("opens");
+            Self { dir, conn, checkpoints: Checkpoints::new(PORTION * PAGE), pages: 0 }
+        }
+
+        fn reader(&self) -> Connection {
+            file::open_reader(&file::database_path(self.dir.path()), None).expect("opens")
+        }
+
+        /// Writes some ten pages.
+        fn write(&self) {
+            const ROW: &str = "INSERT INTO state (name, value) VALUES (hex(randomblob(8)), zeroblob(30000))";
+            self.conn.execute(ROW, []).expect("a row");
+        }
+
+        /// Answers whether the log has begun anew with the last commit.
+        fn see_to_the_log(&mut self) -> bool {
+            self.checkpoints.after_commit(&self.conn).unwrap_or(Ok(())).expect("sees to it");
+            let log = checkpoint(&self.conn, "PRAGMA wal_checkpoint(NOOP)").expect("a length");
+            let before = std::mem::replace(&mut self.pages, log.pages);
+            log.pages < before
+        }
+
+        fn commit(&mut self) -> bool {
+            self.write();
+            self.see_to_the_log()
+        }
+    }
+
+    fn begin(reader: &Connection) {
+        reader.execute_batch("BEGIN").expect("begins");
+        let _: u64 = reader.query_row("SELECT count(*) FROM state", [], |row| row.get(0)).expect("a count");
+    }
+
+    #[test]
+    fn the_log_begins_anew_although_the_writer_never_rests() {
+        let mut writer = Writer::new();
+        let (mut begun_anew, mut longest) = (0, 0);
+        for _ in 0..200 {
+            begun_anew += u32::from(writer.commit());
+            longest = longest.max(writer.pages);
+        }
+        assert!(begun_anew >= 10, "some 2,000 pages were written, and the log began anew {begun_anew} times");
+        assert!(longest < 2 * PORTION, "{longest}");
+    }
+
+    /// Reads one state of the file from each order on, until the order's other end is dropped, for ten milliseconds at most.
+    fn read_on_order(reader: &Connection, orders: &mpsc::Receiver<mpsc::Receiver<()>>, begun: &mpsc::Sender<()>) {
+        while let Ok(order) = orders.recv() {
+            begin(reader);
+            begun.send(()).expect("the test waits");
+            let _ = order.recv_timeout(Duration::from_millis(10));
+            reader.execute_batch("COMMIT").expect("ends");
+        }
+    }
+
+    #[test]
+    fn the_log_begins_anew_although_somebody_always_reads() {
+        let mut writer = Writer::new();
+        let (tell, begun) = mpsc::channel();
+        let readers = [0, 1].map(|_| {
+            let (order, orders) = mpsc::channel();
+            let (reader, tell) = (writer.reader(), tell.clone());
+            std::thread::spawn(move || read_on_order(&reader, &orders, &tell));
+            order
+        });
+        let mut reading = None;
+        let begun_anew = (0..200).any(|commit| {
+            writer.write();
+            // The next begins before the one before ends.
+            let (until, order) = mpsc::channel();
+            readers[commit % 2].send(order).expect("the reader runs");
+            begun.recv().expect("the reader runs");
+            reading = Some(until);
+            writer.see_to_the_log()
+        });
+        drop(reading);
+        assert!(begun_anew, "the log has {} pages", writer.pages);
+    }
+
+    #[test]
+    fn a_reader_that_stays_costs_length_but_does_not_stop_the_writer() {
+        let mut writer = Writer::new();
+        let reader = writer.reader();
+        begin(&reader);
+        for _ in 0..100 {
+            assert!(!writer.commit());
+        }
+        assert!(writer.pages > 2 * LONG * PORTION, "{}", writer.pages);
+        reader.execute_batch("COMMIT").expect("ends");
+        assert!((0..100).any(|_| writer.commit()), "the log has {} pages", writer.pages);
+    }
+}
