@@ -88,11 +88,13 @@ pub enum Scenario {
     S5,
     /// Fan-out of 1 MiB messages to 10 subscribers.
     S6,
+    /// 64 senders of 300 B that is stored and confirmed, one or 16 of each unconfirmed, for each durability.
+    D1,
 }
 
 impl Scenario {
     /// All of them, in their order.
-    pub const ALL: [Self; 7] = [Self::S1, Self::S1p, Self::S2, Self::S3, Self::S4, Self::S5, Self::S6];
+    pub const ALL: [Self; 8] = [Self::S1, Self::S1p, Self::S2, Self::S3, Self::S4, Self::S5, Self::S6, Self::D1];
 }
 
 /// What is measured.

@@ -56,6 +56,12 @@ pub enum Fault {
         /// How long was waited.
         seconds: u64,
     },
+    /// Two messages were given one position.
+    #[error("two messages were confirmed with the position {seq}")]
+    SamePosition {
+        /// The position.
+        seq: u64,
+    },
     /// A frame that the scenario has no place for.
     #[error("connection {conn}: unexpected: {shown}")]
     Unexpected {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::args::Scenario;
+use crate::args::{PeerKind, Scenario};
 
 /// Descriptors that server and generator keep for other things than connections.
 const SPARE_FILES: u64 = 400;
@@ -71,6 +71,15 @@ pub enum Load {
         /// How many.
         connections: u32,
     },
+    /// Messages to be stored and confirmed.
+    Store {
+        /// How many send.
+        senders: u32,
+        /// Messages of each that may be unconfirmed.
+        window: u32,
+        /// What a confirmation means.
+        durability: Durability,
+    },
     /// Fan-out of a fixed amount, once with all subscribers reading and once with one that does not.
     Stall {
         /// How many receive; the last is the stuck one.
@@ -84,6 +93,31 @@ pub enum Load {
     },
 }
 
+/// What the confirmation of a stored message means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// It is in the server's memory.
+    Memory,
+    /// The operating system has it.
+    Process,
+    /// It is on the disk.
+    Fsync,
+}
+
+impl Durability {
+    /// All of them, the cheapest first.
+    pub const ALL: [Self; 3] = [Self::Memory, Self::Process, Self::Fsync];
+
+    /// Its name in the bridge's configuration and in the names of cases.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Process => "process",
+            Self::Fsync => "fsync",
+        }
+    }
+}
+
 /// Payload bytes a publisher may be ahead of the slowest subscriber, roughly.
 const WINDOW_BYTES: usize = 256 * 1024;
 /// Messages of [`BULK`] bytes in the window. With an envelope around each it stays under half of a 1 MiB outbox.
@@ -92,6 +126,8 @@ const WINDOW: u32 = 1024;
 const BULK: usize = 200;
 /// Bytes of a streamed token's message.
 const TOKEN: usize = 40;
+/// Bytes of a message to be stored.
+const STORED: usize = 300;
 /// Bytes of a large message: with its envelope just under a frame limit of 1 MiB.
 const LARGE: usize = 1024 * 1024 - 1024;
 const _: () = assert!(WINDOW as usize * BULK <= WINDOW_BYTES);
@@ -124,6 +160,10 @@ impl Case {
                 closed_within: if quick { Duration::from_secs(4) } else { Duration::from_secs(14) },
             }],
             Scenario::S6 => vec![Load::FanOut { subscribers: pick(3, 10), window: 2 }],
+            Scenario::D1 => [1, 16]
+                .into_iter()
+                .flat_map(|window| Durability::ALL.map(|durability| Load::Store { senders: pick(8, 64), window, durability }))
+                .collect(),
         };
         loads.into_iter().map(|load| Self::new(scenario, load, form)).collect()
     }
@@ -137,6 +177,7 @@ impl Case {
         let payload = match scenario {
             Scenario::S3 => TOKEN,
             Scenario::S6 => LARGE,
+            Scenario::D1 => STORED,
             _ => BULK,
         };
         Self {
@@ -148,13 +189,26 @@ impl Case {
         }
     }
 
-    /// Why the case cannot be run: a process needs one descriptor for each idle connection and may have `files`.
-    pub fn obstacle(&self, files: u64) -> Option<String> {
-        let Load::Idle { connections } = self.load else {
-            return None;
-        };
-        let needed = u64::from(connections) + SPARE_FILES;
-        (needed > files).then(|| format!("needs {needed} open files in one process, {files} are allowed"))
+    /// Why the case cannot be run against `peer`: a process needs one descriptor for each idle connection and may have `files`;
+    /// not all can store anything.
+    pub fn obstacle(&self, peer: PeerKind, files: u64) -> Option<String> {
+        match (self.load, peer) {
+            (Load::Idle { connections }, _) => {
+                let needed = u64::from(connections) + SPARE_FILES;
+                (needed > files).then(|| format!("needs {needed} open files in one process, {files} are allowed"))
+            }
+            (Load::Store { .. }, PeerKind::Relay) => Some("it stores nothing".into()),
+            (Load::Store { .. }, PeerKind::Edge) => Some("agents send, and they do not go through the edge".into()),
+            _ => None,
+        }
+    }
+
+    /// What the server is to promise about what it stores; `None` where nothing is stored.
+    pub fn durability(&self) -> Option<Durability> {
+        match self.load {
+            Load::Store { durability, .. } => Some(durability),
+            _ => None,
+        }
     }
 }
 
@@ -168,6 +222,7 @@ fn name(scenario: Scenario, load: Load) -> String {
         Load::Streams { agents, .. } => format!("s3/{agents}"),
         Load::Idle { connections } => format!("s4/{connections}"),
         Load::Stall { subscribers, .. } => format!("s5/{subscribers}"),
+        Load::Store { senders, window, durability } => format!("d1/{senders}x{window}/{}", durability.name()),
     }
 }
 
@@ -191,8 +246,8 @@ mod tests {
     #[test]
     fn what_needs_too_many_files_is_not_run() {
         let cases = Case::of(Scenario::S4, Form::Short);
-        let obstacles: Vec<_> = cases.iter().map(|case| case.obstacle(10_000).is_some()).collect();
+        let obstacles: Vec<_> = cases.iter().map(|case| case.obstacle(PeerKind::Bridge, 10_000).is_some()).collect();
         assert_eq!(obstacles, [false, true]);
-        assert!(cases.iter().all(|case| case.obstacle(20_000).is_none()));
+        assert!(cases.iter().all(|case| case.obstacle(PeerKind::Bridge, 20_000).is_none()));
     }
 }

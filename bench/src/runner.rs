@@ -9,7 +9,7 @@ use crate::measure::Measure;
 use crate::plan::{Case, Form};
 use crate::report::{CaseReport, Machine, Outcome, Report, Run};
 use crate::scenario::{self, Findings, RunError};
-use crate::server::{Cores, Lab, Programs, find, raise_file_limit};
+use crate::server::{Cores, Lab, Programs, StartError, find, raise_file_limit};
 
 /// The bridge's time limit for slow consumers in the quick form, so that a stuck one is seen to be closed.
 const QUICK_SLOW_CONSUMER: Duration = Duration::from_secs(2);
@@ -67,17 +67,18 @@ fn run_here(args: BenchArgs) -> Result<Report, BenchError> {
 
 /// One run of `case` against a fresh server.
 fn one(case: &Case, peer: PeerKind, lab: &Lab, files: u64) -> Run {
-    if let Some(obstacle) = case.obstacle(files) {
+    if let Some(obstacle) = case.obstacle(peer, files) {
         return Run { peer, measures: Vec::new(), notes: Vec::new(), outcome: Outcome::Skipped(obstacle) };
     }
     let found = match peer {
-        PeerKind::Bridge => scenario::run(case, || lab.bridge(false, case.payload)),
-        PeerKind::Edge => scenario::run(case, || lab.bridge(true, case.payload)),
-        PeerKind::Nats => scenario::run(case, || lab.nats()),
+        PeerKind::Bridge => scenario::run(case, || lab.bridge(false, case.payload, case.durability())),
+        PeerKind::Edge => scenario::run(case, || lab.bridge(true, case.payload, None)),
+        PeerKind::Nats => scenario::run(case, || lab.nats(case.durability())),
         PeerKind::Relay => scenario::run(case, || lab.relay()),
     };
     let (Findings { measures, notes }, outcome) = match found {
         Ok(findings) => (findings, Outcome::Valid),
+        Err(RunError::Start(StartError::TooOld(why))) => (Findings::default(), Outcome::Skipped(why.into())),
         Err(error) => (Findings::default(), Outcome::Failed(explain(&error))),
     };
     Run { peer, measures, notes, outcome }

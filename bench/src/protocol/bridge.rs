@@ -14,13 +14,15 @@ use common::secret::Secret;
 use serde::Deserialize;
 
 use super::register::{Registered, register};
-use super::{App, Delivery, Protocol, Role};
+use super::{App, Confirmation, Delivery, Protocol, Role};
 use crate::fault::{Fault, shown};
 use crate::net::{Conns, Dial, Opcode};
 use crate::payload::Payloads;
 
 /// The name before a payload.
 const PAYLOAD_KEY: &[u8] = br#""payload":"#;
+/// Messages that one absent agent is sent: fewer than an inbox holds.
+const INBOX: u32 = 8_192;
 /// Sessions name this agent at connect: it never connects, so that no agent hears of them.
 const NOBODY: &str = "bench-nobody";
 
@@ -112,11 +114,36 @@ impl<'a> Head<'a> {
     }
 }
 
+/// What says that a message is stored.
+#[derive(Deserialize)]
+struct Accepted<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    correlation_id: Cow<'a, str>,
+    payload: Stored,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    seq: u64,
+    duplicate: bool,
+}
+
+/// The confirmation in `message`, if it is one.
+fn confirmation(message: &[u8]) -> Option<Confirmation> {
+    let accepted = serde_json::from_slice::<Accepted<'_>>(message).ok()?;
+    let number = u32::from_str_radix(&accepted.correlation_id, 16).ok()?;
+    let Stored { seq, duplicate } = accepted.payload;
+    (accepted.kind == "message:accepted" && !duplicate).then_some(Confirmation { number, seq })
+}
+
 fn agent_id(role: Role) -> Option<String> {
     match role {
         Role::Publisher => Some("bench-publisher".into()),
         Role::Responder(number) => Some(format!("bench-responder-{number:05}")),
         Role::Streamer(number) => Some(format!("bench-streamer-{number:05}")),
+        Role::Sender(number) => Some(format!("bench-sender-{number:05}")),
         Role::Subscriber(_) | Role::Requester(_) | Role::Viewer(_) | Role::Idle(_) => None,
     }
 }
@@ -124,7 +151,7 @@ fn agent_id(role: Role) -> Option<String> {
 fn session_number(role: Role) -> Option<u32> {
     match role {
         Role::Subscriber(number) | Role::Requester(number) | Role::Viewer(number) | Role::Idle(number) => Some(number),
-        Role::Publisher | Role::Responder(_) | Role::Streamer(_) => None,
+        Role::Publisher | Role::Responder(_) | Role::Streamer(_) | Role::Sender(_) => None,
     }
 }
 
@@ -181,6 +208,9 @@ impl Protocol for BridgeProtocol {
     }
 
     fn deliver(&self, _: &mut Vec<u8>, conns: &mut Conns, conn: usize, message: &[u8], app: &mut impl App) -> Result<(), Fault> {
+        if let Some(confirmation) = confirmation(message) {
+            return app.on_confirmed(conns, conn, confirmation);
+        }
         match self.payload(conn, message)? {
             Some(payload) => app.on_payload(conns, conn, Delivery { payload, origin: message }),
             None if Head::parse(conn, message)?.is_notice() => Ok(()),
@@ -221,6 +251,15 @@ impl Protocol for BridgeProtocol {
     fn stream(&self, conns: &mut Conns, conn: usize, viewer: u32, number: u32, payload: &[u8]) {
         let session = self.session(viewer).map_or("", |registered| &registered.session_id);
         let head = format!(r#"{{"type":"message:delta","id":"{number:08x}","target":"session:{session}","payload":"#);
+        send(conns, conn, &head, payload);
+    }
+
+    /// To agents that are not there, so that nothing is measured but storing.
+    fn store(&self, conns: &mut Conns, conn: usize, sender: u32, number: u32, payload: &[u8]) {
+        let inbox = number / INBOX;
+        let head = format!(
+            r#"{{"type":"message:send","id":"{number:08x}","target":"agent:bench-absent-{sender:05}-{inbox}","delivery":"durable","payload":"#
+        );
         send(conns, conn, &head, payload);
     }
 }

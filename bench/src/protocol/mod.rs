@@ -30,6 +30,8 @@ pub enum Role {
     Streamer(u32),
     /// Receives the stream of the streamer with its number.
     Viewer(u32),
+    /// Sends what is to be stored.
+    Sender(u32),
     /// Does nothing.
     Idle(u32),
 }
@@ -43,10 +45,24 @@ pub struct Delivery<'a> {
     pub origin: &'a [u8],
 }
 
+/// A stored message's confirmation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirmation {
+    /// The message's number among its sender's.
+    pub number: u32,
+    /// The position it was given.
+    pub seq: u64,
+}
+
 /// The scenario's side of the connections, once they are set up.
 pub trait App {
     /// A payload arrived.
     fn on_payload(&mut self, conns: &mut Conns, conn: usize, delivery: Delivery<'_>) -> Result<(), Fault>;
+
+    /// A message that this connection sent is stored.
+    fn on_confirmed(&mut self, _conns: &mut Conns, conn: usize, confirmation: Confirmation) -> Result<(), Fault> {
+        Err(Fault::Unexpected { conn, shown: format!("{confirmation:?}") })
+    }
 
     /// A connection ended, which most scenarios do not expect.
     fn on_end(&mut self, conn: usize, ending: Ending) -> Result<(), Fault> {
@@ -97,4 +113,7 @@ pub trait Protocol {
 
     /// Sends to viewer `viewer`, as streamer `viewer`.
     fn stream(&self, conns: &mut Conns, conn: usize, viewer: u32, number: u32, payload: &[u8]);
+
+    /// Sends what is to be stored and confirmed, as sender `sender`. Nothing where nothing can be stored.
+    fn store(&self, _conns: &mut Conns, _conn: usize, _sender: u32, _number: u32, _payload: &[u8]) {}
 }

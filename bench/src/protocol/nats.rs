@@ -5,9 +5,12 @@
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
-use super::{App, Delivery, Protocol, Role};
+use serde::Deserialize;
+
+use super::{App, Confirmation, Delivery, Protocol, Role};
 use crate::fault::{Fault, shown};
 use crate::net::{Conns, Dial, Opcode};
+use crate::plan::Durability;
 
 /// The token the server is started with.
 pub const TOKEN: &str = "bench-nats-token";
@@ -18,19 +21,48 @@ const MAX_LINE: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct NatsProtocol {
     addr: SocketAddr,
+    /// Where JetStream keeps what is stored.
+    storage: &'static str,
 }
 
 impl NatsProtocol {
     /// The listener at `addr`.
-    pub fn new(addr: SocketAddr) -> Self {
-        Self { addr }
+    pub fn new(addr: SocketAddr, durability: Option<Durability>) -> Self {
+        Self { addr, storage: if durability == Some(Durability::Memory) { "memory" } else { "file" } }
+    }
+
+    /// What makes the stream; making it again changes nothing.
+    fn make_stream(&self, sender: u32) -> String {
+        let config = format!(
+            r#"{{"name":"BENCH","subjects":["store.*"],"retention":"limits","storage":"{}","max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"max_age":0,"num_replicas":1}}"#,
+            self.storage
+        );
+        format!("PUB $JS.API.STREAM.CREATE.BENCH stored.{sender}.made {}\r\n{config}\r\n", config.len())
+    }
+}
+
+/// JetStream's answer to a message to be stored.
+#[derive(Deserialize)]
+struct Stored {
+    seq: u64,
+    #[serde(default)]
+    duplicate: bool,
+}
+
+/// What says that a message is stored; the number is the last word of where it was to be sent.
+fn confirmation(conn: usize, subject: &[u8], payload: &[u8]) -> Result<Confirmation, Fault> {
+    let number = subject.rsplit(|&byte| byte == b'.').next().and_then(decimal).and_then(|number| u32::try_from(number).ok());
+    let stored = serde_json::from_slice::<Stored>(payload).ok().filter(|stored| !stored.duplicate);
+    match (number, stored) {
+        (Some(number), Some(stored)) => Ok(Confirmation { number, seq: stored.seq }),
+        _ => Err(Fault::Unexpected { conn, shown: shown(payload) }),
     }
 }
 
 /// One operation of the server.
 #[derive(Debug, PartialEq, Eq)]
 enum Operation<'a> {
-    Message { reply_to: &'a [u8], payload: &'a [u8] },
+    Message { subject: &'a [u8], reply_to: &'a [u8], payload: &'a [u8] },
     Info,
     Ping,
     Pong,
@@ -59,7 +91,9 @@ fn operation(bytes: &[u8]) -> Result<Option<(Operation<'_>, usize)>, &[u8]> {
         return Ok(Some((operation, after)));
     };
     // subject, subscription, reply subject (where there is one), length
-    let mut words = arguments.split(|&byte| byte == b' ').skip(2);
+    let mut words = arguments.split(|&byte| byte == b' ');
+    let subject = words.next().unwrap_or_default();
+    let mut words = words.skip(1);
     let (reply_to, length) = match (words.next(), words.next()) {
         (Some(length), None) => (&b""[..], length),
         (Some(reply_to), Some(length)) => (reply_to, length),
@@ -70,7 +104,7 @@ fn operation(bytes: &[u8]) -> Result<Option<(Operation<'_>, usize)>, &[u8]> {
         return Ok(None);
     };
     match bytes.get(after + length..after + length + 2) {
-        Some(b"\r\n") => Ok(Some((Operation::Message { reply_to, payload }, after + length + 2))),
+        Some(b"\r\n") => Ok(Some((Operation::Message { subject, reply_to, payload }, after + length + 2))),
         Some(_) => Err(line),
         None => Ok(None),
     }
@@ -122,6 +156,7 @@ fn subject(role: Role) -> Option<String> {
         Role::Responder(pair) => Some(format!("service.{pair}")),
         Role::Requester(pair) => Some(format!("inbox.{pair}")),
         Role::Viewer(viewer) => Some(format!("viewer.{viewer}")),
+        Role::Sender(sender) => Some(format!("stored.{sender}.*")),
         Role::Publisher | Role::Streamer(_) | Role::Idle(_) => None,
     }
 }
@@ -147,7 +182,11 @@ impl Protocol for NatsProtocol {
                     );
                     send(conns, conn, &connect);
                 }
-                Operation::Pong => ready = true,
+                Operation::Pong => match role {
+                    Role::Sender(sender) => send(conns, conn, &self.make_stream(sender)),
+                    _ => ready = true,
+                },
+                Operation::Message { payload, .. } if matches!(role, Role::Sender(_)) && is_stream(payload) => ready = true,
                 Operation::Ping => send(conns, conn, "PONG\r\n"),
                 Operation::Ok => {}
                 Operation::Message { payload: line, .. } | Operation::Other(line) => {
@@ -169,7 +208,10 @@ impl Protocol for NatsProtocol {
     ) -> Result<(), Fault> {
         operations(carry, conn, message, |operation| {
             match operation {
-                Operation::Message { reply_to, payload } => {
+                Operation::Message { subject, payload, .. } if subject.starts_with(b"stored.") => {
+                    app.on_confirmed(conns, conn, confirmation(conn, subject, payload)?)?;
+                }
+                Operation::Message { reply_to, payload, .. } => {
                     app.on_payload(conns, conn, Delivery { payload, origin: reply_to })?;
                 }
                 Operation::Ping => send(conns, conn, "PONG\r\n"),
@@ -198,6 +240,19 @@ impl Protocol for NatsProtocol {
     fn stream(&self, conns: &mut Conns, conn: usize, viewer: u32, _number: u32, payload: &[u8]) {
         publish_to(conns, conn, &format!("viewer.{viewer}"), payload);
     }
+
+    fn store(&self, conns: &mut Conns, conn: usize, sender: u32, number: u32, payload: &[u8]) {
+        publish_to(conns, conn, &format!("store.{sender} stored.{sender}.{number}"), payload);
+    }
+}
+
+/// Whether JetStream says that the stream is there.
+fn is_stream(answer: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Answer {
+        config: serde::de::IgnoredAny,
+    }
+    serde_json::from_slice::<Answer>(answer).is_ok_and(|Answer { config: serde::de::IgnoredAny }| true)
 }
 
 #[cfg(test)]
@@ -208,8 +263,13 @@ mod tests {
         let mut seen = Vec::new();
         operations(carry, 0, message, |operation| {
             seen.push(match operation {
-                Operation::Message { reply_to, payload } => {
-                    format!("{}<{}", String::from_utf8_lossy(payload), String::from_utf8_lossy(reply_to))
+                Operation::Message { subject, reply_to, payload } => {
+                    format!(
+                        "{}:{}<{}",
+                        String::from_utf8_lossy(subject),
+                        String::from_utf8_lossy(payload),
+                        String::from_utf8_lossy(reply_to)
+                    )
                 }
                 other => format!("{other:?}"),
             });
@@ -226,8 +286,17 @@ mod tests {
             let mut carry = Vec::new();
             let mut seen = collect(&mut carry, &stream[..cut]);
             seen.extend(collect(&mut carry, &stream[cut..]));
-            assert_eq!(seen, ["Ping", "hello<", "\r\n<inbox.7", "Pong"], "cut at {cut}");
+            assert_eq!(seen, ["Ping", "bench:hello<", "s:\r\n<inbox.7", "Pong"], "cut at {cut}");
             assert!(carry.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_confirmation_names_its_message_and_a_refusal_is_a_fault() {
+        let stored = confirmation(0, b"stored.7.4096", br#"{"stream":"BENCH", "seq":99}"#).expect("valid");
+        assert_eq!(stored, Confirmation { number: 4096, seq: 99 });
+        for refused in [r#"{"error":{"code":503}}"#, r#"{"stream":"BENCH","seq":99,"duplicate":true}"#] {
+            assert!(confirmation(0, b"stored.7.4096", refused.as_bytes()).is_err());
         }
     }
 

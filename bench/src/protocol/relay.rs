@@ -78,6 +78,7 @@ fn address(role: Role) -> u32 {
         Role::Streamer(number) => (4, number),
         Role::Viewer(number) => (5, number),
         Role::Idle(number) => (6, number),
+        Role::Sender(number) => (7, number),
     };
     kind << 24 | number
 }

@@ -10,6 +10,8 @@ use crate::args::PeerKind::{self, Bridge, Edge, Nats, Relay};
 enum Bound {
     /// At most this many times the other peer's.
     Times(PeerKind, f64),
+    /// At least this many times the other peer's.
+    AtLeastTimes(PeerKind, f64),
     /// At most the other peer's and this much more.
     Plus(PeerKind, f64),
     /// At most this.
@@ -39,6 +41,10 @@ const GOALS: &[Goal] = &[
     ("s5/100", Bridge, "peak_memory", Bound::AtMost(40.0)),
     ("s6/10", Bridge, "cpu_per_gb", Bound::Times(Nats, 0.8)),
     ("s1/1000", Bridge, "cpu", Bound::Times(Nats, 1.0)),
+    ("d1/64x1/process", Bridge, "rate", Bound::AtLeastTimes(Nats, 1.0)),
+    ("d1/64x1/fsync", Bridge, "rate", Bound::AtLeastTimes(Nats, 1.0)),
+    ("d1/64x16/process", Bridge, "rate", Bound::AtLeastTimes(Nats, 1.0)),
+    ("d1/64x16/fsync", Bridge, "rate", Bound::AtLeastTimes(Nats, 1.0)),
     ("s1/100", Edge, "cpu", Bound::Times(Bridge, 2.2)),
     ("s1/1000", Edge, "cpu", Bound::Times(Bridge, 2.2)),
     ("s1p/100", Edge, "cpu", Bound::Times(Bridge, 2.2)),
@@ -75,6 +81,10 @@ fn one(case: &CaseReport, &(_, peer, measure, bound): &Goal) -> Option<Verdict> 
         Bound::Times(other, factor) => {
             let reached = value / case.median(other, measure)?;
             (format!("at most {factor} x {}", other.name()), reached, reached <= factor)
+        }
+        Bound::AtLeastTimes(other, factor) => {
+            let reached = value / case.median(other, measure)?;
+            (format!("at least {factor} x {}", other.name()), reached, reached >= factor)
         }
         Bound::Plus(other, more) => {
             let reached = value - case.median(other, measure)?;

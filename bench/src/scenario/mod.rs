@@ -7,6 +7,7 @@ mod idle;
 mod pace;
 mod replies;
 mod stall;
+mod store;
 mod streams;
 
 use std::io;
@@ -61,6 +62,7 @@ pub fn run<P: Protocol>(case: &Case, mut start: impl FnMut() -> Result<(Server, 
         Load::Replies { pairs, rate } => replies::run(case, pairs, rate, start()?),
         Load::Streams { agents, rate } => streams::run(case, agents, rate, start()?),
         Load::Idle { connections } => idle::run(connections, start()?),
+        Load::Store { senders, window, .. } => store::run(case, senders, window, start()?),
         Load::Stall { subscribers, window, bytes, closed_within } => {
             let stall = stall::Stall { subscribers, window, bytes, closed_within };
             stall::run(case, &stall, &mut start)

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::{Cores, Server, StartError, free_addr};
+use crate::plan::Durability;
 use crate::protocol::{BridgeProtocol, NATS_TOKEN, NatsProtocol, RelayProtocol};
 
 /// The key the agents of a run present.
@@ -41,7 +42,12 @@ pub struct Lab {
 
 impl Lab {
     /// Starts the daemon, broker only or with the edge. No setting of the caller's surroundings reaches it.
-    pub fn bridge(&self, with_edge: bool, payload_size: usize) -> Result<(Server, BridgeProtocol), StartError> {
+    pub fn bridge(
+        &self,
+        with_edge: bool,
+        payload_size: usize,
+        durability: Option<Durability>,
+    ) -> Result<(Server, BridgeProtocol), StartError> {
         let folder = TempDir::new()?;
         let (broker, edge) = (free_addr()?, free_addr()?);
         let mut command = Command::new(&self.programs.bridge);
@@ -65,30 +71,43 @@ impl Lab {
         if let Some(timeout) = self.slow_consumer_timeout {
             command.env("AGENT_BRIDGE_LIMITS__SLOW_CONSUMER_TIMEOUT", format!("{}ms", timeout.as_millis()));
         }
+        if let Some(durability) = durability {
+            command.env("AGENT_BRIDGE_STORE__DURABILITY", durability.name());
+        }
         let server = Server::spawn(command, folder, self.cores)?.wait(|| is_ready(broker) && (!with_edge || is_ready(edge)))?;
         let edge = with_edge.then_some(edge);
         Ok((server, BridgeProtocol::new(broker, edge, AGENT_KEY, BRIDGE_SECRET, payload_size)))
     }
 
-    /// Starts nats-server with a WebSocket listener and nothing else switched on but the token.
-    pub fn nats(&self) -> Result<(Server, NatsProtocol), StartError> {
+    /// Starts nats-server with a WebSocket listener and nothing else switched on but the token; with JetStream where something is to be
+    /// stored. Without `sync_interval` it writes without syncing, and syncs every two minutes.
+    pub fn nats(&self, durability: Option<Durability>) -> Result<(Server, NatsProtocol), StartError> {
         let folder = TempDir::new()?;
         let addr = free_addr()?;
         let config = folder.path().join("nats.conf");
+        let sync = if durability == Some(Durability::Fsync) { ", sync_interval: always" } else { "" };
+        let jetstream = durability
+            .map_or_else(String::new, |_| format!("jetstream {{ store_dir: {:?}{sync} }}\n", folder.path().join("jetstream")));
         fs::write(
             &config,
             format!(
                 "host: \"127.0.0.1\"\nport: -1\nmax_payload: 2097152\nmax_connections: 25000\n\
                  authorization {{ token: \"{NATS_TOKEN}\" }}\n\
-                 websocket {{ host: \"{}\", port: {}, no_tls: true, compression: false }}\n",
+                 websocket {{ host: \"{}\", port: {}, no_tls: true, compression: false }}\n{jetstream}",
                 addr.ip(),
                 addr.port()
             ),
         )?;
         let mut command = Command::new(&self.programs.nats);
         command.arg("--config").arg(&config);
-        let server = Server::spawn(command, folder, self.cores)?.wait(|| TcpStream::connect(addr).is_ok())?;
-        Ok((server, NatsProtocol::new(addr)))
+        let server = Server::spawn(command, folder, self.cores)?.wait(|| TcpStream::connect(addr).is_ok());
+        let server = server.map_err(|error| match error {
+            StartError::NotReady { log, .. } if log.contains(r#"unknown field "sync_interval""#) => {
+                StartError::TooOld("this nats-server cannot sync every message (2.10 and later can)")
+            }
+            other => other,
+        })?;
+        Ok((server, NatsProtocol::new(addr, durability)))
     }
 
     /// Starts the raw relay.

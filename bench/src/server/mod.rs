@@ -45,6 +45,9 @@ pub enum StartError {
         /// The end of its output.
         log: String,
     },
+    /// The program cannot do what the case needs.
+    #[error("{0}")]
+    TooOld(&'static str),
     /// The system refused something else.
     #[error("preparing a server: {0}")]
     Io(#[from] io::Error),
