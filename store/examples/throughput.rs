@@ -1,4 +1,4 @@
-//! Rows per second of 64 concurrent appenders of 300 bytes, at each durability; then how long it takes to open a store with full
+//! Rows per second of 64 concurrent appenders of 300 bytes, and the processor time of each, at each durability; then how long it takes to open a store with full
 //! inboxes and to give everybody what waited.
 //!
 //! `cargo run --release -p store --example throughput [directory] [seconds]`; the directory decides which disk is measured.
@@ -25,6 +25,8 @@ const BYTES: usize = 300;
 enum Work {
     /// To one inbox each, acknowledged at once.
     Inboxes,
+    /// To one inbox each that nobody reads; to the next one before it is full.
+    Absent,
     /// All to one topic.
     Topic,
 }
@@ -34,9 +36,9 @@ fn main() {
     let dir = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
     let seconds = arguments.next().and_then(|seconds| seconds.parse().ok()).unwrap_or(5);
     println!("{APPENDERS} appenders, {BYTES} B, {seconds} s each, in {}", dir.display());
-    println!("{:<10} {:<9} {:>9} {:>8} {:>10} {:>9} {:>9}", "durability", "work", "rows/s", "rows/tx", "mean", "p50", "p99");
+    println!("durability work         rows/s   CPU/row  rows/tx       mean       p50       p99");
     for durability in [Durability::Fsync, Durability::Process, Durability::Memory] {
-        for work in [Work::Topic, Work::Inboxes] {
+        for work in [Work::Topic, Work::Inboxes, Work::Absent] {
             let place = tempfile::tempdir_in(&dir).unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             runtime.block_on(measure(place.path(), durability, work, Duration::from_secs(seconds)));
@@ -96,27 +98,39 @@ fn record(channel: ChannelName, seq: u64, source: &str, delivery: Option<FirstDe
 async fn measure(dir: &Path, durability: Durability, work: Work, time: Duration) {
     let store = store::open(dir, StoreOptions { durability, ..StoreOptions::default() }).unwrap();
     let numbers = Arc::new(Numbers::new(Arc::clone(&store)));
-    let begun = Instant::now();
+    let (begun, busy) = (Instant::now(), cpu());
     let deadline = begun + time;
     let appenders: Vec<_> =
         (0..APPENDERS).map(|appender| append(Arc::clone(&store), Arc::clone(&numbers), work, appender, deadline)).collect();
     let mut waits: Vec<u64> = futures_util::future::join_all(appenders).await.into_iter().flatten().collect();
-    let took = begun.elapsed();
+    let (took, busy) = (begun.elapsed(), cpu() - busy);
     let health = store.health();
     waits.sort_unstable();
     let at = |part: f64| waits.get((waits.len() as f64 * part) as usize).copied().unwrap_or(0);
-    let (name, rows) = (if matches!(work, Work::Topic) { "topic" } else { "inboxes" }, waits.len() as f64);
+    let name = match work {
+        Work::Topic => "topic",
+        Work::Inboxes => "inboxes",
+        Work::Absent => "absent",
+    };
+    let rows = waits.len() as f64;
     println!(
-        "{:<10} {:<9} {:>9.0} {:>8.1} {:>7.0} us {:>6} us {:>6} us",
+        "{:<10} {:<9} {:>9.0} {:>6.1} us {:>8.1} {:>7.0} us {:>6} us {:>6} us",
         durability.as_str(),
         name,
         rows / took.as_secs_f64(),
+        busy.as_micros() as f64 / rows,
         rows / health.commits as f64,
         waits.iter().sum::<u64>() as f64 / rows,
         at(0.5),
         at(0.99),
     );
     store.close().await.unwrap();
+}
+
+/// Processor time of this process so far.
+fn cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Sequence numbers in the order in which they are asked for, as the router gives them.
@@ -145,21 +159,26 @@ impl Numbers {
 }
 
 async fn append(store: Arc<dyn Store>, numbers: Arc<Numbers>, work: Work, appender: usize, deadline: Instant) -> Vec<u64> {
-    let (name, delivery) = match work {
-        Work::Topic => ("topic:all".to_owned(), None),
-        Work::Inboxes => (format!("agent:{appender}"), Some(FirstDelivery { attempts: 1, due_at: u64::MAX })),
+    let delivery = match work {
+        Work::Topic => None,
+        Work::Inboxes | Work::Absent => Some(FirstDelivery { attempts: 1, due_at: u64::MAX }),
     };
-    let channel = ChannelName::parse(&name).unwrap();
     let source = format!("session:{appender}");
     let mut waits = Vec::new();
     while Instant::now() < deadline {
         let seq = numbers.next().await;
+        let name = match work {
+            Work::Topic => "topic:all".to_owned(),
+            Work::Inboxes => format!("agent:{appender}"),
+            Work::Absent => format!("agent:{appender}-{}", waits.len() / 8_192),
+        };
+        let channel = ChannelName::parse(&name).unwrap();
         let record = record(channel.clone(), seq, &source, delivery);
         let asked = Instant::now();
         store.append(vec![record]).await.unwrap();
         waits.push(asked.elapsed().as_micros() as u64);
-        if delivery.is_some() {
-            drop(store.ack(channel.clone(), Ack::Each(vec![seq])));
+        if matches!(work, Work::Inboxes) {
+            drop(store.ack(channel, Ack::Each(vec![seq])));
         }
     }
     waits
