@@ -10,7 +10,7 @@ use crate::{
     error::StoreError,
     inbox::{DeadLettered, DeadReason, Death},
     lane::lane_of,
-    record::{Appended, MessageKey, NewRecord, RecentId},
+    record::{Appended, FirstDelivery, MessageKey, NewRecord, RecentId},
 };
 
 impl Tx<'_> {
@@ -82,6 +82,7 @@ impl Tx<'_> {
         channel.bytes += bytes;
         channel.appended += 1;
         let lane = lane_of(record.priority);
+        let id = channel.id;
         self.conn
             .prepare_cached(
                 "INSERT INTO records (seq, channel, prev, stored_at, expires_at, lane, needs_ack, message_id, source, frame)
@@ -89,7 +90,7 @@ impl Tx<'_> {
             )?
             .execute(params![
                 record.seq,
-                channel.id,
+                id,
                 record.prev,
                 stored_at,
                 record.expires_at,
@@ -100,25 +101,10 @@ impl Tx<'_> {
                 record.frame.as_ref()
             ])?;
         match record.delivery {
-            Some(delivery) => {
+            Some(_) => {
                 channel.unacked += 1;
                 channel.unacked_bytes += bytes;
                 channel.oldest_unacked_at.get_or_insert(stored_at);
-                self.conn
-                    .prepare_cached(
-                        "INSERT INTO unacked (channel, lane, seq, bytes, stored_at, expires_at, attempts, due_at)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                    )?
-                    .execute(params![
-                        channel.id,
-                        lane,
-                        record.seq,
-                        bytes,
-                        stored_at,
-                        record.expires_at,
-                        delivery.attempts,
-                        sql_time(delivery.due_at)
-                    ])?;
             }
             None => {
                 channel.oldest_at.get_or_insert(stored_at);
@@ -127,6 +113,24 @@ impl Tx<'_> {
                 }
             }
         }
+        let delivery = record.delivery.unwrap_or(FirstDelivery { attempts: 0, due_at: 0 });
+        self.conn
+            .prepare_cached(
+                "INSERT INTO fresh (seq, channel, lane, waits, bytes, stored_at, expires_at, attempts, due_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )?
+            .execute(params![
+                record.seq,
+                id,
+                lane,
+                record.delivery.is_some(),
+                bytes,
+                stored_at,
+                record.expires_at,
+                delivery.attempts,
+                sql_time(delivery.due_at)
+            ])?;
+        self.state.fresh.add(id, record.seq, record.delivery.is_some());
         self.state.totals.channels += u64::from(created);
         self.state.totals.records += 1;
         self.state.totals.bytes += bytes;
@@ -141,10 +145,12 @@ impl Tx<'_> {
         while let Some(channel) = self.state.channels.get(self.conn, name)?
             && bounds.exceeded_by(channel.unacked, channel.unacked_bytes)
         {
+            let id = channel.id;
+            self.place_channel(id)?;
             let victim = self
                 .conn
                 .prepare_cached("SELECT seq FROM unacked WHERE channel = ?1 ORDER BY lane, seq LIMIT 1")?
-                .query_row([channel.id], |row| row.get(0))?;
+                .query_row([id], |row| row.get(0))?;
             evicted.extend(self.bury(name, victim, &Death::of(DeadReason::InboxFull, now))?);
         }
         Ok(evicted)

@@ -18,10 +18,10 @@ macro_rules! one_unacked {
 }
 
 /// One row that no longer waits.
-struct Settled {
-    seq: u64,
-    bytes: u64,
-    stored_at: u64,
+pub(super) struct Settled {
+    pub(super) seq: u64,
+    pub(super) bytes: u64,
+    pub(super) stored_at: u64,
 }
 
 impl Tx<'_> {
@@ -29,12 +29,21 @@ impl Tx<'_> {
     pub(super) fn ack(&mut self, name: &ChannelName, ack: &Ack) -> Result<Vec<u64>, StoreError> {
         let Some(channel) = self.state.channels.get(self.conn, name)? else { return Ok(Vec::new()) };
         let id = channel.id;
+        let has_placed = channel.unacked > self.state.fresh.waiting(id);
         let mut settled = Vec::new();
         match ack {
-            Ack::Through(seq) => self.settle_through(id, *seq, &mut settled)?,
+            Ack::Through(seq) => {
+                if has_placed {
+                    self.settle_through(id, *seq, &mut settled)?;
+                }
+                self.settle_fresh_through(id, *seq, &mut settled)?;
+            }
             Ack::Each(seqs) => {
                 for seq in seqs {
-                    settled.extend(self.settle(id, *seq)?);
+                    match self.settle_fresh(id, *seq)? {
+                        None if has_placed => settled.extend(self.settle(id, *seq)?),
+                        fresh => settled.extend(fresh),
+                    }
                 }
             }
         }
@@ -94,11 +103,12 @@ impl Tx<'_> {
 
     /// Postpones a record.
     pub(super) fn nack(&mut self, name: &ChannelName, seq: u64, nack: &Nack) -> Result<Option<u32>, StoreError> {
-        let Some(channel) = self.state.channels.get(self.conn, name)? else { return Ok(None) };
+        let Some(id) = self.state.channels.get(self.conn, name)?.map(|channel| channel.id) else { return Ok(None) };
+        self.place_channel(id)?;
         let attempts = self
             .conn
             .prepare_cached(concat!("UPDATE unacked SET due_at = ?3, reason = ?4 WHERE ", one_unacked!(), " RETURNING attempts"))?
-            .query_row(params![channel.id, sql_time(seq), sql_time(nack.not_before), cut_reason(&nack.reason)], |row| row.get(0))
+            .query_row(params![id, sql_time(seq), sql_time(nack.not_before), cut_reason(&nack.reason)], |row| row.get(0))
             .optional()?;
         Ok(attempts)
     }
@@ -106,11 +116,19 @@ impl Tx<'_> {
     /// Notes deliveries.
     pub(super) fn mark_delivered(&mut self, deliveries: &[Delivered]) -> Result<(), StoreError> {
         for delivery in deliveries {
-            let Some(channel) = self.state.channels.get(self.conn, &delivery.channel)? else { continue };
+            let Some(id) = self.state.channels.get(self.conn, &delivery.channel)?.map(|channel| channel.id) else { continue };
+            self.place_channel(id)?;
             self.conn
                 .prepare_cached(concat!("UPDATE unacked SET attempts = ?3, due_at = ?4 WHERE ", one_unacked!()))?
-                .execute(params![channel.id, sql_time(delivery.seq), delivery.attempt, sql_time(delivery.next_due)])?;
+                .execute(params![id, sql_time(delivery.seq), delivery.attempt, sql_time(delivery.next_due)])?;
         }
+        Ok(())
+    }
+
+    /// Removes a record and its place in the log.
+    pub(super) fn remove_record(&self, channel: i64, seq: u64) -> Result<(), StoreError> {
+        self.conn.prepare_cached("DELETE FROM records WHERE seq = ?1")?.execute([seq])?;
+        self.conn.prepare_cached("DELETE FROM logs WHERE channel = ?1 AND seq = ?2")?.execute(params![channel, seq])?;
         Ok(())
     }
 
@@ -118,6 +136,7 @@ impl Tx<'_> {
     pub(super) fn bury(&mut self, name: &ChannelName, seq: u64, death: &Death) -> Result<Option<DeadLettered>, StoreError> {
         let Some(channel) = self.state.channels.get(self.conn, name)? else { return Ok(None) };
         let id = channel.id;
+        self.place_channel(id)?;
         let Some(row) = self.settle(id, seq)? else { return Ok(None) };
 
         let dead_channel = self.options.dead_letters_of(name);
@@ -158,7 +177,8 @@ impl Tx<'_> {
             )
             .optional()?;
         let (message_id, source) = copied.ok_or_else(|| damaged("an unacknowledged record"))?;
-        self.conn.prepare_cached("DELETE FROM records WHERE seq = ?1")?.execute([row.seq])?;
+        self.conn.prepare_cached("INSERT INTO logs (channel, seq) VALUES (?1, ?2)")?.execute(params![dead_id, dead_seq])?;
+        self.remove_record(id, row.seq)?;
 
         if let Some(channel) = self.state.channels.get_mut(self.conn, name)? {
             channel.unacked = channel.unacked.saturating_sub(1);

@@ -144,6 +144,7 @@ impl Tx<'_> {
     fn empty_inbox(&mut self, session: SessionId, now: u64, budget: &mut u32, done: &mut Forgotten) -> Result<bool, StoreError> {
         let name = ChannelName::session(session);
         let Some(id) = self.state.channels.get(self.conn, &name)?.map(|channel| channel.id) else { return Ok(true) };
+        self.place_channel(id)?;
         let unacked: Vec<u64> = self
             .conn
             .prepare_cached("SELECT seq FROM unacked WHERE channel = ?1 ORDER BY lane, seq LIMIT ?2")?
@@ -154,15 +155,18 @@ impl Tx<'_> {
             done.dead_lettered.extend(self.bury(&name, seq, &death)?);
             *budget = budget.saturating_sub(1);
         }
-        let removed: Vec<u64> = {
-            let mut statement = self.conn.prepare_cached(
-                "DELETE FROM records WHERE seq IN (SELECT seq FROM records WHERE channel = ?1 ORDER BY seq LIMIT ?2)
-                 RETURNING length(frame)",
-            )?;
-            let rows = statement.query_map(params![id, *budget], |row| row.get(0))?;
-            rows.collect::<Result<_, _>>()?
-        };
-        let (count, bytes) = (removed.len() as u64, removed.iter().sum::<u64>());
+        let records: Vec<(u64, u64)> = self
+            .conn
+            .prepare_cached(
+                "SELECT records.seq, length(frame) FROM logs CROSS JOIN records ON records.seq = logs.seq WHERE logs.channel = ?1
+                 ORDER BY logs.seq LIMIT ?2",
+            )?
+            .query_map(params![id, *budget], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        for (seq, _) in &records {
+            self.remove_record(id, *seq)?;
+        }
+        let (count, bytes) = (records.len() as u64, records.iter().map(|(_, bytes)| bytes).sum::<u64>());
         *budget = budget.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
         self.state.totals.records = self.state.totals.records.saturating_sub(count);
         self.state.totals.bytes = self.state.totals.bytes.saturating_sub(bytes);

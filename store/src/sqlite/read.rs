@@ -19,6 +19,10 @@ use crate::{
 const RECORD: &str =
     "seq, prev, message_id, source, frame, lane, expires_at, stored_at, dead_channel, dead_seq, dead_reason, dead_detail";
 
+/// The numbers of channel `?1` after number `?2`.
+const LOG: &str = "SELECT seq FROM logs WHERE channel = ?1 AND seq > ?2
+     UNION ALL SELECT seq FROM fresh WHERE channel = ?1 AND seq > ?2";
+
 fn record_of(row: &Row<'_>) -> Result<Record, StoreError> {
     let lane: u8 = row.get(5)?;
     let dead_channel: Option<String> = row.get(8)?;
@@ -51,14 +55,17 @@ fn record_of(row: &Row<'_>) -> Result<Record, StoreError> {
 pub(super) fn read(conn: &Connection, name: &ChannelName, from: ReadFrom, limits: Limits) -> Result<Page, StoreError> {
     let Some(channel) = find_channel(conn, name.as_str())? else { return Ok(page_of_nothing(from)) };
     let first_available: Option<u64> =
-        conn.prepare_cached("SELECT min(seq) FROM records WHERE channel = ?1")?.query_row([channel.id], |row| row.get(0))?;
+        conn.prepare_cached(&format!("SELECT min(seq) FROM ({LOG})"))?.query_row(params![channel.id, 0], |row| row.get(0))?;
     let (after, lost) = match from {
         ReadFrom::After(after) => (after, lost_after(conn, &channel, after)?),
         ReadFrom::Time(time) => (before_time(conn, &channel, time)?, None),
         ReadFrom::Last(count) => (before_last(conn, &channel, count)?, None),
     };
     let mut page = Page { records: Vec::new(), next: after, head: channel.head, first_available, lost };
-    let sql = format!("SELECT {RECORD} FROM records WHERE channel = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3");
+    let sql = format!(
+        "SELECT {RECORD} FROM (SELECT seq AS number FROM ({LOG}) ORDER BY number LIMIT ?3) CROSS JOIN records ON seq = number
+         ORDER BY number"
+    );
     let mut statement = conn.prepare_cached(&sql)?;
     // One more than is asked for, to know whether this is the end.
     let mut rows = statement.query(params![channel.id, sql_time(after), u64::from(limits.records.max(1)) + 1])?;
@@ -97,7 +104,7 @@ fn lost_after(conn: &Connection, channel: &Channel, after: u64) -> Result<Option
 /// The number before the first record stored at or after a time: times do not run backwards in a channel, so it can be searched for.
 fn before_time(conn: &Connection, channel: &Channel, time: u64) -> Result<u64, StoreError> {
     let mut probe =
-        conn.prepare_cached("SELECT seq, stored_at FROM records WHERE channel = ?1 AND seq > ?2 ORDER BY seq LIMIT 1")?;
+        conn.prepare_cached(&format!("SELECT seq, stored_at FROM records WHERE seq = (SELECT min(seq) FROM ({LOG}))"))?;
     let (mut low, mut high) = (0, channel.head);
     while low < high {
         let middle = low + (high - low) / 2;
@@ -113,8 +120,8 @@ fn before_time(conn: &Connection, channel: &Channel, time: u64) -> Result<u64, S
 
 fn before_last(conn: &Connection, channel: &Channel, count: u32) -> Result<u64, StoreError> {
     let before = conn
-        .prepare_cached("SELECT seq FROM records WHERE channel = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2")?
-        .query_row(params![channel.id, count], |row| row.get(0))
+        .prepare_cached(&format!("SELECT seq FROM ({LOG}) ORDER BY seq DESC LIMIT 1 OFFSET ?3"))?
+        .query_row(params![channel.id, 0, count], |row| row.get(0))
         .optional()?;
     Ok(before.unwrap_or(0))
 }
@@ -126,6 +133,9 @@ pub(super) fn pending(conn: &Connection, name: &ChannelName, query: PendingQuery
     let mut waiting: Vec<(u64, u32, u64, Option<String>)> = Vec::new();
     let mut statement = conn.prepare_cached(
         "SELECT seq, attempts, due_at, reason FROM unacked WHERE channel = ?1 AND lane = ?2 AND seq > ?3 AND due_at <= ?4
+         UNION ALL
+         SELECT seq, attempts, due_at, NULL FROM fresh
+           WHERE channel = ?1 AND lane = ?2 AND seq > ?3 AND due_at <= ?4 AND waits = 1
          ORDER BY seq LIMIT ?5",
     )?;
     for lane in 0..4 {

@@ -68,7 +68,7 @@ impl Tx<'_> {
                     oldest_left = Some(row.stored_at);
                     break;
                 }
-                self.conn.prepare_cached("DELETE FROM records WHERE seq = ?1")?.execute([row.seq])?;
+                self.remove_record(id, row.seq)?;
                 from = if count == 0 { row.seq } else { from };
                 to = row.seq;
                 count += 1;
@@ -114,11 +114,22 @@ impl Tx<'_> {
         Ok(())
     }
 
-    fn oldest_settled(&self, channel: i64, limit: u64) -> Result<Vec<Oldest>, StoreError> {
+    fn oldest_settled(&mut self, channel: i64, limit: u64) -> Result<Vec<Oldest>, StoreError> {
+        let placed = self.oldest_placed(channel, limit)?;
+        // Fresh records are newer than the others.
+        if placed.len() as u64 == limit || !self.place_channel(channel)? {
+            Ok(placed)
+        } else {
+            self.oldest_placed(channel, limit)
+        }
+    }
+
+    fn oldest_placed(&self, channel: i64, limit: u64) -> Result<Vec<Oldest>, StoreError> {
         let mut statement = self.conn.prepare_cached(
-            "SELECT seq, length(frame), stored_at FROM records WHERE channel = ?1 AND (needs_ack = 0 OR NOT EXISTS (
+            "SELECT records.seq, length(frame), stored_at FROM logs CROSS JOIN records ON records.seq = logs.seq
+             WHERE logs.channel = ?1 AND (needs_ack = 0 OR NOT EXISTS (
                SELECT 1 FROM unacked WHERE unacked.channel = records.channel AND unacked.lane = records.lane AND unacked.seq = records.seq
-             )) ORDER BY seq LIMIT ?2",
+             )) ORDER BY logs.seq LIMIT ?2",
         )?;
         let rows = statement.query_map(params![channel, limit], |row| {
             Ok(Oldest { seq: row.get(0)?, bytes: row.get(1)?, stored_at: row.get(2)? })
@@ -130,8 +141,9 @@ impl Tx<'_> {
     pub(super) fn trim(&mut self, now: u64, limit: u32) -> Result<Trimmed, StoreError> {
         let mut budget = u64::from(limit.max(1));
         let mut done = Trimmed::default();
-        // What follows looks for channels in the table.
+        // What follows looks for channels in the table, and for records in the indexes.
         self.state.channels.flush(self.conn)?;
+        self.place()?;
         self.bury_expired(now, &mut budget, &mut done)?;
         self.bury_aged(now, &mut budget, &mut done)?;
         self.cut_aged_logs(now, &mut budget, &mut done)?;

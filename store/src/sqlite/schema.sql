@@ -43,7 +43,13 @@ CREATE TABLE records (
     dead_reason  TEXT,
     dead_detail  TEXT
 ) STRICT;
-CREATE INDEX records_by_channel ON records (channel);
+
+-- The log of each channel.
+CREATE TABLE logs (
+    channel INTEGER NOT NULL,
+    seq     INTEGER NOT NULL,
+    PRIMARY KEY (channel, seq)
+) STRICT, WITHOUT ROWID;
 
 -- In the order in which a full inbox gives records up.
 CREATE TABLE unacked (
@@ -59,6 +65,19 @@ CREATE TABLE unacked (
     PRIMARY KEY (channel, lane, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX unacked_by_expiry ON unacked (expires_at) WHERE expires_at IS NOT NULL;
+
+-- The newest records, which are not in logs and unacked yet. Of a channel, they are newer than all that are.
+CREATE TABLE fresh (
+    seq        INTEGER PRIMARY KEY,
+    channel    INTEGER NOT NULL,
+    lane       INTEGER NOT NULL,
+    waits      INTEGER NOT NULL,  -- for an acknowledgement
+    bytes      INTEGER NOT NULL,
+    stored_at  INTEGER NOT NULL,
+    expires_at INTEGER,
+    attempts   INTEGER NOT NULL,
+    due_at     INTEGER NOT NULL
+) STRICT;
 
 CREATE TABLE gaps (
     channel   INTEGER PRIMARY KEY,

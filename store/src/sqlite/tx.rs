@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, ops::Range};
 
 use rusqlite::{Connection, params};
 
-use super::{channels::Channels, error::damaged, schema};
+use super::{channels::Channels, error::damaged, fresh::Fresh, schema};
 use crate::{
     channel::ChannelName,
     dedup::{self, DedupWindow},
@@ -49,6 +49,7 @@ pub(super) struct WriterState {
     pub(super) grown: BTreeSet<ChannelName>,
     /// Channels whose log was over its bounds after the last step.
     pub(super) over: BTreeSet<ChannelName>,
+    pub(super) fresh: Fresh,
     counter: Counter,
     at_begin: (Totals, Counter),
 }
@@ -70,6 +71,7 @@ impl WriterState {
             totals,
             grown: BTreeSet::new(),
             over: BTreeSet::new(),
+            fresh: Fresh::unknown(),
             at_begin: (totals, counter.clone()),
             counter,
         };
@@ -139,6 +141,7 @@ impl WriterState {
         self.channels.roll_back();
         self.dedup.roll_back();
         self.grown.clear();
+        self.fresh.roll_back();
         (self.totals, self.counter) = self.at_begin.clone();
     }
 
@@ -181,6 +184,7 @@ impl Tx<'_> {
         for name in std::mem::take(&mut self.state.grown) {
             self.enforce_log_bounds(&name)?;
         }
+        self.limit_fresh()?;
         self.state.channels.flush(self.conn)?;
         let newest = self.state.dedup.staged().map(|id| id.stored_at).max();
         if let Some(newest) = newest {

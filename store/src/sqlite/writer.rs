@@ -238,6 +238,7 @@ impl Batches {
     fn in_transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let mut tx = Tx { conn: &self.conn, state: &mut self.state, options: &self.options };
+        tx.begin_fresh()?;
         for job in jobs {
             job.run(&mut tx)?;
         }

@@ -38,7 +38,7 @@ pub struct CheckReport {
 }
 
 /// Statements that answer with one row per problem.
-const RULES: [(&str, &str); 6] = [
+const RULES: [(&str, &str); 8] = [
     (
         "its counts do not agree with its records",
         "SELECT channels.name FROM channels LEFT JOIN (
@@ -49,7 +49,9 @@ const RULES: [(&str, &str); 6] = [
     (
         "its counts do not agree with what waits for an acknowledgement",
         "SELECT channels.name FROM channels LEFT JOIN (
-           SELECT channel, count(*) AS number, sum(bytes) AS size FROM unacked GROUP BY channel
+           SELECT channel, count(*) AS number, sum(bytes) AS size FROM (
+             SELECT channel, bytes FROM unacked UNION ALL SELECT channel, bytes FROM fresh WHERE waits = 1
+           ) GROUP BY channel
          ) AS found ON found.channel = channels.id
          WHERE unacked <> coalesce(number, 0) OR unacked_bytes <> coalesce(size, 0)",
     ),
@@ -57,6 +59,17 @@ const RULES: [(&str, &str); 6] = [
         "it waits for an acknowledgement and is not there",
         "SELECT 'record ' || unacked.seq FROM unacked LEFT JOIN records ON records.seq = unacked.seq
          AND records.channel = unacked.channel AND records.lane = unacked.lane WHERE records.seq IS NULL",
+    ),
+    (
+        "it is not in its channel's log",
+        "SELECT 'record ' || seq FROM records
+         WHERE (SELECT count(*) FROM logs WHERE logs.channel = records.channel AND logs.seq = records.seq)
+             + (SELECT count(*) FROM fresh WHERE fresh.channel = records.channel AND fresh.seq = records.seq) <> 1",
+    ),
+    (
+        "it is in a log and is not there",
+        "SELECT 'record ' || seq FROM (SELECT channel, seq FROM logs UNION ALL SELECT channel, seq FROM fresh) AS listed
+         WHERE NOT EXISTS (SELECT 1 FROM records WHERE records.seq = listed.seq AND records.channel = listed.channel)",
     ),
     ("it belongs to no channel", "SELECT 'record ' || seq FROM records WHERE channel NOT IN (SELECT id FROM channels)"),
     (
@@ -92,7 +105,7 @@ pub(super) fn report(conn: &Connection) -> Result<CheckReport, StoreError> {
         channels: count("SELECT count(*) FROM channels")?,
         records: count("SELECT count(*) FROM records")?,
         bytes: count("SELECT coalesce(sum(bytes), 0) FROM channels")?,
-        unacked: count("SELECT count(*) FROM unacked")?,
+        unacked: count("SELECT (SELECT count(*) FROM unacked) + (SELECT count(*) FROM fresh WHERE waits = 1)")?,
         sessions: count("SELECT count(*) FROM sessions")?,
     })
 }
