@@ -1,7 +1,7 @@
 //! The store in one SQLite file.
 //!
 //! - [`file`]: the files, their lock, the epoch; [`schema`]: tables and versions.
-//! - [`queue`] → [`writer`]: writes wait in line, one thread makes batches of them; [`tx`]: what a batch can do, with the operations in
+//! - [`queue`] → [`writer`] → [`answer`]: writes wait in line, one thread makes batches of them; [`tx`]: what a batch can do, with the operations in
 //!   [`append`], [`inbox`], [`retention`], [`keep`]; [`channels`]: what the writer remembers; [`fresh`]: indexes that come later.
 //! - [`checkpoint`]: when the writer copies the write-ahead log into the database.
 //! - [`readers`]: threads that read, with the queries in [`read`] and [`lookup`].
@@ -9,6 +9,7 @@
 //!
 //! Nothing here runs on a caller's thread but opening and dropping.
 
+mod answer;
 mod append;
 mod channels;
 mod checkpoint;
@@ -41,6 +42,7 @@ use tokio::sync::oneshot;
 
 pub use self::file::DATABASE;
 use self::{
+    answer::answer,
     checkpoint::Checkpoints,
     file::{DirectoryLock, database_path},
     queue::Admission,
@@ -126,11 +128,11 @@ impl SqliteStore {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        let pushed = self.line.push(Box::new(Write { run, outcome: None, reply, must_sync }), bytes, admission);
+        let (answer, asked) = answer();
+        let pushed = self.line.push(Box::new(Write { run, outcome: None, answer, must_sync }), bytes, admission);
         Box::pin(async move {
             pushed?;
-            answer.await.unwrap_or(Err(StoreError::Closed))
+            asked.await
         })
     }
 }

@@ -16,6 +16,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::{
+    answer::Answer,
     checkpoint::Checkpoints,
     file::{self, DirectoryLock},
     queue::{Taken, WriteQueue},
@@ -40,8 +41,8 @@ const PROBE_BYTES: u32 = 64 * 1024;
 pub(super) trait Job: Send {
     /// Does it. An error is a fault of the store that ends the batch; a refusal is the job's own matter.
     fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), StoreError>;
-    /// Answers, after the commit or with what ended the batch.
-    fn finish(self: Box<Self>, batch: Result<(), StoreError>);
+    /// Gives its answer, after the commit or with what ended the batch. Who waits for it is woken when the job is dropped.
+    fn finish(&mut self, batch: Result<(), StoreError>);
     /// Whether it must be on the disk whatever the durability.
     fn must_sync(&self) -> bool;
 }
@@ -50,7 +51,7 @@ pub(super) trait Job: Send {
 pub(super) struct Write<T, F> {
     pub(super) run: F,
     pub(super) outcome: Option<Result<T, StoreError>>,
-    pub(super) reply: oneshot::Sender<Result<T, StoreError>>,
+    pub(super) answer: Answer<T>,
     pub(super) must_sync: bool,
 }
 
@@ -69,10 +70,8 @@ where
         }
     }
 
-    fn finish(self: Box<Self>, batch: Result<(), StoreError>) {
-        let Self { outcome, reply, .. } = *self;
-        // Whoever asked may have gone.
-        let _ = reply.send(batch.and_then(|()| outcome.unwrap_or(Err(StoreError::Closed))));
+    fn finish(&mut self, batch: Result<(), StoreError>) {
+        self.answer.give(batch.and_then(|()| self.outcome.take().unwrap_or(Err(StoreError::Closed))));
     }
 
     fn must_sync(&self) -> bool {
@@ -124,9 +123,8 @@ struct End {
 
 impl Drop for End {
     fn drop(&mut self) {
-        for job in self.line.abandon() {
-            job.finish(Err(StoreError::Closed));
-        }
+        // Whoever waits is told that it is closed.
+        drop(self.line.abandon());
         // Who hears that it is closed may open it again.
         self.lock.take();
         self.gauge.health.lock().closed = true;
@@ -150,7 +148,10 @@ impl Writer {
         batches.measure(true);
         loop {
             let faulty = batches.gauge.health.lock().fault.is_some();
-            match line.take(batches.options.batch_writes, BATCH_BYTES, if faulty { PROBE } else { IDLE }) {
+            line.wait(if faulty { PROBE } else { IDLE });
+            // Whoever is woken for a first message has often more in hand: on a busy core it would have a commit for itself.
+            std::thread::yield_now();
+            match line.take(batches.options.batch_writes, BATCH_BYTES) {
                 Taken::Jobs(jobs) => batches.write(jobs),
                 Taken::Nothing => {
                     if faulty {
@@ -196,9 +197,8 @@ impl Batches {
             outcome => {
                 self.note(&outcome);
                 let answer = outcome.map(|_| ());
-                for job in jobs {
-                    job.finish(answer.clone());
-                }
+                jobs.iter_mut().for_each(|job| job.finish(answer.clone()));
+                drop(jobs);
                 if answer.is_ok() {
                     self.see_to_the_log();
                 }
