@@ -88,7 +88,6 @@ impl DemoInside {
         if !settings.demo.enabled || role == Role::Edge {
             return None;
         }
-        // Where the broker's certificate is still being ordered there is nothing to trust yet.
         let options = match DemoOptions::from_settings(settings) {
             Ok(options) => options,
             Err(error) => {

@@ -91,12 +91,11 @@ impl Trust {
             Self::System => builder.with_root_certificates(system_roots()?),
             Self::Authorities(path) => builder.with_root_certificates(roots(path)?),
             Self::Exactly(path) => {
-                let leaf = read_chain(path)?.into_iter().next();
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(Known { leaf, provider: provider() }))
+                // One that is still being ordered is nobody's, until the file is there.
+                let known = if path.exists() { read_chain(path)?.into_iter().next() } else { None };
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(Known::These(known, provider())))
             }
-            Self::Anybody => {
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(Known { leaf: None, provider: provider() }))
-            }
+            Self::Anybody => builder.dangerous().with_custom_certificate_verifier(Arc::new(Known::Anybody(provider()))),
         };
         let mut config = builder.with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -124,11 +123,19 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// Trusts one certificate, or without one any; that the peer has the key of what it shows is checked all the same.
+/// Trusts one certificate, or any; that the peer has the key of what it shows is checked all the same.
 #[derive(Debug)]
-struct Known {
-    leaf: Option<CertificateDer<'static>>,
-    provider: Arc<CryptoProvider>,
+enum Known {
+    These(Option<CertificateDer<'static>>, Arc<CryptoProvider>),
+    Anybody(Arc<CryptoProvider>),
+}
+
+impl Known {
+    fn provider(&self) -> &CryptoProvider {
+        match self {
+            Self::These(_, provider) | Self::Anybody(provider) => provider,
+        }
+    }
 }
 
 impl ServerCertVerifier for Known {
@@ -140,8 +147,8 @@ impl ServerCertVerifier for Known {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        match &self.leaf {
-            Some(known) if known != leaf => Err(CertificateError::ApplicationVerificationFailure.into()),
+        match self {
+            Self::These(known, _) if known.as_ref() != Some(leaf) => Err(CertificateError::ApplicationVerificationFailure.into()),
             _ => Ok(ServerCertVerified::assertion()),
         }
     }
@@ -152,7 +159,7 @@ impl ServerCertVerifier for Known {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, signed, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(message, cert, signed, &self.provider().signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -161,10 +168,10 @@ impl ServerCertVerifier for Known {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, signed, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(message, cert, signed, &self.provider().signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider().signature_verification_algorithms.supported_schemes()
     }
 }

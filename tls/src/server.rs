@@ -162,6 +162,10 @@ impl ServerTls {
     pub fn reload(&self) -> Result<(), TlsError> {
         let mut read = self.read.lock();
         *read = self.source.stamps();
+        if self.source.challenges.is_some() && !self.source.cert_file.exists() {
+            // It is still being ordered.
+            return Ok(());
+        }
         let outcome = Identity::read(&self.source.cert_file, &self.source.key_file).and_then(|identity| {
             if self.source.client_ca_file.is_some() {
                 *self.config.write() = self.source.config(&self.resolver)?;

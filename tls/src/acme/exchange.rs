@@ -13,15 +13,31 @@ use crate::{certificate::Facts, client::ClientTls, file};
 
 /// How long one order may take from its beginning to its end.
 pub(super) const PATIENCE: Duration = Duration::from_secs(180);
+/// How often an order is begun anew because the authority takes no number that it gave out. The library has tried by then.
+const AGAIN: u32 = 2;
 /// How the authority is asked whether it is done.
 const POLLING: RetryPolicy =
     RetryPolicy::new().initial_delay(Duration::from_millis(500)).backoff(1.5).timeout(Duration::from_secs(90));
 
 /// Orders a certificate and puts it in its place.
 pub(super) async fn order(wanted: &Order) -> Result<Facts, OrderError> {
-    let ordered = tokio::time::timeout(PATIENCE, exchange(wanted)).await;
+    let exchanging = async {
+        let mut again = AGAIN;
+        loop {
+            match exchange(wanted).await {
+                Err(OrderError::Authority(error)) if is_bad_nonce(&error) && again > 0 => again -= 1,
+                outcome => return outcome,
+            }
+        }
+    };
+    let ordered = tokio::time::timeout(PATIENCE, exchanging).await;
     wanted.place.remove_challenges(&wanted.domains);
     ordered.map_err(|_| OrderError::TimedOut(PATIENCE))?
+}
+
+fn is_bad_nonce(error: &instant_acme::Error) -> bool {
+    let bad = |problem: &instant_acme::Problem| problem.r#type.as_deref() == Some("urn:ietf:params:acme:error:badNonce");
+    matches!(error, instant_acme::Error::Api(problem) if bad(problem))
 }
 
 async fn exchange(wanted: &Order) -> Result<Facts, OrderError> {

@@ -7,7 +7,10 @@ use std::{
 
 use tokio::{sync::Notify, time::sleep};
 
-use super::{Order, OrderError, exchange, schedule};
+use super::{
+    Order, OrderError, exchange,
+    schedule::{self, Failure},
+};
 use crate::server::ServerTls;
 
 /// How often it is looked whether somebody else is done ordering.
@@ -16,50 +19,66 @@ const WAIT_FOR_OTHERS: Duration = Duration::from_secs(1);
 const LONGEST_SLEEP: Duration = Duration::from_secs(60 * 60);
 
 /// Sees to it that there is a certificate, for as long as it is polled. Never fails: what went wrong is in the log and in the server's
-/// status, and it is tried again.
-/// `hurry` cuts a wait short.
+/// status, and it is tried again. `hurry` cuts a wait short.
 pub(crate) async fn keep(order: Order, server: Arc<ServerTls>, hurry: Arc<Notify>) {
-    let mut failures = 0;
+    let mut hurried = false;
     loop {
-        let wait = match step(&order).await {
-            Ok(wait) => {
-                failures = 0;
-                server.set_order_fault(None);
-                wait
-            }
-            Err(error) => {
-                failures += 1;
-                let wait = schedule::wait_after(failures, chance());
-                tracing::error!(%error, retry_in_s = wait.as_secs(), "no certificate was ordered");
-                server.set_order_fault(Some(error.to_string()));
-                wait
-            }
-        };
+        let next = step(&order, hurried).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "no certificate can be ordered");
+            Next { fault: Some(error.to_string()), wait: schedule::wait_after(1, chance()) }
+        });
+        server.set_order_fault(next.fault);
         server.reload_if_changed();
-        tokio::select! {
-            () = sleep(wait) => {}
-            () = hurry.notified() => {}
-        }
+        hurried = tokio::select! {
+            () = sleep(next.wait) => false,
+            () = hurry.notified() => true,
+        };
     }
 }
 
-/// Orders if it is time, and says how long to wait until the next look.
-async fn step(order: &Order) -> Result<Duration, OrderError> {
-    let place = &order.place;
+/// What a look came to.
+struct Next {
+    /// What is wrong.
+    fault: Option<String>,
+    /// How long until the next look.
+    wait: Duration,
+}
+
+/// Orders if it is time. `hurried`: even if an order failed a moment ago.
+async fn step(order: &Order, hurried: bool) -> Result<Next, OrderError> {
+    let Order { place, domains, .. } = order;
     if let Some(wait) = until_due(order) {
-        return Ok(wait);
+        return Ok(Next { fault: None, wait });
     }
     place.make()?;
-    let Some(_lock) = place.lock()? else { return Ok(WAIT_FOR_OTHERS) };
+    let Some(_lock) = place.lock()? else {
+        return Ok(Next { fault: place.failure(domains).map(|failure| failure.why), wait: WAIT_FOR_OTHERS });
+    };
     // Somebody may have ordered between the look and the lock.
     if let Some(wait) = until_due(order) {
-        return Ok(wait);
+        return Ok(Next { fault: None, wait });
     }
-    tracing::info!(domains = ?order.domains, directory = %order.directory_url, "ordering a certificate");
-    let facts = exchange::order(order).await?;
-    tracing::info!(names = ?facts.names, "a certificate was ordered");
-    // One that is due as it comes, as where the clock here is wrong, is no reason to order without pause.
-    Ok(until_due(order).unwrap_or_else(|| schedule::wait_after(1, chance())))
+    let before = place.failure(domains);
+    if let Some(failure) = &before
+        && let Some(wait) = failure.left(SystemTime::now()).filter(|_| !hurried)
+    {
+        return Ok(Next { fault: Some(failure.why.clone()), wait });
+    }
+    tracing::info!(?domains, directory = %order.directory_url, "ordering a certificate");
+    match exchange::order(order).await {
+        Ok(facts) => {
+            tracing::info!(names = ?facts.names, "a certificate was ordered");
+            place.keep_failure(None)?;
+            // One that is due as it comes, as where the clock here is wrong, is no reason to order without pause.
+            Ok(Next { fault: None, wait: until_due(order).unwrap_or_else(|| schedule::wait_after(1, chance())) })
+        }
+        Err(error) => {
+            let (failure, wait) = Failure::after(before.as_ref(), error.to_string(), domains, SystemTime::now(), chance());
+            tracing::error!(%error, retry_in_s = wait.as_secs(), "no certificate was ordered; SIGHUP has it tried at once");
+            place.keep_failure(Some(&failure))?;
+            Ok(Next { fault: Some(failure.why), wait })
+        }
+    }
 }
 
 /// How long there is nothing to do; `None`: it is time.

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //!   DATA_DIR/acme/<host of the directory>/account.json          the account's key
+//!                                         failure.json          the last order's, if it came to nothing
 //!                                         certificate.pem       the chain and its key, for listeners
 //!                                         challenge-<name>.pem  while an authority asks
 //! ```

@@ -9,12 +9,16 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::schedule::Failure;
 use crate::{
     certificate::{Facts, Identity},
     error::TlsError,
     file,
     resolver::challenge_file,
 };
+
+/// The file of the last failure.
+const FAILURE: &str = "failure.json";
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -58,6 +62,24 @@ impl Place {
             Ok(()) => Ok(Some(lock)),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(failed(error.into())),
+        }
+    }
+
+    /// The failure that is kept of an order for these names.
+    pub(super) fn failure(&self, domains: &[String]) -> Option<Failure> {
+        let content = fs::read(self.folder.join(FAILURE)).ok()?;
+        serde_json::from_slice(&content).ok().filter(|failure: &Failure| failure.domains == domains)
+    }
+
+    /// Keeps a failure, or forgets the one before.
+    pub(super) fn keep_failure(&self, failure: Option<&Failure>) -> Result<(), TlsError> {
+        let path = self.folder.join(FAILURE);
+        match failure.and_then(|failure| serde_json::to_vec(failure).ok()) {
+            Some(content) => file::replace(&path, &content),
+            None => match fs::remove_file(&path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => Err(TlsError::Unwritable { path, source }),
+                _ => Ok(()),
+            },
         }
     }
 

@@ -1,6 +1,8 @@
 //! When to order: pure arithmetic of times.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
 
 use crate::certificate::Facts;
 
@@ -8,6 +10,36 @@ use crate::certificate::Facts;
 const FIRST_WAIT: Duration = Duration::from_secs(5 * 60);
 /// The longest.
 const LONGEST_WAIT: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// An order that came to nothing, as it is kept beside the account: authorities count failures, and a process that is started again and
+/// again must not order each time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Failure {
+    /// Failures in a row.
+    pub count: u32,
+    /// Seconds since 1970 before which nothing is ordered again.
+    pub until: u64,
+    /// For which names; others are another matter.
+    pub domains: Vec<String>,
+    /// What went wrong.
+    pub why: String,
+}
+
+impl Failure {
+    /// The one after `before`, with the wait that follows from it.
+    pub fn after(before: Option<&Self>, why: String, domains: &[String], now: SystemTime, chance: f64) -> (Self, Duration) {
+        let count = before.map_or(0, |failure| failure.count).saturating_add(1);
+        let wait = wait_after(count, chance);
+        let until = (now + wait).duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        (Self { count, until, domains: domains.to_vec(), why }, wait)
+    }
+
+    /// How long to wait still; `None`: no longer.
+    pub fn left(&self, now: SystemTime) -> Option<Duration> {
+        let until = UNIX_EPOCH + Duration::from_secs(self.until);
+        until.duration_since(now).ok().filter(|left| !left.is_zero()).map(|left| left.min(LONGEST_WAIT))
+    }
+}
 
 /// From when on the certificate is to be renewed: when two thirds of its life are over. At once where it is not for these names.
 pub(super) fn due(facts: Option<&Facts>, domains: &[String]) -> SystemTime {
@@ -39,6 +71,18 @@ mod tests {
         assert_eq!(due(Some(&facts), &["b.example".into()]), start + 60 * DAY);
         assert_eq!(due(Some(&facts), &["c.example".into()]), SystemTime::UNIX_EPOCH);
         assert_eq!(due(None, &["a.example".into()]), SystemTime::UNIX_EPOCH);
+    }
+
+    #[test]
+    fn failures_add_up_and_their_time_passes() {
+        let (now, names) = (SystemTime::UNIX_EPOCH + 1000 * DAY, ["a.example".to_owned()]);
+        let (first, wait) = Failure::after(None, "why".into(), &names, now, 0.0);
+        assert_eq!((first.count, wait), (1, FIRST_WAIT));
+        assert_eq!(first.left(now), Some(FIRST_WAIT));
+        assert_eq!(first.left(now + FIRST_WAIT), None);
+        assert_eq!(first.left(SystemTime::UNIX_EPOCH), Some(LONGEST_WAIT), "a clock that was wrong does not hold it up for ever");
+        let (second, wait) = Failure::after(Some(&first), "why".into(), &names, now, 0.0);
+        assert_eq!((second.count, wait), (2, 2 * FIRST_WAIT));
     }
 
     #[test]

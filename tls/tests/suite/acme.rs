@@ -82,6 +82,12 @@ async fn an_authority_that_is_away_is_told_and_asked_again() {
     let listener = Listener::on(tcp, first.server());
     let told = || first.server().fault().is_some_and(|fault| fault.contains("authority"));
     eventually("the failure is told", told).await;
+    // Whoever is started now, by whatever restarts it, does not ask the authority again at once.
+    let third = tls::Listener::start(&on, &settings, None).unwrap().expect("TLS");
+    eventually("the failure is known", || third.server().fault().is_some_and(|fault| fault.contains("authority"))).await;
+    let kept = fs::read_to_string(third.server().cert_file().with_file_name("failure.json")).unwrap();
+    assert!(kept.contains("\"count\":1"), "{kept}");
+    drop(third);
 
     let pebble = place.start().await;
     first.reload().await;

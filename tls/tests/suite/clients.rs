@@ -62,6 +62,9 @@ async fn a_local_listener_is_known_by_its_very_certificate() {
     let client = ClientTls::new(Trust::Exactly(path)).unwrap();
     assert_eq!(dial(&client, &listener, "127.0.0.1").await, Ok(()), "whatever its names");
 
+    let waiting = ClientTls::new(Trust::Exactly(dir.path().join("ordered.pem"))).expect("it may come later");
+    assert!(dial(&waiting, &listener, NAME).await.is_err(), "until then nobody is trusted");
+
     let twin = Listener::start(from_file(&authority.issue(&[NAME]).save(dir.path(), "twin.pem"))).await;
     assert!(dial(&client, &twin, NAME).await.is_err(), "the same name from the same authority is another certificate");
 

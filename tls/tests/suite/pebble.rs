@@ -116,7 +116,7 @@ fn spawn(folder: &Path, program: &str, arguments: &[&str]) -> Child {
         Command::new("sh").args(["-c", &format!("command -v {program}")]).stdout(Stdio::null()).status().unwrap().success(),
         "tests/install.sh installs {program}"
     );
-    command.arg(program).args(arguments).env("PEBBLE_VA_NOSLEEP", "1").env("PEBBLE_WFE_NONCEREJECT", "20");
+    command.arg(program).args(arguments).env("PEBBLE_VA_NOSLEEP", "1").env("PEBBLE_WFE_NONCEREJECT", "10");
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     command.spawn().expect("spawns")
 }
