@@ -103,6 +103,8 @@ impl Scenario {
 pub enum PeerKind {
     /// The broker alone.
     Bridge,
+    /// The broker alone, under TLS 1.3.
+    Tls,
     /// Broker and edge in one process, sessions through the edge.
     Edge,
     /// nats-server through its WebSocket listener.
@@ -113,12 +115,13 @@ pub enum PeerKind {
 
 impl PeerKind {
     /// All of them, in the order they are run and shown in.
-    pub const ALL: [Self; 4] = [Self::Bridge, Self::Edge, Self::Nats, Self::Relay];
+    pub const ALL: [Self; 5] = [Self::Bridge, Self::Tls, Self::Edge, Self::Nats, Self::Relay];
 
     /// Its name in options and tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bridge => "bridge",
+            Self::Tls => "tls",
             Self::Edge => "edge",
             Self::Nats => "nats",
             Self::Relay => "relay",

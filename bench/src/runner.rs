@@ -9,7 +9,7 @@ use crate::measure::Measure;
 use crate::plan::{Case, Form};
 use crate::report::{CaseReport, Machine, Outcome, Report, Run};
 use crate::scenario::{self, Findings, RunError};
-use crate::server::{Cores, Lab, Programs, StartError, find, raise_file_limit};
+use crate::server::{Cores, Front, Lab, Programs, StartError, find, raise_file_limit};
 
 /// The bridge's time limit for slow consumers in the quick form, so that a stuck one is seen to be closed.
 const QUICK_SLOW_CONSUMER: Duration = Duration::from_secs(2);
@@ -71,8 +71,9 @@ fn one(case: &Case, peer: PeerKind, lab: &Lab, files: u64) -> Run {
         return Run { peer, measures: Vec::new(), notes: Vec::new(), outcome: Outcome::Skipped(obstacle) };
     }
     let found = match peer {
-        PeerKind::Bridge => scenario::run(case, || lab.bridge(false, case.payload, case.durability())),
-        PeerKind::Edge => scenario::run(case, || lab.bridge(true, case.payload, None)),
+        PeerKind::Bridge => scenario::run(case, || lab.bridge(Front::Broker, case.payload, case.durability())),
+        PeerKind::Tls => scenario::run(case, || lab.bridge(Front::BrokerUnderTls, case.payload, case.durability())),
+        PeerKind::Edge => scenario::run(case, || lab.bridge(Front::Edge, case.payload, None)),
         PeerKind::Nats => scenario::run(case, || lab.nats(case.durability())),
         PeerKind::Relay => scenario::run(case, || lab.relay()),
     };
@@ -120,7 +121,7 @@ fn peers(args: &BenchArgs, programs: &Programs) -> Vec<PeerKind> {
     }
     let is_there = |peer: &PeerKind| {
         let program: &Path = match peer {
-            PeerKind::Bridge | PeerKind::Edge => &programs.bridge,
+            PeerKind::Bridge | PeerKind::Tls | PeerKind::Edge => &programs.bridge,
             PeerKind::Nats => &programs.nats,
             PeerKind::Relay => &programs.relay,
         };

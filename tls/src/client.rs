@@ -62,6 +62,11 @@ impl ClientTls {
         connector.connect(name, socket).await.map(TlsStream::Client)
     }
 
+    /// The configuration that is in force, for those who drive TLS themselves.
+    pub fn config(&self) -> Arc<ClientConfig> {
+        self.current()
+    }
+
     fn current(&self) -> Arc<ClientConfig> {
         let mut config = self.config.lock();
         let now = self.trust.stamp();

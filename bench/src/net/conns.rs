@@ -3,9 +3,8 @@
 use std::fmt;
 use std::io::{self, Write};
 
-use mio::net::TcpStream;
-
 use super::frame::{Opcode, put_client_frame};
+use super::wire::Wire;
 
 /// A write buffer that grew beyond this is given back once it is empty, in bytes.
 const KEEP_CAPACITY: usize = 64 * 1024;
@@ -46,7 +45,7 @@ pub(super) enum Phase {
 
 /// One connection.
 pub(super) struct Conn {
-    pub stream: TcpStream,
+    pub stream: Wire,
     pub phase: Phase,
     /// Bytes to write, of which `written` are.
     pub out: Vec<u8>,
@@ -71,7 +70,7 @@ pub struct Conns {
 }
 
 impl Conns {
-    pub(super) fn push(&mut self, stream: TcpStream, request: &[u8]) -> usize {
+    pub(super) fn push(&mut self, stream: Wire, request: &[u8]) -> usize {
         self.list.push(Conn {
             stream,
             phase: Phase::Dialling,
@@ -149,6 +148,8 @@ impl Conn {
                 Err(_) => return,
             }
         }
+        // What TLS still holds waits for the next event.
+        let _ = self.stream.flush();
         self.written = 0;
         self.out.clear();
         if self.out.capacity() > KEEP_CAPACITY {

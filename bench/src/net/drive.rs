@@ -13,6 +13,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::conns::{Conns, Ending, Phase};
 use super::frame::{Header, Opcode, close_code, header};
 use super::upgrade::{Dial, Upgrade, answer};
+use super::wire::Wire;
 use crate::fault::Fault;
 
 /// The read buffer all connections share, in bytes.
@@ -59,7 +60,7 @@ impl Net {
         stream.set_nodelay(true)?;
         let token = Token(self.conns.len());
         self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(self.conns.push(stream, &dial.request))
+        Ok(self.conns.push(Wire::new(stream, dial.tls.as_ref())?, &dial.request))
     }
 
     /// One turn: writes what is queued, waits for events up to `timeout`, handles them, writes what that queued.
@@ -91,7 +92,10 @@ impl Net {
         };
         let over = event.is_read_closed() || event.is_error();
         if event.is_writable() {
-            if found.phase == Phase::Dialling && found.stream.take_error()?.is_none() && found.stream.peer_addr().is_ok() {
+            if found.phase == Phase::Dialling
+                && found.stream.tcp().take_error()?.is_none()
+                && found.stream.tcp().peer_addr().is_ok()
+            {
                 found.phase = Phase::Upgrading;
             }
             found.flush();
@@ -117,6 +121,7 @@ impl Net {
             }
             let space = self.buffer.get_mut(carried..).unwrap_or_default();
             let room = space.len();
+            let to_the_end = to_the_end || !found.stream.short_reads_end();
             let count = match found.stream.read(space) {
                 Ok(0) => {
                     return self.end(conn, Ending::Eof, sink);
@@ -170,7 +175,7 @@ impl Drop for Net {
     /// Thousands of connections in TIME_WAIT would be in the next run's way.
     fn drop(&mut self) {
         for conn in self.conns.iter_mut() {
-            SockRef::from(&conn.stream).set_linger(Some(Duration::ZERO)).ok();
+            SockRef::from(conn.stream.tcp()).set_linger(Some(Duration::ZERO)).ok();
         }
     }
 }

@@ -7,6 +7,7 @@ mod conns;
 mod drive;
 mod frame;
 mod upgrade;
+mod wire;
 
 pub use conns::{Conns, Ending};
 pub use drive::{Net, Sink};

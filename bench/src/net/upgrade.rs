@@ -3,6 +3,9 @@
 //! The key is a constant (the RFC's own example), so that the answer to it is one as well and can be compared without SHA-1.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
 
 /// `Sec-WebSocket-Key` of every connection.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -18,6 +21,8 @@ pub struct Dial {
     pub addr: SocketAddr,
     /// The request head, to the empty line.
     pub request: Vec<u8>,
+    /// TLS, if the server speaks it.
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 impl Dial {
@@ -28,7 +33,12 @@ impl Dial {
             "GET {path} HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{authorization}\r\n"
         );
-        Self { addr, request: request.into_bytes() }
+        Self { addr, request: request.into_bytes(), tls: None }
+    }
+
+    /// The same under TLS, if there is any.
+    pub fn under(self, tls: Option<Arc<ClientConfig>>) -> Self {
+        Self { tls, ..self }
     }
 }
 

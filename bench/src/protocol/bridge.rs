@@ -7,10 +7,12 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use common::assertion::{ClientIdentity, mint};
 use common::id::SessionId;
 use common::secret::Secret;
+use rustls::ClientConfig;
 use serde::Deserialize;
 
 use super::register::{Registered, register};
@@ -38,6 +40,8 @@ pub struct BridgeProtocol {
     sessions: Vec<Registered>,
     /// Where the payload was in the last frame.
     offset: Cell<usize>,
+    /// How the broker is dialled.
+    tls: Option<Arc<ClientConfig>>,
 }
 
 impl BridgeProtocol {
@@ -51,7 +55,13 @@ impl BridgeProtocol {
             payload_size,
             sessions: Vec::new(),
             offset: Cell::new(0),
+            tls: None,
         }
+    }
+
+    /// The same with a broker under TLS.
+    pub fn under(self, tls: Option<Arc<ClientConfig>>) -> Self {
+        Self { tls, ..self }
     }
 
     fn session(&self, number: u32) -> Option<&Registered> {
@@ -173,7 +183,9 @@ impl Protocol for BridgeProtocol {
 
     fn dial(&self, role: Role) -> Result<Dial, Fault> {
         if let Some(agent) = agent_id(role) {
-            return Ok(Dial::new(self.broker, &format!("/ws/agent?agent_id={agent}"), Some(&self.agent_key)));
+            return Ok(
+                Dial::new(self.broker, &format!("/ws/agent?agent_id={agent}"), Some(&self.agent_key)).under(self.tls.clone())
+            );
         }
         let registered = session_number(role).and_then(|number| self.session(number));
         let Registered { session_id, token } =
@@ -185,7 +197,7 @@ impl Protocol for BridgeProtocol {
         // The assertion lives for seconds: it is signed when it is needed.
         let assertion = mint(&ClientIdentity::anonymous(id), &self.bridge_secret)
             .map_err(|error| std::io::Error::other(format!("signing an assertion: {error:?}")))?;
-        Ok(Dial::new(self.broker, &format!("/ws/client/{session_id}?agent={NOBODY}"), Some(&assertion)))
+        Ok(Dial::new(self.broker, &format!("/ws/client/{session_id}?agent={NOBODY}"), Some(&assertion)).under(self.tls.clone()))
     }
 
     fn hello(&self, _: Role, _: &mut Conns, _: usize) -> bool {

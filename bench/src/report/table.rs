@@ -8,8 +8,12 @@ use crate::args::PeerKind;
 /// Figures that tell whether the others mean anything; ratios of them do not.
 const CONTEXT: [&str; 3] = ["server_load", "generator", "disturbance"];
 /// Ratios that are shown where both peers were measured.
-const RATIOS: [(PeerKind, PeerKind); 3] =
-    [(PeerKind::Bridge, PeerKind::Nats), (PeerKind::Bridge, PeerKind::Relay), (PeerKind::Edge, PeerKind::Bridge)];
+const RATIOS: [(PeerKind, PeerKind); 4] = [
+    (PeerKind::Tls, PeerKind::Bridge),
+    (PeerKind::Bridge, PeerKind::Nats),
+    (PeerKind::Bridge, PeerKind::Relay),
+    (PeerKind::Edge, PeerKind::Bridge),
+];
 
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

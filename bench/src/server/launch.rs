@@ -8,6 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tls::testing::TestAuthority;
+use tls::{ClientTls, Trust};
 
 use super::{Cores, Server, StartError, free_addr};
 use crate::plan::Durability;
@@ -29,6 +31,17 @@ pub struct Programs {
     pub nats: PathBuf,
 }
 
+/// What of the daemon connections come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Front {
+    /// The broker alone.
+    Broker,
+    /// The broker alone, under TLS.
+    BrokerUnderTls,
+    /// Sessions to the edge, in the broker's process.
+    Edge,
+}
+
 /// Starts servers.
 #[derive(Clone, Debug)]
 pub struct Lab {
@@ -41,14 +54,15 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Starts the daemon, broker only or with the edge. No setting of the caller's surroundings reaches it.
+    /// Starts the daemon. No setting of the caller's surroundings reaches it.
     pub fn bridge(
         &self,
-        with_edge: bool,
+        front: Front,
         payload_size: usize,
         durability: Option<Durability>,
     ) -> Result<(Server, BridgeProtocol), StartError> {
         let folder = TempDir::new()?;
+        let with_edge = front == Front::Edge;
         let (broker, edge) = (free_addr()?, free_addr()?);
         let mut command = Command::new(&self.programs.bridge);
         if !with_edge {
@@ -74,9 +88,18 @@ impl Lab {
         if let Some(durability) = durability {
             command.env("AGENT_BRIDGE_STORE__DURABILITY", durability.name());
         }
-        let server = Server::spawn(command, folder, self.cores)?.wait(|| is_ready(broker) && (!with_edge || is_ready(edge)))?;
+        let mut tls = None;
+        if front == Front::BrokerUnderTls {
+            let certificate = TestAuthority::new("bench").issue(&["localhost"]).save(folder.path(), "broker.pem");
+            command.env("AGENT_BRIDGE_BROKER__TLS_CERT_FILE", certificate);
+            // Whether the certificate is right is no question here.
+            tls = Some(ClientTls::new(Trust::Anybody).map_err(io::Error::other)?.config());
+        }
+        // Under TLS a request in the clear is answered as well: whoever says that it must be TLS is up.
+        let is_up = |addr| answers(addr, if tls.is_some() { " 400" } else { " 200" });
+        let server = Server::spawn(command, folder, self.cores)?.wait(|| is_up(broker) && (!with_edge || is_up(edge)))?;
         let edge = with_edge.then_some(edge);
-        Ok((server, BridgeProtocol::new(broker, edge, AGENT_KEY, BRIDGE_SECRET, payload_size)))
+        Ok((server, BridgeProtocol::new(broker, edge, AGENT_KEY, BRIDGE_SECRET, payload_size).under(tls)))
     }
 
     /// Starts nats-server with a WebSocket listener and nothing else switched on but the token; with JetStream where something is to be
@@ -120,15 +143,15 @@ impl Lab {
     }
 }
 
-/// Whether `GET /health/ready` answers 200.
-fn is_ready(addr: SocketAddr) -> bool {
+/// Whether `GET /health/ready` has this answer.
+fn answers(addr: SocketAddr, status: &str) -> bool {
     let ask = || -> io::Result<bool> {
         let mut stream = TcpStream::connect(addr)?;
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;
         write!(stream, "GET /health/ready HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
         let mut answer = [0; 12];
         stream.read_exact(&mut answer)?;
-        Ok(answer.ends_with(b" 200"))
+        Ok(answer.ends_with(status.as_bytes()))
     };
     ask().unwrap_or(false)
 }

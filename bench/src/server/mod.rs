@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub use cores::{Cores, raise_file_limit};
-pub use launch::{Lab, Programs, find};
+pub use launch::{Front, Lab, Programs, find};
 use tempfile::TempDir;
 
 use crate::measure::{Process, Span};
