@@ -3,6 +3,7 @@
 CARGO ?= cargo
 # A test run that hangs is a failure with a name, not a job that is killed.
 TEST_TIMEOUT ?= 1800
+BUILT = $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test soak lint bench docs clean
@@ -30,13 +31,13 @@ lint: ## Formatting and lints, warnings are errors.
 
 bench: ## Measure the broker beside nats-server and a raw relay.
 	$(CARGO) build --release --locked --workspace --bins
-	target/release/agent-bridge bench --compare
+	$(BUILT)/release/agent-bridge bench --compare
 
 docs: ## Write the generated references.
 	$(CARGO) build --locked --bin agent-bridge
-	target/debug/agent-bridge check-config --print-reference markdown > docs/configuration.md
-	target/debug/agent-bridge check-config --print-reference env > .env.example
-	target/debug/agent-bridge check-config --print-reference errors > docs/errors.md
+	$(BUILT)/debug/agent-bridge check-config --print-reference markdown > docs/configuration.md
+	$(BUILT)/debug/agent-bridge check-config --print-reference env > .env.example
+	$(BUILT)/debug/agent-bridge check-config --print-reference errors > docs/errors.md
 
 clean: ## Remove what was built.
 	$(CARGO) clean
