@@ -111,6 +111,68 @@ error_table! {
     UnsupportedData "unsupported_data" 415 Some(CloseCode::UNSUPPORTED), false, "Binary frames are not part of protocol version 1.";
     InvalidUtf8 "invalid_utf8" 400 Some(CloseCode::INVALID_UTF8), false, "A text frame is not valid UTF-8.";
     FrameTooBig "frame_too_big" 413 Some(CloseCode::TOO_BIG), false, "A frame or message is bigger, or has more fragments, than the limit.";
+
+    SiweMessageTooLong "siwe_message_too_long" 413 None, false, "The message or signature is longer than any this server hands out.";
+    SiweCharacters "siwe_characters" 400 None, false, "The message has characters other than printable ASCII and line feeds. Send the text of the challenge unchanged.";
+    SiweLineEndings "siwe_line_endings" 400 None, false, "The message has carriage returns. Its lines end with a line feed alone; send the text unchanged.";
+    SiweMalformed "siwe_malformed" 400 None, false, "The message lacks a line that EIP-4361 asks for, or its lines are out of order.";
+    SiweDomainMalformed "siwe_domain_malformed" 400 None, false, "The domain in the message's first line is not an authority (RFC 3986).";
+    SiweAddressMalformed "siwe_address_malformed" 400 None, false, "The address is not 0x and forty hexadecimal digits.";
+    SiweAddressChecksum "siwe_address_checksum" 400 None, false, "The address is not spelled with the checksum of EIP-55.";
+    SiweStatementMalformed "siwe_statement_malformed" 400 None, false, "The statement has characters that EIP-4361 does not allow in it.";
+    SiweUriMalformed "siwe_uri_malformed" 400 None, false, "The URI in the message is not one of RFC 3986.";
+    SiweVersionUnsupported "siwe_version_unsupported" 400 None, false, "The version of the message is not 1.";
+    SiweChainMalformed "siwe_chain_malformed" 400 None, false, "The chain id is not a number, or has leading zeros.";
+    SiweNonceMalformed "siwe_nonce_malformed" 400 None, false, "The nonce is not eight or more letters and digits.";
+    SiweTimeMalformed "siwe_time_malformed" 400 None, false, "A time in the message is not one of RFC 3339.";
+    SiweRequestIdMalformed "siwe_request_id_malformed" 400 None, false, "The request id has characters that EIP-4361 does not allow in it.";
+    SiweResourceMalformed "siwe_resource_malformed" 400 None, false, "A resource in the message is not a URI of RFC 3986 after a dash.";
+    SiweExtraContent "siwe_extra_content" 400 None, false, "The message goes on after its last field.";
+    SiweDomainMismatch "siwe_domain_mismatch" 401 None, false, "The message was made for another domain. Sign only what this site asks for.";
+    SiweUriMismatch "siwe_uri_mismatch" 401 None, false, "The message was made for another URI.";
+    SiweChainNotAllowed "siwe_chain_not_allowed" 403 None, false, "This server accepts no logins on that chain.";
+    SiweNonceUnknown "siwe_nonce_unknown" 401 None, false, "The nonce is not one of this server, or was forgotten. Ask for a new challenge.";
+    SiweNonceUsed "siwe_nonce_used" 401 None, false, "The nonce was used before. Ask for a new challenge.";
+    SiweNonceOfAnother "siwe_nonce_of_another_session" 401 None, false, "The challenge was given to another session. Ask for one of your own.";
+    SiweAddressMismatch "siwe_address_mismatch" 401 None, false, "The message names another address than the challenge was asked for.";
+    SiweChainMismatch "siwe_chain_mismatch" 401 None, false, "The message names another chain than the challenge was asked for.";
+    SiweExpired "siwe_expired" 401 None, false, "The challenge has expired. Ask for a new one.";
+    SiweNotYetValid "siwe_not_yet_valid" 401 None, false, "The message says that it is not valid yet.";
+    SiweIssuedInFuture "siwe_issued_in_future" 401 None, false, "The message says that it was issued in the future.";
+    SiweAltered "siwe_message_altered" 401 None, false, "The message is not the text of the challenge. Sign and send it unchanged.";
+    SiweSignatureEncoding "siwe_signature_encoding" 400 None, false, "The signature is not 0x and hexadecimal digits.";
+    SiweSignatureLength "siwe_signature_length" 401 None, false, "The signature has not 65 bytes.";
+    SiweSignatureRecovery "siwe_signature_recovery" 401 None, false, "The last byte of the signature is none of 0, 1, 27, 28.";
+    SiweSignatureRange "siwe_signature_range" 401 None, false, "The signature's numbers are outside the curve's range.";
+    SiweSignatureHighS "siwe_signature_high_s" 401 None, false, "The signature is not in its canonical form (its s is in the upper half).";
+    SiweWrongSigner "siwe_wrong_signer" 401 None, false, "The signature was not made by the address in the message.";
+    SiweContractRefused "siwe_contract_refused" 401 None, false, "The contract at the address does not accept the signature.";
+    SiweContractUnavailable "siwe_contract_unavailable" 503 None, true, "The node that could ask the contract wallet does not answer. Try again later.";
+    SiweUnavailable "siwe_unavailable" 503 None, true, "No challenge can be made just now. Try again later.";
+
+    TokenTooLong "token_too_long" 401 None, false, "The token is longer than this server reads.";
+    TokenMalformed "token_malformed" 401 None, false, "The token is not three parts of base64url with JSON objects in the first two.";
+    TokenDuplicateNames "token_duplicate_names" 401 None, false, "A name occurs twice in the token's header or claims.";
+    TokenUnsigned "token_unsigned" 401 None, false, "The token has no signature.";
+    TokenAlgorithmRefused "token_algorithm_refused" 401 None, false, "The token is signed in a way that is not allowed for its issuer.";
+    TokenCriticalHeader "token_critical_header" 401 None, false, "The token's header asks for extensions that this server does not have.";
+    TokenTypeRefused "token_type_refused" 401 None, false, "The token is of a type that is not for logging in with.";
+    TokenIssuerUnknown "token_issuer_unknown" 401 None, false, "The token names no issuer that this server trusts.";
+    TokenKeyUnknown "token_key_unknown" 401 None, false, "The token is signed with a key that its issuer does not publish.";
+    TokenKeysUnavailable "token_keys_unavailable" 503 None, true, "The issuer's keys cannot be fetched just now. Try again later.";
+    TokenSignatureWrong "token_signature_wrong" 401 None, false, "The token's signature does not fit.";
+    TokenAudienceWrong "token_audience_wrong" 401 None, false, "The token was made for another audience.";
+    TokenExpired "token_expired" 401 None, false, "The token has expired. Refresh it.";
+    TokenNotYetValid "token_not_yet_valid" 401 None, false, "The token is not valid yet.";
+    TokenIssuedInFuture "token_issued_in_future" 401 None, false, "The token says that it was issued in the future.";
+    TokenClaimMissing "token_claim_missing" 401 None, false, "The token lacks a claim that this server needs.";
+    TokenClaimInvalid "token_claim_invalid" 401 None, false, "A claim of the token has not the form this server needs.";
+
+    LoginRequired "login_required" 401 None, false, "This is for users who are logged in. Log in first.";
+    ScopeRequired "scope_required" 403 None, false, "The login does not carry the scope that this needs. Log in with it.";
+    OutOfReach "out_of_reach" 403 None, false, "This is outside the scopes of the agent's key. Ask the operator for a key that reaches it.";
+    LoginNotOffered "login_not_offered" 404 None, false, "This server is not configured for this way of logging in.";
+    AlreadyLoggedIn "already_logged_in" 409 None, false, "Another user is logged in to this session. Log out first; the next login is another session.";
 }
 
 impl ErrorCode {

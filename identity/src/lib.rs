@@ -7,7 +7,7 @@
 //! - [`policy`]: who may do what, in one place.
 //!
 //! Times are handed in. What must ask another server (a node's `eth_call`, an issuer's key set) is a trait that the servers
-//! implement. Every refusal is a [`Refusal`]: it names a permanent code and the HTTP status that goes with it.
+//! implement. Every refusal is a [`Refusal`]: a row of the one table of errors.
 
 pub mod agent_keys;
 mod encoding;

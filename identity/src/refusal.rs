@@ -1,55 +1,56 @@
 //! What every refusal of this crate can say of itself, so that the servers answer all of them in one way.
 
+use common::error::ErrorCode;
+
 /// A refusal that a client may see.
 pub trait Refusal: std::error::Error {
-    /// The permanent code on the wire, and the label in metrics.
-    fn code(&self) -> &'static str;
-    /// The HTTP status when it is told over HTTP.
-    fn status(&self) -> u16;
-    /// Whether the same request can succeed later.
-    fn is_temporary(&self) -> bool;
+    /// Its row in the table of errors.
+    fn code(&self) -> ErrorCode;
 }
 
-/// Declares an enum of refusals as a table: variant, code, status, `final` or `temporary`, what it means and what to do.
+/// Declares an enum of refusals: each is a row of the table of errors, which says what it means and what to do.
 macro_rules! refusals {
-    ($(#[$doc:meta])* $type:ident { $($variant:ident $code:literal $status:literal $lasting:ident, $meaning:literal;)* }) => {
+    ($(#[$doc:meta])* $type:ident { $($variant:ident = $code:ident;)* }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[allow(missing_docs, reason = "the table of errors says it")]
         pub enum $type {
-            $(#[doc = $meaning] #[error($meaning)] $variant,)*
+            $($variant,)*
         }
 
         impl $type {
-            /// Every one, in the order of the table.
+            /// Every one.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
         }
 
         impl $crate::Refusal for $type {
-            fn code(&self) -> &'static str {
-                match self { $(Self::$variant => $code,)* }
+            fn code(&self) -> common::error::ErrorCode {
+                match self { $(Self::$variant => common::error::ErrorCode::$code,)* }
             }
+        }
 
-            fn status(&self) -> u16 {
-                match self { $(Self::$variant => $status,)* }
+        impl std::fmt::Display for $type {
+            fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                out.write_str($crate::Refusal::code(self).row().meaning)
             }
+        }
 
-            fn is_temporary(&self) -> bool {
-                match self { $(Self::$variant => $crate::refusal::lasting!($lasting),)* }
+        impl std::error::Error for $type {}
+
+        impl From<$type> for common::error::ErrorCode {
+            fn from(refusal: $type) -> Self {
+                $crate::Refusal::code(&refusal)
+            }
+        }
+
+        impl From<$type> for common::error::ClientError {
+            fn from(refusal: $type) -> Self {
+                $crate::Refusal::code(&refusal).into()
             }
         }
     };
 }
 
-macro_rules! lasting {
-    (temporary) => {
-        true
-    };
-    (lasting) => {
-        false
-    };
-}
-
-pub(crate) use lasting;
 pub(crate) use refusals;
 
 #[cfg(test)]
@@ -59,21 +60,15 @@ mod tests {
     use super::*;
     use crate::{agent_keys::KeyError, policy::Denied, siwe::SiweError, tokens::TokenError};
 
-    fn rows() -> Vec<(&'static str, u16, String)> {
-        fn of<T: Refusal>(all: &[T]) -> impl Iterator<Item = (&'static str, u16, String)> {
-            all.iter().map(|refusal| (refusal.code(), refusal.status(), refusal.to_string()))
-        }
-        of(SiweError::ALL).chain(of(TokenError::ALL)).chain(of(KeyError::ALL)).chain(of(Denied::ALL)).collect()
-    }
-
     #[test]
-    fn codes_are_unique_and_well_formed() {
+    fn every_refusal_has_a_row_of_its_own() {
+        fn of<T: Refusal>(all: &[T]) -> impl Iterator<Item = ErrorCode> {
+            all.iter().map(Refusal::code)
+        }
         let mut seen = HashSet::new();
-        for (code, status, meaning) in rows() {
-            assert!(seen.insert(code), "{code} occurs twice");
-            assert!(code.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'), "{code}");
-            assert!((400..600).contains(&status), "{code}");
-            assert!(meaning.ends_with('.') && meaning.len() > 20, "{code} says what to do");
+        for code in of(SiweError::ALL).chain(of(TokenError::ALL)).chain(of(KeyError::ALL)).chain(of(Denied::ALL)) {
+            assert!(seen.insert(code), "{code} stands for two refusals");
+            assert!(code.row().status >= 400, "{code}");
         }
     }
 }

@@ -9,13 +9,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use common::{
-    close::CloseCode,
-    config::Settings,
-    error::{ClientError, ErrorCode},
-    id::AgentId,
-};
-use identity::agent_keys::{AgentKeys, ConfiguredKey, KeyError, KeyFile, KeyFileError, Scopes};
+use common::{close::CloseCode, config::Settings, error::ClientError, id::AgentId};
+use identity::agent_keys::{AgentKeys, ConfiguredKey, KeyFile, KeyFileError, Scopes};
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 use transport::CloseMode;
@@ -71,11 +66,7 @@ impl Keys {
     /// `unauthorized`, `agent_key_revoked`, `agent_key_expired`; `not_allowed` where the key is not for this id.
     pub fn admit(&self, presented: Option<&str>, wanted: Option<&AgentId>) -> Result<Pass, ClientError> {
         let checked_at = Instant::now();
-        let grant = self.keys.verify(presented.unwrap_or_default(), SystemTime::now()).map_err(|error| match error {
-            KeyError::Unknown => ErrorCode::Unauthorized,
-            KeyError::Revoked => ErrorCode::AgentKeyRevoked,
-            KeyError::Expired => ErrorCode::AgentKeyExpired,
-        })?;
+        let grant = self.keys.verify(presented.unwrap_or_default(), SystemTime::now())?;
         let pass = Pass::new(grant, checked_at);
         if let Some(wanted) = wanted {
             pass.check_id(wanted)?;

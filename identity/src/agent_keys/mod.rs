@@ -27,8 +27,8 @@ use crate::refusal::refusals;
 refusals! {
     /// Every way in which an agent's key is refused.
     KeyError {
-        Unknown "agent_key_unknown" 401 lasting, "The key is none of this broker's. Ask its operator for one.";
-        Revoked "agent_key_revoked" 401 lasting, "The key has been revoked. Ask the operator for a new one.";
-        Expired "agent_key_expired" 401 lasting, "The key has expired. Ask the operator for a new one.";
+        Unknown = Unauthorized;
+        Revoked = AgentKeyRevoked;
+        Expired = AgentKeyExpired;
     }
 }

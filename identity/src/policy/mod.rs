@@ -27,9 +27,9 @@ use crate::refusal::refusals;
 refusals! {
     /// Why an action is denied. None of them tells whether what was reached for exists.
     Denied {
-        NotAllowed "not_allowed" 403 lasting, "No rule allows this here.";
-        LoginRequired "login_required" 401 lasting, "This is for users who are logged in. Log in first.";
-        ScopeRequired "scope_required" 403 lasting, "The login does not carry the scope that this needs. Log in with it.";
-        OutOfReach "out_of_reach" 403 lasting, "This is outside the scopes of the agent's key. Ask the operator for a key that reaches it.";
+        NotAllowed = NotAllowed;
+        LoginRequired = LoginRequired;
+        ScopeRequired = ScopeRequired;
+        OutOfReach = OutOfReach;
     }
 }

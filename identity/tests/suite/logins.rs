@@ -110,7 +110,7 @@ fn every_tampered_login_is_refused_with_its_own_code() {
         for (number, step) in case.steps.iter().enumerate() {
             let session = if step.session == "own" { own } else { other };
             let verdict = table.verify(session, &step.message, &step.signature, at(step.at_ms));
-            let code = verdict.as_ref().err().map(|error| error.code().to_owned());
+            let code = verdict.as_ref().err().map(|error| error.code().as_str().to_owned());
             assert_eq!(code, step.code, "{}, step {number}: {verdict:?}", case.name);
             codes.extend(code);
         }

@@ -90,7 +90,7 @@ fn every_forged_token_is_refused_with_its_own_code() {
     for (library, fixture) in fixtures() {
         for token in &fixture.forged {
             let verdict = fixture.verifier(&token.trust).verify(&token.token, fixture.now()).now_or_never().expect("at once");
-            let code = verdict.as_ref().err().map(Refusal::code);
+            let code = verdict.as_ref().err().map(|error| error.code().as_str());
             assert_eq!(code, Some(token.code.as_str()), "{library}, {}: {verdict:?}", token.name);
             count += 1;
         }
