@@ -3,10 +3,14 @@
 //! An assertion is a JWT (HS256 with the secret both share) that names one session and lives for seconds. The broker trusts
 //! nothing else that it is told about a client.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use uuid::Uuid;
 
 use crate::{
     error::ErrorCode,
@@ -20,6 +24,10 @@ pub const LIFETIME: Duration = Duration::from_secs(30);
 pub const LEEWAY: Duration = Duration::from_secs(10);
 const ISSUER: &str = "edge";
 const AUDIENCE: &str = "broker";
+/// Of an assertion that a session has logged in: no other passes for one, nor it for another.
+const LOGIN_AUDIENCE: &str = "broker-login";
+/// Most sockets that stay open across a login.
+pub const MAX_KEPT: usize = 16;
 
 /// How a receiver acknowledges durable messages; `?ack=auto` or `?ack=explicit` where it connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -66,6 +74,20 @@ impl Reading {
     }
 }
 
+/// Who stands behind a session that has logged in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// The user.
+    #[serde(rename = "user_id")]
+    pub user: UserId,
+    /// The wallet's address, spelled as EIP-55 has it, where one was proved or vouched for.
+    #[serde(rename = "wallet_address", default, skip_serializing_if = "Option::is_none")]
+    pub wallet: Option<String>,
+    /// What the login carries, for the rules of the policy.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub scopes: BTreeSet<String>,
+}
+
 /// Who a client is, as the edge established it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientIdentity {
@@ -73,8 +95,11 @@ pub struct ClientIdentity {
     #[serde(rename = "sub")]
     pub session_id: SessionId,
     /// The user, once logged in.
+    #[serde(flatten)]
+    pub login: Option<Login>,
+    /// What the edge calls the client's socket, which it keeps when the edge connects anew. Only its owner is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_id: Option<UserId>,
+    pub socket_id: Option<Uuid>,
     /// The agent that untargeted frames go to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentId>,
@@ -92,32 +117,44 @@ pub struct ClientIdentity {
 impl ClientIdentity {
     /// A session of which nothing else is known.
     pub fn anonymous(session_id: SessionId) -> Self {
-        Self { session_id, user_id: None, agent: None, reading: Reading::default(), ip: None, user_agent: None }
+        Self { session_id, login: None, socket_id: None, agent: None, reading: Reading::default(), ip: None, user_agent: None }
+    }
+
+    /// The user, once logged in.
+    pub fn user_id(&self) -> Option<&UserId> {
+        self.login.as_ref().map(|login| &login.user)
     }
 }
 
+/// A session that was connected before has logged in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoggedIn {
+    /// The session.
+    #[serde(rename = "sub")]
+    pub session_id: SessionId,
+    /// Who it is now.
+    pub login: Login,
+    /// The sockets that are the login's own: they stay. Every other one that was opened before it is not to be trusted.
+    #[serde(default)]
+    pub keep: Vec<Uuid>,
+}
+
 #[derive(Serialize, Deserialize)]
-struct Claims {
+struct Claims<T> {
     iss: String,
     aud: String,
     iat: u64,
     exp: u64,
     #[serde(flatten)]
-    identity: ClientIdentity,
+    content: T,
 }
 
 /// Signs an assertion that starts now.
+///
+/// # Errors
+/// `internal`.
 pub fn mint(identity: &ClientIdentity, secret: &Secret) -> Result<String, ErrorCode> {
-    let now = unix_seconds(SystemTime::now());
-    let claims = Claims {
-        iss: ISSUER.to_owned(),
-        aud: AUDIENCE.to_owned(),
-        iat: now,
-        exp: now + LIFETIME.as_secs(),
-        identity: identity.clone(),
-    };
-    let key = EncodingKey::from_secret(secret.reveal().as_bytes());
-    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).map_err(|_| ErrorCode::Internal)
+    sign(AUDIENCE, identity, secret)
 }
 
 /// Checks an assertion: signature, issuer, audience, times.
@@ -125,14 +162,42 @@ pub fn mint(identity: &ClientIdentity, secret: &Secret) -> Result<String, ErrorC
 /// # Errors
 /// `credentials_expired` if it was valid once, `unauthorized` for everything else.
 pub fn verify(assertion: &str, secret: &Secret) -> Result<ClientIdentity, ErrorCode> {
+    check(AUDIENCE, assertion, secret)
+}
+
+/// Signs that a session has logged in.
+///
+/// # Errors
+/// `internal`.
+pub fn mint_login(logged_in: &LoggedIn, secret: &Secret) -> Result<String, ErrorCode> {
+    sign(LOGIN_AUDIENCE, logged_in, secret)
+}
+
+/// Checks an assertion that a session has logged in.
+///
+/// # Errors
+/// Those of [`verify`].
+pub fn verify_login(assertion: &str, secret: &Secret) -> Result<LoggedIn, ErrorCode> {
+    check(LOGIN_AUDIENCE, assertion, secret)
+}
+
+fn sign<T: Serialize>(audience: &str, content: T, secret: &Secret) -> Result<String, ErrorCode> {
+    let now = unix_seconds(SystemTime::now());
+    let exp = now + LIFETIME.as_secs();
+    let claims = Claims { iss: ISSUER.to_owned(), aud: audience.to_owned(), iat: now, exp, content };
+    let key = EncodingKey::from_secret(secret.reveal().as_bytes());
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).map_err(|_| ErrorCode::Internal)
+}
+
+fn check<T: DeserializeOwned + Clone>(audience: &str, assertion: &str, secret: &Secret) -> Result<T, ErrorCode> {
     let mut rules = Validation::new(Algorithm::HS256);
     rules.set_issuer(&[ISSUER]);
-    rules.set_audience(&[AUDIENCE]);
+    rules.set_audience(&[audience]);
     rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
     rules.leeway = LEEWAY.as_secs();
     let key = DecodingKey::from_secret(secret.reveal().as_bytes());
-    match jsonwebtoken::decode::<Claims>(assertion, &key, &rules) {
-        Ok(token) => Ok(token.claims.identity),
+    match jsonwebtoken::decode::<Claims<T>>(assertion, &key, &rules) {
+        Ok(token) => Ok(token.claims.content),
         Err(error) if matches!(error.kind(), jsonwebtoken::errors::ErrorKind::ExpiredSignature) => {
             Err(ErrorCode::CredentialsExpired)
         }
@@ -153,7 +218,8 @@ mod tests {
         let secret = Secret::new("shared");
         let mut identity = ClientIdentity::anonymous(SessionId::fresh());
         identity.agent = AgentId::new("planner").ok();
-        identity.user_id = UserId::new("ann").ok();
+        let user = UserId::new("ann").expect("a name");
+        identity.login = Some(Login { user, wallet: Some("0x1".into()), scopes: BTreeSet::from(["read".into()]) });
         let assertion = mint(&identity, &secret).expect("signs");
         assert_eq!(verify(&assertion, &secret), Ok(identity));
     }
@@ -175,5 +241,17 @@ mod tests {
         assert_eq!(verify(&old, &secret), Err(ErrorCode::CredentialsExpired));
         let foreign = sign(serde_json::json!({"iss":"edge","aud":"edge","sub":session,"iat":1,"exp":9_999_999_999_u64}));
         assert_eq!(verify(&foreign, &secret), Err(ErrorCode::Unauthorized));
+    }
+
+    #[test]
+    fn a_login_is_asserted_with_the_sockets_that_stay_and_passes_for_nothing_else() {
+        let secret = Secret::new("shared");
+        let login = Login { user: UserId::new("ann").expect("a name"), wallet: None, scopes: BTreeSet::new() };
+        let logged_in = LoggedIn { session_id: SessionId::fresh(), login, keep: vec![Uuid::new_v4()] };
+        let assertion = mint_login(&logged_in, &secret).expect("signs");
+        assert_eq!(verify_login(&assertion, &secret), Ok(logged_in.clone()));
+        assert_eq!(verify(&assertion, &secret), Err(ErrorCode::Unauthorized));
+        let other = mint(&ClientIdentity::anonymous(logged_in.session_id), &secret).expect("signs");
+        assert_eq!(verify_login(&other, &secret), Err(ErrorCode::Unauthorized));
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod assertion;
+pub mod backplane;
 pub mod close;
 pub mod config;
 pub mod connection;

@@ -246,6 +246,22 @@ impl Frame {
         Self(out.into())
     }
 
+    /// A server's binary frame.
+    pub fn binary(payload: &[u8]) -> Self {
+        let mut out = Vec::with_capacity(MAX_HEADER + payload.len());
+        write_header(&mut out, OpCode::Binary, payload.len(), None);
+        out.extend_from_slice(payload);
+        Self(out.into())
+    }
+
+    /// A client's text frame. The mask is zero: between servers there is no proxy to be protected from chosen bytes.
+    pub fn client_text(text: &str) -> Self {
+        let mut out = Vec::with_capacity(MAX_HEADER + text.len());
+        write_header(&mut out, OpCode::Text, text.len(), Some([0; 4]));
+        out.extend_from_slice(text.as_bytes());
+        Self(out.into())
+    }
+
     /// A server's ping without a payload.
     pub const fn ping() -> Self {
         Self(Bytes::from_static(&[0x89, 0]))

@@ -181,7 +181,7 @@ impl Broker {
     /// See [`Broker::admit`].
     pub fn admit_session(self: &Arc<Self>, identity: &ClientIdentity) -> Result<Admission, ErrorCode> {
         let address = identity.ip.as_deref().and_then(|ip| ip.parse().ok()).and_then(|ip| self.counted(ip));
-        let user = identity.user_id.clone().map(Holder::User);
+        let user = identity.user_id().cloned().map(Holder::User);
         self.admit(
             std::iter::once(Holder::Session(identity.session_id)).chain(user).chain(address.map(Holder::AddressOfSessions)),
         )

@@ -12,13 +12,18 @@ use crate::{
     envelope::{Envelope, longer_than},
     error::{ClientError, ErrorCode},
     id::{SessionId, TopicName},
+    secret::Secret,
 };
 
 /// What a frame from a client session asks for.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub enum ClientMessage {
     /// What any peer may ask.
     Common(PeerRequest),
+    /// `connection:identify`: the edge's assertion that the session has logged in.
+    Identify(Secret),
+    /// `connection:refresh`: later credentials, for the edge to judge.
+    Refresh(Secret),
     /// Route it by its target.
     Route,
 }
@@ -107,9 +112,10 @@ impl ClientMessage {
     /// # Errors
     /// `reserved_type`, `invalid_payload`, `invalid_topic`.
     pub fn of(envelope: &Envelope<'_>) -> Result<Self, ClientError> {
-        match PeerRequest::of(envelope)? {
-            Some(request) => Ok(Self::Common(request)),
-            None => Ok(Self::Route),
+        match envelope.kind.as_ref() {
+            "connection:identify" => read_payload(envelope.payload).map(|IdentifyAsk { assertion }| Self::Identify(assertion)),
+            "connection:refresh" => read_payload(envelope.payload).map(|RefreshAsk { token }| Self::Refresh(token)),
+            _ => Ok(PeerRequest::of(envelope)?.map_or(Self::Route, Self::Common)),
         }
     }
 }
@@ -159,6 +165,16 @@ impl PeerRequest {
         };
         Ok(Some(request))
     }
+}
+
+#[derive(Deserialize)]
+struct IdentifyAsk {
+    assertion: Secret,
+}
+
+#[derive(Deserialize)]
+struct RefreshAsk {
+    token: Secret,
 }
 
 #[derive(Deserialize)]

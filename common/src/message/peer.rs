@@ -98,6 +98,8 @@ pub struct SessionInfo {
     pub session_id: SessionId,
     /// The user, once logged in.
     pub user_id: Option<UserId>,
+    /// The wallet of the login, if there is one.
+    pub wallet_address: Option<String>,
     /// The agent it named at connect.
     pub agent: Option<AgentId>,
     /// Whether a user stands behind it.

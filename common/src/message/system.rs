@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::{
     history::{HistoryPage, LostRecords, Recovery},
@@ -55,6 +56,8 @@ pub struct Ack {
     pub agent_id: Option<AgentId>,
     /// The session's id.
     pub session_id: Option<SessionId>,
+    /// What the edge calls the client's socket: it stays the same when the edge connects anew.
+    pub socket_id: Option<Uuid>,
     /// Always `connected`.
     pub status: &'static str,
     /// The heartbeat.
@@ -93,6 +96,7 @@ pub enum SystemMessage {
         reason: String,
     },
     SessionConnected(Box<SessionInfo>),
+    SessionIdentified(Box<SessionInfo>),
     SessionDisconnected {
         session_id: SessionId,
         user_id: Option<UserId>,
@@ -165,6 +169,12 @@ pub enum SystemMessage {
         reason: &'static str,
         close_within_ms: u64,
     },
+    Expiring {
+        expires_at: String,
+    },
+    Refreshed {
+        expires_at: String,
+    },
     Upstream {
         state: &'static str,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -185,6 +195,7 @@ impl SystemMessage {
             Self::AgentStatus { .. } => "agent:status",
             Self::AgentDisconnected { .. } => "agent:disconnected",
             Self::SessionConnected(_) => "session:connected",
+            Self::SessionIdentified(_) => "session:identified",
             Self::SessionDisconnected { .. } => "session:disconnected",
             Self::SessionListed { .. } => "session:listed",
             Self::TopicSubscribed { .. } => "topic:subscribed",
@@ -200,6 +211,8 @@ impl SystemMessage {
             Self::Expired { .. } => "message:expired",
             Self::Lost { .. } | Self::LostRecords { .. } => "system:lost",
             Self::Draining { .. } => "system:draining",
+            Self::Expiring { .. } => "connection:expiring",
+            Self::Refreshed { .. } => "connection:refreshed",
             Self::Upstream { .. } => "system:upstream",
         }
     }

@@ -45,7 +45,7 @@ async fn the_broker_is_told_who_the_browser_is() {
     assert_eq!(identity.agent.map(|agent| agent.to_string()).as_deref(), Some("team/a+b"));
     assert_eq!(identity.ip.as_deref(), Some("127.0.0.1"));
     assert_eq!(identity.user_agent.as_deref(), Some("test browser"));
-    assert_eq!(identity.user_id, None);
+    assert_eq!(identity.login, None);
 }
 
 #[actix_web::test]

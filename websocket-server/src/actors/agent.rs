@@ -18,7 +18,7 @@ use common::{
 use transport::{CloseMode, Step, Upgraded};
 
 use super::{
-    connection::{Connection, ConnectionActor},
+    connection::{Connection, ConnectionActor, Named},
     state::Side,
 };
 use crate::{
@@ -76,7 +76,7 @@ pub struct AgentActor {
 impl AgentActor {
     /// Takes over the socket of an agent whose key was right, also for the id that it names, if it does.
     pub fn take_over(upgraded: Upgraded, admission: Admission, pass: Pass, handshake: AgentHandshake, reading: Reading) {
-        let named = (Some(handshake.agent_id().clone()), None);
+        let named = Named { agent_id: Some(handshake.agent_id().clone()), ..Named::default() };
         Connection::start(upgraded, admission, Side::Agent, named, |mut connection, ctx: &mut Context<Self>| {
             connection.pass = Some(pass);
             match &handshake {

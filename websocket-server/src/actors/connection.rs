@@ -9,7 +9,8 @@ use std::{
 use actix::{Actor, ActorContext, AsyncContext, Context};
 use common::{
     address::Address,
-    assertion::Reading,
+    assertion::{self, Reading},
+    backplane::ToEdge,
     close::CloseCode,
     config::DefaultDelivery,
     connection::ConnectionState,
@@ -17,14 +18,17 @@ use common::{
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId},
     message::{Ack, AgentDescription, AgentMessage, PeerRequest, Speaker, SystemMessage},
+    secret::Secret,
 };
 use serde_json::value::RawValue;
 use transport::{
     CloseMode, End, Frame, FrameError, Inbound, Lane, Link, Message, MessageReader, Pump, Socket, Step, Upgraded, clock::now_ms,
     frame::Origin, message::MessageLimits, sweeper,
 };
+use uuid::Uuid;
 
 use super::{
+    login::Identify,
     pace::{Pace, Verdict},
     router::{Ask, Attach, Detach, Dispatch, Marked, Shard},
     state::{Changed, Opened, Side},
@@ -35,11 +39,23 @@ use crate::{
     routing::{ConnectionId, Outgoing, Pass, Peer, PeerKind, Trace, hash},
 };
 
+/// What the first frame says of whom it goes to.
+#[derive(Debug, Default)]
+pub struct Named {
+    /// The agent; for a session, the one it named.
+    pub agent_id: Option<AgentId>,
+    /// The session.
+    pub session_id: Option<SessionId>,
+    /// What the edge calls its socket.
+    pub socket_id: Option<Uuid>,
+}
+
 /// What waits because the router's mailbox was full.
 enum Waiting {
     Dispatch(Dispatch),
     Ask(Ask),
     Mark(Marked),
+    Identify(Identify),
 }
 
 /// One connection, from its upgrade to its end. Unregisters itself when dropped, also by a panic of its actor.
@@ -74,7 +90,7 @@ impl Connection {
         upgraded: Upgraded<S>,
         admission: Admission,
         side: Side,
-        ack: (Option<AgentId>, Option<SessionId>),
+        ack: Named,
         actor: impl FnOnce(Self, &mut Context<A>) -> A,
     ) {
         let broker = admission.broker();
@@ -189,7 +205,7 @@ impl Connection {
             self.refuse(error, envelope.id.as_deref());
             return Step::Continue;
         }
-        let given_id = envelope.id.is_none().then(|| uuid::Uuid::new_v4().to_string());
+        let given_id = envelope.id.is_none().then(|| Uuid::new_v4().to_string());
         let id = envelope.id.as_deref().or(given_id.as_deref()).unwrap_or_default();
         let stamp = envelope.stamp(peer.source_json(), || id.to_owned());
         let frame = Frame::text_from(stamp.len(), |out| stamp.write_to(out));
@@ -231,11 +247,33 @@ impl Connection {
         }
     }
 
+    /// The edge says that the session has logged in.
+    pub fn identify(&mut self, assertion: &Secret, id: Option<&str>) -> Step {
+        let Some(peer) = &self.peer else { return Step::Continue };
+        match assertion::verify_login(assertion.reveal(), &self.broker().settings.broker.bridge_secret) {
+            Ok(logged_in) => {
+                let identify = Identify { peer: Arc::clone(peer), logged_in, id: id.map(str::to_owned) };
+                self.submit(Waiting::Identify(identify))
+            }
+            Err(code) => {
+                self.refuse(code.into(), id);
+                Step::Continue
+            }
+        }
+    }
+
+    /// The client has later credentials, which its edge judges.
+    pub fn pass_to_edge(&self, token: Secret, id: Option<&str>) {
+        let ask = ToEdge::Refresh { id: id.map(str::to_owned), token };
+        self.link.send(Lane::Control, Frame::binary(&ask.encode()));
+    }
+
     fn submit(&mut self, waiting: Waiting) -> Step {
         let outcome = match waiting {
             Waiting::Dispatch(dispatch) => self.shard.try_send(dispatch).map_err(Waiting::Dispatch),
             Waiting::Ask(ask) => self.shard.try_send(ask).map_err(Waiting::Ask),
             Waiting::Mark(mark) => self.shard.try_send(mark).map_err(Waiting::Mark),
+            Waiting::Identify(identify) => self.shard.try_send(identify).map_err(Waiting::Identify),
         };
         match outcome {
             Ok(()) => Step::Continue,
@@ -315,7 +353,7 @@ fn either(one: Step, other: Step) -> Step {
     if one == Step::Pause { one } else { other }
 }
 
-fn first_frame(broker: &Broker, id: ConnectionId, (agent_id, session_id): (Option<AgentId>, Option<SessionId>)) -> String {
+fn first_frame(broker: &Broker, id: ConnectionId, Named { agent_id, session_id, socket_id }: Named) -> String {
     let target = match (&session_id, &agent_id) {
         (Some(session_id), _) => format!("session:{session_id}"),
         (None, Some(agent_id)) => format!("agent:{agent_id}"),
@@ -328,6 +366,7 @@ fn first_frame(broker: &Broker, id: ConnectionId, (agent_id, session_id): (Optio
         connection_id: id.to_string(),
         agent_id,
         session_id,
+        socket_id,
         status: "connected",
         heartbeat: broker.announced_heartbeat(),
         limits: broker.announced_limits(),

@@ -3,6 +3,7 @@
 mod agent;
 mod connection;
 mod durable;
+mod login;
 mod pace;
 mod router;
 mod session;

@@ -20,11 +20,12 @@ use transport::{CloseMode, Frame, clock::now_ms};
 
 use super::{
     durable::{DurableShard, Subscription},
+    login::{STRANGER, close_strangers},
     state::Changed,
 };
 use crate::{
     broker::Broker,
-    routing::{ConnectionId, Counters, Outgoing, Peer, Route},
+    routing::{ConnectionId, Counters, Outgoing, Peer, PeerKind, Route},
 };
 
 /// Messages that may wait for a router. Beyond it the connections of its thread stop reading.
@@ -186,6 +187,9 @@ impl Handler<Dispatch> for RouterActor {
 
     fn handle(&mut self, Dispatch { from, message }: Dispatch, ctx: &mut Self::Context) {
         self.counters.mailbox.fetch_sub(1, Relaxed);
+        if from.is_cut() {
+            return;
+        }
         if message.is_durable {
             let (sender, frame) = (Arc::clone(&from), message.frame.clone());
             if let Err(error) = self.dispatch_durable(Dispatch { from, message }, ctx) {
@@ -214,10 +218,21 @@ impl Handler<Attach> for RouterActor {
     type Result = ();
 
     fn handle(&mut self, Attach { peer, description, registration }: Attach, ctx: &mut Self::Context) {
-        let (older, behind) = {
+        let (older, behind, strangers) = {
             let mut router = self.broker.router.write();
-            (router.attach(&peer, description), Self::hold_back(&self.broker.channels, &peer))
+            if let Some(code) = router.is_stranger(&peer) {
+                drop(router);
+                peer.link.close(code, STRANGER, CloseMode::Discard);
+                return;
+            }
+            let older = router.attach(&peer, description);
+            let strangers = match &peer.kind {
+                PeerKind::Session(identity) => router.cut_strangers(identity.session_id),
+                PeerKind::Agent(_) => Vec::new(),
+            };
+            (older, Self::hold_back(&self.broker.channels, &peer), strangers)
         };
+        close_strangers(strangers);
         self.welcome(&peer, behind, ctx);
         self.broker.state.do_send(Changed { id: peer.id, state: ConnectionState::Active });
         if let Some(older) = older {
@@ -229,7 +244,7 @@ impl Handler<Attach> for RouterActor {
             peer.link.close(code, crate::keys::reason(code), CloseMode::Discard);
         }
         if let Some(id) = registration
-            && let crate::routing::PeerKind::Agent(agent_id) = &peer.kind
+            && let PeerKind::Agent(agent_id) = &peer.kind
             && let Some(agent) = self.broker.router.read().agent(agent_id).cloned()
         {
             let agent_id = agent_id.clone();
@@ -264,6 +279,9 @@ impl Handler<Ask> for RouterActor {
 
     fn handle(&mut self, Ask { peer, request, id, bytes }: Ask, ctx: &mut Self::Context) {
         self.counters.mailbox.fetch_sub(1, Relaxed);
+        if peer.is_cut() {
+            return;
+        }
         let family = match &request {
             AgentMessage::Common(PeerRequest::ListAgents) | AgentMessage::Register(_) | AgentMessage::Status(_) => Family::Agent,
             AgentMessage::Common(PeerRequest::Ack(_) | PeerRequest::Nack(_)) => Family::Message,

@@ -8,7 +8,7 @@ use common::{
 use transport::{Socket, Step, Upgraded};
 
 use super::{
-    connection::{Connection, ConnectionActor},
+    connection::{Connection, ConnectionActor, Named},
     state::Side,
 };
 use crate::{broker::Admission, routing::PeerKind};
@@ -21,7 +21,8 @@ pub struct ClientSessionActor {
 impl ClientSessionActor {
     /// Takes over the socket of a client that the edge vouches for.
     pub fn take_over<S: Socket>(upgraded: Upgraded<S>, admission: Admission, identity: ClientIdentity) {
-        let named = (identity.agent.clone(), Some(identity.session_id));
+        let named =
+            Named { agent_id: identity.agent.clone(), session_id: Some(identity.session_id), socket_id: identity.socket_id };
         Connection::start(upgraded, admission, Side::Session, named, |mut connection, _| {
             let reading = identity.reading.clone();
             connection.register(PeerKind::Session(Box::new(identity)), reading, AgentDescription::default(), None);
@@ -44,6 +45,11 @@ impl ConnectionActor for ClientSessionActor {
         let message = match ClientMessage::of(&envelope) {
             Ok(ClientMessage::Common(request)) => AgentMessage::Common(request),
             Ok(ClientMessage::Route) => AgentMessage::Route,
+            Ok(ClientMessage::Identify(assertion)) => return self.connection.identify(&assertion, envelope.id.as_deref()),
+            Ok(ClientMessage::Refresh(token)) => {
+                self.connection.pass_to_edge(token, envelope.id.as_deref());
+                return Step::Continue;
+            }
             Err(error) => {
                 self.connection.refuse(error, envelope.id.as_deref());
                 return Step::Continue;

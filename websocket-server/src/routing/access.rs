@@ -21,7 +21,7 @@ use super::{Pass, Peer, PeerKind, Router};
 
 /// For agents there are no rules: what one may do follows from its key alone.
 static NO_RULES: Policy = Policy { agents: Vec::new(), topics: Vec::new(), visible_members: Vec::new() };
-/// What logins carry is not told to the broker.
+/// What a session carries that nobody logged in to.
 static NO_SCOPES: LazyLock<BTreeSet<String>> = LazyLock::new(BTreeSet::new);
 
 impl Peer {
@@ -33,7 +33,7 @@ impl Peer {
     fn place(&self) -> Place<'_> {
         match &self.kind {
             PeerKind::Agent(id) => Place::Agent { id, scopes: self.bounds() },
-            PeerKind::Session(identity) => Place::Session { id: identity.session_id, user: identity.user_id.as_ref() },
+            PeerKind::Session(identity) => Place::Session { id: identity.session_id, user: self.user_id() },
         }
     }
 }
@@ -44,8 +44,8 @@ impl Router {
             (PeerKind::Agent(_), None) => true,
             (PeerKind::Agent(id), Some(scopes)) => NO_RULES.may(Principal::Agent { id, scopes }, action).is_ok(),
             (PeerKind::Session(identity), _) => {
-                let user = identity.user_id.as_ref();
-                let session = Principal::Session { id: identity.session_id, user, scopes: &NO_SCOPES };
+                let scopes = peer.login().map_or(&*NO_SCOPES, |login| &login.scopes);
+                let session = Principal::Session { id: identity.session_id, user: peer.user_id(), scopes };
                 self.policy.may(session, action).is_ok()
             }
         }

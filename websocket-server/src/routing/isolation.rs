@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use common::{
     address::{Address, Scope},
-    assertion::{ClientIdentity, Reading},
+    assertion::{ClientIdentity, Login, Reading},
     config::Settings,
     envelope::{Family, Priority},
     id::{AgentId, SessionId, TopicName, UserId},
@@ -152,7 +152,7 @@ fn peer(who: Who, policy: &Arc<LinkPolicy>) -> Arc<Peer> {
         }
         Who::Session(number) => {
             let mut identity = ClientIdentity::anonymous(session_id(number));
-            identity.user_id = SESSIONS[number].map(user);
+            identity.login = SESSIONS[number].map(|name| Login { user: user(name), wallet: None, scopes: Default::default() });
             identity.ip = Some(format!("ip-of-{}", owner(number)));
             (PeerKind::Session(Box::new(identity)), None)
         }

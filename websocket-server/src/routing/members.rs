@@ -66,17 +66,22 @@ impl Router {
         let PeerKind::Session(identity) = &peer.kind else { return };
         if let Some(entry) = self.sessions.get_mut(&identity.session_id) {
             entry.peers.push(Arc::clone(peer));
+            if let Some(login) = peer.login() {
+                self.on_session_login(identity.session_id, login);
+            }
             return;
         }
+        let login = peer.login();
         let info = SessionInfo {
             session_id: identity.session_id,
-            user_id: identity.user_id.clone(),
+            user_id: peer.user_id().cloned(),
+            wallet_address: login.and_then(|login| login.wallet.clone()),
             agent: identity.agent.clone(),
-            authenticated: identity.user_id.is_some(),
+            authenticated: login.is_some(),
             connected_at: timestamp::now_string(),
             client: ClientInfo { ip: identity.ip.clone(), user_agent: identity.user_agent.clone() },
         };
-        if let Some(user_id) = &identity.user_id {
+        if let Some(user_id) = peer.user_id() {
             self.users.entry(user_id.clone()).or_default().insert(identity.session_id);
         }
         let message = SystemMessage::SessionConnected(Box::new(info.clone()));
@@ -108,12 +113,12 @@ impl Router {
                 }
                 let Some(entry) = self.sessions.remove(&identity.session_id) else { return };
                 self.fail_requests_to(peer, &entry.awaited);
-                if let Some(user_id) = &identity.user_id {
+                if let Some(user_id) = &entry.info.user_id {
                     self.forget_session_of_user(user_id, identity.session_id);
                 }
                 let message = SystemMessage::SessionDisconnected {
                     session_id: identity.session_id,
-                    user_id: identity.user_id.clone(),
+                    user_id: entry.info.user_id.clone(),
                     reason: reason.to_owned(),
                 };
                 self.tell_agents_of_session(&entry.info, &message);

@@ -3,15 +3,15 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
 use common::{
     address::Scope,
-    assertion::{ClientIdentity, Reading},
-    id::{AgentId, SessionId},
+    assertion::{ClientIdentity, Login, Reading},
+    id::{AgentId, SessionId, UserId},
     message::{Speaker, SystemMessage},
 };
 use parking_lot::Mutex;
@@ -79,6 +79,9 @@ pub struct Peer {
     pub consumer: Option<ConsumerId>,
     /// What an agent's key opens.
     pub pass: Option<Pass>,
+    /// Of a session that logged in after the connection came.
+    later_login: OnceLock<Login>,
+    is_cut: AtomicBool,
     address: String,
     key: u64,
     source_json: String,
@@ -107,6 +110,8 @@ impl Peer {
             consumer,
             pass,
             key: hash(&address),
+            later_login: OnceLock::new(),
+            is_cut: AtomicBool::new(false),
             source_json: format!("\"{address}\""),
             address,
             marks: Mutex::default(),
@@ -128,13 +133,39 @@ impl Peer {
         self.key
     }
 
+    /// Who stands behind a session, once it has logged in.
+    pub fn login(&self) -> Option<&Login> {
+        match &self.kind {
+            PeerKind::Agent(_) => None,
+            PeerKind::Session(identity) => identity.login.as_ref().or_else(|| self.later_login.get()),
+        }
+    }
+
+    /// The user of a session, once logged in. A connection has at most one in its life.
+    pub fn user_id(&self) -> Option<&UserId> {
+        self.login().map(|login| &login.user)
+    }
+
+    /// The session has logged in. Says whether that is news to this connection; a second user is not taken.
+    pub(super) fn log_in(&self, login: &Login) -> bool {
+        self.user_id().is_none() && self.later_login.set(login.clone()).is_ok()
+    }
+
+    /// From here on nothing that came from it is routed, though its socket is still to be closed.
+    pub(super) fn cut(&self) {
+        self.is_cut.store(true, Relaxed);
+    }
+
+    /// Whether it was cut off.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut.load(Relaxed)
+    }
+
     /// The inboxes it reads: its own, and for a session its user's.
     pub fn inboxes(&self) -> impl Iterator<Item = ChannelName> {
         let (own, user) = match &self.kind {
             PeerKind::Agent(agent_id) => (ChannelName::agent(agent_id), None),
-            PeerKind::Session(identity) => {
-                (ChannelName::session(identity.session_id), identity.user_id.as_ref().map(ChannelName::user))
-            }
+            PeerKind::Session(identity) => (ChannelName::session(identity.session_id), self.user_id().map(ChannelName::user)),
         };
         std::iter::once(own).chain(user)
     }

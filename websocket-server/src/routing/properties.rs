@@ -8,7 +8,7 @@ use std::{
 
 use common::{
     address::{Address, Scope},
-    assertion::ClientIdentity,
+    assertion::{ClientIdentity, Login},
     config::Settings,
     envelope::Family,
     id::{AgentId, SessionId, TopicName, UserId},
@@ -166,7 +166,8 @@ fn peer(who: Who, policy: &Arc<LinkPolicy>) -> Arc<Peer> {
         Who::Agent(name) => PeerKind::Agent(AgentId::new(&format!("a{name}")).expect("valid")),
         Who::Session(name) => {
             let mut identity = ClientIdentity::anonymous(session_id(name));
-            identity.user_id = UserId::new(&format!("u{name}")).ok();
+            let user = UserId::new(&format!("u{name}")).expect("valid");
+            identity.login = Some(Login { user, wallet: None, scopes: Default::default() });
             PeerKind::Session(Box::new(identity))
         }
     };

@@ -5,12 +5,12 @@ use std::{path::Path, time::Duration};
 use common::{
     assertion::ClientIdentity,
     config::{DefaultDelivery, Durability, Settings},
-    id::{SessionId, UserId},
+    id::SessionId,
 };
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use crate::harness::{Peer, TestBroker};
+use crate::harness::{Peer, TestBroker, login};
 
 fn on_disk(folder: &Path) -> impl FnOnce(&mut Settings) + use<> {
     let folder = folder.to_owned();
@@ -164,7 +164,7 @@ async fn a_user_reads_what_was_left_for_it_in_any_session() {
     let mut sender = broker.agent("sender").await;
     leave(&mut sender, "user:ann", 2).await;
     let mut identity = ClientIdentity::anonymous(SessionId::fresh());
-    identity.user_id = UserId::new("ann").ok();
+    identity.login = Some(login("ann"));
     let mut session = broker.dial_session(&identity).await.expect("upgraded");
     for at in 0..2 {
         let message = session.expect("job:new").await;

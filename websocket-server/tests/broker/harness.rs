@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use common::{
-    assertion::{self, ClientIdentity},
+    assertion::{self, ClientIdentity, Login},
     config::Settings,
     id::{AgentId, SessionId, UserId},
 };
@@ -22,6 +22,11 @@ use websocket_server::BrokerHandle;
 
 /// How long anything may take before a test fails.
 pub const LIMIT: Duration = Duration::from_secs(10);
+
+/// The login of a user without a wallet.
+pub fn login(user: &str) -> Login {
+    Login { user: UserId::new(user).expect("a name"), wallet: None, scopes: Default::default() }
+}
 
 pub struct TestBroker {
     pub handle: BrokerHandle,
@@ -77,7 +82,7 @@ impl TestBroker {
 
     pub async fn session_of_user(&self, user: &str) -> Peer {
         let mut identity = ClientIdentity::anonymous(SessionId::fresh());
-        identity.user_id = UserId::new(user).ok();
+        identity.login = Some(login(user));
         self.session_as(identity).await
     }
 

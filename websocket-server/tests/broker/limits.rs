@@ -5,13 +5,13 @@ use std::time::Duration;
 use common::{
     assertion::ClientIdentity,
     config::{AgentKey, Settings},
-    id::{SessionId, UserId},
+    id::SessionId,
     rate::Rate,
     secret::Secret,
 };
 use serde_json::json;
 
-use crate::harness::{Ended, Peer, TestBroker, eventually};
+use crate::harness::{Ended, Peer, TestBroker, eventually, login};
 
 /// No address is exempt: those of the test count too.
 fn counted(settings: &mut Settings) {
@@ -20,7 +20,7 @@ fn counted(settings: &mut Settings) {
 
 fn identity(user: Option<&str>, ip: &str) -> ClientIdentity {
     let mut identity = ClientIdentity::anonymous(SessionId::fresh());
-    identity.user_id = user.and_then(|user| UserId::new(user).ok());
+    identity.login = user.map(login);
     identity.ip = Some(ip.to_owned());
     identity
 }

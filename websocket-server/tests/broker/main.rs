@@ -9,6 +9,7 @@ mod durable;
 mod durable_topics;
 mod keys;
 mod limits;
+mod logins;
 mod loops;
 mod operators;
 mod overload;

@@ -73,6 +73,14 @@ impl RouterActor {
         ctx.run_later(RESUME_WAIT, move |router, ctx| router.let_go(&peer, ctx));
     }
 
+    /// A receiver reads one more inbox from here on: gives it what waits there.
+    pub(in crate::actors) fn open_inbox(&mut self, peer: &Arc<Peer>, channel: &ChannelName, ctx: &mut Context<Self>) {
+        if self.durable.channels.has_untold(channel) {
+            self.tell_of_deaths(peer, channel.clone(), ctx);
+        }
+        self.start_catch_up(self.catch_up(peer, channel), ctx);
+    }
+
     /// The receiver need not be waited for any longer.
     pub(super) fn let_go(&mut self, peer: &Arc<Peer>, ctx: &mut Context<Self>) {
         for channel in self.durable.held.remove(&peer.id).unwrap_or_default() {

@@ -1,0 +1,62 @@
+//! A session that logs in while it is connected, as its router sees it.
+
+use std::sync::Arc;
+
+use actix::{Context, Handler, Message};
+use common::{assertion::LoggedIn, close::CloseCode};
+use store::ChannelName;
+use transport::CloseMode;
+
+use super::router::RouterActor;
+use crate::routing::Peer;
+
+/// What a connection is told that was opened before the login and is not the login's own.
+pub(super) const STRANGER: &str = "the session has logged in: come back with its new credentials";
+
+/// The session of this connection has logged in, as its edge asserts.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Identify {
+    /// The connection it was said on.
+    pub peer: Arc<Peer>,
+    /// Who the session is now.
+    pub logged_in: LoggedIn,
+    /// The id of the frame.
+    pub id: Option<String>,
+}
+
+/// Closes connections that were cut off.
+pub(super) fn close_strangers(strangers: Vec<Arc<Peer>>) {
+    for stranger in strangers {
+        tracing::info!(session = stranger.address(), connection = %stranger.id, "closed: it is not the login's own");
+        stranger.link.close(CloseCode::CREDENTIALS_EXPIRED, STRANGER, CloseMode::Discard);
+    }
+}
+
+impl Handler<Identify> for RouterActor {
+    type Result = ();
+
+    fn handle(&mut self, Identify { peer, logged_in, id }: Identify, ctx: &mut Context<Self>) {
+        let channel = ChannelName::user(&logged_in.login.user);
+        let channels = &self.broker.channels;
+        let outcome = {
+            let mut router = self.broker.router.write();
+            router.log_in(&peer, &logged_in).map(|outcome| {
+                // Under the lock, so that nothing is delivered to them before what is pending.
+                let is_behind =
+                    |peer: &Arc<Peer>| channels.may_have_pending(&channel) && channels.fall_behind(&channel, peer.id, 0);
+                let behind: Vec<_> = outcome.logged_in.iter().filter(|peer| is_behind(peer)).cloned().collect();
+                (outcome, behind)
+            })
+        };
+        match outcome {
+            Ok((outcome, behind)) => {
+                for peer in behind {
+                    self.open_inbox(&peer, &channel, ctx);
+                }
+                close_strangers(outcome.strangers);
+            }
+            Err(code) => self.refuse(&peer, code.into(), id.as_deref()),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Sessions that log in while they are connected: who they are changes in place.
+//!
+//! A session has at most one user in its life. A connection belongs to the login if the edge says so; every other connection of
+//! the session that was opened before is given back to be closed, for whoever holds it is not known to be the one who logged in.
+
+use std::sync::Arc;
+
+use common::{
+    assertion::{LoggedIn, Login},
+    close::CloseCode,
+    error::ErrorCode,
+    id::SessionId,
+    message::{SessionInfo, SystemMessage},
+};
+use transport::Lane;
+
+use super::{Peer, PeerKind, Router, members::notice};
+
+/// What a login means for the connections of its session.
+#[derive(Debug, Default)]
+pub struct LoginOutcome {
+    /// These have a user now.
+    pub logged_in: Vec<Arc<Peer>>,
+    /// These are to be closed.
+    pub strangers: Vec<Arc<Peer>>,
+}
+
+impl Router {
+    /// The code to close a connection with that does not belong to its session as that is now: without a login, or with another
+    /// user's.
+    pub fn is_stranger(&self, peer: &Peer) -> Option<CloseCode> {
+        let PeerKind::Session(identity) = &peer.kind else { return None };
+        let user = self.sessions.get(&identity.session_id)?.info.user_id.as_ref()?;
+        match peer.user_id() {
+            None => Some(CloseCode::CREDENTIALS_EXPIRED),
+            Some(other) if other != user => Some(CloseCode::SESSION_ENDED),
+            Some(_) => None,
+        }
+    }
+
+    /// The session of `peer` has logged in.
+    ///
+    /// # Errors
+    /// `forbidden` for another session's login, `already_logged_in` for another user's.
+    pub fn log_in(&mut self, peer: &Arc<Peer>, logged_in: &LoggedIn) -> Result<LoginOutcome, ErrorCode> {
+        let LoggedIn { session_id, login, keep } = logged_in;
+        if !matches!(&peer.kind, PeerKind::Session(identity) if identity.session_id == *session_id) {
+            return Err(ErrorCode::Forbidden);
+        }
+        let Some(entry) = self.sessions.get(session_id) else { return Ok(LoginOutcome::default()) };
+        if entry.info.user_id.as_ref().is_some_and(|user| *user != login.user) {
+            return Err(ErrorCode::AlreadyLoggedIn);
+        }
+        if !entry.peers.iter().any(|other| other.id == peer.id) {
+            return Ok(LoginOutcome::default());
+        }
+        let is_kept = |other: &Peer| match &other.kind {
+            PeerKind::Session(identity) => other.id == peer.id || identity.socket_id.is_some_and(|id| keep.contains(&id)),
+            PeerKind::Agent(_) => false,
+        };
+        let logged_in: Vec<_> = entry.peers.iter().filter(|peer| is_kept(peer) && peer.log_in(login)).cloned().collect();
+        self.on_session_login(*session_id, login);
+        let outcome = LoginOutcome { logged_in, strangers: self.cut_strangers(*session_id) };
+        if let Some(entry) = self.sessions.get(session_id) {
+            let frame = notice(&SystemMessage::SessionIdentified(Box::new(entry.info.clone())));
+            for peer in &outcome.logged_in {
+                peer.link.send(Lane::Data, frame.clone());
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Cuts off the connections of a session that has logged in which did not log in with it: nothing goes to them or comes from
+    /// them any more. Gives them back, to be closed.
+    pub fn cut_strangers(&mut self, session_id: SessionId) -> Vec<Arc<Peer>> {
+        let Some(entry) = self.sessions.get_mut(&session_id).filter(|entry| entry.info.user_id.is_some()) else {
+            return Vec::new();
+        };
+        let strangers: Vec<_> = entry.peers.extract_if(.., |peer| peer.user_id().is_none()).collect();
+        for stranger in &strangers {
+            stranger.cut();
+            self.leave_all_topics(stranger);
+        }
+        strangers
+    }
+
+    /// A session that had no user has one.
+    pub(super) fn on_session_login(&mut self, session_id: SessionId, login: &Login) {
+        let Some(entry) = self.sessions.get_mut(&session_id).filter(|entry| entry.info.user_id.is_none()) else { return };
+        entry.info.user_id = Some(login.user.clone());
+        entry.info.wallet_address.clone_from(&login.wallet);
+        entry.info.authenticated = true;
+        let info = entry.info.clone();
+        self.users.entry(login.user.clone()).or_default().insert(session_id);
+        self.tell_agents_of_login(&info);
+    }
+
+    /// What an agent hears depends on whether it may hear of those without a user, of this user, or of both.
+    fn tell_agents_of_login(&self, info: &SessionInfo) {
+        let identified = notice(&SystemMessage::SessionIdentified(Box::new(info.clone())));
+        let connected = notice(&SystemMessage::SessionConnected(Box::new(info.clone())));
+        let out_of_sight = notice(&SystemMessage::SessionDisconnected {
+            session_id: info.session_id,
+            user_id: None,
+            reason: "logged in as a user out of reach".to_owned(),
+        });
+        let named = info.agent.as_ref();
+        for entry in self.agents.values().filter(|entry| named.is_none_or(|named| entry.info.agent_id == *named)) {
+            let sees = |user| self.sees_session(&entry.peer, info.session_id, user);
+            let frame = match (sees(None), sees(info.user_id.as_ref())) {
+                (true, true) => &identified,
+                (false, true) => &connected,
+                (true, false) => &out_of_sight,
+                (false, false) => continue,
+            };
+            entry.peer.link.send(Lane::Data, frame.clone());
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Sessions that log in while they are connected, as their edge asserts.
+
+use common::{
+    assertion::{self, ClientIdentity, LoggedIn},
+    backplane::ToEdge,
+    id::SessionId,
+    secret::Secret,
+};
+use futures_util::StreamExt;
+use serde_json::json;
+use tokio_tungstenite::tungstenite::Message;
+use uuid::Uuid;
+
+use crate::harness::{Ended, Peer, TestBroker, login};
+
+/// A session with a socket that the edge calls by an id.
+fn identity(session_id: SessionId) -> ClientIdentity {
+    ClientIdentity { socket_id: Some(Uuid::new_v4()), ..ClientIdentity::anonymous(session_id) }
+}
+
+fn kept(identity: &ClientIdentity) -> Vec<Uuid> {
+    identity.socket_id.into_iter().collect()
+}
+
+/// Says on a connection that its session has logged in.
+async fn identify(peer: &mut Peer, broker: &TestBroker, session_id: SessionId, user: &str, keep: Vec<Uuid>) {
+    let mut login = login(user);
+    login.wallet = Some("0x52908400098527886E0F7030069857D2E4169EE7".into());
+    let logged_in = LoggedIn { session_id, login, keep };
+    let assertion = assertion::mint_login(&logged_in, &broker.settings.broker.bridge_secret).expect("signs");
+    peer.send(json!({"type":"connection:identify","id":"login","payload":{"assertion":assertion}})).await;
+}
+
+#[actix_rt::test]
+async fn a_session_becomes_its_users_in_place() {
+    let broker = TestBroker::start().await;
+    let mut agent = broker.agent("a").await;
+    agent.send(json!({"type":"job:new","id":"1","target":"user:ann","delivery":"durable","payload":"left"})).await;
+    agent.expect("message:accepted").await;
+
+    let identity = identity(SessionId::fresh());
+    let mut session = broker.session_as(identity.clone()).await;
+    agent.expect("session:connected").await;
+    identify(&mut session, &broker, identity.session_id, "ann", kept(&identity)).await;
+
+    let told = agent.expect("session:identified").await;
+    assert_eq!(told["payload"]["session_id"], identity.session_id.to_string());
+    assert_eq!((&told["payload"]["user_id"], &told["payload"]["authenticated"]), (&json!("ann"), &json!(true)));
+    assert_eq!(told["payload"]["wallet_address"], "0x52908400098527886E0F7030069857D2E4169EE7");
+    assert_eq!(session.expect("session:identified").await["payload"], told["payload"]);
+    let left = session.expect("job:new").await;
+    assert_eq!((&left["payload"], &left["channel"]), (&json!("left"), &json!("user:ann")));
+
+    agent.send(json!({"type":"news:live","target":"user:ann"})).await;
+    session.expect("news:live").await;
+    agent.send(json!({"type":"session:list"})).await;
+    assert_eq!(agent.expect("session:listed").await["payload"]["sessions"][0]["user_id"], "ann");
+    session.close().await;
+    assert_eq!(agent.expect("session:disconnected").await["payload"]["user_id"], "ann");
+    agent.send(json!({"type":"news:live","target":"user:ann"})).await;
+    agent.expect_error("user_not_found").await;
+}
+
+#[actix_rt::test]
+async fn only_the_sockets_of_the_login_stay() {
+    let broker = TestBroker::start().await;
+    let mut agent = broker.agent("a").await;
+    let mine = identity(SessionId::fresh());
+    let (tab, planted) = (identity(mine.session_id), identity(mine.session_id));
+    let mut first = broker.session_as(mine.clone()).await;
+    let mut second = broker.session_as(tab.clone()).await;
+    let mut stranger = broker.session_as(planted).await;
+    stranger.send(json!({"type":"topic:subscribe","payload":{"topic":"room"}})).await;
+    stranger.expect("topic:subscribed").await;
+
+    identify(&mut first, &broker, mine.session_id, "ann", [kept(&mine), kept(&tab)].concat()).await;
+    first.expect("session:identified").await;
+    second.expect("session:identified").await;
+    agent.send(json!({"type":"news:secret","target":first.address()})).await;
+    agent.send(json!({"type":"news:secret","target":"topic:room"})).await;
+    for tab in [&mut first, &mut second] {
+        tab.expect("news:secret").await;
+    }
+    loop {
+        match stranger.socket.next().await.expect("an end").expect("frames") {
+            Message::Close(Some(close)) => {
+                assert_eq!(u16::from(close.code), 4001);
+                break;
+            }
+            Message::Text(text) => {
+                assert!(!text.contains("news:secret") && !text.contains("identified"), "{text}");
+            }
+            _ => {}
+        }
+    }
+    // Nor does one come in that has the older credentials, or another user's.
+    let mut late = broker.dial_session(&identity(mine.session_id)).await.expect("upgraded");
+    assert_eq!(late.ended().await, Ended::Code(4001));
+    let other = ClientIdentity { login: Some(login("bob")), ..identity(mine.session_id) };
+    assert_eq!(broker.dial_session(&other).await.expect("upgraded").ended().await, Ended::Code(4003));
+    let again = ClientIdentity { login: Some(login("ann")), ..identity(mine.session_id) };
+    broker.session_as(again).await;
+}
+
+#[actix_rt::test]
+async fn a_connection_that_comes_with_the_login_logs_its_session_in() {
+    let broker = TestBroker::start().await;
+    let mut agent = broker.agent("a").await;
+    let before = identity(SessionId::fresh());
+    let mut older = broker.session_as(before.clone()).await;
+    agent.expect("session:connected").await;
+    broker.session_as(ClientIdentity { login: Some(login("ann")), ..identity(before.session_id) }).await;
+    assert_eq!(agent.expect("session:identified").await["payload"]["user_id"], "ann");
+    assert_eq!(older.ended().await, Ended::Code(4001));
+}
+
+#[actix_rt::test]
+async fn nobody_but_the_edge_can_say_who_a_session_is() {
+    let broker = TestBroker::start().await;
+    let mut agent = broker.agent("a").await;
+    let mine = identity(SessionId::fresh());
+    let mut session = broker.session_as(mine.clone()).await;
+    let secret = Secret::new("another secret that is long enough, too");
+    let forged = LoggedIn { session_id: mine.session_id, login: login("ann"), keep: kept(&mine) };
+    let forged = assertion::mint_login(&forged, &secret).expect("signs");
+    let connect =
+        assertion::mint(&ClientIdentity { login: Some(login("ann")), ..mine.clone() }, &broker.settings.broker.bridge_secret)
+            .expect("signs");
+    for assertion in [forged.as_str(), connect.as_str(), "", "rubbish"] {
+        session.send(json!({"type":"connection:identify","payload":{"assertion":assertion}})).await;
+        session.expect_error("unauthorized").await;
+    }
+    session.send(json!({"type":"connection:identify","payload":{}})).await;
+    session.expect_error("invalid_payload").await;
+    // Another session's assertion, as if it had been read on its way.
+    identify(&mut session, &broker, SessionId::fresh(), "ann", kept(&mine)).await;
+    session.expect_error("forbidden").await;
+    agent.send(json!({"type":"connection:identify","payload":{"assertion":forged}})).await;
+    agent.expect_error("reserved_type").await;
+
+    identify(&mut session, &broker, mine.session_id, "ann", kept(&mine)).await;
+    session.expect("session:identified").await;
+    identify(&mut session, &broker, mine.session_id, "bob", kept(&mine)).await;
+    let refused = session.expect_error("already_logged_in").await;
+    assert_eq!(refused["correlation_id"], "login");
+}
+
+#[actix_rt::test]
+async fn later_credentials_go_to_the_edge_and_to_nobody_else() {
+    let broker = TestBroker::start().await;
+    let mut agent = broker.agent("a").await;
+    let mut session = broker.session().await;
+    agent.expect("session:connected").await;
+    session.send(json!({"type":"connection:refresh","id":"r1","target":"agent:a","payload":{"token":"a.b.c"}})).await;
+    let asked = loop {
+        match session.socket.next().await.expect("open").expect("frames") {
+            Message::Binary(payload) => break ToEdge::parse(&payload).expect("what the broker asks"),
+            Message::Text(text) => assert!(!text.contains("a.b.c"), "{text}"),
+            _ => {}
+        }
+    };
+    let ToEdge::Refresh { id, token } = asked;
+    assert_eq!((id.as_deref(), token.reveal()), (Some("r1"), "a.b.c"));
+    agent.expect_nothing().await;
+}
