@@ -133,6 +133,12 @@ impl SessionId {
     }
 }
 
+impl From<Uuid> for SessionId {
+    fn from(id: Uuid) -> Self {
+        Self(id)
+    }
+}
+
 impl FromStr for SessionId {
     type Err = IdError;
     /// Accepts the hyphenated form only, so that one session has one spelling apart from case.

@@ -15,7 +15,7 @@ use actix_web::{
 };
 use common::{
     close::CloseCode,
-    config::{CookieSecure, Settings, ws_authority},
+    config::{CookieSecure, Settings, WebSettings, ws_authority},
     error::ErrorCode,
     secret::Secret,
 };
@@ -25,8 +25,9 @@ use transport::{Gate, GateRules, OriginRule, ServeOptions, client_address::Trust
 use crate::{
     assets::{self, AssetError, Library},
     http::{Hsts, InFlight, Refusal, Throttle, allow_origins, count_in_flight, refuse_forged, security_headers},
+    logins::{self, Logins},
     proxy::{self, LocalConnect, ProxyEnvironment},
-    sessions::{self, Admission, CookiePolicy, OpenSockets, Order, SessionAuthority},
+    sessions::{self, Admission, CookiePolicy, Credentials, OpenSockets, Order, SessionAuthority},
     status::{self, EdgeStatus, OperatorToken, Phase},
 };
 
@@ -36,6 +37,8 @@ const HOUSEKEEPING: Duration = Duration::from_secs(5);
 const RENEWAL_MARGIN: Duration = Duration::from_secs(60);
 /// How often a batch of sockets is closed while draining, and how often it is looked whether all is done.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
+/// Clients are told that their token runs out so many times the margin before their sockets are closed for it.
+const NOTICE_MARGINS: u32 = 10;
 /// What is kept of the drain's time for sockets to finish their closing.
 const CLOSING_SHARE: u32 = 4;
 
@@ -56,6 +59,17 @@ pub enum StartError {
     /// The certificate or its key is no good, or what is trusted when the broker is dialled.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The ways to log in.
+    #[error("the settings of logins are not good: {}", .0.join("; "))]
+    Logins(Vec<String>),
+    /// The sessions that were ended.
+    #[error("what was revoked before cannot be read from {folder}: {source}")]
+    Revocations {
+        /// The data folder.
+        folder: std::path::PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The worker threads.
     #[error("the edge's server does not start: {0}")]
     Serve(io::Error),
@@ -76,6 +90,8 @@ pub struct EdgeHandle {
 struct Parts {
     library: Arc<Library>,
     authority: Arc<SessionAuthority>,
+    credentials: Arc<Credentials>,
+    logins: Arc<Logins>,
     sockets: Arc<OpenSockets>,
     environment: Arc<ProxyEnvironment>,
     status: Arc<EdgeStatus>,
@@ -106,10 +122,12 @@ pub fn start_beside(settings: &Settings, broker: LocalConnect) -> Result<EdgeHan
 
 fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeHandle, StartError> {
     let tls = Listener::start(&settings.web.tls, settings, None)?;
-    let parts = Parts::new(settings, broker, tls.as_ref())?;
     let bind = |source| StartError::Bind { addr: settings.web.addr, source };
     let listener = listen(settings.web.addr).map_err(bind)?;
     let addr = listener.local_addr().map_err(bind)?;
+    // What a wallet is asked to sign may name the address that was really bound.
+    let settings = &Settings { web: WebSettings { addr, ..settings.web.clone() }, ..settings.clone() };
+    let parts = Parts::new(settings, broker, tls.as_ref())?;
 
     let options = ServeOptions {
         gate: Gate::new(GateRules::of(settings, settings.proxies.web_protocol)),
@@ -146,6 +164,8 @@ fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeH
     let margin = RENEWAL_MARGIN.min(settings.web.session_ttl / 10);
     let every = HOUSEKEEPING.min(settings.web.session_ttl / 20);
     let housekeeping = actix_rt::spawn(keep_house(Arc::clone(&parts.sockets), every, margin));
+    let credentials = Arc::clone(&parts.credentials);
+    actix_rt::spawn(async move { credentials.warm_up().await });
     parts.status.enter(Phase::Ready);
     tracing::info!(%addr, broker = parts.environment.broker(), tls = tls.is_some(), "edge listening");
     Ok(EdgeHandle { addr, server: handle, parts, drain: settings.drain.clone(), housekeeping, tls })
@@ -215,7 +235,7 @@ impl EdgeHandle {
         let order = Order::Close { code: CloseCode::SERVICE_RESTART, reason: "the server restarts" };
         for batch in open.chunks(by_pace.max(needed).max(1)) {
             for socket in batch {
-                self.parts.sockets.order_one(*socket, order);
+                self.parts.sockets.order_one(*socket, order.clone());
             }
             tokio::time::sleep(DRAIN_TICK).await;
         }
@@ -224,10 +244,17 @@ impl EdgeHandle {
 
 impl Parts {
     fn new(settings: &Settings, broker: Option<LocalConnect>, tls: Option<&Listener>) -> Result<Self, StartError> {
-        let environment = ProxyEnvironment::new(settings, broker)?;
+        let folder = &settings.data.dir;
+        let authority = SessionAuthority::open(&settings.web.session_secret, settings.web.session_ttl, folder);
+        let authority = Arc::new(authority.map_err(|source| StartError::Revocations { folder: folder.clone(), source })?);
+        let (logins, issuers) = Logins::new(settings).map_err(StartError::Logins)?;
+        let credentials = Arc::new(Credentials::new(Arc::clone(&authority), issuers));
+        let environment = ProxyEnvironment::new(settings, Arc::clone(&credentials), broker)?;
         Ok(Self {
             library: Arc::new(Library::open(settings.web.static_path.as_ref())?),
-            authority: Arc::new(SessionAuthority::new(&settings.web.session_secret, settings.web.session_ttl)),
+            authority,
+            credentials,
+            logins: Arc::new(logins),
             sockets: OpenSockets::new(Admission {
                 max_sockets: settings.limits.max_connections,
                 max_of_session: settings.limits.max_session_connections,
@@ -245,7 +272,7 @@ impl Parts {
     }
 
     fn configure(self, routes: &mut web::ServiceConfig) {
-        sessions::routes::share(routes, &self.authority, &self.sockets, self.cookies);
+        sessions::routes::share(routes, &self.authority, &self.credentials, &self.sockets, self.cookies);
         routes
             .app_data(web::Data::new(self.origins))
             .app_data(web::Data::new(self.hsts))
@@ -254,6 +281,7 @@ impl Parts {
             .app_data(web::Data::new(OperatorToken(self.operator_token)))
             .app_data(web::Data::from(self.library))
             .app_data(web::Data::from(self.status))
+            .app_data(web::Data::from(self.logins))
             .app_data(web::Data::from(Arc::clone(&self.environment.counters)))
             .configure(status::configure)
             .configure(|routes| proxy::routes::configure(routes, &self.environment))
@@ -263,6 +291,7 @@ impl Parts {
                     .configure(sessions::routes::configure)
                     .default_service(web::route().to(nothing_here)),
             )
+            .service(web::scope("/auth").configure(logins::routes::configure).default_service(web::route().to(nothing_here)))
             .default_service(web::route().to(assets::serve));
     }
 }
@@ -271,12 +300,14 @@ async fn nothing_here() -> Result<HttpResponse, Refusal> {
     Err(ErrorCode::NotFound.into())
 }
 
-/// Closes sockets whose token is about to run out, so that their clients renew it.
+/// Has clients told whose token runs out, and closes the sockets of those that do nothing about it.
 async fn keep_house(sockets: Arc<OpenSockets>, every: Duration, margin: Duration) {
     let order = Order::Close { code: CloseCode::CREDENTIALS_EXPIRED, reason: "the session token is about to expire: renew it" };
     let mut ticks = tokio::time::interval(every);
     loop {
         ticks.tick().await;
-        sockets.order_expired(SystemTime::now() + margin, order);
+        let now = SystemTime::now();
+        sockets.announce_expiry(now + margin * NOTICE_MARGINS);
+        sockets.order_expired(now + margin, &order);
     }
 }

@@ -2,16 +2,18 @@
 //!
 //! [`start`] binds, serves and returns an [`EdgeHandle`]; what runs behind it:
 //! - [`assets`]: the app's files, from a folder or built in;
-//! - [`sessions`]: anonymous sessions, their tokens and cookies, and which sockets are open;
+//! - [`sessions`]: sessions, their tokens and cookies, and which sockets are open;
+//! - [`logins`]: how a session becomes a user's: by wallet or by an issuer's token;
 //! - [`proxy`]: one [`proxy::ProxyActor`] per browser socket, paired with a socket to the broker;
 //! - [`status`]: health and statistics for operators;
 //! - [`http`]: refusals, security headers, the origin rule.
 //!
-//! The edge never parses a payload, routes nothing, and stores nothing beyond the process.
+//! The edge never parses a payload, routes nothing, and stores nothing beyond the process but which sessions were revoked.
 
 pub mod assets;
 mod edge;
 pub mod http;
+pub mod logins;
 pub mod proxy;
 pub mod sessions;
 pub mod status;

@@ -68,13 +68,36 @@ pub(super) fn is_pattern(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:/@+*?".contains(&byte))
 }
 
+/// `https://host[:port][/path][?query]`, or the same with `http` on loopback, where nobody listens in.
+pub(super) fn is_key_url(text: &str) -> bool {
+    let (rest, loopback_only) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
+        (Some(rest), _) => (rest, false),
+        (None, Some(rest)) => (rest, true),
+        (None, None) => return false,
+    };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let host = authority.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map_or(authority, |(host, _)| host);
+    let is_loopback = host == "localhost" || host == "[::1]" || host.starts_with("127.");
+    is_authority(authority) && (!loopback_only || is_loopback) && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+}
+
+/// Visible ASCII.
+pub(super) fn is_visible(text: &str) -> bool {
+    (1..=1024).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Printable ASCII on one line, at most 1024.
+pub(super) fn is_line(text: &str) -> bool {
+    (1..=1024).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+}
+
 /// What tracing takes as a filter.
 pub(super) fn is_log_filter(text: &str) -> bool {
     !text.is_empty() && EnvFilter::builder().parse(text).is_ok()
 }
 
 /// `host[:port]`; the host a name, an IPv4 address or an IPv6 address in brackets. No user, no password.
-fn is_authority(text: &str) -> bool {
+pub(super) fn is_authority(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
             Some((host, port)) if host.parse::<std::net::Ipv6Addr>().is_ok() => ("v6", port),
@@ -138,6 +161,20 @@ mod tests {
         assert!(is_https_url("https://ca.example/dir") && is_https_url("https://127.0.0.1:14000/dir"));
         assert!(!is_https_url("http://ca.example/dir") && !is_https_url("https://u@ca/dir") && !is_https_url("https://ca/a b"));
         assert!(is_mail_address("a@b.example") && !is_mail_address("a.example") && !is_mail_address("a@b@c"));
+    }
+
+    #[test]
+    fn keys_are_fetched_over_https_only_but_from_ones_own_machine() {
+        for good in
+            ["https://issuer.example/.well-known/jwks.json", "http://127.0.0.1:9/keys?a=b", "http://[::1]/", "https://a:1"]
+        {
+            assert!(is_key_url(good), "{good}");
+        }
+        for bad in
+            ["http://issuer.example/keys", "https://", "ftp://a", "https://u:p@a/", "https://a b", "http://127.evil.example@b/"]
+        {
+            assert!(!is_key_url(bad), "{bad}");
+        }
     }
 
     #[test]

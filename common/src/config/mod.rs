@@ -5,6 +5,7 @@
 //! [`Loaded::resolve_secrets`]. Nothing here opens a socket or logs.
 
 mod arguments;
+mod auth_settings;
 mod checks;
 mod faults;
 mod guards;
@@ -23,6 +24,7 @@ mod tls;
 
 pub use self::checks::ws_authority;
 pub use arguments::ArgumentError;
+pub use auth_settings::{AuthSettings, ChainUrl};
 pub use faults::{Fault, Faults};
 pub use guards::{AccessSettings, ProxyHeader, ProxySettings, Rates};
 pub use load::{Flag, Inputs, Loaded, Role, load};

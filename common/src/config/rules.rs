@@ -14,6 +14,7 @@ pub(super) fn check(settings: &Settings, origins: &BTreeMap<&'static str, String
     let mut rules = Rules { origins, faults: Vec::new() };
     rules.heartbeat(settings);
     rules.edge(settings);
+    rules.logins(settings);
     rules.limits(settings);
     rules.agent_keys(settings);
     rules.listeners(settings, role);
@@ -48,6 +49,27 @@ impl Rules<'_> {
             let (max, min) = (show_duration(web.reconnect_max), show_duration(web.reconnect_min));
             format!("{max} must not be shorter than web.reconnect_min, which is {min}")
         });
+    }
+
+    fn logins(&mut self, settings: &Settings) {
+        let auth = &settings.auth;
+        let sources = [!auth.jwt_secret.is_empty(), auth.jwks_url.is_some(), auth.jwks_file.is_some()];
+        let sources = sources.into_iter().filter(|is_set| *is_set).count();
+        self.require(auth.jwt_issuers.is_empty() || sources == 1, "auth.jwt_issuer", || {
+            format!("needs one of auth.jwt_secret, auth.jwks_url and auth.jwks_file; there are {sources}")
+        });
+        self.require(!auth.jwt_issuers.is_empty() || sources == 0, "auth.jwt_issuer", || {
+            "is empty, and so nothing could be checked with auth.jwt_secret, auth.jwks_url or auth.jwks_file: name what tokens have as `iss`"
+                .into()
+        });
+        self.require(auth.jwt_issuers.is_empty() || !auth.jwt_audiences.is_empty(), "auth.jwt_audience", || {
+            "is empty, and so tokens made for others would be good here: name what tokens have as `aud`".into()
+        });
+        for node in &auth.eth_rpc_urls {
+            self.require(auth.siwe_chains.contains(&node.chain), "auth.eth_rpc_urls", || {
+                format!("names a node of chain {}, which is not among auth.siwe_chains", node.chain)
+            });
+        }
     }
 
     fn limits(&mut self, settings: &Settings) {

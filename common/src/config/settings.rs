@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::auth_settings::AuthSettings;
 use super::guards::{AccessSettings, ProxySettings, Rates};
 use super::store_settings::{DefaultDelivery, Durability, StoreSettings};
 use super::tls::{AcmeSettings, ClientCertificates, ListenerTls};
@@ -26,6 +27,8 @@ pub struct Settings {
     pub broker: BrokerSettings,
     /// The edge (web-server).
     pub web: WebSettings,
+    /// How people log in at the edge.
+    pub auth: AuthSettings,
     /// Bounds on what peers may use.
     pub limits: Limits,
     /// How much of what in a second.

@@ -6,12 +6,13 @@
 use std::time::Duration;
 
 use super::checks::{
-    is_agent_id, is_domain, is_https_url, is_log_filter, is_mail_address, is_origin, is_pattern, is_topic_pattern, is_ws_url,
+    is_agent_id, is_authority, is_domain, is_https_url, is_key_url, is_line, is_log_filter, is_mail_address, is_origin,
+    is_pattern, is_topic_pattern, is_visible, is_ws_url,
 };
 use super::guards::ProxyHeader;
 use super::kinds::{
-    Address, Choice, Field, Flag, Folder, Integer, Keys, List, Networks, OptionalFolder, OptionalText, PerSecond, Ratio,
-    SecretText, Size, Span, Text,
+    Address, ChainUrls, Chains, Choice, Field, Flag, Folder, Integer, Keys, List, Networks, OptionalFolder, OptionalText,
+    PerSecond, Ratio, SecretText, Size, Span, Text,
 };
 use super::settings::{CookieSecure, LogFormat};
 use super::store_settings::{DefaultDelivery, Durability};
@@ -56,6 +57,7 @@ pub(super) const ENV_CONFIG: &str = "AGENT_BRIDGE_CONFIG";
 pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("broker", "Broker"),
     ("web", "Edge"),
+    ("auth", "Logins"),
     ("proxies", "Proxies in front"),
     ("limits", "Limits"),
     ("rates", "Rates"),
@@ -85,6 +87,9 @@ const KIB: usize = 1 << 10;
 const GIB: usize = 1 << 30;
 
 const PATTERN: &str = "patterns, where `*` is any run of characters and `?` any one";
+const SITE: &str = "`host` or `host:port`";
+const KEY_URL: &str = "an `https` URL (`http` on loopback)";
+const CLAIM: &str = "a claim's name, or a JSON pointer such as `/app_metadata/role`";
 const WS_URL: &str = "`ws://host:port` or `wss://host:port`";
 
 /// Rows: `"key" | "WELL_KNOWN_NAME" => Kind {..}, "doc";`, the name where there is one.
@@ -183,6 +188,50 @@ pub(super) static TABLE: &[Setting] = settings! {
         "Whether connections of trusted proxies to the edge begin with the PROXY protocol, version 1 or 2. Those that do not are then closed.";
     "proxies.broker_protocol" => Flag { at: |d| &mut d.settings.proxies.broker_protocol },
         "The same for connections to the broker.";
+
+    "auth.siwe_domain" | "SIWE_DOMAIN" => OptionalText { allowed: SITE, check: is_authority, at: |d| &mut d.settings.auth.siwe_domain },
+        "Who asks in the message that a wallet signs (Sign-In with Ethereum): the site as browsers show it. Unset: the edge's own \
+        address where that is loopback; elsewhere there is then no login with a wallet.";
+    "auth.siwe_uri" => OptionalText { allowed: "a URI", check: is_visible, at: |d| &mut d.settings.auth.siwe_uri },
+        "What the message says that the login is for. Unset: `https://` and the domain, on loopback `http://`.";
+    "auth.siwe_statement" => OptionalText { allowed: "a line of text", check: is_line, at: |d| &mut d.settings.auth.siwe_statement },
+        "What the message says to the person. Unset: nothing.";
+    "auth.siwe_chains" => Chains { at: |d| &mut d.settings.auth.siwe_chains },
+        "The chains (EIP-155) on which a wallet may be.";
+    "auth.siwe_ttl" => Span { min: Duration::from_secs(10), max: HOUR, at: |d| &mut d.settings.auth.siwe_ttl },
+        "How long a person may take to sign.";
+    "auth.eth_rpc_urls" | "ETH_RPC_URL" => ChainUrls { check: is_key_url, at: |d| &mut d.settings.auth.eth_rpc_urls },
+        "The nodes that are asked whether a contract wallet accepts a signature (EIP-1271), by chain. Empty: contract wallets cannot log in.";
+    "auth.jwt_issuer" | "JWT_ISSUER" => List { allowed: "visible characters", check: is_visible, at: |d| &mut d.settings.auth.jwt_issuers },
+        "What tokens must have as `iss`, exactly; several, if the issuer has several names. Empty: no issuer's tokens are trusted.";
+    "auth.jwt_audience" | "JWT_AUDIENCE" => List {
+        allowed: "visible characters",
+        check: is_visible,
+        at: |d| &mut d.settings.auth.jwt_audiences,
+    },
+        "What tokens must have among `aud`, one of these. Needed with an issuer.";
+    "auth.jwt_secret" | "JWT_SECRET" => SecretText { min_length: 32, at: |d| &mut d.settings.auth.jwt_secret },
+        "The secret that the issuer signs with (HS256). Unset: the issuer has published keys.";
+    "auth.jwks_url" | "JWKS_URL" => OptionalText { allowed: KEY_URL, check: is_key_url, at: |d| &mut d.settings.auth.jwks_url },
+        "Where the issuer publishes its keys (a JWK set). Fetched when needed, kept, and fetched again when a token names a key that is not among them.";
+    "auth.jwks_file" | "JWKS_FILE" => OptionalFolder { at: |d| &mut d.settings.auth.jwks_file },
+        "The file with the issuer's keys (a JWK set), instead of `auth.jwks_url`. Read again like that.";
+    "auth.jwt_algorithms" => List { allowed: "algorithms", check: is_visible, at: |d| &mut d.settings.auth.jwt_algorithms },
+        "The algorithms that the issuer may use. Empty: HS256 with a secret; RS256, PS256, ES256, ES384 and EdDSA with published keys.";
+    "auth.jwt_leeway" => Span { min: Duration::ZERO, max: Duration::from_secs(300), at: |d| &mut d.settings.auth.jwt_leeway },
+        "How far the issuer's clock may differ.";
+    "auth.jwt_user_claim" => Text { allowed: CLAIM, check: is_visible, at: |d| &mut d.settings.auth.jwt_user_claim },
+        "Where in a token the user is.";
+    "auth.jwt_user_prefix" => OptionalText {
+        allowed: "characters of `A-Z a-z 0-9 . _ - : / @ +`",
+        check: is_agent_id,
+        at: |d| &mut d.settings.auth.jwt_user_prefix,
+    },
+        "What the ids of the issuer's users begin with. Users who log in with a wallet begin with `wallet:`, which no issuer can give.";
+    "auth.jwt_wallet_claim" => OptionalText { allowed: CLAIM, check: is_visible, at: |d| &mut d.settings.auth.jwt_wallet_claim },
+        "Where in a token the user's wallet is, if the issuer vouches for one.";
+    "auth.jwt_scope_claims" => List { allowed: CLAIM, check: is_visible, at: |d| &mut d.settings.auth.jwt_scope_claims },
+        "Where in a token the scopes are: texts separated by spaces, or lists; all are put together.";
 
     "limits.max_connections" => Integer { min: 1, max: 10_000_000, at: |d| &mut d.settings.limits.max_connections },
         "Connections in all; the next is refused with 503. Each takes a file descriptor.";

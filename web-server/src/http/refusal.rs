@@ -7,6 +7,7 @@ use actix_web::{
     http::{StatusCode, header},
 };
 use common::error::{ClientError, ErrorCode};
+use identity::siwe::SiweError;
 
 /// An error on its way to a client over HTTP: `{"error":{"code","message","temporary"}}`.
 #[derive(Debug)]
@@ -41,6 +42,12 @@ impl From<ErrorCode> for Refusal {
 impl From<ClientError> for Refusal {
     fn from(error: ClientError) -> Self {
         Self { error, allow: None }
+    }
+}
+
+impl From<SiweError> for Refusal {
+    fn from(error: SiweError) -> Self {
+        ClientError::from(error).into()
     }
 }
 

@@ -119,12 +119,12 @@ impl Throttle {
     }
 
     /// A token that nobody signed came from this address: what to answer.
-    pub fn on_forged_token(&self, ClientAddress(address): ClientAddress) -> Refusal {
+    pub fn on_forged_token(&self, ClientAddress(address): ClientAddress, code: ErrorCode) -> Refusal {
         if let Err(wait) = self.forged_tokens.check(address, now()) {
             return too_many_failures(wait);
         }
         self.forged_tokens.on_failure(address, now());
-        ErrorCode::Unauthorized.into()
+        code.into()
     }
 
     fn is_exempt(&self, address: IpAddr) -> bool {
@@ -205,7 +205,11 @@ mod tests {
         }
         assert_eq!(code(throttle.may_log_in(STRANGER)), Some(ErrorCode::TooManyFailures));
         assert_eq!(code(throttle.may_log_in(LOCAL)), None);
-        assert_eq!(throttle.on_forged_token(STRANGER).code(), ErrorCode::Unauthorized, "tokens are counted apart");
+        assert_eq!(
+            throttle.on_forged_token(STRANGER, ErrorCode::Unauthorized).code(),
+            ErrorCode::Unauthorized,
+            "tokens are counted apart"
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
 use bytes::Bytes;
 use common::{
-    assertion::ClientIdentity,
+    assertion::{ClientIdentity, LoggedIn},
     close::CloseCode,
     error::{ClientError, ErrorCode},
     message::{Speaker, SystemMessage},
@@ -31,9 +31,9 @@ use crate::sessions::{Order, SocketTicket};
 
 /// See the module.
 pub struct ProxyActor {
-    environment: Arc<ProxyEnvironment>,
-    identity: ClientIdentity,
-    ticket: SocketTicket,
+    pub(super) environment: Arc<ProxyEnvironment>,
+    pub(super) identity: ClientIdentity,
+    pub(super) ticket: SocketTicket,
     /// The browser's socket, until it is given to its pump.
     upgraded: Option<Upgraded>,
     /// Effects of the machine's start.
@@ -50,6 +50,10 @@ pub struct ProxyActor {
     keep_alive: Option<SpawnHandle>,
     /// The browser's pump, while it waits for the first dial.
     held_back: Option<Waker>,
+    /// That the session has logged in, if the broker is still to be told.
+    pub(super) logged_in: Option<Arc<LoggedIn>>,
+    /// Whether credentials that the client has shown in-band are being judged.
+    pub(super) is_refreshing: bool,
 }
 
 /// What there is on the broker's side.
@@ -83,6 +87,8 @@ impl ProxyActor {
             running: 0,
             keep_alive: None,
             held_back: None,
+            logged_in: None,
+            is_refreshing: false,
         }
     }
 
@@ -132,6 +138,8 @@ impl ProxyActor {
 
     fn dial(&mut self, ctx: &mut Context<Self>) {
         self.environment.counters.on_dial();
+        // Whoever it is by now, the assertion says so.
+        self.logged_in = None;
         let dial = Arc::clone(&self.environment).dial(self.identity.clone());
         let handle = ctx.spawn(dial.into_actor(self).map(|outcome, actor, ctx| actor.on_dial_outcome(outcome, ctx)));
         self.upstream = Upstream::Pending(handle);
@@ -177,6 +185,7 @@ impl ProxyActor {
             );
             self.tell(&SystemMessage::Error(ClientError::with_message(ErrorCode::UpstreamUnavailable, message)));
         }
+        self.announce_login();
         if !held.is_empty() {
             self.send_up(Lane::Data, Frame::from_encoded(held));
         }
@@ -196,7 +205,12 @@ impl ProxyActor {
 
     /// Says something to the browser, in its turn.
     fn tell(&mut self, message: &SystemMessage) {
-        let notice = Frame::text(&message.encode(Speaker::Edge, None, None));
+        self.answer(message, None);
+    }
+
+    /// Answers a frame of the browser's, in its turn.
+    pub(super) fn answer(&mut self, message: &SystemMessage, correlation_id: Option<&str>) {
+        let notice = Frame::text(&message.encode(Speaker::Edge, None, correlation_id));
         if let Some(notice) = self.downlink.speak(notice) {
             self.browser.send(Lane::Data, notice);
         }
@@ -247,6 +261,7 @@ impl ProxyActor {
                 }
             }
         }
+        self.announce_login();
     }
 
     /// Sends the messages of one read to the browser, and what the edge has to say after them.
@@ -338,6 +353,8 @@ impl Handler<Order> for ProxyActor {
             Order::AnnounceDrain { close_within_ms } => {
                 self.tell(&SystemMessage::Draining { reason: "restart", close_within_ms });
             }
+            Order::AnnounceExpiry { at } => self.tell_expiry(at),
+            Order::LogIn(logged_in) => self.on_login(logged_in),
             Order::Close { code, reason } => self.apply(Event::CloseOrdered { code, reason }, ctx),
         }
     }

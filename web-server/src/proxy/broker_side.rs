@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use common::close::CloseCode;
+use common::{backplane::ToEdge, close::CloseCode};
 use transport::{
     CloseMode, End, Frame, FrameError, Inbound, Lane, Step,
     frame::{OpCode, Origin},
@@ -42,6 +42,7 @@ impl Inbound<ProxyActor> for BrokerSide {
         ctx: &mut actix::Context<ProxyActor>,
     ) -> Result<Step, FrameError> {
         let mut batch = Vec::new();
+        let mut asked = Vec::new();
         let is_current = actor.is_current(self.number);
         let Self { frames, closed, .. } = self;
         let outcome = frames.feed(bytes, &mut batch, |header, frame| {
@@ -56,6 +57,10 @@ impl Inbound<ProxyActor> for BrokerSide {
                 OpCode::Ping | OpCode::Pong => {
                     actor.browser.send(Lane::Control, Frame::from_encoded(Bytes::copy_from_slice(frame)));
                 }
+                // For this edge, not for the browser, which is never sent a binary message.
+                OpCode::Binary if header.fin => {
+                    asked.extend(ToEdge::parse(frame.get(header.header_len..).unwrap_or_default()));
+                }
                 OpCode::Text | OpCode::Binary | OpCode::Continuation => {
                     actor.downlink.on_frame(header)?;
                     return Ok(Verdict::Take);
@@ -64,6 +69,9 @@ impl Inbound<ProxyActor> for BrokerSide {
             Ok(Verdict::Leave)
         });
         actor.pass_down(batch, ctx);
+        for ask in asked {
+            actor.on_broker_ask(ask, ctx);
+        }
         match (&outcome, &self.closed) {
             (Err(fault), _) => {
                 tracing::warn!(%fault, "the broker sent a bad frame");

@@ -3,8 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    assertion,
-    assertion::ClientIdentity,
+    assertion::{self, ClientIdentity, LoggedIn},
     config::{Settings, ws_authority},
     error::ErrorCode,
     message::Speaker,
@@ -12,9 +11,10 @@ use common::{
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tls::{ClientTls, TlsError};
-use transport::{DialError, LinkPolicy, Socket, Upgraded, dial, flow::FlowPolicy, link::LinkCounts};
+use transport::{DialError, Frame, LinkPolicy, Socket, Upgraded, dial, flow::FlowPolicy, link::LinkCounts};
 
 use super::{backoff::Backoff, counters::ProxyCounters, uplink::UplinkLimits};
+use crate::sessions::Credentials;
 
 /// How much longer a frame may be when it comes from the broker, which adds to the envelope.
 const ENVELOPE_GROWTH: usize = 64 * 1024;
@@ -36,6 +36,8 @@ pub struct ProxyEnvironment {
     tls: Option<ClientTls>,
     local: Option<LocalConnect>,
     bridge_secret: Secret,
+    /// Judges what clients show in-band.
+    pub credentials: Arc<Credentials>,
     dial_limit: Duration,
     /// The waits between dials.
     pub backoff: Backoff,
@@ -58,7 +60,7 @@ impl ProxyEnvironment {
     ///
     /// # Errors
     /// What is trusted when the broker is dialled cannot be read.
-    pub fn new(settings: &Settings, local: Option<LocalConnect>) -> Result<Arc<Self>, TlsError> {
+    pub fn new(settings: &Settings, credentials: Arc<Credentials>, local: Option<LocalConnect>) -> Result<Arc<Self>, TlsError> {
         let limits = &settings.limits;
         let heartbeat = &settings.heartbeat;
         // Half an outbox is where the other side is paused; a frame and a read that came before the pause fit the other half.
@@ -90,6 +92,7 @@ impl ProxyEnvironment {
             broker: ws_authority(&settings.broker_url()),
             local,
             bridge_secret: settings.broker.bridge_secret.clone(),
+            credentials,
             dial_limit: limits.handshake_timeout,
             backoff: Backoff { first: settings.web.reconnect_min, longest: settings.web.reconnect_max },
             uplink: UplinkLimits {
@@ -108,6 +111,14 @@ impl ProxyEnvironment {
     /// `host:port` of the broker.
     pub fn broker(&self) -> &str {
         &self.broker
+    }
+
+    /// What tells the broker that a session has logged in; `None` if it cannot be signed.
+    pub fn identify(&self, logged_in: &LoggedIn) -> Option<Frame> {
+        let assertion = assertion::mint_login(logged_in, &self.bridge_secret);
+        let assertion = assertion.inspect_err(|code| tracing::error!(%code, "assertion not signed")).ok()?;
+        let message = serde_json::json!({ "type": "connection:identify", "payload": { "assertion": assertion } });
+        Some(Frame::client_text(&message.to_string()))
     }
 
     /// Dials the broker for a client.

@@ -22,6 +22,7 @@ mod counters;
 mod downlink;
 mod environment;
 mod frame_runs;
+mod login;
 mod machine;
 pub mod routes;
 mod uplink;

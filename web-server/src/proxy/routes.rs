@@ -64,7 +64,10 @@ pub async fn open(
     let parameters = web::Query::<Parameters>::from_query(request.query_string())
         .map_err(|error| Refusal::with_message(ErrorCode::BadRequest, format!("the query cannot be read: {error}")))?;
     let parameters = parameters.into_inner();
+    let ticket = sockets.into_inner().admit(&owned.session)?.with(share);
     let identity = ClientIdentity {
+        login: owned.session.login().cloned(),
+        socket_id: Some(ticket.socket_id()),
         agent: parameters.agent.as_deref().map(parse_agent_id).transpose()?,
         ip: Some(address.0.to_string()),
         user_agent: user_agent(&request),
@@ -72,11 +75,8 @@ pub async fn open(
         ..ClientIdentity::anonymous(owned.session.id)
     };
 
-    let ticket = sockets.into_inner().admit(owned.session)?.with(share);
-    // Ended between the check and the admission: nobody else would close this socket.
-    if authority.is_ended(&owned.session) {
-        return Err(ErrorCode::SessionEnded.into());
-    }
+    // Revoked between the check and the admission: nobody else would close this socket.
+    authority.check(&owned.session)?;
     let environment = environment.into_inner();
     let accepted = transport::accept(&request, move |upgraded| {
         ProxyActor::new(environment, identity, ticket, upgraded).start();

@@ -104,6 +104,11 @@ impl Uplink {
         Ok(passes)
     }
 
+    /// Whether the broker has the beginning of a message without its end.
+    pub fn is_inside(&self) -> bool {
+        self.open.is_some_and(|message| message.route == Route::Pass)
+    }
+
     /// The broker is there: gives what waited, and what was dropped since the last time.
     pub fn open(&mut self) -> (Bytes, Dropped) {
         self.linked = true;

@@ -1,30 +1,44 @@
-//! The authority over sessions: registers, recognises, renews and ends them.
+//! The authority over sessions: registers, recognises, renews, logs in and ends them.
 //!
-//! Shared by all worker threads; its one lock is held for a look into a table.
+//! Shared by all worker threads; its one lock is held for a look into a table. What it revokes is in force at once and written
+//! down before it says that it is done.
 
-use std::time::SystemTime;
+use std::{
+    io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use common::{error::ErrorCode, id::SessionId, secret::Secret};
+use common::{error::ErrorCode, secret::Secret};
 use parking_lot::RwLock;
 
 use super::{
-    revocations::{self, Revocations},
-    token::{Session, TokenFault, TokenKeys},
+    revocation_log::RevocationLog,
+    revocations::{self, Revocation, Revocations},
+    token::{Session, SessionLogin, Source, TokenFault, TokenKeys},
 };
 
 /// See the module.
 pub struct SessionAuthority {
     keys: TokenKeys,
     revocations: RwLock<Revocations>,
+    log: RevocationLog,
 }
 
 impl SessionAuthority {
-    /// The authority that signs with this secret; `lifetime` is that of tokens.
-    pub fn new(secret: &Secret, lifetime: std::time::Duration) -> Self {
-        Self {
-            keys: TokenKeys::new(secret, lifetime),
-            revocations: RwLock::new(Revocations::new(revocations::CAPACITY, lifetime)),
+    /// The authority that signs with this secret; `lifetime` is that of tokens. Revocations are kept in the folder.
+    ///
+    /// # Errors
+    /// What was revoked before cannot be read.
+    pub fn open(secret: &Secret, lifetime: Duration, folder: &Path) -> io::Result<Self> {
+        let mut revocations = Revocations::new(revocations::CAPACITY, lifetime);
+        let log = RevocationLog::in_folder(folder);
+        let now = SystemTime::now();
+        for revocation in log.read()? {
+            revocations.load(revocation, now);
         }
+        Ok(Self { keys: TokenKeys::new(secret, lifetime), revocations: RwLock::new(revocations), log })
     }
 
     /// A new session, and its token.
@@ -32,70 +46,184 @@ impl SessionAuthority {
     /// # Errors
     /// `internal`.
     pub fn register(&self) -> Result<(Session, String), ErrorCode> {
-        let now = SystemTime::now();
-        self.keys.sign(SessionId::fresh(), now, now).map_err(|_| ErrorCode::Internal)
+        self.keys.register(SystemTime::now()).map_err(|_| ErrorCode::Internal)
     }
 
-    /// The session that a token proves.
+    /// The session that a token of ours proves.
     ///
     /// # Errors
     /// `credentials_expired`, `session_ended`, `unauthorized`.
     pub fn recognise(&self, token: &str) -> Result<Session, ErrorCode> {
         let session = self.keys.verify(token, SystemTime::now()).map_err(|fault| match fault {
             TokenFault::Expired => ErrorCode::CredentialsExpired,
-            TokenFault::Invalid => ErrorCode::Unauthorized,
+            TokenFault::Invalid | TokenFault::TooLong => ErrorCode::Unauthorized,
         })?;
-        if self.is_ended(&session) { Err(ErrorCode::SessionEnded) } else { Ok(session) }
+        self.check(&session)?;
+        Ok(session)
     }
 
-    /// Whether a session that was recognised has been ended since.
-    pub fn is_ended(&self, session: &Session) -> bool {
-        self.revocations.read().is_ended(session.id, session.issued_at)
+    /// Whether a session that was recognised is still good.
+    ///
+    /// # Errors
+    /// `session_ended`; `credentials_expired` where the session has logged in since and has newer credentials.
+    pub fn check(&self, session: &Session) -> Result<(), ErrorCode> {
+        let revocations = self.revocations.read();
+        match (revocations.is_revoked(session), session.source) {
+            (false, _) => Ok(()),
+            (true, Source::Edge) if !revocations.is_ended(session.id) => Err(ErrorCode::CredentialsExpired),
+            (true, _) => Err(ErrorCode::SessionEnded),
+        }
     }
 
     /// A later token of the same session, once half of this one's life is over; until then there is no need for one.
     ///
     /// # Errors
-    /// `internal`.
+    /// Those of [`SessionAuthority::refresh`].
     pub fn renew(&self, session: &Session) -> Result<Option<(Session, String)>, ErrorCode> {
-        let now = SystemTime::now();
-        let left = session.expires_at.duration_since(now).unwrap_or_default();
-        if left > self.keys.lifetime() / 2 {
+        let left = session.expires_at.duration_since(SystemTime::now()).unwrap_or_default();
+        if session.source == Source::Issuer || left > self.keys.lifetime() / 2 {
             return Ok(None);
         }
-        self.keys.sign(session.id, session.created_at, now).map(Some).map_err(|_| ErrorCode::Internal)
+        self.refresh(session).map(Some)
     }
 
-    /// Ends a session: every token of it.
-    pub fn end(&self, id: SessionId) {
-        self.revocations.write().end(id, SystemTime::now());
+    /// A later token of the same session.
+    ///
+    /// # Errors
+    /// `credentials_expired` where the login is over; `session_ended` or `credentials_expired` where the session is not what it
+    /// was any more; `internal`.
+    pub fn refresh(&self, session: &Session) -> Result<(Session, String), ErrorCode> {
+        let signed = self.sign(session)?;
+        // Revoked while it was signed: the new token is not handed out.
+        self.check(session)?;
+        Ok(signed)
+    }
+
+    /// Logs a session in. Its tokens from before are good no longer, unless it was this user's already.
+    ///
+    /// # Errors
+    /// `already_logged_in`; `token_claim_invalid` for a login that carries too much; `session_ended` or `credentials_expired` where
+    /// the session is not what it was any more; `internal`.
+    pub async fn log_in(self: &Arc<Self>, session: &Session, login: SessionLogin) -> Result<(Session, String), ErrorCode> {
+        let is_again = match session.login() {
+            Some(known) if known.user != login.login.user => return Err(ErrorCode::AlreadyLoggedIn),
+            known => known.is_some(),
+        };
+        if session.source == Source::Issuer {
+            return Err(ErrorCode::AlreadyLoggedIn);
+        }
+        let generation = if is_again { session.generation } else { session.generation.saturating_add(1) };
+        let signed = self.sign(&Session { generation, login: Some(Arc::new(login)), ..session.clone() })?;
+        if is_again {
+            self.check(session)?;
+        } else {
+            let written = {
+                let mut revocations = self.revocations.write();
+                // Of two logins at once the second finds the session changed.
+                if revocations.is_revoked(session) {
+                    drop(revocations);
+                    return Err(self.check(session).err().unwrap_or(ErrorCode::CredentialsExpired));
+                }
+                revocations.revoke(session, generation, SystemTime::now())
+            };
+            self.write_down(written).await;
+        }
+        Ok(signed)
+    }
+
+    /// Ends a session: every token of it. A session that came with an issuer's token begins anew with the next one.
+    pub async fn end(self: &Arc<Self>, session: &Session) {
+        let now = SystemTime::now();
+        let least = match session.source {
+            Source::Edge => u64::MAX,
+            Source::Issuer => now.duration_since(SystemTime::UNIX_EPOCH).map_or(u64::MAX, |elapsed| elapsed.as_secs() + 1),
+        };
+        let written = self.revocations.write().revoke(session, least, now);
+        self.write_down(written).await;
+    }
+
+    fn sign(&self, session: &Session) -> Result<(Session, String), ErrorCode> {
+        self.keys.sign(session, SystemTime::now()).map_err(|fault| match fault {
+            TokenFault::Expired => ErrorCode::CredentialsExpired,
+            TokenFault::TooLong => ErrorCode::TokenClaimInvalid,
+            TokenFault::Invalid => ErrorCode::Internal,
+        })
+    }
+
+    /// A disk that does not take it is no reason to leave the session as it was: it is revoked while this process lives.
+    async fn write_down(self: &Arc<Self>, written: Vec<Revocation>) {
+        let this = Arc::clone(self);
+        let writing = tokio::task::spawn_blocking(move || this.log.append(&written, || this.revocations.read().written()));
+        match writing.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "a revocation could not be written down: it will not outlive this process"),
+            Err(_) => tracing::error!("writing a revocation down failed"),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use common::assertion::Login;
 
     use super::*;
 
-    #[test]
-    fn a_session_is_recognised_until_it_is_ended() {
-        let authority = SessionAuthority::new(&Secret::new("a secret"), Duration::from_secs(3600));
-        let (session, token) = authority.register().expect("signs");
-        assert_eq!(authority.recognise(&token), Ok(session));
-        assert_eq!(authority.renew(&session), Ok(None));
-        authority.end(session.id);
-        assert_eq!(authority.recognise(&token), Err(ErrorCode::SessionEnded));
-        assert_eq!(authority.recognise("rubbish"), Err(ErrorCode::Unauthorized));
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn authority(folder: &Path) -> Arc<SessionAuthority> {
+        Arc::new(SessionAuthority::open(&Secret::new("a secret"), HOUR, folder).expect("opens"))
     }
 
-    #[test]
-    fn a_session_past_half_its_life_is_renewed_under_its_id() {
-        let authority = SessionAuthority::new(&Secret::new("a secret"), Duration::from_secs(3600));
+    fn login(user: &str) -> SessionLogin {
+        let login = Login { user: user.parse().expect("a name"), wallet: None, scopes: Default::default() };
+        SessionLogin { login, until: None }
+    }
+
+    #[actix_web::test]
+    async fn a_session_is_recognised_until_it_is_ended_and_after_a_restart_too() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let first = authority(folder.path());
+        let (session, token) = first.register().expect("signs");
+        assert_eq!(first.recognise(&token), Ok(session.clone()));
+        assert_eq!(first.renew(&session), Ok(None));
+        first.end(&session).await;
+        for authority in [first, authority(folder.path())] {
+            assert_eq!(authority.recognise(&token), Err(ErrorCode::SessionEnded));
+            assert_eq!(authority.refresh(&session).err(), Some(ErrorCode::SessionEnded));
+        }
+        assert_eq!(authority(folder.path()).recognise("rubbish"), Err(ErrorCode::Unauthorized));
+    }
+
+    #[actix_web::test]
+    async fn a_session_past_half_its_life_is_renewed_under_its_id() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let authority = authority(folder.path());
         let (session, _) = authority.register().expect("signs");
-        let half_gone = Session { expires_at: SystemTime::now() + Duration::from_secs(1799), ..session };
+        let half_gone = Session { expires_at: SystemTime::now() + Duration::from_secs(1799), ..session.clone() };
         let (renewed, token) = authority.renew(&half_gone).expect("signs").expect("due");
         assert_eq!((renewed.id, renewed.created_at), (session.id, session.created_at));
         assert_eq!(authority.recognise(&token), Ok(renewed));
+    }
+
+    #[actix_web::test]
+    async fn a_login_leaves_the_id_and_ends_the_tokens_before_it() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let first = authority(folder.path());
+        let (before, old) = first.register().expect("signs");
+        let (after, new) = first.log_in(&before, login("ann")).await.expect("logs in");
+        assert_eq!((after.id, after.created_at), (before.id, before.created_at));
+        for authority in [Arc::clone(&first), authority(folder.path())] {
+            assert_eq!(authority.recognise(&old), Err(ErrorCode::CredentialsExpired));
+            assert_eq!(authority.recognise(&new), Ok(after.clone()));
+            assert_eq!(authority.refresh(&before).err(), Some(ErrorCode::CredentialsExpired));
+            let twice = authority.log_in(&before, login("bob")).await;
+            assert_eq!(twice.err(), Some(ErrorCode::CredentialsExpired), "a second login with the older token");
+        }
+        assert_eq!(first.log_in(&after, login("bob")).await.err(), Some(ErrorCode::AlreadyLoggedIn));
+        let (again, _) = first.log_in(&after, login("ann")).await.expect("the same user again");
+        assert_eq!(again.generation, after.generation);
+        assert_eq!(first.recognise(&new), Ok(after.clone()), "its tokens stay good then");
+        first.end(&after).await;
+        assert_eq!(first.recognise(&new), Err(ErrorCode::SessionEnded));
     }
 }

@@ -13,14 +13,15 @@ use std::{
 };
 
 use actix::{Message, Recipient};
-use common::{close::CloseCode, error::ErrorCode, id::SessionId};
+use common::{assertion::LoggedIn, close::CloseCode, error::ErrorCode, id::SessionId};
 use parking_lot::Mutex;
 use transport::Tab;
+use uuid::Uuid;
 
 use super::token::Session;
 
 /// What a socket's actor is told to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub enum Order {
     /// Tell the client that the server drains, and that its socket will be closed within so many milliseconds.
@@ -28,6 +29,13 @@ pub enum Order {
         /// The time left.
         close_within_ms: u64,
     },
+    /// Tell the client that its credentials will expire at this time, so that it refreshes them.
+    AnnounceExpiry {
+        /// When.
+        at: SystemTime,
+    },
+    /// The session has logged in, and the socket is the login's own.
+    LogIn(Arc<LoggedIn>),
     /// Close the socket.
     Close {
         /// With this code.
@@ -62,11 +70,16 @@ struct Table {
 
 struct Entry {
     number: u64,
-    /// When the token it was opened with stops being good.
+    socket_id: Uuid,
+    /// That of the token it was opened with.
+    generation: u64,
+    /// When that token, or a later one, stops being good.
     expires_at: SystemTime,
+    /// Whether the client was told so.
+    is_told: bool,
     actor: Option<Recipient<Order>>,
-    /// The last order that came before the actor did.
-    early: Option<Order>,
+    /// The orders that came before the actor did.
+    early: Vec<Order>,
 }
 
 /// The place of one socket in the table; dropping it gives the place up.
@@ -76,6 +89,7 @@ pub struct SocketTicket {
     number: u64,
     /// Its part in what its address may have.
     share: Option<Tab>,
+    socket_id: Uuid,
 }
 
 impl OpenSockets {
@@ -88,7 +102,7 @@ impl OpenSockets {
     ///
     /// # Errors
     /// `not_ready` while draining, `at_capacity`, `too_many_connections`.
-    pub fn admit(self: &Arc<Self>, session: Session) -> Result<SocketTicket, ErrorCode> {
+    pub fn admit(self: &Arc<Self>, session: &Session) -> Result<SocketTicket, ErrorCode> {
         let mut table = self.table.lock();
         if table.is_closed {
             return Err(ErrorCode::NotReady);
@@ -101,9 +115,18 @@ impl OpenSockets {
             return Err(ErrorCode::TooManyConnections);
         }
         let number = self.next.fetch_add(1, Relaxed);
-        sockets.push(Entry { number, expires_at: session.expires_at, actor: None, early: None });
+        let socket_id = Uuid::new_v4();
+        sockets.push(Entry {
+            number,
+            socket_id,
+            generation: session.generation,
+            expires_at: session.expires_at,
+            is_told: false,
+            actor: None,
+            early: Vec::new(),
+        });
         table.count += 1;
-        Ok(SocketTicket { sockets: Arc::clone(self), session: session.id, number, share: None })
+        Ok(SocketTicket { sockets: Arc::clone(self), session: session.id, number, socket_id, share: None })
     }
 
     /// How many sockets a session has.
@@ -119,21 +142,54 @@ impl OpenSockets {
     /// Gives an order to every socket of a session.
     pub fn order_session(&self, session: SessionId, order: Order) {
         if let Some(sockets) = self.table.lock().by_session.get_mut(&session) {
-            sockets.iter_mut().for_each(|entry| entry.give(order));
+            sockets.iter_mut().for_each(|entry| entry.give(order.clone()));
         }
+    }
+
+    /// A session has logged in: those of its sockets that are to be kept are the login's own from here on. The others were opened
+    /// by whoever had the older credentials, and are closed.
+    pub fn log_in(&self, session: &Session, logged_in: &Arc<LoggedIn>, otherwise: &Order) {
+        let mut table = self.table.lock();
+        for entry in table.by_session.get_mut(&session.id).into_iter().flatten() {
+            if logged_in.keep.contains(&entry.socket_id) {
+                // Also where it is earlier: a login may end before its session's tokens would.
+                (entry.generation, entry.expires_at, entry.is_told) = (session.generation, session.expires_at, false);
+                entry.give(Order::LogIn(Arc::clone(logged_in)));
+            } else if entry.generation < session.generation {
+                entry.give(otherwise.clone());
+            }
+        }
+    }
+
+    /// A session has later credentials: its sockets last as long as those, if they were opened with the same or older ones of the
+    /// same login.
+    pub fn prolong(&self, session: &Session) {
+        let mut table = self.table.lock();
+        let sockets = table.by_session.get_mut(&session.id).into_iter().flatten();
+        sockets.filter(|entry| entry.generation == session.generation).for_each(|entry| entry.prolong(session.expires_at));
     }
 
     /// Gives an order to every socket.
     pub fn order_all(&self, order: Order) {
         let mut table = self.table.lock();
-        table.by_session.values_mut().flatten().for_each(|entry| entry.give(order));
+        table.by_session.values_mut().flatten().for_each(|entry| entry.give(order.clone()));
     }
 
     /// Gives an order to every socket whose token is no longer good at this time.
-    pub fn order_expired(&self, time: SystemTime, order: Order) {
+    pub fn order_expired(&self, time: SystemTime, order: &Order) {
         let mut table = self.table.lock();
         let expired = table.by_session.values_mut().flatten().filter(|entry| entry.expires_at <= time);
-        expired.for_each(|entry| entry.give(order));
+        expired.for_each(|entry| entry.give(order.clone()));
+    }
+
+    /// Has every client told, once, whose token is no longer good at this time.
+    pub fn announce_expiry(&self, time: SystemTime) {
+        let mut table = self.table.lock();
+        let expiring = table.by_session.values_mut().flatten().filter(|entry| entry.expires_at <= time && !entry.is_told);
+        expiring.for_each(|entry| {
+            entry.is_told = true;
+            entry.give(Order::AnnounceExpiry { at: entry.expires_at });
+        });
     }
 
     /// Admits no socket any more.
@@ -164,9 +220,16 @@ impl Table {
 impl Entry {
     fn give(&mut self, order: Order) {
         match &self.actor {
-            // Unbounded by kind, bounded by use: a socket hears two or three orders in its life.
+            // Unbounded by kind, bounded by use: a socket hears few orders in its life, and a close is the last.
             Some(actor) => actor.do_send(order),
-            None => self.early = Some(order),
+            None => self.early.push(order),
+        }
+    }
+
+    fn prolong(&mut self, expires_at: SystemTime) {
+        if expires_at > self.expires_at {
+            self.expires_at = expires_at;
+            self.is_told = false;
         }
     }
 }
@@ -178,13 +241,23 @@ impl SocketTicket {
         self
     }
 
-    /// Names the actor that carries out the orders, and gives it the one that came too early.
+    /// What the socket is called towards its client and the broker.
+    pub fn socket_id(&self) -> Uuid {
+        self.socket_id
+    }
+
+    /// The client has shown later credentials of its session: the socket lasts as long as those.
+    pub fn prolong(&self, expires_at: SystemTime) {
+        if let Some(entry) = self.sockets.table.lock().find(self.session, self.number) {
+            entry.prolong(expires_at);
+        }
+    }
+
+    /// Names the actor that carries out the orders, and gives it those that came too early.
     pub fn attach(&self, actor: Recipient<Order>) {
         let mut table = self.sockets.table.lock();
         if let Some(entry) = table.find(self.session, self.number) {
-            if let Some(order) = entry.early.take() {
-                actor.do_send(order);
-            }
+            entry.early.drain(..).for_each(|order| actor.do_send(order));
             entry.actor = Some(actor);
         }
     }
@@ -205,89 +278,5 @@ impl Drop for SocketTicket {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use actix::{Actor, Context, Handler};
-
-    use super::*;
-
-    const CLOSE: Order = Order::Close { code: CloseCode::SESSION_ENDED, reason: "the session was ended" };
-
-    fn session() -> Session {
-        let now = SystemTime::now();
-        Session { id: SessionId::fresh(), created_at: now, issued_at: now, expires_at: now + Duration::from_secs(60) }
-    }
-
-    fn sockets() -> Arc<OpenSockets> {
-        OpenSockets::new(Admission { max_sockets: 3, max_of_session: 2 })
-    }
-
-    struct Listener(tokio::sync::mpsc::UnboundedSender<Order>);
-
-    impl Actor for Listener {
-        type Context = Context<Self>;
-    }
-
-    impl Handler<Order> for Listener {
-        type Result = ();
-        fn handle(&mut self, order: Order, _: &mut Self::Context) {
-            self.0.send(order).expect("the test listens");
-        }
-    }
-
-    #[test]
-    fn places_are_bounded_and_given_back() {
-        let sockets = sockets();
-        let mine = session();
-        let first = sockets.admit(mine).expect("free");
-        let _second = sockets.admit(mine).expect("free");
-        assert_eq!(sockets.admit(mine).err(), Some(ErrorCode::TooManyConnections));
-        let _third = sockets.admit(session()).expect("free");
-        assert_eq!(sockets.admit(session()).err(), Some(ErrorCode::AtCapacity));
-        assert_eq!((sockets.count(), sockets.of_session(mine.id)), (3, 2));
-        drop(first);
-        assert_eq!((sockets.count(), sockets.of_session(mine.id)), (2, 1));
-        sockets.shut();
-        assert_eq!(sockets.admit(mine).err(), Some(ErrorCode::NotReady));
-    }
-
-    #[actix_web::test]
-    async fn orders_reach_the_sockets_of_their_session_only() {
-        let sockets = sockets();
-        let mine = session();
-        let ticket = sockets.admit(mine).expect("free");
-        let other = sockets.admit(session()).expect("free");
-        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-        let (tell_other, mut told_other) = tokio::sync::mpsc::unbounded_channel();
-        ticket.attach(Listener(tell).start().recipient());
-        other.attach(Listener(tell_other).start().recipient());
-        sockets.order_session(mine.id, CLOSE);
-        assert_eq!(told.recv().await, Some(CLOSE));
-        sockets.order_all(Order::AnnounceDrain { close_within_ms: 5 });
-        assert_eq!(told_other.recv().await, Some(Order::AnnounceDrain { close_within_ms: 5 }));
-    }
-
-    #[actix_web::test]
-    async fn sockets_whose_token_runs_out_are_told() {
-        let sockets = sockets();
-        let mine = session();
-        let ticket = sockets.admit(mine).expect("free");
-        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-        ticket.attach(Listener(tell).start().recipient());
-        sockets.order_expired(SystemTime::now(), CLOSE);
-        sockets.order_expired(mine.expires_at, Order::AnnounceDrain { close_within_ms: 5 });
-        assert_eq!(told.recv().await, Some(Order::AnnounceDrain { close_within_ms: 5 }));
-    }
-
-    #[actix_web::test]
-    async fn an_order_that_comes_before_the_actor_is_kept_for_it() {
-        let sockets = sockets();
-        let mine = session();
-        let ticket = sockets.admit(mine).expect("free");
-        sockets.order_session(mine.id, CLOSE);
-        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-        ticket.attach(Listener(tell).start().recipient());
-        assert_eq!(told.recv().await, Some(CLOSE));
-    }
-}
+#[path = "open_sockets_tests.rs"]
+mod tests;

@@ -2,15 +2,18 @@
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
 use common::{error::ErrorCode, id::SessionId};
-use std::future::{Ready, ready};
+use futures_util::future::LocalBoxFuture;
 
-use super::{authority::SessionAuthority, cookie::COOKIE, token::Session};
+use super::{cookie::COOKIE, credentials::Credentials, token::Session};
 use crate::http::{ClientAddress, Refusal, Throttle};
+
+/// What a subprotocol begins with that carries a token: browsers' scripts can set no header on a WebSocket, but this one.
+const BEARER_PROTOCOL: &str = "bearer.";
 
 /// How a client proved that a session is its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// `Authorization: Bearer <token>`: no page of another site can make a browser send it.
+    /// `Authorization: Bearer <token>`, or the subprotocol `bearer.<token>`: no page of another site can make a browser send it.
     Bearer,
     /// The cookie, which a browser sends by itself.
     Cookie,
@@ -20,7 +23,7 @@ pub enum Proof {
 ///
 /// Refusals, in this order: 400 `invalid_session_id` for a path that names none, 401 without valid credentials (429
 /// after too many forged ones), 403 with those of another session.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct OwnedSession {
     /// The session.
     pub session: Session,
@@ -32,44 +35,60 @@ impl OwnedSession {
     /// What the request's credentials prove; the path is not looked at.
     ///
     /// # Errors
-    /// `unauthorized`, `credentials_expired`, `session_ended`.
-    pub fn of(request: &HttpRequest) -> Result<Self, ErrorCode> {
-        let authority = request.app_data::<web::Data<SessionAuthority>>().ok_or(ErrorCode::Internal)?;
-        if let Some(value) = request.headers().get(header::AUTHORIZATION) {
-            let token = value.to_str().ok().and_then(bearer).ok_or(ErrorCode::Unauthorized)?;
-            return authority.recognise(token).map(|session| Self { session, proof: Proof::Bearer });
-        }
-        let cookie = request.cookie(COOKIE).ok_or(ErrorCode::Unauthorized)?;
-        authority.recognise(cookie.value()).map(|session| Self { session, proof: Proof::Cookie })
+    /// `unauthorized`, and those of [`Credentials::recognise`].
+    pub async fn of(request: &HttpRequest) -> Result<Self, ErrorCode> {
+        let credentials = request.app_data::<web::Data<Credentials>>().ok_or(ErrorCode::Internal)?;
+        let (token, proof) = presented(request)?;
+        Ok(Self { session: credentials.recognise(&token).await?, proof })
     }
 }
 
 impl FromRequest for OwnedSession {
     type Error = Refusal;
-    type Future = Ready<Result<Self, Refusal>>;
+    type Future = LocalBoxFuture<'static, Result<Self, Refusal>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(owned(request))
+        let request = request.clone();
+        Box::pin(async move { owned(&request).await })
     }
 }
 
-fn owned(request: &HttpRequest) -> Result<OwnedSession, Refusal> {
+async fn owned(request: &HttpRequest) -> Result<OwnedSession, Refusal> {
     let named: Option<SessionId> = match request.match_info().get("client_id") {
         Some(text) => Some(text.parse().map_err(|_| ErrorCode::InvalidSessionId)?),
         None => None,
     };
-    let owned = OwnedSession::of(request).map_err(|code| refusal(request, code))?;
+    let owned = OwnedSession::of(request).await.map_err(|code| refusal(request, code))?;
     if named.is_some_and(|id| id != owned.session.id) { Err(ErrorCode::Forbidden.into()) } else { Ok(owned) }
 }
 
 /// A token that nobody signed costs its address a wait.
 fn refusal(request: &HttpRequest, code: ErrorCode) -> Refusal {
-    let throttle = request.app_data::<web::Data<Throttle>>();
-    let has_token = request.headers().contains_key(header::AUTHORIZATION) || request.cookie(COOKIE).is_some();
-    match throttle {
-        Some(throttle) if code == ErrorCode::Unauthorized && has_token => throttle.on_forged_token(ClientAddress::of(request)),
+    use ErrorCode::{TokenMalformed, TokenSignatureWrong, TokenUnsigned, Unauthorized};
+    let is_forged = matches!(code, Unauthorized | TokenMalformed | TokenSignatureWrong | TokenUnsigned);
+    match request.app_data::<web::Data<Throttle>>() {
+        Some(throttle) if is_forged && presented(request).is_ok() => throttle.on_forged_token(ClientAddress::of(request), code),
         _ => code.into(),
     }
+}
+
+/// The token a request presents: the first there is of the header, the subprotocol and the cookie.
+///
+/// # Errors
+/// `unauthorized` where there is none, or a header that is not a bearer token's.
+pub fn presented(request: &HttpRequest) -> Result<(String, Proof), ErrorCode> {
+    if let Some(value) = request.headers().get(header::AUTHORIZATION) {
+        let token = value.to_str().ok().and_then(bearer).ok_or(ErrorCode::Unauthorized)?;
+        return Ok((token.to_owned(), Proof::Bearer));
+    }
+    let offered = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).filter_map(|value| value.to_str().ok());
+    if let Some(token) =
+        offered.flat_map(|list| list.split(',')).find_map(|protocol| protocol.trim().strip_prefix(BEARER_PROTOCOL))
+    {
+        return Ok((token.to_owned(), Proof::Bearer));
+    }
+    let cookie = request.cookie(COOKIE).ok_or(ErrorCode::Unauthorized)?;
+    Ok((cookie.value().to_owned(), Proof::Cookie))
 }
 
 /// The token of `Bearer <token>`; the scheme's case does not matter.

@@ -1,26 +1,61 @@
-//! Sessions that were ended while tokens of theirs are still good.
+//! Tokens that are good no longer before they expire: of sessions that were ended, and those that were signed before their
+//! session logged in.
 //!
-//! An entry is kept until every token signed before it has expired. The table is bounded. At the bound the oldest entry
-//! gives way, and from then on every token signed up to that entry's moment is refused: the rule errs on the side of
-//! ending more sessions (they are anonymous and register anew), never of reviving an ended one.
+//! A session's tokens carry a generation, which rises when it logs in; an entry says the least generation that is still good.
+//! It is kept until every older token has expired. The table is bounded. At the bound the oldest entry gives way, and from
+//! then on every token signed up to that entry's moment is refused: the rule errs on the side of ending more sessions, never
+//! of reviving an ended one.
 
 use std::{
     collections::{HashMap, VecDeque},
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use common::id::SessionId;
+use serde::{Deserialize, Serialize};
 
-/// Entries kept by default: about 10 MB at most.
+use super::token::Session;
+
+/// Entries kept by default: about 15 MB at most.
 pub const CAPACITY: usize = 100_000;
+
+/// What is written down of a revocation, so that it outlives the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Revocation {
+    /// Of one session.
+    Session {
+        /// The session.
+        session: SessionId,
+        /// The least generation that is still good; absent: none is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        least: Option<u64>,
+        /// When it was revoked, in seconds since 1970.
+        at: u64,
+        /// When the last of the tokens expires, in seconds since 1970.
+        until: u64,
+    },
+    /// Of every session.
+    Everything {
+        /// Tokens signed up to this second since 1970.
+        all_until: u64,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    least: u64,
+    at: SystemTime,
+    until: SystemTime,
+}
 
 /// See the module.
 pub struct Revocations {
-    ended: HashMap<SessionId, SystemTime>,
-    /// In the order of ending, which is the order of expiry too.
-    order: VecDeque<(SessionId, SystemTime)>,
+    entries: HashMap<SessionId, Entry>,
+    /// In the order in which they were made.
+    order: VecDeque<SessionId>,
     capacity: usize,
-    /// The longest that a token signed at the moment of ending could live.
+    /// How long a token lives that is signed now.
     lifetime: Duration,
     /// Tokens signed up to this moment are refused.
     all_until: Option<SystemTime>,
@@ -29,88 +64,99 @@ pub struct Revocations {
 impl Revocations {
     /// A table of at most `capacity` entries for tokens of this lifetime.
     pub fn new(capacity: usize, lifetime: Duration) -> Self {
-        Self { ended: HashMap::new(), order: VecDeque::new(), capacity: capacity.max(1), lifetime, all_until: None }
+        Self { entries: HashMap::new(), order: VecDeque::new(), capacity: capacity.max(1), lifetime, all_until: None }
     }
 
-    /// Ends a session: every token of it, whenever it was signed.
-    pub fn end(&mut self, id: SessionId, now: SystemTime) {
+    /// Revokes the tokens of a session below a generation. Answers what is to be written down.
+    pub fn revoke(&mut self, session: &Session, least: u64, now: SystemTime) -> Vec<Revocation> {
+        let newest = now.checked_add(self.lifetime).unwrap_or(now);
+        let entry = Entry { least, at: now, until: newest.max(session.expires_at) };
+        let mut written = self.insert(session.id, entry, now);
+        written.extend(self.entries.get(&session.id).map(|entry| entry.written(session.id)));
+        written
+    }
+
+    /// Takes back what was written down.
+    pub fn load(&mut self, revocation: Revocation, now: SystemTime) {
+        match revocation {
+            Revocation::Everything { all_until } => self.all_until = self.all_until.max(Some(time(all_until))),
+            Revocation::Session { session, least, at, until } => {
+                let entry = Entry { least: least.unwrap_or(u64::MAX), at: time(at), until: time(until) };
+                if entry.until > now {
+                    self.insert(session, entry, now);
+                }
+            }
+        }
+    }
+
+    /// Everything that is to be written down.
+    pub fn written(&self) -> Vec<Revocation> {
+        let everything = self.all_until.map(|until| Revocation::Everything { all_until: seconds(until) });
+        let entries = self.order.iter().filter_map(|id| self.entries.get(id).map(|entry| entry.written(*id)));
+        everything.into_iter().chain(entries).collect()
+    }
+
+    /// Whether the token that this session came with is refused.
+    pub fn is_revoked(&self, session: &Session) -> bool {
+        self.entries.get(&session.id).is_some_and(|entry| session.generation < entry.least)
+            || self.all_until.is_some_and(|moment| session.issued_at <= moment)
+    }
+
+    /// Whether the session was ended, not only its older tokens.
+    pub fn is_ended(&self, id: SessionId) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.least == u64::MAX)
+    }
+
+    fn insert(&mut self, id: SessionId, entry: Entry, now: SystemTime) -> Vec<Revocation> {
         self.forget_expired(now);
-        if self.ended.contains_key(&id) {
-            return;
+        if let Some(known) = self.entries.get_mut(&id) {
+            known.least = known.least.max(entry.least);
+            known.until = known.until.max(entry.until);
+            return Vec::new();
         }
+        let mut written = Vec::new();
         if self.order.len() >= self.capacity
-            && let Some((oldest, moment)) = self.order.pop_front()
+            && let Some(oldest) = self.order.pop_front().and_then(|oldest| self.entries.remove(&oldest))
         {
-            self.ended.remove(&oldest);
-            self.all_until = self.all_until.max(Some(moment));
+            self.all_until = self.all_until.max(Some(oldest.at));
+            written.extend(self.all_until.map(|until| Revocation::Everything { all_until: seconds(until) }));
         }
-        self.ended.insert(id, now);
-        self.order.push_back((id, now));
-    }
-
-    /// Whether a token of this session, signed at this moment, is refused.
-    pub fn is_ended(&self, id: SessionId, issued_at: SystemTime) -> bool {
-        self.ended.contains_key(&id) || self.all_until.is_some_and(|moment| issued_at <= moment)
+        self.entries.insert(id, entry);
+        self.order.push_back(id);
+        written
     }
 
     fn forget_expired(&mut self, now: SystemTime) {
-        while let Some((id, moment)) = self.order.front().copied() {
-            let expired = moment.checked_add(self.lifetime).is_some_and(|end| end < now);
-            if !expired {
-                return;
-            }
+        while let Some(id) = self.order.front()
+            && self.entries.get(id).is_none_or(|entry| entry.until < now)
+        {
+            self.entries.remove(id);
             self.order.pop_front();
-            self.ended.remove(&id);
         }
     }
+}
+
+impl Entry {
+    fn written(&self, session: SessionId) -> Revocation {
+        let least = (self.least < u64::MAX).then_some(self.least);
+        // Rounded to the side on which more is refused.
+        Revocation::Session {
+            session,
+            least,
+            at: seconds(self.at).saturating_add(1),
+            until: seconds(self.until).saturating_add(1),
+        }
+    }
+}
+
+fn time(seconds: u64) -> SystemTime {
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::UNIX_EPOCH;
-
-    use super::*;
-
-    fn at(seconds: u64) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn an_ended_session_stays_ended_while_its_tokens_could_live() {
-        let mut table = Revocations::new(10, Duration::from_secs(100));
-        let (ended, other) = (SessionId::fresh(), SessionId::fresh());
-        table.end(ended, at(1000));
-        assert!(table.is_ended(ended, at(950)));
-        assert!(!table.is_ended(other, at(950)));
-        table.end(other, at(1100));
-        assert!(table.is_ended(ended, at(1000)), "its last token expires at 1100");
-        table.end(SessionId::fresh(), at(1101));
-        assert!(!table.ended.contains_key(&ended));
-    }
-
-    #[test]
-    fn at_the_bound_more_is_ended_and_never_less() {
-        let mut table = Revocations::new(2, Duration::from_secs(1000));
-        let sessions: Vec<_> = (0..3).map(|_| SessionId::fresh()).collect();
-        for (second, session) in sessions.iter().enumerate() {
-            table.end(*session, at(100 + second as u64));
-        }
-        assert_eq!(table.order.len(), 2);
-        assert_eq!(table.ended.len(), 2);
-        for session in &sessions {
-            assert!(table.is_ended(*session, at(50)));
-        }
-        assert!(table.is_ended(SessionId::fresh(), at(100)), "signed before the entry that gave way");
-        assert!(!table.is_ended(SessionId::fresh(), at(101)));
-    }
-
-    #[test]
-    fn ending_twice_takes_one_entry() {
-        let mut table = Revocations::new(2, Duration::from_secs(1000));
-        let session = SessionId::fresh();
-        for second in 0..5 {
-            table.end(session, at(second));
-        }
-        assert_eq!(table.order.len(), 1);
-    }
-}
+#[path = "revocations_tests.rs"]
+mod tests;

@@ -13,34 +13,73 @@ use serde::Serialize;
 use super::{
     authority::SessionAuthority,
     cookie::CookiePolicy,
+    credentials::Credentials,
     open_sockets::{OpenSockets, Order},
-    owned::{OwnedSession, Proof},
+    owned::{OwnedSession, Proof, presented},
     token::Session,
 };
 use crate::http::{ClientAddress, Refusal, Route, Throttle, require_own_origin};
 
-/// The answer to `POST /api/client`.
+/// A session as its owner is told of it.
 #[derive(Serialize)]
-struct Registered {
+struct Described<'a> {
     client_id: SessionId,
     created_at: String,
-    expires_at: String,
     is_authenticated: bool,
-    wallet_address: Option<String>,
+    user_id: Option<&'a str>,
+    wallet_address: Option<&'a str>,
+}
+
+impl<'a> Described<'a> {
+    fn of(session: &'a Session) -> Self {
+        let login = session.login();
+        Self {
+            client_id: session.id,
+            created_at: text(session.created_at),
+            is_authenticated: login.is_some(),
+            user_id: login.map(|login| login.user.as_str()),
+            wallet_address: login.and_then(|login| login.wallet.as_deref()),
+        }
+    }
+}
+
+/// The answer to whatever hands out a session.
+#[derive(Serialize)]
+struct HandedOut<'a> {
+    #[serde(flatten)]
+    session: Described<'a>,
+    expires_at: String,
     new_session: bool,
     /// For clients without cookies. Null to a caller that proved its session by cookie: what script in a page cannot read, it
     /// does not get told either.
     token: Option<String>,
 }
 
-/// The answer to `GET /api/client/{client_id}`.
-#[derive(Serialize)]
-struct Described {
-    client_id: SessionId,
-    created_at: String,
-    is_authenticated: bool,
-    wallet_address: Option<String>,
-    connections: usize,
+/// Answers with a session and its token: in the cookie, in the body, or both to a caller that came with neither.
+pub fn hand_out(
+    request: &HttpRequest,
+    cookies: CookiePolicy,
+    proof: Option<Proof>,
+    session: &Session,
+    token: Option<String>,
+) -> HttpResponse {
+    let is_new = proof.is_none();
+    let mut response = HttpResponse::build(if is_new { StatusCode::CREATED } else { StatusCode::OK });
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    if let Some(token) = token.clone().filter(|_| proof != Some(Proof::Bearer)) {
+        response.cookie(cookies.keep(request, token, session.expires_at));
+    }
+    let shown = match proof {
+        None => token,
+        Some(Proof::Bearer) => token.or_else(|| presented(request).ok().map(|(token, _)| token)),
+        Some(Proof::Cookie) => None,
+    };
+    response.json(HandedOut {
+        session: Described::of(session),
+        expires_at: text(session.expires_at),
+        new_session: is_new,
+        token: shown,
+    })
 }
 
 /// Registers a session, or confirms the one the caller owns and renews its token when half of its life is over.
@@ -54,8 +93,8 @@ pub async fn register(
     throttle: web::Data<Throttle>,
 ) -> Result<HttpResponse, Refusal> {
     // What is expired, ended or rubbish is no reason to refuse a new session.
-    let owned = OwnedSession::of(&request).ok();
-    let proof = owned.map(|owned| owned.proof);
+    let owned = OwnedSession::of(&request).await.ok();
+    let proof = owned.as_ref().map(|owned| owned.proof);
     if proof != Some(Proof::Bearer) {
         require_own_origin(&request)?;
     }
@@ -71,26 +110,7 @@ pub async fn register(
             (session, Some(token))
         }
     };
-
-    let mut response = HttpResponse::build(if owned.is_some() { StatusCode::OK } else { StatusCode::CREATED });
-    response.insert_header((header::CACHE_CONTROL, "no-store"));
-    if let Some(token) = token.clone().filter(|_| proof != Some(Proof::Bearer)) {
-        response.cookie(cookies.keep(&request, token, session.expires_at));
-    }
-    let shown = match proof {
-        None => token,
-        Some(Proof::Bearer) => token.or_else(|| presented_token(&request)),
-        Some(Proof::Cookie) => None,
-    };
-    Ok(response.json(Registered {
-        client_id: session.id,
-        created_at: text(session.created_at),
-        expires_at: text(session.expires_at),
-        is_authenticated: false,
-        wallet_address: None,
-        new_session: owned.is_none(),
-        token: shown,
-    }))
+    Ok(hand_out(&request, *cookies.into_inner(), proof, &session, token))
 }
 
 /// Describes the caller's session.
@@ -98,14 +118,15 @@ pub async fn register(
 /// # Errors
 /// Those of [`OwnedSession`].
 pub async fn describe(owned: OwnedSession, sockets: web::Data<OpenSockets>) -> HttpResponse {
-    let Session { id, created_at, .. } = owned.session;
-    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(Described {
-        client_id: id,
-        created_at: text(created_at),
-        is_authenticated: false,
-        wallet_address: None,
-        connections: sockets.of_session(id),
-    })
+    #[derive(Serialize)]
+    struct WithConnections<'a> {
+        #[serde(flatten)]
+        session: Described<'a>,
+        connections: usize,
+    }
+    let connections = sockets.of_session(owned.session.id);
+    let described = WithConnections { session: Described::of(&owned.session), connections };
+    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(described)
 }
 
 /// Ends the caller's session: its tokens, its cookie, its open sockets.
@@ -122,7 +143,7 @@ pub async fn end(
     if owned.proof == Proof::Cookie {
         require_own_origin(&request)?;
     }
-    authority.end(owned.session.id);
+    authority.into_inner().end(&owned.session).await;
     sockets.order_session(owned.session.id, Order::Close { code: CloseCode::SESSION_ENDED, reason: "the session was ended" });
     tracing::debug!(session = %owned.session.id, "session ended");
     Ok(HttpResponse::NoContent().insert_header((header::CACHE_CONTROL, "no-store")).cookie(cookies.clear(&request)).finish())
@@ -130,29 +151,30 @@ pub async fn end(
 
 /// The routes, to be put under `/api`.
 pub fn configure(routes: &mut web::ServiceConfig) {
-    let only = |allow| web::route().to(move || async move { Err::<HttpResponse, _>(Refusal::method_not_allowed(allow)) });
     routes
         .service(web::resource("/client").route(web::post().to(register)).default_service(only("POST")))
         .service(web::resource("/client/session").route(web::delete().to(end)).default_service(only("DELETE")))
         .service(web::resource("/client/{client_id}").route(web::get().to(describe)).default_service(only("GET")));
 }
 
+/// What a path answers to the methods that it does not have.
+pub fn only(allow: &'static str) -> actix_web::Route {
+    web::route().to(move || async move { Err::<HttpResponse, _>(Refusal::method_not_allowed(allow)) })
+}
+
 /// Hands the shared state to the extractors and handlers.
 pub fn share(
     routes: &mut web::ServiceConfig,
     authority: &Arc<SessionAuthority>,
+    credentials: &Arc<Credentials>,
     sockets: &Arc<OpenSockets>,
     cookies: CookiePolicy,
 ) {
     routes
         .app_data(web::Data::from(Arc::clone(authority)))
+        .app_data(web::Data::from(Arc::clone(credentials)))
         .app_data(web::Data::from(Arc::clone(sockets)))
         .app_data(web::Data::new(cookies));
-}
-
-fn presented_token(request: &HttpRequest) -> Option<String> {
-    let value = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
-    value.split_once(' ').map(|(_, token)| token.trim().to_owned())
 }
 
 fn text(time: SystemTime) -> String {

@@ -3,9 +3,12 @@
 //!
 //! Signs and checks. The present time is handed in. Does not know which sessions were ended.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use common::{id::SessionId, secret::Secret};
+use common::{assertion::Login, id::SessionId, secret::Secret};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -14,8 +17,8 @@ const ISSUER: &str = "edge";
 const AUDIENCE: &str = "edge-session";
 /// How far in the future a token may claim to have been issued: another edge's clock.
 const LEEWAY: u64 = 60;
-/// A real token has about 350 bytes.
-const MAX_LENGTH: usize = 1024;
+/// A token without scopes has about 500 bytes. Browsers keep cookies of up to 4096, name and attributes among them.
+const MAX_LENGTH: usize = 3500;
 
 /// Why a token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,10 +29,13 @@ pub enum TokenFault {
     /// It never was.
     #[error("the session token is not valid")]
     Invalid,
+    /// What the login carries does not fit into a cookie.
+    #[error("the login carries too much for a session token")]
+    TooLong,
 }
 
 /// A session, as its token states it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// Its id, made by the edge.
     pub id: SessionId,
@@ -39,6 +45,43 @@ pub struct Session {
     pub issued_at: SystemTime,
     /// When this token stops being good.
     pub expires_at: SystemTime,
+    /// Rises when the session logs in; older tokens are then good no longer. Of a session that came with an issuer's token: the
+    /// second in which that was issued.
+    pub generation: u64,
+    /// Who it is, once logged in.
+    pub login: Option<Arc<SessionLogin>>,
+    /// Whose token this is.
+    pub source: Source,
+}
+
+/// Who signed the token that a session came with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// This edge, or another one with the same secret.
+    Edge,
+    /// An issuer that the operator trusts.
+    Issuer,
+}
+
+/// The login of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionLogin {
+    /// Who it is.
+    pub login: Login,
+    /// When the login ends, whatever the session's tokens say; `None`: with the session.
+    pub until: Option<SystemTime>,
+}
+
+impl Session {
+    /// A session that nobody logged in to.
+    pub fn anonymous(id: SessionId, created_at: SystemTime, issued_at: SystemTime, expires_at: SystemTime) -> Self {
+        Self { id, created_at, issued_at, expires_at, generation: 0, login: None, source: Source::Edge }
+    }
+
+    /// Who it is, once logged in.
+    pub fn login(&self) -> Option<&Login> {
+        self.login.as_ref().map(|login| &login.login)
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -51,6 +94,16 @@ struct Claims {
     jti: Uuid,
     /// When the session was registered; later tokens of it keep this.
     created: u64,
+    #[serde(default, rename = "gen", skip_serializing_if = "is_zero")]
+    generation: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    login: Option<Login>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    login_until: Option<u64>,
+}
+
+fn is_zero(generation: &u64) -> bool {
+    *generation == 0
 }
 
 /// The keys made of the session secret, and how long tokens live.
@@ -83,24 +136,40 @@ impl TokenKeys {
         self.lifetime
     }
 
-    /// Signs a token that starts now, for a session registered at `created_at`.
+    /// Signs a token that starts now, for a new session.
     ///
     /// # Errors
     /// Signing failed, which only a broken cryptography library does.
-    pub fn sign(&self, id: SessionId, created_at: SystemTime, now: SystemTime) -> Result<(Session, String), TokenFault> {
+    pub fn register(&self, now: SystemTime) -> Result<(Session, String), TokenFault> {
+        self.sign(&Session::anonymous(SessionId::fresh(), now, now, now), now)
+    }
+
+    /// Signs a token that starts now, for a session as it is; it does not outlive the session's login.
+    ///
+    /// # Errors
+    /// The login carries too much, or signing failed, which only a broken cryptography library does.
+    pub fn sign(&self, session: &Session, now: SystemTime) -> Result<(Session, String), TokenFault> {
         let issued = seconds(now);
+        let login_until = session.login.as_ref().and_then(|login| login.until).map(seconds);
+        let exp = issued.saturating_add(self.lifetime.as_secs());
         let claims = Claims {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
-            sub: id,
+            sub: session.id,
             iat: issued,
-            exp: issued.saturating_add(self.lifetime.as_secs()),
+            exp: login_until.map_or(exp, |until| until.min(exp)),
             jti: Uuid::new_v4(),
-            created: seconds(created_at),
+            created: seconds(session.created_at).min(issued),
+            generation: session.generation,
+            login: session.login().cloned(),
+            login_until,
         };
+        if claims.exp <= issued {
+            return Err(TokenFault::Expired);
+        }
         let token =
             jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(|_| TokenFault::Invalid)?;
-        Ok((claims.session(), token))
+        if token.len() > MAX_LENGTH { Err(TokenFault::TooLong) } else { Ok((claims.session(), token)) }
     }
 
     /// Checks a token: signature, algorithm, issuer, audience, subject, times.
@@ -121,9 +190,14 @@ impl TokenKeys {
 }
 
 impl Claims {
-    fn session(&self) -> Session {
+    fn session(self) -> Session {
         let time = |seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH);
-        Session { id: self.sub, created_at: time(self.created), issued_at: time(self.iat), expires_at: time(self.exp) }
+        let until = self.login_until.map(time);
+        Session {
+            generation: self.generation,
+            login: self.login.map(|login| Arc::new(SessionLogin { login, until })),
+            ..Session::anonymous(self.sub, time(self.created), time(self.iat), time(self.exp))
+        }
     }
 }
 
@@ -132,83 +206,5 @@ fn seconds(time: SystemTime) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    const HOUR: Duration = Duration::from_secs(3600);
-    const NOW: u64 = 1_800_000_000;
-
-    fn at(seconds: u64) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(seconds)
-    }
-
-    fn keys() -> TokenKeys {
-        TokenKeys::new(&Secret::new("a secret"), HOUR)
-    }
-
-    #[test]
-    fn a_token_names_its_session_until_it_expires() {
-        let id = SessionId::fresh();
-        let (session, token) = keys().sign(id, at(NOW - 5), at(NOW)).expect("signs");
-        assert_eq!(keys().verify(&token, at(NOW)), Ok(session));
-        assert_eq!((session.id, session.created_at, session.expires_at), (id, at(NOW - 5), at(NOW) + HOUR));
-        assert_eq!(keys().verify(&token, at(NOW + 3599)), Ok(session));
-        assert_eq!(keys().verify(&token, at(NOW + 3600)), Err(TokenFault::Expired));
-    }
-
-    #[test]
-    fn another_secret_or_a_changed_token_is_refused() {
-        let (_, token) = keys().sign(SessionId::fresh(), at(NOW), at(NOW)).expect("signs");
-        let other = TokenKeys::new(&Secret::new("another secret"), HOUR);
-        assert_eq!(other.verify(&token, at(NOW)), Err(TokenFault::Invalid));
-        let mut changed = token.into_bytes();
-        let middle = changed.len() / 2;
-        changed[middle] ^= 1;
-        assert_eq!(keys().verify(&String::from_utf8_lossy(&changed), at(NOW)), Err(TokenFault::Invalid));
-        for rubbish in ["", "a.b.c", &"x".repeat(2000)] {
-            assert_eq!(keys().verify(rubbish, at(NOW)), Err(TokenFault::Invalid));
-        }
-    }
-
-    #[test]
-    fn every_claim_counts() {
-        let good = json!({
-            "iss": "edge", "aud": "edge-session", "sub": SessionId::fresh(), "iat": NOW, "exp": NOW + 60,
-            "jti": Uuid::new_v4(), "created": NOW,
-        });
-        let sign = |claims: &serde_json::Value, algorithm| {
-            jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(b"a secret")).expect("signs")
-        };
-        let verify = |claims: &serde_json::Value| keys().verify(&sign(claims, Algorithm::HS256), at(NOW));
-        assert!(verify(&good).is_ok());
-        assert_eq!(keys().verify(&sign(&good, Algorithm::HS512), at(NOW)), Err(TokenFault::Invalid));
-        for claim in ["iss", "aud", "sub", "iat", "exp", "jti", "created"] {
-            let mut claims = good.clone();
-            claims.as_object_mut().expect("object").remove(claim);
-            assert_eq!(verify(&claims), Err(TokenFault::Invalid), "without {claim}");
-        }
-        for (claim, wrong) in [
-            ("iss", json!("bridge")),
-            ("aud", json!("broker")),
-            ("sub", json!("me")),
-            ("iat", json!(NOW + 61)),
-            ("exp", json!(NOW)),
-            ("jti", json!("1")),
-            ("created", json!(NOW + 1)),
-        ] {
-            let mut claims = good.clone();
-            claims[claim] = wrong;
-            assert_eq!(verify(&claims), Err(TokenFault::Invalid), "wrong {claim}");
-        }
-    }
-
-    #[test]
-    fn a_token_without_signature_is_refused() {
-        // {"alg":"none","typ":"JWT"}
-        let (_, token) = keys().sign(SessionId::fresh(), at(NOW), at(NOW)).expect("signs");
-        let claims = token.split('.').nth(1).expect("three parts");
-        assert_eq!(keys().verify(&format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{claims}."), at(NOW)), Err(TokenFault::Invalid));
-    }
-}
+#[path = "token_tests.rs"]
+mod tests;

@@ -36,14 +36,22 @@ impl Edge {
 
     /// A socket at this path for a session there is.
     pub async fn open(&self, path: &str, session: String, token: String) -> Browser {
+        let cookie = format!("agent_bridge_session={token}");
+        let browser = self.open_with(path, &[("cookie", &cookie)]).await;
+        Browser { session, token, ..browser }
+    }
+
+    /// A socket at this path that proves with these headers whose it is.
+    pub async fn open_with(&self, path: &str, headers: &[(&'static str, &str)]) -> Browser {
         let mut request = format!("ws://{}{path}", self.host()).into_client_request().expect("a valid request");
-        let cookie = format!("agent_bridge_session={token}").parse().expect("a valid header");
-        request.headers_mut().insert("cookie", cookie);
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().expect("a valid header"));
+        }
         request.headers_mut().insert("user-agent", "test browser".parse().expect("a valid header"));
         request.headers_mut().insert("origin", format!("http://{}", self.host()).parse().expect("a valid header"));
         let stream = TcpStream::connect(self.host()).await.expect("connects");
         let (socket, _) = in_time("an upgrade", client_async(request, stream)).await.expect("upgraded");
-        Browser { session, token, socket }
+        Browser { session: String::new(), token: String::new(), socket }
     }
 }
 

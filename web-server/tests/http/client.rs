@@ -57,6 +57,17 @@ impl Edge {
         in_time("an answer", exchange(&self.host(), &head)).await
     }
 
+    /// Posts JSON.
+    pub async fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+        let body = body.to_string();
+        let mut head = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.host());
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+        in_time("an answer", exchange(&self.host(), &head)).await
+    }
+
     pub async fn get(&self, path: &str) -> Answer {
         self.request("GET", path, &[]).await
     }

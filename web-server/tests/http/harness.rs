@@ -12,6 +12,8 @@ pub const LIMIT: Duration = Duration::from_secs(15);
 pub struct Edge {
     pub handle: EdgeHandle,
     pub settings: Settings,
+    /// Where it keeps what outlives it.
+    pub data: tempfile::TempDir,
 }
 
 impl Edge {
@@ -25,16 +27,20 @@ impl Edge {
         let mut settings = Settings::for_tests();
         // Nobody listens there: each test that needs a broker says where its own is.
         settings.web.broker_url = Some("ws://127.0.0.1:9".to_owned());
+        let data = tempfile::tempdir().expect("temp dir");
+        settings.data.dir = data.path().to_owned();
         change(&mut settings);
         let handle = web_server::start(&settings).expect("the edge starts");
-        Self { handle, settings }
+        Self { handle, settings, data }
     }
 
     /// An edge beside a broker in this process.
     pub fn beside(broker: LocalConnect) -> Self {
-        let settings = Settings::for_tests();
+        let mut settings = Settings::for_tests();
+        let data = tempfile::tempdir().expect("temp dir");
+        settings.data.dir = data.path().to_owned();
         let handle = web_server::start_beside(&settings, broker).expect("the edge starts");
-        Self { handle, settings }
+        Self { handle, settings, data }
     }
 
     /// `127.0.0.1:port`

@@ -12,8 +12,8 @@ use config::ValueKind;
 
 pub(super) use self::guards::{Networks, PerSecond};
 pub(super) use self::numbers::{Flag, Integer, Ratio, Size, Span, show_duration, show_size};
-pub(super) use self::secrets::{Keys, SecretText};
-pub(super) use self::texts::{Address, Choice, Folder, List, OptionalFolder, OptionalText, Text};
+pub(super) use self::secrets::{ChainUrls, Keys, SecretText};
+pub(super) use self::texts::{Address, Chains, Choice, Folder, List, OptionalFolder, OptionalText, Text};
 use super::settings::{AgentKey, DEV_AGENT_KEY, Settings};
 use crate::secret::Secret;
 

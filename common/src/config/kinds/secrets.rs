@@ -3,7 +3,7 @@
 use config::ValueKind;
 
 use super::{At, Draft, Field, items, text};
-use crate::config::settings::AgentKey;
+use crate::config::{auth_settings::ChainUrl, settings::AgentKey};
 use crate::secret::Secret;
 
 /// A secret of at least so many characters.
@@ -61,6 +61,45 @@ impl Field for Keys {
 
     fn allowed(&self) -> String {
         "a list of `name=key` (with commas between, or a TOML array)".into()
+    }
+
+    fn is_secret(&self) -> bool {
+        true
+    }
+}
+
+/// URLs of nodes, `chain=url`.
+pub(in crate::config) struct ChainUrls {
+    pub check: fn(&str) -> bool,
+    pub at: At<Vec<ChainUrl>>,
+}
+
+impl Field for ChainUrls {
+    fn apply(&self, draft: &mut Draft, raw: &ValueKind) -> Result<(), String> {
+        let mut urls: Vec<ChainUrl> = Vec::new();
+        for (index, item) in items(raw)?.iter().enumerate() {
+            let entry = index + 1;
+            let (chain, url) = item.split_once('=').ok_or_else(|| format!("entry {entry} is not `chain=url`"))?;
+            let chain = chain.trim().parse().map_err(|_| format!("the chain of entry {entry} is not a number"))?;
+            if urls.iter().any(|other| other.chain == chain) {
+                return Err(format!("the chain {chain} is given twice"));
+            }
+            if !(self.check)(url.trim()) {
+                return Err(format!("the URL of entry {entry} does not have the right form"));
+            }
+            urls.push(ChainUrl { chain, url: Secret::new(url.trim()) });
+        }
+        *(self.at)(draft) = urls;
+        Ok(())
+    }
+
+    fn show(&self, draft: &mut Draft) -> String {
+        let urls: Vec<_> = (self.at)(draft).iter().map(|entry| format!("{}={}", entry.chain, entry.url)).collect();
+        urls.join(",")
+    }
+
+    fn allowed(&self) -> String {
+        "a list of `chain=url` (with commas between, or a TOML array), `https` only but for loopback".into()
     }
 
     fn is_secret(&self) -> bool {

@@ -144,6 +144,32 @@ impl Field for List {
     }
 }
 
+/// A list of the numbers of chains (EIP-155), at least one.
+pub(in crate::config) struct Chains {
+    pub at: At<Vec<u64>>,
+}
+
+impl Field for Chains {
+    fn apply(&self, draft: &mut Draft, raw: &ValueKind) -> Result<(), String> {
+        let chains: Result<Vec<u64>, _> = items(raw)?.iter().map(|item| item.parse()).collect();
+        let chains = chains.map_err(|_| "a chain is not a number")?;
+        if chains.is_empty() {
+            return Err("it is empty".into());
+        }
+        *(self.at)(draft) = chains;
+        Ok(())
+    }
+
+    fn show(&self, draft: &mut Draft) -> String {
+        let chains: Vec<_> = (self.at)(draft).iter().map(u64::to_string).collect();
+        chains.join(",")
+    }
+
+    fn allowed(&self) -> String {
+        "a list of numbers (with commas between, or a TOML array)".into()
+    }
+}
+
 /// One of several words, each standing for a value.
 pub(in crate::config) struct Choice<T: 'static> {
     pub words: &'static [(&'static str, T)],

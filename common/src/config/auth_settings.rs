@@ -1,0 +1,96 @@
+//! The settings of logins: with a wallet, and with the tokens of an issuer that the operator trusts.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::settings::Settings;
+use crate::secret::Secret;
+
+/// How people log in at the edge.
+#[derive(Clone, Debug)]
+pub struct AuthSettings {
+    /// Who asks in the message that a wallet signs: the authority of the site. `None` = the edge's own address where that is
+    /// loopback, else there is no login with a wallet. Read it through [`Settings::siwe_domain`].
+    pub siwe_domain: Option<String>,
+    /// What the message says that the login is for. `None` = the domain's own page. Read it through [`Settings::siwe_uri`].
+    pub siwe_uri: Option<String>,
+    /// What the message says to the person. `None` = nothing.
+    pub siwe_statement: Option<String>,
+    /// The chains (EIP-155) on which a wallet may be. Default 1, Ethereum's own.
+    pub siwe_chains: Vec<u64>,
+    /// How long a challenge is good for. Default 5 min.
+    pub siwe_ttl: Duration,
+    /// The nodes that are asked about contract wallets. Default none.
+    pub eth_rpc_urls: Vec<ChainUrl>,
+    /// What trusted tokens have as `iss`; empty = no issuer is trusted. Default none.
+    pub jwt_issuers: Vec<String>,
+    /// What trusted tokens must have among `aud`.
+    pub jwt_audiences: Vec<String>,
+    /// The secret that the issuer shares with the edge; empty = none.
+    pub jwt_secret: Secret,
+    /// Where the issuer publishes its keys.
+    pub jwks_url: Option<String>,
+    /// The file with the issuer's keys.
+    pub jwks_file: Option<PathBuf>,
+    /// The algorithms that the issuer may use; empty = HS256 with a secret, else RS256, PS256, ES256, ES384 and EdDSA.
+    pub jwt_algorithms: Vec<String>,
+    /// How far the issuer's clock may differ. Default 60 s.
+    pub jwt_leeway: Duration,
+    /// Where in the claims the user is. Default `sub`.
+    pub jwt_user_claim: String,
+    /// What the ids of the issuer's users begin with. Default nothing.
+    pub jwt_user_prefix: Option<String>,
+    /// Where in the claims the user's wallet is. Default nowhere.
+    pub jwt_wallet_claim: Option<String>,
+    /// Where in the claims the scopes are. Default `scope`.
+    pub jwt_scope_claims: Vec<String>,
+}
+
+/// Where a node of a chain answers JSON-RPC.
+#[derive(Clone, Debug)]
+pub struct ChainUrl {
+    /// The chain (EIP-155).
+    pub chain: u64,
+    /// The URL. Secret, because providers put their keys into it.
+    pub url: Secret,
+}
+
+impl Settings {
+    /// Who asks a wallet to sign: `auth.siwe_domain`, or the edge's own address where that is loopback.
+    ///
+    /// Never what a request says of itself: a site in between could then ask in its own name and be believed here.
+    pub fn siwe_domain(&self) -> Option<String> {
+        let own = self.web.addr.ip().to_canonical().is_loopback().then(|| self.web.addr.to_string());
+        self.auth.siwe_domain.clone().or(own)
+    }
+
+    /// What a wallet is asked to sign in to: `auth.siwe_uri`, or the domain's page (without TLS where the edge is on loopback and speaks none).
+    pub fn siwe_uri(&self) -> Option<String> {
+        let is_clear = self.web.addr.ip().to_canonical().is_loopback() && !self.web.tls.is_on();
+        let scheme = if is_clear { "http" } else { "https" };
+        self.auth.siwe_uri.clone().or_else(|| self.siwe_domain().map(|domain| format!("{scheme}://{domain}")))
+    }
+}
+
+impl Default for AuthSettings {
+    fn default() -> Self {
+        Self {
+            siwe_domain: None,
+            siwe_uri: None,
+            siwe_statement: None,
+            siwe_chains: vec![1],
+            siwe_ttl: Duration::from_secs(300),
+            eth_rpc_urls: Vec::new(),
+            jwt_issuers: Vec::new(),
+            jwt_audiences: Vec::new(),
+            jwt_secret: Secret::new(""),
+            jwks_url: None,
+            jwks_file: None,
+            jwt_algorithms: Vec::new(),
+            jwt_leeway: Duration::from_secs(60),
+            jwt_user_claim: "sub".into(),
+            jwt_user_prefix: None,
+            jwt_wallet_claim: None,
+            jwt_scope_claims: vec!["scope".into()],
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The issuer whose tokens the operator trusts, as the settings describe it.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::SystemTime};
+
+use common::config::AuthSettings;
+use identity::tokens::{
+    Algorithm, ClaimPath, ClaimsMap, FileKeys, IssuerSettings, KeyRing, KeyRingSettings, KeySource, KeySourceFault,
+    TokenVerifier, Trust,
+};
+
+use crate::http::Outbound;
+
+/// What the issuer is called in logs.
+const NAME: &str = "auth.jwt_issuer";
+
+/// A key set behind a URL.
+struct UrlKeys {
+    url: String,
+    outbound: Arc<Outbound>,
+}
+
+impl KeySource for UrlKeys {
+    fn fetch(&self) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, KeySourceFault>> + '_>> {
+        Box::pin(async move { self.outbound.get(&self.url).await.map_err(|error| KeySourceFault(error.to_string())) })
+    }
+}
+
+/// The verifier of the issuer's tokens; of nobody's, where none is trusted.
+///
+/// # Errors
+/// Everything that is wrong with the settings.
+pub fn verifier(settings: &AuthSettings, outbound: &Arc<Outbound>) -> Result<TokenVerifier, Vec<String>> {
+    let trust = match (&settings.jwks_url, &settings.jwks_file) {
+        _ if settings.jwt_issuers.is_empty() => return TokenVerifier::new(Vec::new()),
+        (Some(url), _) => published(Box::new(UrlKeys { url: url.clone(), outbound: Arc::clone(outbound) })),
+        (None, Some(path)) => published(Box::new(FileKeys(path.clone()))),
+        (None, None) => Trust::Secret(settings.jwt_secret.clone()),
+    };
+    let claim = |text: &String| text.parse::<ClaimPath>().map_err(|error| vec![format!("the claim {text:?} {error}")]);
+    let algorithm = |text: &String| text.parse::<Algorithm>().map_err(|error| vec![format!("the algorithm {text:?} {error}")]);
+    let issuer = IssuerSettings {
+        name: NAME.to_owned(),
+        issuers: settings.jwt_issuers.clone(),
+        audiences: settings.jwt_audiences.clone(),
+        algorithms: settings.jwt_algorithms.iter().map(algorithm).collect::<Result<_, _>>()?,
+        claims: ClaimsMap {
+            user: claim(&settings.jwt_user_claim)?,
+            user_prefix: settings.jwt_user_prefix.clone().unwrap_or_default(),
+            wallet: settings.jwt_wallet_claim.as_ref().map(claim).transpose()?,
+            scopes: settings.jwt_scope_claims.iter().map(claim).collect::<Result<_, _>>()?,
+        },
+        leeway: settings.jwt_leeway,
+    };
+    TokenVerifier::new(vec![(issuer, trust)])
+}
+
+fn published(source: Box<dyn KeySource>) -> Trust {
+    Trust::Keys(Box::new(KeyRing::new(source, KeyRingSettings::default())))
+}
+
+/// Fetches the issuer's keys before the first login needs them, and says so if they are not to be had.
+pub async fn warm_up(verifier: &TokenVerifier) {
+    for (issuer, error) in verifier.refresh(SystemTime::now()).await {
+        tracing::warn!(issuer, %error, "the issuer's keys cannot be fetched: its tokens are refused until they can");
+    }
+}

@@ -1,0 +1,65 @@
+//! Logging in: with a wallet (Sign-In with Ethereum), or with the token of an issuer that the operator trusts.
+//!
+//! A login changes the caller's session in place: it keeps its id, and those of its sockets that the caller names. Everything
+//! else that was opened or signed before is worth nothing from then on, because whoever held the session until now is not known
+//! to be the one who logs in. What a login is, is judged by [`identity`]; what it does to a session, by [`crate::sessions`].
+//! A login ends with its session: the next one is another session's.
+
+mod issuers;
+mod node;
+pub mod routes;
+
+use std::{sync::Arc, time::Duration};
+
+use common::config::Settings;
+use identity::{
+    siwe::{Challenges, SiweSettings},
+    tokens::TokenVerifier,
+};
+use parking_lot::Mutex;
+
+pub use issuers::warm_up;
+
+use crate::http::Outbound;
+use node::Nodes;
+
+/// Logins with a wallet: the challenges that are open, and the nodes that know contract wallets.
+pub struct Wallets {
+    challenges: Mutex<Challenges>,
+    nodes: Nodes,
+    lifetime: Duration,
+}
+
+/// What there is to log in with.
+pub struct Logins {
+    /// `None`: not offered.
+    wallets: Option<Wallets>,
+}
+
+impl Logins {
+    /// What the settings offer, and the verifier of the issuer's tokens.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the settings.
+    pub fn new(settings: &Settings) -> Result<(Self, TokenVerifier), Vec<String>> {
+        let outbound = Arc::new(Outbound::default());
+        let verifier = issuers::verifier(&settings.auth, &outbound)?;
+        let siwe = settings.siwe_domain().zip(settings.siwe_uri()).map(|(domain, uri)| SiweSettings {
+            statement: settings.auth.siwe_statement.clone(),
+            chains: settings.auth.siwe_chains.iter().copied().collect(),
+            contract_chains: settings.auth.eth_rpc_urls.iter().map(|node| node.chain).collect(),
+            lifetime: settings.auth.siwe_ttl,
+            ..SiweSettings::new(domain, uri)
+        });
+        let faults: Vec<_> = siwe.iter().flat_map(SiweSettings::faults).map(|fault| format!("auth.siwe_*: {fault}")).collect();
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let wallets = siwe.map(|siwe| Wallets {
+            lifetime: siwe.lifetime,
+            challenges: Mutex::new(Challenges::new(siwe)),
+            nodes: Nodes::new(&settings.auth.eth_rpc_urls, outbound),
+        });
+        Ok((Self { wallets }, verifier))
+    }
+}

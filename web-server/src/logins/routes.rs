@@ -1,0 +1,236 @@
+//! `POST /auth/challenge`, `/auth/verify`, `/auth/token`, `/auth/refresh`, `/auth/logout`.
+
+use std::{sync::Arc, time::SystemTime};
+
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use common::{
+    assertion::{LoggedIn, Login, MAX_KEPT},
+    close::CloseCode,
+    error::{ClientError, ErrorCode},
+    timestamp,
+};
+use identity::siwe::Message;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Logins, Wallets};
+use crate::{
+    http::{ClientAddress, PacedLogin, Refusal, Route, Throttle, require_own_origin},
+    sessions::{
+        self, CookiePolicy, Credentials, OpenSockets, Order, OwnedSession, Proof, SessionAuthority, SessionLogin,
+        routes::{hand_out, only},
+    },
+};
+
+/// Bytes of a request's body: a token has at most 16 KiB.
+const LONGEST_BODY: usize = 32 * 1024;
+
+#[derive(Deserialize)]
+struct ChallengeAsk {
+    address: String,
+    #[serde(default = "ethereum")]
+    chain_id: u64,
+}
+
+const fn ethereum() -> u64 {
+    1
+}
+
+#[derive(Serialize)]
+struct Challenge<'a> {
+    message: &'a str,
+    nonce: &'a str,
+    expires_at: String,
+}
+
+#[derive(Deserialize)]
+struct VerifyAsk {
+    message: String,
+    signature: String,
+    /// The caller's sockets, by the `socket_id` of their `connection:ack`.
+    #[serde(default)]
+    sockets: Vec<Uuid>,
+}
+
+#[derive(Deserialize)]
+struct TokenAsk {
+    token: String,
+    /// See [`VerifyAsk::sockets`].
+    #[serde(default)]
+    sockets: Vec<Uuid>,
+}
+
+/// What a login changes.
+struct Shared {
+    authority: web::Data<SessionAuthority>,
+    cookies: web::Data<CookiePolicy>,
+    sockets: web::Data<OpenSockets>,
+    throttle: web::Data<Throttle>,
+}
+
+impl Shared {
+    /// Tells the throttle how a login went. What is refused because of who asks costs the address a wait, what is not is no guess.
+    fn judged<T>(&self, address: ClientAddress, outcome: Result<T, ErrorCode>) -> Result<T, ErrorCode> {
+        match &outcome {
+            Ok(_) => self.throttle.on_login(address),
+            Err(code) if code.row().status == 401 => self.throttle.on_failed_login(address),
+            Err(_) => {}
+        }
+        outcome
+    }
+}
+
+/// The text that the caller's wallet is to sign. Only this session can answer it, once.
+///
+/// # Errors
+/// Those of [`PacedLogin`] and [`OwnedSession`]; `origin_not_allowed`, `login_not_offered`, and those of
+/// [`identity::siwe::Challenges::challenge`].
+async fn challenge(
+    request: HttpRequest,
+    _: PacedLogin,
+    owned: OwnedSession,
+    ask: web::Json<ChallengeAsk>,
+    logins: web::Data<Logins>,
+) -> Result<HttpResponse, Refusal> {
+    require_own_origin_of(&request, owned.proof)?;
+    let Wallets { challenges, lifetime, .. } = logins.wallets.as_ref().ok_or(ErrorCode::LoginNotOffered)?;
+    let now = SystemTime::now();
+    let message = challenges.lock().challenge(owned.session.id, &ask.address, ask.chain_id, now)?;
+    let nonce = Message::parse(&message)?.nonce;
+    let expires_at = String::from_utf8_lossy(&timestamp::format(now + *lifetime)).into_owned();
+    let challenge = Challenge { message: &message, nonce, expires_at };
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(challenge))
+}
+
+/// Logs the caller's session in with what its wallet signed.
+///
+/// # Errors
+/// Those of [`PacedLogin`] and [`OwnedSession`]; `origin_not_allowed`, `login_not_offered`, `already_logged_in`, and every `siwe_`
+/// code.
+async fn verify(
+    request: HttpRequest,
+    PacedLogin(address): PacedLogin,
+    owned: OwnedSession,
+    ask: web::Json<VerifyAsk>,
+    logins: web::Data<Logins>,
+    shared: Shared,
+) -> Result<HttpResponse, Refusal> {
+    require_own_origin_of(&request, owned.proof)?;
+    let VerifyAsk { message, signature, sockets } = ask.into_inner();
+    check_sockets(&sockets)?;
+    let Wallets { challenges, nodes, .. } = logins.wallets.as_ref().ok_or(ErrorCode::LoginNotOffered)?;
+    let verdict = challenges.lock().verify(owned.session.id, &message, &signature, SystemTime::now());
+    let proved = match verdict {
+        Ok(verdict) => verdict.settle(nodes).await,
+        Err(error) => Err(error),
+    };
+    let wallet = shared.judged(address, proved.map_err(ErrorCode::from))?;
+    let user = wallet.user_id().ok_or(ErrorCode::Internal)?;
+    let login = Login { user, wallet: Some(wallet.address.to_string()), scopes: Default::default() };
+    log_in(&request, owned, SessionLogin { login, until: None }, sockets, shared).await
+}
+
+/// Logs the caller's session in with an issuer's token; a caller without a session gets one. The login ends when the token would.
+///
+/// # Errors
+/// Those of [`PacedLogin`]; `origin_not_allowed`, `login_not_offered`, `already_logged_in`, and every `token_` code.
+async fn exchange(
+    request: HttpRequest,
+    PacedLogin(address): PacedLogin,
+    ask: web::Json<TokenAsk>,
+    credentials: web::Data<Credentials>,
+    shared: Shared,
+) -> Result<HttpResponse, Refusal> {
+    let TokenAsk { token, sockets } = ask.into_inner();
+    check_sockets(&sockets)?;
+    // As at the registration: what is expired, ended or rubbish is no reason to refuse a new session.
+    let owned = OwnedSession::of(&request).await.ok().filter(|owned| owned.session.source == sessions::Source::Edge);
+    if owned.as_ref().is_none_or(|owned| owned.proof == Proof::Cookie) {
+        require_own_origin(&request)?;
+    }
+    let login = shared.judged(address, credentials.login(&token).await)?;
+    match owned {
+        Some(owned) => log_in(&request, owned, login, sockets, shared).await,
+        None => {
+            shared.throttle.take(Route::Registration, address)?;
+            let (session, _) = shared.authority.register()?;
+            let (session, token) = Arc::clone(&shared.authority).log_in(&session, login).await?;
+            Ok(hand_out(&request, **shared.cookies, None, &session, Some(token)))
+        }
+    }
+}
+
+async fn log_in(
+    request: &HttpRequest,
+    owned: OwnedSession,
+    login: SessionLogin,
+    keep: Vec<Uuid>,
+    shared: Shared,
+) -> Result<HttpResponse, Refusal> {
+    let OwnedSession { session: before, proof } = owned;
+    let Shared { authority, cookies, sockets, .. } = shared;
+    let (session, token) = authority.into_inner().log_in(&before, login).await?;
+    if let Some(login) = session.login() {
+        let logged_in = Arc::new(LoggedIn { session_id: session.id, login: login.clone(), keep });
+        let reason = "the session has logged in: come back with its new credentials";
+        let otherwise = Order::Close { code: CloseCode::CREDENTIALS_EXPIRED, reason };
+        sockets.log_in(&session, &logged_in, &otherwise);
+        tracing::info!(session = %session.id, user = %login.user, "session logged in");
+    }
+    Ok(hand_out(request, **cookies, Some(proof), &session, Some(token)))
+}
+
+/// A later token of the caller's session; its open sockets last as long as that.
+///
+/// # Errors
+/// Those of [`OwnedSession`]; `origin_not_allowed`; `bad_request` for an issuer's token, which is the issuer's to refresh.
+async fn refresh(request: HttpRequest, owned: OwnedSession, shared: Shared) -> Result<HttpResponse, Refusal> {
+    require_own_origin_of(&request, owned.proof)?;
+    if owned.session.source == sessions::Source::Issuer {
+        return Err(Refusal::with_message(ErrorCode::BadRequest, "this token is its issuer's: refresh it there"));
+    }
+    let (session, token) = shared.authority.refresh(&owned.session)?;
+    shared.sockets.prolong(&session);
+    Ok(hand_out(&request, **shared.cookies, Some(owned.proof), &session, Some(token)))
+}
+
+/// The routes, to be put under `/auth`.
+pub fn configure(routes: &mut web::ServiceConfig) {
+    let json = web::JsonConfig::default().limit(LONGEST_BODY).error_handler(|error, _| {
+        Refusal::with_message(ErrorCode::BadRequest, format!("the body is not the JSON this path asks for: {error}")).into()
+    });
+    routes
+        .app_data(json)
+        .service(web::resource("/challenge").route(web::post().to(challenge)).default_service(only("POST")))
+        .service(web::resource("/verify").route(web::post().to(verify)).default_service(only("POST")))
+        .service(web::resource("/token").route(web::post().to(exchange)).default_service(only("POST")))
+        .service(web::resource("/refresh").route(web::post().to(refresh)).default_service(only("POST")))
+        .service(web::resource("/logout").route(web::post().to(sessions::routes::end)).default_service(only("POST")));
+}
+
+fn require_own_origin_of(request: &HttpRequest, proof: Proof) -> Result<(), Refusal> {
+    if proof == Proof::Cookie { require_own_origin(request) } else { Ok(()) }
+}
+
+fn check_sockets(sockets: &[Uuid]) -> Result<(), ClientError> {
+    if sockets.len() <= MAX_KEPT {
+        return Ok(());
+    }
+    Err(ClientError::with_message(ErrorCode::BadRequest, format!("`sockets` names more than {MAX_KEPT}")))
+}
+
+impl actix_web::FromRequest for Shared {
+    type Error = Refusal;
+    type Future = std::future::Ready<Result<Self, Refusal>>;
+
+    fn from_request(request: &HttpRequest, _: &mut actix_web::dev::Payload) -> Self::Future {
+        fn data<T: 'static>(request: &HttpRequest) -> Result<web::Data<T>, Refusal> {
+            Ok(request.app_data::<web::Data<T>>().ok_or(ErrorCode::Internal)?.clone())
+        }
+        let shared = || {
+            let (authority, cookies) = (data(request)?, data(request)?);
+            Ok(Self { authority, cookies, sockets: data(request)?, throttle: data(request)? })
+        };
+        std::future::ready(shared())
+    }
+}

@@ -1,0 +1,84 @@
+//! What happens to a socket when its session logs in, and when its client shows later credentials.
+
+use std::{sync::Arc, time::SystemTime};
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use common::{
+    assertion::LoggedIn,
+    backplane::ToEdge,
+    error::{ClientError, ErrorCode},
+    message::SystemMessage,
+    secret::Secret,
+    timestamp,
+};
+use transport::Lane;
+
+use super::actor::ProxyActor;
+use crate::sessions::{Session, Source};
+
+impl ProxyActor {
+    /// The session has logged in, and this socket is the login's own.
+    pub(super) fn on_login(&mut self, logged_in: Arc<LoggedIn>) {
+        self.identity.login = Some(logged_in.login.clone());
+        self.logged_in = Some(logged_in);
+        self.announce_login();
+    }
+
+    /// Tells the broker that the session has logged in, as soon as it is there and no message is half way to it. A broker that is
+    /// dialled later hears it from the assertion that it is dialled with.
+    pub(super) fn announce_login(&mut self) {
+        if self.uplink.is_inside() || !self.machine.is_linked() {
+            return;
+        }
+        let Some(logged_in) = self.logged_in.take() else { return };
+        if let Some(frame) = self.environment.identify(&logged_in) {
+            self.send_up(Lane::Data, frame);
+        }
+    }
+
+    /// Tells the client when its credentials expire.
+    pub(super) fn tell_expiry(&mut self, at: SystemTime) {
+        self.answer(&SystemMessage::Expiring { expires_at: text(at) }, None);
+    }
+
+    /// The broker asks something of the edge.
+    pub(super) fn on_broker_ask(&mut self, ask: ToEdge, ctx: &mut Context<Self>) {
+        match ask {
+            ToEdge::Refresh { id, token } => self.on_refresh(id, token, ctx),
+        }
+    }
+
+    /// The client has shown later credentials. Judged one at a time: an issuer may have to be asked for its keys.
+    fn on_refresh(&mut self, id: Option<String>, token: Secret, ctx: &mut Context<Self>) {
+        if self.is_refreshing {
+            return self.answer(&SystemMessage::Error(ErrorCode::TooManyRequests.into()), id.as_deref());
+        }
+        self.is_refreshing = true;
+        let credentials = Arc::clone(&self.environment.credentials);
+        let judging = async move { credentials.recognise(token.reveal()).await };
+        ctx.spawn(judging.into_actor(self).map(move |judged, actor, _| {
+            actor.is_refreshing = false;
+            let answer = match judged.and_then(|session| actor.prolong(&session)) {
+                Ok(expires_at) => SystemMessage::Refreshed { expires_at: text(expires_at) },
+                Err(code) => SystemMessage::Error(ClientError::new(code)),
+            };
+            actor.answer(&answer, id.as_deref());
+        }));
+    }
+
+    /// The socket lasts as long as these credentials, if they are its session's, or its user's by the same issuer.
+    fn prolong(&self, session: &Session) -> Result<SystemTime, ErrorCode> {
+        let (mine, theirs) = (self.identity.login.as_ref(), session.login());
+        let is_same_user = mine.map(|login| &login.user) == theirs.map(|login| &login.user);
+        let is_same_session = session.id == self.identity.session_id;
+        if !is_same_user || !is_same_session && (session.source == Source::Edge || mine.is_none()) {
+            return Err(ErrorCode::Forbidden);
+        }
+        self.ticket.prolong(session.expires_at);
+        Ok(session.expires_at)
+    }
+}
+
+fn text(time: SystemTime) -> String {
+    String::from_utf8_lossy(&timestamp::format(time)).into_owned()
+}

@@ -1,0 +1,115 @@
+//! Every kind of credentials that a client can come with, judged in one place: the edge's own tokens, and those of issuers that
+//! the operator trusts.
+//!
+//! An issuer's token names a user, not a session. A client that presents one itself, without exchanging it for a session's,
+//! has the one session that goes with the user, on every edge: its id is made of the issuer and the user.
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use common::{assertion::Login, error::ErrorCode, id::SessionId};
+use identity::tokens::{TokenIdentity, TokenVerifier};
+use sha2::{Digest, Sha256};
+
+use super::{
+    authority::SessionAuthority,
+    token::{Session, SessionLogin, Source},
+};
+
+/// See the module.
+pub struct Credentials {
+    authority: Arc<SessionAuthority>,
+    issuers: TokenVerifier,
+}
+
+impl Credentials {
+    /// The judge of the edge's own tokens and of these issuers'.
+    pub fn new(authority: Arc<SessionAuthority>, issuers: TokenVerifier) -> Self {
+        Self { authority, issuers }
+    }
+
+    /// The session that a token proves.
+    ///
+    /// # Errors
+    /// Those of [`SessionAuthority::recognise`]; where issuers are trusted, what is wrong with the token as one of theirs.
+    pub async fn recognise(&self, token: &str) -> Result<Session, ErrorCode> {
+        match self.authority.recognise(token) {
+            Err(ErrorCode::Unauthorized) if !self.issuers.is_empty() => {
+                let session = session_of(&self.verify(token).await?);
+                self.authority.check(&session)?;
+                Ok(session)
+            }
+            judged => judged,
+        }
+    }
+
+    /// The login that an issuer's token proves.
+    ///
+    /// # Errors
+    /// `login_not_offered` where no issuer is trusted, or what is wrong with the token.
+    pub async fn login(&self, token: &str) -> Result<SessionLogin, ErrorCode> {
+        if self.issuers.is_empty() {
+            return Err(ErrorCode::LoginNotOffered);
+        }
+        Ok(login_of(&self.verify(token).await?))
+    }
+
+    /// Fetches the issuers' keys before the first login needs them.
+    pub async fn warm_up(&self) {
+        crate::logins::warm_up(&self.issuers).await;
+    }
+
+    async fn verify(&self, token: &str) -> Result<TokenIdentity, ErrorCode> {
+        Ok(self.issuers.verify(token, SystemTime::now()).await?)
+    }
+}
+
+fn login_of(identity: &TokenIdentity) -> SessionLogin {
+    let login = Login {
+        user: identity.user.clone(),
+        wallet: identity.wallet.map(|wallet| wallet.to_string()),
+        scopes: identity.scopes.clone(),
+    };
+    SessionLogin { login, until: Some(identity.expires_at) }
+}
+
+fn session_of(identity: &TokenIdentity) -> Session {
+    let issued_at = identity.issued_at.unwrap_or(UNIX_EPOCH);
+    let id = session_id(&identity.issuer, identity.user.as_str());
+    Session {
+        generation: issued_at.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()),
+        login: Some(Arc::new(login_of(identity))),
+        source: Source::Issuer,
+        ..Session::anonymous(id, issued_at, issued_at, identity.expires_at)
+    }
+}
+
+/// The session of a user, the same on every edge. Not a secret: to know a session's id is not to own it.
+fn session_id(issuer: &str, user: &str) -> SessionId {
+    // Each part with its length before it, so that no two pairs give the same bytes.
+    let mut hash = Sha256::new();
+    for part in ["agent-bridge session", issuer, user] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash.finalize()[..16]);
+    SessionId::from(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_user_of_every_issuer_has_one_session() {
+        let id = session_id("keycloak", "ann");
+        assert_eq!(id, session_id("keycloak", "ann"));
+        for (issuer, user) in [("keycloak", "bob"), ("other", "ann"), ("keycloaka", "nn"), ("", "keycloakann")] {
+            assert_ne!(id, session_id(issuer, user));
+        }
+        assert_eq!(id.to_string().as_bytes()[14], b'8', "a UUID of version 8: made of what its maker chose");
+    }
+}

@@ -1,0 +1,125 @@
+use std::time::Duration;
+
+use actix::{Actor, Context, Handler};
+
+use super::*;
+
+const CLOSE: Order = Order::Close { code: CloseCode::SESSION_ENDED, reason: "the session was ended" };
+
+fn session() -> Session {
+    let now = SystemTime::now();
+    Session::anonymous(SessionId::fresh(), now, now, now + Duration::from_secs(60))
+}
+
+fn sockets() -> Arc<OpenSockets> {
+    OpenSockets::new(Admission { max_sockets: 3, max_of_session: 2 })
+}
+
+struct Listener(tokio::sync::mpsc::UnboundedSender<Order>);
+
+impl Actor for Listener {
+    type Context = Context<Self>;
+}
+
+impl Handler<Order> for Listener {
+    type Result = ();
+    fn handle(&mut self, order: Order, _: &mut Self::Context) {
+        self.0.send(order).expect("the test listens");
+    }
+}
+
+#[test]
+fn places_are_bounded_and_given_back() {
+    let sockets = sockets();
+    let mine = session();
+    let first = sockets.admit(&mine).expect("free");
+    let _second = sockets.admit(&mine).expect("free");
+    assert_eq!(sockets.admit(&mine).err(), Some(ErrorCode::TooManyConnections));
+    let _third = sockets.admit(&session()).expect("free");
+    assert_eq!(sockets.admit(&session()).err(), Some(ErrorCode::AtCapacity));
+    assert_eq!((sockets.count(), sockets.of_session(mine.id)), (3, 2));
+    drop(first);
+    assert_eq!((sockets.count(), sockets.of_session(mine.id)), (2, 1));
+    sockets.shut();
+    assert_eq!(sockets.admit(&mine).err(), Some(ErrorCode::NotReady));
+}
+
+#[actix_web::test]
+async fn orders_reach_the_sockets_of_their_session_only() {
+    let sockets = sockets();
+    let mine = session();
+    let ticket = sockets.admit(&mine).expect("free");
+    let other = sockets.admit(&session()).expect("free");
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let (tell_other, mut told_other) = tokio::sync::mpsc::unbounded_channel();
+    ticket.attach(Listener(tell).start().recipient());
+    other.attach(Listener(tell_other).start().recipient());
+    sockets.order_session(mine.id, CLOSE);
+    assert_eq!(told.recv().await, Some(CLOSE));
+    sockets.order_all(Order::AnnounceDrain { close_within_ms: 5 });
+    assert_eq!(told_other.recv().await, Some(Order::AnnounceDrain { close_within_ms: 5 }));
+}
+
+#[actix_web::test]
+async fn sockets_whose_token_runs_out_are_told() {
+    let sockets = sockets();
+    let mine = session();
+    let ticket = sockets.admit(&mine).expect("free");
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    ticket.attach(Listener(tell).start().recipient());
+    sockets.order_expired(SystemTime::now(), &CLOSE);
+    sockets.order_expired(mine.expires_at, &Order::AnnounceDrain { close_within_ms: 5 });
+    assert_eq!(told.recv().await, Some(Order::AnnounceDrain { close_within_ms: 5 }));
+}
+
+#[actix_web::test]
+async fn an_order_that_comes_before_the_actor_is_kept_for_it() {
+    let sockets = sockets();
+    let mine = session();
+    let ticket = sockets.admit(&mine).expect("free");
+    sockets.order_session(mine.id, CLOSE);
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    ticket.attach(Listener(tell).start().recipient());
+    assert_eq!(told.recv().await, Some(CLOSE));
+}
+
+#[actix_web::test]
+async fn a_login_keeps_its_own_sockets_and_closes_the_others() {
+    let sockets = sockets();
+    let before = session();
+    let (mine, planted) = (sockets.admit(&before).expect("free"), sockets.admit(&before).expect("free"));
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let (tell_other, mut told_other) = tokio::sync::mpsc::unbounded_channel();
+    mine.attach(Listener(tell).start().recipient());
+    planted.attach(Listener(tell_other).start().recipient());
+    let login = common::assertion::Login { user: "ann".parse().expect("a name"), wallet: None, scopes: Default::default() };
+    let logged_in = Arc::new(LoggedIn { session_id: before.id, login, keep: vec![mine.socket_id()] });
+    let after = Session { generation: 1, expires_at: before.expires_at + Duration::from_secs(60), ..before.clone() };
+    sockets.log_in(&after, &logged_in, &CLOSE);
+    assert_eq!(told.recv().await, Some(Order::LogIn(logged_in)));
+    assert_eq!(told_other.recv().await, Some(CLOSE));
+    sockets.announce_expiry(before.expires_at);
+    sockets.announce_expiry(after.expires_at);
+    sockets.announce_expiry(after.expires_at);
+    assert_eq!(told.recv().await, Some(Order::AnnounceExpiry { at: after.expires_at }), "it lasts as long as the login's token");
+    mine.prolong(after.expires_at + Duration::from_secs(1));
+    sockets.order_session(before.id, CLOSE);
+    assert_eq!(told.recv().await, Some(CLOSE), "once");
+}
+
+#[actix_web::test]
+async fn later_credentials_prolong_the_sockets_of_the_same_login() {
+    let sockets = sockets();
+    let mine = session();
+    let ticket = sockets.admit(&mine).expect("free");
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    ticket.attach(Listener(tell).start().recipient());
+    let later = mine.expires_at + Duration::from_secs(60);
+    sockets.prolong(&Session { generation: 1, expires_at: later, ..mine.clone() });
+    sockets.announce_expiry(mine.expires_at);
+    assert_eq!(told.recv().await, Some(Order::AnnounceExpiry { at: mine.expires_at }));
+    sockets.prolong(&Session { expires_at: later, ..mine.clone() });
+    sockets.announce_expiry(mine.expires_at);
+    sockets.announce_expiry(later);
+    assert_eq!(told.recv().await, Some(Order::AnnounceExpiry { at: later }));
+}

@@ -1,0 +1,123 @@
+//! Revocations on the disk: one JSON object per line, appended when something is revoked, read when the edge starts.
+//!
+//! Readable by its owner only. Not larger than a few times what the table holds: written anew when it has grown beyond that.
+//! A line that cannot be read (the last one of a process that was killed) is passed over.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, BufRead, BufReader, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use parking_lot::Mutex;
+
+use super::revocations::Revocation;
+
+/// The file in the data folder.
+const FILE: &str = "revoked-sessions.jsonl";
+/// Lines after which the file is written anew.
+const MAX_LINES: usize = 4 * super::revocations::CAPACITY;
+
+/// See the module.
+#[derive(Debug)]
+pub struct RevocationLog {
+    path: PathBuf,
+    /// Lines in the file. Held while it is written.
+    lines: Mutex<usize>,
+}
+
+impl RevocationLog {
+    /// The log in a data folder; nothing is made before the first revocation.
+    pub fn in_folder(folder: &Path) -> Self {
+        Self { path: folder.join(FILE), lines: Mutex::new(0) }
+    }
+
+    /// What was written down before.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read: sessions that were ended would be good again.
+    pub fn read(&self) -> io::Result<Vec<Revocation>> {
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut found = Vec::new();
+        let mut lines = self.lines.lock();
+        for line in BufReader::new(file).split(b'\n') {
+            *lines += 1;
+            found.extend(serde_json::from_slice::<Revocation>(&line?).ok());
+        }
+        Ok(found)
+    }
+
+    /// Writes revocations down and waits for the disk. `everything` says what there is, for when the file is written anew.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn append(&self, revocations: &[Revocation], everything: impl FnOnce() -> Vec<Revocation>) -> io::Result<()> {
+        let mut lines = self.lines.lock();
+        if *lines + revocations.len() > MAX_LINES {
+            let all = everything();
+            let draft = self.path.with_extension("draft");
+            write(&draft, &all, true)?;
+            fs::rename(&draft, &self.path)?;
+            *lines = all.len();
+            return Ok(());
+        }
+        if let Some(folder) = self.path.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        write(&self.path, revocations, false)?;
+        *lines += revocations.len();
+        Ok(())
+    }
+}
+
+fn write(path: &Path, revocations: &[Revocation], anew: bool) -> io::Result<()> {
+    // A line that was cut off by a kill must not swallow the next one.
+    let mut text = if anew { Vec::new() } else { vec![b'\n'] };
+    for revocation in revocations {
+        serde_json::to_writer(&mut text, revocation)?;
+        text.push(b'\n');
+    }
+    let mut file = OpenOptions::new().create(true).mode(0o600).write(true).truncate(anew).append(!anew).open(path)?;
+    file.write_all(&text)?;
+    file.sync_data()
+}
+
+#[cfg(test)]
+mod tests {
+    use common::id::SessionId;
+
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_again_whatever_a_kill_left() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let data = folder.path().join("data");
+        let log = RevocationLog::in_folder(&data);
+        assert!(log.read().expect("nothing yet").is_empty());
+        let revoked = |least| Revocation::Session { session: SessionId::fresh(), least, at: 1, until: 2 };
+        let (first, second, all) = (revoked(None), revoked(Some(3)), Revocation::Everything { all_until: 9 });
+        log.append(&[first], Vec::new).expect("writes");
+        let mut file = OpenOptions::new().append(true).open(data.join(FILE)).expect("there");
+        file.write_all(b"{\"session\":\"cut o").expect("writes");
+        log.append(&[second, all], Vec::new).expect("writes");
+        assert_eq!(RevocationLog::in_folder(&data).read().expect("reads"), [first, second, all]);
+        let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(data.join(FILE)).expect("there"));
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_log_that_has_grown_is_written_anew() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let log = RevocationLog::in_folder(folder.path());
+        let all = Revocation::Everything { all_until: 9 };
+        log.append(&[all, all], Vec::new).expect("writes");
+        *log.lines.lock() = MAX_LINES;
+        log.append(&[all], || vec![all]).expect("writes");
+        assert_eq!(log.read().expect("reads"), [all]);
+    }
+}

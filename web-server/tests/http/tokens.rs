@@ -1,0 +1,219 @@
+//! Tokens of issuers, and credentials that are refreshed.
+
+use std::time::{Duration, SystemTime};
+
+use common::{assertion, backplane::ToEdge, config::Settings, secret::Secret};
+use identity::tokens::{Algorithm, MintClaims, MintKey, MintSettings, mint};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::{
+    broker::{Broker, BrokerLink},
+    harness::{Edge, eventually},
+    wallet::{Wallet, cookie},
+};
+
+const SECRET: &str = "an-issuers-secret-of-at-least-32-bytes";
+
+fn trusts_an_issuer(settings: &mut Settings) {
+    settings.auth.jwt_issuers = vec!["https://issuer.example".into()];
+    settings.auth.jwt_audiences = vec!["bridge".into()];
+    settings.auth.jwt_secret = Secret::new(SECRET);
+    settings.auth.jwt_wallet_claim = Some("wallet".into());
+}
+
+fn token_for(subject: &str, lifetime: Duration) -> String {
+    token_of(subject, "bridge", SECRET, lifetime, SystemTime::now())
+}
+
+fn token_of(subject: &str, audience: &str, secret: &str, lifetime: Duration, now: SystemTime) -> String {
+    let settings = MintSettings {
+        key: MintKey::Secret(Secret::new(secret)),
+        algorithm: Algorithm::HS256,
+        key_id: None,
+        issuer: "https://issuer.example".into(),
+        audience: audience.into(),
+        lifetime,
+    };
+    let wallet = Wallet::new(9).address().parse::<String>().ok();
+    let claims = MintClaims {
+        subject: subject.into(),
+        wallet: wallet.and_then(|wallet| identity::siwe::Address::parse(&wallet).ok()),
+        scopes: vec!["read".into()],
+        ..MintClaims::default()
+    };
+    mint(&settings, &claims, now).expect("signs").reveal().to_owned()
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn identity_of(edge: &Edge, link: &BrokerLink) -> assertion::ClientIdentity {
+    let bearer = link.authorization.strip_prefix("Bearer ").expect("a bearer assertion");
+    assertion::verify(bearer, &edge.settings.broker.bridge_secret).expect("valid")
+}
+
+async fn edge_and_broker(change: impl FnOnce(&mut Settings)) -> (Broker, Edge) {
+    let broker = Broker::start().await;
+    let edge = Edge::with(|settings| {
+        trusts_an_issuer(settings);
+        settings.web.broker_url = Some(broker.url());
+        change(settings);
+    });
+    (broker, edge)
+}
+
+#[actix_web::test]
+async fn a_token_logs_a_session_in_for_as_long_as_it_is_good() {
+    let (mut broker, edge) = edge_and_broker(|_| ()).await;
+    let browser = edge.browser().await;
+    let socket = identity_of(&edge, &broker.link().await).socket_id;
+    let login = json!({"token": token_for("ann", HOUR), "sockets": [socket]});
+    let answer = edge.post("/auth/token", &[("Cookie", &cookie(&browser.token))], &login).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let session = answer.json();
+    assert_eq!((&session["client_id"], &session["user_id"]), (&json!(browser.session), &json!("ann")));
+    assert_eq!(session["wallet_address"], json!(Wallet::new(9).address()));
+    let (_, attributes) = answer.cookie().expect("a cookie");
+    let age = attributes.split("Max-Age=").nth(1).and_then(|rest| rest.split(';').next()?.parse::<u64>().ok());
+    assert!(age.is_some_and(|age| (3000..=3600).contains(&age)), "no longer than the token: {attributes}");
+
+    let refused =
+        edge.post("/auth/token", &[], &json!({"token": token_of("ann", "others", SECRET, HOUR, SystemTime::now())})).await;
+    assert_eq!((refused.status, refused.error_code().as_str()), (401, "token_audience_wrong"));
+    let alone = edge.post("/auth/token", &[], &json!({"token": token_for("bob", HOUR)})).await;
+    assert_eq!((alone.status, &alone.json()["user_id"]), (201, &json!("bob")));
+    assert!(alone.json()["token"].is_string() && alone.cookie().is_some());
+}
+
+#[actix_web::test]
+async fn a_token_alone_is_its_users_session_wherever_it_comes() {
+    let (mut broker, edge) = edge_and_broker(|_| ()).await;
+    let (first, second) = (token_for("ann", HOUR), token_for("ann", 2 * HOUR));
+    assert_ne!(first, second);
+    let mut sessions = Vec::new();
+    for token in [&first, &second] {
+        let browser = edge.open_with("/ws", &[("authorization", &format!("Bearer {token}"))]).await;
+        let identity = identity_of(&edge, &broker.link().await);
+        let login = identity.login.expect("a login");
+        assert_eq!((login.user.as_str(), login.scopes.contains("read")), ("ann", true));
+        sessions.push(identity.session_id.to_string());
+        drop(browser);
+    }
+    assert_eq!(sessions[0], sessions[1]);
+    let path = format!("/api/client/{}", sessions[0]);
+    let seen = edge.request("GET", &path, &[("Authorization", &format!("Bearer {first}"))]).await;
+    assert_eq!((seen.status, &seen.json()["user_id"]), (200, &json!("ann")));
+    let other = edge.request("GET", &path, &[("Authorization", &format!("Bearer {}", token_for("bob", HOUR)))]).await;
+    assert_eq!((other.status, other.error_code().as_str()), (403, "forbidden"));
+
+    // Logged out, that token is over, and so is every other one issued until then.
+    let bearer = format!("Bearer {first}");
+    assert_eq!(edge.request("POST", "/auth/logout", &[("Authorization", &bearer)]).await.status, 204);
+    for token in [&first, &second] {
+        let refused = edge.request("GET", &path, &[("Authorization", &format!("Bearer {token}"))]).await;
+        assert_eq!((refused.status, refused.error_code().as_str()), (401, "session_ended"));
+    }
+    let later = token_of("ann", "bridge", SECRET, HOUR, SystemTime::now() + Duration::from_secs(5));
+    assert_eq!(edge.request("GET", &path, &[("Authorization", &format!("Bearer {later}"))]).await.status, 200);
+}
+
+#[actix_web::test]
+async fn what_is_wrong_with_a_token_is_said_by_code() {
+    let (_broker, edge) = edge_and_broker(|_| ()).await;
+    let now = SystemTime::now();
+    for (token, code) in [
+        (token_of("ann", "bridge", SECRET, HOUR, now - 2 * HOUR), "token_expired"),
+        (token_of("ann", "others", SECRET, HOUR, now), "token_audience_wrong"),
+        (token_of("ann", "bridge", "another-secret-of-at-least-32-bytes!", HOUR, now), "token_signature_wrong"),
+        (token_of("ann", "bridge", SECRET, HOUR, now + HOUR), "token_issued_in_future"),
+        ("rubbish".to_owned(), "token_malformed"),
+    ] {
+        let bearer = edge.refused_upgrade("/ws", &[("Authorization", &format!("Bearer {token}"))]).await;
+        assert_eq!((bearer.status, bearer.error_code().as_str()), (401, code));
+        let protocols = format!("agent-bridge.v1, bearer.{token}");
+        let protocol = edge.refused_upgrade("/ws", &[("Sec-WebSocket-Protocol", &protocols)]).await;
+        assert_eq!((protocol.status, protocol.error_code().as_str()), (401, code));
+    }
+}
+
+#[actix_web::test]
+async fn a_browsers_script_can_bring_a_token_as_a_subprotocol() {
+    let (mut broker, edge) = edge_and_broker(|_| ()).await;
+    let (session, token) = edge.session().await;
+    for (token, expected) in [(token_for("ann", HOUR), None), (token, Some(session))] {
+        let protocols = format!("agent-bridge.v1, bearer.{token}");
+        let browser = edge.open_with("/ws", &[("sec-websocket-protocol", &protocols)]).await;
+        let identity = identity_of(&edge, &broker.link().await);
+        match expected {
+            Some(session) => assert_eq!(identity.session_id.to_string(), session),
+            None => assert_eq!(identity.user_id().map(|user| user.as_str()), Some("ann")),
+        }
+        drop(browser);
+    }
+}
+
+#[actix_web::test]
+async fn a_refresh_over_http_keeps_open_sockets_open() {
+    let (mut broker, edge) = edge_and_broker(|settings| settings.web.session_ttl = Duration::from_secs(4)).await;
+    let mut browser = edge.browser().await;
+    let mut link = broker.link().await;
+    let told = browser.envelope().await;
+    assert_eq!((&told["type"], &told["source"]), (&json!("connection:expiring"), &json!("edge")));
+    let mut token = browser.token.clone();
+    let mut expiries = vec![told["payload"]["expires_at"].clone()];
+    // Longer than the first token lives.
+    while expiries.len() < 5 {
+        let (later, expires_at) = eventually("a later expiry", async || {
+            let answer = edge.request("POST", "/auth/refresh", &[("Cookie", &cookie(&token))]).await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let expires_at = answer.json()["expires_at"].clone();
+            (expires_at != expiries[expiries.len() - 1]).then(|| (answer.cookie().expect("a cookie").0, expires_at))
+        })
+        .await;
+        token = later;
+        expiries.push(expires_at);
+    }
+    browser.say("still here").await;
+    assert_eq!(link.text().await, "still here");
+    assert_eq!(browser.closed().await.0, 4001, "without a refresh");
+}
+
+/// Asks the edge, as the broker does when a client sends `connection:refresh`, and gives the edge's answer to the client.
+async fn refreshed(link: &mut BrokerLink, browser: &mut crate::browser::Browser, token: &str) -> Value {
+    let ask = ToEdge::Refresh { id: Some("r1".into()), token: Secret::new(token) };
+    link.send(Message::binary(ask.encode())).await;
+    let answer = browser.envelope().await;
+    assert_eq!((&answer["correlation_id"], &answer["source"]), (&json!("r1"), &json!("edge")));
+    answer
+}
+
+#[actix_web::test]
+async fn later_credentials_on_the_open_socket_are_judged_by_the_edge() {
+    let (mut broker, edge) = edge_and_broker(|_| ()).await;
+    let first = token_for("ann", HOUR);
+    let mut browser = edge.open_with("/ws", &[("authorization", &format!("Bearer {first}"))]).await;
+    let mut link = broker.link().await;
+    let answer = refreshed(&mut link, &mut browser, &token_for("ann", 2 * HOUR)).await;
+    assert_eq!(answer["type"], "connection:refreshed");
+    assert!(answer["payload"]["expires_at"].is_string());
+    let (_, anonymous) = edge.session().await;
+    let expired = token_of("ann", "bridge", SECRET, HOUR, SystemTime::now() - 2 * HOUR);
+    for (token, code) in [(token_for("bob", HOUR), "forbidden"), (anonymous, "forbidden"), (expired, "token_expired")] {
+        let answer = refreshed(&mut link, &mut browser, &token).await;
+        assert_eq!((&answer["type"], &answer["payload"]["code"]), (&json!("system:error"), &json!(code)));
+    }
+    browser.say("still here").await;
+    assert_eq!(link.text().await, "still here");
+}
+
+#[actix_web::test]
+async fn a_session_cannot_be_logged_in_by_refreshing_it() {
+    let (mut broker, edge) = edge_and_broker(|_| ()).await;
+    let mut browser = edge.browser().await;
+    let mut link = broker.link().await;
+    let answer = refreshed(&mut link, &mut browser, &token_for("ann", HOUR)).await;
+    assert_eq!(answer["payload"]["code"], "forbidden");
+    let own = browser.token.clone();
+    let answer = refreshed(&mut link, &mut browser, &own).await;
+    assert_eq!(answer["type"], "connection:refreshed");
+}
