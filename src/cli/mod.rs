@@ -9,6 +9,7 @@ mod signals;
 mod store_command;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -48,6 +49,8 @@ enum Command {
     Store(store_command::StoreArgs),
     /// Make, list and revoke the keys of agents.
     Key(key::KeyArgs),
+    /// Sign tokens of the configured issuer, and show what is in one.
+    Token(token::TokenArgs),
     /// Ask the running daemon whether it is ready; exit code 0 if it is.
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -95,6 +98,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         Some(Command::Bench(args)) => run_bench(args),
         Some(Command::Store(args)) => store_command::run(&args, &read(&options, Vec::new(), Role::Client)?.settings().clone()),
         Some(Command::Key(args)) => key::run(&args, read(&options, Vec::new(), Role::Client)?.settings()),
+        Some(Command::Token(args)) => token::run(&args, read(&options, Vec::new(), Role::Client)?.settings()),
         Some(Command::Healthcheck(args)) => {
             healthcheck::run(&args, &read(&options, Vec::new(), Role::Client)?.settings().clone())
         }

@@ -25,3 +25,4 @@ mod restarts;
 mod secrets;
 mod takeover;
 mod tls;
+mod token;
