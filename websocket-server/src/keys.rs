@@ -10,7 +10,7 @@ use std::{
 };
 
 use common::{close::CloseCode, config::Settings, error::ClientError, id::AgentId};
-use identity::agent_keys::{AgentKeys, ConfiguredKey, KeyFile, KeyFileError, Scopes};
+use identity::agent_keys::{AgentKeys, ConfiguredKey, KeyFile, KeyFileError, KeyInfo, Scopes};
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 use transport::CloseMode;
@@ -93,6 +93,15 @@ impl Keys {
 }
 
 impl Broker {
+    /// The keys of the file, with when they were last used. Blocks on the disk.
+    ///
+    /// # Errors
+    /// See [`KeyFileError`].
+    pub fn list_keys(&self, now: SystemTime) -> Result<Vec<KeyInfo>, KeyFileError> {
+        self.keys.save_uses();
+        self.keys.file.list(now)
+    }
+
     /// Reads the file of agent keys again and closes the connections of keys that ended. Blocks on the disk.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
-//! The broker's HTTP: the two socket endpoints, health and statistics.
+//! The broker's HTTP: the two socket endpoints, health and statistics, and what operators may do.
 
+pub mod operator_api;
 pub mod operators;
 pub mod sockets;
 pub mod stats;
@@ -15,15 +16,17 @@ use crate::broker::Broker;
 pub fn routes(config: &mut web::ServiceConfig, broker: &Arc<Broker>) {
     config
         .app_data(web::Data::from(Arc::clone(broker)))
-        .service(only_get("/ws/agent", web::get().to(sockets::agent)))
-        .service(only_get("/ws/client/{session_id}", web::get().to(sockets::client)))
-        .service(only_get("/health/live", web::get().to(operators::live)))
-        .service(only_get("/health/ready", web::get().to(operators::ready)))
-        .service(only_get("/stats", web::get().to(operators::stats)))
+        .service(only("/ws/agent", web::get().to(sockets::agent)))
+        .service(only("/ws/client/{session_id}", web::get().to(sockets::client)))
+        .service(only("/health/live", web::get().to(operators::live)))
+        .service(only("/health/ready", web::get().to(operators::ready)))
+        .service(only("/stats", web::get().to(operators::stats)))
+        .service(only("/api/v1/keys", web::get().to(operator_api::keys)))
+        .service(only("/api/v1/keys/reload", web::post().to(operator_api::reload_keys)))
         .default_service(web::to(|| async { refusal(ErrorCode::NotFound.into()) }));
 }
 
-fn only_get(path: &str, route: actix_web::Route) -> actix_web::Resource {
+fn only(path: &str, route: actix_web::Route) -> actix_web::Resource {
     web::resource(path).route(route).default_service(web::to(|| async { refusal(ErrorCode::MethodNotAllowed.into()) }))
 }
 

@@ -158,7 +158,7 @@ fn certificate<'a>(request: &'a HttpRequest, settings: &BrokerSettings) -> Resul
 }
 
 /// The `Authorization` header's value, without `Bearer` if that is its scheme.
-fn credentials(request: &HttpRequest) -> Option<&str> {
+pub(super) fn credentials(request: &HttpRequest) -> Option<&str> {
     let value = request.headers().get("authorization")?.to_str().ok()?.trim();
     match value.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Some(token.trim()),

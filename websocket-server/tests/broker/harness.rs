@@ -120,8 +120,14 @@ impl TestBroker {
 
     /// The same with header lines of one's own.
     pub async fn get_with(&self, path: &str, headers: &str) -> (u16, Value) {
+        self.ask("GET", path, headers).await
+    }
+
+    /// A request with these header lines, each with its line end: status and body.
+    pub async fn ask(&self, method: &str, path: &str, headers: &str) -> (u16, Value) {
         let mut socket = TcpStream::connect(self.handle.addr()).await.expect("connects");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n");
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\nConnection: close\r\n{headers}\r\n");
         socket.write_all(request.as_bytes()).await.expect("writes");
         let mut answer = String::new();
         socket.read_to_string(&mut answer).await.expect("reads");

@@ -236,3 +236,35 @@ async fn the_last_use_is_saved_at_the_end() {
     broker.handle.drain().await;
     eventually("the use is in the file", async || used().is_some()).await;
 }
+
+#[actix_rt::test]
+async fn operators_list_keys_and_have_them_read_again() {
+    const TOKEN: &str = "an-operators-token-of-at-least-32-bytes";
+    let place = Place::new();
+    let folder = place.folder.path().to_owned();
+    let broker = TestBroker::with(|settings: &mut Settings| {
+        settings.data.dir = folder;
+        settings.broker.operator_token = common::secret::Secret::new(TOKEN);
+    })
+    .await;
+    let operator = format!("Authorization: Bearer {TOKEN}\r\n");
+    let key = place.key("team-a", Scopes::everything());
+    assert_eq!(broker.ask("POST", "/api/v1/keys/reload", &operator).await.0, 204);
+    let mut peer = agent(&broker, "a", &key).await;
+    let (status, listed) = broker.ask("GET", "/api/v1/keys", &operator).await;
+    assert_eq!((status, &listed["keys"][0]["name"], &listed["keys"][0]["state"]), (200, &json!("team-a"), &json!("active")));
+    assert!(listed["keys"][0]["last_used_at"].is_string() && !listed.to_string().contains(&key), "{listed}");
+    place.file.revoke("team-a", SystemTime::now()).unwrap();
+    assert_eq!(broker.ask("POST", "/api/v1/keys/reload", &operator).await.0, 204);
+    assert_eq!(peer.ended().await, Ended::Code(4003));
+
+    for wrong in ["", "Authorization: Bearer test-agent-key\r\n", "Authorization: Bearer\r\n"] {
+        let (status, body) = broker.ask("POST", "/api/v1/keys/reload", wrong).await;
+        assert_eq!((status, &body["error"]["code"]), (401, &json!("unauthorized")), "{wrong}");
+    }
+    assert_eq!(broker.ask("GET", "/api/v1/keys/reload", &operator).await.0, 405);
+    std::fs::write(place.file.path(), "rubbish").unwrap();
+    assert_eq!(broker.ask("POST", "/api/v1/keys/reload", &operator).await.0, 500);
+    let without = TestBroker::start().await;
+    assert_eq!(without.ask("GET", "/api/v1/keys", "Authorization: Bearer \r\n").await.0, 404, "nobody is an operator there");
+}
