@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Installs what the tests of the clients and the benchmark's comparison need, on Debian. Does nothing that is done already.
 #   system packages: chromium, nats-server, pebble (a certificate authority for tests), and node, npm, python3-venv where missing (needs root or sudo)
-#   tests/clients/node/node_modules from package-lock.json, tests/.venv from tests/clients/python/requirements.txt
+#   tests/clients/node/node_modules and its wallet/node_modules from package-lock.json, tests/.venv from tests/clients/python/requirements.txt
 set -euo pipefail
 cd "$(dirname "$0")"
 
 NODE_AT_LEAST=20.19.0
 node_folder=clients/node
+# The libraries of wallets are large and for one suite only.
+wallet_folder=clients/node/wallet
 requirements=clients/python/requirements.txt
 venv=.venv
 
@@ -46,8 +48,8 @@ once() {
 }
 
 install_node_modules() {
-  say "node packages"
-  (cd "$node_folder" && npm ci --no-audit --no-fund)
+  say "node packages of $1"
+  (cd "$1" && npm ci --no-audit --no-fund)
 }
 
 install_venv() {
@@ -59,6 +61,8 @@ install_venv() {
 
 install_packages
 check_node
-once "$node_folder/node_modules/.installed" "$(node --version) $(sha256sum <"$node_folder/package-lock.json")" install_node_modules
+for folder in "$node_folder" "$wallet_folder"; do
+  once "$folder/node_modules/.installed" "$(node --version) $(sha256sum <"$folder/package-lock.json")" install_node_modules "$folder"
+done
 once "$venv/.installed" "$(python3 --version) $(sha256sum <"$requirements")" install_venv
 say "everything is there"

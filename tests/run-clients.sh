@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The tests with clients of other languages: Node (page modules, `ws`, Chromium) and Python (`websockets`, the conformance cases).
+# The tests with clients of other languages: Node (page modules, `ws`, Chromium), wallets (viem, ethers, siwe, jose) and Python (`websockets`, the conformance cases).
 # Builds the daemon, unless AGENT_BRIDGE_BIN names one. tests/install.sh comes first.
 #   AGENT_BRIDGE_SCREENSHOTS=folder   keep pictures of the first page
 #   AGENT_BRIDGE_TEST_LOG=debug       what the daemons log
@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 
 SUITE_TIMEOUT=${SUITE_TIMEOUT:-600}
 
-for needed in clients/node/node_modules/.installed .venv/.installed; do
+for needed in clients/node/node_modules/.installed clients/node/wallet/node_modules/.installed .venv/.installed; do
   [ -f "$needed" ] || { echo "run tests/install.sh first ($needed is missing)" >&2; exit 1; }
 done
 
@@ -41,10 +41,11 @@ start() {
 }
 
 start node clients/node npm test --silent
+start wallet clients/node/wallet npm test --silent
 start python clients/python ../../.venv/bin/pytest
 
 failed=()
-for name in node python; do
+for name in node wallet python; do
   if wait "${suites[$name]}"; then result=passed; else result=FAILED; failed+=("$name"); fi
   unset "suites[$name]"
   printf '\n== %s: %s\n' "$name" "$result"
