@@ -78,7 +78,7 @@ class Daemon:
             return self.request(server, "GET", "/health/ready", within=2).status == 200
         return False
 
-    def request(self, server, method, path, headers=None, within=10):
+    def request(self, server, method, path, headers=None, within=10, body=None):
         """A plain HTTP request; the answer has `status`, `headers`, `body`, and `json()`."""
         if self.ca_file:
             context = ssl.create_default_context(cafile=self.ca_file)
@@ -86,7 +86,7 @@ class Daemon:
         else:
             connection = http.client.HTTPConnection("127.0.0.1", self.ports[server], timeout=within)
         try:
-            connection.request(method, path, headers=headers or {})
+            connection.request(method, path, body=body, headers=headers or {})
             return Answer(connection.getresponse())
         finally:
             connection.close()
