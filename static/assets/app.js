@@ -3,7 +3,9 @@
 import { initialState, reduce } from "./chat-state.js";
 import { BridgeConnection, SendError, State } from "./connection.js";
 import { byId } from "./dom.js";
+import { LoginError, refresh, signIn, signOut } from "./login.js";
 import { register } from "./session.js";
+import { AccountView } from "./view-account.js";
 import { AgentsView } from "./view-agents.js";
 import { ChatView } from "./view-chat.js";
 import { LinkView } from "./view-link.js";
@@ -13,18 +15,23 @@ const ANSWER_WITHIN_MS = 60_000;
 
 const connection = new BridgeConnection({
   url: `${location.origin.replace(/^http/, "ws")}/ws`,
-  register,
+  register: registerHere,
   onFrame,
   onState: onLinkState,
 });
 
 const linkView = new LinkView({ onRetry: () => (connection.state === State.CLOSED ? connection.start() : connection.hurry()) });
+const accountView = new AccountView({ hasWallet: () => Boolean(window.ethereum), onSignIn, onSignOut });
 const agentsView = new AgentsView({ onChoose: choose });
 const chatView = new ChatView({ onStop: stop, onAskAgain: (entry) => ask(entry.agentId, entry.question) });
 const form = byId("composer");
 const question = byId("question");
 const send = byId("send");
 
+/** The session as the edge described it last, and the name of the socket that is open. */
+let session = null;
+let socketId = null;
+let signing = false;
 let state = initialState();
 let drawing = false;
 
@@ -48,7 +55,48 @@ function draw() {
 
 function onFrame(frame) {
   dispatch({ kind: "frame", frame });
-  if (frame.type === "connection:ack") connection.send({ type: "agent:list" });
+  if (frame.type === "connection:ack") {
+    socketId = frame.payload?.socket_id ?? null;
+    connection.send({ type: "agent:list" });
+  } else if (frame.type === "session:identified" && frame.source === "bridge") {
+    setSession({ ...session, ...frame.payload });
+  } else if (frame.type === "connection:expiring" && frame.source === "edge") {
+    // Without them the socket is closed in a while, and opened again with new ones.
+    refresh().catch(() => {});
+  }
+}
+
+async function registerHere() {
+  setSession(await register());
+}
+
+function setSession(described) {
+  session = described;
+  accountView.show(session, signing);
+}
+
+async function onSignIn() {
+  await whileSigning(async () => setSession(await signIn({ wallet: window.ethereum, socketId })));
+}
+
+async function onSignOut() {
+  // The edge closes the socket; the connection registers anew by itself.
+  await whileSigning(signOut);
+}
+
+async function whileSigning(work) {
+  if (signing) return;
+  signing = true;
+  accountView.show(session, signing);
+  try {
+    await work();
+  } catch (error) {
+    if (!(error instanceof LoginError)) throw error;
+    if (!error.cancelled) dispatch({ kind: "notice", level: "error", text: error.message });
+  } finally {
+    signing = false;
+    accountView.show(session, signing);
+  }
 }
 
 function onLinkState(linkState, detail) {
@@ -106,6 +154,8 @@ addEventListener("online", () => connection.hurry());
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) connection.hurry();
 });
+// Some wallets offer themselves only after the page has been loaded.
+addEventListener("ethereum#initialized", () => accountView.show(session, signing), { once: true });
 // A page kept for the back button has its socket closed by the browser without a close event in some of them.
 addEventListener("pageshow", (event) => {
   if (event.persisted) connection.hurry();
