@@ -3,14 +3,22 @@
 //! `fuzz_targets/` hands them to libFuzzer; the integration tests run them on the seeds and on changed seeds.
 
 mod address;
+mod credentials;
 mod envelope;
 mod frames;
+mod key_set;
 mod pieces;
 mod proxies;
 mod raw_frames;
+mod token;
+mod wallet_message;
 
 pub use address::address;
+pub use credentials::credentials;
 pub use envelope::envelope;
 pub use frames::frames;
+pub use key_set::key_set;
 pub use proxies::proxies;
 pub use raw_frames::raw_frames;
+pub use token::token;
+pub use wallet_message::wallet_message;

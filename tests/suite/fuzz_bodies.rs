@@ -62,6 +62,26 @@ fn a_stamp_changes_nothing_but_what_it_stamps() {
 }
 
 #[test]
+fn a_wallets_message_is_written_as_it_was_read_and_logs_nobody_in_unsigned() {
+    run("wallet_message", fuzz::wallet_message);
+}
+
+#[test]
+fn nothing_is_a_token_but_what_the_issuer_signed() {
+    run("token", fuzz::token);
+}
+
+#[test]
+fn a_key_set_is_read_within_its_bounds() {
+    run("key_set", fuzz::key_set);
+}
+
+#[test]
+fn credentials_are_found_where_they_are() {
+    run("credentials", fuzz::credentials);
+}
+
+#[test]
 fn an_address_is_written_as_it_was_read() {
     run("address", fuzz::address);
 }

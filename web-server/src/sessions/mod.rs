@@ -19,6 +19,6 @@ pub use authority::SessionAuthority;
 pub use cookie::{COOKIE, CookiePolicy};
 pub use credentials::Credentials;
 pub use open_sockets::{Admission, OpenSockets, Order, SocketTicket};
-pub use owned::{OwnedSession, Proof};
+pub use owned::{OwnedSession, Proof, presented};
 pub use revocations::{Revocation, Revocations};
 pub use token::{Session, SessionLogin, Source, TokenFault, TokenKeys};

@@ -75,20 +75,26 @@ fn refusal(request: &HttpRequest, code: ErrorCode) -> Refusal {
 /// The token a request presents: the first there is of the header, the subprotocol and the cookie.
 ///
 /// # Errors
-/// `unauthorized` where there is none, or a header that is not a bearer token's.
+/// `unauthorized` where there is none, or what is there is not a bearer token's form (RFC 6750, section 2.1).
 pub fn presented(request: &HttpRequest) -> Result<(String, Proof), ErrorCode> {
+    found(request).filter(|(token, _)| is_token(token)).ok_or(ErrorCode::Unauthorized)
+}
+
+fn found(request: &HttpRequest) -> Option<(String, Proof)> {
     if let Some(value) = request.headers().get(header::AUTHORIZATION) {
-        let token = value.to_str().ok().and_then(bearer).ok_or(ErrorCode::Unauthorized)?;
-        return Ok((token.to_owned(), Proof::Bearer));
+        return value.to_str().ok().and_then(bearer).map(|token| (token.to_owned(), Proof::Bearer));
     }
     let offered = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).filter_map(|value| value.to_str().ok());
     if let Some(token) =
         offered.flat_map(|list| list.split(',')).find_map(|protocol| protocol.trim().strip_prefix(BEARER_PROTOCOL))
     {
-        return Ok((token.to_owned(), Proof::Bearer));
+        return Some((token.to_owned(), Proof::Bearer));
     }
-    let cookie = request.cookie(COOKIE).ok_or(ErrorCode::Unauthorized)?;
-    Ok((cookie.value().to_owned(), Proof::Cookie))
+    request.cookie(COOKIE).map(|cookie| (cookie.value().to_owned(), Proof::Cookie))
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte))
 }
 
 /// The token of `Bearer <token>`; the scheme's case does not matter.
