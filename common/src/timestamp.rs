@@ -37,6 +37,12 @@ pub fn format(time: SystemTime) -> Timestamp {
     })
 }
 
+/// Formats a time in milliseconds since 1970.
+pub fn format_ms(ms: u64) -> String {
+    let stamp = format(UNIX_EPOCH + std::time::Duration::from_millis(ms));
+    String::from_utf8_lossy(&stamp).into_owned()
+}
+
 /// Reads an RFC 3339 time: milliseconds since 1970, `None` where it is none or before 1970.
 pub fn parse_ms(text: &str) -> Option<u64> {
     let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;

@@ -35,6 +35,7 @@ use transport::{
 
 use crate::{
     actors::{Pace, StateManagerActor},
+    audit::Audit,
     durable::Channels,
     keys::Keys,
     routing::{Counters, ErrorCounts, Router, RouterLimits},
@@ -64,6 +65,8 @@ pub struct Broker {
     pub router: RwLock<Router>,
     /// Durable messages.
     pub channels: Arc<Channels>,
+    /// What happened.
+    pub audit: Audit,
     /// The keys of agents.
     pub keys: Keys,
     /// Whose word about a client's address is taken.
@@ -113,6 +116,7 @@ impl Broker {
         Arc::new(Self {
             settings: settings.clone(),
             router: RwLock::new(router),
+            audit: Audit::new(settings.store.audit),
             channels,
             keys,
             proxies: TrustedProxies::of(&settings.proxies),

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 use transport::CloseMode;
 
-use crate::{broker::Broker, routing::Pass};
+use crate::{audit::Event, broker::Broker, routing::Pass};
 
 /// How often it is looked whether the file has changed and whose key has expired.
 const TICK: Duration = Duration::from_secs(1);
@@ -107,6 +107,7 @@ impl Broker {
     /// # Errors
     /// See [`KeyFileError`]; the keys in force stay in force then.
     pub fn reload_keys(&self) -> Result<(), KeyFileError> {
+        self.audit.note(Event::Admin, "bridge", "agent keys read again", "");
         let Keys { keys, file, read, closed } = &self.keys;
         let mut read = read.lock();
         *read = stamp(file);

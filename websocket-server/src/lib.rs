@@ -7,6 +7,7 @@
 //! [`start`] runs it. Nothing here touches a WebSocket frame: that is the transport's.
 
 pub mod actors;
+mod audit;
 mod broker;
 pub mod durable;
 mod http;

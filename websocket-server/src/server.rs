@@ -15,6 +15,7 @@ use transport::{Gate, GateRules, ServeOptions};
 
 use crate::{
     actors::{Drain, StateManagerActor, UseBroker},
+    audit::{self, Event},
     broker::{Broker, Readiness, millis},
     durable::{self, Channels, OpenError},
     http::{self, sockets::LocalBroker},
@@ -68,7 +69,7 @@ pub struct BrokerHandle {
     broker: Arc<Broker>,
     server: ServerHandle,
     serving: JoinHandle<io::Result<()>>,
-    housekeeping: [JoinHandle<()>; 2],
+    housekeeping: [JoinHandle<()>; 3],
     tls: Option<Listener>,
     state_thread: Arbiter,
 }
@@ -113,7 +114,12 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     .map_err(StartError::Serve)?;
     let handle = server.handle();
     let serving = actix_rt::spawn(server);
-    let housekeeping = [actix_rt::spawn(keep_store(Arc::clone(&broker))), actix_rt::spawn(keys::keep(Arc::clone(&broker)))];
+    let housekeeping = [
+        actix_rt::spawn(keep_store(Arc::clone(&broker))),
+        actix_rt::spawn(keys::keep(Arc::clone(&broker))),
+        actix_rt::spawn(audit::keep(Arc::clone(&broker))),
+    ];
+    broker.audit.note(Event::Admin, "bridge", "started", "");
     broker.set_readiness(Readiness::Ready);
     if tls.is_none() && !addr.ip().to_canonical().is_loopback() {
         tracing::warn!(%addr, "agents' keys and all messages cross the network in the clear, unless something in front speaks TLS: set broker.tls_cert_file or broker.tls_acme");
@@ -248,6 +254,8 @@ impl BrokerHandle {
         self.housekeeping.iter().for_each(JoinHandle::abort);
         let broker = Arc::clone(&self.broker);
         drop(spawn_blocking(move || broker.keys.save_uses()).await);
+        self.broker.audit.note(Event::Admin, "bridge", "stopped in order", "");
+        audit::write(&self.broker).await;
         if let Err(error) = self.broker.channels.store().close().await {
             tracing::warn!(%error, "the store did not close in order");
         }

@@ -8,7 +8,7 @@ use store::ChannelName;
 use transport::CloseMode;
 
 use super::router::RouterActor;
-use crate::routing::Peer;
+use crate::{audit::Event, routing::Peer};
 
 /// What a connection is told that was opened before the login and is not the login's own.
 pub(super) const STRANGER: &str = "the session has logged in: come back with its new credentials";
@@ -51,6 +51,7 @@ impl Handler<Identify> for RouterActor {
         };
         match outcome {
             Ok((outcome, behind)) => {
+                self.broker.audit.note_peer(Event::Authentication, &peer, &format!("logged in as {}", logged_in.login.user));
                 for peer in behind {
                     self.open_inbox(&peer, &channel, ctx);
                 }

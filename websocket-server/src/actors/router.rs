@@ -24,6 +24,7 @@ use super::{
     state::Changed,
 };
 use crate::{
+    audit::Event,
     broker::Broker,
     routing::{ConnectionId, Counters, Outgoing, Peer, PeerKind, Route},
 };
@@ -145,6 +146,10 @@ impl RouterActor {
 
     pub(super) fn refuse(&self, peer: &Peer, error: ClientError, id: Option<&str>) {
         self.counters.errors.count(error.code);
+        if error.code.row().status == 403 {
+            let what = format!("{} {}", error.code, error.target.as_deref().unwrap_or_default());
+            self.broker.audit.note_peer(Event::Refusal, peer, what.trim_end());
+        }
         peer.answer(&SystemMessage::Error(error), id);
     }
 
@@ -234,6 +239,8 @@ impl Handler<Attach> for RouterActor {
         };
         close_strangers(strangers);
         self.welcome(&peer, behind, ctx);
+        let key = peer.pass.as_ref().map(|pass| format!(" with key {}", pass.name()));
+        self.broker.audit.note_peer(Event::Connection, &peer, &format!("connected{}", key.unwrap_or_default()));
         self.broker.state.do_send(Changed { id: peer.id, state: ConnectionState::Active });
         if let Some(older) = older {
             tracing::info!(agent = peer.address(), older = %older.id, newer = %peer.id, "taken over");
@@ -259,6 +266,7 @@ impl Handler<Detach> for RouterActor {
     fn handle(&mut self, Detach { peer, reason, by_peer }: Detach, _: &mut Self::Context) {
         peer.with_requests(|requests| drop(requests.expire(u64::MAX)));
         self.broker.router.write().detach(&peer, &reason);
+        self.broker.audit.note_peer(Event::Connection, &peer, &format!("disconnected: {reason}"));
         if by_peer && peer.reading.is_named_by_edge() {
             self.forget_client(&peer);
         }

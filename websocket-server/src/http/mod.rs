@@ -2,6 +2,7 @@
 
 pub mod operator_api;
 pub mod operators;
+pub mod past_api;
 pub mod sockets;
 pub mod stats;
 
@@ -23,6 +24,9 @@ pub fn routes(config: &mut web::ServiceConfig, broker: &Arc<Broker>) {
         .service(only("/stats", web::get().to(operators::stats)))
         .service(only("/api/v1/keys", web::get().to(operator_api::keys)))
         .service(only("/api/v1/keys/reload", web::post().to(operator_api::reload_keys)))
+        .service(only("/api/v1/channels", web::get().to(past_api::channels)))
+        .service(only("/api/v1/channels/{channel:.+}/history", web::get().to(past_api::history)))
+        .service(only("/api/v1/audit", web::get().to(past_api::audit)))
         .default_service(web::to(|| async { refusal(ErrorCode::NotFound.into()) }));
 }
 

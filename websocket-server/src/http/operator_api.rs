@@ -52,7 +52,19 @@ fn operator(request: &HttpRequest) -> Result<Operator, ErrorCode> {
     if token.is_empty() {
         return Err(ErrorCode::NotFound);
     }
-    if token.matches(credentials(request).unwrap_or_default()) { Ok(Operator) } else { Err(ErrorCode::Unauthorized) }
+    if Operator::has_token(broker, credentials(request).unwrap_or_default()) {
+        Ok(Operator)
+    } else {
+        Err(ErrorCode::Unauthorized)
+    }
+}
+
+impl Operator {
+    /// Whether this is the operators' token.
+    pub fn has_token(broker: &Broker, presented: &str) -> bool {
+        let token = &broker.settings.broker.operator_token;
+        !token.is_empty() && token.matches(presented)
+    }
 }
 
 /// `GET /api/v1/keys`: every key of the file, with when it was last used. Never a key itself.

@@ -18,6 +18,7 @@ use transport::{Upgraded, client_address, clock::now_ms};
 use super::refusal;
 use crate::{
     actors::{AgentActor, AgentHandshake, ClientSessionActor},
+    audit::Event,
     broker::Broker,
     routing::Pass,
 };
@@ -51,7 +52,7 @@ pub async fn agent(request: HttpRequest, query: web::Query<AgentQuery>, broker: 
         let presented = credentials(&request);
         let certificate = certificate(&request, &broker.settings.broker)?;
         let wanted: Option<AgentId> = query.agent_id.as_deref().map(parse_agent_id).transpose()?;
-        let mut pass = admit_key(&broker, presented, wanted.as_ref(), address)?;
+        let mut pass = admit_key(&broker, presented, wanted.as_ref(), address)?.from(address);
         if let Some(certificate) = certificate.filter(|_| broker.settings.broker.client_names) {
             pass = pass.named(Arc::clone(&certificate.names));
             wanted.as_ref().map_or(Ok(()), |wanted| pass.check_id(wanted))?;
@@ -68,7 +69,7 @@ pub async fn agent(request: HttpRequest, query: web::Query<AgentQuery>, broker: 
         Ok((admission, pass, handshake, reading)) => {
             upgrade(&request, move |upgraded| AgentActor::take_over(upgraded, admission, pass, handshake, reading))
         }
-        Err(error) => refuse(&broker, error),
+        Err(error) => refuse(&broker, &request, error),
     }
 }
 
@@ -90,7 +91,7 @@ pub async fn client(request: HttpRequest, path: web::Path<String>, broker: web::
         Ok((admission, identity)) => {
             upgrade(&request, move |upgraded| ClientSessionActor::take_over(upgraded, admission, identity))
         }
-        Err(error) => refuse(&broker, error),
+        Err(error) => refuse(&broker, &request, error),
     }
 }
 
@@ -114,7 +115,12 @@ impl LocalBroker {
 
 /// Checks the key that an agent presents. Wrong ones cost their address a wait that grows, in which short keys are not looked at:
 /// whoever is guessing learns nothing. A right key that is too long to be guessed does not suffer for its neighbours.
-fn admit_key(broker: &Broker, presented: Option<&str>, wanted: Option<&AgentId>, address: IpAddr) -> Result<Pass, ClientError> {
+pub(super) fn admit_key(
+    broker: &Broker,
+    presented: Option<&str>,
+    wanted: Option<&AgentId>,
+    address: IpAddr,
+) -> Result<Pass, ClientError> {
     let now = Duration::from_millis(now_ms());
     let waits = broker.penalties.check(address, now).map_err(|wait| ClientError::new(ErrorCode::TooManyFailures).after(wait));
     if presented.is_none_or(|key| key.len() < GUESSABLE) {
@@ -139,7 +145,11 @@ fn upgrade(request: &HttpRequest, start: impl FnOnce(Upgraded) + 'static) -> Htt
         .unwrap_or_else(|fault| refusal(ClientError::with_message(ErrorCode::UpgradeRequired, fault.to_string())))
 }
 
-fn refuse(broker: &Broker, error: ClientError) -> HttpResponse {
+fn refuse(broker: &Broker, request: &HttpRequest, error: ClientError) -> HttpResponse {
+    if matches!(error.code.row().status, 401 | 403) {
+        let address = client_address::of(request, &broker.proxies);
+        broker.audit.note(Event::Authentication, "", &format!("{}: {}", request.path(), error.code), &address.to_string());
+    }
     tracing::debug!(code = error.code.as_str(), "connection refused");
     broker.refusals.count(error.code);
     refusal(error)

@@ -1,6 +1,7 @@
 //! What an agent's key opens to a connection.
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Instant, SystemTime},
 };
@@ -21,18 +22,30 @@ pub struct Pass {
     bounds: Option<Arc<Scopes>>,
     /// The names of its certificate, where those say under which ids it may come.
     names: Option<Arc<[String]>>,
+    /// Where it was presented.
+    address: Option<IpAddr>,
 }
 
 impl Pass {
     /// Of a key that was found good.
     pub fn new(grant: Grant, checked_at: Instant) -> Self {
         let bounds = (!grant.scopes.reach_everything()).then(|| Arc::clone(&grant.scopes));
-        Self { grant, checked_at, bounds, names: None }
+        Self { grant, checked_at, bounds, names: None, address: None }
     }
 
     /// The same, of an agent whose certificate has these names, and that may come under no other id.
     pub fn named(self, names: Arc<[String]>) -> Self {
         Self { names: Some(names), ..self }
+    }
+
+    /// The same, presented at an address.
+    pub fn from(self, address: IpAddr) -> Self {
+        Self { address: Some(address), ..self }
+    }
+
+    /// Where it was presented.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// The key's name.

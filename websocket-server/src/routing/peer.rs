@@ -184,6 +184,14 @@ impl Peer {
         (self.reads.fetch_add(1, Relaxed) < MAX_READS).then_some(place)
     }
 
+    /// Where it comes from: an IP address.
+    pub fn origin(&self) -> Option<String> {
+        match &self.kind {
+            PeerKind::Agent(_) => self.pass.as_ref()?.address().map(|address| address.to_string()),
+            PeerKind::Session(identity) => identity.ip.clone(),
+        }
+    }
+
     /// The broadcasts it reads.
     pub fn broadcasts(&self) -> [ChannelName; 2] {
         let own = if self.is_agent() { Scope::Agents } else { Scope::Sessions };

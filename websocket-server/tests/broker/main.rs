@@ -13,6 +13,7 @@ mod logins;
 mod loops;
 mod operators;
 mod overload;
+mod past;
 mod receipts;
 mod requests;
 mod resume;

@@ -1,0 +1,103 @@
+//! The past over HTTP: channels, their history, the audit log.
+
+use common::secret::Secret;
+use serde_json::{Value, json};
+
+use crate::harness::TestBroker;
+
+const TOKEN: &str = "an-operator-token";
+
+async fn broker() -> TestBroker {
+    TestBroker::with(|settings| settings.broker.operator_token = Secret::new(TOKEN)).await
+}
+
+async fn ask(broker: &TestBroker, path: &str, token: &str) -> (u16, Value) {
+    broker.get_with(path, &format!("Authorization: Bearer {token}\r\n")).await
+}
+
+#[actix_rt::test]
+async fn operators_see_what_is_stored_and_read_it_in_pages() {
+    let broker = broker().await;
+    let mut agent = broker.agent("a").await;
+    for at in 0..3 {
+        agent
+            .send(json!({"type":"news:new","id":at.to_string(),"target":"topic:room/1","delivery":"durable","payload":at}))
+            .await;
+        agent.expect("message:accepted").await;
+    }
+    let (status, list) = ask(&broker, "/api/v1/channels?family=topic", TOKEN).await;
+    assert_eq!(
+        (status, &list["channels"][0]["channel"], &list["channels"][0]["messages"]),
+        (200, &json!("topic:room/1"), &json!(3))
+    );
+    let (status, page) = ask(&broker, "/api/v1/channels/topic:room/1/history?limit=2", TOKEN).await;
+    assert_eq!((status, &page["messages"][1]["payload"], &page["has_more"]), (200, &json!(1), &json!(true)));
+    let path = format!("/api/v1/channels/topic:room%2F1/history?after={}", page["next"]);
+    let (status, page) = ask(&broker, &path, TOKEN).await;
+    assert_eq!((status, &page["messages"][0]["payload"], &page["has_more"]), (200, &json!(2), &json!(false)));
+    for (path, status) in [
+        ("/api/v1/channels/nothing/history", 400),
+        ("/api/v1/channels/topic:t/history?limit=257", 400),
+        ("/api/v1/channels/topic:t/history?after=1&last=1", 400),
+        ("/api/v1/channels/topic:t/history?since=today", 400),
+        ("/api/v1/channels/topic:t/history?unknown=1", 400),
+        ("/api/v1/channels?family=none", 400),
+        ("/api/v1/channels/topic:t/history", 200),
+    ] {
+        assert_eq!(ask(&broker, path, TOKEN).await.0, status, "{path}");
+    }
+}
+
+#[actix_rt::test]
+async fn an_agents_key_reads_what_the_agent_may_read_and_strangers_read_nothing() {
+    let broker = broker().await;
+    let mut agent = broker.agent("a").await;
+    agent.send(json!({"type":"job:new","id":"1","target":"agent:b","delivery":"durable"})).await;
+    agent.expect("message:accepted").await;
+    let history = "/api/v1/channels/agent:b/history";
+    assert_eq!(ask(&broker, &format!("{history}?agent_id=b"), "test-agent-key").await.0, 200);
+    assert_eq!(ask(&broker, &format!("{history}?agent_id=a"), "test-agent-key").await.0, 403);
+    assert_eq!(ask(&broker, history, "test-agent-key").await.0, 403);
+    assert_eq!(ask(&broker, history, "another").await.0, 401);
+    assert_eq!(broker.get(history).await.0, 401);
+    for path in ["/api/v1/channels", "/api/v1/audit"] {
+        assert_eq!(ask(&broker, path, "test-agent-key").await.0, 401, "{path}");
+        assert_eq!(TestBroker::start().await.get(path).await.0, 404, "without operators: {path}");
+    }
+}
+
+#[actix_rt::test]
+async fn the_audit_log_tells_who_came_who_was_refused_and_what_operators_did() {
+    let broker = broker().await;
+    let agent = broker.agent("a").await;
+    let mut session = broker.session().await;
+    assert_eq!(broker.dial("/ws/agent?agent_id=x", Some("wrong")).await.err(), Some(401));
+    session.send(json!({"type":"x:y","target":"broadcast:all","payload":"a secret"})).await;
+    session.expect_error("not_allowed").await;
+    agent.close().await;
+    ask(&broker, "/api/v1/channels/topic:t/history", TOKEN).await;
+    let entries = |kind: &str| {
+        let path = format!("/api/v1/audit?kind={kind}");
+        let broker = &broker;
+        async move { ask(broker, &path, TOKEN).await.1["entries"].as_array().expect("entries").clone() }
+    };
+    let mut connections = Vec::new();
+    while !connections.iter().any(|entry: &Value| entry["what"].as_str().is_some_and(|what| what.starts_with("disconnected"))) {
+        connections = entries("connection").await;
+    }
+    assert!(connections.iter().any(|entry| entry["who"] == "agent:a" && entry["what"] == "connected with key default"));
+    assert!(connections.iter().any(|entry| entry["who"] == session.address().as_str()));
+    let refused = entries("authentication").await;
+    assert_eq!((&refused[0]["what"], &refused[0]["origin"]), (&json!("/ws/agent: unauthorized"), &json!("127.0.0.1")));
+    let refusals = entries("refusal").await;
+    assert_eq!(refusals[0]["what"], "not_allowed broadcast:all");
+    let acts = entries("admin").await;
+    assert_eq!((&acts[0]["who"], &acts[0]["what"]), (&json!("operator"), &json!("read topic:t")));
+    assert_eq!(acts.last().expect("an entry")["what"], "started");
+    let all = ask(&broker, "/api/v1/audit?limit=1000", TOKEN).await.1;
+    assert!(!all.to_string().contains("a secret"), "nothing of what was said");
+    let oldest = all["entries"].as_array().expect("entries").last().expect("an entry")["id"].clone();
+    let none = ask(&broker, &format!("/api/v1/audit?before={oldest}"), TOKEN).await.1;
+    assert_eq!(none["entries"], json!([]));
+    assert_eq!(ask(&broker, "/api/v1/audit?since=yesterday", TOKEN).await.0, 400);
+}
