@@ -39,6 +39,7 @@ use crate::{
     durable::Channels,
     keys::Keys,
     routing::{Counters, ErrorCounts, Router, RouterLimits},
+    snapshot::Snapshot,
 };
 
 /// How long a closing connection may take to finish.
@@ -67,6 +68,8 @@ pub struct Broker {
     pub channels: Arc<Channels>,
     /// What happened.
     pub audit: Audit,
+    /// What is known of earlier lives.
+    pub restored: Snapshot,
     /// The keys of agents.
     pub keys: Keys,
     /// Whose word about a client's address is taken.
@@ -100,11 +103,12 @@ impl Broker {
         settings: &Settings,
         keys: Keys,
         channels: Arc<Channels>,
+        restored: Snapshot,
         state: Addr<StateManagerActor>,
         tls: Option<Arc<ServerTls>>,
     ) -> Arc<Self> {
         let limits = &settings.limits;
-        let router = Router::new(
+        let mut router = Router::new(
             RouterLimits {
                 max_subscriptions: limits.max_subscriptions,
                 max_topics: limits.max_topics,
@@ -113,10 +117,12 @@ impl Broker {
             },
             Policy::of(&settings.access),
         );
+        router.restore_seen_agents(restored.agents.iter().cloned());
         Arc::new(Self {
             settings: settings.clone(),
             router: RwLock::new(router),
             audit: Audit::new(settings.store.audit),
+            restored,
             channels,
             keys,
             proxies: TrustedProxies::of(&settings.proxies),

@@ -14,6 +14,7 @@ mod http;
 mod keys;
 pub mod routing;
 mod server;
+mod snapshot;
 
 pub use broker::Broker;
 pub use http::sockets::LocalBroker;

@@ -14,12 +14,13 @@ use tokio::{
 use transport::{Gate, GateRules, ServeOptions};
 
 use crate::{
-    actors::{Drain, StateManagerActor, UseBroker},
+    actors::{Drain, KeepSnapshot, StateManagerActor, UseBroker},
     audit::{self, Event},
     broker::{Broker, Readiness, millis},
     durable::{self, Channels, OpenError},
     http::{self, sockets::LocalBroker},
     keys::{self, Keys},
+    snapshot::Snapshot,
 };
 
 /// On every answer: nobody's page, nobody's cache.
@@ -88,9 +89,10 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     let opening =
         Channels::open(store, settings.store.ack_timeout, u32::try_from(settings.store.max_deliveries).unwrap_or(u32::MAX));
     let channels = opening.await.map_err(OpenError::from)?;
+    let restored = Snapshot::load(channels.store().as_ref()).await;
     let state_thread = Arbiter::new();
     let state = StateManagerActor::start_in_arbiter(&state_thread.handle(), |_| StateManagerActor::default());
-    let broker = Broker::new(settings, keys, channels, state, tls.as_ref().map(Listener::server));
+    let broker = Broker::new(settings, keys, channels, restored, state, tls.as_ref().map(Listener::server));
     broker.state.do_send(UseBroker(Arc::downgrade(&broker)));
 
     let workers = match settings.broker.workers {
@@ -250,12 +252,13 @@ impl BrokerHandle {
         if timeout(Duration::from_secs(2), stopping).await.is_err() {
             tracing::warn!("the server's threads did not stop in time");
         }
-        self.state_thread.stop();
         self.housekeeping.iter().for_each(JoinHandle::abort);
         let broker = Arc::clone(&self.broker);
         drop(spawn_blocking(move || broker.keys.save_uses()).await);
         self.broker.audit.note(Event::Admin, "bridge", "stopped in order", "");
         audit::write(&self.broker).await;
+        let _ = self.broker.state.send(KeepSnapshot).await;
+        self.state_thread.stop();
         if let Err(error) = self.broker.channels.store().close().await {
             tracing::warn!(%error, "the store did not close in order");
         }

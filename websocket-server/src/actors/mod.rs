@@ -13,4 +13,4 @@ pub use agent::{AgentActor, AgentHandshake};
 pub use pace::Pace;
 pub use router::{Ask, Attach, Detach, Dispatch, RouterActor, Shard};
 pub use session::ClientSessionActor;
-pub use state::{Changed, Drain, GetStats, Opened, Side, StateManagerActor, UseBroker};
+pub use state::{Changed, Drain, GetStats, KeepSnapshot, Opened, Side, StateManagerActor, UseBroker};

@@ -19,10 +19,13 @@ use crate::{
     broker::{Broker, millis},
     http::stats::{self, ConnectionStats, Rates, Totals},
     routing::ConnectionId,
+    snapshot::Snapshot,
 };
 
 /// How often counters are sampled: the grain of the rates.
 const SAMPLE: Duration = Duration::from_secs(1);
+/// How often a snapshot is kept, while things change.
+const SNAPSHOT: Duration = Duration::from_secs(5);
 /// How often connections are closed while draining.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 
@@ -67,6 +70,11 @@ pub struct Changed {
 #[rtype(result = "serde_json::Value")]
 pub struct GetStats;
 
+/// Keep a snapshot now, if something has changed since the last. The write has its place in line before the answer.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct KeepSnapshot;
+
 /// Tell everyone, then close every connection at the configured pace.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -86,6 +94,7 @@ pub struct StateManagerActor {
     connections: HashMap<ConnectionId, Tracked>,
     closed: ConnectionStats,
     rates: Rates,
+    kept: Snapshot,
 }
 
 impl Actor for StateManagerActor {
@@ -96,10 +105,27 @@ impl Actor for StateManagerActor {
             Some(broker) => state.rates.sample(Totals::of(&broker)),
             None => ctx.stop(),
         });
+        ctx.run_interval(SNAPSHOT, |state, _| state.keep_snapshot());
     }
 }
 
 impl StateManagerActor {
+    /// Keeps a snapshot, if something has changed since the last.
+    fn keep_snapshot(&mut self) {
+        let Some(broker) = self.broker.upgrade() else { return };
+        let snapshot = Snapshot::of(&broker, self.closed.opened());
+        if snapshot == self.kept {
+            return;
+        }
+        let saved = snapshot.save(broker.channels.store().as_ref());
+        self.kept = snapshot;
+        actix_rt::spawn(async move {
+            if let Err(error) = saved.await {
+                tracing::warn!(%error, "a snapshot was not kept");
+            }
+        });
+    }
+
     fn enter(&mut self, id: ConnectionId, next: ConnectionState) {
         let Some(tracked) = self.connections.get_mut(&id) else { return };
         if !tracked.state.may_become(next) {
@@ -145,6 +171,14 @@ impl Handler<Changed> for StateManagerActor {
     }
 }
 
+impl Handler<KeepSnapshot> for StateManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: KeepSnapshot, _: &mut Self::Context) {
+        self.keep_snapshot();
+    }
+}
+
 impl Handler<GetStats> for StateManagerActor {
     type Result = MessageResult<GetStats>;
 
@@ -153,7 +187,7 @@ impl Handler<GetStats> for StateManagerActor {
         let connections = self.closed.to_json(states);
         let depths = stats::depths(self.connections.values().map(|tracked| tracked.link.depth()));
         MessageResult(match self.broker.upgrade() {
-            Some(broker) => stats::to_json(&broker, connections, depths, &self.rates),
+            Some(broker) => stats::to_json(&broker, self.closed.opened(), connections, depths, &self.rates),
             None => serde_json::Value::Null,
         })
     }
@@ -169,6 +203,7 @@ impl Handler<Drain> for StateManagerActor {
         let window = drain.timeout / 2;
         let message = SystemMessage::Draining { reason: "restart", close_within_ms: millis(window) };
         let frame = Frame::text(&message.encode(Speaker::Bridge, None, None));
+        broker.router.read().publish_state(&message);
         for tracked in self.connections.values() {
             tracked.link.send(Lane::Control, frame.clone());
         }

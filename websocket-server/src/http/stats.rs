@@ -6,6 +6,7 @@ use std::{
 };
 
 use common::{close::CloseCode, connection::ConnectionState, envelope::Family, error::ErrorCode};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
 const WINDOW: usize = 60;
 
 /// Messages and bytes, in and out, since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     messages_in: u64,
     messages_out: u64,
@@ -41,7 +42,8 @@ impl Totals {
         }
     }
 
-    fn sum(all: impl Iterator<Item = Self>) -> Self {
+    /// Of several together.
+    pub fn sum(all: impl Iterator<Item = Self>) -> Self {
         all.fold(Self::default(), |sum, one| Self {
             messages_in: sum.messages_in + one.messages_in,
             messages_out: sum.messages_out + one.messages_out,
@@ -106,6 +108,11 @@ impl ConnectionStats {
         }
     }
 
+    /// How many were opened.
+    pub fn opened(&self) -> u64 {
+        self.opened_agents + self.opened_sessions
+    }
+
     /// One was closed with this code.
     pub fn on_closed(&mut self, _: Side, code: CloseCode) {
         *self.closed.entry(code.0).or_default() += 1;
@@ -142,7 +149,7 @@ pub fn depths(all: impl Iterator<Item = (usize, usize)>) -> Value {
 }
 
 /// The whole page.
-pub fn to_json(broker: &Broker, connections: Value, outboxes: Value, rates: &Rates) -> Value {
+pub fn to_json(broker: &Broker, opened: u64, connections: Value, outboxes: Value, rates: &Rates) -> Value {
     let shards = broker.shards();
     let router = broker.router.read();
     let links = &broker.link_policy.counts;
@@ -167,6 +174,10 @@ pub fn to_json(broker: &Broker, connections: Value, outboxes: Value, rates: &Rat
         "sessions": { "connected": router.session_count() },
         "topics": router.topic_count(),
         "connections": connections,
+        "lifetime": {
+            "messages": Totals::sum([broker.restored.carried, Totals::of(broker)].into_iter()).to_json(),
+            "connections": broker.restored.connections + opened,
+        },
         "messages": {
             "total": Totals::of(broker).to_json(),
             "by_family": table(&Family::NAMES, &|shard, at| Totals::read(&shard.families[at])),

@@ -38,6 +38,11 @@ impl Peer {
     }
 }
 
+/// Whether a topic is one on which only the bridge speaks.
+fn is_system(topic: &TopicName) -> bool {
+    topic.as_str().starts_with("system.")
+}
+
 impl Router {
     fn may(&self, peer: &Peer, action: Action<'_>) -> bool {
         match (&peer.kind, peer.bounds()) {
@@ -56,6 +61,9 @@ impl Router {
     /// # Errors
     /// `not_allowed`.
     pub(crate) fn check_send(&self, from: &Peer, target: &Address, is_kept: bool) -> Result<(), ErrorCode> {
+        if matches!(target, Address::Topic(name) if is_system(name)) {
+            return Err(ErrorCode::NotAllowed);
+        }
         if from.is_agent() && from.bounds().is_none() {
             return Ok(());
         }
@@ -84,6 +92,11 @@ impl Router {
     /// # Errors
     /// `not_allowed`.
     pub(super) fn check_subscription(&self, peer: &Peer, topic: &TopicName) -> Result<(), ErrorCode> {
+        // They tell of everybody.
+        let sees_all = peer.is_agent() && peer.bounds().is_none();
+        if is_system(topic) && !sees_all {
+            return Err(ErrorCode::NotAllowed);
+        }
         if self.may(peer, Action::Subscribe(Place::Topic(topic))) { Ok(()) } else { Err(ErrorCode::NotAllowed) }
     }
 

@@ -97,6 +97,7 @@ impl Router {
 
     /// What an agent hears depends on whether it may hear of those without a user, of this user, or of both.
     fn tell_agents_of_login(&self, info: &SessionInfo) {
+        self.publish_state(&SystemMessage::SessionIdentified(Box::new(info.clone())));
         let identified = notice(&SystemMessage::SessionIdentified(Box::new(info.clone())));
         let connected = notice(&SystemMessage::SessionConnected(Box::new(info.clone())));
         let out_of_sight = notice(&SystemMessage::SessionDisconnected {

@@ -18,6 +18,10 @@ use super::{
     router::{AGENTS_REMEMBERED, AgentEntry, Router, SessionEntry},
 };
 
+/// The topic on which changes of state are published.
+const STATE_TOPIC: &str = "system.state";
+const STATE_ADDRESS: &str = "topic:system.state";
+
 impl Router {
     /// Registers a connection. For an agent whose id is taken, the older connection is given back: it is to be closed.
     /// One that comes after a newer generation of itself is given back itself.
@@ -181,7 +185,17 @@ impl Router {
         self.agents.get(agent_id).map(|entry| &entry.info)
     }
 
+    /// Publishes a change of state to those who subscribe to `topic:system.state`.
+    pub fn publish_state(&self, message: &SystemMessage) {
+        let Some(topic) = self.topics.get(STATE_TOPIC) else { return };
+        let frame = Frame::text(&message.encode(Speaker::Bridge, Some(STATE_ADDRESS), None));
+        for peer in topic.subscribers() {
+            peer.link.send(Lane::Data, frame.clone());
+        }
+    }
+
     fn tell_of_agent(&self, about: &Peer, id: &AgentId, message: &SystemMessage) {
+        self.publish_state(message);
         let frame = notice(message);
         for peer in self.peers() {
             let is_itself = matches!(&peer.kind, PeerKind::Agent(agent_id) if agent_id == id);
@@ -193,6 +207,7 @@ impl Router {
 
     /// Agents hear of the sessions that named them and of those that named none.
     fn tell_agents_of_session(&self, info: &SessionInfo, message: &SystemMessage) {
+        self.publish_state(message);
         if self.agents.is_empty() {
             return;
         }

@@ -125,6 +125,16 @@ impl Router {
         self.sessions.keys().copied().collect()
     }
 
+    /// At most `limit` of the agents that were here.
+    pub fn seen_agents(&self, limit: usize) -> Vec<AgentId> {
+        self.seen_agents.iter().take(limit).cloned().collect()
+    }
+
+    /// Agents that were here in an earlier life.
+    pub fn restore_seen_agents(&mut self, agents: impl Iterator<Item = AgentId>) {
+        self.seen_agents.extend(agents.take(AGENTS_REMEMBERED));
+    }
+
     /// How many topics there are.
     pub fn topic_count(&self) -> usize {
         self.topics.len()

@@ -54,3 +54,48 @@ async fn statistics_are_for_operators() {
     assert_eq!(local.get("/stats").await.0, 200);
     assert_eq!(local.get_with("/stats", "X-Forwarded-For: 127.0.0.1\r\n").await.0, 401, "through a proxy");
 }
+
+#[actix_rt::test]
+async fn what_the_broker_has_seen_and_carried_outlives_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let on_disk = |settings: &mut common::config::Settings| {
+        settings.store.durability = common::config::Durability::Process;
+        settings.data.dir = folder.path().to_owned();
+    };
+    let broker = TestBroker::with(on_disk).await;
+    let mut session = broker.session().await;
+    session.send(json!({"type":"x:y","id":"1","target":"agent:worker","delivery":"durable"})).await;
+    session.expect_error("agent_not_found").await;
+    broker.agent("worker").await.close().await;
+    session.close().await;
+    let before = broker.stats().await["lifetime"].clone();
+    broker.handle.drain().await;
+
+    let broker = TestBroker::with(on_disk).await;
+    let after = broker.stats().await["lifetime"].clone();
+    assert_eq!(
+        (&after["connections"], &after["messages"]["messages_in"]),
+        (&before["connections"], &before["messages"]["messages_in"])
+    );
+    let mut session = broker.session().await;
+    session.send(json!({"type":"x:y","id":"2","target":"agent:worker","delivery":"durable"})).await;
+    session.expect("message:accepted").await;
+}
+
+#[actix_rt::test]
+async fn changes_of_state_are_published_to_agents_that_may_see_all() {
+    let broker = TestBroker::start().await;
+    let mut watcher = broker.agent("watcher").await;
+    watcher.send(json!({"type":"topic:subscribe","payload":{"topic":"system.state"}})).await;
+    watcher.expect("topic:subscribed").await;
+    let mut session = broker.session_with("another").await;
+    // Sessions that named another agent are told to that agent only; here everything is told.
+    let told = watcher.expect("session:connected").await;
+    assert_eq!((&told["target"], &told["payload"]["agent"]), (&json!("topic:system.state"), &json!("another")));
+    session.send(json!({"type":"topic:subscribe","payload":{"topic":"system.state"}})).await;
+    session.expect_error("not_allowed").await;
+    watcher.send(json!({"type":"x:y","target":"topic:system.state"})).await;
+    watcher.expect_error("not_allowed").await;
+    session.close().await;
+    assert_eq!(watcher.expect("session:disconnected").await["target"], "topic:system.state");
+}
