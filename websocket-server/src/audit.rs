@@ -106,7 +106,8 @@ fn entry(event: Event, who: &str, what: &str, origin: &str) -> AuditEntry {
 }
 
 fn shortened(text: &str) -> String {
-    text.get(..text.floor_char_boundary(LONGEST)).unwrap_or_default().to_owned()
+    let end = (0..=LONGEST.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    text.get(..end).unwrap_or_default().to_owned()
 }
 
 /// Writes what waits, as long as the broker runs.
