@@ -33,7 +33,8 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = EnvFilter::builder().parse(&settings.filter)?;
-    let lines = fmt().with_env_filter(filter).with_writer(writer);
+    // A line that cannot be written is lost: telling so on stderr would panic when stderr is what cannot be written, as on a full disk.
+    let lines = fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
     Ok(match settings.format {
         LogFormat::Text => lines.with_ansi(colours).finish().into(),
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).finish().into(),

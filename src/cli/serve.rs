@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::parts::Parts;
-use super::signals::{Signals, hangups};
+use super::signals::{Signals, hangups, survive_file_size_limit};
 use crate::demo::{self, DemoOptions};
 
 /// What draining may take beyond `drain.timeout`, before the process ends without it.
@@ -40,6 +40,7 @@ pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
 
 async fn serve(mut settings: Settings, role: Role) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
+    survive_file_size_limit()?;
     let hangups = hangups()?;
     let parts = Parts::start(&mut settings, role).await?;
     let demo = DemoInside::start(&settings, role);

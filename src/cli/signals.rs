@@ -1,4 +1,4 @@
-//! The signals that ask the process to stop, and the one that asks it to read its files again.
+//! The signals that ask the process to stop, the one that asks it to read its files again, and one that must not end it.
 
 use std::process::ExitCode;
 
@@ -41,6 +41,13 @@ impl Signals {
 /// Listens for SIGHUP, which ends the process otherwise; must be called inside the runtime.
 pub fn hangups() -> Result<Signal> {
     signal(SignalKind::hangup()).context("cannot listen for SIGHUP")
+}
+
+/// Makes a write beyond the limit of a file's size fail like one to a full disk. Without this, SIGXFSZ ends the process.
+pub fn survive_file_size_limit() -> Result<()> {
+    let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    // A signal that was listened for once never has its default effect again.
+    signal(kind).map(drop).context("cannot listen for SIGXFSZ")
 }
 
 impl Stop {

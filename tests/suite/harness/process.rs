@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
 use super::{eventually, in_time};
 
 /// The program under test.
@@ -69,6 +71,13 @@ impl Process {
     /// Asks it to read its files again, SIGHUP.
     pub fn hang_up(&self) {
         self.signal("HUP");
+    }
+
+    /// Lets no file of it get longer than so many bytes, or again as long as it likes.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a process id")).expect("a process id");
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(Some(pid), Resource::Fsize, limit).expect("its owner may set its limits");
     }
 
     fn signal(&self, name: &str) {

@@ -2,7 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::Path,
+    path::{Path, PathBuf},
     process::Output,
     sync::{
         Arc, OnceLock,
@@ -104,7 +104,7 @@ impl Site {
             ("AGENT_TOKEN", AGENT_KEY.to_owned()),
             // What is about durable messages says so in each.
             ("AGENT_BRIDGE_STORE__DEFAULT_DELIVERY", "ephemeral".to_owned()),
-            ("DATA_DIR", self.folder.path().join("data").display().to_string()),
+            ("DATA_DIR", self.data().display().to_string()),
             ("RUST_LOG", std::env::var("BRIDGE_TEST_LOG").unwrap_or_else(|_| "info".to_owned())),
         ];
         environment.map(|(name, value)| (name.to_owned(), value)).into()
@@ -122,10 +122,15 @@ impl Site {
         self.folder.path()
     }
 
+    /// Where the daemon keeps what outlives it.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     /// Runs a command of the program that ends by itself, with the data folder of this place.
     pub fn run(&self, arguments: &[&str]) -> Output {
         let mut command = program();
-        command.args(arguments).current_dir(self.folder.path()).env("DATA_DIR", self.folder.path().join("data"));
+        command.args(arguments).current_dir(self.folder.path()).env("DATA_DIR", self.data());
         command.output().expect("runs")
     }
 
