@@ -1,5 +1,5 @@
-//! Durable messages while the broker is killed at random moments: nothing that was confirmed is lost, nothing comes out of order, no number
-//! names two messages.
+//! Durable messages while broker, edge, agents and clients are killed at random moments: nothing that was confirmed is lost, nothing comes out of
+//! order, no number names two messages.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{
@@ -10,15 +10,28 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{AGENT_KEY, Chance, Ended, Peer, Site, eventually, everyone, scaled};
+use tokio::sync::Notify;
 
+use crate::harness::{AGENT_KEY, Chance, Credentials, DialError, Ended, Peer, Site, eventually, everyone, scaled};
+
+/// The first two are agents, the others clients behind the edge.
 const SENDERS: usize = 4;
-/// Messages of a sender that are not confirmed yet, at most.
+/// Messages of an agent that are not confirmed yet, at most. A client waits for each confirmation: when the edge loses its broker, what a client has
+/// under way may be lost, and what it sends before it hears of that may not be.
 const WINDOW: usize = 16;
 /// How long a peer waits before it dials again.
 const AGAIN: Duration = Duration::from_millis(10);
 /// The longest time from a start to the next kill.
 const LIFE: Duration = Duration::from_millis(250);
+
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    Broker,
+    Edge,
+    /// Loses its connections and all it remembers; what it had not seen confirmed may be lost.
+    Sender(usize),
+    Receiver,
+}
 
 /// What everyone has seen.
 #[derive(Default)]
@@ -30,6 +43,8 @@ struct Seen {
     received: BTreeSet<String>,
     /// Next expected message of each sender.
     next: [u64; SENDERS],
+    /// What each sender had under way when it was killed.
+    abandoned: [BTreeSet<u64>; SENDERS],
     redelivered: usize,
     resent: usize,
 }
@@ -52,9 +67,12 @@ impl Seen {
         }
         if is_new {
             let (sender, number) = id.split_once('-').expect("sender-number");
-            let next = &mut self.next[sender.parse::<usize>().expect("a number")];
-            assert_eq!(number, next.to_string(), "of sender {sender}");
-            *next += 1;
+            let (sender, number): (usize, u64) = (sender.parse().expect("a number"), number.parse().expect("a number"));
+            // A sender that was killed goes on with the next number; what it had under way may be lost, or come by its old connection.
+            let (next, abandoned) = (&mut self.next[sender], &self.abandoned[sender]);
+            let in_order = (*next..number).all(|missing| abandoned.contains(&missing));
+            assert!(in_order && (number >= *next || abandoned.contains(&number)), "of sender {sender}: {number}, not {next}");
+            *next = (*next).max(number + 1);
         }
         seq
     }
@@ -63,6 +81,9 @@ impl Seen {
 #[derive(Clone)]
 struct World {
     site: Site,
+    clients: Vec<Credentials>,
+    /// The senders, then the receiver: to be killed.
+    killed: Arc<[Notify; SENDERS + 1]>,
     sending: Arc<AtomicBool>,
     running: Arc<AtomicBool>,
     confirmed: Arc<AtomicUsize>,
@@ -74,11 +95,17 @@ impl World {
         self.seen.lock().expect("nobody has failed")
     }
 
-    async fn dial(&self, path: &str) -> Peer {
+    /// Dials until somebody is there.
+    async fn dial(&self, who: &str, client: Option<&Credentials>) -> Peer {
         loop {
-            match Peer::dial(self.site.broker, path, AGENT_KEY).await {
+            let dialled = match client {
+                Some(client) => self.site.dial_session(client, "?agent=worker").await,
+                None => Peer::dial(self.site.broker, &format!("/ws/agent?agent_id={who}"), AGENT_KEY).await,
+            };
+            match dialled {
                 Ok(peer) => return peer,
-                Err(_) => tokio::time::sleep(AGAIN).await,
+                Err(DialError::Broken | DialError::Refused(503)) => tokio::time::sleep(AGAIN).await,
+                Err(refused) => panic!("{who}: {refused:?}"),
             }
         }
     }
@@ -86,34 +113,58 @@ impl World {
     /// Sends, and sends again what was not confirmed when the connection was lost.
     async fn send(self, sender: usize) {
         let (mut made, mut open) = (0_u64, BTreeSet::new());
+        let client = sender.checked_sub(SENDERS - self.clients.len()).and_then(|index| self.clients.get(index));
         while self.sending.load(Relaxed) || !open.is_empty() {
-            let mut peer = self.dial(&format!("/ws/agent?agent_id=sender{sender}")).await;
-            let _ = self.send_over(&mut peer, sender, &mut made, &mut open).await;
+            let mut peer = self.dial(&format!("sender{sender}"), client).await;
+            tokio::select! {
+                _ = self.send_over(&mut peer, sender, &mut made, &mut open) => {}
+                () = self.killed[sender].notified() => {
+                    self.seen().abandoned[sender].extend(&open);
+                    open.clear();
+                }
+            }
         }
     }
 
     async fn send_over(&self, peer: &mut Peer, sender: usize, made: &mut u64, open: &mut BTreeSet<u64>) -> Result<(), Ended> {
-        for number in open.iter() {
-            peer.try_send(message(sender, *number)).await?;
-        }
+        let window = if sender < SENDERS - self.clients.len() { WINDOW } else { 1 };
+        let mut is_connected = false;
         loop {
-            while open.len() < WINDOW && self.sending.load(Relaxed) {
+            while is_connected && open.len() < window && self.sending.load(Relaxed) {
+                // Before it is sent: who is killed meanwhile does not know whether it was.
                 open.insert(*made);
                 *made += 1;
                 peer.try_send(message(sender, *made - 1)).await?;
             }
-            if open.is_empty() {
+            if open.is_empty() && !self.sending.load(Relaxed) {
                 return Ok(());
             }
             let frame = peer.receive().await?;
-            if frame["type"] == "message:accepted" {
-                let (id, seq) =
-                    (frame["correlation_id"].as_str().expect("an id"), frame["payload"]["seq"].as_u64().expect("a number"));
-                let mut seen = self.seen();
-                seen.name(seq, id);
-                seen.confirmed.insert(id.to_owned(), seq);
-                open.remove(&id.split_once('-').expect("sender-number").1.parse().expect("a number"));
-                self.confirmed.fetch_add(1, Relaxed);
+            let about = frame["correlation_id"].as_str().and_then(|id| id.split_once('-'));
+            let about = about.and_then(|(_, number)| number.parse::<u64>().ok());
+            match frame["type"].as_str() {
+                // Also when an edge has its broker back: what was under way may be lost.
+                Some("connection:ack") => {
+                    is_connected = true;
+                    for number in open.iter() {
+                        peer.try_send(message(sender, *number)).await?;
+                    }
+                }
+                Some("message:accepted") => {
+                    let id = frame["correlation_id"].as_str().expect("an id");
+                    let seq = frame["payload"]["seq"].as_u64().expect("a number");
+                    let mut seen = self.seen();
+                    seen.name(seq, id);
+                    seen.confirmed.insert(id.to_owned(), seq);
+                    open.remove(&about.expect("sender-number"));
+                    self.confirmed.fetch_add(1, Relaxed);
+                }
+                Some("system:error") => {
+                    assert_eq!(frame["payload"]["temporary"], true, "{frame}");
+                    // From the beginning, so that the order stays.
+                    return Err(Ended::Broken);
+                }
+                _ => {}
             }
         }
     }
@@ -121,10 +172,11 @@ impl World {
     /// Receives and acknowledges; dies with every few hundred messages, as receivers do.
     async fn receive(self) {
         while self.running.load(Relaxed) {
-            let mut peer = self.dial("/ws/agent?agent_id=worker&ack=explicit").await;
+            let mut peer = self.dial("worker&ack=explicit", None).await;
             for _ in 0..500 {
                 let frame = tokio::select! {
                     frame = peer.receive() => frame,
+                    () = self.killed[SENDERS].notified() => break,
                     () = until(&self.running) => return,
                 };
                 let Ok(frame) = frame else { break };
@@ -151,27 +203,45 @@ fn message(sender: usize, number: u64) -> Value {
 }
 
 #[tokio::test]
-async fn nothing_confirmed_is_lost_when_the_broker_is_killed() {
-    let rounds = scaled(3, 200);
+async fn nothing_confirmed_is_lost_when_anybody_is_killed() {
+    let rounds = scaled(6, 200);
     let mut chance = Chance::from_environment("durable kills");
     // A receiver that got a message and died before its acknowledgement was stored gets it again soon.
     let site = Site::new().with("store.ack_timeout", "500ms").with("store.max_deliveries", "1000");
+    let mut broker = site.broker_alone().await;
+    let mut edge = site.edge_alone().await;
+    // A client may leave messages for an agent that the bridge has seen.
+    site.agent("worker").await;
     let world = World {
         site: site.clone(),
+        clients: vec![site.register().await, site.register().await],
+        killed: Arc::default(),
         sending: Arc::new(AtomicBool::new(true)),
         running: Arc::new(AtomicBool::new(true)),
         confirmed: Arc::default(),
         seen: Arc::default(),
     };
-    let mut broker = site.broker_alone().await;
     let receiving = tokio::spawn(world.clone().receive());
     let sending = tokio::spawn(everyone((0..SENDERS).map(|sender| world.clone().send(sender)).collect::<Vec<_>>()));
-    for _ in 0..rounds {
+    let mut kills = [0_usize; 4];
+    for round in 0..rounds {
         let before = world.confirmed.load(Relaxed);
         eventually("messages are confirmed", async || world.confirmed.load(Relaxed) > before + SENDERS).await;
         tokio::time::sleep(chance.duration(LIFE)).await;
-        broker.kill();
-        broker = site.broker_alone().await;
+        let kind = if round < kills.len() { round } else { chance.below(kills.len()) };
+        kills[kind] += 1;
+        match [Victim::Broker, Victim::Edge, Victim::Sender(chance.below(SENDERS)), Victim::Receiver][kind] {
+            Victim::Broker => {
+                broker.kill();
+                broker = site.broker_alone().await;
+            }
+            Victim::Edge => {
+                edge.kill();
+                edge = site.edge_alone().await;
+            }
+            Victim::Sender(sender) => world.killed[sender].notify_one(),
+            Victim::Receiver => world.killed[SENDERS].notify_one(),
+        }
     }
     world.sending.store(false, Relaxed);
     sending.await.expect("everything is confirmed");
@@ -182,9 +252,10 @@ async fn nothing_confirmed_is_lost_when_the_broker_is_killed() {
     .await;
     world.running.store(false, Relaxed);
     receiving.await.expect("no number names two messages, and each sender's come in order");
-    let seen = world.seen();
+    let (seen, [brokers, edges, senders, receivers]) = (world.seen(), kills);
     println!(
-        "{rounds} kills: {} confirmed, 0 lost, 0 out of order, {} redelivered, {} sent again unconfirmed",
+        "{rounds} kills ({brokers} of the broker, {edges} of the edge, {senders} of senders, {receivers} of the receiver): {} confirmed, 0 lost, \
+         0 out of order, {} redelivered, {} sent again unconfirmed",
         seen.confirmed.len(),
         seen.redelivered,
         seen.resent

@@ -30,6 +30,8 @@ pub(super) struct Channel {
     pub(super) trimmed: u64,
     pub(super) dead_lettered: u64,
     gaps: Option<Gaps>,
+    /// `oldest_at` and `oldest_unacked_at` as the row has them.
+    written_ages: (Option<u64>, Option<u64>),
     changed: bool,
     gaps_changed: bool,
 }
@@ -57,13 +59,14 @@ pub(super) const COLUMNS: &str = "id, name, born, head, last_stored_at, oldest_a
 
 /// Reads a row of [`COLUMNS`].
 pub(super) fn channel_of(row: &Row<'_>) -> Result<Channel, StoreError> {
+    let ages = (row.get(5)?, row.get(6)?);
     Ok(Channel {
         id: row.get(0)?,
         born: row.get(2)?,
         head: row.get(3)?,
         last_stored_at: row.get(4)?,
-        oldest_at: row.get(5)?,
-        oldest_unacked_at: row.get(6)?,
+        oldest_at: ages.0,
+        oldest_unacked_at: ages.1,
         records: row.get(7)?,
         bytes: row.get(8)?,
         unacked: row.get(9)?,
@@ -72,6 +75,7 @@ pub(super) fn channel_of(row: &Row<'_>) -> Result<Channel, StoreError> {
         trimmed: row.get(12)?,
         dead_lettered: row.get(13)?,
         gaps: None,
+        written_ages: ages,
         changed: false,
         gaps_changed: false,
     })
@@ -186,16 +190,13 @@ impl Channels {
             let Some(channel) = self.known.get_mut(name) else { continue };
             if std::mem::take(&mut channel.changed) {
                 conn.prepare_cached(
-                    "UPDATE channels SET head = ?2, last_stored_at = ?3, oldest_at = ?4, oldest_unacked_at = ?5, records = ?6,
-                     bytes = ?7, unacked = ?8, unacked_bytes = ?9, appended = ?10, trimmed = ?11, dead_lettered = ?12
-                     WHERE id = ?1",
+                    "UPDATE channels SET head = ?2, last_stored_at = ?3, records = ?4, bytes = ?5, unacked = ?6, unacked_bytes = ?7,
+                     appended = ?8, trimmed = ?9, dead_lettered = ?10 WHERE id = ?1",
                 )?
                 .execute(params![
                     channel.id,
                     channel.head,
                     channel.last_stored_at,
-                    channel.oldest_at,
-                    channel.oldest_unacked_at,
                     channel.records,
                     channel.bytes,
                     channel.unacked,
@@ -204,6 +205,13 @@ impl Channels {
                     channel.trimmed,
                     channel.dead_lettered
                 ])?;
+                // They are indexed, and an index is written whether or not the value is another.
+                let ages = (channel.oldest_at, channel.oldest_unacked_at);
+                if ages != channel.written_ages {
+                    conn.prepare_cached("UPDATE channels SET oldest_at = ?2, oldest_unacked_at = ?3 WHERE id = ?1")?
+                        .execute(params![channel.id, ages.0, ages.1])?;
+                    channel.written_ages = ages;
+                }
             }
             if std::mem::take(&mut channel.gaps_changed)
                 && let Some(gaps) = &channel.gaps

@@ -29,7 +29,7 @@ struct Line<J> {
 pub(super) enum Taken<J> {
     /// These.
     Jobs(Vec<J>),
-    /// Nothing waits.
+    /// The time is over and nothing came.
     Nothing,
     /// The end: nothing waits, nothing will.
     Closed,
@@ -70,17 +70,16 @@ impl<J> WriteQueue<J> {
         Ok(())
     }
 
-    /// Waits for a write or the end, as long as `patience` lasts.
-    pub(super) fn wait(&self, patience: Duration) {
+    /// Takes what waits, at most `limit` writes and about `max_bytes`; waits for the first one.
+    pub(super) fn take(&self, limit: usize, max_bytes: usize, patience: Duration) -> Taken<J> {
         let mut line = self.line.lock();
-        self.filled.wait_while_for(&mut line, |line| line.jobs.is_empty() && line.open, patience);
-    }
-
-    /// Takes what waits, at most `limit` writes and about `max_bytes`.
-    pub(super) fn take(&self, limit: usize, max_bytes: usize) -> Taken<J> {
-        let mut line = self.line.lock();
-        if line.jobs.is_empty() {
-            return if line.open { Taken::Nothing } else { Taken::Closed };
+        while line.jobs.is_empty() {
+            if !line.open {
+                return Taken::Closed;
+            }
+            if self.filled.wait_for(&mut line, patience).timed_out() && line.jobs.is_empty() {
+                return if line.open { Taken::Nothing } else { Taken::Closed };
+            }
         }
         let was_crowded = !self.has_room(&line);
         let mut taken = Vec::with_capacity(line.jobs.len().min(limit));
@@ -147,19 +146,21 @@ impl<J> WriteQueue<J> {
 mod tests {
     use super::*;
 
+    const NOW: Duration = Duration::ZERO;
+
     #[test]
     fn at_the_bound_writes_are_refused_and_order_is_kept() {
         let queue = WriteQueue::new(2, 100);
         queue.push(1, 500, Admission::Bounded).expect("one always fits");
         assert_eq!(queue.push(2, 1, Admission::Bounded), Err(StoreError::Busy));
         queue.push(3, 1, Admission::Always).expect("always admitted");
-        assert!(matches!(queue.take(10, 10_000), Taken::Jobs(jobs) if jobs == [1, 3]));
-        assert!(matches!(queue.take(10, 10_000), Taken::Nothing));
+        assert!(matches!(queue.take(10, 10_000, NOW), Taken::Jobs(jobs) if jobs == [1, 3]));
+        assert!(matches!(queue.take(10, 10_000, NOW), Taken::Nothing));
         queue.push(4, 1, Admission::Bounded).expect("room");
         queue.close();
         assert_eq!(queue.push(5, 1, Admission::Always), Err(StoreError::Closed));
-        assert!(matches!(queue.take(10, 10_000), Taken::Jobs(jobs) if jobs == [4]));
-        assert!(matches!(queue.take(10, 10_000), Taken::Closed));
+        assert!(matches!(queue.take(10, 10_000, NOW), Taken::Jobs(jobs) if jobs == [4]));
+        assert!(matches!(queue.take(10, 10_000, NOW), Taken::Closed));
     }
 
     #[tokio::test]
@@ -174,7 +175,7 @@ mod tests {
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
-        assert!(matches!(queue.take(1, 100), Taken::Jobs(_)));
+        assert!(matches!(queue.take(1, 100, NOW), Taken::Jobs(_)));
         assert_eq!(waiting.await.expect("no panic"), Ok(()));
         queue.close();
         assert_eq!(queue.ready().await, Err(StoreError::Closed));

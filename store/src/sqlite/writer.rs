@@ -148,10 +148,7 @@ impl Writer {
         batches.measure(true);
         loop {
             let faulty = batches.gauge.health.lock().fault.is_some();
-            line.wait(if faulty { PROBE } else { IDLE });
-            // Whoever is woken for a first message has often more in hand: on a busy core it would have a commit for itself.
-            std::thread::yield_now();
-            match line.take(batches.options.batch_writes, BATCH_BYTES) {
+            match line.take(batches.options.batch_writes, BATCH_BYTES, if faulty { PROBE } else { IDLE }) {
                 Taken::Jobs(jobs) => batches.write(jobs),
                 Taken::Nothing => {
                     if faulty {
