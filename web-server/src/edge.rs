@@ -98,6 +98,7 @@ struct Parts {
     cookies: CookiePolicy,
     origins: OriginRule,
     hsts: Option<Hsts>,
+    gate: Arc<Gate>,
     proxies: TrustedProxies,
     throttle: Arc<Throttle>,
     operator_token: Secret,
@@ -130,7 +131,7 @@ fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeH
     let parts = Parts::new(settings, broker, tls.as_ref())?;
 
     let options = ServeOptions {
-        gate: Gate::new(GateRules::of(settings, settings.proxies.web_protocol)),
+        gate: Arc::clone(&parts.gate),
         workers: match settings.web.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
@@ -263,6 +264,7 @@ impl Parts {
             cookies: CookiePolicy { secure: settings.web.cookie_secure, tls: tls.is_some() },
             hsts: tls.and_then(|_| Hsts::new(settings.web.hsts)),
             origins: OriginRule::new(&settings.web.allowed_origins),
+            gate: Gate::new(GateRules::of(settings, settings.proxies.web_protocol)),
             proxies: TrustedProxies::of(&settings.proxies),
             throttle: Arc::new(Throttle::new(settings)),
             operator_token: settings.broker.operator_token.clone(),
@@ -276,6 +278,7 @@ impl Parts {
         routes
             .app_data(web::Data::new(self.origins))
             .app_data(web::Data::new(self.hsts))
+            .app_data(web::Data::from(self.gate))
             .app_data(web::Data::new(self.proxies))
             .app_data(web::Data::from(self.throttle))
             .app_data(web::Data::new(OperatorToken(self.operator_token)))

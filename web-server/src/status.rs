@@ -17,7 +17,7 @@ use serde_json::json;
 use tls::ServerTls;
 use tokio::{net::TcpStream, sync::Mutex};
 
-use transport::{client_address::TrustedProxies, operator::is_operator};
+use transport::{Gate, client_address::TrustedProxies, operator::is_operator};
 
 use crate::{http::Refusal, proxy::ProxyCounters, sessions::OpenSockets};
 
@@ -135,6 +135,7 @@ async fn stats(
     proxies: web::Data<TrustedProxies>,
     token: web::Data<OperatorToken>,
     status: web::Data<EdgeStatus>,
+    gate: web::Data<Gate>,
     sockets: web::Data<OpenSockets>,
     counters: web::Data<ProxyCounters>,
 ) -> Result<HttpResponse, Refusal> {
@@ -147,6 +148,7 @@ async fn stats(
         "uptime_seconds": status.started.elapsed().as_secs(),
         "status": status.phase().name(),
     });
+    page["turned_away"] = json!(gate.turned_away());
     page["browsers"] = counters.browsers(sockets.count());
     page["upstream"] = counters.upstream();
     page["tls"] = json!(status.tls.as_ref().map(|tls| tls.status()));

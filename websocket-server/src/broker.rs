@@ -29,12 +29,12 @@ use store::DeadLettered;
 use tls::ServerTls;
 use tokio::sync::watch;
 use transport::{
-    Accounts, Allowance, Frame, Lane, LinkPolicy, OriginRule, Tab, client_address::TrustedProxies, flow::FlowPolicy,
-    link::LinkCounts,
+    Accounts, Allowance, Frame, Gate, GateRules, Lane, LinkPolicy, OriginRule, Tab, client_address::TrustedProxies,
+    flow::FlowPolicy, link::LinkCounts,
 };
 
 use crate::{
-    actors::{Pace, StateManagerActor},
+    actors::StateManagerActor,
     audit::Audit,
     durable::Channels,
     keys::Keys,
@@ -72,6 +72,8 @@ pub struct Broker {
     pub restored: Snapshot,
     /// The keys of agents.
     pub keys: Keys,
+    /// Who may come in at all.
+    pub gate: Arc<Gate>,
     /// Whose word about a client's address is taken.
     pub proxies: TrustedProxies,
     /// Whose pages may open sockets.
@@ -125,6 +127,7 @@ impl Broker {
             restored,
             channels,
             keys,
+            gate: Gate::new(GateRules::of(settings, settings.proxies.broker_protocol)),
             proxies: TrustedProxies::of(&settings.proxies),
             origins: OriginRule::new(&settings.web.allowed_origins),
             penalties: SharedPenalties::new(&limits.exempt_networks),
@@ -164,14 +167,12 @@ impl Broker {
         if self.readiness() != Readiness::Ready {
             return Err(ErrorCode::NotReady);
         }
-        let mut admission = Admission { broker: Arc::clone(self), tabs: Vec::new() };
+        let mut admission = Admission { broker: Arc::clone(self), tabs: Vec::new(), has_user: false };
         if self.connections.fetch_add(1, Relaxed) >= self.settings.limits.max_connections {
             return Err(ErrorCode::AtCapacity);
         }
         for holder in holders {
-            let allowance = holder.allowance(&self.settings);
-            let tab = self.accounts.open(holder, allowance).map_err(|_| ErrorCode::TooManyConnections)?;
-            admission.tabs.push(tab);
+            admission.open(holder)?;
         }
         Ok(admission)
     }
@@ -318,6 +319,7 @@ impl Holder {
 pub struct Admission {
     broker: Arc<Broker>,
     tabs: Vec<Tab>,
+    has_user: bool,
 }
 
 impl Admission {
@@ -326,10 +328,24 @@ impl Admission {
         &self.broker
     }
 
-    /// The accounts that pay for what it sends.
-    pub fn pace(&self) -> Pace {
-        let settings = &self.broker.settings;
-        Pace::new(self.tabs.iter().any(Tab::is_metered), settings.rates.patience)
+    fn open(&mut self, holder: Holder) -> Result<(), ErrorCode> {
+        let allowance = holder.allowance(&self.broker.settings);
+        self.has_user |= matches!(holder, Holder::User(_));
+        self.tabs.push(self.broker.accounts.open(holder, allowance).map_err(|_| ErrorCode::TooManyConnections)?);
+        Ok(())
+    }
+
+    /// The session has logged in: its user pays too, from the first frame that is counted after it.
+    ///
+    /// # Errors
+    /// `too_many_connections` of the user.
+    pub fn join(&mut self, user: &UserId) -> Result<(), ErrorCode> {
+        if self.has_user { Ok(()) } else { self.open(Holder::User(user.clone())) }
+    }
+
+    /// Whether anything is charged for.
+    pub fn is_metered(&self) -> bool {
+        self.tabs.iter().any(Tab::is_metered)
     }
 
     /// Charges a frame of so many bytes: how long to read no more.

@@ -11,7 +11,7 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
     time::{Instant, sleep, timeout},
 };
-use transport::{Gate, GateRules, ServeOptions};
+use transport::ServeOptions;
 
 use crate::{
     actors::{Drain, KeepSnapshot, StateManagerActor, UseBroker},
@@ -100,7 +100,7 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
         workers => workers,
     };
     let options = ServeOptions {
-        gate: Gate::new(GateRules::of(settings, settings.proxies.broker_protocol)),
+        gate: Arc::clone(&broker.gate),
         workers,
         tls: tls.as_ref().map(Listener::server),
         handshake_timeout: settings.limits.handshake_timeout,

@@ -182,8 +182,10 @@ async fn an_address_has_so_many_connections_that_say_nothing() {
     })
     .await;
     drop(silent);
+    let turned_away = async || edge.request("GET", "/stats", &[]).await.json()["turned_away"].as_u64();
     crate::harness::eventually("there is room again", async || {
         raw(&edge, request.as_bytes()).await.starts_with("HTTP/1.1 200").then_some(())
     })
     .await;
+    assert!(turned_away().await >= Some(1));
 }

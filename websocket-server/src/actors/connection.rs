@@ -106,7 +106,7 @@ impl Connection {
         let shard = Shard::of(broker);
         A::create(|ctx| {
             ctx.spawn(Pump::new(upgraded.socket, upgraded.leftover, Arc::clone(&link), inbound));
-            let pace = admission.pace();
+            let pace = Pace::new(admission.broker().settings.rates.patience);
             let connection =
                 Self { id, link, pass: None, admission, pace, shard, peer: None, waiting: None, invalid_in_row: 0, end: None };
             actor(connection, ctx)
@@ -163,7 +163,14 @@ impl Connection {
 
     /// Charges a frame of so many bytes to those who pay for it. Says whether to read on.
     fn charge(&mut self, bytes: usize) -> Step {
-        if !self.pace.is_metered() {
+        if let Some(user) = self.peer.as_ref().and_then(|peer| peer.user_id())
+            && let Err(code) = self.admission.join(user)
+        {
+            self.refuse(code.into(), None);
+            self.link.close(CloseCode::TRY_AGAIN_LATER, "the user has as many connections as it may", CloseMode::Flush);
+            return Step::Pause;
+        }
+        if !self.admission.is_metered() {
             return Step::Continue;
         }
         let now_ms = now_ms();

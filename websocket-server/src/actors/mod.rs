@@ -10,7 +10,6 @@ mod session;
 mod state;
 
 pub use agent::{AgentActor, AgentHandshake};
-pub use pace::Pace;
 pub use router::{Ask, Attach, Detach, Dispatch, RouterActor, Shard};
 pub use session::ClientSessionActor;
 pub use state::{Changed, Drain, GetStats, KeepSnapshot, Opened, Side, StateManagerActor, UseBroker};

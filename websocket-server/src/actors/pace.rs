@@ -34,7 +34,6 @@ pub enum Verdict {
 /// The pace of one connection.
 #[derive(Debug)]
 pub struct Pace {
-    is_metered: bool,
     patience_ms: u64,
     pause: Option<Pin<Box<Sleep>>>,
     over_since_ms: u64,
@@ -44,14 +43,9 @@ pub struct Pace {
 
 impl Pace {
     /// The pace of a fresh connection. `patience`: how long it may go on being over; zero: for ever.
-    pub fn new(is_metered: bool, patience: Duration) -> Self {
+    pub fn new(patience: Duration) -> Self {
         let patience_ms = if patience.is_zero() { u64::MAX } else { crate::broker::millis(patience) };
-        Self { is_metered, patience_ms, pause: None, over_since_ms: 0, last_over_ms: None, told_ms: None }
-    }
-
-    /// Whether anything is charged for.
-    pub fn is_metered(&self) -> bool {
-        self.is_metered
+        Self { patience_ms, pause: None, over_since_ms: 0, last_over_ms: None, told_ms: None }
     }
 
     /// A frame was charged, and the accounts want this wait.
@@ -103,7 +97,7 @@ mod tests {
 
     #[test]
     fn who_is_over_is_told_once_a_second_and_closed_when_patience_ends() {
-        let mut pace = Pace::new(true, Duration::from_secs(10));
+        let mut pace = Pace::new(Duration::from_secs(10));
         assert_eq!(pace.judge(WAIT, 1000), Verdict::PauseAndTell(SHORTEST));
         assert_eq!(pace.judge(WAIT, 1500), Verdict::Pause);
         assert_eq!(pace.judge(WAIT, 2000), Verdict::PauseAndTell(SHORTEST));
@@ -115,14 +109,14 @@ mod tests {
 
     #[test]
     fn who_lets_up_begins_anew_and_a_long_pause_is_no_letting_up() {
-        let mut pace = Pace::new(true, Duration::from_secs(10));
+        let mut pace = Pace::new(Duration::from_secs(10));
         pace.judge(WAIT, 0);
         pace.judge(WAIT, 9000);
         assert_ne!(pace.judge(WAIT, 20_000), Verdict::Close);
-        let mut pace = Pace::new(true, Duration::from_secs(10));
+        let mut pace = Pace::new(Duration::from_secs(10));
         pace.judge(Duration::from_secs(11), 0);
         assert_eq!(pace.judge(WAIT, 11_000), Verdict::Close);
-        let mut patient = Pace::new(true, Duration::ZERO);
+        let mut patient = Pace::new(Duration::ZERO);
         assert!((0..10_000).all(|second| patient.judge(WAIT, second * 1000) != Verdict::Close));
     }
 }

@@ -185,6 +185,7 @@ pub fn to_json(broker: &Broker, opened: u64, connections: Value, outboxes: Value
         },
         "rates_per_second": { "1s": rates.over(1), "10s": rates.over(10), "60s": rates.over(60) },
         "errors": errors(broker, &shards),
+        "turned_away": broker.gate.turned_away(),
         "queues": { "router_mailboxes": mailboxes, "outboxes": outboxes },
         "slow_consumers": {
             "closed": load(&links.slow_consumers),

@@ -163,3 +163,21 @@ async fn later_credentials_go_to_the_edge_and_to_nobody_else() {
     assert_eq!((id.as_deref(), token.reveal()), (Some("r1"), "a.b.c"));
     agent.expect_nothing().await;
 }
+
+#[actix_rt::test]
+async fn a_user_who_logs_in_in_place_pays_for_what_comes_after() {
+    let broker = TestBroker::with(|settings| settings.limits.max_user_connections = 1).await;
+    let _agent = broker.agent("a").await;
+    let (one, other) = (identity(SessionId::fresh()), identity(SessionId::fresh()));
+    let mut first = broker.session_as(one.clone()).await;
+    let mut second = broker.session_as(other.clone()).await;
+    identify(&mut first, &broker, one.session_id, "ann", kept(&one)).await;
+    first.expect("session:identified").await;
+    first.settle().await;
+    identify(&mut second, &broker, other.session_id, "ann", kept(&other)).await;
+    second.expect("session:identified").await;
+    second.send(json!({"type":"agent:list"})).await;
+    second.expect_error("too_many_connections").await;
+    assert_eq!(second.ended().await, Ended::Code(1013));
+    first.settle().await;
+}
