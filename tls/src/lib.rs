@@ -19,7 +19,7 @@ pub use certificate::{ClientCertificate, Facts};
 pub use client::{ClientTls, Trust};
 pub use error::{HandshakeError, TlsError};
 pub use listener::Listener;
-pub use server::{ServerTls, Source, TlsStatus};
+pub use server::{Fault, ServerTls, Source, TlsStatus};
 pub use settings::broker_trust;
 /// A TLS connection over TCP, of either side.
 pub type TlsStream = tokio_rustls::TlsStream<tokio::net::TcpStream>;

@@ -56,9 +56,18 @@ pub struct ServerTls {
     config: RwLock<Arc<ServerConfig>>,
     /// The files as they were last read. Held while they are read, so that no older content replaces a newer.
     read: Mutex<[Stamp; 3]>,
-    fault: Mutex<Option<String>>,
-    order_fault: Mutex<Option<String>>,
+    fault: Mutex<Option<Fault>>,
+    order_fault: Mutex<Option<Fault>>,
     counts: Counts,
+}
+
+/// What is wrong with a listener's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// A permanent code, which tells a stranger nothing.
+    pub code: &'static str,
+    /// The whole story, for the operator.
+    pub message: String,
 }
 
 #[derive(Debug, Default)]
@@ -111,7 +120,7 @@ impl ServerTls {
         let (fault, order_fault, counts) = Default::default();
         let tls = Self { source, resolver, config, read, fault, order_fault, counts };
         if let Some(fault) = tls.date_fault() {
-            tracing::warn!(cert_file = %tls.source.cert_file.display(), fault, "clients will refuse this certificate");
+            tracing::warn!(cert_file = %tls.source.cert_file.display(), fault = fault.message, "clients will refuse this certificate");
         }
         Ok(Arc::new(tls))
     }
@@ -173,7 +182,7 @@ impl ServerTls {
             self.resolver.replace(identity);
             Ok(())
         });
-        *self.fault.lock() = outcome.as_ref().err().map(ToString::to_string);
+        *self.fault.lock() = outcome.as_ref().err().map(|error| Fault { code: error.code(), message: error.to_string() });
         if outcome.is_ok() {
             self.counts.reloads.fetch_add(1, Relaxed);
         }
@@ -206,8 +215,8 @@ impl ServerTls {
     }
 
     /// What became of the last order of a certificate; `None`: it went well.
-    pub(crate) fn set_order_fault(&self, fault: Option<String>) {
-        *self.order_fault.lock() = fault;
+    pub(crate) fn set_order_fault(&self, message: Option<String>) {
+        *self.order_fault.lock() = message.map(|message| Fault { code: "tls_order_failed", message });
     }
 
     /// What the certificate in force says of itself.
@@ -221,7 +230,7 @@ impl ServerTls {
     }
 
     /// What is wrong just now.
-    pub fn fault(&self) -> Option<String> {
+    pub fn fault(&self) -> Option<Fault> {
         let told = self.fault.lock().clone().or_else(|| self.order_fault.lock().clone());
         told.or_else(|| self.date_fault())
     }
@@ -233,7 +242,7 @@ impl ServerTls {
         TlsStatus {
             not_after: facts.as_ref().map(|facts| text(facts.not_after)),
             names: facts.map(|facts| facts.names).unwrap_or_default(),
-            fault: self.fault(),
+            fault: self.fault().map(|fault| fault.message),
             handshakes: load(&self.counts.done),
             failed: load(&self.counts.failed),
             timed_out: load(&self.counts.timed_out),
@@ -242,16 +251,19 @@ impl ServerTls {
         }
     }
 
-    fn date_fault(&self) -> Option<String> {
+    fn date_fault(&self) -> Option<Fault> {
         let now = SystemTime::now();
-        match self.facts() {
-            None => Some("there is no certificate yet".to_owned()),
-            Some(facts) if facts.not_after <= now => Some(format!("the certificate expired at {}", text(facts.not_after))),
-            Some(facts) if facts.not_before > now => {
-                Some(format!("the certificate is not good before {}", text(facts.not_before)))
+        let (code, message) = match self.facts() {
+            None => ("tls_no_certificate", "there is no certificate yet".to_owned()),
+            Some(facts) if facts.not_after <= now => {
+                ("tls_certificate_expired", format!("the certificate expired at {}", text(facts.not_after)))
             }
-            Some(_) => None,
-        }
+            Some(facts) if facts.not_before > now => {
+                ("tls_certificate_not_yet_valid", format!("the certificate is not good before {}", text(facts.not_before)))
+            }
+            Some(_) => return None,
+        };
+        Some(Fault { code, message })
     }
 }
 

@@ -174,12 +174,12 @@ fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeH
 
 /// Says what others on the network can read, where nothing is known to prevent it.
 fn warn_of_clear_text(settings: &Settings, addr: SocketAddr, under_tls: bool) {
-    let proxied = settings.web.cookie_secure == CookieSecure::Always;
+    let proxied = settings.web.cookie_secure == CookieSecure::Always || !settings.proxies.trusted.is_empty();
     if !under_tls && !proxied && !addr.ip().to_canonical().is_loopback() {
         tracing::warn!(
             %addr,
-            "sessions' cookies and all messages cross the network in the clear: set web.tls_cert_file or web.tls_acme, or behind a proxy \
-             that speaks https web.cookie_secure=true"
+            "sessions' cookies and all messages cross the network in the clear: set web.tls_cert_file or web.tls_acme, or name the proxy that \
+             speaks TLS instead in proxies.trusted"
         );
     }
     let url = settings.web.broker_url.as_deref().unwrap_or_default();

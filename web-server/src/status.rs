@@ -125,7 +125,7 @@ async fn ready(status: web::Data<EdgeStatus>) -> HttpResponse {
     let broker = if status.broker_is_reachable().await { "reachable" } else { "unreachable" };
     let mut page = json!({ "status": phase.name(), "broker": broker });
     if let Some(tls) = &status.tls {
-        page["tls"] = json!({ "fault": tls.fault() });
+        page["tls"] = json!({ "fault": tls.fault().map(|fault| fault.code) });
     }
     answer(phase == Phase::Ready, &page)
 }

@@ -41,7 +41,7 @@ async fn a_certificate_is_ordered_kept_and_renewed_in_time() {
     let on = ListenerTls { acme: true, ..ListenerTls::default() };
     let listening = tls::Listener::start(&on, &settings, None).unwrap().expect("TLS");
     let listener = Listener::on(tcp, listening.server());
-    assert_eq!(listener.server.fault().as_deref(), Some("there is no certificate yet"), "it starts without");
+    assert_eq!(listener.server.fault().map(|fault| fault.code), Some("tls_no_certificate"), "it starts without");
 
     eventually("there is a certificate", || listener.server.facts().is_some()).await;
     let facts = listener.server.facts().unwrap();
@@ -80,11 +80,11 @@ async fn an_authority_that_is_away_is_told_and_asked_again() {
     // Two listeners on one folder, as broker and edge are: one orders, both serve, and both answer the authority.
     let second = tls::Listener::start(&on, &settings, None).unwrap().expect("TLS");
     let listener = Listener::on(tcp, first.server());
-    let told = || first.server().fault().is_some_and(|fault| fault.contains("authority"));
+    let told = || first.server().fault().is_some_and(|fault| fault.message.contains("authority"));
     eventually("the failure is told", told).await;
     // Whoever is started now, by whatever restarts it, does not ask the authority again at once.
     let third = tls::Listener::start(&on, &settings, None).unwrap().expect("TLS");
-    eventually("the failure is known", || third.server().fault().is_some_and(|fault| fault.contains("authority"))).await;
+    eventually("the failure is known", || third.server().fault().is_some_and(|fault| fault.message.contains("authority"))).await;
     let kept = fs::read_to_string(third.server().cert_file().with_file_name("failure.json")).unwrap();
     assert!(kept.contains("\"count\":1"), "{kept}");
     drop(third);
@@ -113,9 +113,9 @@ async fn a_name_that_leads_elsewhere_is_not_proved() {
     let _pebble = place.start().await;
     let on = ListenerTls { acme: true, ..ListenerTls::default() };
     let listening = tls::Listener::start(&on, &settings(data.path(), &place), None).unwrap().expect("TLS");
-    let told = || listening.server().fault().is_some_and(|fault| fault.contains("could not be shown that"));
+    let told = || listening.server().fault().is_some_and(|fault| fault.message.contains("could not be shown that"));
     eventually("the authority's reason is told", told).await;
-    let fault = listening.server().fault().unwrap();
+    let fault = listening.server().fault().unwrap().message;
     assert!(fault.contains("bridge.example") && fault.contains("connect"), "{fault}");
     assert!(listening.server().facts().is_none());
 }

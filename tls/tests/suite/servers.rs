@@ -79,7 +79,11 @@ async fn a_bad_new_file_changes_nothing_and_is_told() {
     assert_eq!(listener.server.fault(), None);
     fs::write(&path, "rubbish").unwrap();
     listener.server.reload_if_changed();
-    assert!(listener.server.fault().unwrap().contains("tls_certificate_invalid"), "{:?}", listener.server.fault());
+    assert!(
+        listener.server.fault().is_some_and(|fault| fault.code == "tls_certificate_invalid"),
+        "{:?}",
+        listener.server.fault()
+    );
     connect(&connector(&authority, None), listener.addr, NAME).await.expect("the one before is in force");
     authority.issue(&[NAME]).save(dir.path(), "cert.pem");
     listener.server.reload_if_changed();
@@ -132,7 +136,7 @@ async fn an_expired_certificate_is_served_and_told() {
     let now = SystemTime::now();
     let path = TestAuthority::new("one").issue_for(&[NAME], now - 2 * hour, now - hour).save(dir.path(), "cert.pem");
     let server = ServerTls::open(from_file(&path)).expect("read");
-    assert!(server.fault().unwrap().starts_with("the certificate expired at 20"));
+    assert!(server.fault().unwrap().message.starts_with("the certificate expired at 20"));
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ pub async fn ready(broker: web::Data<Broker>) -> HttpResponse {
             refusal(ClientError::with_message(ErrorCode::StoreUnavailable, format!("durable messages cannot be stored: {fault}")))
         }
         Readiness::Ready => HttpResponse::Ok().json(match &broker.tls {
-            Some(tls) => json!({ "status": "ready", "tls": { "fault": tls.fault() } }),
+            Some(tls) => json!({ "status": "ready", "tls": { "fault": tls.fault().map(|fault| fault.code) } }),
             None => json!({ "status": "ready" }),
         }),
         Readiness::Starting => refusal(ClientError::with_message(ErrorCode::NotReady, "starting")),
