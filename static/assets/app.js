@@ -60,6 +60,7 @@ function onFrame(frame) {
     connection.send({ type: "agent:list" });
   } else if (frame.type === "session:identified" && frame.source === "bridge") {
     setSession({ ...session, ...frame.payload });
+    connection.send({ type: "agent:list" }); // a user may see agents that a stranger may not
   } else if (frame.type === "connection:expiring" && frame.source === "edge") {
     // Without them the socket is closed in a while, and opened again with new ones.
     refresh().catch(() => {});
