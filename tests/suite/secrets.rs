@@ -40,17 +40,26 @@ async fn nothing_that_is_printed_holds_a_secret() {
     let mut secrets = Secrets(Vec::new());
     secrets.add("agent token", AGENT_KEY);
     let operator = secrets.fresh("operator token");
+    let issuer = secrets.fresh("secret of the issuer of tokens");
     let site = Site::new()
         .with("log.filter", "trace")
         .with("broker.bridge_secret", &secrets.fresh("bridge secret of the edge"))
         .with("web.session_secret", &secrets.fresh("session secret of the edge"))
+        .with("auth.jwt_issuer", "https://issuer.example")
+        .with("auth.jwt_audience", "bridge")
+        .with("auth.jwt_secret", &issuer)
+        .with("auth.eth_rpc_urls", &format!("1=https://node.example/{}", secrets.fresh("key of the chains node")))
         .with("broker.operator_token", &operator);
     let made = site.run(&["key", "create", "team"]);
     let key = printed(&made).split_whitespace().find(|word| word.starts_with("abk_")).expect("a key").to_owned();
     let (mut broker, mut edge) = (site.broker_alone().await, site.edge_alone().await);
     let mut demo = site.demo().await;
 
+    let mint = format!("--set=auth.jwt_secret={issuer}");
+    let names = ["--set=auth.jwt_issuer=https://issuer.example", "--set=auth.jwt_audience=bridge"];
+    let issued = printed(&site.run(&["token", "mint", "ann", names[0], names[1], &mint])).trim().to_owned();
     busy(&site, &mut secrets, &key, &operator).await;
+    present(&site, &mut secrets, &issued).await;
     secrets.add("made agent key", &key);
     secrets.check("key list", &printed(&site.run(&["key", "list"])));
     secrets.check("key revoke", &printed(&site.run(&["key", "revoke", "team"])));
@@ -70,6 +79,18 @@ async fn nothing_that_is_printed_holds_a_secret() {
         assert!(log.contains(talks), "{name} says little: {log}");
         secrets.check(name, &log);
     }
+}
+
+/// Shows an issuer's token to the edge, at the handshake and in-band, and to the broker, which it is not for.
+async fn present(site: &Site, secrets: &mut Secrets, issued: &str) {
+    secrets.add("issuer's token", issued);
+    let mut user = Peer::dial(site.edge, "/ws", issued).await.expect("upgraded");
+    user.expect("connection:ack").await;
+    user.send(json!({"id":"r","type":"connection:refresh","payload":{"token":issued}})).await;
+    user.expect("connection:refreshed").await;
+    user.send(json!({"id":"i","type":"connection:identify","payload":{"assertion":issued}})).await;
+    user.expect("system:error").await;
+    assert!(matches!(Peer::dial(site.broker, "/ws/agent", issued).await, Err(DialError::Refused(401))));
 }
 
 /// Everything that has to do with a secret, once.
