@@ -276,3 +276,28 @@ async fn a_contract_wallet_is_asked_through_its_chains_node() {
         }
     }
 }
+
+#[actix_web::test]
+async fn failed_logins_make_their_address_wait() {
+    let edge = Edge::with(|settings| settings.limits.exempt_networks.clear());
+    let (_, token) = edge.session().await;
+    let header = cookie(&token);
+    let headers = [("Cookie", header.as_str())];
+    let wallet = Wallet::new(1);
+    let mut codes = Vec::new();
+    for _ in 0..7 {
+        let challenge = edge.post("/auth/challenge", &headers, &json!({"address": wallet.address()})).await;
+        if challenge.status != 200 {
+            assert_eq!((challenge.status, challenge.error_code().as_str()), (429, "too_many_failures"));
+            assert!(challenge.header("retry-after").is_some());
+            codes.push("wait".to_owned());
+            continue;
+        }
+        let message = challenge.json()["message"].as_str().expect("a message").to_owned();
+        // Somebody else's signature.
+        let proof = json!({"message": message, "signature": Wallet::new(2).sign(&message)});
+        codes.push(edge.post("/auth/verify", &headers, &proof).await.error_code());
+    }
+    assert!(codes[..5].iter().all(|code| code == "siwe_wrong_signer"), "{codes:?}");
+    assert_eq!(codes[6], "wait", "{codes:?}");
+}

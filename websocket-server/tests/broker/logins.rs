@@ -1,5 +1,7 @@
 //! Sessions that log in while they are connected, as their edge asserts.
 
+use std::time::SystemTime;
+
 use common::{
     assertion::{self, ClientIdentity, LoggedIn},
     backplane::ToEdge,
@@ -7,6 +9,7 @@ use common::{
     secret::Secret,
 };
 use futures_util::StreamExt;
+use identity::agent_keys::{KeyFile, NewKey, Scopes};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
@@ -180,4 +183,37 @@ async fn a_user_who_logs_in_in_place_pays_for_what_comes_after() {
     second.expect_error("too_many_connections").await;
     assert_eq!(second.ended().await, Ended::Code(1013));
     first.settle().await;
+}
+
+#[actix_rt::test]
+async fn an_agent_hears_of_a_login_as_far_as_its_key_reaches() {
+    let folder = tempfile::tempdir().expect("temp dir");
+    let file = KeyFile::in_folder(folder.path());
+    let key = |name: &str, users: &[&str], anonymous| {
+        let users = users.iter().map(|user| user.parse().expect("a pattern")).collect();
+        let scopes = Scopes { users, anonymous, ..Scopes::everything() };
+        let new = NewKey { name: name.into(), scopes, expires_at: None };
+        file.create(&new, SystemTime::now()).expect("made").reveal().to_owned()
+    };
+    let (strangers, anns) = (key("strangers", &[], true), key("anns", &["ann"], false));
+    let broker = TestBroker::with(|settings| settings.data.dir = folder.path().to_owned()).await;
+    let mut agents = Vec::new();
+    for (id, key) in [("strangers", strangers), ("anns", anns)] {
+        let mut peer = broker.dial(&format!("/ws/agent?agent_id={id}"), Some(&key)).await.expect("upgraded");
+        peer.expect("connection:ack").await;
+        peer.settle().await;
+        agents.push(peer);
+    }
+    let identity = identity(SessionId::fresh());
+    let mut session = broker.session_as(identity.clone()).await;
+    identify(&mut session, &broker, identity.session_id, "ann", kept(&identity)).await;
+    session.expect("session:identified").await;
+    let [strangers, anns] = &mut agents[..] else { panic!("two agents") };
+    strangers.expect("session:connected").await;
+    let gone = strangers.expect("session:disconnected").await;
+    assert_eq!((&gone["payload"]["user_id"], gone.to_string().contains("ann\"")), (&json!(null), false), "{gone}");
+    let seen = anns.expect("session:connected").await;
+    assert_eq!(seen["payload"]["user_id"], "ann", "it had heard nothing before");
+    anns.expect_nothing().await;
+    strangers.expect_nothing().await;
 }
