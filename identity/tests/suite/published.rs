@@ -1,9 +1,6 @@
 //! The published examples and vectors of EIP-4361.
 //!
-//! The vectors are the JSON files of the reference implementation (`test/` of github.com/spruceid/siwe). They are not part of
-//! this repository: `SIWE_VECTORS` names the folder they are in, and without it their tests say so and do nothing.
-
-use std::{fs, path::PathBuf};
+//! The vectors are the JSON files of the reference implementation (`test/` of github.com/spruceid/siwe).
 
 use identity::siwe::{Address, Message, Signature, SiweError, personal_hash};
 use serde_json::{Map, Value};
@@ -25,20 +22,15 @@ fn the_examples_of_the_specification_are_read_and_written_back() {
     }
 }
 
-fn vectors(file: &str) -> Option<Map<String, Value>> {
-    let Some(folder) = std::env::var_os("SIWE_VECTORS") else {
-        println!("SIWE_VECTORS is not set: the vectors in {file} are left out");
-        return None;
-    };
-    let text = fs::read_to_string(PathBuf::from(folder).join(file)).expect("the vectors are there");
-    let Value::Object(cases) = serde_json::from_str(&text).expect("JSON") else { panic!("an object") };
+fn vectors(text: &str) -> Map<String, Value> {
+    let Value::Object(cases) = serde_json::from_str(text).expect("JSON") else { panic!("an object") };
     assert!(!cases.is_empty());
-    Some(cases)
+    cases
 }
 
 #[test]
 fn published_messages_are_read() {
-    for (name, case) in vectors("parsing_positive.json").into_iter().flatten() {
+    for (name, case) in vectors(include_str!("../fixtures/eip4361/parsing_positive.json")) {
         let text = case["message"].as_str().expect("text");
         let message = Message::parse(text).unwrap_or_else(|error| panic!("{name}: {error}"));
         let fields = &case["fields"];
@@ -55,7 +47,7 @@ fn published_messages_are_read() {
 
 #[test]
 fn published_malformed_messages_are_refused() {
-    for (name, text) in vectors("parsing_negative.json").into_iter().flatten() {
+    for (name, text) in vectors(include_str!("../fixtures/eip4361/parsing_negative.json")) {
         assert!(Message::parse(text.as_str().expect("text")).is_err(), "{name}");
     }
 }
@@ -104,21 +96,21 @@ fn accepts(fields: &Value) -> Result<bool, SiweError> {
 
 #[test]
 fn published_signatures_are_verified() {
-    for (name, fields) in vectors("verification_positive.json").into_iter().flatten() {
+    for (name, fields) in vectors(include_str!("../fixtures/eip4361/verification_positive.json")) {
         assert_eq!(accepts(&fields), Ok(true), "{name}");
     }
 }
 
 #[test]
 fn published_wrong_signatures_are_refused() {
-    for (name, fields) in vectors("verification_negative.json").into_iter().flatten() {
+    for (name, fields) in vectors(include_str!("../fixtures/eip4361/verification_negative.json")) {
         assert_ne!(accepts(&fields), Ok(true), "{name}");
     }
 }
 
 #[test]
 fn published_signatures_of_contracts_are_for_the_contracts_to_judge() {
-    for (name, case) in vectors("eip1271.json").into_iter().flatten() {
+    for (name, case) in vectors(include_str!("../fixtures/eip4361/eip1271.json")) {
         let text = case["message"].as_str().expect("text");
         let message = Message::parse(text).unwrap_or_else(|error| panic!("{name}: {error}"));
         let signature = Signature::parse(case["signature"].as_str().expect("signature")).expect("hexadecimal");
