@@ -32,13 +32,11 @@ use crate::{
 };
 
 /// How often sockets are looked through for tokens that run out; more often where tokens live for minutes only.
-const HOUSEKEEPING: Duration = Duration::from_secs(5);
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// Sockets are closed this long before their token runs out, so that it can still be renewed.
 const RENEWAL_MARGIN: Duration = Duration::from_secs(60);
 /// How often a batch of sockets is closed while draining, and how often it is looked whether all is done.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
-/// Clients are told that their token runs out so many times the margin before their sockets are closed for it.
-const NOTICE_MARGINS: u32 = 10;
 /// What is kept of the drain's time for sockets to finish their closing.
 const CLOSING_SHARE: u32 = 4;
 
@@ -162,9 +160,8 @@ fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeH
     });
 
     warn_of_clear_text(settings, addr, tls.is_some());
-    let margin = RENEWAL_MARGIN.min(settings.web.session_ttl / 10);
     let every = HOUSEKEEPING.min(settings.web.session_ttl / 20);
-    let housekeeping = actix_rt::spawn(keep_house(Arc::clone(&parts.sockets), every, margin));
+    let housekeeping = actix_rt::spawn(keep_house(Arc::clone(&parts.sockets), every));
     let credentials = Arc::clone(&parts.credentials);
     actix_rt::spawn(async move { credentials.warm_up().await });
     parts.status.enter(Phase::Ready);
@@ -259,6 +256,7 @@ impl Parts {
             sockets: OpenSockets::new(Admission {
                 max_sockets: settings.limits.max_connections,
                 max_of_session: settings.limits.max_session_connections,
+                margin: RENEWAL_MARGIN,
             }),
             status: EdgeStatus::new(environment.broker().to_owned(), tls.map(Listener::server)),
             cookies: CookiePolicy { secure: settings.web.cookie_secure, tls: tls.is_some() },
@@ -304,13 +302,13 @@ async fn nothing_here() -> Result<HttpResponse, Refusal> {
 }
 
 /// Has clients told whose token runs out, and closes the sockets of those that do nothing about it.
-async fn keep_house(sockets: Arc<OpenSockets>, every: Duration, margin: Duration) {
+async fn keep_house(sockets: Arc<OpenSockets>, every: Duration) {
     let order = Order::Close { code: CloseCode::CREDENTIALS_EXPIRED, reason: "the session token is about to expire: renew it" };
     let mut ticks = tokio::time::interval(every);
     loop {
         ticks.tick().await;
         let now = SystemTime::now();
-        sockets.announce_expiry(now + margin * NOTICE_MARGINS);
-        sockets.order_expired(now + margin, &order);
+        sockets.announce_expiry(now);
+        sockets.order_expired(now, &order);
     }
 }

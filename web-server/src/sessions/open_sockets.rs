@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use actix::{Message, Recipient};
@@ -52,7 +52,12 @@ pub struct Admission {
     pub max_sockets: usize,
     /// Of one session.
     pub max_of_session: usize,
+    /// How long before its token expires a socket is closed, at most a tenth of the time it has, so that the token can still be renewed.
+    pub margin: Duration,
 }
+
+/// Clients are told that their token expires so many times the margin before, at most half of the time it has.
+const NOTICE_MARGINS: u32 = 10;
 
 /// See the module.
 pub struct OpenSockets {
@@ -73,13 +78,34 @@ struct Entry {
     socket_id: Uuid,
     /// That of the token it was opened with.
     generation: u64,
-    /// When that token, or a later one, stops being good.
-    expires_at: SystemTime,
-    /// Whether the client was told so.
-    is_told: bool,
+    /// When that token, or a later one, stops being good, and what is done before.
+    end: End,
     actor: Option<Recipient<Order>>,
     /// The orders that came before the actor did.
     early: Vec<Order>,
+}
+
+/// What happens to a socket when its token expires.
+#[derive(Clone, Copy)]
+struct End {
+    expires_at: SystemTime,
+    tell_at: SystemTime,
+    close_at: SystemTime,
+    is_told: bool,
+}
+
+impl End {
+    /// Of a token that is good from now on. Issuers' tokens may live for a minute: they are not to be spent on margins.
+    fn of(expires_at: SystemTime, margin: Duration) -> Self {
+        let left = expires_at.duration_since(SystemTime::now()).unwrap_or_default();
+        let before = |time: Duration| expires_at.checked_sub(time).unwrap_or(expires_at);
+        Self {
+            expires_at,
+            tell_at: before((margin * NOTICE_MARGINS).min(left / 2)),
+            close_at: before(margin.min(left / 10)),
+            is_told: false,
+        }
+    }
 }
 
 /// The place of one socket in the table; dropping it gives the place up.
@@ -120,8 +146,7 @@ impl OpenSockets {
             number,
             socket_id,
             generation: session.generation,
-            expires_at: session.expires_at,
-            is_told: false,
+            end: End::of(session.expires_at, self.admission.margin),
             actor: None,
             early: Vec::new(),
         });
@@ -153,7 +178,7 @@ impl OpenSockets {
         for entry in table.by_session.get_mut(&session.id).into_iter().flatten() {
             if logged_in.keep.contains(&entry.socket_id) {
                 // Also where it is earlier: a login may end before its session's tokens would.
-                (entry.generation, entry.expires_at, entry.is_told) = (session.generation, session.expires_at, false);
+                (entry.generation, entry.end) = (session.generation, End::of(session.expires_at, self.admission.margin));
                 entry.give(Order::LogIn(Arc::clone(logged_in)));
             } else if entry.generation < session.generation {
                 entry.give(otherwise.clone());
@@ -166,7 +191,8 @@ impl OpenSockets {
     pub fn prolong(&self, session: &Session) {
         let mut table = self.table.lock();
         let sockets = table.by_session.get_mut(&session.id).into_iter().flatten();
-        sockets.filter(|entry| entry.generation == session.generation).for_each(|entry| entry.prolong(session.expires_at));
+        let end = End::of(session.expires_at, self.admission.margin);
+        sockets.filter(|entry| entry.generation == session.generation).for_each(|entry| entry.prolong(end));
     }
 
     /// Gives an order to every socket.
@@ -175,20 +201,20 @@ impl OpenSockets {
         table.by_session.values_mut().flatten().for_each(|entry| entry.give(order.clone()));
     }
 
-    /// Gives an order to every socket whose token is no longer good at this time.
+    /// Gives an order to every socket whose token is about to expire at this time.
     pub fn order_expired(&self, time: SystemTime, order: &Order) {
         let mut table = self.table.lock();
-        let expired = table.by_session.values_mut().flatten().filter(|entry| entry.expires_at <= time);
+        let expired = table.by_session.values_mut().flatten().filter(|entry| entry.end.close_at <= time);
         expired.for_each(|entry| entry.give(order.clone()));
     }
 
-    /// Has every client told, once, whose token is no longer good at this time.
+    /// Has every client told, once for each token, whose token expires soon at this time.
     pub fn announce_expiry(&self, time: SystemTime) {
         let mut table = self.table.lock();
-        let expiring = table.by_session.values_mut().flatten().filter(|entry| entry.expires_at <= time && !entry.is_told);
+        let expiring = table.by_session.values_mut().flatten().filter(|entry| entry.end.tell_at <= time && !entry.end.is_told);
         expiring.for_each(|entry| {
-            entry.is_told = true;
-            entry.give(Order::AnnounceExpiry { at: entry.expires_at });
+            entry.end.is_told = true;
+            entry.give(Order::AnnounceExpiry { at: entry.end.expires_at });
         });
     }
 
@@ -226,10 +252,9 @@ impl Entry {
         }
     }
 
-    fn prolong(&mut self, expires_at: SystemTime) {
-        if expires_at > self.expires_at {
-            self.expires_at = expires_at;
-            self.is_told = false;
+    fn prolong(&mut self, end: End) {
+        if end.expires_at > self.end.expires_at {
+            self.end = end;
         }
     }
 }
@@ -249,7 +274,7 @@ impl SocketTicket {
     /// The client has shown later credentials of its session: the socket lasts as long as those.
     pub fn prolong(&self, expires_at: SystemTime) {
         if let Some(entry) = self.sockets.table.lock().find(self.session, self.number) {
-            entry.prolong(expires_at);
+            entry.prolong(End::of(expires_at, self.sockets.admission.margin));
         }
     }
 

@@ -12,7 +12,7 @@ fn session() -> Session {
 }
 
 fn sockets() -> Arc<OpenSockets> {
-    OpenSockets::new(Admission { max_sockets: 3, max_of_session: 2 })
+    OpenSockets::new(Admission { max_sockets: 3, max_of_session: 2, margin: Duration::ZERO })
 }
 
 struct Listener(tokio::sync::mpsc::UnboundedSender<Order>);
@@ -122,4 +122,20 @@ async fn later_credentials_prolong_the_sockets_of_the_same_login() {
     sockets.announce_expiry(mine.expires_at);
     sockets.announce_expiry(later);
     assert_eq!(told.recv().await, Some(Order::AnnounceExpiry { at: later }));
+}
+
+#[actix_web::test]
+async fn a_token_of_a_minute_is_not_spent_on_margins() {
+    let sockets = OpenSockets::new(Admission { max_sockets: 3, max_of_session: 2, margin: Duration::from_secs(60) });
+    let mine = session();
+    let ticket = sockets.admit(&mine).expect("free");
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    ticket.attach(Listener(tell).start().recipient());
+    let before = |seconds| mine.expires_at - Duration::from_secs(seconds);
+    sockets.announce_expiry(before(31));
+    sockets.order_expired(before(7), &CLOSE);
+    sockets.announce_expiry(before(29));
+    sockets.order_expired(before(5), &CLOSE);
+    assert_eq!(told.recv().await, Some(Order::AnnounceExpiry { at: mine.expires_at }));
+    assert_eq!(told.recv().await, Some(CLOSE));
 }
