@@ -262,6 +262,11 @@ impl Frame {
         Self(out.into())
     }
 
+    /// No frame: stands where one was.
+    pub(crate) const fn none() -> Self {
+        Self(Bytes::new())
+    }
+
     /// A server's ping without a payload.
     pub const fn ping() -> Self {
         Self(Bytes::from_static(&[0x89, 0]))
@@ -328,6 +333,11 @@ impl Frame {
     /// The bytes for the socket.
     pub fn bytes(&self) -> &Bytes {
         &self.0
+    }
+
+    /// The encoded bytes, of a frame that is not needed any more.
+    pub fn into_bytes(self) -> Bytes {
+        self.0
     }
 }
 

@@ -17,12 +17,12 @@ use common::{
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
-pub use crate::queue::{CloseMode, Lane, Sent};
+pub use crate::queue::{CloseMode, Lane, Overflow, Sent};
 use crate::{
     clock::now_ms,
     flow::{FlowPolicy, FlowState},
     frame::Frame,
-    queue::{Lost, Queue},
+    queue::{Lost, Pushed, Queue},
 };
 
 /// The rules all connections of a server share, and the counts of what became of them.
@@ -53,6 +53,8 @@ pub struct LinkCounts {
     pub dropped_frames: AtomicU64,
     /// Bytes of those.
     pub dropped_bytes: AtomicU64,
+    /// Frames whose place a newer one took, or that were put together with a newer one.
+    pub conflated_frames: AtomicU64,
     /// Times that senders were paused for a reader.
     pub pauses: AtomicU64,
     /// Connections closed as slow consumers.
@@ -115,34 +117,40 @@ impl Link {
         &self.policy
     }
 
-    /// Sends a frame.
+    /// Sends a frame; where it does not fit, it is dropped.
     pub fn send(&self, lane: Lane, frame: Frame) -> Sent {
-        let length = frame.len() as u64;
-        let mut queue = self.queue.lock();
-        let was_idle = queue.is_idle();
-        let sent = queue.push(lane, frame, &self.policy.flow, now_ms);
-        drop(queue);
-        match sent {
-            Sent::Dropped => {
-                self.policy.counts.dropped_frames.fetch_add(1, Relaxed);
-                self.policy.counts.dropped_bytes.fetch_add(length, Relaxed);
-            }
-            Sent::Queued | Sent::QueuedButPause if was_idle => self.writer.wake(),
-            _ => {}
-        }
-        sent
+        self.send_with(lane, frame, Overflow::DropNewest)
     }
 
-    /// Sends a frame that can be had again: where it does not fit it is not counted as dropped, and nothing is said of it.
+    /// Sends a frame with a rule for a reader that is behind.
+    pub fn send_with(&self, lane: Lane, frame: Frame, rule: Overflow) -> Sent {
+        let mut queue = self.queue.lock();
+        let was_idle = queue.is_idle();
+        let pushed = queue.push(lane, frame, rule, &self.policy.flow, now_ms);
+        drop(queue);
+        self.on_pushed(pushed, was_idle)
+    }
+
+    /// Sends a frame that can be had again: nothing pushes it out, and where it does not fit it is not counted as dropped and nothing
+    /// is said of it. Frames that are offered arrive in the order in which they were, whatever lanes they ask for.
     pub fn offer(&self, lane: Lane, frame: Frame) -> Sent {
         let mut queue = self.queue.lock();
         let was_idle = queue.is_idle();
-        if !queue.has_room(lane, &frame) {
-            queue.note_full(&self.policy.flow, now_ms());
-            return Sent::Dropped;
-        }
-        let sent = queue.push(lane, frame, &self.policy.flow, now_ms);
+        let pushed = queue.offer(lane, frame, &self.policy.flow, now_ms);
         drop(queue);
+        self.on_pushed(pushed, was_idle)
+    }
+
+    fn on_pushed(&self, pushed: Pushed, was_idle: bool) -> Sent {
+        let Pushed { sent, lost, conflated } = pushed;
+        let counts = &self.policy.counts;
+        if lost.count > 0 {
+            counts.dropped_frames.fetch_add(lost.count, Relaxed);
+            counts.dropped_bytes.fetch_add(lost.bytes, Relaxed);
+        }
+        if conflated {
+            counts.conflated_frames.fetch_add(1, Relaxed);
+        }
         if was_idle && matches!(sent, Sent::Queued | Sent::QueuedButPause) {
             self.writer.wake();
         }
@@ -271,7 +279,7 @@ impl Link {
         }
         if let Some(Lost { count, bytes }) = lost {
             let notice = SystemMessage::Lost { count, bytes, reason: "read too slowly" };
-            self.send(Lane::Data, Frame::text(&notice.encode(self.policy.speaker, None, None)));
+            self.send(Lane::Control, Frame::text(&notice.encode(self.policy.speaker, None, None)));
         }
     }
 
@@ -347,15 +355,15 @@ mod tests {
     fn a_stuck_reader_pauses_senders_briefly_and_is_closed_as_slow() {
         let link = Link::new(policy());
         let frame = Frame::text(&"x".repeat(250));
-        assert_eq!(link.send(Lane::Data, frame.clone()), Sent::Queued);
-        link.send(Lane::Data, frame.clone());
-        assert_eq!(link.send(Lane::Data, frame.clone()), Sent::QueuedButPause);
+        assert_eq!(link.send(Lane::Normal, frame.clone()), Sent::Queued);
+        link.send(Lane::Normal, frame.clone());
+        assert_eq!(link.send(Lane::Normal, frame.clone()), Sent::QueuedButPause);
         assert!(!is_open(&link));
         let now = now_ms();
         link.judge(now + 300);
         assert!(is_open(&link));
-        link.send(Lane::Data, frame.clone());
-        assert_eq!(link.send(Lane::Data, frame), Sent::Dropped);
+        link.send(Lane::Normal, frame.clone());
+        assert_eq!(link.send(Lane::Normal, frame), Sent::Dropped);
         link.judge(now + 10_100);
         assert_eq!(link.closing(), Some(CloseCode::SLOW_CONSUMER));
         assert_eq!(link.policy().counts.slow_consumers.load(Relaxed), 1);
@@ -365,7 +373,7 @@ mod tests {
     fn a_reader_that_catches_up_is_told_what_it_lost() {
         let link = Link::new(policy());
         for _ in 0..5 {
-            link.send(Lane::Data, Frame::text(&"x".repeat(250)));
+            link.send(Lane::Normal, Frame::text(&"x".repeat(250)));
         }
         let mut copy = Vec::new();
         link.take(&mut copy, usize::MAX);

@@ -48,10 +48,10 @@ impl Inbound<Echo> for EchoInbound {
                 Message::Text("flood") => {
                     let frame = Frame::text(&"x".repeat(1 << 20));
                     for _ in 0..64 {
-                        link.send(Lane::Data, frame.clone());
+                        link.send(Lane::Normal, frame.clone());
                     }
                 }
-                Message::Text(text) => drop(link.send(Lane::Data, Frame::text(text))),
+                Message::Text(text) => drop(link.send(Lane::Normal, Frame::text(text))),
                 Message::Ping(payload) => drop(link.send(Lane::Control, Frame::pong(payload))),
                 Message::Pong(_) => {}
                 Message::Close(close) => {

@@ -29,26 +29,19 @@ pub const MAX_TIMEOUT_MS: u32 = 600_000;
 /// Longest `ttl_ms` of a message: a year.
 pub const MAX_TTL_MS: u64 = 365 * 24 * 60 * 60 * 1000;
 
-/// Which lane of a receiver's queue a message takes.
+/// Which lane of a receiver's queue a message takes: all that waits in a lane goes before what waits in those below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
-    /// Overtakes data.
+    /// With the bridge's own answers.
     Control,
-    /// Overtakes data.
+    /// Before the others.
     High,
     /// The default.
     #[default]
     Normal,
-    /// Treated as normal until durable queues know better.
+    /// After the others, of which a bounded number go before it.
     Low,
-}
-
-impl Priority {
-    /// Whether messages of this priority overtake others.
-    pub const fn overtakes(self) -> bool {
-        matches!(self, Self::Control | Self::High)
-    }
 }
 
 /// What the sender asks of delivery.

@@ -187,7 +187,7 @@ impl ProxyActor {
         }
         self.announce_login();
         if !held.is_empty() {
-            self.send_up(Lane::Data, Frame::from_encoded(held));
+            self.send_up(Lane::Normal, Frame::from_encoded(held));
         }
         self.release_browser();
     }
@@ -212,7 +212,7 @@ impl ProxyActor {
     pub(super) fn answer(&mut self, message: &SystemMessage, correlation_id: Option<&str>) {
         let notice = Frame::text(&message.encode(Speaker::Edge, None, correlation_id));
         if let Some(notice) = self.downlink.speak(notice) {
-            self.browser.send(Lane::Data, notice);
+            self.browser.send(Lane::Normal, notice);
         }
     }
 
@@ -249,7 +249,7 @@ impl ProxyActor {
             return;
         }
         let length = bytes.len();
-        match self.send_up(Lane::Data, Frame::from_encoded(bytes.into())) {
+        match self.send_up(Lane::Normal, Frame::from_encoded(bytes.into())) {
             Sent::Queued | Sent::QueuedButPause => {}
             Sent::Dropped => self.uplink.on_undeliverable(messages, length),
             Sent::Gone => {
@@ -269,9 +269,9 @@ impl ProxyActor {
         if batch.is_empty() {
             return;
         }
-        let sent = self.browser.send(Lane::Data, Frame::from_encoded(Bytes::from(batch)));
+        let sent = self.browser.send(Lane::Normal, Frame::from_encoded(Bytes::from(batch)));
         for notice in self.downlink.due() {
-            self.browser.send(Lane::Data, notice);
+            self.browser.send(Lane::Normal, notice);
         }
         if sent == Sent::Gone {
             let code = self.browser.closing().unwrap_or(CloseCode::GOING_AWAY);

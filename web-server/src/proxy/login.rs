@@ -32,7 +32,7 @@ impl ProxyActor {
         }
         let Some(logged_in) = self.logged_in.take() else { return };
         if let Some(frame) = self.environment.identify(&logged_in) {
-            self.send_up(Lane::Data, frame);
+            self.send_up(Lane::Normal, frame);
         }
     }
 

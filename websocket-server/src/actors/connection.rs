@@ -14,7 +14,7 @@ use common::{
     close::CloseCode,
     config::DefaultDelivery,
     connection::ConnectionState,
-    envelope::{Delivery, Envelope, EnvelopeError},
+    envelope::{Delivery, Envelope, EnvelopeError, Priority},
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId},
     message::{Ack, AgentDescription, AgentMessage, PeerRequest, Speaker, SystemMessage},
@@ -221,7 +221,7 @@ impl Connection {
             frame,
             bytes_in: envelope.text.len(),
             family: envelope.family(),
-            lane: if envelope.priority.overtakes() { Lane::Control } else { Lane::Data },
+            lane: lane_of(envelope.priority),
             target: envelope.target.clone(),
             correlation_id: envelope.correlation_id.as_deref().map(str::to_owned),
             trace: trace(envelope, id),
@@ -340,6 +340,16 @@ impl Drop for Connection {
         tracing::debug!(connection = %self.id, code = end.code.0, reason = end.reason, "closed");
         self.broker().state.do_send(Changed { id: self.id, state: ConnectionState::Closed(end.code) });
         self.unregister(&end.reason, false);
+    }
+}
+
+/// The lane of a message's receivers that it takes.
+const fn lane_of(priority: Priority) -> Lane {
+    match priority {
+        Priority::Control => Lane::Control,
+        Priority::High => Lane::High,
+        Priority::Normal => Lane::Normal,
+        Priority::Low => Lane::Low,
     }
 }
 

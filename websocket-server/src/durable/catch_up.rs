@@ -115,7 +115,7 @@ impl CatchUp {
                 // Under the lock, so that nothing newer comes first.
                 let mut delivered = Vec::with_capacity(tail.len());
                 for (seq, frame) in tail {
-                    if self.peer.link.offer(Lane::Data, frame) == Sent::Dropped {
+                    if self.peer.link.offer(Lane::Normal, frame) == Sent::Dropped {
                         machine.fall_behind(self.peer.id, self.given);
                         self.turn = machine.turn_of(self.peer.id);
                         break;
@@ -205,7 +205,7 @@ async fn give(link: &Arc<Link>, text: &str) -> bool {
         if link.is_over() {
             return false;
         }
-        match link.offer(Lane::Data, frame.clone()) {
+        match link.offer(Lane::Normal, frame.clone()) {
             Sent::Queued | Sent::QueuedButPause => return true,
             Sent::Gone => return false,
             Sent::Dropped => tokio::time::sleep(FULL_OUTBOX_WAIT).await,

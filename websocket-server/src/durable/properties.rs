@@ -114,7 +114,7 @@ impl World {
             id: &id,
             source: "agent:p",
             priority: Priority::Normal,
-            lane: Lane::Data,
+            lane: Lane::Normal,
             ttl_ms: None,
             retain: Retain::No,
             receipt: false,

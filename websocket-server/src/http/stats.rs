@@ -191,6 +191,7 @@ pub fn to_json(broker: &Broker, opened: u64, connections: Value, outboxes: Value
             "closed": load(&links.slow_consumers),
             "dropped_messages": load(&links.dropped_frames),
             "dropped_bytes": load(&links.dropped_bytes),
+            "conflated_messages": load(&links.conflated_frames),
             "sender_pauses": load(&links.pauses),
         },
         "heartbeat_timeouts": load(&links.silent),

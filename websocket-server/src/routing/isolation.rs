@@ -165,7 +165,7 @@ fn message(text: &str, target: Option<Address>) -> Outgoing {
         frame: Frame::text(text),
         bytes_in: 0,
         family: Family::Message,
-        lane: Lane::Data,
+        lane: Lane::Normal,
         target,
         correlation_id: None,
         trace: None,

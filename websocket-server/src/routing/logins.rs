@@ -64,7 +64,7 @@ impl Router {
         if let Some(entry) = self.sessions.get(session_id) {
             let frame = notice(&SystemMessage::SessionIdentified(Box::new(entry.info.clone())));
             for peer in &outcome.logged_in {
-                peer.link.send(Lane::Data, frame.clone());
+                peer.link.send(Lane::Normal, frame.clone());
             }
         }
         Ok(outcome)
@@ -114,7 +114,7 @@ impl Router {
                 (true, false) => &out_of_sight,
                 (false, false) => continue,
             };
-            entry.peer.link.send(Lane::Data, frame.clone());
+            entry.peer.link.send(Lane::Normal, frame.clone());
         }
     }
 }

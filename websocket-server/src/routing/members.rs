@@ -190,7 +190,7 @@ impl Router {
         let Some(topic) = self.topics.get(STATE_TOPIC) else { return };
         let frame = Frame::text(&message.encode(Speaker::Bridge, Some(STATE_ADDRESS), None));
         for peer in topic.subscribers() {
-            peer.link.send(Lane::Data, frame.clone());
+            peer.link.send(Lane::Normal, frame.clone());
         }
     }
 
@@ -200,7 +200,7 @@ impl Router {
         for peer in self.peers() {
             let is_itself = matches!(&peer.kind, PeerKind::Agent(agent_id) if agent_id == id);
             if !is_itself && self.sees_agent(peer, id, about.bounds()) {
-                peer.link.send(Lane::Data, frame.clone());
+                peer.link.send(Lane::Normal, frame.clone());
             }
         }
     }
@@ -215,7 +215,7 @@ impl Router {
         let named = info.agent.as_ref();
         for entry in self.agents.values().filter(|entry| named.is_none_or(|named| entry.info.agent_id == *named)) {
             if self.sees_session(&entry.peer, info.session_id, info.user_id.as_ref()) {
-                entry.peer.link.send(Lane::Data, frame.clone());
+                entry.peer.link.send(Lane::Normal, frame.clone());
             }
         }
     }

@@ -216,7 +216,7 @@ impl Peer {
 
     /// Says something to the peer, in the order of the data around it.
     pub fn tell(&self, message: &SystemMessage) -> Sent {
-        self.link.send(Lane::Data, Frame::text(&message.encode(Speaker::Bridge, Some(&self.address), None)))
+        self.link.send(Lane::Normal, Frame::text(&message.encode(Speaker::Bridge, Some(&self.address), None)))
     }
 
     /// Works on the open requests.

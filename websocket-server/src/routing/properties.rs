@@ -179,7 +179,7 @@ fn message(number: usize, target: Option<Address>) -> Outgoing {
         frame: Frame::text(&format!("#{number}")),
         bytes_in: 0,
         family: Family::Message,
-        lane: Lane::Data,
+        lane: Lane::Normal,
         target,
         correlation_id: None,
         trace: None,

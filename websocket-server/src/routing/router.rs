@@ -247,7 +247,7 @@ impl Router {
         let notice = super::members::notice(notice);
         for watcher in topic.watchers().filter(|watcher| watcher.address() != about.address()) {
             if self.sees_all_members(watcher) || self.sees_member(watcher, name, about) {
-                watcher.link.send(Lane::Data, notice.clone());
+                watcher.link.send(Lane::Normal, notice.clone());
             }
         }
     }

@@ -105,7 +105,7 @@ impl RouterActor {
             }
             let mut marks = peer.marks.lock();
             if let Some(mark) = marks.begin()
-                && peer.link.offer(Lane::Data, Frame::ping_with(&broker.mark_text(mark))) == Sent::Dropped
+                && peer.link.offer(Lane::Normal, Frame::ping_with(&broker.mark_text(mark))) == Sent::Dropped
             {
                 marks.not_sent();
             }

@@ -1,0 +1,296 @@
+//! What waits to be written to one connection: four lanes, a byte bound, and the rules at the bound. Pure.
+//!
+//! The bound counts bytes that are queued or handed to the writer and not yet accepted by the kernel; one frame always fits an empty
+//! queue, and the control lane may exceed the bound by a quarter.
+//!
+//! Lanes are strict, `control > high > normal > low`, but that the first frame of the low lane goes after [`LOW_TURN`] others went
+//! before it. A frame that does not fit pushes ephemeral frames of lower lanes out, then those of its own lane that
+//! [`Overflow::DropOldest`] says so of: the lowest lane first, the oldest first. If that would not make room, nothing is pushed out and
+//! the frame itself is dropped. Durable frames are never pushed out: where they do not fit they wait in the log. Among themselves
+//! they keep their order across lanes: one takes a lower lane than it asks for while such a frame waits there, and never the low one.
+
+mod lanes;
+#[cfg(test)]
+mod properties;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+use common::close::CloseCode;
+
+pub use self::rules::{CloseMode, Lane, Lost, Merge, Overflow, Pushed, Sent, StreamKey};
+use self::{lanes::Lanes, rules::Mark};
+use crate::{
+    flow::{Flow, FlowPolicy},
+    frame::Frame,
+};
+
+/// A frame of the low lane goes after this many others that went before it.
+pub const LOW_TURN: u8 = lanes::LOW_TURN;
+
+#[derive(Debug)]
+enum Phase {
+    Open,
+    Closing { since_ms: u64, code: CloseCode },
+}
+
+/// The queue of one connection.
+#[derive(Debug)]
+pub struct Queue {
+    lanes: Lanes,
+    bytes: usize,
+    max_bytes: usize,
+    flow: Flow,
+    lost: Lost,
+    told_ms: u64,
+    phase: Phase,
+    /// Bytes written since `progressed_ms`.
+    progress: usize,
+    progressed_ms: u64,
+    kept_up_ms: u64,
+}
+
+/// Frames this long are written from where they lie; shorter ones are copied together first.
+const COPY_BELOW: usize = 8 * 1024;
+/// A frame that grows by merging stops at this length.
+const MERGED_BYTES: usize = 2 * 1024;
+/// The part of the bound that a reader must take to be seen to read on: a 256th.
+const PROGRESS_PART: usize = 256;
+/// How often a reader that never catches up, because newer frames push older ones out, is told what it lost.
+const TELL_EVERY_MS: u64 = 1000;
+/// A queue that is empty for this long gives its memory back.
+const IDLE_MS: u64 = 1000;
+
+impl Queue {
+    /// An empty queue that holds `max_bytes`.
+    pub fn new(max_bytes: usize, policy: &FlowPolicy, now_ms: u64) -> Self {
+        Self {
+            lanes: Lanes::default(),
+            bytes: 0,
+            max_bytes,
+            flow: Flow::new(policy),
+            lost: Lost::default(),
+            told_ms: now_ms,
+            phase: Phase::Open,
+            progress: 0,
+            progressed_ms: now_ms,
+            kept_up_ms: now_ms,
+        }
+    }
+
+    fn bound(&self, lane: Lane) -> usize {
+        match lane {
+            Lane::Control => self.max_bytes + self.max_bytes / 4,
+            Lane::High | Lane::Normal | Lane::Low => self.max_bytes,
+        }
+    }
+
+    /// Puts an ephemeral frame into a lane.
+    pub fn push(&mut self, lane: Lane, frame: Frame, rule: Overflow, policy: &FlowPolicy, now_ms: impl Fn() -> u64) -> Pushed {
+        if let Overflow::Latest(_) | Overflow::Merge(..) = rule
+            && let Some(pushed) = self.conflate(lane, &frame, rule)
+        {
+            return pushed;
+        }
+        let mut pushed = self.put(lane, frame, Mark::of(rule), policy, now_ms);
+        if pushed.sent == Sent::QueuedButPause && !rule.may_pause() {
+            pushed.sent = Sent::Queued;
+        }
+        self.lost += pushed.lost;
+        pushed
+    }
+
+    /// Puts a frame into a lane that can be had again: it is never pushed out, does not overtake one that was put in like this
+    /// before, and is not counted as lost where it does not fit.
+    pub fn offer(&mut self, lane: Lane, frame: Frame, policy: &FlowPolicy, now_ms: impl Fn() -> u64) -> Pushed {
+        let lane = self.lanes.behind_durable(lane);
+        let mut pushed = self.put(lane, frame, Mark::DURABLE, policy, now_ms);
+        if pushed.sent == Sent::Dropped {
+            pushed.lost = Lost::default();
+        }
+        self.lost += pushed.lost;
+        pushed
+    }
+
+    fn put(&mut self, lane: Lane, frame: Frame, mark: Mark, policy: &FlowPolicy, now_ms: impl Fn() -> u64) -> Pushed {
+        if matches!(self.phase, Phase::Closing { .. }) {
+            return Sent::Gone.into();
+        }
+        let mut lost = Lost::default();
+        if self.bytes == 0 {
+            self.progressed_ms = now_ms();
+            self.progress = 0;
+        } else if self.bytes + frame.len() > self.bound(lane) {
+            match self.make_room(lane, frame.len()) {
+                Some(pushed_out) => lost = pushed_out,
+                None => {
+                    self.flow.on_full(now_ms(), policy);
+                    return Pushed { sent: Sent::Dropped, lost: Lost::one(&frame), conflated: false };
+                }
+            }
+        }
+        self.bytes += frame.len();
+        self.lanes.push(lane, frame, mark);
+        let is_crowded = self.bytes > self.max_bytes / 2 && self.bytes - self.lanes.yielding() > self.max_bytes / 2;
+        let pause = is_crowded && self.flow.on_full(now_ms(), policy);
+        Pushed { sent: if pause { Sent::QueuedButPause } else { Sent::Queued }, lost, conflated: false }
+    }
+
+    /// Pushes out what must go for `length` more bytes in a lane. `None`: that would not be enough.
+    #[cold]
+    fn make_room(&mut self, lane: Lane, length: usize) -> Option<Lost> {
+        let needed = (self.bytes + length).saturating_sub(self.bound(lane));
+        if self.lanes.gives_way_to(lane) < needed {
+            return None;
+        }
+        let lost = if needed == 0 { Lost::default() } else { self.lanes.push_out(lane, needed) };
+        self.bytes -= lost.bytes as usize;
+        Some(lost)
+    }
+
+    /// Puts a frame in the place of the newest of its stream that waits, or together with it. `None`: it takes a place of its own.
+    fn conflate(&mut self, lane: Lane, frame: &Frame, rule: Overflow) -> Option<Pushed> {
+        if matches!(self.phase, Phase::Closing { .. }) {
+            return None;
+        }
+        let is_behind = self.bytes > self.max_bytes / 4;
+        let mark = Mark::of(rule);
+        let waiting = self.lanes.find(lane, mark)?;
+        let (older, frame) = match rule {
+            Overflow::Merge(_, merge) => {
+                if !is_behind || waiting.len() + frame.len() > MERGED_BYTES {
+                    return None;
+                }
+                (waiting.len(), merge(waiting, frame)?)
+            }
+            _ => (waiting.len(), frame.clone()),
+        };
+        let mut lost = Lost::default();
+        let growth = frame.len().saturating_sub(older);
+        if growth > 0 && self.bytes + growth > self.bound(lane) {
+            let room = self.make_room(lane, growth);
+            lost = room.unwrap_or_else(|| Lost::one(&frame));
+            self.lost += lost;
+            if room.is_none() {
+                return Some(Pushed { sent: Sent::Dropped, lost, conflated: false });
+            }
+        }
+        self.bytes = self.bytes + frame.len() - older;
+        self.lanes.replace(lane, mark, frame);
+        Some(Pushed { sent: Sent::Queued, lost, conflated: true })
+    }
+
+    /// Whether the writer has nothing to take.
+    pub fn is_idle(&self) -> bool {
+        self.lanes.is_empty()
+    }
+
+    /// Bytes that wait, those handed to the writer included.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Frames that wait.
+    pub fn frames(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Where the reader stands.
+    pub fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
+    /// Takes what should be written next: either small frames copied to the end of `copy` up to `limit` bytes, or one big frame.
+    pub fn take(&mut self, copy: &mut Vec<u8>, limit: usize) -> Option<Bytes> {
+        // The close frame is the last of the lowest lane.
+        let strictly = matches!(self.phase, Phase::Closing { .. });
+        while let Some((lane, next)) = self.lanes.next(strictly) {
+            if !copy.is_empty() && copy.len() + next > limit {
+                break;
+            }
+            let Some(frame) = self.lanes.pop(lane) else { break };
+            if copy.is_empty() && next >= COPY_BELOW {
+                return Some(frame.into_bytes());
+            }
+            copy.extend_from_slice(frame.bytes());
+        }
+        None
+    }
+
+    /// Takes every frame out, lane by lane.
+    pub fn drain(&mut self) -> Vec<Frame> {
+        let frames = self.lanes.drain();
+        self.bytes -= frames.iter().map(Frame::len).sum::<usize>();
+        frames
+    }
+
+    /// The kernel took `written` bytes. Says whether waiting senders are to be woken, and what was lost if it can now be told.
+    pub fn on_written(&mut self, written: usize, now_ms: u64) -> (bool, Option<Lost>) {
+        self.bytes = self.bytes.saturating_sub(written);
+        self.progress += written;
+        if self.bytes == 0 || self.progress >= self.max_bytes / PROGRESS_PART {
+            self.progressed_ms = now_ms;
+            self.progress = 0;
+        }
+        let low_mark = self.max_bytes / 4;
+        if self.bytes > low_mark && self.bytes.saturating_sub(self.lanes.yielding()) > low_mark {
+            return (false, None);
+        }
+        let wake = self.flow.on_drained(now_ms);
+        let may_tell = self.bytes <= low_mark || now_ms.saturating_sub(self.told_ms) >= TELL_EVERY_MS;
+        if self.lost.count == 0 || !may_tell || !matches!(self.phase, Phase::Open) {
+            return (wake, None);
+        }
+        self.told_ms = now_ms;
+        (wake, Some(std::mem::take(&mut self.lost)))
+    }
+
+    /// Time has passed. Says whether waiting senders are to be woken.
+    pub fn on_tick(&mut self, now_ms: u64) -> bool {
+        if self.lanes.is_empty() {
+            if now_ms.saturating_sub(self.progressed_ms) >= IDLE_MS {
+                self.lanes.release();
+            }
+            self.kept_up_ms = now_ms;
+        } else if self.lanes.firm() <= self.max_bytes / 4 {
+            self.kept_up_ms = now_ms;
+        }
+        self.flow.on_tick(now_ms)
+    }
+
+    /// For how long hardly anything could be written, or the reader was behind with frames that cannot be had again,
+    /// whichever is longer; in milliseconds.
+    pub fn stuck_for(&self, now_ms: u64) -> u64 {
+        let since = |then_ms: u64| now_ms.saturating_sub(then_ms);
+        let still = if self.bytes == 0 { 0 } else { since(self.progressed_ms) };
+        still.max(self.flow.behind_for(now_ms).min(since(self.kept_up_ms)))
+    }
+
+    /// Queues a close frame, after which nothing is accepted. Says whether it was the first.
+    pub fn close(&mut self, code: CloseCode, frame: Frame, mode: CloseMode, now_ms: u64) -> bool {
+        if matches!(self.phase, Phase::Closing { .. }) {
+            return false;
+        }
+        if mode == CloseMode::Discard {
+            self.bytes -= self.lanes.discard_data();
+        }
+        self.bytes += frame.len();
+        self.lanes.push(Lane::Low, frame, Mark::DURABLE);
+        self.phase = Phase::Closing { since_ms: now_ms, code };
+        true
+    }
+
+    /// The code the connection is closing with, and since when.
+    pub fn closing(&self) -> Option<(CloseCode, u64)> {
+        match self.phase {
+            Phase::Open => None,
+            Phase::Closing { since_ms, code } => Some((code, since_ms)),
+        }
+    }
+
+    /// Whether the close frame has been written.
+    pub fn is_close_written(&self) -> bool {
+        self.closing().is_some() && self.bytes == 0
+    }
+}

@@ -1,0 +1,165 @@
+//! The words of a queue: lanes, what becomes of a frame that does not fit, what a sender hears.
+
+use std::num::NonZeroU64;
+
+use crate::frame::Frame;
+
+/// How frames leave: in order within a lane, and a lane before those below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// Pings, closes, answers of the bridge, messages of priority `control`.
+    Control,
+    /// Messages of priority `high`.
+    High,
+    /// Everything else.
+    Normal,
+    /// Messages of priority `low`.
+    Low,
+}
+
+impl Lane {
+    /// How many there are.
+    pub(super) const COUNT: usize = 4;
+}
+
+/// Names the messages of which one may take the place of another: same sender, type, target and conflation key. A keyed hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StreamKey(NonZeroU64);
+
+impl StreamKey {
+    /// From a hash, whose key nobody outside may know: a collision would let one message take another's place.
+    pub const fn from_hash(hash: u64) -> Self {
+        // The values below have another meaning in a mark.
+        match NonZeroU64::new(hash) {
+            Some(hash) if hash.get() >= Mark::FIRST_KEY => Self(hash),
+            _ => Self(NonZeroU64::MAX),
+        }
+    }
+}
+
+/// Puts an older and a newer frame together; `None` where they do not fit together.
+pub type Merge = fn(&Frame, &Frame) -> Option<Frame>;
+
+/// What becomes of an ephemeral frame whose reader is behind.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Overflow {
+    /// Where it does not fit, it is dropped.
+    #[default]
+    DropNewest,
+    /// While it waits, it gives way to newer frames of its lane, the oldest first.
+    DropOldest,
+    /// It takes the place of one of the same stream that still waits.
+    Latest(StreamKey),
+    /// From a quarter full on, it is put together with one of the same stream that still waits.
+    Merge(StreamKey, Merge),
+}
+
+impl Overflow {
+    /// Whether its sender should pause for a slow reader: not one whose frames cannot pile up.
+    pub(super) const fn may_pause(self) -> bool {
+        matches!(self, Self::DropNewest | Self::Merge(..))
+    }
+}
+
+/// What a queue has to know of a frame while it waits, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark(u64);
+
+impl Mark {
+    /// Ephemeral; may be pushed out by a higher lane.
+    pub const EPHEMERAL: Self = Self(0);
+    /// Never pushed out.
+    pub const DURABLE: Self = Self(1);
+    /// Ephemeral, and gives way to newer ones of its lane.
+    pub const YIELDS: Self = Self(2);
+    /// Was pushed out.
+    pub const GONE: Self = Self(3);
+    /// From here on a mark is an ephemeral frame's stream.
+    const FIRST_KEY: u64 = 4;
+
+    /// Of an ephemeral frame.
+    pub const fn of(overflow: Overflow) -> Self {
+        match overflow {
+            Overflow::DropNewest => Self::EPHEMERAL,
+            Overflow::DropOldest => Self::YIELDS,
+            Overflow::Latest(key) | Overflow::Merge(key, _) => Self(key.0.get()),
+        }
+    }
+
+    /// The frame's stream, if it has one.
+    pub const fn key(self) -> u64 {
+        self.0
+    }
+
+    /// Whether the frame has a stream.
+    pub const fn is_keyed(self) -> bool {
+        self.0 >= Self::FIRST_KEY
+    }
+
+    /// Whether a higher lane may push the frame out.
+    pub const fn is_ephemeral(self) -> bool {
+        !matches!(self, Self::DURABLE | Self::GONE)
+    }
+}
+
+/// What became of a frame that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It waits its turn.
+    Queued,
+    /// It waits its turn, and the sender should pause until [`crate::Link::poll_open`].
+    QueuedButPause,
+    /// The reader is too slow; the frame was dropped and counted.
+    Dropped,
+    /// The connection is closing or gone.
+    Gone,
+}
+
+/// What happens to data that still waits when a connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseMode {
+    /// It is written first.
+    Flush,
+    /// It is dropped; the control lane is written.
+    Discard,
+}
+
+/// Frames that were dropped because the reader was too slow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// How many.
+    pub count: u64,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+impl Lost {
+    /// One frame.
+    pub(super) fn one(frame: &Frame) -> Self {
+        Self { count: 1, bytes: frame.len() as u64 }
+    }
+}
+
+impl std::ops::AddAssign for Lost {
+    fn add_assign(&mut self, other: Self) {
+        self.count += other.count;
+        self.bytes += other.bytes;
+    }
+}
+
+/// All that a push did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pushed {
+    /// What became of the frame.
+    pub sent: Sent,
+    /// What was dropped: the frame itself, or those it pushed out.
+    pub lost: Lost,
+    /// Whether it took the place of an older one, or was put together with it.
+    pub conflated: bool,
+}
+
+impl From<Sent> for Pushed {
+    fn from(sent: Sent) -> Self {
+        Self { sent, lost: Lost::default(), conflated: false }
+    }
+}

@@ -1,0 +1,288 @@
+use super::*;
+
+const POLICY: FlowPolicy = FlowPolicy { burst_ms: 250, share: 0.05 };
+
+fn queue() -> Queue {
+    Queue::new(1000, &POLICY, 0)
+}
+
+fn frame(length: usize) -> Frame {
+    Frame::from_encoded(vec![0; length].into())
+}
+
+fn push(queue: &mut Queue, lane: Lane, length: usize) -> Sent {
+    queue.push(lane, frame(length), Overflow::DropNewest, &POLICY, || 0).sent
+}
+
+fn drain(queue: &mut Queue) -> usize {
+    let mut copy = Vec::new();
+    while queue.take(&mut copy, usize::MAX).is_some() {}
+    copy.len()
+}
+
+#[test]
+fn control_passes_data() {
+    let mut queue = queue();
+    push(&mut queue, Lane::Normal, 10);
+    push(&mut queue, Lane::Control, 20);
+    let mut copy = Vec::new();
+    assert_eq!(queue.take(&mut copy, 15), None);
+    assert_eq!(copy.len(), 20);
+}
+
+#[test]
+fn senders_pause_at_half_and_frames_drop_at_the_bound() {
+    let mut queue = queue();
+    for _ in 0..5 {
+        assert_eq!(push(&mut queue, Lane::Normal, 100), Sent::Queued);
+    }
+    for _ in 0..5 {
+        assert_eq!(push(&mut queue, Lane::Normal, 100), Sent::QueuedButPause);
+    }
+    assert_eq!(push(&mut queue, Lane::Normal, 100), Sent::Dropped);
+    assert_eq!(queue.bytes(), 1000);
+    assert_eq!(drain(&mut queue), 1000);
+    assert_eq!(queue.on_written(1000, 5), (true, Some(Lost { count: 1, bytes: 100 })));
+}
+
+#[test]
+fn control_exceeds_the_bound_by_a_quarter_before_it_pushes_data_out() {
+    let mut queue = queue();
+    push(&mut queue, Lane::Normal, 600);
+    push(&mut queue, Lane::Normal, 400);
+    let control = |queue: &mut Queue, length| queue.push(Lane::Control, frame(length), Overflow::DropNewest, &POLICY, || 0).lost;
+    assert_eq!(control(&mut queue, 250), Lost::default());
+    assert_eq!(control(&mut queue, 10), Lost { count: 1, bytes: 600 });
+}
+
+/// What is written, as the first byte of each frame.
+fn written(queue: &mut Queue) -> String {
+    let mut order = String::new();
+    loop {
+        let mut copy = Vec::new();
+        queue.take(&mut copy, 0);
+        match copy.first() {
+            Some(first) => order.push(char::from(*first)),
+            None => return order,
+        }
+    }
+}
+
+fn named(name: char, length: usize) -> Frame {
+    Frame::from_encoded(vec![name as u8; length].into())
+}
+
+fn send(queue: &mut Queue, lane: Lane, name: char, rule: Overflow) -> Pushed {
+    queue.push(lane, named(name, 100), rule, &POLICY, || 0)
+}
+
+#[test]
+fn lanes_leave_in_order_and_each_keeps_its_own() {
+    let mut queue = queue();
+    for (lane, name) in [
+        (Lane::Low, 'l'),
+        (Lane::Normal, 'n'),
+        (Lane::High, 'h'),
+        (Lane::Control, 'c'),
+        (Lane::Normal, 'N'),
+        (Lane::High, 'H'),
+        (Lane::Low, 'L'),
+    ] {
+        send(&mut queue, lane, name, Overflow::DropNewest);
+    }
+    assert_eq!(written(&mut queue), "chHnNlL");
+}
+
+#[test]
+fn the_low_lane_gets_a_turn_and_a_close_still_goes_last() {
+    let fill = |queue: &mut Queue| {
+        for (lane, name, count) in [(Lane::Low, 'l', 3), (Lane::Normal, 'n', 2 * usize::from(LOW_TURN) + 1)] {
+            for _ in 0..count {
+                queue.push(lane, named(name, 5), Overflow::DropNewest, &POLICY, || 0);
+            }
+        }
+    };
+    let mut one = queue();
+    fill(&mut one);
+    let turn = "n".repeat(usize::from(LOW_TURN));
+    assert_eq!(written(&mut one), format!("{turn}l{turn}lnl"));
+    let mut other = queue();
+    fill(&mut other);
+    other.close(CloseCode::NORMAL, named('x', 4), CloseMode::Flush, 0);
+    assert_eq!(written(&mut other), format!("{turn}{turn}nlllx"));
+}
+
+#[test]
+fn a_higher_lane_pushes_out_the_oldest_of_the_lowest() {
+    let mut queue = queue();
+    for (lane, name) in [(Lane::Normal, 'a'), (Lane::Low, 'b'), (Lane::Low, 'c'), (Lane::Normal, 'd')] {
+        queue.push(lane, named(name, 250), Overflow::DropNewest, &POLICY, || 0);
+    }
+    let pushed = send(&mut queue, Lane::High, 'h', Overflow::DropNewest);
+    assert_eq!(pushed, Pushed { sent: Sent::QueuedButPause, lost: Lost { count: 1, bytes: 250 }, conflated: false });
+    let pushed = queue.push(Lane::High, named('H', 500), Overflow::DropNewest, &POLICY, || 0);
+    assert_eq!(pushed.lost, Lost { count: 2, bytes: 500 });
+    assert_eq!(written(&mut queue), "hHd");
+    assert_eq!(queue.on_written(850, 0).1, Some(Lost { count: 3, bytes: 750 }));
+}
+
+#[test]
+fn nothing_is_pushed_out_in_vain() {
+    let mut queue = queue();
+    queue.push(Lane::High, named('h', 800), Overflow::DropNewest, &POLICY, || 0);
+    queue.push(Lane::Normal, named('n', 200), Overflow::DropNewest, &POLICY, || 0);
+    let pushed = queue.push(Lane::High, named('H', 300), Overflow::DropNewest, &POLICY, || 0);
+    assert_eq!((pushed.sent, pushed.lost), (Sent::Dropped, Lost { count: 1, bytes: 300 }));
+    assert_eq!(written(&mut queue), "hn");
+}
+
+#[test]
+fn durable_frames_are_never_pushed_out_and_keep_their_order() {
+    let mut queue = queue();
+    let mut offer = |lane, name| queue.offer(lane, named(name, 200), &POLICY, || 0);
+    offer(Lane::High, '1');
+    offer(Lane::Normal, '2');
+    offer(Lane::High, '3');
+    offer(Lane::Low, '4');
+    offer(Lane::Control, '5');
+    assert_eq!(offer(Lane::High, '6'), Sent::Dropped.into());
+    assert_eq!(send(&mut queue, Lane::High, 'h', Overflow::DropNewest).sent, Sent::Dropped);
+    assert_eq!(written(&mut queue), "12345");
+    assert_eq!(queue.on_written(1000, 0).1, Some(Lost { count: 1, bytes: 100 }));
+}
+
+#[test]
+fn a_question_of_what_has_come_stays_behind_what_it_asks_for() {
+    let mut queue = queue();
+    queue.offer(Lane::High, named('1', 10), &POLICY, || 0);
+    queue.offer(Lane::Normal, named('2', 10), &POLICY, || 0);
+    send(&mut queue, Lane::High, 'h', Overflow::DropNewest);
+    queue.offer(Lane::Normal, named('?', 10), &POLICY, || 0);
+    send(&mut queue, Lane::Low, 'l', Overflow::DropNewest);
+    assert_eq!(written(&mut queue), "1h2?l");
+}
+
+#[test]
+fn frames_that_yield_make_room_for_newer_ones_and_pause_nobody() {
+    let mut queue = queue();
+    for name in 'a'..='t' {
+        let pushed = send(&mut queue, Lane::Normal, name, Overflow::DropOldest);
+        assert_eq!(pushed.sent, Sent::Queued);
+    }
+    assert_eq!(send(&mut queue, Lane::Normal, 'n', Overflow::DropNewest).lost, Lost { count: 1, bytes: 100 });
+    assert_eq!(send(&mut queue, Lane::Low, 'l', Overflow::DropOldest).sent, Sent::Dropped);
+    assert_eq!(written(&mut queue), "lmnopqrstn");
+}
+
+#[test]
+fn the_latest_takes_the_place_of_the_one_that_waits() {
+    let key = |hash| Overflow::Latest(StreamKey::from_hash(hash));
+    let mut queue = queue();
+    send(&mut queue, Lane::Normal, 'a', key(7));
+    send(&mut queue, Lane::Normal, 'n', Overflow::DropNewest);
+    send(&mut queue, Lane::Normal, 'x', key(8));
+    let pushed = queue.push(Lane::Normal, named('b', 50), key(7), &POLICY, || 0);
+    assert_eq!(pushed, Pushed { sent: Sent::Queued, lost: Lost::default(), conflated: true });
+    assert!(!send(&mut queue, Lane::High, 'h', key(7)).conflated);
+    assert_eq!((queue.bytes(), queue.frames()), (350, 4));
+    assert_eq!(written(&mut queue), "hbnx");
+    assert!(!send(&mut queue, Lane::Normal, 'c', key(7)).conflated);
+    assert_eq!(queue.on_written(350, 0).1, None);
+}
+
+#[test]
+fn a_latest_that_grows_over_the_bound_is_dropped_and_the_older_one_stays() {
+    let key = Overflow::Latest(StreamKey::from_hash(7));
+    let mut queue = queue();
+    send(&mut queue, Lane::Normal, 'a', key);
+    queue.push(Lane::Normal, named('n', 900), Overflow::DropNewest, &POLICY, || 0);
+    assert_eq!(queue.push(Lane::Normal, named('b', 101), key, &POLICY, || 0).sent, Sent::Dropped);
+    assert!(queue.push(Lane::Normal, named('c', 100), key, &POLICY, || 0).conflated);
+    assert_eq!(written(&mut queue), "cn");
+}
+
+#[test]
+fn frames_merge_only_while_the_reader_is_behind() {
+    fn joined(older: &Frame, newer: &Frame) -> Option<Frame> {
+        Some(Frame::from_encoded([older.bytes().as_ref(), newer.bytes()].concat().into()))
+    }
+    let key = Overflow::Merge(StreamKey::from_hash(7), joined);
+    let mut queue = queue();
+    assert!(!send(&mut queue, Lane::Normal, 'a', key).conflated);
+    assert!(!send(&mut queue, Lane::Normal, 'b', key).conflated);
+    send(&mut queue, Lane::Normal, 'n', Overflow::DropNewest);
+    assert!(send(&mut queue, Lane::Normal, 'c', key).conflated);
+    assert_eq!((queue.bytes(), queue.frames()), (400, 3));
+    let mut copy = Vec::new();
+    queue.take(&mut copy, usize::MAX);
+    assert_eq!(copy, [vec![b'a'; 100], vec![b'b'; 100], vec![b'c'; 100], vec![b'n'; 100]].concat());
+}
+
+#[test]
+fn one_frame_of_any_size_fits_an_empty_queue() {
+    let mut queue = queue();
+    assert_eq!(push(&mut queue, Lane::Normal, 5000), Sent::QueuedButPause);
+    assert_eq!(push(&mut queue, Lane::Normal, 10), Sent::Dropped);
+}
+
+#[test]
+fn bytes_in_the_writers_hands_still_count() {
+    let mut queue = queue();
+    assert_eq!(push(&mut queue, Lane::Normal, 900), Sent::QueuedButPause);
+    assert_eq!(drain(&mut queue), 900);
+    assert_eq!(push(&mut queue, Lane::Normal, 200), Sent::Dropped);
+    queue.on_written(900, 0);
+    assert_eq!(push(&mut queue, Lane::Normal, 200), Sent::Queued);
+}
+
+#[test]
+fn close_discards_or_flushes_and_is_the_last_frame() {
+    let close = Frame::close(CloseCode::NORMAL, "", None);
+    let mut queue = queue();
+    push(&mut queue, Lane::Normal, 100);
+    assert!(queue.close(CloseCode::NORMAL, close.clone(), CloseMode::Discard, 0));
+    assert!(!queue.close(CloseCode::INTERNAL, close.clone(), CloseMode::Discard, 0));
+    assert_eq!(push(&mut queue, Lane::Control, 10), Sent::Gone);
+    assert!(!queue.is_close_written());
+    assert_eq!(drain(&mut queue), close.len());
+    queue.on_written(close.len(), 0);
+    assert!(queue.is_close_written());
+}
+
+#[test]
+fn a_queue_without_progress_is_stuck() {
+    let mut queue = queue();
+    queue.push(Lane::Normal, frame(10), Overflow::DropNewest, &POLICY, || 100);
+    assert_eq!(queue.stuck_for(600), 500);
+    drain(&mut queue);
+    queue.on_written(10, 700);
+    assert_eq!(queue.stuck_for(5000), 0);
+}
+
+#[test]
+fn a_reader_that_reads_on_is_not_stuck_behind_what_yields_or_can_be_had_again() {
+    let mut queue = Queue::new(25_600, &POLICY, 0);
+    for at in 0..100 {
+        let now = at * 1000;
+        while queue.offer(Lane::Normal, frame(1000), &POLICY, || now).sent != Sent::Dropped {}
+        queue.push(Lane::Normal, frame(1000), Overflow::DropOldest, &POLICY, || now);
+        let mut copy = Vec::new();
+        queue.take(&mut copy, 1000);
+        queue.on_written(copy.len(), now);
+        queue.on_tick(now);
+    }
+    assert!(queue.stuck_for(99_000) < 2000);
+    assert!(queue.stuck_for(110_000) > 10_000);
+}
+
+#[test]
+fn a_reader_that_takes_crumbs_is_stuck() {
+    let mut queue = Queue::new(25_600, &POLICY, 0);
+    queue.offer(Lane::Normal, frame(20_000), &POLICY, || 0);
+    let mut copy = Vec::new();
+    queue.take(&mut copy, 0);
+    for now in 0..10 {
+        queue.on_written(1, now * 1000);
+    }
+    assert!(queue.stuck_for(10_000) >= 10_000);
+}
