@@ -3,6 +3,7 @@
 //! The head is parsed borrowed; the payload is a span of the text and stays one. Stamping cuts and inserts spans, so that the
 //! payload and unknown fields pass through byte for byte.
 
+mod delta;
 mod depth;
 mod family;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use std::{borrow::Cow, ops::Range};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
+pub use delta::merge_deltas;
 use depth::check_depth;
 pub use family::Family;
 
@@ -25,6 +27,9 @@ use crate::{
 
 /// Longest `timeout_ms` of a request: ten minutes.
 pub const MAX_TIMEOUT_MS: u32 = 600_000;
+
+/// The type whose messages [`Overflow::Merge`] can put together.
+const MERGEABLE: &str = "message:delta";
 
 /// Longest `ttl_ms` of a message: a year.
 pub const MAX_TTL_MS: u64 = 365 * 24 * 60 * 60 * 1000;
@@ -52,6 +57,21 @@ pub enum Delivery {
     Ephemeral,
     /// Stored before it is confirmed, kept for an absent receiver, delivered until acknowledged.
     Durable,
+}
+
+/// What becomes of an ephemeral message for a receiver that reads too slowly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overflow {
+    /// What does not fit is dropped.
+    #[default]
+    DropNewest,
+    /// While it waits, it gives way to newer messages.
+    DropOldest,
+    /// It takes the place of an older one of its stream that still waits.
+    Latest,
+    /// A text delta: it is put together with an older one of its stream that still waits.
+    Merge,
 }
 
 /// A string that borrows from the text where it has no escapes (a bare `Option<Cow>` never would).
@@ -95,6 +115,10 @@ struct RawHead<'a> {
     retain: Option<bool>,
     #[serde(default)]
     receipt: Option<bool>,
+    #[serde(default)]
+    overflow: Option<Overflow>,
+    #[serde(borrow, default)]
+    conflation_key: Option<Text<'a>>,
     // The bridge's own: known here so that one that occurs twice is a fault.
     #[serde(default, deserialize_with = "present")]
     channel: Option<IgnoredAny>,
@@ -142,6 +166,10 @@ pub struct Envelope<'a> {
     pub retain: bool,
     /// Whether the sender wants to hear of its delivery and acknowledgement.
     pub receipt: bool,
+    /// What becomes of it where a receiver reads too slowly, if the sender says.
+    pub overflow: Option<Overflow>,
+    /// With [`Overflow::Latest`]: which of the sender's messages of this type and target are of one stream.
+    pub conflation_key: Option<Cow<'a, str>>,
     has_timestamp: bool,
     source: Option<Range<usize>>,
 }
@@ -190,6 +218,26 @@ impl<'a> Envelope<'a> {
         if head.delivery == Some(Delivery::Ephemeral) && (head.retain == Some(true) || head.receipt == Some(true)) {
             return fault("`retain` and `receipt` are for durable messages");
         }
+        if head.overflow.is_some()
+            && (head.delivery == Some(Delivery::Durable) || head.retain == Some(true) || head.receipt == Some(true))
+        {
+            return fault("`overflow` is for ephemeral messages: durable ones wait in the log");
+        }
+        let conflation_key = head.conflation_key.map(|key| key.0);
+        if conflation_key.is_some() && head.overflow != Some(Overflow::Latest) {
+            return fault("`conflation_key` needs `\"overflow\":\"latest\"`");
+        }
+        if conflation_key.as_deref().is_some_and(too_long) {
+            return fault("`conflation_key` must be 1 to 128 characters");
+        }
+        if matches!(head.overflow, Some(Overflow::Latest | Overflow::Merge)) && head.timeout_ms.is_some() {
+            return fault(
+                "a request cannot give its place up: `overflow` must be `drop_newest` or `drop_oldest` with `timeout_ms`",
+            );
+        }
+        if head.overflow == Some(Overflow::Merge) && (kind != MERGEABLE || correlation_id.is_none()) {
+            return fault("`\"overflow\":\"merge\"` is for `message:delta` with a `correlation_id`");
+        }
         let target = match head.target {
             None => None,
             Some(target) => match Address::parse(&target.0) {
@@ -213,6 +261,8 @@ impl<'a> Envelope<'a> {
             ttl_ms: head.ttl_ms,
             retain: head.retain.unwrap_or_default(),
             receipt: head.receipt.unwrap_or_default(),
+            overflow: head.overflow,
+            conflation_key,
             has_timestamp: head.timestamp.is_some(),
             source: head.source.map(|raw| span_of(text, raw.get())),
         })

@@ -84,6 +84,41 @@ fn faults_are_named() {
 }
 
 #[test]
+fn overflow_is_for_ephemeral_messages_it_makes_sense_for() {
+    let fault = |rest: &str| {
+        let text = format!(r#"{{"type":"message:delta",{rest}}}"#);
+        Envelope::parse(&text, 64).err().map(|error| error.error.message)
+    };
+    for fine in [
+        r#""overflow":"drop_newest""#,
+        r#""overflow":"drop_oldest","timeout_ms":5"#,
+        r#""overflow":"latest","delivery":"ephemeral""#,
+        r#""overflow":"latest","conflation_key":"cell:7""#,
+        r#""overflow":"merge","correlation_id":"q""#,
+        r#""overflow":null,"conflation_key":null"#,
+    ] {
+        assert_eq!(fault(fine), None, "{fine}");
+    }
+    for (wrong, part) in [
+        (r#""overflow":"newest""#, "unknown variant `newest`"),
+        (r#""overflow":1"#, "not a valid envelope"),
+        (r#""overflow":"latest","overflow":"latest""#, "duplicate field"),
+        (r#""overflow":"drop_newest","delivery":"durable""#, "ephemeral"),
+        (r#""overflow":"latest","retain":true"#, "ephemeral"),
+        (r#""overflow":"latest","receipt":true"#, "ephemeral"),
+        (r#""conflation_key":"a""#, "needs"),
+        (r#""overflow":"drop_oldest","conflation_key":"a""#, "needs"),
+        (r#""overflow":"latest","conflation_key":"" "#, "1 to 128"),
+        (r#""overflow":"latest","timeout_ms":5"#, "request"),
+        (r#""overflow":"merge""#, "correlation_id"),
+    ] {
+        let told = fault(wrong).expect(wrong);
+        assert!(told.contains(part), "{wrong}: {told}");
+    }
+    assert_eq!(code_of(r#"{"type":"message:send","overflow":"merge","correlation_id":"q"}"#), "invalid_envelope");
+}
+
+#[test]
 fn depth_is_limited_but_brackets_in_strings_are_free() {
     let nested = |levels: usize| format!(r#"{{"type":"a:b","payload":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
     assert!(Envelope::parse(&nested(63), 64).is_ok());

@@ -29,10 +29,10 @@ struct Slot {
 #[derive(Debug, Default)]
 struct Row {
     slots: VecDeque<Slot>,
-    /// Bytes of frames that a higher lane may push out.
-    ephemeral: usize,
+    /// Bytes of frames that a higher lane may push out. A queue is bounded well below what 32 bits hold.
+    ephemeral: u32,
     /// Those of them that also newer frames of this lane may push out.
-    yielding: usize,
+    yielding: u32,
     /// Frames that nothing may push out.
     durable: u32,
     /// Slots whose frame was pushed out.
@@ -80,15 +80,16 @@ impl Lanes {
 
     /// Bytes of frames that give way to newer ones.
     pub fn yielding(&self) -> usize {
-        self.rows.iter().map(|row| row.yielding).sum()
+        self.rows.iter().map(|row| row.yielding as usize).sum()
     }
 
     /// Bytes of frames that can neither be had again nor give way.
     pub fn firm(&self) -> usize {
-        self.rows.iter().map(|row| row.ephemeral - row.yielding).sum()
+        self.rows.iter().map(|row| (row.ephemeral - row.yielding) as usize).sum()
     }
 
     /// Puts a frame at the end of a lane.
+    #[inline]
     pub fn push(&mut self, lane: Lane, frame: Frame, mark: Mark) {
         let at = lane as usize;
         let row = &mut self.rows[at];
@@ -99,6 +100,7 @@ impl Lanes {
     }
 
     /// The lane whose turn it is, and how long its first frame is. Where `strictly`, the low lane waits for all others.
+    #[inline]
     pub fn next(&self, strictly: bool) -> Option<(usize, usize)> {
         let at = match self.filled {
             0 => return None,
@@ -109,24 +111,37 @@ impl Lanes {
     }
 
     /// Takes the first frame of a lane.
+    #[inline]
     pub fn pop(&mut self, at: usize) -> Option<Frame> {
-        let row = &mut self.rows[at];
+        let row = self.rows.get_mut(at)?;
         let Slot { frame, mark } = row.slots.pop_front()?;
         row.remove(frame.len(), mark);
-        if let Some(index) = &mut self.index {
-            index.first[at] += 1;
-            row.skip_holes(&mut index.first[at]);
+        if self.index.is_some() {
+            self.on_left(at);
         }
-        if row.slots.is_empty() {
-            self.filled &= !(1 << at);
-            row.give_back();
+        if self.rows[at].slots.is_empty() {
+            self.on_emptied(at);
         }
-        if self.filled & LOW_BIT == 0 || at == LOW {
-            self.passed = 0;
-        } else {
-            self.passed = self.passed.saturating_add(1);
+        if self.filled & LOW_BIT != 0 {
+            self.passed = if at == LOW { 0 } else { self.passed.saturating_add(1) };
         }
         Some(frame)
+    }
+
+    #[cold]
+    fn on_left(&mut self, at: usize) {
+        if let Some(index) = &mut self.index {
+            index.first[at] += 1;
+            self.rows[at].skip_holes(&mut index.first[at]);
+        }
+    }
+
+    fn on_emptied(&mut self, at: usize) {
+        self.filled &= !(1 << at);
+        self.rows[at].give_back();
+        if at == LOW {
+            self.passed = 0;
+        }
     }
 
     /// The lane for a frame that must not overtake durable ones: as asked for, or the lowest in which such a frame waits.
@@ -139,7 +154,7 @@ impl Lanes {
     /// Bytes that may be pushed out for a frame of this lane.
     pub fn gives_way_to(&self, lane: Lane) -> usize {
         let at = lane as usize;
-        self.rows[at].yielding + self.rows.iter().skip(at + 1).map(|row| row.ephemeral).sum::<usize>()
+        self.rows[at].yielding as usize + self.rows.iter().skip(at + 1).map(|row| row.ephemeral as usize).sum::<usize>()
     }
 
     /// Pushes frames out until there are `needed` bytes more: of the lowest lane first, the oldest first; last those of the
@@ -170,14 +185,12 @@ impl Lanes {
             if row.slots.is_empty() {
                 self.filled &= !(1 << at);
                 row.give_back();
+                self.passed = if at == LOW { 0 } else { self.passed };
             } else if row.holes as usize > FEW_HOLES.max(row.slots.len() / 2) {
                 row.slots.retain(|slot| slot.mark != Mark::GONE);
                 row.holes = 0;
                 index.renumber(at);
             }
-        }
-        if self.filled & LOW_BIT == 0 {
-            self.passed = 0;
         }
         lost
     }
@@ -193,7 +206,7 @@ impl Lanes {
         let slot = self.slot_of(lane, mark)?;
         let older = std::mem::replace(&mut slot.frame, frame);
         let row = &mut self.rows[lane as usize];
-        row.ephemeral = row.ephemeral - older.len() + length;
+        row.ephemeral = row.ephemeral - older.len() as u32 + length as u32;
         Some(older)
     }
 
@@ -246,8 +259,11 @@ impl Lanes {
 }
 
 impl Row {
+    #[inline]
     fn add(&mut self, length: usize, mark: Mark) {
+        let length = length as u32;
         match mark {
+            Mark::EPHEMERAL => self.ephemeral += length,
             Mark::DURABLE => self.durable += 1,
             Mark::YIELDS => {
                 self.ephemeral += length;
@@ -257,8 +273,11 @@ impl Row {
         }
     }
 
+    #[inline]
     fn remove(&mut self, length: usize, mark: Mark) {
+        let length = length as u32;
         match mark {
+            Mark::EPHEMERAL => self.ephemeral -= length,
             Mark::DURABLE => self.durable -= 1,
             Mark::YIELDS => {
                 self.ephemeral -= length;

@@ -51,6 +51,8 @@ pub struct Queue {
     kept_up_ms: u64,
 }
 
+/// The most a queue holds, so that the bytes of a lane fit 32 bits together with the longest frame.
+const MAX_BYTES: usize = 1 << 31;
 /// Frames this long are written from where they lie; shorter ones are copied together first.
 const COPY_BELOW: usize = 8 * 1024;
 /// A frame that grows by merging stops at this length.
@@ -63,12 +65,12 @@ const TELL_EVERY_MS: u64 = 1000;
 const IDLE_MS: u64 = 1000;
 
 impl Queue {
-    /// An empty queue that holds `max_bytes`.
+    /// An empty queue that holds `max_bytes`, but not more than 2 GiB.
     pub fn new(max_bytes: usize, policy: &FlowPolicy, now_ms: u64) -> Self {
         Self {
             lanes: Lanes::default(),
             bytes: 0,
-            max_bytes,
+            max_bytes: max_bytes.min(MAX_BYTES),
             flow: Flow::new(policy),
             lost: Lost::default(),
             told_ms: now_ms,

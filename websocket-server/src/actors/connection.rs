@@ -14,7 +14,7 @@ use common::{
     close::CloseCode,
     config::DefaultDelivery,
     connection::ConnectionState,
-    envelope::{Delivery, Envelope, EnvelopeError, Priority},
+    envelope::{Delivery, Envelope, EnvelopeError},
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId},
     message::{Ack, AgentDescription, AgentMessage, PeerRequest, Speaker, SystemMessage},
@@ -29,6 +29,7 @@ use uuid::Uuid;
 
 use super::{
     login::Identify,
+    overload::{lane_of, overflow_of},
     pace::{Pace, Verdict},
     router::{Ask, Attach, Detach, Dispatch, Marked, Shard},
     state::{Changed, Opened, Side},
@@ -222,6 +223,7 @@ impl Connection {
             bytes_in: envelope.text.len(),
             family: envelope.family(),
             lane: lane_of(envelope.priority),
+            overflow: overflow_of(envelope, peer.address()),
             target: envelope.target.clone(),
             correlation_id: envelope.correlation_id.as_deref().map(str::to_owned),
             trace: trace(envelope, id),
@@ -248,8 +250,8 @@ impl Connection {
             _ if envelope.retain || envelope.receipt => true,
             (None, Some(Address::Topic(name))) => store.is_durable_topic(name.as_str()),
             (None, Some(Address::Broadcast(_) | Address::Bridge)) => false,
-            // What is of no use later: questions that are asked for a time, and steps on the way to an answer.
-            (None, _) if envelope.timeout_ms.is_some() || is_step(&envelope.kind) => false,
+            // What is of no use later: questions that are asked for a time, steps on the way to an answer, what may be dropped.
+            (None, _) if envelope.timeout_ms.is_some() || envelope.overflow.is_some() || is_step(&envelope.kind) => false,
             (None, _) => store.default_delivery == DefaultDelivery::Durable,
         }
     }
@@ -340,16 +342,6 @@ impl Drop for Connection {
         tracing::debug!(connection = %self.id, code = end.code.0, reason = end.reason, "closed");
         self.broker().state.do_send(Changed { id: self.id, state: ConnectionState::Closed(end.code) });
         self.unregister(&end.reason, false);
-    }
-}
-
-/// The lane of a message's receivers that it takes.
-const fn lane_of(priority: Priority) -> Lane {
-    match priority {
-        Priority::Control => Lane::Control,
-        Priority::High => Lane::High,
-        Priority::Normal => Lane::Normal,
-        Priority::Low => Lane::Low,
     }
 }
 

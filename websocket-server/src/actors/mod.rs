@@ -4,6 +4,7 @@ mod agent;
 mod connection;
 mod durable;
 mod login;
+mod overload;
 mod pace;
 mod router;
 mod session;

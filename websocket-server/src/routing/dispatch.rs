@@ -11,7 +11,7 @@ use common::{
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId, TopicName, UserId},
 };
-use transport::{Frame, Lane, Link, Sent, clock::now_ms};
+use transport::{Frame, Lane, Link, Overflow, Sent, clock::now_ms};
 
 use crate::durable::Retain;
 
@@ -32,6 +32,8 @@ pub struct Outgoing {
     pub family: Family,
     /// The lane it takes.
     pub lane: Lane,
+    /// What becomes of it where a receiver reads too slowly. Of no effect if it is durable.
+    pub overflow: Overflow,
     /// Where it goes.
     pub target: Option<Address>,
     /// What it answers.
@@ -290,7 +292,7 @@ fn deliver<'a>(peers: impl Iterator<Item = &'a Arc<Peer>>, route: Route, message
     let mut routed = Routed { route, deliveries: 0, pause_for: None };
     for peer in peers {
         before(peer);
-        match peer.link.send(message.lane, message.frame.clone()) {
+        match peer.link.send_with(message.lane, message.frame.clone(), message.overflow) {
             Sent::Queued => routed.deliveries += 1,
             Sent::QueuedButPause => {
                 routed.deliveries += 1;

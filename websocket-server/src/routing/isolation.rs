@@ -166,6 +166,7 @@ fn message(text: &str, target: Option<Address>) -> Outgoing {
         bytes_in: 0,
         family: Family::Message,
         lane: Lane::Normal,
+        overflow: transport::Overflow::DropNewest,
         target,
         correlation_id: None,
         trace: None,

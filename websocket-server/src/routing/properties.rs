@@ -180,6 +180,7 @@ fn message(number: usize, target: Option<Address>) -> Outgoing {
         bytes_in: 0,
         family: Family::Message,
         lane: Lane::Normal,
+        overflow: transport::Overflow::DropNewest,
         target,
         correlation_id: None,
         trace: None,

@@ -8,6 +8,7 @@ mod connections;
 mod durable;
 mod durable_topics;
 mod keys;
+mod lanes;
 mod limits;
 mod logins;
 mod loops;
