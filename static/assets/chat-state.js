@@ -106,11 +106,14 @@ function onError(state, payload, frame) {
 function fromAPeer(state, payload, frame) {
   const exchange = findExchange(state, frame.correlation_id);
   if (exchange && frame.source === `agent:${exchange.agentId}`) {
+    // A durable answer may come again after the connection was lost.
+    if (frame.redelivered && exchange.status === ExchangeStatus.DONE) return state;
     return countUnread(withEntry(state, exchange.id, (entry) => answered(entry, frame.type, payload)), exchange.agentId, frame);
   }
   if (typeof frame.source !== "string" || !frame.source.startsWith("agent:")) return state;
   const agentId = frame.source.slice("agent:".length);
   const entry = { kind: "incoming", id: `in:${frame.source}:${frame.id}`, agentId, type: frame.type, text: textOf(payload) };
+  if (frame.redelivered && state.entries.some((known) => known.id === entry.id)) return state;
   return countUnread(append(state, entry), agentId, frame);
 }
 

@@ -16,6 +16,7 @@ mod cli;
 mod crowd;
 mod drain;
 mod durable_kills;
+mod durable_readers;
 mod fuzz_bodies;
 mod hostile;
 mod keys;

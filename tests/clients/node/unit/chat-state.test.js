@@ -133,3 +133,12 @@ test("frames that are not what they should be change nothing and throw nothing",
     }
   }
 });
+
+test("what comes again after the connection was lost is there once", () => {
+  const news = frame("job:new", "hi", { id: "n1", source: "agent:demo" });
+  const again = { ...news, frame: { ...news.frame, redelivered: 1 } };
+  assert.equal(play([news, again]).entries.filter((entry) => entry.kind === "incoming").length, 1);
+  assert.equal(play([again]).entries.filter((entry) => entry.kind === "incoming").length, 1, "the first that this page sees");
+  const whole = exchange(answer("message:done", { text: "Hello!" }), answer("message:done", { text: "Hello!" }, { redelivered: 1 }));
+  assert.deepEqual([whole.answer, whole.status], ["Hello!", ExchangeStatus.DONE]);
+});
