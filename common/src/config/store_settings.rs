@@ -16,6 +16,8 @@ pub struct StoreSettings {
     pub durable_topics: Vec<String>,
     /// How long a receiver that acknowledges may take before a message is delivered again; doubles with each delivery. Default 30 s.
     pub ack_timeout: Duration,
+    /// How often the positions of readers whose positions are kept are compared with the newest message. Default 10 s.
+    pub position_check: Duration,
     /// How often a message is delivered before it goes to the dead letters. Default 10.
     pub max_deliveries: usize,
     /// What an inbox keeps: of what waits, and as much again of what was acknowledged. Default 10,000 messages, 16 MiB, 7 days.
@@ -72,6 +74,7 @@ impl Default for StoreSettings {
             default_delivery: DefaultDelivery::Durable,
             durable_topics: Vec::new(),
             ack_timeout: Duration::from_secs(30),
+            position_check: Duration::from_secs(10),
             max_deliveries: 10,
             inbox: Retention { messages: 10_000, bytes: 16 * MIB, age: 7 * DAY },
             topic: Retention { messages: 10_000, bytes: 64 * MIB, age: DAY },

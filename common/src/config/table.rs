@@ -381,6 +381,8 @@ pub(super) static TABLE: &[Setting] = settings! {
         "How long a receiver that acknowledges itself may take before a durable message is delivered again; doubles with each delivery, up to an hour.";
     "store.max_deliveries" => Integer { min: 1, max: 1000, at: |d| &mut d.settings.store.max_deliveries },
         "How often a durable message is delivered before it goes to the dead letters.";
+    "store.position_check" => Span { min: Duration::from_millis(100), max: HOUR, at: |d| &mut d.settings.store.position_check },
+        "How often the positions of readers of topics and broadcasts are compared with the newest message; one that turns out to be behind reads on from the log.";
     "store.inbox_messages" => Integer { min: 0, max: 1_000_000_000, at: |d| &mut d.settings.store.inbox.messages },
         "An inbox keeps so many unacknowledged messages, and as many acknowledged ones; 0: no bound.";
     "store.inbox_bytes" => Size { min: 0, max: 1024 * GIB, at: |d| &mut d.settings.store.inbox.bytes },

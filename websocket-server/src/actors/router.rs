@@ -276,9 +276,9 @@ impl Handler<Detach> for RouterActor {
 impl Handler<Marked> for RouterActor {
     type Result = ();
 
-    fn handle(&mut self, Marked { peer, mark }: Marked, _: &mut Self::Context) {
+    fn handle(&mut self, Marked { peer, mark }: Marked, ctx: &mut Self::Context) {
         self.counters.mailbox.fetch_sub(1, Relaxed);
-        self.on_mark(&peer, mark);
+        self.on_mark(&peer, mark, ctx);
     }
 }
 

@@ -152,7 +152,10 @@ impl CatchUp {
             }
             // Noted first: a message that turns out not to have been delivered is better marked than one that comes twice unmarked.
             let attempts = page.iter().map(|pending| (pending.record.seq, pending.attempts + 1));
-            self.channels.mark_delivered(&self.channel, attempts).await?;
+            if let Err(error) = self.channels.mark_delivered(&self.channel, attempts).await {
+                // What is stored is delivered also while nothing can be written.
+                tracing::debug!(channel = %self.channel, %error, "deliveries were not noted");
+            }
             for pending in page {
                 self.channels.receipts.recall(&self.channel, &pending.record);
                 let text = String::from_utf8_lossy(&pending.record.frame);

@@ -128,6 +128,11 @@ impl Channel {
         Step::GoLive(self.tail.range(through.max(given) + 1..).map(|(seq, frame)| (*seq, frame.clone())).collect())
     }
 
+    /// Whether nothing is on its way to the disk.
+    pub fn is_settled(&self) -> bool {
+        self.tail.is_empty()
+    }
+
     /// Whether nothing needs it: no message on its way, nobody behind.
     pub fn is_idle(&self) -> bool {
         self.tail.is_empty() && self.behind.is_empty()

@@ -182,6 +182,18 @@ impl Channels {
         self.machine(channel).lock().head()
     }
 
+    /// Whether a receiver gets what comes live, and is not on its way back.
+    pub fn is_live(&self, channel: &ChannelName, receiver: ConnectionId) -> bool {
+        self.machine(channel).lock().is_live(receiver)
+    }
+
+    /// The newest number, for a receiver that gets what comes live, if nothing is on its way to the disk.
+    pub fn settled_head(&self, channel: &ChannelName, receiver: ConnectionId) -> Option<u64> {
+        let machine = self.machine(channel);
+        let machine = machine.lock();
+        (machine.is_live(receiver) && machine.is_settled()).then(|| machine.head())
+    }
+
     /// The newest number when a receiver fell behind in a channel that was not loaded then. Nothing was given to it since.
     pub fn head_when_loaded(&self, channel: &ChannelName, receiver: ConnectionId) -> u64 {
         let machine = self.machine(channel);

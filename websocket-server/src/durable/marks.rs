@@ -56,6 +56,11 @@ impl Marks {
         self.marked.take_if(|(under_way, _)| *under_way == mark).map(|(_, given)| given)
     }
 
+    /// Whether something of a channel waits to be confirmed.
+    pub fn knows(&self, channel: &ChannelName) -> bool {
+        self.given.contains_key(channel) || self.marked.as_ref().is_some_and(|(_, given)| given.contains_key(channel))
+    }
+
     /// Whether nothing waits to be confirmed.
     pub fn is_empty(&self) -> bool {
         self.given.is_empty() && self.marked.is_none()

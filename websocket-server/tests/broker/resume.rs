@@ -176,3 +176,30 @@ async fn the_names_that_edges_give_are_not_for_clients() {
     let refused = broker.dial("/ws/agent?agent_id=a&client=@edge/1", Some("test-agent-key")).await;
     assert_eq!(refused.err(), Some(400));
 }
+
+#[actix_rt::test]
+async fn a_reader_that_has_missed_something_without_knowing_is_found_and_reads_on() {
+    let broker = TestBroker::with(|settings| settings.store.position_check = std::time::Duration::from_millis(100)).await;
+    let mut sender = broker.agent("sender").await;
+    let mut reader = broker.session_as(named(SessionId::fresh(), "tab")).await;
+    reader.send(json!({"type":"topic:subscribe","payload":{"topic":"t"}})).await;
+    reader.expect("topic:subscribed").await;
+    send_all(&mut sender, "topic:t", 0..1).await;
+    reader.expect("job:new").await;
+    // A fault, made by hand: one message is delivered to nobody, and nobody notes it.
+    let channel = store::ChannelName::parse("topic:t").expect("a channel");
+    let channels = &broker.handle.broker().channels;
+    let ids: Vec<_> = broker.handle.broker().router.read().peers().map(|peer| peer.id).collect();
+    for id in &ids {
+        channels.fall_behind(&channel, *id, 0);
+    }
+    send_all(&mut sender, "topic:t", 1..2).await;
+    ids.iter().for_each(|id| channels.forget(&channel, *id));
+    assert_eq!(reader.expect("job:new").await["payload"], 1);
+    // What it writes itself is nothing that it misses.
+    reader.send(durable("own", "topic:t", 2)).await;
+    reader.expect("message:accepted").await;
+    send_all(&mut sender, "topic:t", 3..4).await;
+    assert_eq!(reader.expect("job:new").await["payload"], 3);
+    reader.expect_nothing().await;
+}

@@ -83,13 +83,14 @@ impl RouterActor {
     /// Looks regularly, while there is anything to look after.
     pub(super) fn tick_durable(&mut self, ctx: &mut Context<Self>) {
         let shard = &self.durable;
-        let is_idle = shard.to_ask.is_empty() && shard.owing.is_empty();
+        let is_idle = shard.to_ask.is_empty() && shard.owing.is_empty() && shard.checked.is_empty();
         if !shard.ticking && !is_idle {
             self.durable.ticking = true;
             ctx.run_later(TICK, |router, ctx| {
                 router.durable.ticking = false;
                 router.ask_what_has_come();
                 router.redeliver_due(ctx);
+                router.check_positions(ctx);
                 router.tick_durable(ctx);
             });
         }
@@ -114,12 +115,15 @@ impl RouterActor {
     }
 
     /// The receiver answered a mark.
-    pub(in crate::actors) fn on_mark(&self, peer: &Arc<Peer>, mark: u64) {
+    pub(in crate::actors) fn on_mark(&mut self, peer: &Arc<Peer>, mark: u64, ctx: &mut Context<Self>) {
         let Some(given) = peer.marks.lock().confirmed(mark) else { return };
         let (inboxes, logs): (Vec<_>, Vec<_>) = given.into_iter().partition(|(channel, _)| channel.family().is_inbox());
         if let Some(consumer) = &peer.consumer
             && !logs.is_empty()
         {
+            for (channel, seq) in &logs {
+                self.watch_position(peer, channel, *seq, ctx);
+            }
             let router = self.broker.router.read();
             let is_watched = |channel: &ChannelName| channel.as_topic().is_some_and(|topic| router.watches(peer.id, &topic));
             let (watched, others): (Vec<_>, Vec<_>) = logs.into_iter().partition(|(channel, _)| is_watched(channel));
@@ -149,12 +153,49 @@ impl RouterActor {
         }
     }
 
+    /// The reader has got everything of a log up to a number.
+    pub(super) fn watch_position(&mut self, peer: &Arc<Peer>, channel: &ChannelName, seq: u64, ctx: &mut Context<Self>) {
+        self.durable.checked.insert((peer.id, channel.clone()), (Arc::clone(peer), seq));
+        self.tick_durable(ctx);
+    }
+
+    /// Compares what readers are known to have with the newest message: who turns out to be behind without anybody knowing reads on from
+    /// the log.
+    fn check_positions(&mut self, ctx: &mut Context<Self>) {
+        let now = Instant::now();
+        if now < self.durable.check_at {
+            return;
+        }
+        self.durable.check_at = now + self.broker.settings.store.position_check;
+        self.durable.checked.retain(|_, (peer, _)| !peer.link.is_over());
+        let channels = &self.durable.channels;
+        let mut behind = Vec::new();
+        for ((id, channel), (peer, seq)) in &mut self.durable.checked {
+            let head = channels.settled_head(channel, *id).unwrap_or(0);
+            if head > *seq && !peer.marks.lock().knows(channel) {
+                behind.push((channel.clone(), Arc::clone(peer), *seq));
+                // Once for each gap, also where nothing of it is there to be read.
+                *seq = head;
+            }
+        }
+        for (channel, peer, seq) in behind {
+            tracing::warn!(reader = peer.address(), %channel, seq, "a reader had missed something without knowing");
+            self.durable.channels.fall_behind(&channel, peer.id, seq);
+            self.start_catch_up(self.catch_up(&peer, &channel), ctx);
+        }
+    }
+
     fn redeliver_due(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
         self.durable.owing.retain(|_, (peer, _)| !peer.link.is_over());
         let due: Vec<_> = self.durable.owing.extract_if(|_, (_, look)| *look <= now).collect();
         for ((_, channel), (peer, _)) in due {
             let channels = Arc::clone(&self.durable.channels);
+            if !channels.is_live(&channel, peer.id) {
+                // It gets everything that waits on its way back, in order: nothing is to come in between.
+                self.durable.owing.insert((peer.id, channel), (peer, now + TICK));
+                continue;
+            }
             let looking = async move {
                 let outcome = redeliver(&channels, &channel, &peer).await;
                 (channel, peer, outcome)

@@ -40,6 +40,9 @@ pub struct DurableShard {
     to_ask: HashMap<ConnectionId, Arc<Peer>>,
     /// Receivers that acknowledge themselves and may owe an acknowledgement, and when to look.
     owing: HashMap<Reader, (Arc<Peer>, Instant)>,
+    /// Readers of logs whose positions are kept, with what they are known to have: compared with the newest message now and then.
+    checked: HashMap<Reader, (Arc<Peer>, u64)>,
+    check_at: Instant,
     /// Inboxes whose receiver has yet to say from where to go on.
     held: HashMap<ConnectionId, Vec<ChannelName>>,
     ticking: bool,
@@ -53,6 +56,8 @@ impl DurableShard {
             loading: HashMap::new(),
             to_ask: HashMap::new(),
             owing: HashMap::new(),
+            checked: HashMap::new(),
+            check_at: Instant::now(),
             held: HashMap::new(),
             ticking: false,
         }
@@ -107,6 +112,11 @@ impl RouterActor {
             retain: message.retain,
             receipt: message.receipt,
         };
+        let is_reader = match &address {
+            Address::Topic(name) => router.subscribes(from.id, name),
+            Address::Broadcast(_) => from.broadcasts().contains(&channel),
+            _ => false,
+        };
         router.note_requests(from, &address, message).map_err(|code| ClientError::new(code).about(address.to_string()))?;
         let outcome = router.with_readers(from, &address, |readers| self.durable.channels.accept(draft, readers));
         drop(router);
@@ -128,6 +138,10 @@ impl RouterActor {
                 }
                 if let Some(session_id) = channel.as_session() {
                     self.durable.channels.note_session(session_id);
+                }
+                // A reader has what it wrote itself.
+                if from.consumer.is_some() && is_reader && self.durable.channels.is_live(&channel, from.id) {
+                    self.durable.on_given(Arc::clone(from), channel.clone(), settled.seq);
                 }
                 for peer in accepted.delivered {
                     self.durable.on_given(peer, channel.clone(), settled.seq);

@@ -123,7 +123,8 @@ impl RouterActor {
     }
 
     /// The receiver does not read a log any more.
-    pub(super) fn stop_reading(&self, peer: &Peer, channel: &ChannelName) {
+    pub(super) fn stop_reading(&mut self, peer: &Peer, channel: &ChannelName) {
+        self.durable.checked.remove(&(peer.id, channel.clone()));
         peer.marks.lock().forget(channel);
         self.durable.channels.forget(channel, peer.id);
     }
@@ -198,11 +199,14 @@ impl RouterActor {
 
     /// Answers a subscriber, and starts it on its way. For one that named itself the subscription is on the disk before the answer; for
     /// one that its edge named, which may be any browser, the answer does not wait.
-    fn on_subscribed(&self, peer: &Arc<Peer>, subscribed: Subscribed, reader: Option<CatchUp>, ctx: &mut Context<Self>) {
+    fn on_subscribed(&mut self, peer: &Arc<Peer>, subscribed: Subscribed, reader: Option<CatchUp>, ctx: &mut Context<Self>) {
         let Subscribed { topic, presence, members: Members { count: member_count, listed: members }, seq, recovery, id } =
             subscribed;
         let (channel, epoch) = (ChannelName::topic(&topic), self.durable.channels.epoch().to_string());
         let answer = SystemMessage::TopicSubscribed { topic, epoch, seq, recovery, member_count, members };
+        if peer.consumer.is_some() {
+            self.watch_position(peer, &channel, seq, ctx);
+        }
         let kept = Self::consumers(peer, presence).map(|(own, other)| {
             let store = self.durable.channels.store();
             let forgotten = store.drop_cursors(other, Some(vec![channel.clone()]));
