@@ -39,7 +39,7 @@ async fn fill(broker: &TestBroker, agent: &mut Peer, session: &mut Peer, mut fra
         let stats = broker.stats().await;
         let before = std::mem::replace(&mut written, count(&stats, "/sockets/bytes_out"));
         // What the agent was answered was written too, but that is little.
-        let is_full = count(&stats, "/queues/outboxes/fullest_bytes") > 48 * 1024;
+        let is_full = count(&stats, "/queues/outboxes/fullest_bytes") > broker.settings.limits.outbox_bytes as u64 / 4 * 3;
         if !is_full || written - before >= 4000 {
             still = Instant::now();
         }
@@ -132,7 +132,12 @@ async fn streams_with_another_key_type_or_sender_keep_their_own_latest() {
 
 #[actix_rt::test]
 async fn deltas_are_put_together_for_a_reader_that_is_behind_and_no_text_is_lost() {
-    let broker = broker().await;
+    // Far more than the writer holds in its hands at once, where nothing can give way any more.
+    let broker = TestBroker::with(|settings| {
+        settings.limits.outbox_bytes = 512 * 1024;
+        settings.limits.flow_control_burst = Duration::ZERO;
+    })
+    .await;
     let mut agent = broker.agent("a").await;
     let mut session = broker.session().await;
     let to = session.address();
@@ -155,7 +160,7 @@ async fn deltas_are_put_together_for_a_reader_that_is_behind_and_no_text_is_lost
         came += 1;
     }
     assert_eq!(text, (0..2000).map(|index| format!("\"{index}\" é\n")).collect::<String>());
-    assert!(came < 500, "{came} frames");
+    assert!(came < 1900, "{came} frames");
     assert_eq!(count(&broker.stats().await, "/slow_consumers/conflated_messages"), 2000 - came);
 }
 
