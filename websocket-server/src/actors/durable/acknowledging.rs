@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How often receivers are asked what has reached them, and it is looked what is due again.
-const TICK: Duration = Duration::from_millis(250);
+const TICK: Duration = Duration::from_millis(100);
 
 impl RouterActor {
     /// The inbox a peer means: its own where it names none.
@@ -104,13 +104,8 @@ impl RouterActor {
             if peer.link.is_over() || peer.link.closing().is_some() {
                 return false;
             }
-            let mut marks = peer.marks.lock();
-            if let Some(mark) = marks.begin()
-                && peer.link.offer(Lane::Normal, Frame::ping_with(&broker.mark_text(mark))) == Sent::Dropped
-            {
-                marks.not_sent();
-            }
-            !marks.is_empty()
+            broker.ask_what_has_come(peer);
+            !peer.marks.lock().is_empty()
         });
     }
 
@@ -222,6 +217,16 @@ impl RouterActor {
 }
 
 impl crate::broker::Broker {
+    /// Sends a ping after what the receiver was given, unless one is under way or nothing was.
+    pub(crate) fn ask_what_has_come(&self, peer: &Peer) {
+        let mut marks = peer.marks.lock();
+        if let Some(mark) = marks.begin()
+            && peer.link.offer(Lane::Normal, Frame::ping_with(&self.mark_text(mark))) == Sent::Dropped
+        {
+            marks.not_sent();
+        }
+    }
+
     /// Messages were acknowledged: tells the senders that want to hear of it.
     pub(crate) fn on_acknowledged(&self, channel: &ChannelName, seqs: &[u64]) {
         for seq in seqs {

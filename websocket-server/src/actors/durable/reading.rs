@@ -116,7 +116,9 @@ impl RouterActor {
         let running = reader.run(move |channel, record| broker.on_first_delivery(channel, record.seq)).into_actor(self);
         ctx.spawn(running.map(move |given, router, ctx| {
             if given > 0 && is_kept && !peer.link.is_over() {
-                router.durable.on_given(peer, channel, given);
+                router.durable.on_given(Arc::clone(&peer), channel, given);
+                // Its way back need not be gone again, should the connection break now.
+                router.broker.ask_what_has_come(&peer);
                 router.tick_durable(ctx);
             }
         }));
