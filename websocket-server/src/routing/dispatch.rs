@@ -234,23 +234,27 @@ impl Router {
         })
     }
 
-    /// What a durable message to one inbox does to requests: it answers one, and may be one itself, also where nobody is there yet.
+    /// Opens the request that a durable message is, if it is one; also where nobody is there yet who could answer.
     ///
     /// # Errors
     /// `too_many_requests`, `duplicate_request`.
-    pub fn note_requests(&self, from: &Arc<Peer>, address: &Address, message: &Outgoing) -> Result<(), ErrorCode> {
+    pub fn open_durable_request(&self, from: &Arc<Peer>, address: &Address, message: &Outgoing) -> Result<(), ErrorCode> {
+        if message.deadline_ms.is_none() {
+            return Ok(());
+        }
         let awaited = match address {
             Address::Agent(agent_id) => self.agents.get(agent_id).map(|entry| &entry.awaited),
             Address::Session(session_id) => self.sessions.get(session_id).map(|entry| &entry.awaited),
             _ => None,
         };
-        if message.deadline_ms.is_some() {
-            self.open_request(from, awaited.unwrap_or(&Arc::default()), &address.to_string(), message)?;
-        }
+        self.open_request(from, awaited.unwrap_or(&Arc::default()), &address.to_string(), message)
+    }
+
+    /// A durable message was taken: whoever waited for it as an answer waits no longer.
+    pub fn answer_requests(&self, from: &Peer, address: &Address, message: &Outgoing) {
         if message.correlation_id.is_some() {
             self.peers_at(address).iter().for_each(|peer| answer_request(from, peer, message));
         }
-        Ok(())
     }
 
     fn to_user(&self, user_id: &UserId, message: &Outgoing) -> Result<Routed, ErrorCode> {

@@ -203,3 +203,18 @@ async fn a_reader_that_has_missed_something_without_knowing_is_found_and_reads_o
     assert_eq!(reader.expect("job:new").await["payload"], 3);
     reader.expect_nothing().await;
 }
+
+#[actix_rt::test]
+async fn a_refused_resume_leaves_nobody_waiting_for_a_way_back() {
+    let broker = TestBroker::with(|settings| settings.limits.max_subscriptions = 1).await;
+    let mut sender = broker.agent("sender").await;
+    send_all(&mut sender, "topic:a", 0..1).await;
+    let epoch = broker.handle.broker().channels.epoch().to_string();
+    let mut session = broker.session().await;
+    let position = json!({"epoch":epoch,"seq":0});
+    session.send(json!({"type":"connection:resume","payload":{"channels":{"topic:a":position,"topic:b":position}}})).await;
+    session.expect_error("too_many_subscriptions").await;
+    // The first of the two is subscribed to, and live.
+    send_all(&mut sender, "topic:a", 1..2).await;
+    assert_eq!(session.expect("job:new").await["payload"], 1);
+}

@@ -117,8 +117,11 @@ impl RouterActor {
             Address::Broadcast(_) => from.broadcasts().contains(&channel),
             _ => false,
         };
-        router.note_requests(from, &address, message).map_err(|code| ClientError::new(code).about(address.to_string()))?;
+        router.open_durable_request(from, &address, message).map_err(|code| ClientError::new(code).about(address.to_string()))?;
         let outcome = router.with_readers(from, &address, |readers| self.durable.channels.accept(draft, readers));
+        if matches!(outcome, Ok(Outcome::Accepted(_))) {
+            router.answer_requests(from, &address, message);
+        }
         drop(router);
         let outcome = outcome.inspect_err(|_| cancel_request(from, message)).map_err(|refused| ClientError::new(refused.0))?;
         match outcome {

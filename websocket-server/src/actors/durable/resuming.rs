@@ -54,9 +54,10 @@ impl RouterActor {
                 if let Some(topic) = channel.as_topic() {
                     router.subscribe(peer, &topic, false)?;
                 }
-                if !channel.family().is_inbox() {
-                    channels.fall_behind(channel, peer.id, channels.head(channel));
-                }
+            }
+            // Only now: who is behind needs a way back, and after a refusal there is none.
+            for (channel, _) in positions.iter().filter(|(channel, _)| !channel.family().is_inbox()) {
+                channels.fall_behind(channel, peer.id, channels.head(channel));
             }
         }
         let locating = async move {
