@@ -56,6 +56,30 @@ pub struct Outgoing {
     pub deadline_ms: Option<u64>,
 }
 
+#[cfg(test)]
+impl Outgoing {
+    /// A plain ephemeral message.
+    pub fn plain(text: &str, target: Option<Address>) -> Self {
+        Self {
+            frame: Frame::text(text),
+            bytes_in: 0,
+            family: Family::Message,
+            lane: Lane::Normal,
+            overflow: transport::Overflow::DropNewest,
+            target,
+            correlation_id: None,
+            trace: None,
+            id: None,
+            is_durable: false,
+            retain: Retain::No,
+            receipt: false,
+            priority: Priority::Normal,
+            ttl_ms: None,
+            deadline_ms: None,
+        }
+    }
+}
+
 /// What became of a message.
 #[derive(Debug)]
 pub struct Routed {

@@ -10,7 +10,6 @@ use common::{
     address::{Address, Scope},
     assertion::{ClientIdentity, Login, Reading},
     config::Settings,
-    envelope::{Family, Priority},
     id::{AgentId, SessionId, TopicName, UserId},
     message::{AgentDescription, Page, Speaker, SystemMessage},
 };
@@ -19,7 +18,7 @@ use identity::{
     policy::{Policy, session_topic, user_topic},
 };
 use proptest::prelude::*;
-use transport::{Frame, Lane, Link, LinkPolicy};
+use transport::{Link, LinkPolicy};
 use uuid::Uuid;
 
 use super::{ConnectionId, Outgoing, Pass, Peer, PeerKind, Router, RouterLimits};
@@ -160,26 +159,6 @@ fn peer(who: Who, policy: &Arc<LinkPolicy>) -> Arc<Peer> {
     Peer::new(ConnectionId::next(), kind, Link::new(Arc::clone(policy)), Reading::default(), pass)
 }
 
-fn message(text: &str, target: Option<Address>) -> Outgoing {
-    Outgoing {
-        frame: Frame::text(text),
-        bytes_in: 0,
-        family: Family::Message,
-        lane: Lane::Normal,
-        overflow: transport::Overflow::DropNewest,
-        target,
-        correlation_id: None,
-        trace: None,
-        id: None,
-        is_durable: false,
-        retain: crate::durable::Retain::No,
-        receipt: false,
-        priority: Priority::Normal,
-        ttl_ms: None,
-        deadline_ms: None,
-    }
-}
-
 /// Fails if what a peer was told is not for it.
 fn check(who: Who, text: &str) -> Result<(), TestCaseError> {
     let mine = match who {
@@ -238,7 +217,7 @@ proptest! {
                 Step::Send(at, to) => {
                     if let Some((who, peer)) = peers.get(&at) {
                         let text = format!("said to {}", whose(*who, to));
-                        if let Err(error) = router.dispatch(peer, &message(&text, address(to))) {
+                        if let Err(error) = router.dispatch(peer, &Outgoing::plain(&text, address(to))) {
                             // What the sender itself named is no news.
                             let error = common::error::ClientError { target: None, ..error };
                             answer(*who, SystemMessage::Error(error))?;

@@ -10,12 +10,11 @@ use common::{
     address::{Address, Scope},
     assertion::{ClientIdentity, Login},
     config::Settings,
-    envelope::Family,
     id::{AgentId, SessionId, TopicName, UserId},
     message::AgentDescription,
 };
 use proptest::prelude::*;
-use transport::{Frame, Lane, Link, LinkPolicy};
+use transport::{Link, LinkPolicy};
 use uuid::Uuid;
 
 use super::{ConnectionId, Outgoing, Peer, PeerKind, Router, RouterLimits};
@@ -174,26 +173,6 @@ fn peer(who: Who, policy: &Arc<LinkPolicy>) -> Arc<Peer> {
     Peer::new(ConnectionId::next(), kind, Link::new(Arc::clone(policy)), common::assertion::Reading::default(), None)
 }
 
-fn message(number: usize, target: Option<Address>) -> Outgoing {
-    Outgoing {
-        frame: Frame::text(&format!("#{number}")),
-        bytes_in: 0,
-        family: Family::Message,
-        lane: Lane::Normal,
-        overflow: transport::Overflow::DropNewest,
-        target,
-        correlation_id: None,
-        trace: None,
-        id: None,
-        is_durable: false,
-        retain: crate::durable::Retain::No,
-        receipt: false,
-        priority: common::envelope::Priority::Normal,
-        ttl_ms: None,
-        deadline_ms: None,
-    }
-}
-
 /// Whether the connection is registered and was not taken over.
 fn is_current(router: &Router, peer: &Peer) -> bool {
     router.peers().any(|other| other.id == peer.id)
@@ -244,7 +223,7 @@ proptest! {
                 }
                 Step::Send(at, to) => {
                     if let Some(peer) = peers.get(&at) {
-                        let outcome = router.dispatch(peer, &message(number, to.map(address)));
+                        let outcome = router.dispatch(peer, &Outgoing::plain(&format!("#{number}"), to.map(address)));
                         let receivers = model.receivers(at, to);
                         prop_assert_eq!(outcome.as_ref().ok().map(|routed| routed.deliveries), receivers.as_ref().map(BTreeSet::len));
                         for receiver in receivers.unwrap_or_default() {
