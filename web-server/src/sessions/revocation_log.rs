@@ -99,8 +99,8 @@ mod tests {
         let data = folder.path().join("data");
         let log = RevocationLog::in_folder(&data);
         assert!(log.read().expect("nothing yet").is_empty());
-        let revoked = |least| Revocation::Session { session: SessionId::fresh(), least, at: 1, until: 2 };
-        let (first, second, all) = (revoked(None), revoked(Some(3)), Revocation::Everything { all_until: 9 });
+        let revoked = |least| Revocation::Session { session: SessionId::fresh(), least, at: 1, until: 2, user: false };
+        let (first, second, all) = (revoked(None), revoked(Some(3)), Revocation::Everything { all_until: 9, user: true });
         log.append(&[first], Vec::new).expect("writes");
         let mut file = OpenOptions::new().append(true).open(data.join(FILE)).expect("there");
         file.write_all(b"{\"session\":\"cut o").expect("writes");
@@ -114,7 +114,7 @@ mod tests {
     fn a_log_that_has_grown_is_written_anew() {
         let folder = tempfile::tempdir().expect("temp dir");
         let log = RevocationLog::in_folder(folder.path());
-        let all = Revocation::Everything { all_until: 9 };
+        let all = Revocation::Everything { all_until: 9, user: true };
         log.append(&[all, all], Vec::new).expect("writes");
         *log.lines.lock() = MAX_LINES;
         log.append(&[all], || vec![all]).expect("writes");

@@ -5,6 +5,9 @@
 //! It is kept until every older token has expired. The table is bounded. At the bound the oldest entry gives way, and from
 //! then on every token signed up to that entry's moment is refused: the rule errs on the side of ending more sessions, never
 //! of reviving an ended one.
+//!
+//! Sessions of nobody, which anybody may make and end as often as they like, have a table of their own: what they do at its bound
+//! ends sessions of nobody.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -34,11 +37,17 @@ pub enum Revocation {
         at: u64,
         /// When the last of the tokens expires, in seconds since 1970.
         until: u64,
+        /// Whether the revoked tokens had a user.
+        #[serde(default)]
+        user: bool,
     },
     /// Of every session.
     Everything {
         /// Tokens signed up to this second since 1970.
         all_until: u64,
+        /// Whether of those with a user, and not of those without.
+        #[serde(default)]
+        user: bool,
     },
 }
 
@@ -51,6 +60,52 @@ struct Entry {
 
 /// See the module.
 pub struct Revocations {
+    of_nobody: Table,
+    of_users: Table,
+}
+
+impl Revocations {
+    /// Two tables of at most `capacity` entries each, for tokens of this lifetime.
+    pub fn new(capacity: usize, lifetime: Duration) -> Self {
+        Self { of_nobody: Table::new(false, capacity, lifetime), of_users: Table::new(true, capacity, lifetime) }
+    }
+
+    /// Revokes the tokens of a session below a generation. Answers what is to be written down.
+    pub fn revoke(&mut self, session: &Session, least: u64, now: SystemTime) -> Vec<Revocation> {
+        let table = if session.login.is_some() { &mut self.of_users } else { &mut self.of_nobody };
+        table.revoke(session, least, now)
+    }
+
+    /// Takes back what was written down.
+    pub fn load(&mut self, revocation: Revocation, now: SystemTime) {
+        let (Revocation::Session { user, .. } | Revocation::Everything { user, .. }) = revocation;
+        let table = if user { &mut self.of_users } else { &mut self.of_nobody };
+        table.load(revocation, now);
+    }
+
+    /// Everything that is to be written down.
+    pub fn written(&self) -> Vec<Revocation> {
+        let mut written = self.of_nobody.written();
+        written.extend(self.of_users.written());
+        written
+    }
+
+    /// Whether the token that this session came with is refused.
+    pub fn is_revoked(&self, session: &Session) -> bool {
+        let own = if session.login.is_some() { &self.of_users } else { &self.of_nobody };
+        self.of_nobody.refuses(session) || self.of_users.refuses(session) || own.refuses_all_of(session)
+    }
+
+    /// Whether the session was ended, not only its older tokens.
+    pub fn is_ended(&self, id: SessionId) -> bool {
+        self.of_nobody.is_ended(id) || self.of_users.is_ended(id)
+    }
+}
+
+/// The revocations of one kind of tokens.
+struct Table {
+    /// Whether the tokens have a user.
+    user: bool,
     entries: HashMap<SessionId, Entry>,
     /// In the order in which they were made.
     order: VecDeque<SessionId>,
@@ -61,26 +116,23 @@ pub struct Revocations {
     all_until: Option<SystemTime>,
 }
 
-impl Revocations {
-    /// A table of at most `capacity` entries for tokens of this lifetime.
-    pub fn new(capacity: usize, lifetime: Duration) -> Self {
-        Self { entries: HashMap::new(), order: VecDeque::new(), capacity: capacity.max(1), lifetime, all_until: None }
+impl Table {
+    fn new(user: bool, capacity: usize, lifetime: Duration) -> Self {
+        Self { user, entries: HashMap::new(), order: VecDeque::new(), capacity: capacity.max(1), lifetime, all_until: None }
     }
 
-    /// Revokes the tokens of a session below a generation. Answers what is to be written down.
-    pub fn revoke(&mut self, session: &Session, least: u64, now: SystemTime) -> Vec<Revocation> {
+    fn revoke(&mut self, session: &Session, least: u64, now: SystemTime) -> Vec<Revocation> {
         let newest = now.checked_add(self.lifetime).unwrap_or(now);
         let entry = Entry { least, at: now, until: newest.max(session.expires_at) };
         let mut written = self.insert(session.id, entry, now);
-        written.extend(self.entries.get(&session.id).map(|entry| entry.written(session.id)));
+        written.extend(self.entries.get(&session.id).map(|entry| entry.written(session.id, self.user)));
         written
     }
 
-    /// Takes back what was written down.
-    pub fn load(&mut self, revocation: Revocation, now: SystemTime) {
+    fn load(&mut self, revocation: Revocation, now: SystemTime) {
         match revocation {
-            Revocation::Everything { all_until } => self.all_until = self.all_until.max(Some(time(all_until))),
-            Revocation::Session { session, least, at, until } => {
+            Revocation::Everything { all_until, .. } => self.all_until = self.all_until.max(Some(time(all_until))),
+            Revocation::Session { session, least, at, until, .. } => {
                 let entry = Entry { least: least.unwrap_or(u64::MAX), at: time(at), until: time(until) };
                 if entry.until > now {
                     self.insert(session, entry, now);
@@ -89,21 +141,21 @@ impl Revocations {
         }
     }
 
-    /// Everything that is to be written down.
-    pub fn written(&self) -> Vec<Revocation> {
-        let everything = self.all_until.map(|until| Revocation::Everything { all_until: seconds(until) });
-        let entries = self.order.iter().filter_map(|id| self.entries.get(id).map(|entry| entry.written(*id)));
+    fn written(&self) -> Vec<Revocation> {
+        let everything = self.all_until.map(|until| Revocation::Everything { all_until: seconds(until), user: self.user });
+        let entries = self.order.iter().filter_map(|id| self.entries.get(id).map(|entry| entry.written(*id, self.user)));
         everything.into_iter().chain(entries).collect()
     }
 
-    /// Whether the token that this session came with is refused.
-    pub fn is_revoked(&self, session: &Session) -> bool {
+    fn refuses(&self, session: &Session) -> bool {
         self.entries.get(&session.id).is_some_and(|entry| session.generation < entry.least)
-            || self.all_until.is_some_and(|moment| session.issued_at <= moment)
     }
 
-    /// Whether the session was ended, not only its older tokens.
-    pub fn is_ended(&self, id: SessionId) -> bool {
+    fn refuses_all_of(&self, session: &Session) -> bool {
+        self.all_until.is_some_and(|moment| session.issued_at <= moment)
+    }
+
+    fn is_ended(&self, id: SessionId) -> bool {
         self.entries.get(&id).is_some_and(|entry| entry.least == u64::MAX)
     }
 
@@ -119,7 +171,7 @@ impl Revocations {
             && let Some(oldest) = self.order.pop_front().and_then(|oldest| self.entries.remove(&oldest))
         {
             self.all_until = self.all_until.max(Some(oldest.at));
-            written.extend(self.all_until.map(|until| Revocation::Everything { all_until: seconds(until) }));
+            written.extend(self.all_until.map(|until| Revocation::Everything { all_until: seconds(until), user: self.user }));
         }
         self.entries.insert(id, entry);
         self.order.push_back(id);
@@ -137,7 +189,7 @@ impl Revocations {
 }
 
 impl Entry {
-    fn written(&self, session: SessionId) -> Revocation {
+    fn written(&self, session: SessionId, user: bool) -> Revocation {
         let least = (self.least < u64::MAX).then_some(self.least);
         // Rounded to the side on which more is refused.
         Revocation::Session {
@@ -145,6 +197,7 @@ impl Entry {
             least,
             at: seconds(self.at).saturating_add(1),
             until: seconds(self.until).saturating_add(1),
+            user,
         }
     }
 }

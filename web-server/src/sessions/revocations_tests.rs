@@ -19,7 +19,7 @@ fn an_ended_session_stays_ended_while_its_tokens_could_live() {
     table.revoke(&other, u64::MAX, at(1100));
     assert!(table.is_revoked(&ended), "its last token expires at 1100");
     table.revoke(&session(1101, 0), u64::MAX, at(1101));
-    assert!(!table.entries.contains_key(&ended.id));
+    assert!(!table.of_nobody.entries.contains_key(&ended.id));
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn at_the_bound_more_is_ended_and_never_less() {
     for (second, session) in sessions.iter().enumerate() {
         table.revoke(session, u64::MAX, at(100 + second as u64));
     }
-    assert_eq!((table.order.len(), table.entries.len()), (2, 2));
+    assert_eq!((table.of_nobody.order.len(), table.of_nobody.entries.len()), (2, 2));
     assert!(sessions.iter().all(|session| table.is_revoked(session)));
     assert!(table.is_revoked(&session(100, 0)), "signed before the entry that gave way");
     assert!(!table.is_revoked(&session(101, 0)));
@@ -76,5 +76,20 @@ fn revoking_twice_takes_one_entry() {
     for second in 0..5 {
         table.revoke(&session, second + 1, at(second));
     }
-    assert_eq!(table.order.len(), 1);
+    assert_eq!(table.of_nobody.order.len(), 1);
+}
+
+#[test]
+fn what_nobodies_end_at_the_bound_ends_no_user() {
+    let mut table = Revocations::new(2, Duration::from_secs(1000));
+    let login = common::assertion::Login { user: "ann".parse().expect("a user"), wallet: None, scopes: Default::default() };
+    let login = Some(std::sync::Arc::new(crate::sessions::token::SessionLogin { login, until: None }));
+    let (ann, ended) = (Session { login: login.clone(), ..session(50, 1) }, Session { login, ..session(50, 1) });
+    table.revoke(&ended, u64::MAX, at(60));
+    for second in 0..10 {
+        table.revoke(&session(50, 0), u64::MAX, at(100 + second));
+    }
+    assert!(table.is_revoked(&session(50, 0)), "sessions of nobody are ended");
+    assert!(!table.is_revoked(&ann), "a user is not");
+    assert!(table.is_revoked(&ended), "but one that was ended stays so");
 }
