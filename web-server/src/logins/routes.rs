@@ -154,7 +154,8 @@ async fn exchange(
         None => {
             shared.throttle.take(Route::Registration, address)?;
             let (session, _) = shared.authority.register()?;
-            let (session, token) = Arc::clone(&shared.authority).log_in(&session, login).await?;
+            let (session, token, written) = Arc::clone(&shared.authority).log_in(&session, login)?;
+            written.await;
             Ok(hand_out(&request, **shared.cookies, None, &session, Some(token)))
         }
     }
@@ -169,7 +170,7 @@ async fn log_in(
 ) -> Result<HttpResponse, Refusal> {
     let OwnedSession { session: before, proof } = owned;
     let Shared { authority, cookies, sockets, .. } = shared;
-    let (session, token) = authority.into_inner().log_in(&before, login).await?;
+    let (session, token, written) = authority.into_inner().log_in(&before, login)?;
     if let Some(login) = session.login() {
         let logged_in = Arc::new(LoggedIn { session_id: session.id, login: login.clone(), keep });
         let reason = "the session has logged in: come back with its new credentials";
@@ -177,6 +178,7 @@ async fn log_in(
         sockets.log_in(&session, &logged_in, &otherwise);
         tracing::info!(session = %session.id, user = %login.user, "session logged in");
     }
+    written.await;
     Ok(hand_out(request, **cookies, Some(proof), &session, Some(token)))
 }
 

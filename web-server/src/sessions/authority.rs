@@ -99,12 +99,17 @@ impl SessionAuthority {
         Ok(signed)
     }
 
-    /// Logs a session in. Its tokens from before are good no longer, unless it was this user's already.
+    /// Logs a session in. Its tokens from before are good no longer at once, unless it was this user's already; the last part of the
+    /// answer is ready when that is written down.
     ///
     /// # Errors
     /// `already_logged_in`; `token_claim_invalid` for a login that carries too much; `session_ended` or `credentials_expired` where
     /// the session is not what it was any more; `internal`.
-    pub async fn log_in(self: &Arc<Self>, session: &Session, login: SessionLogin) -> Result<(Session, String), ErrorCode> {
+    pub fn log_in(
+        self: &Arc<Self>,
+        session: &Session,
+        login: SessionLogin,
+    ) -> Result<(Session, String, impl Future<Output = ()> + use<>), ErrorCode> {
         let is_again = match session.login() {
             Some(known) if known.user != login.login.user => return Err(ErrorCode::AlreadyLoggedIn),
             known => known.is_some(),
@@ -113,33 +118,36 @@ impl SessionAuthority {
             return Err(ErrorCode::AlreadyLoggedIn);
         }
         let generation = if is_again { session.generation } else { session.generation.saturating_add(1) };
-        let signed = self.sign(&Session { generation, login: Some(Arc::new(login)), ..session.clone() })?;
-        if is_again {
+        let (session_now, token) = self.sign(&Session { generation, login: Some(Arc::new(login)), ..session.clone() })?;
+        let written = if is_again {
             self.check(session)?;
+            Vec::new()
         } else {
-            let written = {
-                let mut revocations = self.revocations.write();
-                // Of two logins at once the second finds the session changed.
-                if revocations.is_revoked(session) {
-                    drop(revocations);
-                    return Err(self.check(session).err().unwrap_or(ErrorCode::CredentialsExpired));
-                }
-                revocations.revoke(session, generation, SystemTime::now())
-            };
-            self.write_down(written).await;
-        }
-        Ok(signed)
+            let mut revocations = self.revocations.write();
+            // Of two logins at once the second finds the session changed.
+            if revocations.is_revoked(session) {
+                drop(revocations);
+                return Err(self.check(session).err().unwrap_or(ErrorCode::CredentialsExpired));
+            }
+            revocations.revoke(session, generation, SystemTime::now())
+        };
+        Ok((session_now, token, self.write_down(written)))
     }
 
-    /// Ends a session: every token of it. A session that came with an issuer's token begins anew with the next one.
-    pub async fn end(self: &Arc<Self>, session: &Session) {
+    /// Ends a session at once: every token of it. A session that came with an issuer's token begins anew with the next one. The answer
+    /// is ready when that is written down.
+    pub fn end(self: &Arc<Self>, session: &Session) -> impl Future<Output = ()> + use<> {
         let now = SystemTime::now();
         let least = match session.source {
             Source::Edge => u64::MAX,
-            Source::Issuer => now.duration_since(SystemTime::UNIX_EPOCH).map_or(u64::MAX, |elapsed| elapsed.as_secs() + 1),
+            // Also where the issuer's clock is ahead of ours.
+            Source::Issuer => {
+                let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(u64::MAX, |elapsed| elapsed.as_secs() + 1);
+                now.max(session.generation.saturating_add(1))
+            }
         };
         let written = self.revocations.write().revoke(session, least, now);
-        self.write_down(written).await;
+        self.write_down(written)
     }
 
     fn sign(&self, session: &Session) -> Result<(Session, String), ErrorCode> {
@@ -151,8 +159,17 @@ impl SessionAuthority {
     }
 
     /// A disk that does not take it is no reason to leave the session as it was: it is revoked while this process lives.
-    async fn write_down(self: &Arc<Self>, written: Vec<Revocation>) {
+    fn write_down(self: &Arc<Self>, written: Vec<Revocation>) -> impl Future<Output = ()> + use<> {
         let this = Arc::clone(self);
+        async move {
+            if !written.is_empty() {
+                this.append(written).await;
+            }
+        }
+    }
+
+    async fn append(self: Arc<Self>, written: Vec<Revocation>) {
+        let this = self;
         let writing = tokio::task::spawn_blocking(move || this.log.append(&written, || this.revocations.read().written()));
         match writing.await {
             Ok(Ok(())) => {}
@@ -210,17 +227,18 @@ mod tests {
         let folder = tempfile::tempdir().expect("temp dir");
         let first = authority(folder.path());
         let (before, old) = first.register().expect("signs");
-        let (after, new) = first.log_in(&before, login("ann")).await.expect("logs in");
+        let (after, new, written) = first.log_in(&before, login("ann")).expect("logs in");
+        written.await;
         assert_eq!((after.id, after.created_at), (before.id, before.created_at));
         for authority in [Arc::clone(&first), authority(folder.path())] {
             assert_eq!(authority.recognise(&old), Err(ErrorCode::CredentialsExpired));
             assert_eq!(authority.recognise(&new), Ok(after.clone()));
             assert_eq!(authority.refresh(&before).err(), Some(ErrorCode::CredentialsExpired));
-            let twice = authority.log_in(&before, login("bob")).await;
+            let twice = authority.log_in(&before, login("bob"));
             assert_eq!(twice.err(), Some(ErrorCode::CredentialsExpired), "a second login with the older token");
         }
-        assert_eq!(first.log_in(&after, login("bob")).await.err(), Some(ErrorCode::AlreadyLoggedIn));
-        let (again, _) = first.log_in(&after, login("ann")).await.expect("the same user again");
+        assert_eq!(first.log_in(&after, login("bob")).err(), Some(ErrorCode::AlreadyLoggedIn));
+        let (again, _, _) = first.log_in(&after, login("ann")).expect("the same user again");
         assert_eq!(again.generation, after.generation);
         assert_eq!(first.recognise(&new), Ok(after.clone()), "its tokens stay good then");
         first.end(&after).await;

@@ -48,12 +48,15 @@ impl Credentials {
     /// The login that an issuer's token proves.
     ///
     /// # Errors
-    /// `login_not_offered` where no issuer is trusted, or what is wrong with the token.
+    /// `login_not_offered` where no issuer is trusted; `session_ended` for a token whose own session was ended; or what is wrong with
+    /// the token.
     pub async fn login(&self, token: &str) -> Result<SessionLogin, ErrorCode> {
         if self.issuers.is_empty() {
             return Err(ErrorCode::LoginNotOffered);
         }
-        Ok(login_of(&self.verify(token).await?))
+        let identity = self.verify(token).await?;
+        self.authority.check(&session_of(&identity))?;
+        Ok(login_of(&identity))
     }
 
     /// Fetches the issuers' keys before the first login needs them.

@@ -143,8 +143,10 @@ pub async fn end(
     if owned.proof == Proof::Cookie {
         require_own_origin(&request)?;
     }
-    authority.into_inner().end(&owned.session).await;
+    // The sockets first: who goes away while it is written down is logged out all the same.
+    let written = authority.into_inner().end(&owned.session);
     sockets.order_session(owned.session.id, Order::Close { code: CloseCode::SESSION_ENDED, reason: "the session was ended" });
+    written.await;
     tracing::debug!(session = %owned.session.id, "session ended");
     Ok(HttpResponse::NoContent().insert_header((header::CACHE_CONTROL, "no-store")).cookie(cookies.clear(&request)).finish())
 }
