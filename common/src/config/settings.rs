@@ -123,7 +123,7 @@ pub struct WebSettings {
 /// Whether session cookies carry the `Secure` attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CookieSecure {
-    /// When the request came over https (as a proxy's `X-Forwarded-Proto` says).
+    /// Unless the site is opened in the clear on this machine.
     Auto,
     /// Always: only https sites get a session.
     Always,

@@ -155,7 +155,8 @@ pub(super) static TABLE: &[Setting] = settings! {
         words: &[("auto", CookieSecure::Auto), ("true", CookieSecure::Always), ("false", CookieSecure::Never)],
         at: |d| &mut d.settings.web.cookie_secure,
     },
-        "Whether session cookies carry `Secure`; `auto`: where the edge speaks TLS, and when a proxy's `X-Forwarded-Proto` says https.";
+        "Whether session cookies carry `Secure`; `auto`: unless the site is opened in the clear under `localhost` or a loopback address. `false` where \
+        browsers come over plain http all the same, and everybody on the way may read their sessions.";
     "web.allowed_origins" => List {
         allowed: "`scheme://host[:port]`",
         check: is_origin,

@@ -287,7 +287,8 @@ impl World {
             }
             Step::LogsIn(at, user) => {
                 self.sessions[*at].user = user.map(|user| UserId::new(USERS[user]).unwrap());
-                // What the servers do: a session whose user changes loses its subscriptions.
+                // More than the servers allow, where a session gets a user once and for all: here users change, and so
+                // subscriptions have to go.
                 self.subscribers.values_mut().for_each(|subscribers| {
                     subscribers.remove(at);
                 });
