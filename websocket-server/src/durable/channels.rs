@@ -19,7 +19,10 @@ use crate::routing::ConnectionId;
 /// Channels asked for at once when the store is opened.
 const CHANNELS_PER_PAGE: u32 = 1000;
 /// Messages remembered to know repeated ones before they are delivered live; the oldest are forgotten first. The store knows them too.
-const REMEMBERED: usize = 262_144;
+const REMEMBERED: usize = 200_000;
+/// For how long. Both are a little less than the store's own: a message that is taken for a repeated one here, and is not delivered, must
+/// be one to the store as well.
+const REMEMBERED_MS: u64 = 2 * 60 * 1000 - 5_000;
 
 /// What is read at once for a receiver: little, because as many may read at once as there are receivers.
 pub(super) const PAGE: Limits = Limits { records: 64, bytes: 128 * 1024 };
@@ -71,21 +74,22 @@ impl std::fmt::Debug for Channels {
 #[derive(Default)]
 pub(super) struct Recent {
     pub(super) keys: HashSet<MessageKey>,
-    order: VecDeque<MessageKey>,
+    order: VecDeque<(u64, MessageKey)>,
 }
 
 impl Recent {
     /// Remembers a message. Says whether it was known.
-    pub(super) fn remember(&mut self, key: MessageKey) -> bool {
+    pub(super) fn remember(&mut self, key: MessageKey, now_ms: u64) -> bool {
+        while let Some((at, oldest)) = self.order.front()
+            && (at.saturating_add(REMEMBERED_MS) <= now_ms || self.order.len() > REMEMBERED)
+        {
+            self.keys.remove(oldest);
+            self.order.pop_front();
+        }
         if !self.keys.insert(key) {
             return true;
         }
-        self.order.push_back(key);
-        if self.order.len() > REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.keys.remove(&oldest);
-        }
+        self.order.push_back((now_ms, key));
         false
     }
 }
@@ -100,7 +104,7 @@ impl Channels {
         numbers.add(store.reserve(BLOCK).await?);
         let mut recent = Recent::default();
         for id in store.recent_ids().await? {
-            recent.remember(id.key);
+            recent.remember(id.key, id.stored_at);
         }
         let told: HashMap<_, _> = store.cursors(told_of_deaths()).await?.into_iter().collect();
         let mut untold = HashSet::new();
@@ -194,6 +198,11 @@ impl Channels {
         (machine.is_live(receiver) && machine.is_settled()).then(|| machine.head())
     }
 
+    /// The number up to which a receiver that is behind has got everything.
+    pub fn given_to(&self, channel: &ChannelName, receiver: ConnectionId) -> u64 {
+        self.machine(channel).lock().given_to(receiver)
+    }
+
     /// The newest number when a receiver fell behind in a channel that was not loaded then. Nothing was given to it since.
     pub fn head_when_loaded(&self, channel: &ChannelName, receiver: ConnectionId) -> u64 {
         let machine = self.machine(channel);
@@ -231,6 +240,9 @@ impl Channels {
         let mut sessions = self.sessions.lock();
         for session_id in forgotten {
             sessions.remove(session_id);
+            let inbox = ChannelName::session(*session_id);
+            self.pending.lock().remove(&inbox);
+            self.untold.lock().remove(&inbox);
         }
     }
 
@@ -316,6 +328,7 @@ impl Channels {
         let known = self.active.lock().get(channel).cloned();
         if let Some(inbox) = known {
             inbox.lock().forget(receiver);
+            drop(inbox);
             self.drop_if_idle(channel);
         }
     }

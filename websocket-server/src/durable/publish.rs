@@ -95,6 +95,11 @@ pub struct SettledMessage {
 }
 
 impl Accepted {
+    /// Whether the sender had sent it before, as far as is known: then its number stands for nothing.
+    pub fn is_repeated(&self) -> bool {
+        self.is_repeated
+    }
+
     /// What is to be remembered until the store answers.
     pub fn to_settle(&self) -> SettledMessage {
         SettledMessage { channel: self.channel.clone(), seq: self.seq, key: self.key, is_repeated: self.is_repeated }
@@ -160,7 +165,7 @@ impl Channels {
         let mut machine = machine.lock();
         let seq = self.next_number().ok_or(Refused(ErrorCode::StoreUnavailable))?;
         let key = MessageKey::of(channel, source, id);
-        let is_repeated = self.recent.lock().remember(key);
+        let is_repeated = self.recent.lock().remember(key, unix_ms());
         // A repeated message takes no place in the channel's order: the store will say under which number it is there.
         let prev = if is_repeated { 0 } else { machine.push(seq) };
         let text = positioned(text, channel, self.epoch(), seq, prev);

@@ -15,7 +15,7 @@ use identity::policy::Policy;
 use store::ChannelName;
 use transport::Lane;
 
-use super::{ConnectionId, Peer, chains::Chains, topics::Topic};
+use super::{ConnectionId, Peer, PeerKind, chains::Chains, topics::Topic};
 
 /// Most members one answer lists.
 const MEMBERS_LISTED: usize = 1000;
@@ -166,6 +166,16 @@ impl Router {
         ids.truncate(page.limit);
         let sessions = ids.iter().filter_map(|id| self.sessions.get(id)).map(|entry| entry.info.clone()).collect();
         SystemMessage::SessionListed { sessions, total, next }
+    }
+
+    /// Whether a connection is registered, and was not taken over or cut off.
+    pub fn is_registered(&self, peer: &Peer) -> bool {
+        match &peer.kind {
+            PeerKind::Agent(agent_id) => self.agents.get(agent_id).is_some_and(|entry| entry.peer.id == peer.id),
+            PeerKind::Session(identity) => {
+                self.sessions.get(&identity.session_id).is_some_and(|entry| entry.peers.iter().any(|other| other.id == peer.id))
+            }
+        }
     }
 
     /// Whether a connection subscribes to a topic.

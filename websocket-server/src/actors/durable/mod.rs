@@ -82,6 +82,9 @@ impl RouterActor {
     pub(super) fn dispatch_durable(&mut self, dispatch: Dispatch, ctx: &mut Context<Self>) -> Result<(), ClientError> {
         let Dispatch { from, message } = &dispatch;
         let router = self.broker.router.read();
+        if from.is_cut() {
+            return Ok(());
+        }
         let (address, channel, route) = router.channel_of(from, message)?;
         // What a session leaves behind waits for agents the bridge knows of only: strangers do not make inboxes.
         if let Address::Agent(agent_id) = &address
@@ -143,7 +146,11 @@ impl RouterActor {
                     self.durable.channels.note_session(session_id);
                 }
                 // A reader has what it wrote itself.
-                if from.consumer.is_some() && is_reader && self.durable.channels.is_live(&channel, from.id) {
+                if from.consumer.is_some()
+                    && is_reader
+                    && !accepted.is_repeated()
+                    && self.durable.channels.is_live(&channel, from.id)
+                {
                     self.durable.on_given(Arc::clone(from), channel.clone(), settled.seq);
                 }
                 for peer in accepted.delivered {

@@ -36,6 +36,8 @@ struct Subscribed {
     members: Members,
     seq: u64,
     recovery: Option<Recovery>,
+    /// Whether a position is kept for it already, which its reading alone moves on.
+    has_position: bool,
     id: Option<String>,
 }
 
@@ -145,7 +147,7 @@ impl RouterActor {
         let Subscription { topic, presence, from } = subscription;
         let channel = ChannelName::topic(&topic);
         let channels = Arc::clone(&self.durable.channels);
-        let (members, seq) = {
+        let (members, seq, has_position) = {
             let mut router = self.broker.router.write();
             let was_there = router.subscribes(peer.id, &topic);
             let members = router.subscribe(peer, &topic, presence)?;
@@ -153,14 +155,14 @@ impl RouterActor {
             let seq = channels.head(&channel);
             if from.is_none() && is_loaded && (seq == 0 || was_there) {
                 // Nothing is stored, or nothing changes.
-                (members, Some(seq))
+                (members, Some(seq), was_there)
             } else {
                 channels.fall_behind(&channel, peer.id, seq);
-                (members, None)
+                (members, None, false)
             }
         };
         if let Some(seq) = seq {
-            self.on_subscribed(peer, Subscribed { topic, presence, members, seq, recovery: None, id }, None, ctx);
+            self.on_subscribed(peer, Subscribed { topic, presence, members, seq, recovery: None, has_position, id }, None, ctx);
             return Ok(());
         }
         let (locating, start) = (channel.clone(), from.clone());
@@ -193,7 +195,7 @@ impl RouterActor {
             let mut reader = router.catch_up(&peer, &channel);
             reader.with_retained = with_retained;
             reader.told_through = recovery.as_ref().and_then(|recovery| recovery.lost.as_ref()?.through).unwrap_or(0);
-            let subscribed = Subscribed { topic, presence, members, seq: after, recovery, id };
+            let subscribed = Subscribed { topic, presence, members, seq: after, recovery, has_position: false, id };
             router.on_subscribed(&peer, subscribed, Some(reader), ctx);
         }));
         Ok(())
@@ -202,17 +204,28 @@ impl RouterActor {
     /// Answers a subscriber, and starts it on its way. For one that named itself the subscription is on the disk before the answer; for
     /// one that its edge named, which may be any browser, the answer does not wait.
     fn on_subscribed(&mut self, peer: &Arc<Peer>, subscribed: Subscribed, reader: Option<CatchUp>, ctx: &mut Context<Self>) {
-        let Subscribed { topic, presence, members: Members { count: member_count, listed: members }, seq, recovery, id } =
-            subscribed;
+        let Subscribed {
+            topic,
+            presence,
+            members: Members { count: member_count, listed: members },
+            seq,
+            recovery,
+            has_position,
+            id,
+        } = subscribed;
         let (channel, epoch) = (ChannelName::topic(&topic), self.durable.channels.epoch().to_string());
         let answer = SystemMessage::TopicSubscribed { topic, epoch, seq, recovery, member_count, members };
-        if peer.consumer.is_some() {
-            self.watch_position(peer, &channel, seq, ctx);
+        // What it subscribed to before stays where its reading has brought it.
+        let known = self.durable.checked.get(&(peer.id, channel.clone())).map(|(_, seq)| *seq);
+        let position = if has_position { known } else { Some(seq) };
+        let consumers = Self::consumers(peer, presence).zip(position);
+        if let Some((_, position)) = consumers {
+            self.watch_position(peer, &channel, position, ctx);
         }
-        let kept = Self::consumers(peer, presence).map(|(own, other)| {
+        let kept = consumers.map(|((own, other), position)| {
             let store = self.durable.channels.store();
             let forgotten = store.drop_cursors(other, Some(vec![channel.clone()]));
-            let kept = store.save_cursors(own, vec![(channel, seq)], unix_ms());
+            let kept = store.save_cursors(own, vec![(channel, position)], unix_ms());
             async move { forgotten.await.and(kept.await) }
         });
         let waits = kept.is_some() && !peer.reading.is_named_by_edge();

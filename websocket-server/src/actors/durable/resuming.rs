@@ -60,6 +60,7 @@ impl RouterActor {
                 channels.fall_behind(channel, peer.id, channels.head(channel));
             }
         }
+        let named: Vec<_> = positions.iter().map(|(channel, _)| channel.clone()).collect();
         let locating = async move {
             let mut places = Vec::with_capacity(positions.len());
             for (channel, position) in positions {
@@ -79,6 +80,7 @@ impl RouterActor {
             Err(error) => {
                 tracing::warn!(%error, "positions cannot be found");
                 router.refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref());
+                named.iter().for_each(|channel| router.stop_reading(&peer, channel));
                 peer.link.close(
                     common::close::CloseCode::TRY_AGAIN_LATER,
                     "the store cannot be read",
@@ -98,6 +100,9 @@ impl RouterActor {
             if !channel.family().is_inbox() {
                 self.durable.channels.fall_behind(&channel, peer.id, place.after);
                 self.keep_position(peer, &channel, place.after);
+                if peer.consumer.is_some() {
+                    self.watch_position(peer, &channel, place.after, ctx);
+                }
                 let mut reader = self.catch_up(peer, &channel);
                 reader.told_through = place.recovery.lost.and_then(|lost| lost.through).unwrap_or(0);
                 self.start_catch_up(reader, ctx);
@@ -170,6 +175,11 @@ impl RouterActor {
         let mut readers = Vec::new();
         {
             let mut router = self.broker.router.write();
+            if !router.is_registered(peer) {
+                drop(router);
+                peer.broadcasts().iter().for_each(|channel| self.stop_reading(peer, channel));
+                return;
+            }
             for (Kept { channel, presence, .. }, place) in places {
                 if let Some(topic) = channel.as_topic() {
                     if router.subscribes(peer.id, &topic) {
@@ -193,10 +203,12 @@ impl RouterActor {
         }
         for broadcast in peer.broadcasts().into_iter().filter(|broadcast| !told.contains_key(broadcast.as_str())) {
             // New to this client: its position begins here.
-            self.keep_position(peer, &broadcast, channels.head(&broadcast));
+            self.keep_position(peer, &broadcast, channels.given_to(&broadcast, peer.id));
             readers.push((broadcast, None, 0));
         }
         for (channel, told_through, again_through) in readers {
+            let given = channels.given_to(&channel, peer.id);
+            self.watch_position(peer, &channel, given, ctx);
             let mut reader = self.catch_up(peer, &channel);
             reader.told_through = told_through.unwrap_or(0);
             reader.again_through = again_through;
