@@ -43,17 +43,17 @@ impl Handler<Identify> for RouterActor {
             let mut router = self.broker.router.write();
             router.log_in(&peer, &logged_in).map(|outcome| {
                 // Under the lock, so that nothing is delivered to them before what is pending.
-                let is_behind =
-                    |peer: &Arc<Peer>| channels.may_have_pending(&channel) && channels.fall_behind(&channel, peer.id, 0);
-                let behind: Vec<_> = outcome.logged_in.iter().filter(|peer| is_behind(peer)).cloned().collect();
+                let waits = channels.may_have_pending(&channel);
+                let behind = outcome.logged_in.iter().filter(|_| waits).map(|peer| channels.fall_behind(&channel, peer, 0));
+                let behind: Vec<_> = behind.collect();
                 (outcome, behind)
             })
         };
         match outcome {
             Ok((outcome, behind)) => {
                 self.broker.audit.note_peer(Event::Authentication, &peer, &format!("logged in as {}", logged_in.login.user));
-                for peer in behind {
-                    self.open_inbox(&peer, &channel, ctx);
+                for way in behind {
+                    self.open_inbox(way, ctx);
                 }
                 close_strangers(outcome.strangers);
             }

@@ -3,10 +3,11 @@
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use common::message::SystemMessage;
+use parking_lot::Mutex;
 use store::{ChannelName, DeadLettered, DeadReason, Death, Record, StoreError};
 use transport::{Frame, Lane, Link, Sent};
 
-use super::{Channels, channel::Step, history::lost_records, redelivered, retained, unix_ms};
+use super::{Channel, Channels, channel::Step, history::lost_records, redelivered, retained, unix_ms};
 use crate::routing::Peer;
 
 /// How long to wait for a reader whose outbox is full.
@@ -16,10 +17,11 @@ const PAUSE_BETWEEN_ROUNDS: Duration = Duration::from_millis(1);
 /// How long to wait for a store that cannot be read.
 const STORE_WAIT: Duration = Duration::from_secs(1);
 
-/// One receiver's way back to a channel.
+/// One receiver's way back to a channel. The receiver gets nothing live until it has run; one that is dropped before its end is over.
+#[derive(Debug)]
 pub struct CatchUp {
-    /// The channels.
-    pub channels: Arc<Channels>,
+    channels: Arc<Channels>,
+    machine: Arc<Mutex<Channel>>,
     /// The channel.
     pub channel: ChannelName,
     /// The receiver.
@@ -30,40 +32,59 @@ pub struct CatchUp {
     pub told_through: u64,
     /// Of a topic: whether the retained value comes first.
     pub with_retained: bool,
-    turn: Option<u64>,
+    turn: u64,
     given: u64,
     through: u64,
 }
 
 impl CatchUp {
-    /// Of a receiver that is behind.
-    pub fn new(channels: Arc<Channels>, channel: ChannelName, peer: Arc<Peer>) -> Self {
-        let (given, through, turn) = {
-            let machine = channels.machine(&channel);
-            let machine = machine.lock();
-            (machine.given_to(peer.id), machine.committed(), machine.turn_of(peer.id))
-        };
-        Self { channels, channel, peer, again_through: 0, told_through: 0, with_retained: false, turn, given, through }
+    /// Of a receiver that has just fallen behind, and has got everything up to `given`.
+    pub(super) fn new(
+        channels: Arc<Channels>,
+        machine: Arc<Mutex<Channel>>,
+        channel: ChannelName,
+        peer: Arc<Peer>,
+        turn: u64,
+        given: u64,
+    ) -> Self {
+        let (again_through, told_through, through) = (0, 0, 0);
+        Self { channels, machine, channel, peer, again_through, told_through, with_retained: false, turn, given, through }
+    }
+
+    /// The number up to which the receiver has got everything.
+    pub fn given(&self) -> u64 {
+        self.given
+    }
+
+    /// The receiver has got everything up to a number, or wants nothing of it.
+    pub fn starts_after(&mut self, given: u64) {
+        self.given = given;
+    }
+
+    /// The newest number when the receiver fell behind, also in a channel that was not loaded then.
+    pub fn head_at_start(&self) -> u64 {
+        self.given.max(self.machine.lock().first_head())
     }
 
     /// Whether this is still the receiver's way back: another may have taken its place, or the receiver reads the channel no more.
     fn is_current(&self) -> bool {
-        self.turn.is_some() && self.channels.machine(&self.channel).lock().turn_of(self.peer.id) == self.turn
+        self.machine.lock().turn_of(self.peer.id) == Some(self.turn)
     }
 
     /// Runs until the receiver is live or gone. `on_first` sees what is delivered for the first time. Answers the highest number that
     /// was given, 0 if none.
     pub async fn run(mut self, on_first: impl Fn(&ChannelName, &Record)) -> u64 {
         let start = self.given;
+        self.through = self.machine.lock().committed();
         loop {
             match self.give_stored(&on_first).await {
                 Ok(true) => {}
-                Ok(false) => break,
+                Ok(false) => return 0,
                 Err(error) => {
                     tracing::warn!(channel = %self.channel, %error, "a channel cannot be read");
                     tokio::time::sleep(STORE_WAIT).await;
                     if self.peer.link.is_over() {
-                        break;
+                        return 0;
                     }
                     continue;
                 }
@@ -77,10 +98,6 @@ impl CatchUp {
             // The outbox is full, or more was committed meanwhile. Either way there is no hurry, and others of this thread have their turn.
             tokio::time::sleep(PAUSE_BETWEEN_ROUNDS).await;
         }
-        if self.is_current() {
-            self.channels.forget(&self.channel, self.peer.id);
-        }
-        0
     }
 
     async fn give_stored(&mut self, on_first: &impl Fn(&ChannelName, &Record)) -> Result<bool, StoreError> {
@@ -101,9 +118,8 @@ impl CatchUp {
 
     /// Gives what is on its way to the disk, if everything before it was given. Says whether the receiver is live.
     fn go_live(&mut self) -> bool {
-        let machine = self.channels.machine(&self.channel);
-        let mut machine = machine.lock();
-        if machine.turn_of(self.peer.id) != self.turn {
+        let mut machine = self.machine.lock();
+        if machine.turn_of(self.peer.id) != Some(self.turn) {
             return false;
         }
         match machine.caught_up(self.peer.id, self.through, self.given) {
@@ -116,8 +132,7 @@ impl CatchUp {
                 let mut delivered = Vec::with_capacity(tail.len());
                 for (seq, frame) in tail {
                     if self.peer.link.offer(Lane::Normal, frame) == Sent::Dropped {
-                        machine.fall_behind(self.peer.id, self.given);
-                        self.turn = machine.turn_of(self.peer.id);
+                        self.turn = machine.fall_behind(self.peer.id);
                         break;
                     }
                     self.given = seq;
@@ -200,6 +215,15 @@ impl CatchUp {
     }
 }
 
+impl Drop for CatchUp {
+    fn drop(&mut self) {
+        let mut machine = self.machine.lock();
+        if machine.turn_of(self.peer.id) == Some(self.turn) {
+            machine.forget(self.peer.id);
+        }
+    }
+}
+
 /// Gives one message, as soon as the reader has room. `false`: the receiver is gone.
 async fn give(link: &Arc<Link>, text: &str) -> bool {
     let frame = Frame::text(text);
@@ -216,12 +240,33 @@ async fn give(link: &Arc<Link>, text: &str) -> bool {
     }
 }
 
+/// Somebody looks through an inbox; until this is dropped nobody else does.
+struct Look(Arc<Mutex<Channel>>);
+
+impl Look {
+    fn begin(machine: Arc<Mutex<Channel>>) -> Option<Self> {
+        let begun = machine.lock().begin_look();
+        begun.then_some(Self(machine))
+    }
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        self.0.lock().end_look();
+    }
+}
+
 /// Gives what is due again to a receiver that is live, and moves what was delivered too often to the dead letters.
-/// Answers what was moved, and whether anything still waits for an acknowledgement.
+/// Answers what was moved, and whether anything still waits for an acknowledgement. Does nothing while another thread does the same.
 pub async fn redeliver(channels: &Channels, channel: &ChannelName, peer: &Peer) -> Result<(Vec<DeadLettered>, bool), StoreError> {
     let mut dead = Vec::new();
+    let Some(_look) = Look::begin(channels.machine(channel)) else { return Ok((dead, true)) };
     let mut given = 0;
     loop {
+        poll_fn(|task| peer.link.poll_open(task)).await;
+        if peer.link.is_over() {
+            return Ok((dead, true));
+        }
         let page = channels.pending_after(channel, given, unix_ms()).await?;
         let Some(last) = page.last() else { break };
         given = last.record.seq;
@@ -231,15 +276,15 @@ pub async fn redeliver(channels: &Channels, channel: &ChannelName, peer: &Peer) 
             let death = Death { reason: DeadReason::MaxDeliveries, detail: pending.reason, at: unix_ms() };
             dead.extend(channels.store().dead_letter(channel.clone(), seq, death).await?);
         }
-        let mut attempts = Vec::with_capacity(due.len());
+        // Noted first, as on the way back.
+        let attempts = due.iter().map(|pending| (pending.record.seq, pending.attempts + 1));
+        channels.mark_delivered(channel, attempts).await?;
         for pending in due {
             let text = redelivered(&String::from_utf8_lossy(&pending.record.frame), pending.attempts);
             if !give(&peer.link, &text).await {
                 return Ok((dead, true));
             }
-            attempts.push((pending.record.seq, pending.attempts + 1));
         }
-        channels.mark_delivered(channel, attempts.into_iter()).await?;
     }
     let waits = !channels.pending_after(channel, 0, u64::MAX).await?.is_empty();
     Ok((dead, waits))

@@ -32,18 +32,11 @@ pub struct Channel {
     committed: u64,
     /// On the way to the disk.
     tail: BTreeMap<u64, Frame>,
-    /// Receivers that get nothing live.
-    behind: HashMap<ConnectionId, Behind>,
+    /// Receivers that get nothing live, and which of their ways back is in force: a later one ends the earlier.
+    behind: HashMap<ConnectionId, u64>,
     turns: u64,
-}
-
-/// A receiver that gets nothing live.
-#[derive(Clone, Copy, Debug)]
-struct Behind {
-    /// Up to here it has got everything.
-    given: u64,
-    /// Which of its ways back is in force: a later one ends the earlier.
-    turn: u64,
+    /// Somebody looks what is to be delivered again.
+    is_looked_through: bool,
 }
 
 impl Channel {
@@ -87,21 +80,26 @@ impl Channel {
         self.committed = self.committed.max(seq);
     }
 
-    /// The receiver gets nothing live until it has caught up with what comes after `given`, and an earlier way back of it ends. Says
-    /// whether it was live before.
-    pub fn fall_behind(&mut self, receiver: ConnectionId, given: u64) -> bool {
+    /// The receiver gets nothing live until it has caught up, and an earlier way back of it ends. Answers which way back this is.
+    pub fn fall_behind(&mut self, receiver: ConnectionId) -> u64 {
         self.turns += 1;
-        self.behind.insert(receiver, Behind { given, turn: self.turns }).is_none()
+        self.behind.insert(receiver, self.turns);
+        self.turns
     }
 
     /// The way back that is in force for a receiver; `None` if it is not behind.
     pub fn turn_of(&self, receiver: ConnectionId) -> Option<u64> {
-        self.behind.get(&receiver).map(|behind| behind.turn)
+        self.behind.get(&receiver).copied()
     }
 
-    /// The number up to which a receiver that is behind has got everything.
-    pub fn given_to(&self, receiver: ConnectionId) -> u64 {
-        self.behind.get(&receiver).map_or(0, |behind| behind.given)
+    /// Somebody begins to look what is to be delivered again. Says whether nobody else does.
+    pub fn begin_look(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_looked_through, true)
+    }
+
+    /// Who looked has seen everything.
+    pub fn end_look(&mut self) {
+        self.is_looked_through = false;
     }
 
     /// Whether the receiver gets messages live.
@@ -133,9 +131,9 @@ impl Channel {
         self.tail.is_empty()
     }
 
-    /// Whether nothing needs it: no message on its way, nobody behind.
+    /// Whether nothing needs it: no message on its way, nobody behind, nobody who looks.
     pub fn is_idle(&self) -> bool {
-        self.tail.is_empty() && self.behind.is_empty()
+        self.tail.is_empty() && self.behind.is_empty() && !self.is_looked_through
     }
 }
 
@@ -165,8 +163,10 @@ mod tests {
     fn a_receiver_reads_on_while_commits_overtake_it_and_takes_the_tail_last() {
         let (mut inbox, receiver) = (Channel::default(), ConnectionId::next());
         inbox.load(0);
-        assert!(inbox.fall_behind(receiver, 0));
-        assert!(!inbox.fall_behind(receiver, 0));
+        let first = inbox.fall_behind(receiver);
+        let second = inbox.fall_behind(receiver);
+        assert_ne!(first, second);
+        assert_eq!(inbox.turn_of(receiver), Some(second));
         send(&mut inbox, 1);
         send(&mut inbox, 2);
         send(&mut inbox, 3);
@@ -184,7 +184,7 @@ mod tests {
     fn what_the_store_has_is_not_taken_from_the_tail_again() {
         let (mut inbox, receiver) = (Channel::default(), ConnectionId::next());
         inbox.load(0);
-        inbox.fall_behind(receiver, 0);
+        inbox.fall_behind(receiver);
         send(&mut inbox, 1);
         send(&mut inbox, 2);
         inbox.settled(2);

@@ -1,7 +1,7 @@
 //! The channels that are in use, and their way to the store. Shared by all shards.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -9,26 +9,17 @@ use std::{
 use common::{address::Scope, id::SessionId};
 use parking_lot::Mutex;
 use store::{
-    Ack, ChannelFamily, ChannelName, ConsumerId, Delivered, Epoch, Limits, MessageKey, Nack, Page, Pending, PendingQuery,
-    ReadFrom, Reply, Store, StoreError, StoredSession,
+    Ack, ChannelFamily, ChannelName, ConsumerId, Delivered, Epoch, Limits, Nack, Page, Pending, PendingQuery, ReadFrom, Reply,
+    Store, StoreError, StoredSession,
 };
 
-use super::{Channel, Numbers, Receipts, numbers::BLOCK};
-use crate::routing::ConnectionId;
+use super::{CatchUp, Channel, Numbers, Receipts, active::Active, numbers::BLOCK, recent::Recent};
+use crate::routing::{ConnectionId, Peer};
 
 /// Channels asked for at once when the store is opened.
 const CHANNELS_PER_PAGE: u32 = 1000;
-/// Messages remembered to know repeated ones before they are delivered live; the oldest are forgotten first. The store knows them too.
-const REMEMBERED: usize = 200_000;
-/// For how long. Both are a little less than the store's own: a message that is taken for a repeated one here, and is not delivered, must
-/// be one to the store as well.
-const REMEMBERED_MS: u64 = 2 * 60 * 1000 - 5_000;
-
 /// What is read at once for a receiver: little, because as many may read at once as there are receivers.
 pub(super) const PAGE: Limits = Limits { records: 64, bytes: 128 * 1024 };
-
-/// Channels that stay loaded though nothing is on its way, so that the next message need not ask the store for their newest number.
-const KEPT_LOADED: usize = 16_384;
 
 /// Sessions remembered as known to the store; those beyond are noted again and again.
 const MOST_SESSIONS: usize = 1_000_000;
@@ -44,6 +35,9 @@ fn told_of_deaths() -> ConsumerId {
     ConsumerId::named("told-of-dead-letters")
 }
 
+/// When it was written down of how many dead letters a receiver was told: such a note goes with its inbox, not with time.
+const NEVER_FORGOTTEN: u64 = u64::MAX;
+
 /// See the module.
 pub struct Channels {
     store: Arc<dyn Store>,
@@ -53,12 +47,12 @@ pub struct Channels {
     /// remember.
     logs: Mutex<Option<HashSet<ChannelName>>>,
     numbers: Mutex<Numbers>,
-    pub(super) active: Mutex<HashMap<ChannelName, Arc<Mutex<Channel>>>>,
+    active: Mutex<Active>,
     /// Channels that may have something pending. One that has is always in it.
     pending: Mutex<HashSet<ChannelName>>,
     pub(super) recent: Mutex<Recent>,
-    /// Inboxes of which something went to the dead letters that their receiver has not been told of.
-    untold: Mutex<HashSet<ChannelName>>,
+    /// Inboxes of which something went to the dead letters that their receiver has not been told of, and how much.
+    untold: Mutex<HashMap<ChannelName, u64>>,
     /// Sessions that the store knows of since the start.
     sessions: Mutex<HashSet<SessionId>>,
     /// Senders that want to hear what becomes of their messages.
@@ -68,29 +62,6 @@ pub struct Channels {
 impl std::fmt::Debug for Channels {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Channels").field("active", &self.active.lock().len()).finish_non_exhaustive()
-    }
-}
-
-#[derive(Default)]
-pub(super) struct Recent {
-    pub(super) keys: HashSet<MessageKey>,
-    order: VecDeque<(u64, MessageKey)>,
-}
-
-impl Recent {
-    /// Remembers a message. Says whether it was known.
-    pub(super) fn remember(&mut self, key: MessageKey, now_ms: u64) -> bool {
-        while let Some((at, oldest)) = self.order.front()
-            && (at.saturating_add(REMEMBERED_MS) <= now_ms || self.order.len() > REMEMBERED)
-        {
-            self.keys.remove(oldest);
-            self.order.pop_front();
-        }
-        if !self.keys.insert(key) {
-            return true;
-        }
-        self.order.push_back((now_ms, key));
-        false
     }
 }
 
@@ -107,7 +78,7 @@ impl Channels {
             recent.remember(id.key, id.stored_at);
         }
         let told: HashMap<_, _> = store.cursors(told_of_deaths()).await?.into_iter().collect();
-        let mut untold = HashSet::new();
+        let mut untold = HashMap::new();
         let mut logs = HashSet::new();
         let mut pending = HashSet::new();
         let mut after = None;
@@ -118,8 +89,9 @@ impl Channels {
                 break;
             }
             for info in page {
-                if info.channel.family().is_inbox() && told.get(&info.channel).copied().unwrap_or(0) < info.dead_lettered {
-                    untold.insert(info.channel.clone());
+                let dead = info.dead_lettered.saturating_sub(told.get(&info.channel).copied().unwrap_or(0));
+                if info.channel.family().is_inbox() && dead > 0 && untold.len() < MOST_UNTOLD {
+                    untold.insert(info.channel.clone(), dead);
                 }
                 if matches!(info.channel.family(), ChannelFamily::Topic | ChannelFamily::Broadcast) && logs.len() <= MOST_LOGS {
                     logs.insert(info.channel);
@@ -169,8 +141,11 @@ impl Channels {
 
     /// Whether the newest number of a channel is known.
     pub fn is_loaded(&self, channel: &ChannelName) -> bool {
-        let machine = self.machine(channel);
-        let mut machine = machine.lock();
+        self.load_if_new(channel, &mut self.machine(channel).lock())
+    }
+
+    /// The same of the channel's machine. One that cannot have anything in the store is loaded.
+    pub(super) fn load_if_new(&self, channel: &ChannelName, machine: &mut Channel) -> bool {
         if machine.is_loaded() {
             return true;
         }
@@ -196,18 +171,6 @@ impl Channels {
         let machine = self.machine(channel);
         let machine = machine.lock();
         (machine.is_live(receiver) && machine.is_settled()).then(|| machine.head())
-    }
-
-    /// The number up to which a receiver that is behind has got everything.
-    pub fn given_to(&self, channel: &ChannelName, receiver: ConnectionId) -> u64 {
-        self.machine(channel).lock().given_to(receiver)
-    }
-
-    /// The newest number when a receiver fell behind in a channel that was not loaded then. Nothing was given to it since.
-    pub fn head_when_loaded(&self, channel: &ChannelName, receiver: ConnectionId) -> u64 {
-        let machine = self.machine(channel);
-        let machine = machine.lock();
-        machine.given_to(receiver).max(machine.first_head())
     }
 
     /// A session has something that is kept for it, so that it is to be forgotten some day.
@@ -237,13 +200,22 @@ impl Channels {
 
     /// The store has forgotten sessions: should they come again after all, they are to be noted again.
     pub fn forget_sessions(&self, forgotten: &[SessionId]) {
+        let mut inboxes = Vec::with_capacity(forgotten.len());
         let mut sessions = self.sessions.lock();
         for session_id in forgotten {
             sessions.remove(session_id);
             let inbox = ChannelName::session(*session_id);
             self.pending.lock().remove(&inbox);
             self.untold.lock().remove(&inbox);
+            inboxes.push(inbox);
         }
+        drop(sessions);
+        let forgetting = self.store.drop_cursors(told_of_deaths(), Some(inboxes));
+        actix_rt::spawn(async move {
+            if let Err(error) = forgetting.await {
+                tracing::warn!(%error, "of which dead letters sessions were told was not forgotten with them");
+            }
+        });
     }
 
     /// There is a log of a topic or broadcast.
@@ -282,17 +254,21 @@ impl Channels {
         }
     }
 
-    /// A receiver has to catch up with what comes after `given` before it gets anything live. Says whether that is news, so that a
-    /// catch-up is to be started.
-    pub fn fall_behind(&self, channel: &ChannelName, receiver: ConnectionId, given: u64) -> bool {
-        self.machine(channel).lock().fall_behind(receiver, given)
+    /// A receiver gets nothing live from here on, until the way back that is answered has run: that begins with what comes after
+    /// `given`. An earlier one of the receiver ends.
+    pub fn fall_behind(self: &Arc<Self>, channel: &ChannelName, peer: &Arc<Peer>, given: u64) -> CatchUp {
+        let machine = self.machine(channel);
+        let turn = machine.lock().fall_behind(peer.id);
+        CatchUp::new(Arc::clone(self), machine, channel.clone(), Arc::clone(peer), turn, given)
     }
 
     /// Something of an inbox went to the dead letters.
     pub fn note_death(&self, channel: &ChannelName) {
         let mut untold = self.untold.lock();
-        if untold.len() < MOST_UNTOLD && !untold.contains(channel) {
-            untold.insert(channel.clone());
+        if let Some(count) = untold.get_mut(channel) {
+            *count += 1;
+        } else if untold.len() < MOST_UNTOLD {
+            untold.insert(channel.clone(), 1);
         }
     }
 
@@ -301,41 +277,36 @@ impl Channels {
     /// # Errors
     /// Those of the store; then it is still to be told.
     pub async fn take_untold(&self, channel: &ChannelName) -> Result<u64, StoreError> {
-        if !self.untold.lock().remove(channel) {
-            return Ok(0);
-        }
-        let counted = async {
+        let Some(count) = self.untold.lock().remove(channel) else { return Ok(0) };
+        let noted = async {
             let dead = self.store.channel(channel.clone()).await?.map_or(0, |info| info.dead_lettered);
-            let told = self.store.cursors(told_of_deaths()).await?;
-            let told = told.iter().find(|(name, _)| name == channel).map_or(0, |(_, count)| *count);
-            self.store.save_cursors(told_of_deaths(), vec![(channel.clone(), dead)], unix_ms()).await?;
-            Ok(dead.saturating_sub(told))
+            // What died meanwhile is told next.
+            let told = dead.saturating_sub(self.untold.lock().get(channel).copied().unwrap_or(0));
+            self.store.save_cursors(told_of_deaths(), vec![(channel.clone(), told)], NEVER_FORGOTTEN).await
         };
-        let outcome = counted.await;
+        let outcome = noted.await;
         if outcome.is_err() {
-            self.note_death(channel);
+            *self.untold.lock().entry(channel.clone()).or_default() += count;
         }
-        outcome
+        outcome.map(|()| count)
     }
 
     /// Whether the receiver of an inbox is to be told of dead letters.
     pub fn has_untold(&self, channel: &ChannelName) -> bool {
-        self.untold.lock().contains(channel)
+        self.untold.lock().contains_key(channel)
     }
 
     /// The receiver is gone.
     pub fn forget(&self, channel: &ChannelName, receiver: ConnectionId) {
-        let known = self.active.lock().get(channel).cloned();
-        if let Some(inbox) = known {
-            inbox.lock().forget(receiver);
-            drop(inbox);
-            self.drop_if_idle(channel);
+        let known = self.active.lock().get(channel);
+        if let Some(machine) = known {
+            machine.lock().forget(receiver);
         }
     }
 
-    /// The machine of an inbox.
-    pub fn machine(&self, channel: &ChannelName) -> Arc<Mutex<Channel>> {
-        Arc::clone(self.active.lock().entry(channel.clone()).or_default())
+    /// The machine of a channel.
+    pub(super) fn machine(&self, channel: &ChannelName) -> Arc<Mutex<Channel>> {
+        self.active.lock().get_or_insert(channel)
     }
 
     /// What is pending in an inbox after a number.
@@ -403,18 +374,6 @@ impl Channels {
             });
         }
         number
-    }
-
-    pub(super) fn drop_if_idle(&self, channel: &ChannelName) {
-        let mut active = self.active.lock();
-        if active.len() <= KEPT_LOADED || channel.family() == ChannelFamily::Broadcast {
-            return;
-        }
-        let is_idle = active.get(channel).is_some_and(|inbox| inbox.try_lock().is_some_and(|inbox| inbox.is_idle()));
-        // Somebody who holds it would work on a machine that nobody else sees.
-        if is_idle && active.get(channel).is_some_and(|inbox| Arc::strong_count(inbox) == 1) {
-            active.remove(channel);
-        }
     }
 }
 

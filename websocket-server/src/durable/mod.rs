@@ -9,6 +9,7 @@
 //! Live delivery does not wait for the disk; the confirmation does. A [`Channel`] is the pure machine of one channel; [`Channels`] holds
 //! those that are in use and talks to the store. Called by the [`crate::actors::RouterActor`]s only.
 
+mod active;
 mod catch_up;
 mod channel;
 mod channels;
@@ -21,6 +22,7 @@ mod position;
 mod properties;
 mod publish;
 mod receipts;
+mod recent;
 
 pub use catch_up::{CatchUp, redeliver};
 pub use channel::{Channel, Step};

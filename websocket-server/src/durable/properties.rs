@@ -100,8 +100,7 @@ impl World {
         Self { channels, channel, policy: Arc::new(policy), readers, published: Vec::new(), failed: Arc::default() }
     }
 
-    fn start(&self, peer: &Arc<Peer>) {
-        let way = CatchUp::new(Arc::clone(&self.channels), self.channel.clone(), Arc::clone(peer));
+    fn start(way: CatchUp) {
         actix_rt::spawn(way.run(|_, _| ()));
     }
 
@@ -120,9 +119,9 @@ impl World {
             receipt: false,
         };
         let peers: Vec<_> = self.readers.iter().filter_map(|reader| reader.peer.clone()).collect();
-        let Ok(Outcome::Accepted(accepted)) = self.channels.accept(draft, peers.iter()) else { panic!("not accepted") };
+        let Ok(Outcome::Accepted(mut accepted)) = self.channels.accept(draft, peers.iter()) else { panic!("not accepted") };
         self.published.push(accepted.seq);
-        accepted.fell_behind.iter().for_each(|peer| self.start(peer));
+        std::mem::take(&mut accepted.fell_behind).into_iter().for_each(Self::start);
         let settled = accepted.to_settle();
         let (channels, failed) = (Arc::clone(&self.channels), Arc::clone(&self.failed));
         actix_rt::spawn(async move {
@@ -150,8 +149,7 @@ impl World {
             place.after
         };
         // Between the two nobody else has a turn, as under the router's lock.
-        self.channels.fall_behind(&self.channel, peer.id, after);
-        self.start(&peer);
+        Self::start(self.channels.fall_behind(&self.channel, &peer, after));
         self.readers[at].peer = Some(peer);
     }
 

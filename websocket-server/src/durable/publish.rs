@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use common::{envelope::Priority, error::ErrorCode};
+use parking_lot::Mutex;
 use store::{Appended, ChannelName, FirstDelivery, MessageKey, NewRecord, Reply, Retained, StoreError};
 use transport::{Frame, Lane, Link, Sent};
 
 use super::{
-    Channels,
+    CatchUp, Channel, Channels,
     channels::{millis, unix_ms},
     positioned,
 };
@@ -26,12 +27,11 @@ pub struct Accepted {
     pub deliveries: usize,
     /// Those of them of which is kept what they have got.
     pub delivered: Vec<Arc<Peer>>,
-    /// The connections that had no room for it and have just fallen behind: a catch-up is to be started for each.
-    pub fell_behind: Vec<Arc<Peer>>,
+    /// The ways back, to be run, of the connections that had no room for it and have just fallen behind.
+    pub fell_behind: Vec<CatchUp>,
     /// A receiver the sender should wait for.
     pub pause_for: Option<Arc<Link>>,
-    key: MessageKey,
-    is_repeated: bool,
+    settled: SettledMessage,
 }
 
 /// What becomes of a durable message at once.
@@ -90,6 +90,7 @@ pub struct SettledMessage {
     pub channel: ChannelName,
     /// The number it was given.
     pub seq: u64,
+    machine: Arc<Mutex<Channel>>,
     key: MessageKey,
     is_repeated: bool,
 }
@@ -97,12 +98,12 @@ pub struct SettledMessage {
 impl Accepted {
     /// Whether the sender had sent it before, as far as is known: then its number stands for nothing.
     pub fn is_repeated(&self) -> bool {
-        self.is_repeated
+        self.settled.is_repeated
     }
 
     /// What is to be remembered until the store answers.
     pub fn to_settle(&self) -> SettledMessage {
-        SettledMessage { channel: self.channel.clone(), seq: self.seq, key: self.key, is_repeated: self.is_repeated }
+        self.settled.clone()
     }
 }
 
@@ -123,15 +124,14 @@ pub enum Retain {
 struct Live {
     deliveries: usize,
     delivered: Vec<Arc<Peer>>,
-    fell_behind: Vec<Arc<Peer>>,
+    fell_behind: Vec<CatchUp>,
     pause_for: Option<Arc<Link>>,
 }
 
 impl Live {
     fn note(&mut self, peer: &Arc<Peer>, sent: Sent, is_inbox: bool) {
         match sent {
-            Sent::Gone => {}
-            Sent::Dropped => self.fell_behind.push(Arc::clone(peer)),
+            Sent::Gone | Sent::Dropped => {}
             Sent::Queued | Sent::QueuedButPause => {
                 self.deliveries += 1;
                 if is_inbox || peer.consumer.is_some() {
@@ -158,11 +158,11 @@ impl Channels {
     ) -> Result<Outcome, Refused> {
         let Draft { channel, text, id, source, priority, lane, ttl_ms, retain, receipt } = message;
         let is_inbox = channel.family().is_inbox();
-        if !self.is_loaded(channel) {
+        let shared = self.machine(channel);
+        let mut machine = shared.lock();
+        if !self.load_if_new(channel, &mut machine) {
             return Ok(Outcome::NotLoaded);
         }
-        let machine = self.machine(channel);
-        let mut machine = machine.lock();
         let seq = self.next_number().ok_or(Refused(ErrorCode::StoreUnavailable))?;
         let key = MessageKey::of(channel, source, id);
         let is_repeated = self.recent.lock().remember(key, unix_ms());
@@ -182,7 +182,9 @@ impl Channels {
                 let sent = peer.link.offer(lane, frame.clone());
                 if sent == Sent::Dropped {
                     // It is in the log: the receiver reads it when it is ready.
-                    machine.fall_behind(peer.id, prev);
+                    let turn = machine.fall_behind(peer.id);
+                    let (channels, channel) = (Arc::clone(self), channel.clone());
+                    live.fell_behind.push(CatchUp::new(channels, Arc::clone(&shared), channel, Arc::clone(peer), turn, prev));
                 }
                 live.note(peer, sent, is_inbox);
             }
@@ -226,7 +228,9 @@ impl Channels {
         if !is_repeated {
             machine.sent_to_disk(seq, frame);
         }
+        drop(machine);
         let Live { deliveries, delivered, fell_behind, pause_for } = live;
+        let settled = SettledMessage { channel: channel.clone(), seq, machine: shared, key, is_repeated };
         Ok(Outcome::Accepted(Box::new(Accepted {
             channel: channel.clone(),
             seq,
@@ -235,16 +239,14 @@ impl Channels {
             delivered,
             fell_behind,
             pause_for,
-            key,
-            is_repeated,
+            settled,
         })))
     }
 
     /// The store has answered for a message: what to tell its sender.
     pub fn settle(&self, message: &SettledMessage, answer: Result<Vec<Appended>, StoreError>) -> Confirm {
         if !message.is_repeated {
-            self.machine(&message.channel).lock().settled(message.seq);
-            self.drop_if_idle(&message.channel);
+            message.machine.lock().settled(message.seq);
         }
         match answer.as_deref() {
             Ok([appended, ..]) => {
@@ -253,7 +255,7 @@ impl Channels {
             Ok([]) => Confirm::Failed(ErrorCode::Internal),
             Err(error) => {
                 tracing::warn!(channel = %message.channel, %error, "a durable message was not stored");
-                self.recent.lock().keys.remove(&message.key);
+                self.recent.lock().forget(&message.key);
                 self.receipts.forget(&message.channel, message.seq);
                 Confirm::Failed(ErrorCode::StoreUnavailable)
             }

@@ -189,12 +189,9 @@ async fn a_reader_that_has_missed_something_without_knowing_is_found_and_reads_o
     // A fault, made by hand: one message is delivered to nobody, and nobody notes it.
     let channel = store::ChannelName::parse("topic:t").expect("a channel");
     let channels = &broker.handle.broker().channels;
-    let ids: Vec<_> = broker.handle.broker().router.read().peers().map(|peer| peer.id).collect();
-    for id in &ids {
-        channels.fall_behind(&channel, *id, 0);
-    }
+    let ways: Vec<_> = broker.handle.broker().router.read().peers().map(|peer| channels.fall_behind(&channel, peer, 0)).collect();
     send_all(&mut sender, "topic:t", 1..2).await;
-    ids.iter().for_each(|id| channels.forget(&channel, *id));
+    drop(ways);
     assert_eq!(reader.expect("job:new").await["payload"], 1);
     // What it writes itself is nothing that it misses.
     reader.send(durable("own", "topic:t", 2)).await;
@@ -202,6 +199,23 @@ async fn a_reader_that_has_missed_something_without_knowing_is_found_and_reads_o
     send_all(&mut sender, "topic:t", 3..4).await;
     assert_eq!(reader.expect("job:new").await["payload"], 3);
     reader.expect_nothing().await;
+}
+
+#[actix_rt::test]
+async fn to_subscribe_again_does_not_confirm_what_has_not_come() {
+    let broker = TestBroker::start().await;
+    let mut sender = broker.agent("sender").await;
+    let identity = named(SessionId::fresh(), "tab");
+    let mut reader = broker.session_as(identity.clone()).await;
+    let subscribe = json!({"type":"topic:subscribe","payload":{"topic":"t"}});
+    reader.send(subscribe.clone()).await;
+    reader.expect("topic:subscribed").await;
+    send_all(&mut sender, "topic:t", 0..1).await;
+    reader.send(subscribe).await;
+    // The connection breaks before anything was read.
+    drop(reader);
+    let mut reader = broker.dial_session(&identity).await.expect("upgraded");
+    assert_eq!(reader.expect("job:new").await["payload"], 0);
 }
 
 #[actix_rt::test]

@@ -175,8 +175,7 @@ impl RouterActor {
         }
         for (channel, peer, seq) in behind {
             tracing::warn!(reader = peer.address(), %channel, seq, "a reader had missed something without knowing");
-            self.durable.channels.fall_behind(&channel, peer.id, seq);
-            self.start_catch_up(self.catch_up(&peer, &channel), ctx);
+            self.start_catch_up(self.durable.channels.fall_behind(&channel, &peer, seq), ctx);
         }
     }
 

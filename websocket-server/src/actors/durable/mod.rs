@@ -20,7 +20,7 @@ pub use reading::Subscription;
 
 use super::router::{Dispatch, RouterActor};
 use crate::{
-    durable::{Channels, Confirm, Draft, Outcome, SettledMessage},
+    durable::{CatchUp, Channels, Confirm, Draft, Outcome, SettledMessage},
     routing::{ConnectionId, Outgoing, Peer, Route, Router, cancel_request},
 };
 
@@ -43,8 +43,8 @@ pub struct DurableShard {
     /// Readers of logs whose positions are kept, with what they are known to have: compared with the newest message now and then.
     checked: HashMap<Reader, (Arc<Peer>, u64)>,
     check_at: Instant,
-    /// Inboxes whose receiver has yet to say from where to go on.
-    held: HashMap<ConnectionId, Vec<ChannelName>>,
+    /// The ways back to inboxes whose receiver has yet to say from where to go on.
+    held: HashMap<ConnectionId, Vec<CatchUp>>,
     ticking: bool,
 }
 
@@ -156,8 +156,8 @@ impl RouterActor {
                 for peer in accepted.delivered {
                     self.durable.on_given(peer, channel.clone(), settled.seq);
                 }
-                for peer in accepted.fell_behind {
-                    self.start_catch_up(self.catch_up(&peer, &channel), ctx);
+                for way in accepted.fell_behind {
+                    self.start_catch_up(way, ctx);
                 }
                 if message.deadline_ms.is_some() {
                     self.watch_requests(Arc::clone(from), ctx);

@@ -41,52 +41,62 @@ struct Subscribed {
     id: Option<String>,
 }
 
+/// The ways back of a receiver that comes.
+pub struct HeldBack {
+    /// To its inboxes in which something waits.
+    inboxes: Vec<CatchUp>,
+    /// To the broadcasts that it may have read before.
+    broadcasts: Vec<CatchUp>,
+}
+
 impl RouterActor {
     /// A receiver comes. To be called under the router's write lock, so that nothing is delivered to it before what waits for it.
-    /// Answers its inboxes in which something does.
-    pub(in crate::actors) fn hold_back(channels: &Channels, peer: &Peer) -> Vec<ChannelName> {
-        if peer.reading.may_have_been_here() {
-            for channel in peer.broadcasts() {
-                channels.fall_behind(&channel, peer.id, channels.head(&channel));
-            }
+    pub(in crate::actors) fn hold_back(channels: &Arc<Channels>, peer: &Arc<Peer>) -> HeldBack {
+        let may_have_been_here = peer.reading.may_have_been_here();
+        let read_before = may_have_been_here.then(|| peer.broadcasts()).into_iter().flatten();
+        let broadcasts = read_before.map(|channel| channels.fall_behind(&channel, peer, channels.head(&channel)));
+        let waiting = peer.inboxes().filter(|channel| channels.may_have_pending(channel));
+        HeldBack {
+            broadcasts: broadcasts.collect(),
+            inboxes: waiting.map(|channel| channels.fall_behind(&channel, peer, 0)).collect(),
         }
-        peer.inboxes().filter(|channel| channels.may_have_pending(channel) && channels.fall_behind(channel, peer.id, 0)).collect()
     }
 
     /// A receiver has come: gives it what waits, or waits itself for what it says it has.
-    pub(in crate::actors) fn welcome(&mut self, peer: &Arc<Peer>, behind: Vec<ChannelName>, ctx: &mut Context<Self>) {
+    pub(in crate::actors) fn welcome(&mut self, peer: &Arc<Peer>, held: HeldBack, ctx: &mut Context<Self>) {
+        let HeldBack { inboxes, broadcasts } = held;
         for channel in peer.inboxes().filter(|channel| self.durable.channels.has_untold(channel)) {
             self.tell_of_deaths(peer, channel, ctx);
         }
         if let Some(session_id) = peer.session_id()
-            && (peer.reading.may_have_been_here() || !behind.is_empty())
+            && (peer.reading.may_have_been_here() || !inboxes.is_empty())
         {
             self.durable.channels.note_session(session_id);
         }
         if peer.reading.may_have_been_here() {
-            self.restore(Arc::clone(peer), ctx);
+            self.restore(Arc::clone(peer), broadcasts, ctx);
         }
         if !peer.reading.resume {
-            behind.iter().for_each(|channel| self.start_catch_up(self.catch_up(peer, channel), ctx));
+            inboxes.into_iter().for_each(|way| self.start_catch_up(way, ctx));
             return;
         }
-        self.durable.held.insert(peer.id, behind);
+        self.durable.held.insert(peer.id, inboxes);
         let peer = Arc::clone(peer);
         ctx.run_later(RESUME_WAIT, move |router, ctx| router.let_go(&peer, ctx));
     }
 
     /// A receiver reads one more inbox from here on: gives it what waits there.
-    pub(in crate::actors) fn open_inbox(&mut self, peer: &Arc<Peer>, channel: &ChannelName, ctx: &mut Context<Self>) {
-        if self.durable.channels.has_untold(channel) {
-            self.tell_of_deaths(peer, channel.clone(), ctx);
+    pub(in crate::actors) fn open_inbox(&mut self, way: CatchUp, ctx: &mut Context<Self>) {
+        if self.durable.channels.has_untold(&way.channel) {
+            self.tell_of_deaths(&way.peer, way.channel.clone(), ctx);
         }
-        self.start_catch_up(self.catch_up(peer, channel), ctx);
+        self.start_catch_up(way, ctx);
     }
 
     /// The receiver need not be waited for any longer.
-    pub(super) fn let_go(&mut self, peer: &Arc<Peer>, ctx: &mut Context<Self>) {
-        for channel in self.durable.held.remove(&peer.id).unwrap_or_default() {
-            self.start_catch_up(self.catch_up(peer, &channel), ctx);
+    pub(super) fn let_go(&mut self, peer: &Peer, ctx: &mut Context<Self>) {
+        for way in self.durable.held.remove(&peer.id).unwrap_or_default() {
+            self.start_catch_up(way, ctx);
         }
     }
 
@@ -106,16 +116,12 @@ impl RouterActor {
         ctx.spawn(telling.into_actor(self));
     }
 
-    pub(super) fn catch_up(&self, peer: &Arc<Peer>, channel: &ChannelName) -> CatchUp {
-        CatchUp::new(Arc::clone(&self.durable.channels), channel.clone(), Arc::clone(peer))
-    }
-
     /// Starts a reader on its way back.
-    pub(super) fn start_catch_up(&self, reader: CatchUp, ctx: &mut Context<Self>) {
-        let (peer, channel) = (Arc::clone(&reader.peer), reader.channel.clone());
+    pub(super) fn start_catch_up(&self, way: CatchUp, ctx: &mut Context<Self>) {
+        let (peer, channel) = (Arc::clone(&way.peer), way.channel.clone());
         let is_kept = channel.family().is_inbox() || peer.consumer.is_some();
         let broker = Arc::clone(&self.broker);
-        let running = reader.run(move |channel, record| broker.on_first_delivery(channel, record.seq)).into_actor(self);
+        let running = way.run(move |channel, record| broker.on_first_delivery(channel, record.seq)).into_actor(self);
         ctx.spawn(running.map(move |given, router, ctx| {
             if given > 0 && is_kept && !peer.link.is_over() {
                 router.durable.on_given(Arc::clone(&peer), channel, given);
@@ -147,7 +153,7 @@ impl RouterActor {
         let Subscription { topic, presence, from } = subscription;
         let channel = ChannelName::topic(&topic);
         let channels = Arc::clone(&self.durable.channels);
-        let (members, seq, has_position) = {
+        let (members, way) = {
             let mut router = self.broker.router.write();
             let was_there = router.subscribes(peer.id, &topic);
             let members = router.subscribe(peer, &topic, presence)?;
@@ -155,16 +161,19 @@ impl RouterActor {
             let seq = channels.head(&channel);
             if from.is_none() && is_loaded && (seq == 0 || was_there) {
                 // Nothing is stored, or nothing changes.
-                (members, Some(seq), was_there)
+                (members, Err((seq, was_there)))
             } else {
-                channels.fall_behind(&channel, peer.id, seq);
-                (members, None, false)
+                (members, Ok(channels.fall_behind(&channel, peer, seq)))
             }
         };
-        if let Some(seq) = seq {
-            self.on_subscribed(peer, Subscribed { topic, presence, members, seq, recovery: None, has_position, id }, None, ctx);
-            return Ok(());
-        }
+        let mut way = match way {
+            Ok(way) => way,
+            Err((seq, has_position)) => {
+                let subscribed = Subscribed { topic, presence, members, seq, recovery: None, has_position, id };
+                self.on_subscribed(peer, subscribed, None, ctx);
+                return Ok(());
+            }
+        };
         let (locating, start) = (channel.clone(), from.clone());
         let located = async move {
             channels.load(locating.clone()).await?;
@@ -189,21 +198,20 @@ impl RouterActor {
             let with_retained = place.is_none();
             let (after, recovery) = match place {
                 Some(place) => (place.after, Some(place.recovery)),
-                None => (router.durable.channels.head_when_loaded(&channel, peer.id), None),
+                None => (way.head_at_start(), None),
             };
-            router.durable.channels.fall_behind(&channel, peer.id, after);
-            let mut reader = router.catch_up(&peer, &channel);
-            reader.with_retained = with_retained;
-            reader.told_through = recovery.as_ref().and_then(|recovery| recovery.lost.as_ref()?.through).unwrap_or(0);
+            way.starts_after(after);
+            way.with_retained = with_retained;
+            way.told_through = recovery.as_ref().and_then(|recovery| recovery.lost.as_ref()?.through).unwrap_or(0);
             let subscribed = Subscribed { topic, presence, members, seq: after, recovery, has_position: false, id };
-            router.on_subscribed(&peer, subscribed, Some(reader), ctx);
+            router.on_subscribed(&peer, subscribed, Some(way), ctx);
         }));
         Ok(())
     }
 
     /// Answers a subscriber, and starts it on its way. For one that named itself the subscription is on the disk before the answer; for
     /// one that its edge named, which may be any browser, the answer does not wait.
-    fn on_subscribed(&mut self, peer: &Arc<Peer>, subscribed: Subscribed, reader: Option<CatchUp>, ctx: &mut Context<Self>) {
+    fn on_subscribed(&mut self, peer: &Arc<Peer>, subscribed: Subscribed, way: Option<CatchUp>, ctx: &mut Context<Self>) {
         let Subscribed {
             topic,
             presence,
@@ -248,14 +256,14 @@ impl RouterActor {
                         router.refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref());
                     }
                 }
-                if let Some(reader) = reader {
-                    router.start_catch_up(reader, ctx);
+                if let Some(way) = way {
+                    router.start_catch_up(way, ctx);
                 }
             }));
             return;
         }
-        if let Some(reader) = reader {
-            self.start_catch_up(reader, ctx);
+        if let Some(way) = way {
+            self.start_catch_up(way, ctx);
         }
         actix_rt::spawn(async move {
             if let Err(error) = keeping.await {

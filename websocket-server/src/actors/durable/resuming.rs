@@ -11,7 +11,7 @@ use store::{Ack, ChannelFamily, ChannelName, StoreError};
 
 use super::RouterActor;
 use crate::{
-    durable::{Place, start_after, unix_ms},
+    durable::{CatchUp, Place, start_after, unix_ms},
     routing::Peer,
 };
 
@@ -48,18 +48,16 @@ impl RouterActor {
             positions.push((channel, position));
         }
         let channels = Arc::clone(&self.durable.channels);
-        {
+        let ways: Vec<_> = {
             let mut router = self.broker.router.write();
             for (channel, _) in &positions {
                 if let Some(topic) = channel.as_topic() {
                     router.subscribe(peer, &topic, false)?;
                 }
             }
-            // Only now: who is behind needs a way back, and after a refusal there is none.
-            for (channel, _) in positions.iter().filter(|(channel, _)| !channel.family().is_inbox()) {
-                channels.fall_behind(channel, peer.id, channels.head(channel));
-            }
-        }
+            let logs = positions.iter().filter(|(channel, _)| !channel.family().is_inbox());
+            logs.map(|(channel, _)| channels.fall_behind(channel, peer, channels.head(channel))).collect()
+        };
         let named: Vec<_> = positions.iter().map(|(channel, _)| channel.clone()).collect();
         let locating = async move {
             let mut places = Vec::with_capacity(positions.len());
@@ -76,7 +74,7 @@ impl RouterActor {
         };
         let peer = Arc::clone(peer);
         ctx.spawn(locating.into_actor(self).map(move |places, router, ctx| match places {
-            Ok(places) => router.go_on(&peer, places, id.as_deref(), ctx),
+            Ok(places) => router.go_on(&peer, places, ways, id.as_deref(), ctx),
             Err(error) => {
                 tracing::warn!(%error, "positions cannot be found");
                 router.refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref());
@@ -91,22 +89,28 @@ impl RouterActor {
         Ok(())
     }
 
-    fn go_on(&mut self, peer: &Arc<Peer>, places: Vec<(ChannelName, Place)>, id: Option<&str>, ctx: &mut Context<Self>) {
+    /// `ways`: to those of the places that are in logs, in the same order.
+    fn go_on(
+        &mut self,
+        peer: &Arc<Peer>,
+        places: Vec<(ChannelName, Place)>,
+        ways: Vec<CatchUp>,
+        id: Option<&str>,
+        ctx: &mut Context<Self>,
+    ) {
         let told: BTreeMap<String, Recovery> =
             places.iter().map(|(channel, place)| (channel.to_string(), place.recovery.clone())).collect();
         let epoch = self.durable.channels.epoch().to_string();
         peer.answer(&SystemMessage::Resumed { epoch, channels: told }, id);
-        for (channel, place) in places {
-            if !channel.family().is_inbox() {
-                self.durable.channels.fall_behind(&channel, peer.id, place.after);
-                self.keep_position(peer, &channel, place.after);
-                if peer.consumer.is_some() {
-                    self.watch_position(peer, &channel, place.after, ctx);
-                }
-                let mut reader = self.catch_up(peer, &channel);
-                reader.told_through = place.recovery.lost.and_then(|lost| lost.through).unwrap_or(0);
-                self.start_catch_up(reader, ctx);
+        let logs = places.into_iter().filter(|(channel, _)| !channel.family().is_inbox());
+        for ((channel, place), mut way) in logs.zip(ways) {
+            self.keep_position(peer, &channel, place.after);
+            if peer.consumer.is_some() {
+                self.watch_position(peer, &channel, place.after, ctx);
             }
+            way.starts_after(place.after);
+            way.told_through = place.recovery.lost.and_then(|lost| lost.through).unwrap_or(0);
+            self.start_catch_up(way, ctx);
         }
         self.let_go(peer, ctx);
     }
@@ -123,7 +127,8 @@ impl RouterActor {
     }
 
     /// Restores what is kept for a client that named itself: its subscriptions, from where it has got them.
-    pub(super) fn restore(&mut self, peer: Arc<Peer>, ctx: &mut Context<Self>) {
+    /// `broadcasts`: the ways back to those that reach it.
+    pub(super) fn restore(&mut self, peer: Arc<Peer>, broadcasts: Vec<CatchUp>, ctx: &mut Context<Self>) {
         let Some((topics, with_presence)) = Self::consumers(&peer, false) else { return };
         let channels = Arc::clone(&self.durable.channels);
         let reader = Arc::clone(&peer);
@@ -164,24 +169,28 @@ impl RouterActor {
             }
         };
         ctx.spawn(reading.into_actor(self).map(move |places, router, ctx| match places {
-            Some(places) => router.go_on_where_kept(&peer, places, ctx),
-            None => peer.broadcasts().iter().for_each(|channel| router.stop_reading(&peer, channel)),
+            Some(places) => router.go_on_where_kept(&peer, places, broadcasts, ctx),
+            None => drop(broadcasts),
         }));
     }
 
-    fn go_on_where_kept(&mut self, peer: &Arc<Peer>, places: Vec<(Kept, Place)>, ctx: &mut Context<Self>) {
+    fn go_on_where_kept(
+        &mut self,
+        peer: &Arc<Peer>,
+        places: Vec<(Kept, Place)>,
+        mut broadcasts: Vec<CatchUp>,
+        ctx: &mut Context<Self>,
+    ) {
         let channels = Arc::clone(&self.durable.channels);
         let mut told = BTreeMap::new();
-        let mut readers = Vec::new();
+        let mut ways = Vec::new();
         {
             let mut router = self.broker.router.write();
             if !router.is_registered(peer) {
-                drop(router);
-                peer.broadcasts().iter().for_each(|channel| self.stop_reading(peer, channel));
                 return;
             }
             for (Kept { channel, presence, .. }, place) in places {
-                if let Some(topic) = channel.as_topic() {
+                let mut way = if let Some(topic) = channel.as_topic() {
                     if router.subscribes(peer.id, &topic) {
                         // It was faster, and said itself from where.
                         continue;
@@ -190,29 +199,30 @@ impl RouterActor {
                         tracing::debug!(%channel, %error, "a subscription was not restored");
                         continue;
                     }
-                }
-                let again_through = channels.head(&channel);
-                channels.fall_behind(&channel, peer.id, place.after);
-                readers.push((channel.clone(), place.recovery.lost.as_ref().and_then(|lost| lost.through), again_through));
+                    channels.fall_behind(&channel, peer, place.after)
+                } else if let Some(at) = broadcasts.iter().position(|way| way.channel == channel) {
+                    broadcasts.swap_remove(at)
+                } else {
+                    continue;
+                };
+                way.starts_after(place.after);
+                way.told_through = place.recovery.lost.as_ref().and_then(|lost| lost.through).unwrap_or(0);
+                way.again_through = channels.head(&channel);
+                ways.push(way);
                 told.insert(channel.to_string(), place.recovery);
             }
         }
         if !told.is_empty() {
             let epoch = channels.epoch().to_string();
-            peer.answer(&SystemMessage::Resumed { epoch, channels: told.clone() }, None);
+            peer.answer(&SystemMessage::Resumed { epoch, channels: told }, None);
         }
-        for broadcast in peer.broadcasts().into_iter().filter(|broadcast| !told.contains_key(broadcast.as_str())) {
+        for way in &broadcasts {
             // New to this client: its position begins here.
-            self.keep_position(peer, &broadcast, channels.given_to(&broadcast, peer.id));
-            readers.push((broadcast, None, 0));
+            self.keep_position(peer, &way.channel, way.given());
         }
-        for (channel, told_through, again_through) in readers {
-            let given = channels.given_to(&channel, peer.id);
-            self.watch_position(peer, &channel, given, ctx);
-            let mut reader = self.catch_up(peer, &channel);
-            reader.told_through = told_through.unwrap_or(0);
-            reader.again_through = again_through;
-            self.start_catch_up(reader, ctx);
+        for way in ways.into_iter().chain(broadcasts) {
+            self.watch_position(peer, &way.channel, way.given(), ctx);
+            self.start_catch_up(way, ctx);
         }
     }
 

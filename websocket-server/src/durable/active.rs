@@ -1,0 +1,76 @@
+//! The machines of the channels that are in use.
+
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::Mutex;
+use store::{ChannelFamily, ChannelName};
+
+use super::Channel;
+
+/// Channels that stay loaded though nothing is on its way, so that the next message need not ask the store for their newest number.
+const KEPT_LOADED: usize = 16_384;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Active {
+    machines: HashMap<ChannelName, Arc<Mutex<Channel>>>,
+    /// How many there are when those are looked for again that nobody uses.
+    sweep_at: usize,
+}
+
+impl Default for Active {
+    fn default() -> Self {
+        Self { machines: HashMap::new(), sweep_at: 2 * KEPT_LOADED }
+    }
+}
+
+impl Active {
+    pub(super) fn get(&self, channel: &ChannelName) -> Option<Arc<Mutex<Channel>>> {
+        self.machines.get(channel).map(Arc::clone)
+    }
+
+    pub(super) fn get_or_insert(&mut self, channel: &ChannelName) -> Arc<Mutex<Channel>> {
+        if let Some(machine) = self.machines.get(channel) {
+            return Arc::clone(machine);
+        }
+        if self.machines.len() >= self.sweep_at {
+            self.sweep();
+        }
+        Arc::clone(self.machines.entry(channel.clone()).or_default())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.machines.len()
+    }
+
+    /// Drops those that nobody uses: who holds one would work on a machine that nobody else sees.
+    fn sweep(&mut self) {
+        self.machines.retain(|channel, machine| {
+            let is_held = Arc::strong_count(machine) > 1;
+            is_held || channel.family() == ChannelFamily::Broadcast || !machine.lock().is_idle()
+        });
+        self.sweep_at = (2 * self.machines.len()).max(2 * KEPT_LOADED);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::ConnectionId;
+
+    #[test]
+    fn what_nobody_uses_makes_room() {
+        let channel = |number: usize| ChannelName::parse(&format!("topic:t{number}")).expect("a channel");
+        let mut active = Active::default();
+        let held = active.get_or_insert(&channel(0));
+        active.get_or_insert(&channel(1)).lock().fall_behind(ConnectionId::next());
+        let all = ChannelName::parse("broadcast:all").expect("a channel");
+        active.get_or_insert(&all);
+        for number in 2..6 * KEPT_LOADED {
+            active.get_or_insert(&channel(number));
+            assert!(active.len() <= 2 * KEPT_LOADED);
+        }
+        assert!(active.get(&channel(0)).is_some_and(|machine| Arc::ptr_eq(&machine, &held)));
+        assert!(active.get(&channel(1)).is_some() && active.get(&all).is_some() && active.get(&channel(2)).is_none());
+    }
+}
