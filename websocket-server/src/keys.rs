@@ -117,6 +117,8 @@ impl Broker {
         }
         tracing::info!(added = ?changes.added, ended = ?changes.ended, changed = ?changes.changed, "agent keys reloaded");
         let now = Instant::now();
+        let has_changed = |key: &str| changes.to_close().any(|name| name == key);
+        self.router.write().forget_seen_agents(has_changed);
         {
             let mut closed = closed.lock();
             closed.retain(|_, (at, _)| at.elapsed() < REMEMBERED);

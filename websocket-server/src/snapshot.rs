@@ -4,11 +4,10 @@
 //! The [`crate::actors::StateManagerActor`] takes a snapshot when something has changed, every few seconds and at the end of a drain.
 
 use bytes::Bytes;
-use common::id::AgentId;
 use serde::{Deserialize, Serialize};
 use store::{Reply, Store};
 
-use crate::{broker::Broker, http::stats::Totals};
+use crate::{broker::Broker, http::stats::Totals, routing::SeenAgent};
 
 /// Under which name the store keeps it.
 const NAME: &str = "broker-snapshot";
@@ -38,7 +37,7 @@ impl<S: Store + ?Sized> Keeper for S {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Agents that were here, for whom sessions may leave messages.
-    pub agents: Vec<AgentId>,
+    pub agents: Vec<SeenAgent>,
     /// What was carried in all lives of the broker.
     pub carried: Totals,
     /// Connections of agents and sessions in all lives.
@@ -67,7 +66,7 @@ impl Snapshot {
     /// How things are now.
     pub fn of(broker: &Broker, connections: u64) -> Self {
         let mut agents = broker.router.read().seen_agents(MOST_AGENTS);
-        agents.sort();
+        agents.sort_by(|one, other| one.agent_id.cmp(&other.agent_id));
         let restored = &broker.restored;
         Self {
             agents,
@@ -93,7 +92,10 @@ mod tests {
     async fn what_is_kept_comes_back_and_what_is_damaged_is_nothing() {
         let store = MemoryStore::new(StoreOptions::default()).expect("a store");
         assert_eq!(Snapshot::load(&store).await, Snapshot::default());
-        let snapshot = Snapshot { agents: vec![AgentId::new("a").expect("a name")], connections: 7, ..Snapshot::default() };
+        let agent_id = common::id::AgentId::new("a").expect("a name");
+        let bounds = Some(identity::agent_keys::Scopes::everything());
+        let agent = SeenAgent { agent_id, key: "k".to_owned(), bounds };
+        let snapshot = Snapshot { agents: vec![agent], connections: 7, ..Snapshot::default() };
         snapshot.save(&store).await.expect("saved");
         assert_eq!(Snapshot::load(&store).await, snapshot);
         store.save(Bytes::from_static(b"{")).await.expect("saved");

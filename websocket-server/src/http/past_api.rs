@@ -17,7 +17,7 @@ use transport::{Link, client_address};
 use super::{
     operator_api::Operator,
     refusal,
-    sockets::{admit_key, credentials},
+    sockets::{admit_agent, credentials},
 };
 use crate::{
     audit::Event,
@@ -93,7 +93,7 @@ fn authorise(request: &HttpRequest, broker: &Broker, channel: &ChannelName, agen
         return Ok(());
     }
     let agent: Option<AgentId> = agent.map(parse_agent_id).transpose()?;
-    let pass = admit_key(broker, presented, agent.as_ref(), address)?;
+    let pass = admit_agent(broker, request, agent.as_ref(), address)?;
     let kind = PeerKind::Agent(agent.unwrap_or_else(AgentId::assigned));
     let link = Link::new(Arc::clone(&broker.link_policy));
     let reader = Peer::new(ConnectionId::next(), kind, link, Default::default(), Some(pass));

@@ -49,14 +49,8 @@ pub async fn agent(request: HttpRequest, query: web::Query<AgentQuery>, broker: 
     let address = client_address::of(&request, &broker.proxies);
     let admitted = || -> Result<_, ClientError> {
         check_origin(&request, &broker)?;
-        let presented = credentials(&request);
-        let certificate = certificate(&request, &broker.settings.broker)?;
         let wanted: Option<AgentId> = query.agent_id.as_deref().map(parse_agent_id).transpose()?;
-        let mut pass = admit_key(&broker, presented, wanted.as_ref(), address)?.from(address);
-        if let Some(certificate) = certificate.filter(|_| broker.settings.broker.client_names) {
-            pass = pass.named(Arc::clone(&certificate.names));
-            wanted.as_ref().map_or(Ok(()), |wanted| pass.check_id(wanted))?;
-        }
+        let pass = admit_agent(&broker, &request, wanted.as_ref(), address)?;
         tracing::debug!(key = pass.name(), %address, agent = wanted.as_ref().map(AgentId::as_str), "agent connects");
         let query = query.into_inner();
         let reading = Reading { acks: query.ack, client: query.client, resume: query.resume, away_since: None };
@@ -113,14 +107,28 @@ impl LocalBroker {
     }
 }
 
-/// Checks the key that an agent presents. Wrong ones cost their address a wait that grows, in which short keys are not looked at:
-/// whoever is guessing learns nothing. A right key that is too long to be guessed does not suffer for its neighbours.
-pub(super) fn admit_key(
+/// Checks what an agent presents: its key, and its certificate where that is asked for or has a say.
+///
+/// # Errors
+/// `client_certificate_required`, `too_many_failures`, `unauthorized`, `agent_key_revoked`, `agent_key_expired`, `not_allowed`.
+pub(super) fn admit_agent(
     broker: &Broker,
-    presented: Option<&str>,
+    request: &HttpRequest,
     wanted: Option<&AgentId>,
     address: IpAddr,
 ) -> Result<Pass, ClientError> {
+    let certificate = certificate(request, &broker.settings.broker)?;
+    let mut pass = admit_key(broker, credentials(request), wanted, address)?.from(address);
+    if let Some(certificate) = certificate.filter(|_| broker.settings.broker.client_names) {
+        pass = pass.named(Arc::clone(&certificate.names));
+        wanted.map_or(Ok(()), |wanted| pass.check_id(wanted))?;
+    }
+    Ok(pass)
+}
+
+/// Checks the key that an agent presents. Wrong ones cost their address a wait that grows, in which short keys are not looked at:
+/// whoever is guessing learns nothing. A right key that is too long to be guessed does not suffer for its neighbours.
+fn admit_key(broker: &Broker, presented: Option<&str>, wanted: Option<&AgentId>, address: IpAddr) -> Result<Pass, ClientError> {
     let now = Duration::from_millis(now_ms());
     let waits = broker.penalties.check(address, now).map_err(|wait| ClientError::new(ErrorCode::TooManyFailures).after(wait));
     if presented.is_none_or(|key| key.len() < GUESSABLE) {

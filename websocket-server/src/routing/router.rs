@@ -15,13 +15,15 @@ use identity::policy::Policy;
 use store::ChannelName;
 use transport::Lane;
 
-use super::{ConnectionId, Peer, PeerKind, chains::Chains, topics::Topic};
+use super::{
+    ConnectionId, Peer, PeerKind,
+    chains::Chains,
+    seen::{SeenAgent, SeenAgents},
+    topics::Topic,
+};
 
 /// Most members one answer lists.
 const MEMBERS_LISTED: usize = 1000;
-
-/// Most agents remembered after they have gone.
-pub(super) const AGENTS_REMEMBERED: usize = 100_000;
 
 /// Bounds of the tables.
 #[derive(Clone, Copy, Debug)]
@@ -74,8 +76,8 @@ pub struct Router {
     pub(super) sessions: HashMap<SessionId, SessionEntry>,
     pub(super) users: HashMap<UserId, HashSet<SessionId>>,
     pub(super) topics: HashMap<TopicName, Topic>,
-    /// Agents that were here since the start, the first [`AGENTS_REMEMBERED`] of them.
-    pub(super) seen_agents: HashSet<AgentId>,
+    /// Agents that were here.
+    pub(super) seen_agents: SeenAgents,
     /// The topics of each connection that has any.
     pub(super) subscriptions: HashMap<ConnectionId, HashSet<TopicName>>,
 }
@@ -93,7 +95,7 @@ impl Router {
             sessions: HashMap::new(),
             users: HashMap::new(),
             topics: HashMap::new(),
-            seen_agents: HashSet::new(),
+            seen_agents: SeenAgents::default(),
             subscriptions: HashMap::new(),
         }
     }
@@ -126,13 +128,18 @@ impl Router {
     }
 
     /// At most `limit` of the agents that were here.
-    pub fn seen_agents(&self, limit: usize) -> Vec<AgentId> {
+    pub fn seen_agents(&self, limit: usize) -> Vec<SeenAgent> {
         self.seen_agents.iter().take(limit).cloned().collect()
     }
 
+    /// What keys reach has changed: agents that are away and came with one of them were not here.
+    pub fn forget_seen_agents(&mut self, has_changed: impl Fn(&str) -> bool) {
+        self.seen_agents.forget_keys(has_changed);
+    }
+
     /// Agents that were here in an earlier life.
-    pub fn restore_seen_agents(&mut self, agents: impl Iterator<Item = AgentId>) {
-        self.seen_agents.extend(agents.take(AGENTS_REMEMBERED));
+    pub fn restore_seen_agents(&mut self, agents: impl Iterator<Item = SeenAgent>) {
+        agents.for_each(|agent| self.seen_agents.add(agent));
     }
 
     /// How many topics there are.
@@ -140,7 +147,7 @@ impl Router {
         self.topics.len()
     }
 
-    /// Whether an inbox is that of an agent that was here since the start.
+    /// Whether an inbox is that of an agent that was here.
     pub fn has_seen(&self, inbox: &ChannelName) -> bool {
         inbox.as_str().strip_prefix("agent:").is_some_and(|agent_id| self.seen_agents.contains(agent_id))
     }

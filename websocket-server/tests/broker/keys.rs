@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use common::config::Settings;
+use common::config::{Durability, Settings};
 use identity::agent_keys::{Glob, KeyFile, NewKey, Scopes};
 use serde_json::json;
 
@@ -48,13 +48,14 @@ async fn agent(broker: &TestBroker, id: &str, key: &str) -> Peer {
 
 /// Sends to a target and says the code of the refusal, or nothing if there was none.
 async fn refusal(peer: &mut Peer, target: &str, delivery: &str) -> Option<String> {
-    peer.send(json!({"type":"job:new","id":target,"target":target,"delivery":delivery})).await;
+    let id = common::id::SessionId::fresh().to_string();
+    peer.send(json!({"type":"job:new","id":id,"target":target,"delivery":delivery})).await;
     peer.send(json!({"type":"agent:list","id":"done"})).await;
     let mut code = None;
     loop {
         let frame = peer.next().await;
         if frame["type"] == "system:error" {
-            assert_eq!(frame["correlation_id"], target, "{frame}");
+            assert_eq!(frame["correlation_id"], id, "{frame}");
             code = frame["payload"]["code"].as_str().map(str::to_owned);
         }
         if frame["type"] == "agent:listed" && frame["correlation_id"] == "done" {
@@ -223,6 +224,31 @@ async fn an_agent_hears_of_and_from_the_users_that_its_key_reaches() {
     assert_eq!(refusal(&mut bob, "agent:bounded", "durable").await.as_deref(), Some("not_allowed"));
     assert_eq!(refusal(&mut ann, "agent:bounded", "ephemeral").await, None);
     assert_eq!(bounded.expect("job:new").await["source"], ann.address());
+}
+
+#[actix_rt::test]
+async fn what_an_agents_key_does_not_reach_cannot_be_left_for_it_while_it_is_away() {
+    let place = Place::new();
+    let key = place.key("anns", Scopes { users: globs(&["ann"]), anonymous: false, ..Scopes::everything() });
+    let on_disk = |settings: &mut Settings| {
+        settings.data.dir = place.folder.path().to_owned();
+        settings.store.durability = Durability::Process;
+    };
+    let broker = TestBroker::with(on_disk).await;
+    agent(&broker, "bounded", &key).await.close().await;
+    broker.handle.drain().await;
+    // It was there in an earlier life of the broker.
+    let broker = TestBroker::with(on_disk).await;
+    let (mut bob, mut ann) = (broker.session_of_user("bob").await, broker.session_of_user("ann").await);
+    assert_eq!(refusal(&mut bob, "agent:bounded", "durable").await.as_deref(), Some("not_allowed"));
+    assert_eq!(refusal(&mut ann, "agent:bounded", "durable").await, None);
+    agent(&broker, "bounded", &key).await.close().await;
+    eventually("it is away", async || broker.handle.broker().router.read().agents().is_empty()).await;
+    assert_eq!(refusal(&mut bob, "agent:bounded", "durable").await.as_deref(), Some("not_allowed"));
+    // What its key reaches from here on shows when it comes.
+    place.file.revoke("anns", SystemTime::now()).unwrap();
+    broker.handle.broker().reload_keys().unwrap();
+    assert_eq!(refusal(&mut ann, "agent:bounded", "durable").await.as_deref(), Some("agent_not_found"));
 }
 
 #[actix_rt::test]

@@ -93,8 +93,12 @@ impl Site {
     }
 
     async fn get(&self, path: &str) -> (u16, Value) {
+        self.get_with(path, "").await
+    }
+
+    async fn get_with(&self, path: &str, headers: &str) -> (u16, Value) {
         let mut stream = self.stream().await;
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {NAME}\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {NAME}\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.expect("writes");
         let mut answer = String::new();
         // A server that ends without TLS's goodbye would be an error here.
@@ -246,6 +250,10 @@ async fn agents_need_a_certificate_where_that_is_said() {
         let _ = stream.write_all(b"GET /stats HTTP/1.0\r\n\r\n").await;
         assert!(timeout(LIMIT, stream.read_exact(&mut [0])).await.expect("in time").is_err());
     }
+    // The past over HTTP is for who might open a socket.
+    let history = "/api/v1/channels/agent:planner/history?agent_id=planner";
+    let (status, refusal) = site.get_with(history, "Authorization: test-agent-key\r\n").await;
+    assert_eq!((status, &refusal["error"]["code"]), (401, &json!("client_certificate_required")));
     // Sessions come through the edge, and operators ask, without one.
     site.session().await;
     assert_eq!(site.get("/stats").await.0, 200);

@@ -90,7 +90,6 @@ impl RouterActor {
         if let Address::Agent(agent_id) = &address
             && !from.is_agent()
             && router.agent(agent_id).is_none()
-            && !self.durable.channels.may_have_pending(&channel)
             && !router.has_seen(&channel)
         {
             return Err(ClientError::new(ErrorCode::AgentNotFound).about(channel.to_string()));
