@@ -1,11 +1,25 @@
 //! Milliseconds since the process first asked: small enough for an atomic.
 
-use std::{sync::OnceLock, time::Instant};
+use std::sync::OnceLock;
 
-static START: OnceLock<Instant> = OnceLock::new();
+/// Asked several times for each message, so that where there is a clock that is only read, and ticks every few milliseconds, it is that.
+#[cfg(target_os = "linux")]
+fn clock() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    // Time since the machine was started: neither part is negative.
+    now.tv_sec.unsigned_abs().saturating_mul(1000).saturating_add(now.tv_nsec.unsigned_abs() / 1_000_000)
+}
 
-/// Milliseconds since the first call. Never goes back.
+#[cfg(not(target_os = "linux"))]
+fn clock() -> u64 {
+    static BEGIN: OnceLock<std::time::Instant> = OnceLock::new();
+    u64::try_from(BEGIN.get_or_init(std::time::Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+static START: OnceLock<u64> = OnceLock::new();
+
+/// Milliseconds since the first call, to within some ten. Never goes back.
 pub fn now_ms() -> u64 {
-    let start = START.get_or_init(Instant::now);
-    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    let now = clock();
+    now.saturating_sub(*START.get_or_init(|| now))
 }

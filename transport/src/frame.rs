@@ -228,6 +228,16 @@ pub fn write_header(out: &mut Vec<u8>, opcode: OpCode, payload_len: usize, mask:
     out.extend_from_slice(mask.as_ref().map_or(&[], |mask| mask.as_slice()));
 }
 
+/// Bytes of a header.
+fn header_len(payload_len: usize, is_masked: bool) -> usize {
+    let extended = match payload_len {
+        ..=125 => 0,
+        126..=0xffff => 2,
+        _ => 8,
+    };
+    2 + extended + if is_masked { 4 } else { 0 }
+}
+
 /// A whole encoded frame, as it goes to any number of sockets. Cloning shares the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame(Bytes);
@@ -240,7 +250,7 @@ impl Frame {
 
     /// A server's text frame of `length` bytes that `write` appends: for text put together from pieces.
     pub fn text_from(length: usize, write: impl FnOnce(&mut Vec<u8>)) -> Self {
-        let mut out = Vec::with_capacity(MAX_HEADER + length);
+        let mut out = Vec::with_capacity(header_len(length, false) + length);
         write_header(&mut out, OpCode::Text, length, None);
         write(&mut out);
         Self(out.into())
@@ -248,7 +258,7 @@ impl Frame {
 
     /// A server's binary frame.
     pub fn binary(payload: &[u8]) -> Self {
-        let mut out = Vec::with_capacity(MAX_HEADER + payload.len());
+        let mut out = Vec::with_capacity(header_len(payload.len(), false) + payload.len());
         write_header(&mut out, OpCode::Binary, payload.len(), None);
         out.extend_from_slice(payload);
         Self(out.into())
@@ -256,7 +266,7 @@ impl Frame {
 
     /// A client's text frame. The mask is zero: between servers there is no proxy to be protected from chosen bytes.
     pub fn client_text(text: &str) -> Self {
-        let mut out = Vec::with_capacity(MAX_HEADER + text.len());
+        let mut out = Vec::with_capacity(header_len(text.len(), true) + text.len());
         write_header(&mut out, OpCode::Text, text.len(), Some([0; 4]));
         out.extend_from_slice(text.as_bytes());
         Self(out.into())

@@ -276,7 +276,8 @@ impl<'a> Envelope<'a> {
     /// Prepares the frame for its receivers: `source` is replaced or added, `id` and `timestamp` are added where absent.
     /// `source_json` is the JSON string literal of the sender's address.
     pub fn stamp<'b>(&'b self, source_json: &'b str, fresh_id: impl FnOnce() -> String) -> Stamp<'b> {
-        let mut added = String::new();
+        const MOST_ADDED: usize = r#""id":"","timestamp":"","source":,"#.len() + 36 + 24;
+        let mut added = String::with_capacity(MOST_ADDED + source_json.len());
         if self.id.is_none() {
             added.push_str("\"id\":\"");
             added.push_str(&fresh_id());
