@@ -26,6 +26,8 @@ const ISSUER: &str = "edge";
 const AUDIENCE: &str = "broker";
 /// Of an assertion that a session has logged in: no other passes for one, nor it for another.
 const LOGIN_AUDIENCE: &str = "broker-login";
+/// Whom an edge means that asks for itself.
+const EDGE_AUDIENCE: &str = "broker-edge";
 /// Most sockets that stay open across a login.
 pub const MAX_KEPT: usize = 16;
 
@@ -181,6 +183,28 @@ pub fn verify_login(assertion: &str, secret: &Secret) -> Result<LoggedIn, ErrorC
     check(LOGIN_AUDIENCE, assertion, secret)
 }
 
+/// What an edge says of itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Edge {
+    sub: String,
+}
+
+/// Signs that an edge asks for itself, and not for a client.
+///
+/// # Errors
+/// `internal`.
+pub fn mint_edge(secret: &Secret) -> Result<String, ErrorCode> {
+    sign(EDGE_AUDIENCE, &Edge { sub: ISSUER.to_owned() }, secret)
+}
+
+/// Checks that an edge asks for itself.
+///
+/// # Errors
+/// Those of [`verify`].
+pub fn verify_edge(assertion: &str, secret: &Secret) -> Result<(), ErrorCode> {
+    check::<Edge>(EDGE_AUDIENCE, assertion, secret).map(|_| ())
+}
+
 fn sign<T: Serialize>(audience: &str, content: T, secret: &Secret) -> Result<String, ErrorCode> {
     let now = unix_seconds(SystemTime::now());
     let exp = now + LIFETIME.as_secs();
@@ -253,5 +277,8 @@ mod tests {
         assert_eq!(verify(&assertion, &secret), Err(ErrorCode::Unauthorized));
         let other = mint(&ClientIdentity::anonymous(logged_in.session_id), &secret).expect("signs");
         assert_eq!(verify_login(&other, &secret), Err(ErrorCode::Unauthorized));
+        assert_eq!(verify_edge(&other, &secret), Err(ErrorCode::Unauthorized));
+        let edge = mint_edge(&secret).expect("signs");
+        assert_eq!((verify_edge(&edge, &secret), verify(&edge, &secret)), (Ok(()), Err(ErrorCode::Unauthorized)));
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod assertion;
+pub mod audit;
 pub mod backplane;
 pub mod close;
 pub mod config;

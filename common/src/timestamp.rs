@@ -20,6 +20,12 @@ pub fn now() -> Timestamp {
     format(SystemTime::now())
 }
 
+/// The present time, in milliseconds since 1970.
+pub fn unix_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Formats a time; one before 1970 or after 9999 becomes 1970.
 pub fn format(time: SystemTime) -> Timestamp {
     let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();

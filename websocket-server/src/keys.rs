@@ -107,13 +107,15 @@ impl Broker {
     /// # Errors
     /// See [`KeyFileError`]; the keys in force stay in force then.
     pub fn reload_keys(&self) -> Result<(), KeyFileError> {
-        self.audit.note(Event::Admin, "bridge", "agent keys read again", "");
         let Keys { keys, file, read, closed } = &self.keys;
         let mut read = read.lock();
         *read = stamp(file);
         let changes = keys.reload(SystemTime::now())?;
         if changes == identity::agent_keys::Changes::default() {
             return Ok(());
+        }
+        for (names, what) in [(&changes.added, "is new"), (&changes.ended, "has ended"), (&changes.changed, "has changed")] {
+            names.iter().for_each(|name| self.audit.note(Event::Admin, "bridge", &format!("agent key {name} {what}"), ""));
         }
         tracing::info!(added = ?changes.added, ended = ?changes.ended, changed = ?changes.changed, "agent keys reloaded");
         let now = Instant::now();

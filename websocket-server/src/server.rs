@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use actix::{Actor, Arbiter};
 use actix_web::{App, dev::ServerHandle, middleware};
-use common::config::Settings;
+use common::{config::Settings, timestamp::unix_ms};
 use identity::agent_keys::KeyFileError;
 use tls::{Listener, TlsError};
 use tokio::{
@@ -146,7 +146,7 @@ async fn keep_store(broker: Arc<Broker>) {
             continue;
         }
         loop {
-            match broker.channels.store().trim(durable::unix_ms(), RETENTION_STEP).await {
+            match broker.channels.store().trim(unix_ms(), RETENTION_STEP).await {
                 Ok(trimmed) => {
                     broker.on_dead_letters(&trimmed.dead_lettered);
                     if !trimmed.more {
@@ -166,7 +166,7 @@ async fn keep_store(broker: Arc<Broker>) {
 async fn forget_sessions(broker: &Arc<Broker>) {
     let store = broker.channels.store();
     let here = broker.router.read().session_ids();
-    let now = durable::unix_ms();
+    let now = unix_ms();
     let forgotten = async {
         for some in here.chunks(RETENTION_STEP as usize) {
             store.touch_sessions(some.to_vec(), now).await?;

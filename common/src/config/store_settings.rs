@@ -32,6 +32,8 @@ pub struct StoreSettings {
     pub max_bytes: usize,
     /// Whether the audit log is written. Default true.
     pub audit: bool,
+    /// Whether the audit log holds what refused messages said. Default false.
+    pub audit_payloads: bool,
     /// How long entries of the audit log are kept. Default 90 days.
     pub audit_age: Duration,
 }
@@ -82,6 +84,7 @@ impl Default for StoreSettings {
             forget_sessions: 30 * DAY,
             max_bytes: 0,
             audit: true,
+            audit_payloads: false,
             audit_age: 90 * DAY,
         }
     }

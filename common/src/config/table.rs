@@ -408,6 +408,8 @@ pub(super) static TABLE: &[Setting] = settings! {
         "Bytes of messages in the whole store; durable messages beyond are refused. 0: no bound but the disk.";
     "store.audit" => Flag { at: |d| &mut d.settings.store.audit },
         "Whether the audit log is written: connections, authentications, refusals, administrative acts.";
+    "store.audit_payloads" => Flag { at: |d| &mut d.settings.store.audit_payloads },
+        "Whether entries of the audit log about refused messages hold those messages, up to 16 KiB of each.";
     "store.audit_age" => Span { min: MINUTE, max: YEAR, at: |d| &mut d.settings.store.audit_age },
         "How long entries of the audit log are kept.";
 

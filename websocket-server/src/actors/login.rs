@@ -51,7 +51,7 @@ impl Handler<Identify> for RouterActor {
         };
         match outcome {
             Ok((outcome, behind)) => {
-                self.broker.audit.note_peer(Event::Authentication, &peer, &format!("logged in as {}", logged_in.login.user));
+                self.broker.note_peer(Event::Authentication, &peer, &format!("logged in as {}", logged_in.login.user));
                 for way in behind {
                     self.open_inbox(way, ctx);
                 }

@@ -145,10 +145,15 @@ impl RouterActor {
     }
 
     pub(super) fn refuse(&self, peer: &Peer, error: ClientError, id: Option<&str>) {
+        self.refuse_what(peer, error, id, None);
+    }
+
+    /// `sent`: what the peer had sent.
+    fn refuse_what(&self, peer: &Peer, error: ClientError, id: Option<&str>, sent: Option<&str>) {
         self.counters.errors.count(error.code);
         if error.code.row().status == 403 {
             let what = format!("{} {}", error.code, error.target.as_deref().unwrap_or_default());
-            self.broker.audit.note_peer(Event::Refusal, peer, what.trim_end());
+            self.broker.note_refusal(peer, what.trim_end(), sent);
         }
         peer.answer(&SystemMessage::Error(error), id);
     }
@@ -156,7 +161,7 @@ impl RouterActor {
     /// Refuses a message; its id is read out of its frame.
     pub(super) fn refuse_frame(&self, peer: &Peer, error: ClientError, frame: &Frame) {
         let envelope = Envelope::parse(frame.payload_text(), usize::MAX).ok();
-        self.refuse(peer, error, envelope.and_then(|envelope| envelope.id).as_deref());
+        self.refuse_what(peer, error, envelope.and_then(|envelope| envelope.id).as_deref(), Some(frame.payload_text()));
     }
 
     fn serve(&self, peer: &Arc<Peer>, request: AgentMessage, id: Option<&str>) -> Result<Option<SystemMessage>, ClientError> {
@@ -240,7 +245,7 @@ impl Handler<Attach> for RouterActor {
         close_strangers(strangers);
         self.welcome(&peer, behind, ctx);
         let key = peer.pass.as_ref().map(|pass| format!(" with key {}", pass.name()));
-        self.broker.audit.note_peer(Event::Connection, &peer, &format!("connected{}", key.unwrap_or_default()));
+        self.broker.note_peer(Event::Connection, &peer, &format!("connected{}", key.unwrap_or_default()));
         self.broker.state.do_send(Changed { id: peer.id, state: ConnectionState::Active });
         if let Some(older) = older {
             tracing::info!(agent = peer.address(), older = %older.id, newer = %peer.id, "taken over");
@@ -266,7 +271,7 @@ impl Handler<Detach> for RouterActor {
     fn handle(&mut self, Detach { peer, reason, by_peer }: Detach, _: &mut Self::Context) {
         peer.with_requests(|requests| drop(requests.expire(u64::MAX)));
         self.broker.router.write().detach(&peer, &reason);
-        self.broker.audit.note_peer(Event::Connection, &peer, &format!("disconnected: {reason}"));
+        self.broker.note_peer(Event::Connection, &peer, &format!("disconnected: {reason}"));
         if by_peer && peer.reading.is_named_by_edge() {
             self.forget_client(&peer);
         }

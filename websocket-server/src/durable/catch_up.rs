@@ -2,12 +2,12 @@
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
-use common::message::SystemMessage;
+use common::{message::SystemMessage, timestamp::unix_ms};
 use parking_lot::Mutex;
 use store::{ChannelName, DeadLettered, DeadReason, Death, Record, StoreError};
 use transport::{Frame, Lane, Link, Sent};
 
-use super::{Channel, Channels, channel::Step, history::lost_records, redelivered, retained, unix_ms};
+use super::{Channel, Channels, channel::Step, history::lost_records, redelivered, retained};
 use crate::routing::Peer;
 
 /// How long to wait for a reader whose outbox is full.

@@ -3,10 +3,10 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
-use common::{address::Scope, id::SessionId};
+use common::{address::Scope, id::SessionId, timestamp::unix_ms};
 use parking_lot::Mutex;
 use store::{
     Ack, ChannelFamily, ChannelName, ConsumerId, Delivered, Epoch, Limits, Nack, Page, Pending, PendingQuery, ReadFrom, Reply,
@@ -375,11 +375,6 @@ impl Channels {
         }
         number
     }
-}
-
-/// Now, in milliseconds since 1970.
-pub fn unix_ms() -> u64 {
-    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 pub(super) fn millis(duration: Duration) -> u64 {

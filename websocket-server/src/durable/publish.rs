@@ -3,16 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use common::{envelope::Priority, error::ErrorCode};
+use common::{envelope::Priority, error::ErrorCode, timestamp::unix_ms};
 use parking_lot::Mutex;
 use store::{Appended, ChannelName, FirstDelivery, MessageKey, NewRecord, Reply, Retained, StoreError};
 use transport::{Frame, Lane, Link, Sent};
 
-use super::{
-    CatchUp, Channel, Channels,
-    channels::{millis, unix_ms},
-    positioned,
-};
+use super::{CatchUp, Channel, Channels, channels::millis, positioned};
 use crate::routing::Peer;
 
 /// A durable message on its way.

@@ -13,6 +13,9 @@ use common::error::{ClientError, ErrorCode};
 
 use crate::broker::Broker;
 
+/// Bytes of an edge's report: entries without what was said are short.
+const LONGEST_REPORT: usize = 1024 * 1024;
+
 /// The routes.
 pub fn routes(config: &mut web::ServiceConfig, broker: &Arc<Broker>) {
     config
@@ -26,7 +29,13 @@ pub fn routes(config: &mut web::ServiceConfig, broker: &Arc<Broker>) {
         .service(only("/api/v1/keys/reload", web::post().to(operator_api::reload_keys)))
         .service(only("/api/v1/channels", web::get().to(past_api::channels)))
         .service(only("/api/v1/channels/{channel:.+}/history", web::get().to(past_api::history)))
-        .service(only("/api/v1/audit", web::get().to(past_api::audit)))
+        .service(
+            web::resource("/api/v1/audit")
+                .app_data(web::JsonConfig::default().limit(LONGEST_REPORT))
+                .route(web::get().to(past_api::audit))
+                .route(web::post().to(past_api::report))
+                .default_service(web::to(|| async { refusal(ErrorCode::MethodNotAllowed.into()) })),
+        )
         .default_service(web::to(|| async { refusal(ErrorCode::NotFound.into()) }));
 }
 

@@ -14,9 +14,10 @@ use common::{
 use identity::agent_keys::{KeyInfo, KeyState};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
+use transport::client_address;
 
 use super::{refusal, sockets::credentials};
-use crate::broker::Broker;
+use crate::{audit::Event, broker::Broker};
 
 /// An operator sent this request. Without the token in the configuration there are no operators, and nothing here.
 #[derive(Debug)]
@@ -85,8 +86,10 @@ pub async fn keys(_: Operator, broker: web::Data<Broker>) -> HttpResponse {
 }
 
 /// `POST /api/v1/keys/reload`: reads the file of agent keys again, and closes the connections of those that ended.
-pub async fn reload_keys(_: Operator, broker: web::Data<Broker>) -> HttpResponse {
+pub async fn reload_keys(request: HttpRequest, _: Operator, broker: web::Data<Broker>) -> HttpResponse {
     let broker: Arc<Broker> = broker.into_inner();
+    let origin = client_address::of(&request, &broker.proxies).to_string();
+    broker.audit.note(Event::Admin, "operator", "had the agent keys read again", &origin);
     match spawn_blocking(move || broker.reload_keys()).await {
         Ok(Ok(())) => HttpResponse::NoContent().finish(),
         Ok(Err(error)) => {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use common::{
+    assertion,
+    audit::{Entry, MOST_REPORTED},
     error::{ClientError, ErrorCode},
     id::AgentId,
     message::{HistoryAsk, Start, parse_agent_id},
@@ -59,7 +61,8 @@ impl HistoryQuery {
     }
 }
 
-/// `GET /api/v1/channels/{channel}/history`: with the operators' token every channel; with an agent's key what that agent may read.
+/// `GET /api/v1/channels/{channel}/history`: with the operators' token every channel; with an agent's key what that agent may read; with an
+/// edge's assertion what the session that it vouches for may read.
 pub async fn history(
     request: HttpRequest,
     channel: web::Path<String>,
@@ -92,11 +95,18 @@ fn authorise(request: &HttpRequest, broker: &Broker, channel: &ChannelName, agen
         broker.audit.note(Event::Admin, "operator", &format!("read {channel}"), &address.to_string());
         return Ok(());
     }
-    let agent: Option<AgentId> = agent.map(parse_agent_id).transpose()?;
-    let pass = admit_agent(broker, request, agent.as_ref(), address)?;
-    let kind = PeerKind::Agent(agent.unwrap_or_else(AgentId::assigned));
+    let vouched = presented.map(|token| assertion::verify(token, &broker.settings.broker.bridge_secret));
+    let (kind, pass) = match vouched {
+        Some(Ok(identity)) => (PeerKind::Session(Box::new(identity)), None),
+        Some(Err(code @ ErrorCode::CredentialsExpired)) => return Err(code.into()),
+        _ => {
+            let agent: Option<AgentId> = agent.map(parse_agent_id).transpose()?;
+            let pass = admit_agent(broker, request, agent.as_ref(), address)?;
+            (PeerKind::Agent(agent.unwrap_or_else(AgentId::assigned)), Some(pass))
+        }
+    };
     let link = Link::new(Arc::clone(&broker.link_policy));
-    let reader = Peer::new(ConnectionId::next(), kind, link, Default::default(), Some(pass));
+    let reader = Peer::new(ConnectionId::next(), kind, link, Default::default(), pass);
     broker.router.read().check_read(&reader, channel).map_err(|code| ClientError::new(code).about(channel.to_string()))
 }
 
@@ -178,6 +188,30 @@ pub async fn audit(
     }
 }
 
+/// `POST /api/v1/audit`, for edges: what they have seen of logins and refusals, to be written with the broker's own entries.
+pub async fn report(
+    request: HttpRequest,
+    entries: Result<web::Json<Vec<Entry>>, actix_web::Error>,
+    broker: web::Data<Broker>,
+) -> HttpResponse {
+    let taken = || -> Result<_, ClientError> {
+        let bad = |message: String| ClientError::with_message(ErrorCode::BadRequest, message);
+        assertion::verify_edge(credentials(&request).unwrap_or_default(), &broker.settings.broker.bridge_secret)?;
+        let entries = entries.map_err(|error| bad(error.to_string()))?.into_inner();
+        if entries.len() > MOST_REPORTED {
+            return Err(bad(format!("more than {MOST_REPORTED} entries")));
+        }
+        Ok(entries)
+    };
+    match taken() {
+        Ok(entries) => {
+            broker.audit.add(entries.into_iter().map(Entry::cut));
+            HttpResponse::NoContent().finish()
+        }
+        Err(error) => refusal(error),
+    }
+}
+
 fn channel_row(info: &ChannelInfo) -> Value {
     json!({
         "channel": info.channel.as_str(),
@@ -202,6 +236,7 @@ fn audit_row(row: &AuditRow) -> Value {
         "who": entry.who,
         "what": entry.what,
         "origin": entry.origin,
+        "detail": entry.detail,
     })
 }
 

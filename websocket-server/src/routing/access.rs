@@ -101,14 +101,15 @@ impl Router {
     }
 
     /// Whether a peer may read what was kept in a channel: its own inboxes and their dead letters, the broadcasts that reach it, and topics
-    /// that it may subscribe to; a session also has to.
+    /// that it may subscribe to; a session also has to, with any of its connections.
     ///
     /// # Errors
     /// `not_allowed`.
     pub(crate) fn check_read(&self, peer: &Peer, channel: &ChannelName) -> Result<(), ErrorCode> {
         let may = match channel.family() {
             ChannelFamily::Topic => channel.as_topic().is_some_and(|topic| {
-                self.may(peer, Action::ReadHistory(Place::Topic(&topic))) && (peer.is_agent() || self.subscribes(peer.id, &topic))
+                self.may(peer, Action::ReadHistory(Place::Topic(&topic)))
+                    && (peer.is_agent() || self.session_subscribes(peer, &topic))
             }),
             ChannelFamily::Broadcast => peer.broadcasts().contains(channel),
             _ => peer.inboxes().any(|own| own == *channel || own.dead() == *channel),
@@ -140,6 +141,11 @@ impl Router {
     fn bounds_of(&self, id: &AgentId) -> Option<&Scopes> {
         let here = if self.bounded_agents == 0 { None } else { self.agents.get(id) };
         here.map_or_else(|| self.seen_agents.bounds_of(id), |entry| entry.peer.bounds())
+    }
+
+    fn session_subscribes(&self, peer: &Peer, topic: &TopicName) -> bool {
+        let entry = peer.session_id().and_then(|session_id| self.sessions.get(&session_id));
+        entry.is_some_and(|entry| entry.peers.iter().any(|tab| self.subscribes(tab.id, topic)))
     }
 
     /// The user of a session that is here.

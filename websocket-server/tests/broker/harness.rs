@@ -125,9 +125,16 @@ impl TestBroker {
 
     /// A request with these header lines, each with its line end: status and body.
     pub async fn ask(&self, method: &str, path: &str, headers: &str) -> (u16, Value) {
+        self.ask_with(method, path, headers, "").await
+    }
+
+    /// The same with a body.
+    pub async fn ask_with(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, Value) {
         let mut socket = TcpStream::connect(self.handle.addr()).await.expect("connects");
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\nConnection: close\r\n{headers}\r\n");
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n{body}"
+        );
         socket.write_all(request.as_bytes()).await.expect("writes");
         let mut answer = String::new();
         socket.read_to_string(&mut answer).await.expect("reads");

@@ -1,6 +1,10 @@
 //! The past over HTTP: channels, their history, the audit log.
 
-use common::secret::Secret;
+use common::{
+    assertion::{self, ClientIdentity},
+    id::SessionId,
+    secret::Secret,
+};
 use serde_json::{Value, json};
 
 use crate::harness::TestBroker;
@@ -100,4 +104,61 @@ async fn the_audit_log_tells_who_came_who_was_refused_and_what_operators_did() {
     let none = ask(&broker, &format!("/api/v1/audit?before={oldest}"), TOKEN).await.1;
     assert_eq!(none["entries"], json!([]));
     assert_eq!(ask(&broker, "/api/v1/audit?since=yesterday", TOKEN).await.0, 400);
+}
+
+#[actix_rt::test]
+async fn a_session_that_its_edge_vouches_for_reads_what_it_may_read() {
+    let broker = broker().await;
+    let mut agent = broker.agent("a").await;
+    let identity = ClientIdentity::anonymous(SessionId::fresh());
+    let mut tab = broker.session_as(identity.clone()).await;
+    let own = format!("session:{}", identity.session_id);
+    for target in ["topic:t", &*own] {
+        agent.send(json!({"type":"news:new","id":target,"target":target,"delivery":"durable","payload":target})).await;
+        agent.expect("message:accepted").await;
+    }
+    let secret = &broker.handle.broker().settings.broker.bridge_secret;
+    let vouched = assertion::mint(&identity, secret).expect("signs");
+    let status = async |channel: &str| ask(&broker, &format!("/api/v1/channels/{channel}/history"), &vouched).await.0;
+    assert_eq!(status(&format!("session:{}", SessionId::fresh())).await, 403);
+    assert_eq!(status("topic:t").await, 403, "it does not subscribe");
+    tab.send(json!({"type":"topic:subscribe","payload":{"topic":"t"}})).await;
+    tab.expect("topic:subscribed").await;
+    for channel in ["topic:t", &*own] {
+        let (status, page) = ask(&broker, &format!("/api/v1/channels/{channel}/history"), &vouched).await;
+        assert_eq!((status, &page["messages"][0]["payload"]), (200, &json!(channel)));
+    }
+}
+
+#[actix_rt::test]
+async fn edges_report_what_they_have_seen_and_nobody_else_does() {
+    let broker = broker().await;
+    let secret = &broker.handle.broker().settings.broker.bridge_secret;
+    let report = json!([{"at":1,"kind":"authentication","who":"session:x","what":"logged in as ann","origin":"192.0.2.7"}]);
+    let tell = async |token: &str, body: &Value| {
+        let body = body.to_string();
+        let headers = format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n");
+        broker.ask_with("POST", "/api/v1/audit", &headers, &body).await.0
+    };
+    let edge = assertion::mint_edge(secret).expect("signs");
+    let client = assertion::mint(&ClientIdentity::anonymous(SessionId::fresh()), secret).expect("signs");
+    assert_eq!((tell("", &report).await, tell(TOKEN, &report).await, tell(&client, &report).await), (401, 401, 401));
+    assert_eq!((tell(&edge, &json!([{"at":1,"kind":"other"}])).await, tell(&edge, &report).await), (400, 204));
+    let entries = ask(&broker, "/api/v1/audit?kind=authentication", TOKEN).await.1["entries"].clone();
+    assert_eq!((&entries[0]["what"], &entries[0]["at"]), (&json!("logged in as ann"), &json!("1970-01-01T00:00:00.001Z")));
+}
+
+#[actix_rt::test]
+async fn what_refused_messages_said_is_in_the_log_where_that_is_wanted() {
+    let broker = TestBroker::with(|settings| {
+        settings.broker.operator_token = Secret::new(TOKEN);
+        settings.store.audit_payloads = true;
+    })
+    .await;
+    let mut session = broker.session().await;
+    session.send(json!({"type":"x:y","target":"broadcast:all","payload":"said"})).await;
+    session.expect_error("not_allowed").await;
+    let entries = ask(&broker, "/api/v1/audit?kind=refusal", TOKEN).await.1["entries"].clone();
+    let detail: Value = serde_json::from_str(entries[0]["detail"].as_str().expect("what was said")).expect("the frame");
+    assert_eq!(detail["payload"], "said");
 }

@@ -9,15 +9,13 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use common::{
     error::{ClientError, ErrorCode},
     message::{AckAsk, NackAsk, SystemMessage},
+    timestamp::unix_ms,
 };
 use store::{Ack, ChannelName};
 use transport::{Frame, Lane, Sent};
 
 use super::RouterActor;
-use crate::{
-    durable::{redeliver, unix_ms},
-    routing::Peer,
-};
+use crate::{durable::redeliver, routing::Peer};
 
 /// How often receivers are asked what has reached them, and it is looked what is due again.
 const TICK: Duration = Duration::from_millis(100);

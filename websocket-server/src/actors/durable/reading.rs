@@ -7,12 +7,13 @@ use common::{
     error::{ClientError, ErrorCode},
     id::TopicName,
     message::{HistoryAsk, LostRecords, Recovery, Start, SystemMessage},
+    timestamp::unix_ms,
 };
 use store::{ChannelName, ConsumerId};
 
 use super::RouterActor;
 use crate::{
-    durable::{CatchUp, Channels, unix_ms},
+    durable::{CatchUp, Channels},
     routing::{Members, Peer},
 };
 

@@ -6,12 +6,13 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use common::{
     error::{ClientError, ErrorCode},
     message::{Recovery, ResumeAsk, Start, SystemMessage},
+    timestamp::unix_ms,
 };
 use store::{Ack, ChannelFamily, ChannelName, StoreError};
 
 use super::RouterActor;
 use crate::{
-    durable::{CatchUp, Place, start_after, unix_ms},
+    durable::{CatchUp, Place, start_after},
     routing::Peer,
 };
 
