@@ -34,6 +34,7 @@ pub mod queue;
 pub mod scanner;
 mod secure;
 pub mod serve;
+pub mod site;
 pub mod stream;
 pub mod sweeper;
 
@@ -49,4 +50,5 @@ pub use pump::{End, Inbound, Pump, Socket, Step};
 pub use queue::StreamKey;
 pub use scanner::{FrameScanner, RawFrame};
 pub use serve::{ServeOptions, listen, serve};
+pub use site::Site;
 pub use stream::Stream;

@@ -5,6 +5,8 @@
 
 use actix_web::{HttpRequest, http::header};
 
+use crate::site::host;
+
 /// The origins allowed besides the server's own.
 #[derive(Clone, Debug, Default)]
 pub struct OriginRule {
@@ -27,9 +29,8 @@ impl OriginRule {
     /// site sent it.
     pub fn admits(&self, request: &HttpRequest) -> bool {
         let headers = request.headers();
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         match headers.get(header::ORIGIN) {
-            Some(origin) => origin.to_str().is_ok_and(|origin| self.allows(origin, host)),
+            Some(origin) => origin.to_str().is_ok_and(|origin| self.allows(origin, host(request))),
             None => headers.get("sec-fetch-site").is_none_or(|site| ["same-origin", "none"].iter().any(|own| site == own)),
         }
     }

@@ -184,7 +184,8 @@ pub(super) static TABLE: &[Setting] = settings! {
         words: &[("x-forwarded-for", ProxyHeader::XForwardedFor), ("forwarded", ProxyHeader::Forwarded)],
         at: |d| &mut d.settings.proxies.header,
     },
-        "The header in which they name the client. Each of them must set or extend it; the other one is never looked at.";
+        "The header in which they name the client. Each of them must set or extend it; the other one is never looked at. \
+        The scheme is in the same header (`proto`), or in `X-Forwarded-Proto`; the host is what they pass on as `Host`.";
     "proxies.web_protocol" => Flag { at: |d| &mut d.settings.proxies.web_protocol },
         "Whether connections of trusted proxies to the edge begin with the PROXY protocol, version 1 or 2. Those that do not are then closed.";
     "proxies.broker_protocol" => Flag { at: |d| &mut d.settings.proxies.broker_protocol },

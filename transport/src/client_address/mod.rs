@@ -17,7 +17,11 @@ use actix_web::HttpRequest;
 
 /// The client's address.
 pub fn of(request: &HttpRequest, proxies: &TrustedProxies) -> IpAddr {
-    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
     let values: Vec<&str> = request.headers().get_all(proxies.header_name()).filter_map(|value| value.to_str().ok()).collect();
-    proxies.client(peer, &values)
+    proxies.client(peer_of(request), &values)
+}
+
+/// The other end of the connection; an address of nobody's where there is none.
+pub(crate) fn peer_of(request: &HttpRequest) -> IpAddr {
+    request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip())
 }

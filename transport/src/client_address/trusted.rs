@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 
+use actix_web::http::header::HeaderMap;
 use common::{
     config::{ProxyHeader, ProxySettings},
     network::Network,
@@ -55,6 +56,28 @@ impl TrustedProxies {
             AddressHeader::Forwarded => "forwarded",
             AddressHeader::XForwardedFor => "x-forwarded-for",
         }
+    }
+
+    /// Whether they say that the client came by `https`: in `Forwarded`, the proxy that saw the client does; in
+    /// `X-Forwarded-Proto`, which goes with `X-Forwarded-For`, the last one.
+    pub fn say_https(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        if !self.contains(peer.to_canonical()) {
+            return false;
+        }
+        let values = |name| headers.get_all(name).filter_map(|value| value.to_str().ok()).collect::<Vec<_>>();
+        if self.header == AddressHeader::XForwardedFor {
+            let values = values("x-forwarded-proto");
+            let last = values.last().and_then(|value| value.rsplit(',').next());
+            return last.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"));
+        }
+        let mut is_https = false;
+        for element in forwarded(&values("forwarded")).unwrap_or_default().into_iter().rev() {
+            is_https = element.proto.as_deref() == Some("https");
+            if !matches!(element.node, Some(ForwardedNode::Address(address)) if self.contains(address)) {
+                break;
+            }
+        }
+        is_https
     }
 
     /// The client's address. `peer` is the other end of the connection (or what the PROXY protocol said, from a trusted one),

@@ -1,4 +1,4 @@
-//! Where a request really comes from, as an extractor.
+//! Where a request really comes from, as an extractor, and where it went to.
 
 use std::{
     future::{Ready, ready},
@@ -6,7 +6,10 @@ use std::{
 };
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
-use transport::client_address::{TrustedProxies, of};
+use transport::{
+    Site,
+    client_address::{TrustedProxies, of},
+};
 
 use super::Refusal;
 
@@ -30,5 +33,13 @@ impl FromRequest for ClientAddress {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(Ok(Self::of(request)))
+    }
+}
+
+/// The site that a request went to.
+pub fn site_of(request: &HttpRequest) -> Site<'_> {
+    match request.app_data::<web::Data<TrustedProxies>>() {
+        Some(proxies) => Site::of(request, proxies),
+        None => Site { host: transport::site::host(request).unwrap_or_default(), is_https: false },
     }
 }

@@ -10,7 +10,7 @@ mod refusal;
 mod security_headers;
 mod throttle;
 
-pub use client_address::ClientAddress;
+pub use client_address::{ClientAddress, site_of};
 pub use cors::allow_origins;
 pub use forgery::{refuse_forged, require_own_origin};
 pub use in_flight::{InFlight, count_in_flight};

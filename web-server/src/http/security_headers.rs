@@ -41,7 +41,7 @@ impl Hsts {
     /// The header's value for this request. A developer's `localhost` serves more than this program: it is left alone.
     fn of(request: &HttpRequest) -> Option<HeaderValue> {
         let hsts = request.app_data::<web::Data<Option<Self>>>()?.as_ref().as_ref()?;
-        let host = request.headers().get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let host = transport::site::host(request).unwrap_or_default();
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
         let is_local = name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost");
         (!is_local).then(|| hsts.0.clone())

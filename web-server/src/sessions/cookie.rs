@@ -1,12 +1,14 @@
 //! The session cookie.
 
-use std::{net::IpAddr, time::SystemTime};
+use std::time::SystemTime;
 
 use actix_web::{
     HttpRequest,
     cookie::{Cookie, SameSite, time::Duration},
 };
 use common::config::CookieSecure;
+
+use crate::http::site_of;
 
 /// The cookie's name.
 pub const COOKIE: &str = "agent_bridge_session";
@@ -38,8 +40,8 @@ impl CookiePolicy {
             CookieSecure::Never => false,
             // Off only on loopback, where nobody listens in: everywhere else a cookie in the clear would be anybody's.
             CookieSecure::Auto => {
-                let site = request.connection_info();
-                self.tls || site.scheme() == "https" || !is_loopback(site.host())
+                let site = site_of(request);
+                self.tls || site.is_https || !site.is_loopback()
             }
         };
         Cookie::build(COOKIE, value)
@@ -52,19 +54,10 @@ impl CookiePolicy {
     }
 }
 
-/// Whether a site's `host[:port]` is this machine's own.
-fn is_loopback(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
-    use actix_web::test::TestRequest;
+    use actix_web::{test::TestRequest, web};
+    use transport::client_address::{AddressHeader, TrustedProxies};
 
     use super::*;
 
@@ -75,12 +68,22 @@ mod tests {
             let request = TestRequest::get().insert_header(("host", host)).to_http_request();
             policy.clear(&request).secure() == Some(true)
         };
-        for host in ["localhost", "localhost:8081", "127.0.0.1:8081", "[::1]:8081", "[::1]", "127.9.9.9"] {
-            assert!(!is_secure(host), "{host}");
-        }
-        for host in ["example.org", "10.0.0.1:8081", "127.evil.example", "localhost.evil.example:80", "[2001:db8::1]:8081", "::"]
-        {
-            assert!(is_secure(host), "{host}");
-        }
+        assert!(!is_secure("localhost:8081") && !is_secure("[::1]:8081"));
+        assert!(is_secure("example.org") && is_secure("127.evil.example") && is_secure(""));
+    }
+
+    #[test]
+    fn a_stranger_does_not_say_what_the_site_is() {
+        let policy = CookiePolicy { secure: CookieSecure::Auto, tls: false };
+        let is_secure = |peer: &str, host: &'static str, header: (&'static str, &'static str)| {
+            let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().expect("a network")], AddressHeader::XForwardedFor);
+            let request = TestRequest::get().peer_addr(format!("{peer}:4711").parse().expect("an address"));
+            let request = request.app_data(web::Data::new(proxies)).insert_header(("host", host)).insert_header(header);
+            policy.clear(&request.to_http_request()).secure() == Some(true)
+        };
+        assert!(is_secure("192.0.2.1", "bridge.example", ("x-forwarded-host", "localhost")));
+        assert!(is_secure("192.0.2.1", "bridge.example", ("forwarded", "host=localhost;proto=http")));
+        assert!(!is_secure("192.0.2.1", "localhost", ("x-forwarded-proto", "https")));
+        assert!(is_secure("10.0.0.1", "localhost", ("x-forwarded-proto", "https")), "a trusted proxy does");
     }
 }

@@ -159,11 +159,14 @@ async fn cookies_are_secure_where_the_site_is() {
     };
     let auto = Edge::start();
     assert!(!secure(&auto, &[]).await);
-    assert!(secure(&auto, &[("X-Forwarded-Proto", "https")]).await);
+    let by_https = [("X-Forwarded-Proto", "https")];
+    assert!(!secure(&auto, &by_https).await, "a stranger is not believed");
+    let behind = Edge::with(|settings| settings.proxies.trusted = vec!["127.0.0.1".parse().expect("a network")]);
+    assert!(secure(&behind, &by_https).await && !secure(&behind, &[]).await);
     let always = Edge::with(|settings| settings.web.cookie_secure = CookieSecure::Always);
     assert!(secure(&always, &[]).await);
     let never = Edge::with(|settings| settings.web.cookie_secure = CookieSecure::Never);
-    assert!(!secure(&never, &[("X-Forwarded-Proto", "https")]).await);
+    assert!(!secure(&never, &by_https).await);
 }
 
 #[actix_web::test]

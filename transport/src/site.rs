@@ -1,0 +1,96 @@
+//! The site that a request went to, as its client has it: scheme and host.
+//!
+//! The host is what the client said in `Host`, which proxies in front have to pass on: the origin rule compares it with what
+//! browsers say. The scheme of a request that came in the clear is `https` only if a trusted proxy says so.
+
+use std::net::IpAddr;
+
+use actix_web::{HttpRequest, http::header};
+
+use crate::client_address::{TrustedProxies, peer_of};
+
+/// See the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Site<'a> {
+    /// `host[:port]`; empty where the request named none that can be read.
+    pub host: &'a str,
+    /// Whether a trusted proxy says that its client came by `https`.
+    pub is_https: bool,
+}
+
+impl<'a> Site<'a> {
+    /// The site of a request.
+    pub fn of(request: &'a HttpRequest, proxies: &TrustedProxies) -> Self {
+        Self { host: host(request).unwrap_or_default(), is_https: proxies.say_https(peer_of(request), request.headers()) }
+    }
+
+    /// Whether its host is this machine's own name or address.
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(self.host)
+    }
+}
+
+/// What a request says in `Host`.
+pub fn host(request: &HttpRequest) -> Option<&str> {
+    request.headers().get(header::HOST).and_then(|host| host.to_str().ok())
+}
+
+/// Whether `host[:port]` is `localhost` or a loopback address. No other name is: what it resolves to is its owner's to say.
+pub fn is_loopback(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+    use crate::client_address::AddressHeader;
+
+    fn is_https(header: AddressHeader, peer: &str, headers: &[(&'static str, &'static str)]) -> bool {
+        let request = TestRequest::get().peer_addr(format!("{peer}:4711").parse().unwrap());
+        let request = headers.iter().fold(request, |request, header| request.append_header(*header)).to_http_request();
+        Site::of(&request, &TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()], header)).is_https
+    }
+
+    #[test]
+    fn only_trusted_proxies_say_what_scheme_the_client_used() {
+        let proto = |peer, value| is_https(AddressHeader::XForwardedFor, peer, &[("x-forwarded-proto", value)]);
+        assert!(proto("10.0.0.1", "https") && proto("10.0.0.1", "HTTPS") && proto("10.0.0.1", "http, https"));
+        assert!(!proto("192.0.2.1", "https") && !proto("127.0.0.1", "https"), "a stranger is not believed");
+        assert!(!proto("10.0.0.1", "http") && !proto("10.0.0.1", "https, http") && !proto("10.0.0.1", ""));
+    }
+
+    #[test]
+    fn the_other_header_is_never_looked_at() {
+        let headers = [("forwarded", "for=192.0.2.7;proto=https")];
+        assert!(is_https(AddressHeader::Forwarded, "10.0.0.1", &headers));
+        assert!(!is_https(AddressHeader::Forwarded, "192.0.2.1", &headers));
+        assert!(!is_https(AddressHeader::XForwardedFor, "10.0.0.1", &headers));
+        assert!(!is_https(AddressHeader::Forwarded, "10.0.0.1", &[("x-forwarded-proto", "https")]));
+        let made_up = [("forwarded", "for=1.2.3.4;proto=https, for=192.0.2.7;proto=http")];
+        assert!(
+            !is_https(AddressHeader::Forwarded, "10.0.0.1", &made_up),
+            "what the client wrote before the proxy does not count"
+        );
+        let chain = [("forwarded", "for=192.0.2.7;proto=https, for=10.0.0.2;proto=http")];
+        assert!(is_https(AddressHeader::Forwarded, "10.0.0.1", &chain), "the proxy that saw the client knows");
+    }
+
+    #[test]
+    fn names_and_addresses_of_this_machine() {
+        for host in ["localhost", "LOCALHOST:8081", "127.0.0.1:8081", "[::1]:8081", "[::1]", "127.9.9.9", "[::ffff:127.0.0.1]:1"]
+        {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["", "example.org", "10.0.0.1:8081", "127.evil.example", "localhost.evil.example:80", "[2001:db8::1]:1", "::"]
+        {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+}
