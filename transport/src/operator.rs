@@ -1,22 +1,67 @@
 //! Whether a request comes from somebody who runs the bridge.
+//!
+//! With a token in the configuration, whoever shows it does. Without one nobody administers anything over HTTP, and statistics are for
+//! this machine, as long as nothing stands between it and the listener. A page in a browser on this machine is not its operator,
+//! whatever name it had resolve to a loopback address (DNS rebinding): the host has to be this machine's own.
+
+use std::net::SocketAddr;
 
 use actix_web::{HttpRequest, http::header};
-use common::{network::Network, secret::Secret};
+use common::{config::ProxySettings, error::ErrorCode, network::Network, secret::Secret};
 
-use crate::client_address::{TrustedProxies, of};
+use crate::{client_address::peer_of, origin::OriginRule, site};
 
 /// Headers by which it shows that a request was passed on.
 const PASSED_ON: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
 
-/// With a token: whether the request shows it. Without one: whether it comes from this machine, and no proxy passed it on.
-pub fn is_operator(request: &HttpRequest, proxies: &TrustedProxies, token: &Secret) -> bool {
-    let headers = request.headers();
-    if !token.is_empty() {
-        let presented = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
-        return presented.is_some_and(|(scheme, text)| scheme.eq_ignore_ascii_case("bearer") && token.matches(text.trim()));
+/// Who runs the bridge, for one listener. See the module.
+#[derive(Clone, Debug)]
+pub struct Operators {
+    token: Secret,
+    /// Whether a request from this machine is known to be from this machine.
+    is_private: bool,
+}
+
+impl Operators {
+    /// Those of the listener at `addr`; `has_proxy_protocol`: its connections may begin with the PROXY protocol.
+    pub fn new(token: &Secret, addr: SocketAddr, proxies: &ProxySettings, has_proxy_protocol: bool) -> Self {
+        let is_private = addr.ip().to_canonical().is_loopback() && proxies.trusted.is_empty() && !has_proxy_protocol;
+        Self { token: token.clone(), is_private }
     }
-    let is_here = |address| Network::this_machine().iter().any(|network| network.contains(address));
-    is_here(of(request, proxies)) && PASSED_ON.iter().all(|name| !headers.contains_key(*name))
+
+    /// Whether a request may administer: only with the token.
+    ///
+    /// # Errors
+    /// `not_found` where there is no token, and so nothing to administer; `unauthorized`.
+    pub fn check_administrator(&self, request: &HttpRequest) -> Result<(), ErrorCode> {
+        match self.token.is_empty() {
+            true => Err(ErrorCode::NotFound),
+            false if self.shows_token(request) => Ok(()),
+            false => Err(ErrorCode::Unauthorized),
+        }
+    }
+
+    /// Whether a request may see statistics: with the token, or where there is none from this machine.
+    ///
+    /// # Errors
+    /// `unauthorized`.
+    pub fn check_observer(&self, request: &HttpRequest) -> Result<(), ErrorCode> {
+        let may = if self.token.is_empty() { self.is_from_here(request) } else { self.shows_token(request) };
+        if may { Ok(()) } else { Err(ErrorCode::Unauthorized) }
+    }
+
+    fn shows_token(&self, request: &HttpRequest) -> bool {
+        let presented = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
+        presented.is_some_and(|(scheme, text)| scheme.eq_ignore_ascii_case("bearer") && self.token.matches(text.trim()))
+    }
+
+    fn is_from_here(&self, request: &HttpRequest) -> bool {
+        self.is_private
+            && Network::this_machine().iter().any(|network| network.contains(peer_of(request)))
+            && site::host(request).is_some_and(site::is_loopback)
+            && OriginRule::default().admits(request)
+            && PASSED_ON.iter().all(|name| !request.headers().contains_key(*name))
+    }
 }
 
 #[cfg(test)]
@@ -24,27 +69,72 @@ mod tests {
     use actix_web::test::TestRequest;
 
     use super::*;
-    use crate::client_address::AddressHeader;
 
-    fn ask(peer: &str, headers: &[(&'static str, &'static str)], token: &str) -> bool {
+    const LOOPBACK: &str = "127.0.0.1:8080";
+
+    fn request(peer: &str, headers: &[(&'static str, &'static str)]) -> HttpRequest {
         let request = TestRequest::get().peer_addr(format!("{peer}:4711").parse().expect("an address"));
-        let request = headers.iter().fold(request, |request, header| request.insert_header(*header));
-        let proxies = TrustedProxies::new(vec![], AddressHeader::XForwardedFor);
-        is_operator(&request.to_http_request(), &proxies, &Secret::new(token))
+        let request = request.insert_header(("host", "localhost:8080"));
+        headers.iter().fold(request, |request, header| request.insert_header(*header)).to_http_request()
+    }
+
+    fn operators(token: &str, addr: &str) -> Operators {
+        Operators::new(&Secret::new(token), addr.parse().expect("an address"), &ProxySettings::default(), false)
+    }
+
+    fn observes(peer: &str, headers: &[(&'static str, &'static str)], token: &str) -> bool {
+        operators(token, LOOPBACK).check_observer(&request(peer, headers)).is_ok()
     }
 
     #[test]
     fn without_a_token_this_machine_asks_and_nobody_through_it() {
-        assert!(ask("127.0.0.1", &[], "") && ask("[::1]", &[], ""));
-        assert!(!ask("192.0.2.1", &[], "") && !ask("192.0.2.1", &[("authorization", "Bearer ")], ""));
-        assert!(!ask("127.0.0.1", &[("x-forwarded-for", "127.0.0.1")], ""));
-        assert!(!ask("192.0.2.1", &[("x-forwarded-for", "127.0.0.1")], ""));
+        assert!(observes("127.0.0.1", &[], "") && observes("[::1]", &[("host", "[::1]:8080")], ""));
+        assert!(!observes("192.0.2.1", &[], "") && !observes("192.0.2.1", &[("authorization", "Bearer ")], ""));
+        for header in PASSED_ON {
+            assert!(!observes("127.0.0.1", &[(header, "127.0.0.1")], ""), "{header}");
+        }
+    }
+
+    #[test]
+    fn a_page_in_a_browser_on_this_machine_is_not_its_operator() {
+        for headers in [
+            &[("host", "rebound.example:8080")][..],
+            &[("host", "localhost.evil.example")],
+            &[("host", "")],
+            &[("origin", "http://rebound.example:8080")],
+            &[("origin", "http://localhost:3000")],
+            &[("sec-fetch-site", "cross-site")],
+        ] {
+            assert!(!observes("127.0.0.1", headers, ""), "{headers:?}");
+        }
+        assert!(observes("127.0.0.1", &[("sec-fetch-site", "none")], ""), "its address bar is");
+    }
+
+    #[test]
+    fn without_a_token_nobody_asks_what_others_may_reach() {
+        let asks = |operators: &Operators| operators.check_observer(&request("127.0.0.1", &[])).is_ok();
+        assert!(asks(&operators("", LOOPBACK)));
+        assert!(!asks(&operators("", "0.0.0.0:8080")) && !asks(&operators("", "192.0.2.1:8080")));
+        let (no_token, addr) = (Secret::new(""), LOOPBACK.parse().expect("an address"));
+        let proxies = ProxySettings { trusted: vec!["10.0.0.0/8".parse().expect("a network")], ..Default::default() };
+        assert!(!asks(&Operators::new(&no_token, addr, &proxies, false)));
+        assert!(!asks(&Operators::new(&no_token, addr, &ProxySettings::default(), true)));
     }
 
     #[test]
     fn with_a_token_whoever_shows_it() {
-        assert!(ask("192.0.2.1", &[("authorization", "bearer secret")], "secret"));
-        assert!(!ask("127.0.0.1", &[], "secret") && !ask("127.0.0.1", &[("authorization", "Bearer other")], "secret"));
-        assert!(!ask("127.0.0.1", &[("authorization", "secret")], "secret"));
+        let shows = [("authorization", "bearer secret"), ("host", "bridge.example"), ("x-forwarded-for", "192.0.2.1")];
+        assert!(observes("192.0.2.1", &shows, "secret"));
+        assert!(!observes("127.0.0.1", &[], "secret") && !observes("127.0.0.1", &[("authorization", "Bearer other")], "secret"));
+        assert!(!observes("127.0.0.1", &[("authorization", "secret")], "secret"));
+    }
+
+    #[test]
+    fn only_the_token_administers() {
+        let check = |token, headers: &[_]| operators(token, LOOPBACK).check_administrator(&request("127.0.0.1", headers));
+        assert_eq!(check("", &[]), Err(ErrorCode::NotFound));
+        assert_eq!(check("", &[("authorization", "Bearer ")]), Err(ErrorCode::NotFound));
+        assert_eq!(check("secret", &[]), Err(ErrorCode::Unauthorized));
+        assert_eq!(check("secret", &[("authorization", "Bearer secret")]), Ok(()));
     }
 }

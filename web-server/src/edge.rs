@@ -17,10 +17,9 @@ use common::{
     close::CloseCode,
     config::{CookieSecure, Settings, WebSettings, ws_authority},
     error::ErrorCode,
-    secret::Secret,
 };
 use tls::{Listener, TlsError};
-use transport::{Gate, GateRules, OriginRule, ServeOptions, client_address::TrustedProxies, listen, serve};
+use transport::{Gate, GateRules, OriginRule, ServeOptions, client_address::TrustedProxies, listen, operator::Operators, serve};
 
 use crate::{
     assets::{self, AssetError, Library},
@@ -28,7 +27,7 @@ use crate::{
     logins::{self, Logins},
     proxy::{self, LocalConnect, ProxyEnvironment},
     sessions::{self, Admission, CookiePolicy, Credentials, OpenSockets, Order, SessionAuthority},
-    status::{self, EdgeStatus, OperatorToken, Phase},
+    status::{self, EdgeStatus, Phase},
 };
 
 /// How often sockets are looked through for tokens that run out; more often where tokens live for minutes only.
@@ -99,7 +98,7 @@ struct Parts {
     gate: Arc<Gate>,
     proxies: TrustedProxies,
     throttle: Arc<Throttle>,
-    operator_token: Secret,
+    operators: Operators,
     requests: Arc<InFlight>,
 }
 
@@ -265,7 +264,12 @@ impl Parts {
             gate: Gate::new(GateRules::of(settings, settings.proxies.web_protocol)),
             proxies: TrustedProxies::of(&settings.proxies),
             throttle: Arc::new(Throttle::new(settings)),
-            operator_token: settings.broker.operator_token.clone(),
+            operators: Operators::new(
+                &settings.broker.operator_token,
+                settings.web.addr,
+                &settings.proxies,
+                settings.proxies.web_protocol,
+            ),
             requests: Arc::default(),
             environment,
         })
@@ -279,7 +283,7 @@ impl Parts {
             .app_data(web::Data::from(self.gate))
             .app_data(web::Data::new(self.proxies))
             .app_data(web::Data::from(self.throttle))
-            .app_data(web::Data::new(OperatorToken(self.operator_token)))
+            .app_data(web::Data::new(self.operators))
             .app_data(web::Data::from(self.library))
             .app_data(web::Data::from(self.status))
             .app_data(web::Data::from(self.logins))

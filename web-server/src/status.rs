@@ -12,12 +12,11 @@ use std::{
 };
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
-use common::{error::ErrorCode, secret::Secret};
 use serde_json::json;
 use tls::ServerTls;
 use tokio::{net::TcpStream, sync::Mutex};
 
-use transport::{Gate, client_address::TrustedProxies, operator::is_operator};
+use transport::{Gate, operator::Operators};
 
 use crate::{http::Refusal, proxy::ProxyCounters, sessions::OpenSockets};
 
@@ -27,9 +26,6 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 const PROBE_LIMIT: Duration = Duration::from_millis(500);
 /// How long an answer to that question holds.
 const PROBE_HOLDS: Duration = Duration::from_secs(1);
-
-/// What operators present.
-pub struct OperatorToken(pub Secret);
 
 /// Where the edge is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,16 +128,13 @@ async fn ready(status: web::Data<EdgeStatus>) -> HttpResponse {
 
 async fn stats(
     request: HttpRequest,
-    proxies: web::Data<TrustedProxies>,
-    token: web::Data<OperatorToken>,
+    operators: web::Data<Operators>,
     status: web::Data<EdgeStatus>,
     gate: web::Data<Gate>,
     sockets: web::Data<OpenSockets>,
     counters: web::Data<ProxyCounters>,
 ) -> Result<HttpResponse, Refusal> {
-    if !is_operator(&request, &proxies, &token.0) {
-        return Err(ErrorCode::Unauthorized.into());
-    }
+    operators.check_observer(&request)?;
     let mut page = json!({
         "name": "agent-bridge-edge",
         "version": VERSION,

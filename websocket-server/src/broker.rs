@@ -30,7 +30,7 @@ use tls::ServerTls;
 use tokio::sync::watch;
 use transport::{
     Accounts, Allowance, Frame, Gate, GateRules, Lane, LinkPolicy, OriginRule, Tab, client_address::TrustedProxies,
-    flow::FlowPolicy, link::LinkCounts,
+    flow::FlowPolicy, link::LinkCounts, operator::Operators,
 };
 
 use crate::{
@@ -76,6 +76,8 @@ pub struct Broker {
     pub gate: Arc<Gate>,
     /// Whose word about a client's address is taken.
     pub proxies: TrustedProxies,
+    /// Who runs it.
+    pub operators: Operators,
     /// Whose pages may open sockets.
     pub origins: OriginRule,
     /// Addresses that presented wrong keys.
@@ -129,6 +131,12 @@ impl Broker {
             keys,
             gate: Gate::new(GateRules::of(settings, settings.proxies.broker_protocol)),
             proxies: TrustedProxies::of(&settings.proxies),
+            operators: Operators::new(
+                &settings.broker.operator_token,
+                settings.broker.addr,
+                &settings.proxies,
+                settings.proxies.broker_protocol,
+            ),
             origins: OriginRule::new(&settings.web.allowed_origins),
             penalties: SharedPenalties::new(&limits.exempt_networks),
             accounts: Accounts::default(),

@@ -119,7 +119,7 @@ pub(super) static TABLE: &[Setting] = settings! {
         `secrets.json` in the data folder.";
     "broker.operator_token" | "OPERATOR_TOKEN" => SecretText { min_length: 16, at: |d| &mut d.settings.broker.operator_token },
         "Opens the operators' API (`/api/v1/…` of the broker) and `/stats` of broker and edge, presented as `Authorization: Bearer`. Unset: \
-        that API is closed, and `/stats` answers this machine alone.";
+        that API is closed, and `/stats` answers this machine alone, where it listens on loopback and no proxies are trusted.";
     "broker.tls_cert_file" => OptionalFolder { at: |d| &mut d.settings.broker.tls.cert_file },
         "The certificate chain of the broker, PEM; with it the broker speaks TLS only. Read again when it changes.";
     "broker.tls_key_file" => OptionalFolder { at: |d| &mut d.settings.broker.tls.key_file },

@@ -108,5 +108,9 @@ async fn statistics_are_for_operators() {
     let local = Edge::start();
     assert_eq!(local.get("/stats").await.status, 200);
     assert_eq!(local.request("GET", "/stats", &[("X-Forwarded-For", "127.0.0.1")]).await.status, 401, "through a proxy");
+    let rebound = local.request("GET", "/stats", &[("Origin", "http://rebound.example")]).await;
+    assert_eq!(rebound.status, 401, "a page in a browser on this machine");
+    let behind = Edge::with(|settings| settings.proxies.trusted = vec!["10.0.0.0/8".parse().expect("a network")]);
+    assert_eq!(behind.get("/stats").await.status, 401, "where proxies are trusted, only with the token");
     assert_eq!(local.request("GET", "/health/live", &[("X-Forwarded-For", "192.0.2.1")]).await.status, 200);
 }

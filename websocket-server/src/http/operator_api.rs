@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 use transport::client_address;
 
-use super::{refusal, sockets::credentials};
+use super::refusal;
 use crate::{audit::Event, broker::Broker};
 
 /// An operator sent this request. Without the token in the configuration there are no operators, and nothing here.
@@ -49,23 +49,7 @@ impl FromRequest for Operator {
 
 fn operator(request: &HttpRequest) -> Result<Operator, ErrorCode> {
     let broker = request.app_data::<web::Data<Broker>>().ok_or(ErrorCode::Internal)?;
-    let token = &broker.settings.broker.operator_token;
-    if token.is_empty() {
-        return Err(ErrorCode::NotFound);
-    }
-    if Operator::has_token(broker, credentials(request).unwrap_or_default()) {
-        Ok(Operator)
-    } else {
-        Err(ErrorCode::Unauthorized)
-    }
-}
-
-impl Operator {
-    /// Whether this is the operators' token.
-    pub fn has_token(broker: &Broker, presented: &str) -> bool {
-        let token = &broker.settings.broker.operator_token;
-        !token.is_empty() && token.matches(presented)
-    }
+    broker.operators.check_administrator(request).map(|()| Operator)
 }
 
 /// `GET /api/v1/keys`: every key of the file, with when it was last used. Never a key itself.

@@ -3,7 +3,6 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use common::error::{ClientError, ErrorCode};
 use serde_json::json;
-use transport::operator::is_operator;
 
 use super::refusal;
 use crate::{
@@ -35,8 +34,8 @@ pub async fn ready(broker: web::Data<Broker>) -> HttpResponse {
 
 /// `GET /stats`, for operators.
 pub async fn stats(request: HttpRequest, broker: web::Data<Broker>) -> HttpResponse {
-    if !is_operator(&request, &broker.proxies, &broker.settings.broker.operator_token) {
-        return refusal(ErrorCode::Unauthorized.into());
+    if let Err(code) = broker.operators.check_observer(&request) {
+        return refusal(code.into());
     }
     match broker.state.send(GetStats).await {
         Ok(stats) => HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(stats),

@@ -133,7 +133,7 @@ impl TestBroker {
         let mut socket = TcpStream::connect(self.handle.addr()).await.expect("connects");
         let length = body.len();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n{body}"
         );
         socket.write_all(request.as_bytes()).await.expect("writes");
         let mut answer = String::new();
@@ -149,7 +149,9 @@ impl TestBroker {
     }
 
     pub async fn stats(&self) -> Value {
-        self.get("/stats").await.1
+        let token = self.settings.broker.operator_token.reveal();
+        let authorization = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
+        self.get_with("/stats", &authorization).await.1
     }
 }
 

@@ -116,6 +116,7 @@ async fn sockets_of_an_address_and_of_a_key_are_bounded() {
         settings.limits.max_address_connections = 2;
         settings.limits.max_key_connections = 3;
         settings.proxies.trusted = vec!["127.0.0.1".parse().expect("a network")];
+        settings.broker.operator_token = Secret::new("an-operator-token");
     })
     .await;
     let key = "Bearer test-agent-key";
@@ -157,6 +158,7 @@ async fn wrong_keys_make_their_address_wait_and_others_not() {
     let broker = TestBroker::with(|settings| {
         counted(settings);
         settings.proxies.trusted = vec!["127.0.0.1".parse().expect("a network")];
+        settings.broker.operator_token = Secret::new("an-operator-token");
         settings.broker.agent_keys.push(AgentKey { name: "long".into(), key: Secret::new(long) });
     })
     .await;

@@ -53,6 +53,10 @@ async fn statistics_are_for_operators() {
     let local = TestBroker::start().await;
     assert_eq!(local.get("/stats").await.0, 200);
     assert_eq!(local.get_with("/stats", "X-Forwarded-For: 127.0.0.1\r\n").await.0, 401, "through a proxy");
+    let rebound = local.get_with("/stats", "Origin: http://rebound.example\r\n").await;
+    assert_eq!((rebound.0, &rebound.1["error"]["code"]), (401, &json!("unauthorized")), "a page in a browser on this machine");
+    let behind = TestBroker::with(|settings| settings.proxies.trusted = vec!["10.0.0.0/8".parse().expect("a network")]).await;
+    assert_eq!(behind.get("/stats").await.0, 401, "where proxies are trusted, only with the token");
 }
 
 #[actix_rt::test]
