@@ -32,7 +32,7 @@ struct Token {
 struct Published(Vec<u8>);
 
 impl KeySource for Published {
-    fn fetch(&self) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, KeySourceFault>> + '_>> {
+    fn fetch(&self) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, KeySourceFault>> + Send>> {
         Box::pin(ready(Ok(self.0.clone())))
     }
 }
@@ -59,7 +59,10 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
     Bench {
         now: UNIX_EPOCH + Duration::from_secs(fixture.now),
         by_secret: verifier(Trust::Secret(Secret::new(&fixture.secret)), &hashes),
-        by_keys: verifier(Trust::Keys(Box::new(KeyRing::new(Box::new(keys), KeyRingSettings::default()))), &curves),
+        by_keys: verifier(
+            Trust::Keys(Box::new(KeyRing::new(Box::new(keys), KeyRingSettings::default(), Box::new(drop)))),
+            &curves,
+        ),
         good: fixture.good.into_iter().map(|good| good.token).collect(),
     }
 });

@@ -79,6 +79,7 @@ pub struct EdgeHandle {
     parts: Parts,
     drain: common::config::Drain,
     housekeeping: tokio::task::JoinHandle<()>,
+    key_keeping: tokio::task::JoinHandle<()>,
     tls: Option<Listener>,
 }
 
@@ -162,10 +163,10 @@ fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeH
     let every = HOUSEKEEPING.min(settings.web.session_ttl / 20);
     let housekeeping = actix_rt::spawn(keep_house(Arc::clone(&parts.sockets), every));
     let credentials = Arc::clone(&parts.credentials);
-    actix_rt::spawn(async move { credentials.warm_up().await });
+    let key_keeping = actix_rt::spawn(async move { credentials.keep_keys().await });
     parts.status.enter(Phase::Ready);
     tracing::info!(%addr, broker = parts.environment.broker(), tls = tls.is_some(), "edge listening");
-    Ok(EdgeHandle { addr, server: handle, parts, drain: settings.drain.clone(), housekeeping, tls })
+    Ok(EdgeHandle { addr, server: handle, parts, drain: settings.drain.clone(), housekeeping, key_keeping, tls })
 }
 
 /// Says what others on the network can read, where nothing is known to prevent it.
@@ -208,6 +209,7 @@ impl EdgeHandle {
         status.enter(Phase::Draining);
         sockets.shut();
         self.housekeeping.abort();
+        self.key_keeping.abort();
         let millis = u64::try_from(self.drain.timeout.as_millis()).unwrap_or(u64::MAX);
         sockets.order_all(Order::AnnounceDrain { close_within_ms: millis });
         self.close_sockets(started).await;

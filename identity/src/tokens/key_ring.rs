@@ -1,21 +1,24 @@
 //! The published keys of one issuer, kept between uses.
 //!
-//! Fetched at first use, refetched when they are no longer fresh and when a token names a key that is not among them (the
+//! Fetched at first use, refetched before they are no longer fresh and when a token names a key that is not among them (the
 //! issuer has rotated), but never more often than the least interval allows: tokens with invented key ids cannot make us
-//! a flood on the issuer. While the issuer is away the keys last fetched stay good for a bounded time. One fetch at a time;
-//! who comes meanwhile waits for it.
+//! a flood on the issuer. While the issuer is away or slow the keys last fetched stay good for a bounded time, and who comes with
+//! one of them does not wait. One fetch at a time, which belongs to none of those who wait for it: it goes on without them.
 
 use std::{
     fs::File,
-    future::{Future, ready},
+    future::ready,
     io::Read,
     path::PathBuf,
-    pin::Pin,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use futures_util::lock::Mutex as AsyncMutex;
-use parking_lot::RwLock;
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use parking_lot::{Mutex, RwLock};
 
 use super::{Algorithm, JwksFault, PublishedKeys, TokenError, jwk};
 
@@ -29,21 +32,20 @@ pub struct KeySourceFault(pub String);
 /// An implementation ends within a time of its own, reads at most 256 KiB, and follows no redirect to another host.
 pub trait KeySource: Send + Sync {
     /// Fetches the set as it is published now: the JSON.
-    fn fetch(&self) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, KeySourceFault>> + '_>>;
+    fn fetch(&self) -> BoxFuture<'static, Result<Vec<u8>, KeySourceFault>>;
 }
 
 /// A key set in a file, read again like one behind a URL. Blocks while it reads; files of keys are small.
 pub struct FileKeys(pub PathBuf);
 
 impl KeySource for FileKeys {
-    fn fetch(&self) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, KeySourceFault>> + '_>> {
+    fn fetch(&self) -> BoxFuture<'static, Result<Vec<u8>, KeySourceFault>> {
         let mut json = Vec::new();
         // One byte over the bound, so that what is too large is seen to be.
         let bound = u64::try_from(jwk::MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
         let read = File::open(&self.0).and_then(|file| file.take(bound).read_to_end(&mut json));
-        Box::pin(ready(
-            read.map(|_| json).map_err(|error| KeySourceFault(format!("cannot read the key set {}: {error}", self.0.display()))),
-        ))
+        let fault = |error| KeySourceFault(format!("cannot read the key set {}: {error}", self.0.display()));
+        ready(read.map(|_| json).map_err(fault)).boxed()
     }
 }
 
@@ -68,12 +70,22 @@ impl Default for KeyRingSettings {
     }
 }
 
+/// What runs a fetch to its end, whoever asked for it: the server's runtime.
+pub type Spawn = Box<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
+
+/// A fetch under way, for all who wait for it.
+type Fetch = Shared<BoxFuture<'static, ()>>;
+
 /// See the module.
 pub struct KeyRing {
+    inner: Arc<Inner>,
+    spawn: Spawn,
+    under_way: Mutex<Option<Fetch>>,
+}
+
+struct Inner {
     source: Box<dyn KeySource>,
     settings: KeyRingSettings,
-    /// Held while fetching.
-    fetching: AsyncMutex<()>,
     kept: RwLock<Kept>,
 }
 
@@ -88,29 +100,33 @@ struct Kept {
 /// What is known about the key of a token before anything is fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
-    /// It is here, and fresh.
+    /// It is here, and good.
     Key,
-    /// The keys are fresh, and it is not among them.
+    /// There are good keys, and it is not among them.
     NoKey,
-    /// The keys are old but still good.
-    Stale,
     /// There are no keys that are still good.
     Nothing,
 }
 
 impl Kept {
+    fn age(&self, now: SystemTime) -> Option<Duration> {
+        self.fetched_at.map(|fetched| now.duration_since(fetched).unwrap_or_default())
+    }
+
     fn known(&self, id: Option<&str>, algorithm: Algorithm, now: SystemTime, settings: &KeyRingSettings) -> Known {
-        let (Some(set), Some(fetched_at)) = (&self.set, self.fetched_at) else { return Known::Nothing };
-        let age = now.duration_since(fetched_at).unwrap_or_default();
+        let (Some(set), Some(age)) = (&self.set, self.age(now)) else { return Known::Nothing };
         if age > settings.fresh_for.saturating_add(settings.stale_for) {
             Known::Nothing
-        } else if age > settings.fresh_for {
-            Known::Stale
         } else if set.find(id, algorithm).is_some() {
             Known::Key
         } else {
             Known::NoKey
         }
+    }
+
+    /// Whether it is time to fetch the keys anew, so that nobody has to wait for it when they are no longer fresh.
+    fn is_aging(&self, now: SystemTime, settings: &KeyRingSettings) -> bool {
+        self.age(now).is_none_or(|age| age >= settings.fresh_for * 3 / 4)
     }
 
     fn may_fetch(&self, now: SystemTime, settings: &KeyRingSettings) -> bool {
@@ -121,9 +137,10 @@ impl Kept {
 }
 
 impl KeyRing {
-    /// A ring that has fetched nothing yet.
-    pub fn new(source: Box<dyn KeySource>, settings: KeyRingSettings) -> Self {
-        Self { source, settings, fetching: AsyncMutex::new(()), kept: RwLock::default() }
+    /// A ring that has fetched nothing yet. Its fetches are given to `spawn`.
+    pub fn new(source: Box<dyn KeySource>, settings: KeyRingSettings, spawn: Spawn) -> Self {
+        let inner = Arc::new(Inner { source, settings, kept: RwLock::default() });
+        Self { inner, spawn, under_way: Mutex::default() }
     }
 
     /// Judges a signature with the key that the token names.
@@ -138,58 +155,66 @@ impl KeyRing {
         signature: &str,
         now: SystemTime,
     ) -> Result<(), TokenError> {
-        match self.known(id, algorithm, now) {
-            Known::Key => {}
-            // Old keys will do while another login already fetches new ones.
-            Known::Stale => {
-                if let Some(_turn) = self.fetching.try_lock() {
-                    self.fetch_if_due(now).await;
-                }
+        if self.inner.known(id, algorithm, now) != Known::Key {
+            if let Some(fetch) = self.fetch(now) {
+                fetch.await;
             }
-            Known::NoKey | Known::Nothing => {
-                let _turn = self.fetching.lock().await;
-                // Whoever had the turn before may have fetched what is needed.
-                if self.known(id, algorithm, now) != Known::Key {
-                    self.fetch_if_due(now).await;
-                }
-            }
+        } else if self.inner.is_aging(now) {
+            // The keys that are here will do meanwhile.
+            self.fetch(now);
         }
-        if self.known(id, algorithm, now) == Known::Nothing {
+        if self.inner.known(id, algorithm, now) == Known::Nothing {
             return Err(TokenError::KeysUnavailable);
         }
-        let kept = self.kept.read();
+        let kept = self.inner.kept.read();
         let key = kept.set.as_ref().and_then(|set| set.find(id, algorithm)).ok_or(TokenError::KeyUnknown)?;
         if key.verifies(algorithm, message, signature) { Ok(()) } else { Err(TokenError::SignatureWrong) }
     }
 
-    /// Fetches the keys unless they were asked for within the least interval: at the start, and from time to time, so that
-    /// no login has to wait for it.
+    /// Fetches the keys if they will soon be fresh no longer: at the start, and from time to time, so that no login has to wait for it.
     ///
     /// # Errors
-    /// What the source or the set is not good for; the keys kept before stay.
+    /// What the source or the set was not good for at the last fetch; the keys kept before stay.
     pub async fn refresh(&self, now: SystemTime) -> Result<(), KeySourceFault> {
-        let _turn = self.fetching.lock().await;
-        self.fetch_if_due(now).await;
-        self.kept.read().last_fault.clone().map_or(Ok(()), |fault| Err(KeySourceFault(fault)))
+        if self.inner.is_aging(now)
+            && let Some(fetch) = self.fetch(now)
+        {
+            fetch.await;
+        }
+        self.inner.kept.read().last_fault.clone().map_or(Ok(()), |fault| Err(KeySourceFault(fault)))
     }
 
-    /// The ids of the keys that are kept, and when they were fetched: for operators.
-    pub fn status(&self) -> (Vec<String>, Option<SystemTime>) {
-        let kept = self.kept.read();
-        let ids = kept.set.iter().flat_map(|set| &set.keys).map(|key| key.id().unwrap_or("-").to_owned());
-        (ids.collect(), kept.fetched_at)
+    /// The fetch that is under way, or a new one; `None` if the last one was too short a time ago.
+    fn fetch(&self, now: SystemTime) -> Option<Fetch> {
+        let mut under_way = self.under_way.lock();
+        if let Some(fetch) = under_way.as_ref().filter(|fetch| fetch.peek().is_none()) {
+            return Some(fetch.clone());
+        }
+        let mut kept = self.inner.kept.write();
+        if !kept.may_fetch(now, &self.inner.settings) {
+            return None;
+        }
+        kept.tried_at = Some(now);
+        drop(kept);
+        let inner = Arc::clone(&self.inner);
+        let fetch = async move { inner.fetch(now).await }.boxed().shared();
+        *under_way = Some(fetch.clone());
+        drop(under_way);
+        (self.spawn)(fetch.clone().boxed());
+        Some(fetch)
     }
+}
 
+impl Inner {
     fn known(&self, id: Option<&str>, algorithm: Algorithm, now: SystemTime) -> Known {
         self.kept.read().known(id, algorithm, now, &self.settings)
     }
 
-    /// The caller has the turn.
-    async fn fetch_if_due(&self, now: SystemTime) {
-        if !self.kept.read().may_fetch(now, &self.settings) {
-            return;
-        }
-        self.kept.write().tried_at = Some(now);
+    fn is_aging(&self, now: SystemTime) -> bool {
+        self.kept.read().is_aging(now, &self.settings)
+    }
+
+    async fn fetch(&self, now: SystemTime) {
         let fetched = self.source.fetch().await;
         let read =
             fetched.and_then(|json| PublishedKeys::parse(&json).map_err(|fault: JwksFault| KeySourceFault(fault.to_string())));

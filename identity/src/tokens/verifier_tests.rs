@@ -69,13 +69,13 @@ fn settings_that_would_let_strangers_in_are_refused() {
     symmetric.algorithms = vec![Algorithm::HS256];
     struct None;
     impl crate::tokens::KeySource for None {
-        fn fetch(&self) -> std::pin::Pin<Box<dyn Future<Output = Result<Vec<u8>, KeySourceFault>> + '_>> {
+        fn fetch(&self) -> std::pin::Pin<Box<dyn Future<Output = Result<Vec<u8>, KeySourceFault>> + Send>> {
             Box::pin(std::future::ready(Err(KeySourceFault("none".into()))))
         }
     }
-    let ring = Box::new(KeyRing::new(Box::new(None), KeyRingSettings::default()));
+    let ring = Box::new(KeyRing::new(Box::new(None), KeyRingSettings::default(), Box::new(drop)));
     assert_eq!(faults(vec![(symmetric, Trust::Keys(ring))]), 1);
-    let ring = Box::new(KeyRing::new(Box::new(None), KeyRingSettings::default()));
+    let ring = Box::new(KeyRing::new(Box::new(None), KeyRingSettings::default(), Box::new(drop)));
     let verifier = TokenVerifier::new(vec![(issuer("one", ""), Trust::Keys(ring))]).unwrap();
     assert_eq!(verifier.refresh(at(0)).now_or_never().unwrap().len(), 1);
     assert_eq!(

@@ -41,7 +41,7 @@ struct Token {
 struct AtHand(Vec<u8>);
 
 impl KeySource for AtHand {
-    fn fetch(&self) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, KeySourceFault>> + '_>> {
+    fn fetch(&self) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, KeySourceFault>> + Send>> {
         Box::pin(std::future::ready(Ok(self.0.clone())))
     }
 }
@@ -64,7 +64,7 @@ impl Fixture {
             Trust::Secret(Secret::new(&self.secret))
         } else {
             let source = AtHand(self.jwks.to_string().into_bytes());
-            Trust::Keys(Box::new(KeyRing::new(Box::new(source), KeyRingSettings::default())))
+            Trust::Keys(Box::new(KeyRing::new(Box::new(source), KeyRingSettings::default(), Box::new(drop))))
         };
         TokenVerifier::new(vec![(settings, trust)]).unwrap_or_else(|faults| panic!("{faults:?}"))
     }
@@ -103,7 +103,7 @@ fn by_default_only_the_usual_algorithms_are_accepted() {
     for (library, fixture) in fixtures() {
         let settings = IssuerSettings::new("issuer", &fixture.issuer, &fixture.audience);
         let source = AtHand(fixture.jwks.to_string().into_bytes());
-        let ring = KeyRing::new(Box::new(source), KeyRingSettings::default());
+        let ring = KeyRing::new(Box::new(source), KeyRingSettings::default(), Box::new(drop));
         let verifier =
             TokenVerifier::new(vec![(settings, Trust::Keys(Box::new(ring)))]).unwrap_or_else(|faults| panic!("{faults:?}"));
         for token in fixture.good.iter().filter(|token| token.name.parse::<Algorithm>().is_ok()) {

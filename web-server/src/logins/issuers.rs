@@ -1,8 +1,12 @@
 //! The issuer whose tokens the operator trusts, as the settings describe it.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use common::config::AuthSettings;
+use futures_util::{FutureExt, future::BoxFuture};
 use identity::tokens::{
     Algorithm, ClaimPath, ClaimsMap, FileKeys, IssuerSettings, KeyRing, KeyRingSettings, KeySource, KeySourceFault,
     TokenVerifier, Trust,
@@ -10,6 +14,8 @@ use identity::tokens::{
 
 use crate::http::Outbound;
 
+/// How often it is looked whether the issuer's keys are to be fetched anew.
+const KEY_CHECKS: Duration = Duration::from_secs(30);
 /// What the issuer is called in logs.
 const NAME: &str = "auth.jwt_issuer";
 
@@ -20,8 +26,9 @@ struct UrlKeys {
 }
 
 impl KeySource for UrlKeys {
-    fn fetch(&self) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, KeySourceFault>> + '_>> {
-        Box::pin(async move { self.outbound.get(&self.url).await.map_err(|error| KeySourceFault(error.to_string())) })
+    fn fetch(&self) -> BoxFuture<'static, Result<Vec<u8>, KeySourceFault>> {
+        let (url, outbound) = (self.url.clone(), Arc::clone(&self.outbound));
+        async move { outbound.get(&url).await.map_err(|error| KeySourceFault(error.to_string())) }.boxed()
     }
 }
 
@@ -55,12 +62,20 @@ pub fn verifier(settings: &AuthSettings, outbound: &Arc<Outbound>) -> Result<Tok
 }
 
 fn published(source: Box<dyn KeySource>) -> Trust {
-    Trust::Keys(Box::new(KeyRing::new(source, KeyRingSettings::default())))
+    let spawn = |fetch| drop(tokio::spawn(fetch));
+    Trust::Keys(Box::new(KeyRing::new(source, KeyRingSettings::default(), Box::new(spawn))))
 }
 
-/// Fetches the issuer's keys before the first login needs them, and says so if they are not to be had.
-pub async fn warm_up(verifier: &TokenVerifier) {
-    for (issuer, error) in verifier.refresh(SystemTime::now()).await {
-        tracing::warn!(issuer, %error, "the issuer's keys cannot be fetched: its tokens are refused until they can");
+/// Fetches the issuer's keys before a login needs them, for as long as it is polled, and says so if they are not to be had.
+pub async fn keep_keys(verifier: &TokenVerifier) {
+    let mut ticks = tokio::time::interval(KEY_CHECKS);
+    let mut told = Vec::new();
+    loop {
+        ticks.tick().await;
+        let faults = verifier.refresh(SystemTime::now()).await;
+        for (issuer, error) in faults.iter().filter(|fault| !told.contains(*fault)) {
+            tracing::warn!(issuer, %error, "the issuer's keys cannot be fetched: its tokens are refused when those that are kept are too old");
+        }
+        told = faults;
     }
 }

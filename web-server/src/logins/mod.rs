@@ -18,7 +18,7 @@ use identity::{
 };
 use parking_lot::Mutex;
 
-pub use issuers::warm_up;
+pub use issuers::keep_keys;
 
 use crate::http::Outbound;
 use node::Nodes;

@@ -59,9 +59,9 @@ impl Credentials {
         Ok(login_of(&identity))
     }
 
-    /// Fetches the issuers' keys before the first login needs them.
-    pub async fn warm_up(&self) {
-        crate::logins::warm_up(&self.issuers).await;
+    /// Fetches the issuers' keys before a login needs them, for as long as it is polled.
+    pub async fn keep_keys(&self) {
+        crate::logins::keep_keys(&self.issuers).await;
     }
 
     async fn verify(&self, token: &str) -> Result<TokenIdentity, ErrorCode> {
