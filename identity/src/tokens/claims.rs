@@ -99,10 +99,8 @@ pub struct TokenIdentity {
     pub scopes: BTreeSet<String>,
     /// When it was issued, if it says so.
     pub issued_at: Option<SystemTime>,
-    /// When it stops being good, leeway not counted.
+    /// When it stops being good, the leeway counted: it is accepted until then.
     pub expires_at: SystemTime,
-    /// Its own id (`jti`), if it has one.
-    pub token_id: Option<String>,
 }
 
 /// Judges the claims, and reads them.
@@ -140,8 +138,7 @@ pub(super) fn identity(
         wallet: wallet(claims, &settings.claims)?,
         scopes: scopes(claims, &settings.claims)?,
         issued_at,
-        expires_at,
-        token_id: claims.get("jti").and_then(Value::as_str).map(str::to_owned),
+        expires_at: expires_at.checked_add(settings.leeway).unwrap_or(expires_at),
     })
 }
 

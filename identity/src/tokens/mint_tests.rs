@@ -37,7 +37,7 @@ fn what_is_minted_is_verified() {
         let token = mint(&settings(algorithm), &claims(), at(1000)).unwrap();
         let identity = verifier.verify(token.reveal(), at(1000)).now_or_never().unwrap().unwrap();
         assert_eq!((identity.user.as_str(), identity.wallet, identity.scopes.len()), ("ann", claims().wallet, 2));
-        assert_eq!((identity.issued_at, identity.expires_at), (Some(at(1000)), at(1060)));
+        assert_eq!((identity.issued_at, identity.expires_at), (Some(at(1000)), at(1120)));
         assert_eq!(verifier.verify(token.reveal(), at(1120)).now_or_never().unwrap(), Err(TokenError::Expired));
     }
     let token = mint(&settings(Algorithm::HS384), &claims(), at(1000)).unwrap();

@@ -41,6 +41,11 @@ impl SessionAuthority {
         Ok(Self { keys: TokenKeys::new(secret, lifetime), revocations: RwLock::new(revocations), log })
     }
 
+    /// How long a session's token is good for.
+    pub fn lifetime(&self) -> Duration {
+        self.keys.lifetime()
+    }
+
     /// A new session, and its token.
     ///
     /// # Errors

@@ -2,7 +2,9 @@
 //! the operator trusts.
 //!
 //! An issuer's token names a user, not a session. A client that presents one itself, without exchanging it for a session's,
-//! has the one session that goes with the user, on every edge: its id is made of the issuer and the user.
+//! has the one session that goes with the user, on every edge: its id is made of the issuer and the user. Such a token has to say
+//! when it was issued, or a logout could not tell the tokens before it from those after it. However long an issuer lets its tokens
+//! live, none is good here for longer than a session's token is: revocations are remembered for that long.
 
 use std::{
     sync::Arc,
@@ -37,7 +39,9 @@ impl Credentials {
     pub async fn recognise(&self, token: &str) -> Result<Session, ErrorCode> {
         match self.authority.recognise(token) {
             Err(ErrorCode::Unauthorized) if !self.issuers.is_empty() => {
-                let session = session_of(&self.verify(token).await?);
+                let identity = self.verify(token).await?;
+                let issued_at = identity.issued_at.ok_or(ErrorCode::TokenClaimMissing)?;
+                let session = session_of(&identity, issued_at, self.end(&identity, issued_at)?);
                 self.authority.check(&session)?;
                 Ok(session)
             }
@@ -55,8 +59,10 @@ impl Credentials {
             return Err(ErrorCode::LoginNotOffered);
         }
         let identity = self.verify(token).await?;
-        self.authority.check(&session_of(&identity))?;
-        Ok(login_of(&identity))
+        // One that does not say when it was issued is older than any logout.
+        let until = self.end(&identity, identity.issued_at.unwrap_or_else(SystemTime::now))?;
+        self.authority.check(&session_of(&identity, identity.issued_at.unwrap_or(UNIX_EPOCH), until))?;
+        Ok(login_of(&identity, until))
     }
 
     /// Fetches the issuers' keys before a login needs them, for as long as it is polled.
@@ -64,28 +70,34 @@ impl Credentials {
         crate::logins::keep_keys(&self.issuers).await;
     }
 
+    /// When a token ends that was issued then: as it says itself, but no later than one of ours would.
+    fn end(&self, identity: &TokenIdentity, issued_at: SystemTime) -> Result<SystemTime, ErrorCode> {
+        let ours = issued_at.checked_add(self.authority.lifetime()).unwrap_or(identity.expires_at);
+        let end = identity.expires_at.min(ours);
+        if end > SystemTime::now() { Ok(end) } else { Err(ErrorCode::TokenExpired) }
+    }
+
     async fn verify(&self, token: &str) -> Result<TokenIdentity, ErrorCode> {
         Ok(self.issuers.verify(token, SystemTime::now()).await?)
     }
 }
 
-fn login_of(identity: &TokenIdentity) -> SessionLogin {
+fn login_of(identity: &TokenIdentity, until: SystemTime) -> SessionLogin {
     let login = Login {
         user: identity.user.clone(),
         wallet: identity.wallet.map(|wallet| wallet.to_string()),
         scopes: identity.scopes.clone(),
     };
-    SessionLogin { login, until: Some(identity.expires_at) }
+    SessionLogin { login, until: Some(until) }
 }
 
-fn session_of(identity: &TokenIdentity) -> Session {
-    let issued_at = identity.issued_at.unwrap_or(UNIX_EPOCH);
+fn session_of(identity: &TokenIdentity, issued_at: SystemTime, until: SystemTime) -> Session {
     let id = session_id(&identity.issuer, identity.user.as_str());
     Session {
         generation: issued_at.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()),
-        login: Some(Arc::new(login_of(identity))),
+        login: Some(Arc::new(login_of(identity, until))),
         source: Source::Issuer,
-        ..Session::anonymous(id, issued_at, issued_at, identity.expires_at)
+        ..Session::anonymous(id, issued_at, issued_at, until)
     }
 }
 

@@ -75,7 +75,8 @@ async fn a_token_logs_a_session_in_for_as_long_as_it_is_good() {
     assert_eq!(session["wallet_address"], json!(Wallet::new(9).address()));
     let (_, attributes) = answer.cookie().expect("a cookie");
     let age = attributes.split("Max-Age=").nth(1).and_then(|rest| rest.split(';').next()?.parse::<u64>().ok());
-    assert!(age.is_some_and(|age| (3000..=3600).contains(&age)), "no longer than the token: {attributes}");
+    let most = (HOUR + edge.settings.auth.jwt_leeway).as_secs();
+    assert!(age.is_some_and(|age| (3000..=most).contains(&age)), "no longer than the token: {attributes}");
 
     let refused =
         edge.post("/auth/token", &[], &json!({"token": token_of("ann", "others", SECRET, HOUR, SystemTime::now())})).await;
@@ -134,6 +135,57 @@ async fn what_is_wrong_with_a_token_is_said_by_code() {
         let protocol = edge.refused_upgrade("/ws", &[("Sec-WebSocket-Protocol", &protocols)]).await;
         assert_eq!((protocol.status, protocol.error_code().as_str()), (401, code));
     }
+}
+
+/// A token with these claims besides those that every one needs.
+fn token_with(claims: &Value) -> String {
+    let mut all = json!({"iss": "https://issuer.example", "aud": "bridge", "sub": "ann"});
+    for (name, value) in claims.as_object().expect("claims") {
+        all[name] = value.clone();
+    }
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &all, &key).expect("signs")
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs()
+}
+
+#[actix_web::test]
+async fn a_token_serves_as_a_session_only_if_it_says_when_it_was_issued() {
+    let (_broker, edge) = edge_and_broker(|_| ()).await;
+    let token = token_with(&json!({"exp": seconds(SystemTime::now() + HOUR)}));
+    let refused = edge.refused_upgrade("/ws", &[("Authorization", &format!("Bearer {token}"))]).await;
+    assert_eq!((refused.status, refused.error_code().as_str()), (401, "token_claim_missing"));
+    let exchanged = edge.post("/auth/token", &[], &json!({"token": token})).await;
+    assert_eq!(exchanged.status, 201, "the login has a beginning then: {}", exchanged.text());
+}
+
+#[actix_web::test]
+async fn no_token_is_good_for_longer_than_a_session() {
+    let (_broker, edge) = edge_and_broker(|settings| settings.web.session_ttl = HOUR).await;
+    let now = SystemTime::now();
+    let far = seconds(now + 10_000 * HOUR);
+    let old = token_with(&json!({"iat": seconds(now - 2 * HOUR), "exp": far}));
+    let refused = edge.refused_upgrade("/ws", &[("Authorization", &format!("Bearer {old}"))]).await;
+    assert_eq!((refused.status, refused.error_code().as_str()), (401, "token_expired"));
+    assert_eq!(edge.post("/auth/token", &[], &json!({"token": old})).await.error_code(), "token_expired");
+    for token in [token_with(&json!({"iat": seconds(now), "exp": far})), token_with(&json!({"exp": far}))] {
+        let session = edge.post("/auth/token", &[], &json!({"token": token})).await.json();
+        let expires_at = session["expires_at"].as_str().and_then(common::timestamp::parse_ms).expect("a time");
+        assert!(expires_at <= (seconds(now + HOUR) + 60) * 1000, "{session}");
+    }
+}
+
+#[actix_web::test]
+async fn a_token_within_the_leeway_logs_in() {
+    let (_broker, edge) = edge_and_broker(|settings| settings.auth.jwt_leeway = Duration::from_secs(120)).await;
+    let now = SystemTime::now();
+    let token = token_with(&json!({"iat": seconds(now - HOUR), "exp": seconds(now - Duration::from_secs(5))}));
+    let answer = edge.post("/auth/token", &[], &json!({"token": token})).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let browser = edge.open_with("/ws", &[("authorization", &format!("Bearer {token}"))]).await;
+    drop(browser);
 }
 
 #[actix_web::test]
