@@ -22,6 +22,7 @@ mod hostile;
 mod keys;
 mod kill_rounds;
 mod overload;
+mod past;
 mod restarts;
 mod returns;
 mod secrets;

@@ -23,7 +23,11 @@ use transport::{Gate, GateRules, OriginRule, ServeOptions, client_address::Trust
 
 use crate::{
     assets::{self, AssetError, Library},
-    http::{Hsts, InFlight, Refusal, Throttle, allow_origins, count_in_flight, refuse_forged, security_headers},
+    history,
+    http::{
+        BrokerApi, Hsts, InFlight, Refusal, Throttle, allow_origins, count_in_flight, keep_reporting, note_refusals,
+        refuse_forged, security_headers,
+    },
     logins::{self, Logins},
     proxy::{self, LocalConnect, ProxyEnvironment},
     sessions::{self, Admission, CookiePolicy, Credentials, OpenSockets, Order, SessionAuthority},
@@ -80,6 +84,7 @@ pub struct EdgeHandle {
     drain: common::config::Drain,
     housekeeping: tokio::task::JoinHandle<()>,
     key_keeping: tokio::task::JoinHandle<()>,
+    reporting: tokio::task::JoinHandle<()>,
     tls: Option<Listener>,
 }
 
@@ -101,6 +106,7 @@ struct Parts {
     throttle: Arc<Throttle>,
     operators: Operators,
     requests: Arc<InFlight>,
+    broker: Arc<BrokerApi>,
 }
 
 /// Starts the edge. Needs a running actix system; the server ends with it.
@@ -146,6 +152,7 @@ fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeH
         App::new()
             .app_data(web::Data::from(Arc::clone(&parts.requests)))
             .wrap(from_fn(refuse_forged))
+            .wrap(from_fn(note_refusals))
             .wrap(Condition::new(!allowed_origins.is_empty(), allow_origins(&allowed_origins)))
             .wrap(from_fn(security_headers))
             .wrap(from_fn(count_in_flight))
@@ -164,9 +171,10 @@ fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeH
     let housekeeping = actix_rt::spawn(keep_house(Arc::clone(&parts.sockets), every));
     let credentials = Arc::clone(&parts.credentials);
     let key_keeping = actix_rt::spawn(async move { credentials.keep_keys().await });
+    let reporting = actix_rt::spawn(keep_reporting(Arc::clone(&parts.broker)));
     parts.status.enter(Phase::Ready);
     tracing::info!(%addr, broker = parts.environment.broker(), tls = tls.is_some(), "edge listening");
-    Ok(EdgeHandle { addr, server: handle, parts, drain: settings.drain.clone(), housekeeping, key_keeping, tls })
+    Ok(EdgeHandle { addr, server: handle, parts, drain: settings.drain.clone(), housekeeping, key_keeping, reporting, tls })
 }
 
 /// Says what others on the network can read, where nothing is known to prevent it.
@@ -210,6 +218,7 @@ impl EdgeHandle {
         sockets.shut();
         self.housekeeping.abort();
         self.key_keeping.abort();
+        self.reporting.abort();
         let millis = u64::try_from(self.drain.timeout.as_millis()).unwrap_or(u64::MAX);
         sockets.order_all(Order::AnnounceDrain { close_within_ms: millis });
         self.close_sockets(started).await;
@@ -221,6 +230,7 @@ impl EdgeHandle {
         // What was answered last is on its way to the kernel. A graceful stop would wait for idle connections as well.
         tokio::time::sleep(DRAIN_TICK).await;
         self.server.stop(false).await;
+        self.parts.broker.report().await;
         tracing::info!(cut, "edge drained");
     }
 
@@ -273,6 +283,7 @@ impl Parts {
                 settings.proxies.web_protocol,
             ),
             requests: Arc::default(),
+            broker: Arc::new(BrokerApi::new(settings)),
             environment,
         })
     }
@@ -291,11 +302,13 @@ impl Parts {
             .app_data(web::Data::from(self.logins))
             .app_data(web::Data::from(Arc::clone(&self.environment.counters)))
             .configure(status::configure)
+            .app_data(web::Data::from(self.broker))
             .configure(|routes| proxy::routes::configure(routes, &self.environment))
             .service(
                 web::scope("/api")
                     .service(web::resource(["", "/"]).route(web::get().to(status::about)))
                     .configure(sessions::routes::configure)
+                    .configure(history::configure)
                     .default_service(web::route().to(nothing_here)),
             )
             .service(web::scope("/auth").configure(logins::routes::configure).default_service(web::route().to(nothing_here)))

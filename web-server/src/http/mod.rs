@@ -1,20 +1,24 @@
 //! What every answer of the edge over HTTP has in common: refusals, security headers, the origin rule, what one address may
 //! ask for, and that it is counted until it has been sent.
 
+mod broker_api;
 mod client_address;
 mod cors;
 mod forgery;
 mod in_flight;
+mod noting;
 mod outbound;
 mod refusal;
 mod security_headers;
 mod throttle;
 
+pub use broker_api::{BrokerApi, keep_reporting};
 pub use client_address::{ClientAddress, site_of};
 pub use cors::allow_origins;
 pub use forgery::{refuse_forged, require_own_origin};
 pub use in_flight::{InFlight, count_in_flight};
-pub use outbound::{Outbound, OutboundError};
+pub use noting::{note_refusals, note_session};
+pub use outbound::{Answer, Outbound, OutboundError, Question};
 pub use refusal::Refusal;
 pub use security_headers::{Hsts, security_headers};
 pub use throttle::{PacedLogin, Route, Throttle};

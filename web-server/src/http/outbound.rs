@@ -1,7 +1,7 @@
-//! What the edge asks of others: an issuer's keys, a node of a chain.
+//! What the edge asks of others: an issuer's keys, a node of a chain, the broker.
 //!
-//! One connection for each question, bounded in time and size; `https` with the system's certificates, `http` on loopback only
-//! (the configuration sees to that). No redirect is followed, so that nothing but the configured hosts is dialled. URLs may hold
+//! One connection for each question, bounded in time and size; `https` with the system's certificates, or those of the broker; `http` to
+//! others on loopback only (the configuration sees to that). No redirect is followed, so that nothing but the configured hosts is dialled. URLs may hold
 //! the operator's keys: no error repeats one.
 
 use std::{io, time::Duration};
@@ -9,7 +9,7 @@ use std::{io, time::Duration};
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Uri,
-    header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT},
 };
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
@@ -43,7 +43,7 @@ pub enum OutboundError {
     #[error("no answer: {0}")]
     Http(#[from] hyper::Error),
     /// Too long, or cut off.
-    #[error("the answer is longer than 256 KiB or was cut off")]
+    #[error("the answer is too long or was cut off")]
     Body,
     /// An answer that is none.
     #[error("the answer has the status {0}")]
@@ -53,19 +53,70 @@ pub enum OutboundError {
     TimedOut,
 }
 
-/// The client. Reads the system's certificates when it first needs them.
+/// A question.
+pub struct Question<'a> {
+    /// `GET` or `POST`.
+    pub method: Method,
+    /// Where.
+    pub url: &'a str,
+    /// JSON, or nothing.
+    pub body: Bytes,
+    /// What to show, if anything.
+    pub bearer: Option<&'a str>,
+    /// Bytes of the answer's body.
+    pub longest: usize,
+}
+
+impl<'a> Question<'a> {
+    /// What is at a URL?
+    pub fn get(url: &'a str) -> Self {
+        Self { method: Method::GET, url, body: Bytes::new(), bearer: None, longest: LONGEST_ANSWER }
+    }
+
+    /// What is answered to this JSON?
+    pub fn post(url: &'a str, body: String) -> Self {
+        Self { method: Method::POST, body: body.into(), ..Self::get(url) }
+    }
+}
+
+/// What was answered.
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// Whether the status is one of success.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    fn content(self) -> Result<Vec<u8>, OutboundError> {
+        if self.is_success() { Ok(self.body.into()) } else { Err(OutboundError::Status(self.status)) }
+    }
+}
+
+/// The client. Reads whom to trust when it first needs that.
 #[derive(Default)]
 pub struct Outbound {
+    trust: Option<Trust>,
     tls: OnceCell<ClientTls>,
 }
 
 impl Outbound {
+    /// A client that trusts nobody else under TLS; `None`: the system's authorities.
+    pub fn trusting(trust: Option<Trust>) -> Self {
+        Self { trust, tls: OnceCell::new() }
+    }
+
     /// Fetches what is at a URL.
     ///
     /// # Errors
     /// See [`OutboundError`].
     pub async fn get(&self, url: &str) -> Result<Vec<u8>, OutboundError> {
-        self.ask(Method::GET, url, Bytes::new()).await
+        self.ask(Question::get(url)).await?.content()
     }
 
     /// Posts JSON to a URL.
@@ -73,37 +124,46 @@ impl Outbound {
     /// # Errors
     /// See [`OutboundError`].
     pub async fn post_json(&self, url: &str, body: String) -> Result<Vec<u8>, OutboundError> {
-        self.ask(Method::POST, url, body.into()).await
+        self.ask(Question::post(url, body)).await?.content()
     }
 
-    async fn ask(&self, method: Method, url: &str, body: Bytes) -> Result<Vec<u8>, OutboundError> {
-        timeout(PATIENCE, self.exchange(method, url, body)).await.map_err(|_| OutboundError::TimedOut)?
+    /// Asks, whatever the answer's status is.
+    ///
+    /// # Errors
+    /// See [`OutboundError`], but for the status.
+    pub async fn ask(&self, question: Question<'_>) -> Result<Answer, OutboundError> {
+        timeout(PATIENCE, self.exchange(question)).await.map_err(|_| OutboundError::TimedOut)?
     }
 
-    async fn exchange(&self, method: Method, url: &str, body: Bytes) -> Result<Vec<u8>, OutboundError> {
+    async fn exchange(&self, question: Question<'_>) -> Result<Answer, OutboundError> {
+        let Question { method, url, body, bearer, longest } = question;
         let url: Uri = url.parse().map_err(|_| OutboundError::Url)?;
         let authority = url.authority().ok_or(OutboundError::Url)?;
         let host = authority.host().trim_matches(['[', ']']);
         let is_secure = url.scheme_str() == Some("https");
         let socket = TcpStream::connect((host, authority.port_u16().unwrap_or(if is_secure { 443 } else { 80 }))).await?;
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(&method)
             .uri(url.path_and_query().map_or("/", |path| path.as_str()))
             .header(HOST, authority.as_str())
             .header(ACCEPT, HeaderValue::from_static("application/json"))
             .header(USER_AGENT, HeaderValue::from_static(concat!("agent-bridge/", env!("CARGO_PKG_VERSION"))))
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .body(Full::new(body))
-            .map_err(|_| OutboundError::Url)?;
-        if !is_secure {
-            return send(socket, request).await;
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(bearer) = bearer {
+            let mut value = HeaderValue::try_from(format!("Bearer {bearer}")).map_err(|_| OutboundError::Url)?;
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
         }
-        let tls = self.tls.get_or_try_init(trust_the_system).await?;
-        send(tls.connect(host, socket).await?, request).await
+        let request = request.body(Full::new(body)).map_err(|_| OutboundError::Url)?;
+        if !is_secure {
+            return send(socket, request, longest).await;
+        }
+        let tls = self.tls.get_or_try_init(|| trusted(self.trust.clone())).await?;
+        send(tls.connect(host, socket).await?, request, longest).await
     }
 }
 
-async fn send<S>(socket: S, request: Request<Full<Bytes>>) -> Result<Vec<u8>, OutboundError>
+async fn send<S>(socket: S, request: Request<Full<Bytes>>, longest: usize) -> Result<Answer, OutboundError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -111,15 +171,12 @@ where
     // Ends with the sender.
     tokio::spawn(connection);
     let (head, body) = sender.send_request(request).await?.into_parts();
-    if !head.status.is_success() {
-        return Err(OutboundError::Status(head.status.as_u16()));
-    }
-    let body = Limited::new(body, LONGEST_ANSWER).collect().await.map_err(|_| OutboundError::Body)?;
-    Ok(body.to_bytes().to_vec())
+    let body = Limited::new(body, longest).collect().await.map_err(|_| OutboundError::Body)?;
+    Ok(Answer { status: head.status.as_u16(), body: body.to_bytes() })
 }
 
-/// Reads the system's certificates.
-async fn trust_the_system() -> Result<ClientTls, OutboundError> {
-    let reading = tokio::task::spawn_blocking(|| ClientTls::new(Trust::System));
+/// Reads whom to trust.
+async fn trusted(trust: Option<Trust>) -> Result<ClientTls, OutboundError> {
+    let reading = tokio::task::spawn_blocking(|| ClientTls::new(trust.unwrap_or(Trust::System)));
     Ok(reading.await.map_err(io::Error::other)??)
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{Logins, Wallets};
 use crate::{
-    http::{ClientAddress, PacedLogin, Refusal, Route, Throttle, require_own_origin},
+    http::{ClientAddress, PacedLogin, Refusal, Route, Throttle, note_session, require_own_origin},
     sessions::{
         self, CookiePolicy, Credentials, OpenSockets, Order, OwnedSession, Proof, SessionAuthority, SessionLogin,
         routes::{hand_out, only},
@@ -177,6 +177,7 @@ async fn log_in(
         let otherwise = Order::Close { code: CloseCode::CREDENTIALS_EXPIRED, reason };
         sockets.log_in(&session, &logged_in, &otherwise);
         tracing::info!(session = %session.id, user = %login.user, "session logged in");
+        note_session(request, session.id, &format!("logged in as {}", login.user));
     }
     written.await;
     Ok(hand_out(request, **cookies, Some(proof), &session, Some(token)))

@@ -18,7 +18,7 @@ use super::{
     owned::{OwnedSession, Proof, presented},
     token::Session,
 };
-use crate::http::{ClientAddress, Refusal, Route, Throttle, require_own_origin};
+use crate::http::{ClientAddress, Refusal, Route, Throttle, note_session, require_own_origin};
 
 /// A session as its owner is told of it.
 #[derive(Serialize)]
@@ -148,6 +148,7 @@ pub async fn end(
     sockets.order_session(owned.session.id, Order::Close { code: CloseCode::SESSION_ENDED, reason: "the session was ended" });
     written.await;
     tracing::debug!(session = %owned.session.id, "session ended");
+    note_session(&request, owned.session.id, "ended its session");
     Ok(HttpResponse::NoContent().insert_header((header::CACHE_CONTROL, "no-store")).cookie(cookies.clear(&request)).finish())
 }
 

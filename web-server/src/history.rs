@@ -1,0 +1,38 @@
+//! `GET /api/v1/channels/{channel}/history`: the past of a channel, for a session that may read it.
+
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header},
+    web,
+};
+use common::assertion::ClientIdentity;
+
+use crate::{
+    http::{BrokerApi, Refusal},
+    sessions::{OwnedSession, routes::only},
+};
+
+/// Asks the broker for the caller, and passes on what it says: its own inboxes, the broadcasts that reach it, topics it subscribes to.
+///
+/// # Errors
+/// Those of [`OwnedSession`] and of the broker's route; 503 `not_ready`.
+async fn history(
+    request: actix_web::HttpRequest,
+    owned: OwnedSession,
+    channel: web::Path<String>,
+    broker: web::Data<BrokerApi>,
+) -> Result<HttpResponse, Refusal> {
+    let login = owned.session.login().cloned();
+    let identity = ClientIdentity { login, ..ClientIdentity::anonymous(owned.session.id) };
+    let answer = broker.history(&identity, &channel, request.query_string()).await?;
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    Ok(HttpResponse::build(status)
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .content_type("application/json")
+        .body(answer.body))
+}
+
+/// The route, to be put under `/api`.
+pub fn configure(routes: &mut web::ServiceConfig) {
+    routes.service(web::resource("/v1/channels/{channel:.+}/history").route(web::get().to(history)).default_service(only("GET")));
+}
