@@ -207,6 +207,26 @@ fn in_runtime<T>(work: impl Future<Output = T>) -> T {
     })
 }
 
+#[test]
+fn a_later_way_back_ends_the_earlier_and_one_that_is_dropped_is_over() {
+    in_runtime(async {
+        let mut world = World::new("topic:t").await;
+        world.publish();
+        World::rest().await;
+        let link = Link::new(Arc::clone(&world.policy));
+        let kind = PeerKind::Agent(AgentId::new("r").expect("a name"));
+        let peer = Peer::new(ConnectionId::next(), kind, link, Reading::default(), None);
+        let earlier = world.channels.fall_behind(&world.channel, &peer, 0);
+        let later = world.channels.fall_behind(&world.channel, &peer, 0);
+        assert_eq!((earlier.run(|_, _| ()).await, peer.link.drain().len()), (0, 0));
+        assert!(!world.channels.is_live(&world.channel, peer.id));
+        assert_eq!((later.run(|_, _| ()).await, peer.link.drain().len()), (world.published[0], 1));
+        assert!(world.channels.is_live(&world.channel, peer.id));
+        drop(world.channels.fall_behind(&world.channel, &peer, 0));
+        assert!(world.channels.is_live(&world.channel, peer.id));
+    });
+}
+
 proptest! {
     #[test]
     fn every_reader_of_a_log_gets_everything_once_and_in_order(steps in steps()) {
