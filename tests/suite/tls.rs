@@ -55,9 +55,14 @@ impl Tls {
 }
 
 /// The body of the answer to a request.
-async fn ask(mut stream: TlsStream, method: &str, path: &str) -> Value {
+async fn ask(stream: TlsStream, method: &str, path: &str) -> Value {
+    ask_as(stream, method, path, "").await
+}
+
+/// `headers`: more of them, each with its line end.
+async fn ask_as(mut stream: TlsStream, method: &str, path: &str, headers: &str) -> Value {
     // Statistics are for this machine, by its own name; what the handshake was for is another matter.
-    let head = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+    let head = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n{headers}\r\n");
     stream.write_all(head.as_bytes()).await.expect("writes");
     let mut answer = String::new();
     in_time("an answer", stream.read_to_string(&mut answer)).await.expect("ends in order");
@@ -66,6 +71,18 @@ async fn ask(mut stream: TlsStream, method: &str, path: &str) -> Value {
 
 async fn healthy(site: &Site, part: &str, process: &mut Process) {
     process.wait_until(async || site.is_healthy(part)).await;
+}
+
+/// A fresh session reads its own inbox over HTTP, for which its edge asks the broker.
+async fn history_is_read(tls: &Tls) {
+    let session = ask(tls.edge().await, "POST", "/api/client").await;
+    let text = |field: &str| session[field].as_str().expect("a text").to_owned();
+    let (path, header) = (
+        format!("/api/v1/channels/session:{}/history", text("client_id")),
+        format!("Authorization: Bearer {}\r\n", text("token")),
+    );
+    let page = ask_as(tls.edge().await, "GET", &path, &header).await;
+    assert_eq!(page["messages"], json!([]), "{page}");
 }
 
 /// Asks the demo agent something until it is there.
@@ -90,6 +107,7 @@ async fn every_part_alone_dials_the_next_by_tls() {
     let _demo = site.spawned("demo", &["demo"]);
     let mut client = tls.session().await;
     demo_answers(&mut client).await;
+    history_is_read(&tls).await;
 
     // A certificate that nobody vouches for, in the broker's place: the edge does not talk to it.
     let stranger = TestAuthority::new("stranger");
@@ -118,6 +136,7 @@ async fn the_daemon_with_the_demo_agent_inside_takes_up_a_renewed_certificate() 
     healthy(&tls.site, "daemon", &mut daemon).await;
     let mut client = tls.session().await;
     demo_answers(&mut client).await;
+    history_is_read(&tls).await;
     let before = leaf(&tls.edge().await);
     tls.authority.issue(&[NAME]).save(tls.site.folder(), "web.pem");
     daemon.hang_up();
