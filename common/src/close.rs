@@ -61,6 +61,12 @@ impl CloseCode {
         }
     }
 
+    /// Whether who closes with this code has left, and will not come back to where it was: a page that is closed, a client that is done
+    /// or that is not let in any more. Others come back.
+    pub const fn is_leave(self) -> bool {
+        matches!(self, Self::NORMAL | Self::GOING_AWAY) || matches!(self.advice(), Advice::Never)
+    }
+
     /// Whether an endpoint may put this code into a close frame (RFC 6455 section 7.4.1 and the IANA registry).
     pub const fn may_be_sent(self) -> bool {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
@@ -87,5 +93,10 @@ mod tests {
         assert_eq!(CloseCode::TAKEN_OVER.advice(), Advice::Never);
         assert_eq!(CloseCode::HEARTBEAT_TIMEOUT.advice(), Advice::ReconnectAtOnce);
         assert_eq!(CloseCode::CREDENTIALS_EXPIRED.advice(), Advice::RefreshCredentials);
+        for (code, is_leave) in
+            [(1000, true), (1001, true), (4003, true), (1012, false), (4001, false), (4008, false), (4010, false)]
+        {
+            assert_eq!(CloseCode(code).is_leave(), is_leave, "{code}");
+        }
     }
 }

@@ -94,6 +94,9 @@ pub trait Store: Send + Sync + 'static {
     /// The positions of a consumer, in the order of the channels' names.
     fn cursors(&self, consumer: ConsumerId) -> Reply<Vec<(ChannelName, u64)>>;
 
+    /// Who has positions, in the order of their ids, those after `after`.
+    fn consumers(&self, after: Option<ConsumerId>, limit: u32) -> Reply<Vec<ConsumerId>>;
+
     /// Forgets a consumer's positions: of these channels, or of all.
     fn drop_cursors(&self, consumer: ConsumerId, channels: Option<Vec<ChannelName>>) -> Reply<()>;
 

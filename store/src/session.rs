@@ -87,6 +87,12 @@ impl ConsumerId {
         Self(format!("{address}/{client}#{kind}"))
     }
 
+    /// The address behind which a client is, and the name it gave itself.
+    pub fn client(&self) -> Option<(&str, &str)> {
+        let (named, _) = self.0.rsplit_once('#')?;
+        named.split_once('/')
+    }
+
     /// The id.
     pub fn as_str(&self) -> &str {
         &self.0

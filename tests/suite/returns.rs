@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Credentials, Peer, Site, everyone, scaled};
+use crate::harness::{Credentials, Peer, Site, eventually, everyone, scaled};
 
 /// Messages that are not confirmed yet, at most.
 const WINDOW: usize = 512;
@@ -76,4 +76,72 @@ async fn all_who_come_back_after_a_restart_find_everything() {
         resting >> 20,
         peak >> 20
     );
+}
+
+/// Leaves a message on a topic, and sees it confirmed.
+async fn publish(site: &Site, number: usize) {
+    let mut agent = site.agent("publisher").await;
+    agent
+        .send(json!({"type":"job:new","id":number.to_string(),"target":"topic:room","delivery":"durable","payload":number}))
+        .await;
+    agent.expect("message:accepted").await;
+}
+
+async fn nobody_is_there(site: &Site) {
+    eventually("nobody is there", async || site.stats().await["sessions"]["connected"] == 0).await;
+}
+
+#[tokio::test]
+async fn a_page_does_nothing_but_connect_again_and_misses_nothing_of_its_topics() {
+    let site = Site::new();
+    let mut daemon = site.daemon().await;
+    let credentials = site.register().await;
+    let come = async || {
+        let mut page = site.dial_session(&credentials, "").await.expect("upgraded");
+        page.expect_ack(&credentials.id).await;
+        page
+    };
+    let mut page = come().await;
+    page.send(json!({"type":"topic:subscribe","payload":{"topic":"room"}})).await;
+    page.expect("topic:subscribed").await;
+    publish(&site, 0).await;
+    assert_eq!(page.expect("job:new").await["payload"], 0);
+    // Its pong is known to have come.
+    page.settle().await;
+
+    // The connection breaks, without a goodbye.
+    drop(page);
+    nobody_is_there(&site).await;
+    publish(&site, 1).await;
+    let mut page = come().await;
+    while page.expect("job:new").await["payload"] != 1 {}
+    page.settle().await;
+
+    // Everything is killed.
+    daemon.kill();
+    drop(page);
+    let mut daemon = site.daemon().await;
+    publish(&site, 2).await;
+    let mut page = come().await;
+    while page.expect("job:new").await["payload"] != 2 {}
+    publish(&site, 3).await;
+    assert_eq!(page.expect("job:new").await["payload"], 3, "it is live again");
+    page.settle().await;
+
+    // Everything is stopped in order, which pages are told to come back from.
+    daemon.terminate();
+    page.ended().await;
+    assert_eq!(daemon.exit_code().await, 0);
+    let _daemon = site.daemon().await;
+    publish(&site, 4).await;
+    let mut page = come().await;
+    while page.expect("job:new").await["payload"] != 4 {}
+
+    // The page is closed: who opens it again begins anew.
+    page.close().await;
+    nobody_is_there(&site).await;
+    publish(&site, 5).await;
+    let mut page = come().await;
+    let came = page.settle().await;
+    assert!(came.iter().all(|frame| frame["type"] != "job:new"), "{came:?}");
 }

@@ -45,6 +45,15 @@ impl State {
         saved.map(|(channel, (seq, _))| (channel.clone(), *seq)).collect()
     }
 
+    pub(super) fn consumers(&self, after: Option<&ConsumerId>, limit: u32) -> Vec<ConsumerId> {
+        let with_any = self.cursors.iter().filter(|(_, saved)| !saved.is_empty());
+        let mut found: Vec<_> =
+            with_any.map(|(consumer, _)| consumer).filter(|consumer| Some(*consumer) > after).cloned().collect();
+        found.sort_unstable();
+        found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        found
+    }
+
     pub(super) fn put_session(&mut self, mut session: StoredSession) {
         let by_topic: BTreeMap<_, _> =
             session.subscriptions.drain(..).map(|subscription| (subscription.topic.as_str().to_owned(), subscription)).collect();

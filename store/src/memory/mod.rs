@@ -141,6 +141,10 @@ impl Store for MemoryStore {
         self.call(|state| Ok(state.cursors_of(&consumer)))
     }
 
+    fn consumers(&self, after: Option<ConsumerId>, limit: u32) -> Reply<Vec<ConsumerId>> {
+        self.call(move |state| Ok(state.consumers(after.as_ref(), limit)))
+    }
+
     fn drop_cursors(&self, consumer: ConsumerId, channels: Option<Vec<ChannelName>>) -> Reply<()> {
         self.change(|state| {
             match (channels, state.cursors.get_mut(&consumer)) {

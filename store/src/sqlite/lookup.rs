@@ -33,6 +33,13 @@ pub(super) fn cursors(conn: &Connection, consumer: &ConsumerId) -> Result<Vec<(C
     Ok(found)
 }
 
+pub(super) fn consumers(conn: &Connection, after: Option<&ConsumerId>, limit: u32) -> Result<Vec<ConsumerId>, StoreError> {
+    let mut statement =
+        conn.prepare_cached("SELECT DISTINCT consumer FROM cursors WHERE consumer > ?1 ORDER BY consumer LIMIT ?2")?;
+    let found = statement.query_map(params![after.map_or("", ConsumerId::as_str), limit], |row| row.get::<_, String>(0))?;
+    found.map(|id| ConsumerId::new(&id?).map_err(|_| damaged("who has a cursor"))).collect()
+}
+
 const SESSION: &str = "id, user, agent, created_at, last_seen, attributes";
 
 fn session_row(conn: &Connection, row: &Row<'_>) -> Result<StoredSession, StoreError> {

@@ -230,6 +230,10 @@ impl Store for SqliteStore {
         self.readers.read(move |conn| lookup::cursors(conn, &consumer))
     }
 
+    fn consumers(&self, after: Option<ConsumerId>, limit: u32) -> Reply<Vec<ConsumerId>> {
+        self.readers.read(move |conn| lookup::consumers(conn, after.as_ref(), limit))
+    }
+
     fn drop_cursors(&self, consumer: ConsumerId, channels: Option<Vec<ChannelName>>) -> Reply<()> {
         self.write(SMALL, Admission::Bounded, move |tx| tx.drop_cursors(&consumer, channels.as_deref()))
     }

@@ -130,7 +130,11 @@ async fn cursors_belong_to_their_consumer(backend: Backend) {
     store.save_cursors(one.clone(), vec![(channel("topic:t"), 6)], 500).await.unwrap();
     store.reopen();
     assert_eq!(store.cursors(one.clone()).await.unwrap(), [(channel("topic:a"), 9), (channel("topic:t"), 6)]);
+    assert_eq!(store.consumers(None, 10).await.unwrap(), [one.clone(), two.clone()]);
+    assert_eq!(store.consumers(None, 1).await.unwrap(), std::slice::from_ref(&one));
+    assert_eq!(store.consumers(Some(one.clone()), 10).await.unwrap(), std::slice::from_ref(&two));
     store.drop_cursors(two.clone(), None).await.unwrap();
+    assert_eq!(store.consumers(None, 10).await.unwrap(), std::slice::from_ref(&one));
     assert!(store.cursors(two.clone()).await.unwrap().is_empty());
     store.save_cursors(two.clone(), vec![(channel("topic:t"), 7), (channel("topic:u"), 8)], 1_090).await.unwrap();
     store.drop_cursors(two.clone(), Some(vec![channel("topic:t"), channel("topic:none")])).await.unwrap();

@@ -13,7 +13,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tls::{ClientTls, TlsError};
 use transport::{DialError, Frame, LinkPolicy, Socket, Upgraded, dial, flow::FlowPolicy, link::LinkCounts};
 
-use super::{backoff::Backoff, counters::ProxyCounters, uplink::UplinkLimits};
+use super::{backoff::Backoff, counters::ProxyCounters, edge_name::EdgeName, uplink::UplinkLimits};
 use crate::sessions::Credentials;
 
 /// How much longer a frame may be when it comes from the broker, which adds to the envelope.
@@ -36,6 +36,8 @@ pub struct ProxyEnvironment {
     tls: Option<ClientTls>,
     local: Option<LocalConnect>,
     bridge_secret: Secret,
+    /// Names clients that name themselves not.
+    pub name: EdgeName,
     /// Judges what clients show in-band.
     pub credentials: Arc<Credentials>,
     dial_limit: Duration,
@@ -92,6 +94,7 @@ impl ProxyEnvironment {
             broker: ws_authority(&settings.broker_url()),
             local,
             bridge_secret: settings.broker.bridge_secret.clone(),
+            name: EdgeName::in_folder(&settings.data.dir),
             credentials,
             dial_limit: limits.handshake_timeout,
             backoff: Backoff { first: settings.web.reconnect_min, longest: settings.web.reconnect_max },

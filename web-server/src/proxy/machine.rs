@@ -237,9 +237,15 @@ const fn refusal(status: Option<u16>) -> Option<(CloseCode, &'static str)> {
     }
 }
 
-/// What may not be put into a close frame is said as "going away".
+/// What may not be put into a close frame is said as "going away" where the browser took its leave, and as "not heard any more" where it
+/// did not and may come back.
 fn code_for_broker(code: CloseCode) -> CloseCode {
-    if code.may_be_sent() { code } else { CloseCode::GOING_AWAY }
+    const WITHOUT_CODE: u16 = 1005;
+    match code.0 {
+        _ if code.may_be_sent() => code,
+        WITHOUT_CODE => CloseCode::GOING_AWAY,
+        _ => CloseCode::HEARTBEAT_TIMEOUT,
+    }
 }
 
 #[cfg(test)]

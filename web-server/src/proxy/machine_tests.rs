@@ -106,7 +106,7 @@ fn a_refused_handshake_ends_the_browsers_socket() {
 #[test]
 fn the_browsers_end_closes_the_broker_at_once_in_every_state() {
     let gone = Event::BrowserGone { code: CloseCode(1006), reason: "vanished".to_owned() };
-    let close = [Effect::CloseUpstream { code: CloseCode::GOING_AWAY, reason: "vanished".to_owned() }];
+    let close = [Effect::CloseUpstream { code: CloseCode::HEARTBEAT_TIMEOUT, reason: "vanished".to_owned() }];
     let (mut machine, _) = ProxyMachine::start(BACKOFF);
     assert_eq!(machine.on_event(gone.clone(), at(0)), close);
     let mut machine = linked();

@@ -20,6 +20,7 @@ mod browser_side;
 mod close_frame;
 mod counters;
 mod downlink;
+mod edge_name;
 mod environment;
 mod frame_runs;
 mod login;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::Actor;
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use common::{
-    assertion::{Acks, ClientIdentity, NAMED_BY_EDGE, Reading},
+    assertion::{Acks, ClientIdentity, Reading},
     error::{ClientError, ErrorCode},
     id::ClientName,
     message::parse_agent_id,
@@ -32,15 +32,14 @@ struct Parameters {
 }
 
 impl Parameters {
-    /// How the client wants to read. One that names itself not is named for as long as its socket is open, so that the broker knows it
-    /// again when this edge has to dial again.
-    fn reading(self) -> Result<Reading, Refusal> {
+    /// How the client wants to read. One that names itself not is named by `name`, so that the broker knows it again when this edge has to
+    /// dial again, and when the client comes again.
+    fn reading(self, name: impl FnOnce() -> Option<ClientName>) -> Result<Reading, Refusal> {
         let Self { ack, client, resume, .. } = self;
         let named = Reading { acks: ack, client, resume, away_since: None };
         if named.is_named_by_edge() {
             return Err(Refusal::with_message(ErrorCode::BadRequest, "names of clients that begin with `@edge/` are taken"));
         }
-        let name = || ClientName::new(&format!("{NAMED_BY_EDGE}{}", uuid::Uuid::new_v4().simple())).ok();
         Ok(Reading { client: named.client.clone().or_else(name), ..named })
     }
 }
@@ -71,7 +70,7 @@ pub async fn open(
         agent: parameters.agent.as_deref().map(parse_agent_id).transpose()?,
         ip: Some(address.0.to_string()),
         user_agent: user_agent(&request),
-        reading: parameters.reading()?,
+        reading: parameters.reading(|| environment.name.of_client(ticket.place()))?,
         ..ClientIdentity::anonymous(owned.session.id)
     };
 

@@ -75,6 +75,8 @@ struct Table {
 
 struct Entry {
     number: u64,
+    /// The least that no other socket of the session had when it came.
+    place: usize,
     socket_id: Uuid,
     /// That of the token it was opened with.
     generation: u64,
@@ -113,6 +115,7 @@ pub struct SocketTicket {
     sockets: Arc<OpenSockets>,
     session: SessionId,
     number: u64,
+    place: usize,
     /// Its part in what its address may have.
     share: Option<Tab>,
     socket_id: Uuid,
@@ -141,9 +144,11 @@ impl OpenSockets {
             return Err(ErrorCode::TooManyConnections);
         }
         let number = self.next.fetch_add(1, Relaxed);
+        let place = (0..).find(|place| sockets.iter().all(|entry| entry.place != *place)).unwrap_or_default();
         let socket_id = Uuid::new_v4();
         sockets.push(Entry {
             number,
+            place,
             socket_id,
             generation: session.generation,
             end: End::of(session.expires_at, self.admission.margin),
@@ -151,7 +156,7 @@ impl OpenSockets {
             early: Vec::new(),
         });
         table.count += 1;
-        Ok(SocketTicket { sockets: Arc::clone(self), session: session.id, number, socket_id, share: None })
+        Ok(SocketTicket { sockets: Arc::clone(self), session: session.id, number, place, socket_id, share: None })
     }
 
     /// How many sockets a session has.
@@ -264,6 +269,11 @@ impl SocketTicket {
     pub fn with(mut self, share: Option<Tab>) -> Self {
         self.share = share;
         self
+    }
+
+    /// The socket's place among those of its session: the least that was free, 0 for one that is alone.
+    pub fn place(&self) -> usize {
+        self.place
     }
 
     /// What the socket is called towards its client and the broker.

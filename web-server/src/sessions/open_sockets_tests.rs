@@ -33,13 +33,15 @@ fn places_are_bounded_and_given_back() {
     let sockets = sockets();
     let mine = session();
     let first = sockets.admit(&mine).expect("free");
-    let _second = sockets.admit(&mine).expect("free");
+    let second = sockets.admit(&mine).expect("free");
     assert_eq!(sockets.admit(&mine).err(), Some(ErrorCode::TooManyConnections));
     let _third = sockets.admit(&session()).expect("free");
     assert_eq!(sockets.admit(&session()).err(), Some(ErrorCode::AtCapacity));
     assert_eq!((sockets.count(), sockets.of_session(mine.id)), (3, 2));
+    assert_eq!((first.place(), second.place()), (0, 1));
     drop(first);
     assert_eq!((sockets.count(), sockets.of_session(mine.id)), (2, 1));
+    assert_eq!(sockets.admit(&mine).expect("free").place(), 0);
     sockets.shut();
     assert_eq!(sockets.admit(&mine).err(), Some(ErrorCode::NotReady));
 }

@@ -76,5 +76,5 @@ async fn a_session_that_ends_there_is_connected_again() {
     assert_eq!(in_time("a frame", link.next()).await.expect("open").expect("valid"), Message::text("still here"));
     drop(browser);
     let end = in_time("the end", link.next()).await;
-    assert!(matches!(end, Some(Ok(Message::Close(Some(frame)))) if u16::from(frame.code) == 1001));
+    assert!(matches!(end, Some(Ok(Message::Close(Some(frame)))) if u16::from(frame.code) == 4010));
 }

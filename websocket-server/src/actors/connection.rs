@@ -74,6 +74,8 @@ pub struct Connection {
     waiting: Option<Waiting>,
     invalid_in_row: usize,
     end: Option<End>,
+    /// The peer took its leave, and will not come back to where it was.
+    has_left: bool,
 }
 
 /// An actor that has a connection.
@@ -108,8 +110,19 @@ impl Connection {
         A::create(|ctx| {
             ctx.spawn(Pump::new(upgraded.socket, upgraded.leftover, Arc::clone(&link), inbound));
             let pace = Pace::new(admission.broker().settings.rates.patience);
-            let connection =
-                Self { id, link, pass: None, admission, pace, shard, peer: None, waiting: None, invalid_in_row: 0, end: None };
+            let connection = Self {
+                id,
+                link,
+                pass: None,
+                admission,
+                pace,
+                shard,
+                peer: None,
+                waiting: None,
+                invalid_in_row: 0,
+                end: None,
+                has_left: false,
+            };
             actor(connection, ctx)
         });
     }
@@ -302,9 +315,9 @@ impl Connection {
     }
 
     /// Unregisters the connection, unless that was done.
-    fn unregister(&mut self, reason: &str, by_peer: bool) {
+    fn unregister(&mut self, reason: &str) {
         if let Some(peer) = self.peer.take() {
-            self.shard.detach(Detach { peer, reason: reason.to_owned(), by_peer });
+            self.shard.detach(Detach { peer, reason: reason.to_owned(), for_good: self.has_left });
         }
     }
 
@@ -341,7 +354,7 @@ impl Drop for Connection {
             .unwrap_or_else(|| End { code: CloseCode::INTERNAL, reason: "the connection's actor failed".to_owned() });
         tracing::debug!(connection = %self.id, code = end.code.0, reason = end.reason, "closed");
         self.broker().state.do_send(Changed { id: self.id, state: ConnectionState::Closed(end.code) });
-        self.unregister(&end.reason, false);
+        self.unregister(&end.reason);
     }
 }
 
@@ -414,6 +427,7 @@ impl<A: ConnectionActor> Inbound<A> for PeerInbound {
                 let (code, reason) = close.unwrap_or((CloseCode(1005), ""));
                 let reason = if reason.is_empty() { "the peer closed" } else { reason };
                 *peer_close = Some(End { code, reason: reason.to_owned() });
+                actor.connection().has_left = code.is_leave();
                 let echo = if code.may_be_sent() { code } else { CloseCode::NORMAL };
                 actor.connection().link.close(echo, "", CloseMode::Discard);
                 Step::Pause
@@ -425,7 +439,7 @@ impl<A: ConnectionActor> Inbound<A> for PeerInbound {
         let connection = actor.connection();
         connection.broker().state.do_send(Changed { id: connection.id, state: ConnectionState::Closing(code) });
         let reason = self.peer_close.as_ref().map_or("closed by the server", |end| end.reason.as_str());
-        connection.unregister(reason, self.peer_close.is_some());
+        connection.unregister(reason);
     }
 
     fn peer_close(&self) -> Option<End> {

@@ -64,8 +64,8 @@ pub struct Detach {
     pub peer: Arc<Peer>,
     /// Why it ended, for the others.
     pub reason: String,
-    /// Whether it took its leave, with a close frame.
-    pub by_peer: bool,
+    /// Whether it took its leave, and will not come back to where it was.
+    pub for_good: bool,
 }
 
 /// The connection has answered a ping that asked what has come.
@@ -268,13 +268,14 @@ impl Handler<Attach> for RouterActor {
 impl Handler<Detach> for RouterActor {
     type Result = ();
 
-    fn handle(&mut self, Detach { peer, reason, by_peer }: Detach, _: &mut Self::Context) {
+    fn handle(&mut self, Detach { peer, reason, for_good }: Detach, _: &mut Self::Context) {
         peer.with_requests(|requests| drop(requests.expire(u64::MAX)));
-        self.broker.router.write().detach(&peer, &reason);
-        self.broker.note_peer(Event::Connection, &peer, &format!("disconnected: {reason}"));
-        if by_peer && peer.reading.is_named_by_edge() {
+        if for_good && peer.reading.is_named_by_edge() {
+            // Before it is gone: the next with its name is to find nothing.
             self.forget_client(&peer);
         }
+        self.broker.router.write().detach(&peer, &reason);
+        self.broker.note_peer(Event::Connection, &peer, &format!("disconnected: {reason}"));
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use common::{address::Scope, id::SessionId, timestamp::unix_ms};
+use common::{address::Scope, assertion::NAMED_BY_EDGE, id::SessionId, timestamp::unix_ms};
 use parking_lot::Mutex;
 use store::{
     Ack, ChannelFamily, ChannelName, ConsumerId, Delivered, Epoch, Limits, Nack, Page, Pending, PendingQuery, ReadFrom, Reply,
@@ -18,6 +18,8 @@ use crate::routing::{ConnectionId, Peer};
 
 /// Channels asked for at once when the store is opened.
 const CHANNELS_PER_PAGE: u32 = 1000;
+/// The same for those who have positions.
+const CONSUMERS_PER_PAGE: u32 = 10_000;
 /// What is read at once for a receiver: little, because as many may read at once as there are receivers.
 pub(super) const PAGE: Limits = Limits { records: 64, bytes: 128 * 1024 };
 
@@ -53,6 +55,8 @@ pub struct Channels {
     pub(super) recent: Mutex<Recent>,
     /// Inboxes of which something went to the dead letters that their receiver has not been told of, and how much.
     untold: Mutex<HashMap<ChannelName, u64>>,
+    /// Sessions with a client that its edge named, of which something is kept. `None`: there are too many to remember.
+    kept_of_edges: Mutex<Option<HashSet<SessionId>>>,
     /// Sessions that the store knows of since the start.
     sessions: Mutex<HashSet<SessionId>>,
     /// Senders that want to hear what becomes of their messages.
@@ -100,8 +104,10 @@ impl Channels {
                 }
             }
         }
+        let kept_of_edges = kept_of_edges(&*store).await?;
         let channels = Arc::new(Self {
             store,
+            kept_of_edges: Mutex::new(kept_of_edges),
             ack_timeout,
             max_deliveries,
             logs: Mutex::new((logs.len() <= MOST_LOGS).then_some(logs)),
@@ -204,6 +210,9 @@ impl Channels {
         let mut sessions = self.sessions.lock();
         for session_id in forgotten {
             sessions.remove(session_id);
+            if let Some(kept) = self.kept_of_edges.lock().as_mut() {
+                kept.remove(session_id);
+            }
             let inbox = ChannelName::session(*session_id);
             self.pending.lock().remove(&inbox);
             self.untold.lock().remove(&inbox);
@@ -216,6 +225,22 @@ impl Channels {
                 tracing::warn!(%error, "of which dead letters sessions were told was not forgotten with them");
             }
         });
+    }
+
+    /// Something is kept of a client of the session that its edge named.
+    pub fn note_kept_of_edge(&self, session_id: SessionId) {
+        let mut known = self.kept_of_edges.lock();
+        if let Some(sessions) = known.as_mut()
+            && sessions.insert(session_id)
+            && sessions.len() > MOST_SESSIONS
+        {
+            *known = None;
+        }
+    }
+
+    /// Whether anything may be kept of a client of the session that its edge named.
+    pub fn may_have_kept_of_edge(&self, session_id: SessionId) -> bool {
+        self.kept_of_edges.lock().as_ref().is_none_or(|sessions| sessions.contains(&session_id))
     }
 
     /// There is a log of a topic or broadcast.
@@ -374,6 +399,24 @@ impl Channels {
             });
         }
         number
+    }
+}
+
+/// The sessions with a client that its edge named, of which something is kept; `None` if there are too many.
+async fn kept_of_edges(store: &dyn Store) -> Result<Option<HashSet<SessionId>>, StoreError> {
+    let mut sessions = HashSet::new();
+    let mut after = None;
+    loop {
+        let page = store.consumers(after, CONSUMERS_PER_PAGE).await?;
+        let clients = page.iter().filter_map(ConsumerId::client).filter(|(_, client)| client.starts_with(NAMED_BY_EDGE));
+        sessions.extend(clients.filter_map(|(address, _)| address.strip_prefix("session:")?.parse::<SessionId>().ok()));
+        if sessions.len() > MOST_SESSIONS {
+            return Ok(None);
+        }
+        after = page.last().cloned();
+        if after.is_none() {
+            return Ok(Some(sessions));
+        }
     }
 }
 

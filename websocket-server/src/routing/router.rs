@@ -185,6 +185,14 @@ impl Router {
         }
     }
 
+    /// Whether another connection of the same session has the same name.
+    pub fn has_namesake(&self, peer: &Peer) -> bool {
+        let entry = peer.session_id().and_then(|session_id| self.sessions.get(&session_id));
+        entry.is_some_and(|entry| {
+            entry.peers.iter().any(|other| other.id != peer.id && other.reading.client == peer.reading.client)
+        })
+    }
+
     /// Whether a connection subscribes to a topic.
     pub fn subscribes(&self, id: ConnectionId, topic: &TopicName) -> bool {
         self.topics.get(topic).is_some_and(|topic| topic.has(id))

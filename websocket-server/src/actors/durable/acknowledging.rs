@@ -114,6 +114,7 @@ impl RouterActor {
         if let Some(consumer) = &peer.consumer
             && !logs.is_empty()
         {
+            self.note_kept(peer);
             for (channel, seq) in &logs {
                 self.watch_position(peer, channel, *seq, ctx);
             }

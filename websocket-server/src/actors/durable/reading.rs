@@ -42,8 +42,10 @@ struct Subscribed {
     id: Option<String>,
 }
 
-/// The ways back of a receiver that comes.
+/// What is known of a receiver that comes, and its ways back.
 pub struct HeldBack {
+    /// Whether something may be kept for it from an earlier connection.
+    may_have_been_here: bool,
     /// To its inboxes in which something waits.
     inboxes: Vec<CatchUp>,
     /// To the broadcasts that it may have read before.
@@ -53,11 +55,14 @@ pub struct HeldBack {
 impl RouterActor {
     /// A receiver comes. To be called under the router's write lock, so that nothing is delivered to it before what waits for it.
     pub(in crate::actors) fn hold_back(channels: &Arc<Channels>, peer: &Arc<Peer>) -> HeldBack {
-        let may_have_been_here = peer.reading.may_have_been_here();
+        let is_known = |session_id| channels.may_have_kept_of_edge(session_id);
+        let may_have_been_here =
+            peer.reading.may_have_been_here() || (peer.reading.is_named_by_edge() && peer.session_id().is_some_and(is_known));
         let read_before = may_have_been_here.then(|| peer.broadcasts()).into_iter().flatten();
         let broadcasts = read_before.map(|channel| channels.fall_behind(&channel, peer, channels.head(&channel)));
         let waiting = peer.inboxes().filter(|channel| channels.may_have_pending(channel));
         HeldBack {
+            may_have_been_here,
             broadcasts: broadcasts.collect(),
             inboxes: waiting.map(|channel| channels.fall_behind(&channel, peer, 0)).collect(),
         }
@@ -65,16 +70,16 @@ impl RouterActor {
 
     /// A receiver has come: gives it what waits, or waits itself for what it says it has.
     pub(in crate::actors) fn welcome(&mut self, peer: &Arc<Peer>, held: HeldBack, ctx: &mut Context<Self>) {
-        let HeldBack { inboxes, broadcasts } = held;
+        let HeldBack { may_have_been_here, inboxes, broadcasts } = held;
         for channel in peer.inboxes().filter(|channel| self.durable.channels.has_untold(channel)) {
             self.tell_of_deaths(peer, channel, ctx);
         }
         if let Some(session_id) = peer.session_id()
-            && (peer.reading.may_have_been_here() || !inboxes.is_empty())
+            && (may_have_been_here || !inboxes.is_empty())
         {
             self.durable.channels.note_session(session_id);
         }
-        if peer.reading.may_have_been_here() {
+        if may_have_been_here {
             self.restore(Arc::clone(peer), broadcasts, ctx);
         }
         if !peer.reading.resume {
@@ -231,6 +236,9 @@ impl RouterActor {
         if let Some((_, position)) = consumers {
             self.watch_position(peer, &channel, position, ctx);
         }
+        if consumers.is_some() {
+            self.note_kept(peer);
+        }
         let kept = consumers.map(|((own, other), position)| {
             let store = self.durable.channels.store();
             let forgotten = store.drop_cursors(other, Some(vec![channel.clone()]));
@@ -271,6 +279,13 @@ impl RouterActor {
                 tracing::warn!(%error, "a subscription was not kept");
             }
         });
+    }
+
+    /// Something is kept of a client.
+    pub(super) fn note_kept(&self, peer: &Peer) {
+        if let Some(session_id) = peer.session_id().filter(|_| peer.reading.is_named_by_edge()) {
+            self.durable.channels.note_kept_of_edge(session_id);
+        }
     }
 
     /// Under which ids the subscriptions of a peer are kept: those of this kind, and the others.

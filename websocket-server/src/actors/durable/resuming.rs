@@ -118,6 +118,7 @@ impl RouterActor {
 
     fn keep_position(&self, peer: &Peer, channel: &ChannelName, seq: u64) {
         if let Some(consumer) = &peer.consumer {
+            self.note_kept(peer);
             let kept = self.durable.channels.store().save_cursors(consumer.clone(), vec![(channel.clone(), seq)], unix_ms());
             actix_rt::spawn(async move {
                 if let Err(error) = kept.await {
@@ -227,8 +228,12 @@ impl RouterActor {
         }
     }
 
-    /// A client left for good that was known under a name its edge gave it: nobody will come back to what is kept for it.
+    /// A client left for good that was known under a name its edge gave it: nobody will come back to what is kept for it, unless the
+    /// next with this name is there already.
     pub(in crate::actors) fn forget_client(&self, peer: &Peer) {
+        if self.broker.router.read().has_namesake(peer) {
+            return;
+        }
         let Some((one, other)) = Self::consumers(peer, false) else { return };
         let store = self.durable.channels.store();
         let forgotten = [one, other].map(|consumer| store.drop_cursors(consumer, None));

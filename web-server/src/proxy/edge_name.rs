@@ -1,0 +1,68 @@
+//! What this edge is called where it names clients: the same after a restart, and another than every other edge's.
+
+use std::{fs, io, path::Path};
+
+use common::{assertion::NAMED_BY_EDGE, id::ClientName};
+use uuid::Uuid;
+
+/// The file in the data folder.
+const FILE: &str = "edge-name";
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeName(String);
+
+impl EdgeName {
+    /// The name in a data folder, made if there is none. Where it cannot be kept, it is good for as long as the process runs, and so is
+    /// what the broker keeps under it.
+    pub fn in_folder(folder: &Path) -> Self {
+        Self::kept(folder).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the edge's name cannot be kept: after a restart clients that name themselves not are new");
+            Self::fresh()
+        })
+    }
+
+    fn kept(folder: &Path) -> io::Result<Self> {
+        let path = folder.join(FILE);
+        match fs::read_to_string(&path) {
+            Ok(text) if Uuid::parse_str(text.trim()).is_ok() => return Ok(Self(text.trim().to_owned())),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let name = Self::fresh();
+        fs::create_dir_all(folder)?;
+        let draft = path.with_extension("draft");
+        fs::write(&draft, &name.0)?;
+        fs::rename(&draft, &path)?;
+        Ok(name)
+    }
+
+    fn fresh() -> Self {
+        Self(Uuid::new_v4().simple().to_string())
+    }
+
+    /// What the socket of a session is called that has this place among the session's: so that who comes back alone is known again.
+    pub fn of_client(&self, place: usize) -> Option<ClientName> {
+        ClientName::new(&format!("{NAMED_BY_EDGE}{}.{place}", self.0)).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_kept_and_one_that_is_damaged_is_made_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().join("data");
+        let name = EdgeName::in_folder(&data);
+        assert_eq!(EdgeName::in_folder(&data), name);
+        assert!(name.of_client(0).is_some_and(|client| client.as_str().starts_with(NAMED_BY_EDGE)));
+        fs::write(data.join(FILE), "").expect("written");
+        let other = EdgeName::in_folder(&data);
+        assert_ne!(other, name);
+        assert_eq!(EdgeName::in_folder(&data), other);
+        assert_ne!(EdgeName::in_folder(&data.join(FILE)), other, "no folder: good for this process only");
+    }
+}
