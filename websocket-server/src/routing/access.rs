@@ -59,7 +59,7 @@ impl Router {
     /// Whether a peer may send to an address. `is_kept`: what is sent waits for whoever comes.
     ///
     /// # Errors
-    /// `not_allowed`.
+    /// `not_allowed`; `session_not_found` for a session that an agent may not know of.
     pub(crate) fn check_send(&self, from: &Peer, target: &Address, is_kept: bool) -> Result<(), ErrorCode> {
         if matches!(target, Address::Topic(name) if is_system(name)) {
             return Err(ErrorCode::NotAllowed);
@@ -84,7 +84,12 @@ impl Router {
             Address::Broadcast(scope) => Place::Broadcast(*scope),
             Address::Bridge => Place::Bridge,
         };
-        if self.may(from, Action::Send(place)) { Ok(()) } else { Err(ErrorCode::NotAllowed) }
+        if self.may(from, Action::Send(place)) {
+            return Ok(());
+        }
+        // Answered like one that is not here, so that the answer does not tell.
+        let is_hidden = from.is_agent() && !is_kept && matches!(target, Address::Session(_));
+        Err(if is_hidden { ErrorCode::SessionNotFound } else { ErrorCode::NotAllowed })
     }
 
     /// Whether a peer may subscribe to a topic.

@@ -1,0 +1,343 @@
+//! No history of comings, goings, logins, subscriptions, messages and questions lets one user receive or learn of what is another's.
+//!
+//! Everybody sends everywhere. Two properties: what is said carries whose it is, and reaches nobody else (`labels`); and what one user
+//! and their agent hear is the same, word for word, whether the others are there or not (`twins`). `tests/broker/isolation` has the
+//! same over sockets, with everything that waits for a disk.
+
+mod labels;
+mod twins;
+
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use common::{
+    address::{Address, Scope},
+    assertion::{ClientIdentity, LoggedIn, Login, Reading},
+    config::Settings,
+    error::{ClientError, ErrorCode},
+    id::{AgentId, SessionId, TopicName, UserId},
+    message::{AgentDescription, Page, Speaker, SystemMessage},
+};
+use identity::{
+    agent_keys::{Grant, Scopes},
+    policy::{Policy, session_topic, user_topic},
+};
+use proptest::prelude::*;
+use store::ChannelName;
+use transport::{Link, LinkPolicy};
+use uuid::Uuid;
+
+use super::{ConnectionId, Outgoing, Pass, Peer, PeerKind, Router, RouterLimits};
+
+const CONNECTIONS: usize = 9;
+const USERS: [&str; 2] = ["ann", "bob"];
+/// Whose each session is from the beginning.
+const SESSIONS: [Option<usize>; 5] = [Some(0), Some(0), Some(1), None, None];
+const PUBLIC: &str = "public";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    /// With a key that reaches everything.
+    Trusted,
+    /// With a key for the first user.
+    Bounded,
+    Session(usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum To {
+    Trusted,
+    Bounded,
+    Session(usize),
+    User(usize),
+    Open,
+    OfUser(usize),
+    OfSession(usize),
+    Sessions,
+    All,
+    Default,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Plain,
+    Request,
+    /// Of the newest request there was.
+    Answer,
+    /// Judged only: what becomes of it is the durable half's.
+    Durable,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Attach(usize, Who),
+    /// A session's connection with credentials from before its login.
+    AttachStale(usize, usize),
+    Detach(usize),
+    /// In place; the other connection is kept if it is the session's.
+    LogIn(usize, usize, usize),
+    Subscribe(usize, To, bool),
+    Unsubscribe(usize, To),
+    Send(usize, To, Kind),
+    /// What was kept there, or in its dead letters.
+    Read(usize, To, bool),
+    Ask(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let session = 0..SESSIONS.len();
+    let user = 0..USERS.len();
+    let who = prop_oneof![1 => Just(Who::Trusted), 1 => Just(Who::Bounded), 4 => session.clone().prop_map(Who::Session)];
+    let to = prop_oneof![
+        Just(To::Trusted),
+        Just(To::Bounded),
+        session.clone().prop_map(To::Session),
+        user.clone().prop_map(To::User),
+        Just(To::Open),
+        user.clone().prop_map(To::OfUser),
+        session.clone().prop_map(To::OfSession),
+        Just(To::Sessions),
+        Just(To::All),
+        Just(To::Default),
+    ];
+    let kind = prop_oneof![3 => Just(Kind::Plain), 1 => Just(Kind::Request), 1 => Just(Kind::Answer), 1 => Just(Kind::Durable)];
+    let at = 0..CONNECTIONS;
+    let step = prop_oneof![
+        6 => (at.clone(), who).prop_map(|(at, who)| Step::Attach(at, who)),
+        1 => (at.clone(), session).prop_map(|(at, session)| Step::AttachStale(at, session)),
+        2 => at.clone().prop_map(Step::Detach),
+        2 => (at.clone(), user, at.clone()).prop_map(|(at, user, kept)| Step::LogIn(at, user, kept)),
+        6 => (at.clone(), to.clone(), any::<bool>()).prop_map(|(at, to, presence)| Step::Subscribe(at, to, presence)),
+        2 => (at.clone(), to.clone()).prop_map(|(at, to)| Step::Unsubscribe(at, to)),
+        14 => (at.clone(), to.clone(), kind).prop_map(|(at, to, kind)| Step::Send(at, to, kind)),
+        2 => (at.clone(), to, any::<bool>()).prop_map(|(at, to, dead)| Step::Read(at, to, dead)),
+        2 => at.prop_map(Step::Ask),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+fn session_id(number: usize) -> SessionId {
+    SessionId(Uuid::from_u128(0x5e55_1000 + number as u128))
+}
+
+fn socket_id(at: usize) -> Uuid {
+    Uuid::from_u128(0x50c_0000 + at as u128)
+}
+
+fn user(number: usize) -> UserId {
+    UserId::new(USERS[number]).expect("valid")
+}
+
+fn login(number: usize) -> Login {
+    Login { user: user(number), wallet: None, scopes: Default::default() }
+}
+
+fn topic(to: To) -> Option<TopicName> {
+    match to {
+        To::Open => TopicName::new("room").ok(),
+        To::OfUser(number) => user_topic(&user(number), "notes"),
+        To::OfSession(number) => session_topic(session_id(number), "notes"),
+        _ => None,
+    }
+}
+
+fn address(to: To) -> Option<Address> {
+    let agent = |id| AgentId::new(id).ok().map(Address::Agent);
+    match to {
+        To::Trusted => agent("trusted"),
+        To::Bounded => agent("bounded"),
+        To::Session(number) => Some(Address::Session(session_id(number))),
+        To::User(number) => Some(Address::User(user(number))),
+        To::Open | To::OfUser(_) | To::OfSession(_) => topic(to).map(Address::Topic),
+        To::Sessions => Some(Address::Broadcast(Scope::Sessions)),
+        To::All => Some(Address::Broadcast(Scope::All)),
+        To::Default => None,
+    }
+}
+
+/// What somebody heard: an answer, or a frame.
+type Heard = Vec<(usize, String)>;
+
+/// A router and its connections.
+struct World {
+    router: Router,
+    links: Arc<LinkPolicy>,
+    peers: BTreeMap<usize, (Who, Arc<Peer>)>,
+    /// Who has logged in to each session.
+    users: [Option<usize>; SESSIONS.len()],
+}
+
+impl World {
+    fn new() -> Self {
+        let limits =
+            RouterLimits { max_subscriptions: 100, max_topics: 100, max_requests: 100, answers: common::rate::Rate::UNLIMITED };
+        let policy = Policy { visible_members: Vec::new(), ..Policy::open() };
+        let links = crate::broker::link_policy(&Settings::for_tests());
+        Self { router: Router::new(limits, policy), links, peers: BTreeMap::new(), users: SESSIONS }
+    }
+
+    /// Whose what belongs to a session is: its user's, or its own.
+    fn owner(&self, session: usize) -> String {
+        self.users[session].map_or_else(|| session_id(session).to_string(), |user| USERS[user].to_owned())
+    }
+
+    /// Whose a message is.
+    fn whose(&self, from: Who, to: To) -> String {
+        match (from, to) {
+            (_, To::Open) => PUBLIC.to_owned(),
+            (Who::Session(number), _) | (_, To::Session(number)) => self.owner(number),
+            (_, To::OfSession(number)) => session_id(number).to_string(),
+            (_, To::User(number) | To::OfUser(number)) => USERS[number].to_owned(),
+            (_, To::Trusted | To::Bounded | To::Sessions | To::All | To::Default) => PUBLIC.to_owned(),
+        }
+    }
+
+    fn peer(&self, at: usize, who: Who, is_stale: bool) -> Arc<Peer> {
+        let agent = |id: &str, scopes| {
+            let id: Arc<str> = id.into();
+            let grant = Grant { key: Arc::clone(&id), scopes: Arc::new(scopes), expires_at: None };
+            (PeerKind::Agent(AgentId::new(&id).expect("valid")), Some(Pass::new(grant, Instant::now())))
+        };
+        let all = Scopes::everything();
+        let (kind, pass) = match who {
+            Who::Trusted => agent("trusted", all),
+            Who::Bounded => {
+                let users = vec!["ann".parse().expect("a pattern")];
+                agent("bounded", Scopes { users, anonymous: false, ..all })
+            }
+            Who::Session(number) => {
+                let mut identity = ClientIdentity::anonymous(session_id(number));
+                identity.login = self.users[number].filter(|_| !is_stale).map(login);
+                identity.socket_id = Some(socket_id(at));
+                identity.ip = Some(format!("ip-of-{}", session_id(number)));
+                (PeerKind::Session(Box::new(identity)), None)
+            }
+        };
+        Peer::new(ConnectionId::next(), kind, Link::new(Arc::clone(&self.links)), Reading::default(), pass)
+    }
+
+    /// Who is at a place. Nobody is listened to who was cut off.
+    fn active(&self, at: usize) -> Option<(Who, Arc<Peer>)> {
+        self.peers.get(&at).filter(|(_, peer)| !peer.is_cut()).cloned()
+    }
+
+    /// As the handler of `Attach` has it.
+    fn attach(&mut self, at: usize, who: Who, is_stale: bool) {
+        let peer = self.peer(at, who, is_stale);
+        // While nobody with the login is there, the broker cannot know of it (docs/security.md).
+        let is_unknown = is_stale && !self.peers.values().any(|(other, peer)| *other == who && !peer.is_cut());
+        if self.peers.contains_key(&at) || is_unknown || self.router.is_stranger(&peer).is_some() {
+            return;
+        }
+        if let Some(older) = self.router.attach(&peer, AgentDescription::default()) {
+            self.peers.retain(|_, (_, peer)| peer.id != older.id);
+        }
+        self.peers.insert(at, (who, peer));
+    }
+
+    fn log_in(&mut self, at: usize, user: usize, kept: usize) -> Option<Result<(), ErrorCode>> {
+        let (Who::Session(session), peer) = self.active(at)? else { return None };
+        let keep = vec![socket_id(at), socket_id(kept)];
+        let outcome = self.router.log_in(&peer, &LoggedIn { session_id: session_id(session), login: login(user), keep });
+        if outcome.as_ref().is_ok_and(|outcome| !outcome.logged_in.is_empty()) {
+            self.users[session] = Some(user);
+        }
+        Some(outcome.map(drop))
+    }
+
+    /// Does the `number`-th step, and tells what everybody heard of it.
+    fn step(&mut self, number: usize, step: Step) -> Heard {
+        let mut heard = Heard::new();
+        let told = |message: SystemMessage| message.encode(Speaker::Bridge, None, None);
+        // What the asker itself named is no news.
+        let refused = |error: ClientError| told(SystemMessage::Error(ClientError { target: None, ..error }));
+        match step {
+            Step::Attach(at, who) => self.attach(at, who, false),
+            Step::AttachStale(at, session) => self.attach(at, Who::Session(session), true),
+            Step::Detach(at) => {
+                if let Some((_, peer)) = self.peers.remove(&at) {
+                    self.router.detach(&peer, "test");
+                }
+            }
+            Step::LogIn(at, user, kept) => {
+                if let Some(Err(code)) = self.log_in(at, user, kept) {
+                    heard.push((at, refused(code.into())));
+                }
+            }
+            Step::Subscribe(at, to, presence) => {
+                if let (Some((_, peer)), Some(topic)) = (self.active(at), topic(to)) {
+                    heard.push(match self.router.subscribe(&peer, &topic, presence) {
+                        Ok(members) => {
+                            let mut listed = members.listed.unwrap_or_default();
+                            listed.sort();
+                            (at, format!("{topic} {:?} {listed:?}", members.count))
+                        }
+                        Err(error) => (at, refused(error)),
+                    });
+                }
+            }
+            Step::Unsubscribe(at, to) => {
+                if let (Some((_, peer)), Some(topic)) = (self.active(at), topic(to)) {
+                    self.router.unsubscribe(&peer, &topic);
+                }
+            }
+            Step::Send(at, to, kind) => {
+                if let Some((who, peer)) = self.active(at)
+                    && let Err(error) = self.send(number, who, &peer, to, kind)
+                {
+                    heard.push((at, refused(error)));
+                }
+            }
+            Step::Read(at, to, dead) => {
+                if let (Some((_, peer)), Some(channel)) = (self.active(at), channel(to, dead)) {
+                    // Whose what is there is, as an agent would leave it there.
+                    let whose = match to {
+                        To::Trusted | To::Bounded => format!("{to:?}"),
+                        _ => self.whose(Who::Trusted, to),
+                    };
+                    heard.push(match self.router.check_read(&peer, &channel) {
+                        Ok(()) => (at, format!("said to {whose}")),
+                        Err(code) => (at, refused(code.into())),
+                    });
+                }
+            }
+            Step::Ask(at) => {
+                if let Some((_, peer)) = self.active(at) {
+                    heard.push((at, told(SystemMessage::AgentListed { agents: self.router.agents_seen_by(&peer) })));
+                    if peer.is_agent() {
+                        let page = Page { after: None, limit: 100 };
+                        heard.push((at, told(self.router.list_sessions(&peer, page))));
+                        self.router.set_status(&peer, "busy");
+                    }
+                }
+            }
+        }
+        for (at, (_, peer)) in &self.peers {
+            heard.extend(peer.link.drain().iter().map(|frame| (*at, frame.payload_text().to_owned())));
+        }
+        heard
+    }
+
+    fn send(&self, number: usize, who: Who, peer: &Arc<Peer>, to: To, kind: Kind) -> Result<(), ClientError> {
+        let target = address(to);
+        let mut message = Outgoing::plain(&format!("said to {}", self.whose(who, to)), target.clone());
+        match kind {
+            Kind::Plain => {}
+            Kind::Request => {
+                message.id = Some(format!("question {number}"));
+                message.deadline_ms = Some(u64::MAX);
+            }
+            Kind::Answer => message.correlation_id = Some(format!("question {}", number.saturating_sub(1))),
+            Kind::Durable => {
+                let target = self.router.resolve(peer, target.as_ref())?.into_owned();
+                return Ok(self.router.check_send(peer, &target, true)?);
+            }
+        }
+        self.router.dispatch(peer, &message).map(drop)
+    }
+}
+
+/// What is kept at an address.
+fn channel(to: To, dead: bool) -> Option<ChannelName> {
+    let channel = ChannelName::parse(&address(to)?.to_string()).ok()?;
+    Some(if dead && channel.family().is_inbox() { channel.dead() } else { channel })
+}
