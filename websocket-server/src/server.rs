@@ -33,8 +33,10 @@ const HEADERS: [(&str, &str); 4] = [
 /// How often retention is applied, and to how many records in a step.
 const RETENTION_TICK: Duration = Duration::from_secs(2);
 const RETENTION_STEP: u32 = 1000;
-/// How often sessions are looked through.
+/// How often sessions are looked through, and retention is applied to a store without messages; more often where sessions are kept for
+/// less than [`LOOKS`] times as long.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
+const LOOKS: u32 = 4;
 /// How often a drain looks whether everyone has gone.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
@@ -134,15 +136,18 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
 async fn keep_store(broker: Arc<Broker>) {
     let mut ticks = tokio::time::interval(RETENTION_TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let forget_every = FORGET_EVERY.min(broker.settings.store.forget_sessions / LOOKS);
     let mut forget_at = Instant::now();
     loop {
         ticks.tick().await;
-        if Instant::now() >= forget_at {
+        let is_due = Instant::now() >= forget_at;
+        if is_due {
             forget_sessions(&broker).await;
-            forget_at = Instant::now() + FORGET_EVERY;
+            forget_at = Instant::now() + forget_every;
         }
-        if broker.channels.store().health().records == 0 {
-            // Nothing to remove: live traffic is not to share its core with an idle store.
+        if !is_due && broker.channels.store().health().records == 0 {
+            // Hardly anything to remove: live traffic is not to share its core with an idle store. What is kept of channels, positions and
+            // the audit log goes with the next look through the sessions.
             continue;
         }
         loop {

@@ -69,7 +69,33 @@ impl std::fmt::Debug for Channels {
     }
 }
 
+/// How many of what the broker remembers of durable messages; each is bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// Channels whose newest number is known.
+    pub loaded: usize,
+    /// Inboxes that may have something pending.
+    pub pending: usize,
+    /// Messages by which repeated ones are known.
+    pub recent: usize,
+    /// Inboxes whose receiver has not been told of dead letters.
+    pub untold: usize,
+    /// Sessions that the store knows of.
+    pub sessions: usize,
+}
+
 impl Channels {
+    /// How much is remembered now.
+    pub fn remembered(&self) -> Remembered {
+        Remembered {
+            loaded: self.active.lock().len(),
+            pending: self.pending.lock().len(),
+            recent: self.recent.lock().len(),
+            untold: self.untold.lock().len(),
+            sessions: self.sessions.lock().len(),
+        }
+    }
+
     /// The channels of a store.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ mod recent;
 
 pub use catch_up::{CatchUp, redeliver};
 pub use channel::{Channel, Step};
-pub use channels::Channels;
+pub use channels::{Channels, Remembered};
 pub use history::{Place, lost_records, start_after};
 pub use marks::{Given, Marks};
 pub use numbers::Numbers;

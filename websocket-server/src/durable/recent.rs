@@ -37,6 +37,11 @@ impl Recent {
         false
     }
 
+    /// How many are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
     /// The message did not get into the store.
     pub(super) fn forget(&mut self, key: &MessageKey) {
         self.keys.remove(key);

@@ -204,7 +204,7 @@ pub fn to_json(broker: &Broker, opened: u64, connections: Value, outboxes: Value
 /// How the store of durable messages is.
 fn store(broker: &Broker) -> Value {
     let store = broker.channels.store();
-    let health = store.health();
+    let (health, remembered) = (store.health(), broker.channels.remembered());
     json!({
         "ready": health.is_ready(),
         "fault": health.fault.as_ref().map(ToString::to_string),
@@ -222,6 +222,13 @@ fn store(broker: &Broker) -> Value {
         "file_bytes": health.file_bytes,
         "wal_bytes": health.wal_bytes,
         "disk_free_bytes": health.disk_free_bytes,
+        "remembered": {
+            "loaded_channels": remembered.loaded,
+            "pending_inboxes": remembered.pending,
+            "recent_ids": remembered.recent,
+            "untold_inboxes": remembered.untold,
+            "sessions": remembered.sessions,
+        },
     })
 }
 

@@ -7,6 +7,7 @@ mod harness;
 mod connections;
 mod durable;
 mod durable_topics;
+mod forgotten;
 mod isolation;
 mod keys;
 mod lanes;

@@ -1,0 +1,132 @@
+//! Sessions that are never seen again: what was kept for them is gone on schedule, from the disk and from memory.
+
+use std::time::{Duration, Instant};
+
+use common::{
+    assertion::{ClientIdentity, Reading},
+    config::{Durability, Retention},
+    id::{ClientName, SessionId},
+};
+use serde_json::json;
+use store::Store;
+
+use crate::harness::{Peer, TestBroker};
+
+/// Messages that are not confirmed yet, at most.
+const WINDOW: usize = 1024;
+/// Every so many sessions one was here itself, and left a subscription with its position.
+const WAS_HERE: usize = 200;
+/// How long a session is kept.
+const KEPT: Duration = Duration::from_secs(1);
+/// Pages that the store keeps free for what comes next, and what little is left: at most so much of the file.
+const KEPT_FREE_MIB: u64 = 6;
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// How many of what there are.
+#[derive(Debug)]
+struct Sizes {
+    records: u64,
+    channels: u64,
+    /// Everything in the data folder.
+    file_mib: u64,
+    remembered: websocket_server::durable::Remembered,
+}
+
+async fn sizes(broker: &TestBroker) -> Sizes {
+    let channels = &broker.handle.broker().channels;
+    let health = channels.store().health();
+    let files = std::fs::read_dir(&broker.settings.data.dir).expect("the folder");
+    let lengths = files.map(|file| file.and_then(|file| file.metadata()).map_or(0, |file| file.len()));
+    let file_mib = lengths.sum::<u64>() >> 20;
+    Sizes { records: health.records, channels: health.channels, file_mib, remembered: channels.remembered() }
+}
+
+/// Leaves a message for each of so many sessions, and sees all confirmed.
+async fn leave(broker: &TestBroker, agent: &mut Peer, count: usize) {
+    let mut unconfirmed = 0;
+    for number in 0..count {
+        let session = if number % WAS_HERE == 0 { visit(broker).await } else { SessionId::fresh() };
+        agent
+            .send(json!({"type":"job:new","id":number.to_string(),"target":format!("session:{session}"),"delivery":"durable","payload":"left"}))
+            .await;
+        unconfirmed += 1;
+        while unconfirmed == WINDOW || (unconfirmed > 0 && number + 1 == count) {
+            agent.expect("message:accepted").await;
+            unconfirmed -= 1;
+        }
+    }
+}
+
+/// A session that comes once, subscribes under a name, and leaves.
+async fn visit(broker: &TestBroker) -> SessionId {
+    let session = SessionId::fresh();
+    let reading = Reading { client: ClientName::new("tab-1").ok(), ..Reading::default() };
+    let mut peer = broker.session_as(ClientIdentity { reading, ..ClientIdentity::anonymous(session) }).await;
+    peer.send(json!({"type":"topic:subscribe","payload":{"topic":"room","from":{"seq":0}}})).await;
+    peer.expect("topic:subscribed").await;
+    peer.close().await;
+    session
+}
+
+/// Applies retention as the broker will at some later time, until there is nothing left to do.
+async fn retain_at(store: &dyn Store, now: u64) {
+    while store.trim(now, 10_000).await.expect("trimmed").more {}
+}
+
+#[actix_rt::test]
+async fn sessions_that_are_never_seen_again_leave_nothing_behind() {
+    let is_long = std::env::var_os("BRIDGE_SOAK").is_some_and(|value| value != "0" && !value.is_empty());
+    let count = if is_long { 1_000_000 } else { 20_000 };
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = TestBroker::with(|settings| {
+        settings.store.durability = Durability::Process;
+        settings.data.dir = folder.path().to_owned();
+        // Nobody is forgotten while messages are still left.
+        settings.store.forget_sessions = if is_long { Duration::from_secs(300) } else { 20 * KEPT };
+        settings.store.dead_letters = Retention { age: KEPT, ..settings.store.dead_letters };
+    })
+    .await;
+    let mut agent = broker.agent("filler").await;
+    // What there is before anybody is.
+    agent.send(json!({"type":"note:kept","id":"kept","target":"topic:room","delivery":"durable","payload":"stays"})).await;
+    agent.expect("message:accepted").await;
+    let before = sizes(&broker).await;
+
+    let begun = Instant::now();
+    leave(&broker, &mut agent, count).await;
+    let (left, full) = (begun.elapsed(), sizes(&broker).await);
+    assert!(full.records >= count as u64, "{full:?}");
+    assert!(full.remembered.sessions >= count, "{full:?}");
+
+    // On schedule, with nobody doing anything: the messages go to the dead letters, and from there after their own time.
+    let begun = Instant::now();
+    let deadline = Duration::from_secs(if is_long { 1800 } else { 120 });
+    loop {
+        let now = sizes(&broker).await;
+        if now.records <= before.records {
+            break;
+        }
+        assert!(begun.elapsed() < deadline, "not forgotten in {deadline:?}: {now:?}");
+        // Its agent is there and reads, as it must be told of every message that was given up.
+        agent.settle().await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let forgotten = begun.elapsed();
+    // Of empty channels something is known for a day, of positions for a month.
+    let store = broker.handle.broker().channels.store();
+    let now = common::timestamp::unix_ms();
+    retain_at(&**store, now + DAY_MS + 1000).await;
+    retain_at(&**store, now + 31 * DAY_MS).await;
+    store.close().await.expect("closed");
+    let after = sizes(&broker).await;
+
+    println!(
+        "forgotten sessions: {count} with a message each, left in {left:.1?}; forgotten on schedule within {forgotten:.1?}\n  \
+         before {before:?}\n  full   {full:?}\n  after  {after:?}"
+    );
+    assert!(after.records <= before.records && after.channels <= before.channels, "{after:?}");
+    assert!(after.file_mib <= before.file_mib + KEPT_FREE_MIB, "{after:?}");
+    let remembered = after.remembered;
+    assert_eq!((remembered.pending, remembered.sessions, remembered.untold), (0, 0, 0), "{after:?}");
+    assert!(remembered.loaded <= 20_000 && remembered.recent <= 200_001, "{after:?}");
+}
