@@ -10,6 +10,7 @@ pub mod backplane;
 pub mod close;
 pub mod config;
 pub mod connection;
+pub mod core_dumps;
 pub mod envelope;
 pub mod error;
 pub mod id;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::Deserialize;
+use serde_json::error::Category;
 use subtle::ConstantTimeEq;
 
 /// A secret string: its `Debug` and `Display` are redacted, its comparison takes the same time for every input of one length.
@@ -44,9 +45,32 @@ impl fmt::Display for Secret {
     }
 }
 
+/// What is wrong with JSON in which secrets may stand, and where, without a word of it: [`serde_json::Error`] quotes what it did not expect.
+pub fn json_fault(error: &serde_json::Error) -> String {
+    let what = match error.classify() {
+        Category::Syntax => "is not JSON",
+        Category::Eof => "ends too early",
+        Category::Data => "holds something else than is expected",
+        Category::Io => "cannot be read",
+    };
+    format!("it {what} at line {}, column {}", error.line(), error.column())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fault_in_json_does_not_quote_it() {
+        for (json, fault) in [
+            (r#""hunter2""#, "it holds something else than is expected at line 1, column 9"),
+            ("hunter2", "it is not JSON at line 1, column 1"),
+            ("[1", "it ends too early at line 1, column 2"),
+        ] {
+            let error = serde_json::from_str::<Vec<u8>>(json).expect_err("not numbers");
+            assert_eq!(json_fault(&error), fault);
+        }
+    }
 
     #[test]
     fn secret_is_redacted_and_compares() {

@@ -88,6 +88,7 @@ struct DemoArgs {
 /// Does what was asked.
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let options = arguments.options;
+    common::core_dumps::forbid();
     let limit = open_files::raise_limit();
     match arguments.command {
         None => serve::run(start(&options, Vec::new(), Role::Daemon)?, Role::Daemon, limit),

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
 fn settings() -> Result<Settings, Box<dyn Error>> {
     let loaded = config::load(&Inputs::from_arguments(std::env::args().skip(1))?, Role::Edge)?;
     telemetry::init(&loaded.settings().log)?;
+    common::core_dumps::forbid();
     open_files::raise_limit();
     Ok(loaded.resolve_secrets()?)
 }

@@ -12,7 +12,7 @@ use crate::{
     envelope::{Envelope, longer_than},
     error::{ClientError, ErrorCode},
     id::{SessionId, TopicName},
-    secret::Secret,
+    secret::{Secret, json_fault},
 };
 
 /// What a frame from a client session asks for.
@@ -113,8 +113,8 @@ impl ClientMessage {
     /// `reserved_type`, `invalid_payload`, `invalid_topic`.
     pub fn of(envelope: &Envelope<'_>) -> Result<Self, ClientError> {
         match envelope.kind.as_ref() {
-            "connection:identify" => read_payload(envelope.payload).map(|IdentifyAsk { assertion }| Self::Identify(assertion)),
-            "connection:refresh" => read_payload(envelope.payload).map(|RefreshAsk { token }| Self::Refresh(token)),
+            "connection:identify" => read_secret(envelope.payload).map(|IdentifyAsk { assertion }| Self::Identify(assertion)),
+            "connection:refresh" => read_secret(envelope.payload).map(|RefreshAsk { token }| Self::Refresh(token)),
             _ => Ok(PeerRequest::of(envelope)?.map_or(Self::Route, Self::Common)),
         }
     }
@@ -240,4 +240,10 @@ fn status_of(payload: Option<&str>) -> Result<String, ClientError> {
 pub(super) fn read_payload<'a, T: Deserialize<'a>>(payload: Option<&'a str>) -> Result<T, ClientError> {
     serde_json::from_str(payload.unwrap_or("{}"))
         .map_err(|error| ClientError::with_message(ErrorCode::InvalidPayload, format!("invalid payload: {error}")))
+}
+
+/// The same where the fault must not quote what was sent.
+fn read_secret<'a, T: Deserialize<'a>>(payload: Option<&'a str>) -> Result<T, ClientError> {
+    serde_json::from_str(payload.unwrap_or("{}"))
+        .map_err(|error| ClientError::with_message(ErrorCode::InvalidPayload, format!("invalid payload: {}", json_fault(&error))))
 }

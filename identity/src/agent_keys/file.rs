@@ -13,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use common::secret::Secret;
+use common::secret::{Secret, json_fault};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
@@ -202,7 +202,7 @@ impl KeyFile {
         if json.len() as u64 > MAX_BYTES {
             return Err(damaged("it is larger than 16 MiB".into()));
         }
-        let content: Content = serde_json::from_slice(&json).map_err(|error| damaged(error.to_string()))?;
+        let content: Content = serde_json::from_slice(&json).map_err(|error| damaged(json_fault(&error)))?;
         if content.version != VERSION {
             return Err(damaged(format!("its version is {}, and {VERSION} is known", content.version)));
         }

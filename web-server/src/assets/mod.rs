@@ -15,5 +15,8 @@ mod path;
 mod responder;
 mod source;
 
+pub use conditions::{Conditions, Validators, Verdict};
 pub use library::{AssetError, Library};
+pub use negotiation::{Accepted, Coding};
+pub use path::{AssetPath, PathFault};
 pub use responder::serve;

@@ -19,6 +19,7 @@ use identity::{
 use parking_lot::Mutex;
 
 pub use issuers::keep_keys;
+pub use routes::{ChallengeAsk, TokenAsk, VerifyAsk};
 
 use crate::http::Outbound;
 use node::Nodes;

@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use actix_web::{HttpRequest, HttpResponse, error::JsonPayloadError, http::header, web};
 use common::{
     assertion::{LoggedIn, Login, MAX_KEPT},
     close::CloseCode,
     error::{ClientError, ErrorCode},
+    secret::json_fault,
     timestamp,
 };
 use identity::siwe::Message;
@@ -25,11 +26,14 @@ use crate::{
 /// Bytes of a request's body: a token has at most 16 KiB.
 const LONGEST_BODY: usize = 32 * 1024;
 
+/// The body of `/auth/challenge`.
 #[derive(Deserialize)]
-struct ChallengeAsk {
-    address: String,
+pub struct ChallengeAsk {
+    /// The wallet's address.
+    pub address: String,
+    /// The chain it is on: Ethereum's main one where absent.
     #[serde(default = "ethereum")]
-    chain_id: u64,
+    pub chain_id: u64,
 }
 
 const fn ethereum() -> u64 {
@@ -43,21 +47,26 @@ struct Challenge<'a> {
     expires_at: String,
 }
 
+/// The body of `/auth/verify`.
 #[derive(Deserialize)]
-struct VerifyAsk {
-    message: String,
-    signature: String,
+pub struct VerifyAsk {
+    /// The text of the challenge.
+    pub message: String,
+    /// What the wallet signed it with, in hexadecimal digits.
+    pub signature: String,
     /// The caller's sockets, by the `socket_id` of their `connection:ack`.
     #[serde(default)]
-    sockets: Vec<Uuid>,
+    pub sockets: Vec<Uuid>,
 }
 
+/// The body of `/auth/token`.
 #[derive(Deserialize)]
-struct TokenAsk {
-    token: String,
+pub struct TokenAsk {
+    /// A token of an issuer.
+    pub token: String,
     /// See [`VerifyAsk::sockets`].
     #[serde(default)]
-    sockets: Vec<Uuid>,
+    pub sockets: Vec<Uuid>,
 }
 
 /// What a login changes.
@@ -200,7 +209,11 @@ async fn refresh(request: HttpRequest, owned: OwnedSession, shared: Shared) -> R
 /// The routes, to be put under `/auth`.
 pub fn configure(routes: &mut web::ServiceConfig) {
     let json = web::JsonConfig::default().limit(LONGEST_BODY).error_handler(|error, _| {
-        Refusal::with_message(ErrorCode::BadRequest, format!("the body is not the JSON this path asks for: {error}")).into()
+        let fault = match &error {
+            JsonPayloadError::Deserialize(error) => json_fault(error),
+            error => error.to_string(),
+        };
+        Refusal::with_message(ErrorCode::BadRequest, format!("the body is not the JSON this path asks for: {fault}")).into()
     });
     routes
         .app_data(json)
