@@ -3,10 +3,15 @@
 //! `fuzz_targets/` hands them to libFuzzer; the integration tests run them on the seeds and on changed seeds.
 
 mod address;
+mod agent_key;
+mod asks;
+mod assertion;
+mod assets;
 mod credentials;
 mod envelope;
 mod frames;
 mod key_set;
+mod login_bodies;
 mod pieces;
 mod proxies;
 mod raw_frames;
@@ -14,10 +19,15 @@ mod token;
 mod wallet_message;
 
 pub use address::address;
+pub use agent_key::agent_key;
+pub use asks::asks;
+pub use assertion::assertion;
+pub use assets::assets;
 pub use credentials::credentials;
 pub use envelope::envelope;
 pub use frames::frames;
 pub use key_set::key_set;
+pub use login_bodies::login_bodies;
 pub use proxies::proxies;
 pub use raw_frames::raw_frames;
 pub use token::token;

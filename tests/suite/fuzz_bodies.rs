@@ -90,3 +90,28 @@ fn an_address_is_written_as_it_was_read() {
 fn only_trusted_proxies_name_the_client() {
     run("proxies", fuzz::proxies);
 }
+
+#[test]
+fn nothing_passes_for_an_assertion_that_was_not_signed() {
+    run("assertion", fuzz::assertion);
+}
+
+#[test]
+fn nothing_opens_but_a_whole_key() {
+    run("agent_key", fuzz::agent_key);
+}
+
+#[test]
+fn what_peers_ask_is_read_within_its_bounds() {
+    run("asks", fuzz::asks);
+}
+
+#[test]
+fn requests_for_files_stay_within_the_app_and_the_file() {
+    run("assets", fuzz::assets);
+}
+
+#[test]
+fn the_bodies_of_logins_log_nobody_in_unsigned() {
+    run("login_bodies", fuzz::login_bodies);
+}

@@ -1,0 +1,63 @@
+//! The keys that agents present.
+
+use std::{
+    sync::LazyLock,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use common::secret::Secret;
+use identity::agent_keys::{AgentKeys, ConfiguredKey, KeyError, KeyFile, NewKey, Scopes};
+
+const CONFIGURED: &str = "a-key-that-somebody-chose-and-configured";
+
+struct Keys {
+    keys: AgentKeys,
+    now: SystemTime,
+    active: Vec<String>,
+    revoked: String,
+    expired: String,
+}
+
+static KEYS: LazyLock<Keys> = LazyLock::new(|| {
+    let now = UNIX_EPOCH + Duration::from_secs(1_767_268_800);
+    let folder = std::env::temp_dir().join(format!("bridge-fuzz-{}-{:?}", std::process::id(), std::thread::current().id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let file = KeyFile::in_folder(&folder);
+    let make = |name: &str, expires_at| {
+        let new = NewKey { name: name.to_owned(), scopes: Scopes::everything(), expires_at };
+        file.create(&new, now - Duration::from_secs(60)).expect("made").reveal().to_owned()
+    };
+    let (made, revoked, expired) = (make("team", None), make("gone", None), make("late", Some(now - Duration::from_secs(1))));
+    file.revoke("gone", now).expect("revoked");
+    let configured = [ConfiguredKey { name: "own".to_owned(), key: Secret::new(CONFIGURED), scopes: Scopes::everything() }];
+    let keys = AgentKeys::open(file, &configured).expect("read");
+    std::fs::remove_dir_all(&folder).expect("removed");
+    Keys { keys, now, active: vec![made, CONFIGURED.to_owned()], revoked, expired }
+});
+
+/// No text opens anything but a whole key, and who has not the whole key hears nothing of it: neither by the bytes as they are, nor by
+/// keys of which they replace a part. The first two bytes say which part.
+pub fn agent_key(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    try_key(text);
+    let [at, length, part @ ..] = data else { return };
+    let Ok(part) = std::str::from_utf8(part) else { return };
+    let Keys { active, revoked, expired, .. } = &*KEYS;
+    for key in active.iter().chain([revoked, expired]) {
+        let start = usize::from(*at) % key.len();
+        let end = (start + usize::from(*length)).min(key.len());
+        try_key(&[&key[..start], part, &key[end..]].concat());
+    }
+}
+
+fn try_key(text: &str) {
+    let Keys { keys, now, active, revoked, expired } = &*KEYS;
+    match keys.verify(text, *now) {
+        Ok(_) => assert!(active.iter().any(|key| key == text), "no key: {text}"),
+        Err(KeyError::Revoked) => assert_eq!(text, revoked),
+        Err(KeyError::Expired) => assert_eq!(text, expired),
+        Err(KeyError::Unknown) => {
+            assert!(![revoked, expired].contains(&&text.to_owned()) && !active.iter().any(|key| key == text));
+        }
+    }
+}
