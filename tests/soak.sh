@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The long tests, on optimised builds: the integration tests and the store's kills and power cuts in large numbers, the properties with many cases, the fuzz targets for minutes,
+# The long tests, on optimised builds: the integration tests and the store's kills and power cuts in large numbers, isolation and forgetting at the broker, the properties with many cases, the fuzz targets for minutes,
 # the benchmark's long form. Goes on after a failure, tells the counts at the end, and fails if anything failed.
-#   SOAK_STEPS="suite store properties fuzz bench" which of them; all by default
+#   SOAK_STEPS="suite store broker properties fuzz bench" which of them; all by default
 #   SOAK_FUZZ_MINUTES=5                        for each fuzz target
 #   SOAK_CASES=20000                           of each property
 #   SOAK_BENCH="--peers bridge,edge"           what is measured
@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-steps=${SOAK_STEPS:-suite store properties fuzz bench}
+steps=${SOAK_STEPS:-suite store broker properties fuzz bench}
 fuzz_minutes=${SOAK_FUZZ_MINUTES:-5}
 cases=${SOAK_CASES:-20000}
 read -ra bench_options <<<"${SOAK_BENCH:---peers bridge,edge}"
@@ -38,12 +38,18 @@ count() {
 
 suite() {
   step suite 2h env BRIDGE_SOAK=1 "$cargo" test --release --locked --package agent-bridge --test suite -- --nocapture --test-threads 1
-  count suite grep -oE '(crowd|kill rounds|stalled reader|takeover|siege|stuck durable reader|killed brokers): .*|[0-9]+ (kills|sessions x) .*|^test result.*'
+  count suite grep -oE '(crowd|kill rounds|stalled reader|takeover|siege|attack alone|attacks one by one|stuck durable reader|killed brokers): .*|[0-9]+ (kills|sessions x) .*|^test result.*'
 }
 
 store() {
   step store 2h env BRIDGE_SOAK=1 "$cargo" test --release --locked --package store --test sqlite -- --nocapture --test-threads 1
   count store grep -E 'kills,|power cuts,|^test result'
+}
+
+broker() {
+  step broker 2h env BRIDGE_SOAK=1 PROPTEST_CASES=1000 "$cargo" test --release --locked --package websocket-server --test broker -- --nocapture --test-threads 1 \
+    isolation forgotten
+  count broker grep -E '^(isolation|forgotten sessions):|^  (before|full|after) |^test result'
 }
 
 properties() {
@@ -76,7 +82,7 @@ bench() {
 
 for one in $steps; do
   case $one in
-  suite | store | properties | fuzz | bench) "$one" ;;
+  suite | store | broker | properties | fuzz | bench) "$one" ;;
   *) echo "unknown step: $one" >&2; exit 2 ;;
   esac
 done

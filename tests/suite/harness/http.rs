@@ -23,11 +23,26 @@ pub struct Answer {
 /// # Errors
 /// Nobody listens, or the connection broke before there was an answer.
 pub async fn request(addr: SocketAddr, method: &str, path: &str, bearer: Option<&str>) -> io::Result<Answer> {
+    send(addr, method, path, bearer, "").await
+}
+
+/// Posts JSON.
+///
+/// # Errors
+/// As of [`request`].
+pub async fn post(addr: SocketAddr, path: &str, bearer: Option<&str>, body: &Value) -> io::Result<Answer> {
+    send(addr, "POST", path, bearer, &body.to_string()).await
+}
+
+async fn send(addr: SocketAddr, method: &str, path: &str, bearer: Option<&str>, body: &str) -> io::Result<Answer> {
     in_time("an answer to a request", async {
         let mut socket = TcpStream::connect(addr).await?;
         let credentials = bearer.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-        let head =
-            format!("{method} {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Length: 0\r\n{credentials}\r\n");
+        let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Length: {}\r\n{kind}{credentials}\r\n{body}",
+            body.len()
+        );
         socket.write_all(head.as_bytes()).await?;
         let mut answer = Vec::new();
         socket.read_to_end(&mut answer).await?;

@@ -7,11 +7,13 @@ mod patience;
 mod peer;
 mod process;
 mod site;
+mod wallet;
 
 pub use chance::Chance;
 pub use echo::{EchoAgent, answer_all};
-pub use http::request;
+pub use http::{post, request};
 pub use patience::{eventually, everyone, in_time, scaled};
 pub use peer::{DialError, Ended, Peer, question};
 pub use process::{Process, program};
 pub use site::{AGENT_KEY, Credentials, Site};
+pub use wallet::Wallet;

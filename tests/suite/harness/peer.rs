@@ -157,6 +157,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         }
     }
 
+    /// The next error; others are passed over.
+    pub async fn expect_error(&mut self) -> Value {
+        loop {
+            let frame = self.next().await;
+            if frame["type"] == "system:error" {
+                return frame;
+            }
+        }
+    }
+
     /// The answer to what was sent under this id, or the error; others are passed over.
     pub async fn answer_to(&mut self, id: &str) -> Value {
         loop {

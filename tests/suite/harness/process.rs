@@ -73,11 +73,39 @@ impl Process {
         self.signal("HUP");
     }
 
+    /// Has it end as a failed assertion in a library would, SIGABRT.
+    pub fn abort(&self) {
+        self.signal("ABRT");
+    }
+
+    /// Lets it have no more memory than it has.
+    pub fn limit_memory(&self) {
+        let limit = Rlimit { current: Some(self.status("VmSize:")), maximum: None };
+        prlimit(Some(self.pid()), Resource::As, limit).expect("its owner may set its limits");
+    }
+
+    /// How long a core file of it may be.
+    pub fn core_limit(&self) -> Option<u64> {
+        let limits = fs::read_to_string(format!("/proc/{}/limits", self.child.id())).expect("it runs");
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).expect("the kernel says so");
+        line.split_whitespace().next().and_then(|soft| soft.parse().ok())
+    }
+
     /// Lets no file of it get longer than so many bytes, or again as long as it likes.
     pub fn limit_files(&self, bytes: Option<u64>) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a process id")).expect("a process id");
         let limit = Rlimit { current: bytes, maximum: None };
-        prlimit(Some(pid), Resource::Fsize, limit).expect("its owner may set its limits");
+        prlimit(Some(self.pid()), Resource::Fsize, limit).expect("its owner may set its limits");
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).expect("a process id")).expect("a process id")
+    }
+
+    /// A size that the kernel tells, in bytes.
+    fn status(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel says so");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
     }
 
     fn signal(&self, name: &str) {
@@ -118,12 +146,7 @@ impl Process {
 
     /// What it has in memory.
     pub fn memory(&self) -> Memory {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let field = |name: &str| -> u64 {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel says so");
-            line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
-        };
-        Memory { now: field("VmRSS:"), peak: field("VmHWM:") }
+        Memory { now: self.status("VmRSS:"), peak: self.status("VmHWM:") }
     }
 }
 

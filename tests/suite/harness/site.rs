@@ -105,6 +105,8 @@ impl Site {
             // What is about durable messages says so in each.
             ("AGENT_BRIDGE_STORE__DEFAULT_DELIVERY", "ephemeral".to_owned()),
             ("DATA_DIR", self.data().display().to_string()),
+            // Whatever goes wrong is told in full.
+            ("RUST_BACKTRACE", "full".to_owned()),
             ("RUST_LOG", std::env::var("BRIDGE_TEST_LOG").unwrap_or_else(|_| "info".to_owned())),
         ];
         environment.map(|(name, value)| (name.to_owned(), value)).into()

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::wire::{connect, handshake};
-use crate::harness::{Credentials, Ended, Peer, Site};
+use crate::harness::{Credentials, EchoAgent, Ended, Peer, Site};
 
 /// Between two tries of one attacker, so that the attackers do not take the processor that they share with their victim.
 const BREATH: Duration = Duration::from_millis(5);
@@ -147,8 +147,14 @@ impl Attackers {
         }
     }
 
-    /// Sessions that send to an agent as fast as they can, and come back when they are closed.
-    pub fn message_flood(&mut self, from: Ipv4Addr, edge: SocketAddr, sessions: Vec<Credentials>, agent: &'static str) {
+    /// Sessions that send to an agent as fast as they can, and come back when they are closed. The agent answers all of it, and is on the
+    /// attackers' side too.
+    pub fn message_flood(&mut self, from: Ipv4Addr, site: &Site, sessions: Vec<Credentials>, agent: &'static str) {
+        let (edge, of_agent) = (site.edge, site.clone());
+        self.start(async move |_| {
+            let _agent = EchoAgent::start(&of_agent, agent).await;
+            std::future::pending::<()>().await;
+        });
         for session in sessions {
             self.start(async move |counts| {
                 loop {
@@ -163,6 +169,29 @@ impl Attackers {
                         _ => counts.turned_away.fetch_add(1, Relaxed),
                     };
                     sleep(MOMENT).await;
+                }
+            });
+        }
+    }
+
+    /// Requests for what is none of the attacker's, again and again, each on a connection of its own.
+    pub fn requests(&mut self, from: Ipv4Addr, listeners: [SocketAddr; 2], request: impl Fn(SocketAddr) -> String) {
+        for to in listeners {
+            let request = request(to);
+            self.start(async move |counts| {
+                loop {
+                    let Ok(mut socket) = connect(from, to).await else {
+                        sleep(MOMENT).await;
+                        continue;
+                    };
+                    counts.connections.fetch_add(1, Relaxed);
+                    let _ = socket.write_all(request.as_bytes()).await;
+                    let mut answer = [0; 512];
+                    match timeout(MOMENT, socket.read(&mut answer)).await {
+                        Ok(Ok(read)) if answer[..read].starts_with(b"HTTP/1.1 4") => counts.refused.fetch_add(1, Relaxed),
+                        _ => counts.turned_away.fetch_add(1, Relaxed),
+                    };
+                    sleep(BREATH).await;
                 }
             });
         }

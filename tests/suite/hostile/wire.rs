@@ -32,6 +32,18 @@ pub async fn exchange(to: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// Sends bytes and reads what is answered first, up to the end of a head; for connections that stay open then.
+pub async fn first_answer(to: SocketAddr, bytes: &[u8]) -> String {
+    let mut socket = connect(Ipv4Addr::LOCALHOST, to).await.expect("connects");
+    let _ = socket.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let _ = timeout(PATIENCE, async {
+        while !answer.windows(4).any(|end| end == b"\r\n\r\n") && socket.read_buf(&mut answer).await.is_ok_and(|read| read > 0) {}
+    })
+    .await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
 /// The head of a WebSocket handshake, with further header lines.
 pub fn handshake(path: &str, host: SocketAddr, headers: &str) -> String {
     format!(

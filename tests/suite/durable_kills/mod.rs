@@ -1,5 +1,9 @@
 //! Durable messages while broker, edge, agents and clients are killed at random moments: nothing that was confirmed is lost, nothing comes out of
-//! order, no number names two messages.
+//! order, no number names two messages. The receiving agent is a process of its own (`receiver`); somebody behind the edge reads a topic and resumes
+//! (`feed`).
+
+mod feed;
+mod receiver;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{
@@ -12,7 +16,8 @@ use serde_json::{Value, json};
 
 use tokio::sync::Notify;
 
-use crate::harness::{AGENT_KEY, Chance, Credentials, DialError, Ended, Peer, Site, eventually, everyone, scaled};
+use self::{feed::Feed, receiver::Receiver};
+use crate::harness::{AGENT_KEY, Chance, Credentials, DialError, Ended, Peer, Site, eventually, everyone, request, scaled};
 
 /// The first two are agents, the others clients behind the edge.
 const SENDERS: usize = 4;
@@ -30,7 +35,10 @@ enum Victim {
     Edge,
     /// Loses its connections and all it remembers; what it had not seen confirmed may be lost.
     Sender(usize),
+    /// The process of the receiving agent, SIGKILL.
     Receiver,
+    /// Somebody in a browser, who keeps the position up to which the feed was read.
+    Reader,
 }
 
 /// What everyone has seen.
@@ -55,7 +63,8 @@ impl Seen {
         assert_eq!(known, id, "number {seq} names two messages");
     }
 
-    fn on_received(&mut self, frame: &Value) -> u64 {
+    fn on_received(&mut self, frame: &Value) {
+        assert_eq!(frame["type"], "job:new", "the receiver was told of a loss");
         let (id, seq) = (frame["id"].as_str().expect("an id"), frame["seq"].as_u64().expect("a number"));
         self.name(seq, id);
         let is_new = self.received.insert(id.to_owned());
@@ -74,7 +83,6 @@ impl Seen {
             assert!(in_order && (number >= *next || abandoned.contains(&number)), "of sender {sender}: {number}, not {next}");
             *next = (*next).max(number + 1);
         }
-        seq
     }
 }
 
@@ -82,10 +90,9 @@ impl Seen {
 struct World {
     site: Site,
     clients: Vec<Credentials>,
-    /// The senders, then the receiver: to be killed.
-    killed: Arc<[Notify; SENDERS + 1]>,
+    /// To be killed.
+    killed: Arc<[Notify; SENDERS]>,
     sending: Arc<AtomicBool>,
-    running: Arc<AtomicBool>,
     confirmed: Arc<AtomicUsize>,
     seen: Arc<Mutex<Seen>>,
 }
@@ -170,26 +177,10 @@ impl World {
         }
     }
 
-    /// Receives and acknowledges; dies with every few hundred messages, as receivers do.
-    async fn receive(self) {
-        while self.running.load(Relaxed) {
-            let mut peer = self.dial("worker&ack=explicit", None).await;
-            for _ in 0..500 {
-                let frame = tokio::select! {
-                    frame = peer.receive() => frame,
-                    () = self.killed[SENDERS].notified() => break,
-                    () = until(&self.running) => return,
-                };
-                let Ok(frame) = frame else { break };
-                if frame["type"] == "job:new" {
-                    let seq = self.seen().on_received(&frame);
-                    let ack = json!({"type":"message:ack","payload":{"seqs":[seq]}});
-                    if peer.try_send(ack).await.is_err() {
-                        break;
-                    }
-                }
-            }
-        }
+    /// A receiver, whose messages are looked at as they come.
+    fn receiver(&self) -> Receiver {
+        let seen = Arc::clone(&self.seen);
+        Receiver::start(self.site.broker, move |frame| seen.lock().expect("nobody has failed").on_received(frame))
     }
 }
 
@@ -205,12 +196,14 @@ fn message(sender: usize, number: u64) -> Value {
 
 #[tokio::test]
 async fn nothing_confirmed_is_lost_when_anybody_is_killed() {
-    let rounds = scaled(6, 200);
+    let rounds = scaled(8, 200);
     let mut chance = Chance::from_environment("durable kills");
     // A receiver that got a message and died before its acknowledgement was stored gets it again soon.
     let site = Site::new().with("store.ack_timeout", "500ms").with("store.max_deliveries", "1000");
     // A receiver that is killed so often may fall behind by more than an inbox holds: what is given up then would look as if it were lost.
     let site = site.with("store.inbox_messages", "0").with("store.inbox_bytes", "0");
+    let operator = "the-operator-of-durable-kills-and-nobody-else";
+    let site = site.with("broker.operator_token", operator);
     let mut broker = site.broker_alone().await;
     let mut edge = site.edge_alone().await;
     // A client may leave messages for an agent that the bridge has seen.
@@ -220,20 +213,28 @@ async fn nothing_confirmed_is_lost_when_anybody_is_killed() {
         clients: vec![site.register().await, site.register().await],
         killed: Arc::default(),
         sending: Arc::new(AtomicBool::new(true)),
-        running: Arc::new(AtomicBool::new(true)),
         confirmed: Arc::default(),
         seen: Arc::default(),
     };
-    let receiving = tokio::spawn(world.clone().receive());
+    let mut receiver = world.receiver();
+    let feed = Feed {
+        site: site.clone(),
+        reader: site.register().await,
+        killed: Arc::default(),
+        writing: Arc::new(AtomicBool::new(true)),
+        reading: Arc::new(AtomicBool::new(true)),
+        seen: Arc::default(),
+    };
+    let (writing, reading) = (tokio::spawn(feed.clone().write()), tokio::spawn(feed.clone().read()));
     let sending = tokio::spawn(everyone((0..SENDERS).map(|sender| world.clone().send(sender)).collect::<Vec<_>>()));
-    let mut kills = [0_usize; 4];
+    let mut kills = [0_usize; 5];
     for round in 0..rounds {
         let before = world.confirmed.load(Relaxed);
         eventually("messages are confirmed", async || world.confirmed.load(Relaxed) > before + SENDERS).await;
         tokio::time::sleep(chance.duration(LIFE)).await;
         let kind = if round < kills.len() { round } else { chance.below(kills.len()) };
         kills[kind] += 1;
-        match [Victim::Broker, Victim::Edge, Victim::Sender(chance.below(SENDERS)), Victim::Receiver][kind] {
+        match [Victim::Broker, Victim::Edge, Victim::Sender(chance.below(SENDERS)), Victim::Receiver, Victim::Reader][kind] {
             Victim::Broker => {
                 broker.kill();
                 broker = site.broker_alone().await;
@@ -243,7 +244,11 @@ async fn nothing_confirmed_is_lost_when_anybody_is_killed() {
                 edge = site.edge_alone().await;
             }
             Victim::Sender(sender) => world.killed[sender].notify_one(),
-            Victim::Receiver => world.killed[SENDERS].notify_one(),
+            Victim::Receiver => {
+                receiver.kill();
+                receiver = world.receiver();
+            }
+            Victim::Reader => feed.killed.notify_one(),
         }
     }
     world.sending.store(false, Relaxed);
@@ -253,14 +258,34 @@ async fn nothing_confirmed_is_lost_when_anybody_is_killed() {
         seen.confirmed.keys().all(|id| seen.received.contains(id))
     })
     .await;
-    world.running.store(false, Relaxed);
-    receiving.await.expect("no number names two messages, and each sender's come in order");
-    let (seen, [brokers, edges, senders, receivers]) = (world.seen(), kills);
+    receiver.kill();
+    feed.writing.store(false, Relaxed);
+    writing.await.expect("everything of the feed is confirmed");
+    eventually("everything of the feed is read", async || {
+        let seen = feed.seen.lock().expect("nobody has failed");
+        seen.confirmed.keys().next_back().is_none_or(|last| seen.next > *last)
+    })
+    .await;
+    feed.reading.store(false, Relaxed);
+    reading.await.expect("the feed comes whole and in order");
+    // Nothing was given up: what is not lost is not among the dead letters either.
+    let dead =
+        request(site.broker, "GET", "/api/v1/channels/dead:agent:worker/history", Some(operator)).await.expect("an answer");
+    assert!(dead.json["messages"].as_array().is_some_and(Vec::is_empty), "{}", dead.json);
+    let (seen, [brokers, edges, senders, receivers, readers]) = (world.seen(), kills);
+    let feed = feed.seen.lock().expect("nobody has failed");
+    assert!(feed.resumed > 0);
     println!(
-        "{rounds} kills ({brokers} of the broker, {edges} of the edge, {senders} of senders, {receivers} of the receiver): {} confirmed, 0 lost, \
-         0 out of order, {} redelivered, {} sent again unconfirmed",
+        "{rounds} kills ({brokers} of the broker, {edges} of the edge, {senders} of senders, {receivers} of the receiver, {readers} of the reader): \
+         {} confirmed, 0 lost, 0 out of order, {} redelivered, {} sent again unconfirmed; of the feed {} confirmed, 0 lost, {} redelivered, {} sent \
+         again unconfirmed, {} resumptions, {} of them from a message that was never stored",
         seen.confirmed.len(),
         seen.redelivered,
-        seen.resent
+        seen.resent,
+        feed.confirmed.len(),
+        feed.redelivered,
+        feed.resent,
+        feed.resumed,
+        feed.unstored
     );
 }

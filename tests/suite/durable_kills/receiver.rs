@@ -1,0 +1,91 @@
+//! The agent that receives, as a process of its own: this test program, run again for one test. What it has printed when it is killed, it
+//! has received.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    thread::{self, JoinHandle},
+};
+
+use serde_json::{Value, json};
+
+use crate::harness::{AGENT_KEY, Peer};
+
+/// Tells the process where the broker is; without it the test has nothing to do.
+const BROKER: &str = "BRIDGE_TEST_BROKER";
+/// What a received message is printed behind.
+const SAID: &str = "received: ";
+
+/// A running receiver. Dropped, it is killed.
+pub struct Receiver {
+    child: Child,
+    reading: Option<JoinHandle<()>>,
+}
+
+impl Receiver {
+    /// Starts one. Every message it has received is handed to `on_message`, in order.
+    pub fn start(broker: SocketAddr, mut on_message: impl FnMut(&Value) + Send + 'static) -> Self {
+        let mut command = Command::new(std::env::current_exe().expect("a program"));
+        command.args(["--exact", "durable_kills::receiver::receiving", "--ignored", "--nocapture", "--test-threads", "1"]);
+        command.env(BROKER, broker.to_string()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("starts");
+        let printed = BufReader::new(child.stdout.take().expect("a pipe"));
+        let reading = thread::spawn(move || {
+            for line in printed.lines().map_while(Result::ok) {
+                // Before the first stands what the test program says itself.
+                if let Some(frame) = line.split_once(SAID).and_then(|(_, frame)| serde_json::from_str(frame).ok()) {
+                    on_message(&frame);
+                }
+            }
+        });
+        Self { child, reading: Some(reading) }
+    }
+
+    /// Ends it, SIGKILL, and waits until everything that it had received is known.
+    pub fn kill(mut self) {
+        self.end().expect("what it received was as it must be");
+    }
+
+    fn end(&mut self) -> thread::Result<()> {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.reading.take().map_or(Ok(()), JoinHandle::join)
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}
+
+/// Receives and acknowledges until it is killed, and comes back when the broker does.
+#[tokio::test]
+#[ignore = "the process that durable kills starts"]
+async fn receiving() {
+    let Some(broker) = std::env::var(BROKER).ok().and_then(|addr| addr.parse().ok()) else { return };
+    let mut out = std::io::stdout();
+    loop {
+        let Ok(mut peer) = Peer::dial(broker, "/ws/agent?agent_id=worker&ack=explicit", AGENT_KEY).await else {
+            tokio::time::sleep(super::AGAIN).await;
+            continue;
+        };
+        while let Ok(frame) = peer.receive().await {
+            if !["job:new", "system:lost"].contains(&frame["type"].as_str().unwrap_or_default()) {
+                continue;
+            }
+            // One write, so that a line is there whole or not at all; and before the acknowledgement, as work is done before it is said so.
+            if out.write_all(format!("{SAID}{frame}\n").as_bytes()).and_then(|()| out.flush()).is_err() {
+                return;
+            }
+            if frame["type"] == "job:new" {
+                let ack = json!({"type":"message:ack","payload":{"seqs":[frame["seq"]]}});
+                if peer.try_send(ack).await.is_err() {
+                    break;
+                }
+            }
+        }
+    }
+}

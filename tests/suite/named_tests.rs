@@ -1,0 +1,143 @@
+//! Every test that the docs name exists, and every row of a table of what is shown names one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+/// By the file's path from the root: the names of its tests.
+type Tests = BTreeMap<String, BTreeSet<String>>;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn collect(folder: &Path, tests: &mut Tests) {
+    for entry in fs::read_dir(folder).expect("readable") {
+        let path = entry.expect("readable").path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if path.is_dir() {
+            if !name.starts_with('.') && !["target", "node_modules", "corpus"].contains(&name) {
+                collect(&path, tests);
+            }
+            continue;
+        }
+        let names: fn(&str) -> BTreeSet<String> = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("rs") => of_rust,
+            Some("js") => of_javascript,
+            Some("py") => of_python,
+            _ => continue,
+        };
+        let known = path.strip_prefix(root()).expect("below the root").display().to_string();
+        tests.insert(known, names(&fs::read_to_string(&path).expect("text")));
+    }
+}
+
+/// Functions behind an attribute that makes them tests.
+fn of_rust(text: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let mut is_test = false;
+    for line in text.lines().map(str::trim) {
+        if line.starts_with("#[") {
+            is_test |= line == "#[test]" || line.ends_with("::test]") || line.contains("::test(");
+            continue;
+        }
+        let name = line.split_once("fn ").and_then(|(before, after)| Some((before, after.split_once('(')?.0)));
+        if let Some((before, name)) = name.filter(|_| is_test)
+            && ["", "async ", "pub ", "pub async "].contains(&before)
+        {
+            names.insert(name.to_owned());
+        }
+        is_test &= line.is_empty() || line.starts_with("//");
+    }
+    names
+}
+
+fn of_javascript(text: &str) -> BTreeSet<String> {
+    let named = text.lines().filter_map(|line| line.trim().strip_prefix("test(\"")?.split_once('"'));
+    named.map(|(name, _)| name.to_owned()).collect()
+}
+
+fn of_python(text: &str) -> BTreeSet<String> {
+    let named = text.lines().filter_map(|line| line.strip_prefix("def ")?.split_once('('));
+    named.filter(|(name, _)| name.starts_with("test_")).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+fn is_there(tests: &Tests, file: &str, name: &str) -> bool {
+    tests.iter().any(|(path, names)| (path == file || path.ends_with(&format!("/{file}"))) && names.contains(name))
+}
+
+/// What is wrong with a page.
+fn faults(page: &str, text: &str, tests: &Tests) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut shows = false;
+    for (number, line) in text.lines().enumerate() {
+        let place = format!("{page}:{}", number + 1);
+        for (file, name) in quoted(line).filter_map(|quote| quote.split_once("::")) {
+            let is_test_file = [".rs", ".js", ".py"].iter().any(|end| file.ends_with(end));
+            if is_test_file && !is_there(tests, file, name) {
+                faults.push(format!("{place}: there is no test `{name}` in `{file}`"));
+            }
+        }
+        let Some(row) = line.trim().strip_prefix('|').and_then(|line| line.strip_suffix('|')) else {
+            shows = false;
+            continue;
+        };
+        let last = row.rsplit('|').next().unwrap_or_default().trim();
+        if last == "shown in" || last == "shown by" {
+            shows = true;
+            continue;
+        }
+        if !shows || (last.contains('-') && last.chars().all(|letter| "-: ".contains(letter))) || last.starts_with("the same") {
+            continue;
+        }
+        if !last.contains('`') {
+            faults.push(format!("{place}: no test is named"));
+        }
+        // Without a file a name is to be one of a test anywhere.
+        for name in quoted(last).filter(|quote| !quote.contains("::")) {
+            if !tests.values().any(|names| names.contains(name)) {
+                faults.push(format!("{place}: there is no test `{name}`"));
+            }
+        }
+    }
+    faults
+}
+
+#[test]
+fn every_test_that_the_docs_name_exists() {
+    let mut tests = Tests::new();
+    collect(root(), &mut tests);
+    let mut found = Vec::new();
+    let mut pages: Vec<_> =
+        fs::read_dir(root().join("docs")).expect("the docs").map(|entry| entry.expect("readable").path()).collect();
+    pages.extend(["README.md", "ARCHITECTURE.md"].map(|name| root().join(name)));
+    for page in pages.iter().filter(|page| page.extension().is_some_and(|extension| extension == "md")) {
+        let text = fs::read_to_string(page).expect("text");
+        found.extend(faults(&page.strip_prefix(root()).expect("below the root").display().to_string(), &text, &tests));
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn what_is_not_there_is_found_out() {
+    let tests =
+        Tests::from([("a/b/c.rs".to_owned(), of_rust("#[test]\nfn one() {}\n#[tokio::test]\nasync fn two() {}\nfn three() {}"))]);
+    let table = |last: &str| format!("| what | shown in |\n|---|---|\n| x | {last} |\n");
+    for (last, count) in [
+        ("`b/c.rs::one`, `two`", 0),
+        ("the same", 0),
+        ("`b/c.rs::three`", 1),
+        ("`c.rs::one`, `x.rs::one`, `four`", 2),
+        ("nothing", 1),
+        ("", 1),
+    ] {
+        assert_eq!(faults("page", &table(last), &tests).len(), count, "{last}");
+    }
+}
