@@ -33,14 +33,17 @@ impl Channels {
         }
         let page = self.store().read(channel.clone(), read_from(start), Limits { records: 1, bytes: 1 }).await?;
         let first = page.records.first().map(|record| record.seq);
+        // What a reader got live may still be on its way to the disk.
+        let head = page.head.max(self.head(channel));
         let after = match start {
             // A number that was never given says as little as one of another history.
-            Start::After { seq, .. } => (*seq).min(page.head),
+            Start::After { seq, .. } => (*seq).min(head),
             Start::Last(0) => page.head,
             Start::Last(_) | Start::Since(_) => first.map_or(page.head, |seq| seq - 1),
         };
-        let is_known = !matches!(start, Start::After { seq, .. } if *seq > page.head);
-        let lost = page.lost.map(lost_records);
+        let is_known = !matches!(start, Start::After { seq, .. } if *seq > head);
+        let is_on_its_way = matches!(start, Start::After { seq, .. } if *seq > page.head) && is_known;
+        let lost = page.lost.filter(|_| !is_on_its_way).map(lost_records);
         Ok(Place { after, recovery: Recovery { recovered: lost.is_none() && is_known, from: after, lost } })
     }
 
@@ -96,4 +99,33 @@ pub fn lost_records(lost: Lost) -> LostRecords {
 /// A position that a client names, as a start.
 pub fn start_after(position: &KnownPosition) -> Start {
     Start::After { epoch: Some(position.epoch.clone()), seq: position.seq }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use store::{MemoryStore, StoreOptions};
+    use transport::Frame;
+
+    use super::*;
+
+    #[actix_rt::test]
+    async fn a_position_that_is_on_its_way_to_the_disk_is_known() {
+        let store = Arc::new(MemoryStore::new(StoreOptions::default()).expect("a store"));
+        let channels = Channels::open(store, Duration::from_secs(30), 10).await.expect("opens");
+        let channel = ChannelName::parse("topic:t").expect("a channel");
+        channels.load(channel.clone()).await.expect("loaded");
+        {
+            let machine = channels.machine(&channel);
+            let mut machine = machine.lock();
+            machine.push(5);
+            machine.sent_to_disk(5, Frame::text("{}"));
+        }
+        for (seq, recovered, from) in [(5, true, 5), (6, false, 5)] {
+            let start = Start::After { epoch: Some(channels.epoch().to_string()), seq };
+            let place = channels.locate(&channel, &start).await.expect("read");
+            assert_eq!((place.recovery.recovered, place.recovery.from, place.after), (recovered, from, from), "{place:?}");
+        }
+    }
 }
