@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::params;
 
-use super::tx::Tx;
+use super::{commits::Unplaced, tx::Tx};
 use crate::{
     channel::ChannelName,
     error::StoreError,
@@ -74,15 +74,20 @@ impl Tx<'_> {
 
     fn insert(&mut self, record: &NewRecord) -> Result<(), StoreError> {
         let bytes = record.bytes();
-        let (channel, created) = self.state.channels.get_or_create(self.conn, &record.channel, record.seq, record.stored_at)?;
-        let stored_at = record.stored_at.max(channel.last_stored_at);
-        channel.head = record.seq;
-        channel.last_stored_at = stored_at;
-        channel.records += 1;
-        channel.bytes += bytes;
-        channel.appended += 1;
-        let lane = lane_of(record.priority);
-        let id = channel.id;
+        let (channel, created) = self.state.channels.create(self.conn, &record.channel, record.seq, record.stored_at)?;
+        let delivery = record.delivery.unwrap_or(FirstDelivery { attempts: 0, due_at: 0 });
+        let unplaced = Unplaced {
+            seq: record.seq,
+            channel: channel.id,
+            lane: lane_of(record.priority),
+            waits: record.delivery.is_some(),
+            bytes,
+            stored_at: record.stored_at.max(channel.last_stored_at),
+            expires_at: record.expires_at,
+            attempts: delivery.attempts,
+            due_at: sql_time(delivery.due_at),
+        };
+        channel.add(&unplaced);
         self.conn
             .prepare_cached(
                 "INSERT INTO records (seq, channel, prev, stored_at, expires_at, lane, needs_ack, message_id, source, frame)
@@ -90,47 +95,20 @@ impl Tx<'_> {
             )?
             .execute(params![
                 record.seq,
-                id,
+                unplaced.channel,
                 record.prev,
-                stored_at,
+                unplaced.stored_at,
                 record.expires_at,
-                lane,
-                record.delivery.is_some(),
+                unplaced.lane,
+                unplaced.waits,
                 record.message_id,
                 record.source,
                 record.frame.as_ref()
             ])?;
-        match record.delivery {
-            Some(_) => {
-                channel.unacked += 1;
-                channel.unacked_bytes += bytes;
-                channel.oldest_unacked_at.get_or_insert(stored_at);
-            }
-            None => {
-                channel.oldest_at.get_or_insert(stored_at);
-                if !self.state.grown.contains(&record.channel) {
-                    self.state.grown.insert(record.channel.clone());
-                }
-            }
+        if !unplaced.waits && !self.state.grown.contains(&record.channel) {
+            self.state.grown.insert(record.channel.clone());
         }
-        let delivery = record.delivery.unwrap_or(FirstDelivery { attempts: 0, due_at: 0 });
-        self.conn
-            .prepare_cached(
-                "INSERT INTO fresh (seq, channel, lane, waits, bytes, stored_at, expires_at, attempts, due_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            )?
-            .execute(params![
-                record.seq,
-                id,
-                lane,
-                record.delivery.is_some(),
-                bytes,
-                stored_at,
-                record.expires_at,
-                delivery.attempts,
-                sql_time(delivery.due_at)
-            ])?;
-        self.state.fresh.add(id, record.seq, record.delivery.is_some());
+        self.state.fresh.add(&record.channel, unplaced);
         self.state.totals.channels += u64::from(created);
         self.state.totals.records += 1;
         self.state.totals.bytes += bytes;

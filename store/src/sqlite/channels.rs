@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::error::damaged;
+use super::{commits::Unplaced, error::damaged, fresh::Fresh};
 use crate::{channel::ChannelName, error::StoreError, gaps::Gaps, record::ChannelInfo};
 
 /// Channels kept in memory between batches; above that the cache is emptied and fills again with those in use.
@@ -32,6 +32,10 @@ pub(super) struct Channel {
     gaps: Option<Gaps>,
     /// `oldest_at` and `oldest_unacked_at` as the row has them.
     written_ages: (Option<u64>, Option<u64>),
+    /// `head` and `last_stored_at` as the row has them.
+    written_newest: (u64, u64),
+    /// The batch that has changed it last.
+    touched_in: u64,
     changed: bool,
     gaps_changed: bool,
 }
@@ -40,6 +44,40 @@ impl Channel {
     /// Records that nobody has to acknowledge (any more), and their bytes.
     pub(super) fn settled(&self) -> (u64, u64) {
         (self.records.saturating_sub(self.unacked), self.bytes.saturating_sub(self.unacked_bytes))
+    }
+
+    /// Counts a record that was appended, but not in its row.
+    pub(super) fn add(&mut self, record: &Unplaced) {
+        self.head = record.seq;
+        self.last_stored_at = record.stored_at;
+        self.records += 1;
+        self.bytes += record.bytes;
+        self.appended += 1;
+        if record.waits {
+            self.unacked += 1;
+            self.unacked_bytes += record.bytes;
+            self.oldest_unacked_at.get_or_insert(record.stored_at);
+        } else {
+            self.oldest_at = Some(self.oldest_at.map_or(record.stored_at, |oldest| oldest.min(record.stored_at)));
+        }
+    }
+
+    /// As operators see it.
+    pub(super) fn info(&self, channel: ChannelName) -> ChannelInfo {
+        let oldest_unacked_at = self.oldest_unacked_at.filter(|_| self.unacked > 0);
+        ChannelInfo {
+            channel,
+            head: self.head,
+            last_stored_at: self.last_stored_at,
+            oldest_at: [self.oldest_at, oldest_unacked_at].into_iter().flatten().min(),
+            records: self.records,
+            bytes: self.bytes,
+            unacked: self.unacked,
+            unacked_bytes: self.unacked_bytes,
+            appended: self.appended,
+            trimmed: self.trimmed,
+            dead_lettered: self.dead_lettered,
+        }
     }
 
     /// The gaps, to be changed.
@@ -53,18 +91,19 @@ impl Channel {
     }
 }
 
-/// The columns of a channel, in the order that [`channel_of`] and [`info_of`] expect.
+/// The columns of a channel, in the order that [`channel_of`] expects.
 pub(super) const COLUMNS: &str = "id, name, born, head, last_stored_at, oldest_at, oldest_unacked_at, records, bytes, \
      unacked, unacked_bytes, appended, trimmed, dead_lettered";
 
 /// Reads a row of [`COLUMNS`].
 pub(super) fn channel_of(row: &Row<'_>) -> Result<Channel, StoreError> {
     let ages = (row.get(5)?, row.get(6)?);
+    let newest = (row.get(3)?, row.get(4)?);
     Ok(Channel {
         id: row.get(0)?,
         born: row.get(2)?,
-        head: row.get(3)?,
-        last_stored_at: row.get(4)?,
+        head: newest.0,
+        last_stored_at: newest.1,
         oldest_at: ages.0,
         oldest_unacked_at: ages.1,
         records: row.get(7)?,
@@ -76,27 +115,10 @@ pub(super) fn channel_of(row: &Row<'_>) -> Result<Channel, StoreError> {
         dead_lettered: row.get(13)?,
         gaps: None,
         written_ages: ages,
+        written_newest: newest,
+        touched_in: 0,
         changed: false,
         gaps_changed: false,
-    })
-}
-
-/// Reads a row of [`COLUMNS`] as operators see it.
-pub(super) fn info_of(row: &Row<'_>) -> Result<ChannelInfo, StoreError> {
-    let name: String = row.get(1)?;
-    let channel = channel_of(row)?;
-    Ok(ChannelInfo {
-        channel: ChannelName::parse(&name).map_err(|_| damaged("a channel's name"))?,
-        head: channel.head,
-        last_stored_at: channel.last_stored_at,
-        oldest_at: [channel.oldest_at, channel.oldest_unacked_at].into_iter().flatten().min(),
-        records: channel.records,
-        bytes: channel.bytes,
-        unacked: channel.unacked,
-        unacked_bytes: channel.unacked_bytes,
-        appended: channel.appended,
-        trimmed: channel.trimmed,
-        dead_lettered: channel.dead_lettered,
     })
 }
 
@@ -116,10 +138,18 @@ pub(super) fn read_gaps(conn: &Connection, id: i64) -> Result<Gaps, StoreError> 
 }
 
 /// The channels that the writer has seen lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Channels {
     known: HashMap<ChannelName, Channel>,
-    changed: Vec<ChannelName>,
+    /// Those that this batch has changed.
+    touched: Vec<ChannelName>,
+    batch: u64,
+}
+
+impl Default for Channels {
+    fn default() -> Self {
+        Self { known: HashMap::new(), touched: Vec::new(), batch: 1 }
+    }
 }
 
 impl Channels {
@@ -128,24 +158,48 @@ impl Channels {
         Ok(self.load(conn, name)?.map(|channel| &*channel))
     }
 
-    /// A channel, to change. Its row is written at the end of the batch.
-    pub(super) fn get_mut(&mut self, conn: &Connection, name: &ChannelName) -> Result<Option<&mut Channel>, StoreError> {
-        if self.load(conn, name)?.is_none() {
-            return Ok(None);
-        }
-        let channel = self.known.get_mut(name);
-        if let Some(channel) = channel {
-            if !channel.changed {
-                channel.changed = true;
-                self.changed.push(name.clone());
-            }
-            return Ok(Some(channel));
-        }
-        Ok(None)
+    /// Whether a channel is in memory.
+    pub(super) fn is_known(&self, name: &ChannelName) -> bool {
+        self.known.contains_key(name)
     }
 
-    /// A channel, to change; created if it is not there. The second answer is whether it was.
+    /// A channel, to change in what the row of `commits` tells.
+    pub(super) fn touch(&mut self, conn: &Connection, name: &ChannelName) -> Result<Option<&mut Channel>, StoreError> {
+        let batch = self.batch;
+        if self.load(conn, name)?.is_none_or(|channel| channel.touched_in == batch) {
+            return Ok(self.known.get_mut(name));
+        }
+        self.touched.push(name.clone());
+        Ok(self.known.get_mut(name).map(|channel| {
+            channel.touched_in = batch;
+            channel
+        }))
+    }
+
+    /// A channel, to change. Its row is written at the end of the batch.
+    pub(super) fn get_mut(&mut self, conn: &Connection, name: &ChannelName) -> Result<Option<&mut Channel>, StoreError> {
+        let mut channel = self.touch(conn, name)?;
+        if let Some(channel) = &mut channel {
+            channel.changed = true;
+        }
+        Ok(channel)
+    }
+
+    /// A channel, to change; created if it is not there. The second answer is whether it was. Its row is written as with [`Self::get_mut`].
     pub(super) fn get_or_create(
+        &mut self,
+        conn: &Connection,
+        name: &ChannelName,
+        first_seq: u64,
+        now: u64,
+    ) -> Result<(&mut Channel, bool), StoreError> {
+        let (channel, created) = self.create(conn, name, first_seq, now)?;
+        channel.changed = true;
+        Ok((channel, created))
+    }
+
+    /// A channel, to change in what the row of `commits` tells; created if it is not there. The second answer is whether it was.
+    pub(super) fn create(
         &mut self,
         conn: &Connection,
         name: &ChannelName,
@@ -160,7 +214,7 @@ impl Channels {
             )?
             .execute(params![name.as_str(), name.family().index(), first_seq, now])?;
         }
-        let channel = self.get_mut(conn, name)?.ok_or_else(|| damaged("a channel just created"))?;
+        let channel = self.touch(conn, name)?.ok_or_else(|| damaged("a channel just created"))?;
         Ok((channel, created))
     }
 
@@ -179,29 +233,34 @@ impl Channels {
             conn.prepare_cached("DELETE FROM gaps WHERE channel = ?1")?.execute([id])?;
             self.known.remove(name);
             // So that a roll-back does not leave a stale copy behind, should it be created again in this batch.
-            self.changed.push(name.clone());
+            self.touched.push(name.clone());
         }
         Ok(())
     }
 
-    /// Writes what was changed.
-    pub(super) fn flush(&mut self, conn: &Connection) -> Result<(), StoreError> {
-        for name in &self.changed {
+    /// Writes what was changed, without what the rows of `commits` tell.
+    pub(super) fn flush(&mut self, conn: &Connection, fresh: &Fresh) -> Result<(), StoreError> {
+        for name in &self.touched {
             let Some(channel) = self.known.get_mut(name) else { continue };
             if std::mem::take(&mut channel.changed) {
+                let told = fresh.share(channel.id);
+                if told.is_none() {
+                    channel.written_newest = (channel.head, channel.last_stored_at);
+                }
+                let told = told.unwrap_or_default();
                 conn.prepare_cached(
                     "UPDATE channels SET head = ?2, last_stored_at = ?3, records = ?4, bytes = ?5, unacked = ?6, unacked_bytes = ?7,
                      appended = ?8, trimmed = ?9, dead_lettered = ?10 WHERE id = ?1",
                 )?
                 .execute(params![
                     channel.id,
-                    channel.head,
-                    channel.last_stored_at,
-                    channel.records,
-                    channel.bytes,
-                    channel.unacked,
-                    channel.unacked_bytes,
-                    channel.appended,
+                    channel.written_newest.0,
+                    channel.written_newest.1,
+                    channel.records.saturating_sub(told.records),
+                    channel.bytes.saturating_sub(told.bytes),
+                    channel.unacked.saturating_sub(told.unacked),
+                    channel.unacked_bytes.saturating_sub(told.unacked_bytes),
+                    channel.appended.saturating_sub(told.records),
                     channel.trimmed,
                     channel.dead_lettered
                 ])?;
@@ -226,16 +285,19 @@ impl Channels {
     }
 
     /// Keeps what was flushed.
-    pub(super) fn commit(&mut self) {
-        self.changed.clear();
+    pub(super) fn commit(&mut self, fresh: &Fresh) {
+        self.touched.clear();
+        self.batch += 1;
         if self.known.len() > CACHED {
-            self.known.clear();
+            // A row without what the rows of `commits` tell is not the channel.
+            self.known.retain(|_, channel| fresh.share(channel.id).is_some());
         }
     }
 
     /// Forgets what was changed.
     pub(super) fn roll_back(&mut self) {
-        for name in self.changed.drain(..) {
+        self.batch += 1;
+        for name in self.touched.drain(..) {
             self.known.remove(&name);
         }
     }

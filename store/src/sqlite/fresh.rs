@@ -1,26 +1,56 @@
-//! Records whose place in the indexes is still to be taken.
+//! Records whose place in the indexes is still to be taken, as the writer knows them.
 //!
-//! `logs` and `unacked` are ordered by channel: a commit that wrote to them would change a page of each for every channel it writes to, and pages
-//! are what a commit costs. So it writes its records to the end of `records`, and what the indexes lack of them to the end of `fresh`.
-//! [`Tx::place`] moves that over when there is enough of it, or when somebody needs an index to be whole. What is acknowledged soon
-//! never gets into `unacked` at all. Readers look at both places.
+//! `logs` and `unacked` are ordered by channel, and each channel has a row with its counters: a commit that wrote to them would change a page of
+//! each for every channel it writes to. So it writes what they lack into its row of `commits`, and [`Tx::place`] moves that over when there is
+//! enough of it, or when somebody needs an index to be whole. What is acknowledged soon never gets into `unacked` at all.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{inbox::Settled, tx::Tx};
-use crate::error::StoreError;
+use super::{
+    append::sql_time,
+    commits::{self, Unplaced},
+    error::damaged,
+    inbox::Settled,
+    schema,
+    tx::Tx,
+};
+use crate::{channel::ChannelName, dedup, error::StoreError};
 
-/// Rows above which they are moved. Readers go through all of them: this many take a tenth of a millisecond.
-const MOST: u64 = 2_048;
+/// Records above which they are moved. Readers go through all of them: this many take a tenth of a millisecond.
+const MOST: usize = 2_048;
 
-/// What the writer knows of the table, so that it need not look.
+/// What is counted of a channel and not in its row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Share {
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    pub(super) unacked: u64,
+    pub(super) unacked_bytes: u64,
+}
+
+#[derive(Debug)]
+struct FreshChannel {
+    name: ChannelName,
+    share: Share,
+    /// Those that wait for an acknowledgement, and where they are in `Fresh::records`.
+    waiting: BTreeMap<u64, usize>,
+}
+
+/// The rows of `commits` that have not been placed, and the one that this batch will write.
 #[derive(Debug, Default)]
 pub(super) struct Fresh {
-    /// Of each channel with rows, those that wait for an acknowledgement.
-    waiting: HashMap<i64, BTreeSet<u64>>,
-    rows: u64,
+    records: Vec<Unplaced>,
+    /// The first of `records` that is of this batch.
+    committed: usize,
+    /// Numbers of committed ones that this batch has settled.
+    settled: Vec<u64>,
+    channels: HashMap<i64, FreshChannel>,
+    /// The row of `commits` that this batch will write.
+    next_commit: i64,
+    /// Of the newest row of `commits`.
+    newest_at: u64,
     /// After a roll-back the table is right and this is not.
     is_stale: bool,
 }
@@ -31,17 +61,31 @@ impl Fresh {
         Self { is_stale: true, ..Self::default() }
     }
 
-    pub(super) fn add(&mut self, channel: i64, seq: u64, waits: bool) {
-        let waiting = self.waiting.entry(channel).or_default();
-        if waits {
-            waiting.insert(seq);
+    pub(super) fn add(&mut self, name: &ChannelName, record: Unplaced) {
+        let channel = self.channels.entry(record.channel).or_insert_with(|| FreshChannel {
+            name: name.clone(),
+            share: Share::default(),
+            waiting: BTreeMap::new(),
+        });
+        channel.share.records += 1;
+        channel.share.bytes += record.bytes;
+        if record.waits {
+            channel.share.unacked += 1;
+            channel.share.unacked_bytes += record.bytes;
+            channel.waiting.insert(record.seq, self.records.len());
         }
-        self.rows += 1;
+        self.records.push(record);
     }
 
-    /// Rows of a channel that wait.
-    pub(super) fn waiting(&self, channel: i64) -> u64 {
-        self.waiting.get(&channel).map_or(0, |waiting| waiting.len() as u64)
+    /// What is counted of a channel and not in its row; `None` if its row is right.
+    pub(super) fn share(&self, channel: i64) -> Option<Share> {
+        self.channels.get(&channel).map(|channel| channel.share)
+    }
+
+    /// Keeps what the batch has changed.
+    pub(super) fn commit(&mut self) {
+        self.committed = self.records.len();
+        self.settled.clear();
     }
 
     pub(super) fn roll_back(&mut self) {
@@ -52,69 +96,147 @@ impl Fresh {
 impl Tx<'_> {
     /// Begins with what is known to be in the table.
     pub(super) fn begin_fresh(&mut self) -> Result<(), StoreError> {
-        if self.state.fresh.is_stale { self.place() } else { Ok(()) }
+        if !self.state.fresh.is_stale {
+            return Ok(());
+        }
+        let newest: Option<(i64, u64)> = self
+            .conn
+            .prepare_cached("SELECT id, newest_at FROM commits ORDER BY id DESC LIMIT 1")?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let placed: i64 = schema::meta(self.conn, "placed")?.ok_or_else(|| damaged("the mark of what is indexed"))?;
+        let (last, newest_at) = newest.unwrap_or((0, 0));
+        let mut fresh = Fresh { next_commit: last.max(placed) + 1, newest_at, ..Fresh::default() };
+        let records = commits::unplaced(self.conn, None)?;
+        let mut names: HashMap<i64, (ChannelName, bool)> = HashMap::new();
+        for record in records {
+            let id = record.channel;
+            let (name, is_known) = match names.get(&id) {
+                Some(found) => found,
+                None => {
+                    let name = name_of(self.conn, id)?;
+                    let is_known = self.state.channels.is_known(&name);
+                    names.entry(id).or_insert((name, is_known))
+                }
+            };
+            // Who is remembered from before is remembered with these.
+            if !is_known && let Some(channel) = self.state.channels.touch(self.conn, name)? {
+                channel.add(&record);
+            }
+            fresh.add(name, record);
+        }
+        fresh.commit();
+        self.state.fresh = fresh;
+        self.place()
     }
 
-    /// Keeps the table short.
+    /// Keeps it short.
     pub(super) fn limit_fresh(&mut self) -> Result<(), StoreError> {
-        if self.state.fresh.rows > MOST { self.place() } else { Ok(()) }
+        if self.state.fresh.records.len() > MOST { self.place() } else { Ok(()) }
     }
 
     /// Makes the indexes whole for a channel. Answers whether they were not.
     pub(super) fn place_channel(&mut self, channel: i64) -> Result<bool, StoreError> {
-        let is_fresh = self.state.fresh.waiting.contains_key(&channel);
+        let is_fresh = self.state.fresh.channels.contains_key(&channel);
         if is_fresh {
             self.place()?;
         }
         Ok(is_fresh)
     }
 
-    /// Makes the indexes whole.
+    /// Makes the indexes whole. The channels' rows follow at the end of the batch.
     pub(super) fn place(&mut self) -> Result<(), StoreError> {
-        if self.state.fresh.rows == 0 && !self.state.fresh.is_stale {
+        let fresh = &mut self.state.fresh;
+        if fresh.records.is_empty() {
             return Ok(());
         }
-        for sql in [
-            "INSERT INTO logs (channel, seq) SELECT channel, seq FROM fresh ORDER BY channel, seq",
-            "INSERT INTO unacked (channel, lane, seq, bytes, stored_at, expires_at, attempts, due_at)
-             SELECT channel, lane, seq, bytes, stored_at, expires_at, attempts, due_at FROM fresh WHERE waits = 1
-             ORDER BY channel, lane, seq",
-            "DELETE FROM fresh",
-        ] {
-            self.conn.prepare_cached(sql)?.execute([])?;
+        let mut records = std::mem::take(&mut fresh.records);
+        let channels = std::mem::take(&mut fresh.channels);
+        fresh.settled.clear();
+        if std::mem::take(&mut fresh.committed) > 0 {
+            schema::set_meta(self.conn, "placed", fresh.next_commit - 1)?;
         }
-        self.state.fresh = Fresh::default();
+        // In the order of each index, so that its pages are changed one after the other.
+        records.sort_unstable_by_key(|record| (record.channel, record.seq));
+        let mut log = self.conn.prepare_cached("INSERT INTO logs (channel, seq) VALUES (?1, ?2)")?;
+        for record in &records {
+            log.execute(params![record.channel, record.seq])?;
+        }
+        records.retain(|record| record.waits);
+        records.sort_by_key(|record| (record.channel, record.lane));
+        let mut unacked = self.conn.prepare_cached(
+            "INSERT INTO unacked (channel, lane, seq, bytes, stored_at, expires_at, attempts, due_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?;
+        for record in &records {
+            unacked.execute(params![
+                record.channel,
+                record.lane,
+                record.seq,
+                record.bytes,
+                record.stored_at,
+                record.expires_at,
+                record.attempts,
+                record.due_at
+            ])?;
+        }
+        for channel in channels.into_values() {
+            self.state.channels.get_mut(self.conn, &channel.name)?;
+        }
+        Ok(())
+    }
+
+    /// Notes what this batch has appended and settled.
+    pub(super) fn write_commit(&mut self) -> Result<(), StoreError> {
+        let fresh = &mut self.state.fresh;
+        let appended = fresh.records.get(fresh.committed..).unwrap_or_default();
+        let newest = appended.iter().map(|record| record.stored_at);
+        let newest = newest.chain(self.state.dedup.staged().map(|id| id.stored_at)).max();
+        if newest.is_none() && fresh.settled.is_empty() {
+            return Ok(());
+        }
+        fresh.newest_at = fresh.newest_at.max(newest.unwrap_or(0));
+        self.conn
+            .prepare_cached("INSERT INTO commits (id, newest_at, ids, unplaced, settled) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![
+                fresh.next_commit,
+                fresh.newest_at,
+                dedup::encode(self.state.dedup.staged()),
+                commits::encode(appended),
+                commits::encode_numbers(&fresh.settled)
+            ])?;
+        fresh.next_commit += 1;
         Ok(())
     }
 
     /// One fresh record need not wait any more; `None` if there is no such record that does.
-    pub(super) fn settle_fresh(&mut self, channel: i64, seq: u64) -> Result<Option<Settled>, StoreError> {
-        if !self.state.fresh.waiting.get_mut(&channel).is_some_and(|waiting| waiting.remove(&seq)) {
-            return Ok(None);
+    pub(super) fn settle_fresh(&mut self, channel: i64, seq: u64) -> Option<Settled> {
+        let fresh = &mut self.state.fresh;
+        let channel = fresh.channels.get_mut(&channel)?;
+        let index = channel.waiting.remove(&seq)?;
+        let record = fresh.records.get_mut(index)?;
+        record.waits = false;
+        channel.share.unacked -= 1;
+        channel.share.unacked_bytes -= record.bytes;
+        if index < fresh.committed {
+            fresh.settled.push(seq);
         }
-        let settled = self
-            .conn
-            .prepare_cached("SELECT bytes, stored_at FROM fresh WHERE seq = ?1 AND waits = 1")?
-            .query_row([seq], |row| Ok(Settled { seq, bytes: row.get(0)?, stored_at: row.get(1)? }))
-            .optional()?;
-        if settled.is_some() {
-            self.conn.prepare_cached("UPDATE fresh SET waits = 0 WHERE seq = ?1")?.execute(params![seq])?;
-        }
-        Ok(settled)
+        Some(Settled { seq, bytes: record.bytes, stored_at: record.stored_at })
     }
 
     /// The fresh records of a channel up to a number need not wait any more.
-    pub(super) fn settle_fresh_through(
-        &mut self,
-        channel: i64,
-        through: u64,
-        settled: &mut Vec<Settled>,
-    ) -> Result<(), StoreError> {
-        while let Some(seq) = self.state.fresh.waiting.get(&channel).and_then(|waiting| waiting.first().copied())
+    pub(super) fn settle_fresh_through(&mut self, channel: i64, through: u64, settled: &mut Vec<Settled>) {
+        while let Some(fresh) = self.state.fresh.channels.get(&channel)
+            && let Some((&seq, _)) = fresh.waiting.first_key_value()
             && seq <= through
         {
-            settled.extend(self.settle_fresh(channel, seq)?);
+            settled.extend(self.settle_fresh(channel, seq));
         }
-        Ok(())
     }
+}
+
+/// The name of a channel's row.
+pub(super) fn name_of(conn: &Connection, id: i64) -> Result<ChannelName, StoreError> {
+    let name: String = conn.prepare_cached("SELECT name FROM channels WHERE id = ?1")?.query_row([id], |row| row.get(0))?;
+    ChannelName::parse(&name).map_err(|_| damaged("a channel's name"))
 }

@@ -29,19 +29,26 @@ impl Tx<'_> {
     pub(super) fn ack(&mut self, name: &ChannelName, ack: &Ack) -> Result<Vec<u64>, StoreError> {
         let Some(channel) = self.state.channels.get(self.conn, name)? else { return Ok(Vec::new()) };
         let id = channel.id;
-        let has_placed = channel.unacked > self.state.fresh.waiting(id);
+        let has_placed = channel.unacked > self.state.fresh.share(id).unwrap_or_default().unacked;
         let mut settled = Vec::new();
+        // Of the others the row of `commits` tells.
+        let mut placed = 0;
         match ack {
             Ack::Through(seq) => {
                 if has_placed {
                     self.settle_through(id, *seq, &mut settled)?;
                 }
-                self.settle_fresh_through(id, *seq, &mut settled)?;
+                placed = settled.len();
+                self.settle_fresh_through(id, *seq, &mut settled);
             }
             Ack::Each(seqs) => {
                 for seq in seqs {
-                    match self.settle_fresh(id, *seq)? {
-                        None if has_placed => settled.extend(self.settle(id, *seq)?),
+                    match self.settle_fresh(id, *seq) {
+                        None if has_placed => {
+                            let found = self.settle(id, *seq)?;
+                            placed += usize::from(found.is_some());
+                            settled.extend(found);
+                        }
                         fresh => settled.extend(fresh),
                     }
                 }
@@ -50,7 +57,11 @@ impl Tx<'_> {
         if settled.is_empty() {
             return Ok(Vec::new());
         }
-        if let Some(channel) = self.state.channels.get_mut(self.conn, name)? {
+        let channel = match placed {
+            0 => self.state.channels.touch(self.conn, name)?,
+            _ => self.state.channels.get_mut(self.conn, name)?,
+        };
+        if let Some(channel) = channel {
             for row in &settled {
                 channel.unacked = channel.unacked.saturating_sub(1);
                 channel.unacked_bytes = channel.unacked_bytes.saturating_sub(row.bytes);

@@ -2,7 +2,8 @@
 //!
 //! - [`file`]: the files, their lock, the epoch; [`schema`]: tables and versions.
 //! - [`queue`] → [`writer`] → [`answer`]: writes wait in line, one thread makes batches of them; [`tx`]: what a batch can do, with the operations in
-//!   [`append`], [`inbox`], [`retention`], [`keep`]; [`channels`]: what the writer remembers; [`fresh`]: indexes that come later.
+//!   [`append`], [`inbox`], [`retention`], [`keep`]; [`channels`]: what the writer remembers; [`commits`] and [`fresh`]: indexes and counters that
+//!   come later.
 //! - [`checkpoint`]: when the writer copies the write-ahead log into the database.
 //! - [`readers`]: threads that read, with the queries in [`read`] and [`lookup`].
 //! - [`operators`]: check, backup, restore, compact.
@@ -13,6 +14,7 @@ mod answer;
 mod append;
 mod channels;
 mod checkpoint;
+mod commits;
 mod error;
 mod file;
 mod fresh;

@@ -10,6 +10,9 @@ use tokio::sync::Notify;
 
 use crate::error::StoreError;
 
+/// How often the writer lets others go first before a batch.
+const YIELDS: usize = 4;
+
 /// Everything waiting, in order.
 pub(super) struct WriteQueue<J> {
     line: Mutex<Line<J>>,
@@ -70,6 +73,20 @@ impl<J> WriteQueue<J> {
         Ok(())
     }
 
+    /// Lets those who are about to write do so first, as long as the line grows by it: a thread that shares the writer's core has more to
+    /// write than the one job it woke the writer for. With a core to itself, the writer does not wait.
+    fn let_gather(&self) {
+        let mut before = 0;
+        for _ in 0..YIELDS {
+            let waiting = self.waiting().0;
+            if waiting <= before {
+                return;
+            }
+            before = waiting;
+            std::thread::yield_now();
+        }
+    }
+
     /// Takes what waits, at most `limit` writes and about `max_bytes`; waits for the first one.
     pub(super) fn take(&self, limit: usize, max_bytes: usize, patience: Duration) -> Taken<J> {
         let mut line = self.line.lock();
@@ -81,6 +98,9 @@ impl<J> WriteQueue<J> {
                 return if line.open { Taken::Nothing } else { Taken::Closed };
             }
         }
+        drop(line);
+        self.let_gather();
+        let mut line = self.line.lock();
         let was_crowded = !self.has_room(&line);
         let mut taken = Vec::with_capacity(line.jobs.len().min(limit));
         let mut taken_bytes = 0_usize;

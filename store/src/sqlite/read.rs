@@ -1,11 +1,14 @@
 //! Reading logs and inboxes. Every function runs on a reader's connection, inside one snapshot of the file.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     append::sql_time,
-    channels::{self, COLUMNS, Channel, find_channel, info_of, read_gaps},
+    channels::{COLUMNS, Channel, channel_of, find_channel, read_gaps},
+    commits::{Unplaced, unplaced},
     error::damaged,
 };
 use crate::{
@@ -18,10 +21,6 @@ use crate::{
 
 const RECORD: &str =
     "seq, prev, message_id, source, frame, lane, expires_at, stored_at, dead_channel, dead_seq, dead_reason, dead_detail";
-
-/// The numbers of channel `?1` after number `?2`.
-const LOG: &str = "SELECT seq FROM logs WHERE channel = ?1 AND seq > ?2
-     UNION ALL SELECT seq FROM fresh WHERE channel = ?1 AND seq > ?2";
 
 fn record_of(row: &Row<'_>) -> Result<Record, StoreError> {
     let lane: u8 = row.get(5)?;
@@ -51,38 +50,81 @@ fn record_of(row: &Row<'_>) -> Result<Record, StoreError> {
     })
 }
 
-/// Reads a stretch of a log.
-pub(super) fn read(conn: &Connection, name: &ChannelName, from: ReadFrom, limits: Limits) -> Result<Page, StoreError> {
-    let Some(channel) = find_channel(conn, name.as_str())? else { return Ok(page_of_nothing(from)) };
-    let first_available: Option<u64> =
-        conn.prepare_cached(&format!("SELECT min(seq) FROM ({LOG})"))?.query_row(params![channel.id, 0], |row| row.get(0))?;
-    let (after, lost) = match from {
-        ReadFrom::After(after) => (after, lost_after(conn, &channel, after)?),
-        ReadFrom::Time(time) => (before_time(conn, &channel, time)?, None),
-        ReadFrom::Last(count) => (before_last(conn, &channel, count)?, None),
-    };
-    let mut page = Page { records: Vec::new(), next: after, head: channel.head, first_available, lost };
-    let sql = format!(
-        "SELECT {RECORD} FROM (SELECT seq AS number FROM ({LOG}) ORDER BY number LIMIT ?3) CROSS JOIN records ON seq = number
-         ORDER BY number"
-    );
-    let mut statement = conn.prepare_cached(&sql)?;
-    // One more than is asked for, to know whether this is the end.
-    let mut rows = statement.query(params![channel.id, sql_time(after), u64::from(limits.records.max(1)) + 1])?;
-    let mut bytes = 0_u64;
-    while let Some(row) = rows.next()? {
+/// A page that is being filled.
+struct Filling {
+    page: Page,
+    limits: Limits,
+    bytes: u64,
+}
+
+impl Filling {
+    /// Adds a record. Answers whether there was room for it.
+    fn take(&mut self, row: &Row<'_>) -> Result<bool, StoreError> {
         let size = row.get_ref(4)?.as_bytes().map_err(|_| damaged("a frame"))?.len() as u64;
-        let full = page.records.len() >= limits.records.max(1) as usize || bytes.saturating_add(size) > limits.bytes;
-        if full && !page.records.is_empty() {
-            return Ok(page);
+        let full =
+            self.page.records.len() >= self.limits.records.max(1) as usize || self.bytes.saturating_add(size) > self.limits.bytes;
+        if full && !self.page.records.is_empty() {
+            return Ok(false);
         }
         let record = record_of(row)?;
-        bytes = bytes.saturating_add(size);
-        page.next = record.seq;
-        page.records.push(record);
+        self.bytes = self.bytes.saturating_add(size);
+        self.page.next = record.seq;
+        self.page.records.push(record);
+        Ok(true)
     }
-    page.next = page.next.max(channel.head);
+
+    /// Adds what the index lists after a number, then what it does not list yet. Answers whether that was all.
+    fn fill(&mut self, conn: &Connection, channel: i64, after: u64, unplaced: &[Unplaced]) -> Result<bool, StoreError> {
+        let sql = format!(
+            "SELECT {RECORD} FROM (SELECT seq AS number FROM logs WHERE channel = ?1 AND seq > ?2 ORDER BY number LIMIT ?3)
+             CROSS JOIN records ON seq = number ORDER BY number"
+        );
+        let mut statement = conn.prepare_cached(&sql)?;
+        // One more than is asked for, to know whether this is the end.
+        let mut rows = statement.query(params![channel, sql_time(after), u64::from(self.limits.records.max(1)) + 1])?;
+        while let Some(row) = rows.next()? {
+            if !self.take(row)? {
+                return Ok(false);
+            }
+        }
+        let mut statement = conn.prepare_cached(&format!("SELECT {RECORD} FROM records WHERE seq = ?1"))?;
+        for record in unplaced.iter().filter(|record| record.seq > after) {
+            let mut rows = statement.query([record.seq])?;
+            if !self.take(rows.next()?.ok_or_else(|| damaged("a new record"))?)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Reads a stretch of a log.
+pub(super) fn read(conn: &Connection, name: &ChannelName, from: ReadFrom, limits: Limits) -> Result<Page, StoreError> {
+    let Some((channel, unplaced)) = find(conn, name)? else { return Ok(page_of_nothing(from)) };
+    let first_placed: Option<u64> =
+        conn.prepare_cached("SELECT min(seq) FROM logs WHERE channel = ?1")?.query_row([channel.id], |row| row.get(0))?;
+    let first_available = first_placed.or(unplaced.first().map(|record| record.seq));
+    let (after, lost) = match from {
+        ReadFrom::After(after) => (after, lost_after(conn, &channel, after)?),
+        ReadFrom::Time(time) => (before_time(conn, &channel, &unplaced, time)?, None),
+        ReadFrom::Last(count) => (before_last(conn, &channel, &unplaced, count as usize)?, None),
+    };
+    let page = Page { records: Vec::new(), next: after, head: channel.head, first_available, lost };
+    let mut filling = Filling { page, limits, bytes: 0 };
+    let is_all = filling.fill(conn, channel.id, after, &unplaced)?;
+    let mut page = filling.page;
+    if is_all {
+        page.next = page.next.max(channel.head);
+    }
     Ok(page)
+}
+
+/// A channel, and those of its records that the indexes lack.
+fn find(conn: &Connection, name: &ChannelName) -> Result<Option<(Channel, Vec<Unplaced>)>, StoreError> {
+    let Some(mut channel) = find_channel(conn, name.as_str())? else { return Ok(None) };
+    let unplaced = unplaced(conn, Some(channel.id))?;
+    unplaced.iter().for_each(|record| channel.add(record));
+    Ok(Some((channel, unplaced)))
 }
 
 fn page_of_nothing(from: ReadFrom) -> Page {
@@ -102,9 +144,14 @@ fn lost_after(conn: &Connection, channel: &Channel, after: u64) -> Result<Option
 }
 
 /// The number before the first record stored at or after a time: times do not run backwards in a channel, so it can be searched for.
-fn before_time(conn: &Connection, channel: &Channel, time: u64) -> Result<u64, StoreError> {
-    let mut probe =
-        conn.prepare_cached(&format!("SELECT seq, stored_at FROM records WHERE seq = (SELECT min(seq) FROM ({LOG}))"))?;
+fn before_time(conn: &Connection, channel: &Channel, unplaced: &[Unplaced], time: u64) -> Result<u64, StoreError> {
+    let earlier = unplaced.partition_point(|record| record.stored_at < time);
+    if let Some(newest) = earlier.checked_sub(1).and_then(|index| unplaced.get(index)) {
+        return Ok(newest.seq);
+    }
+    let mut probe = conn.prepare_cached(
+        "SELECT seq, stored_at FROM records WHERE seq = (SELECT min(seq) FROM logs WHERE channel = ?1 AND seq > ?2)",
+    )?;
     let (mut low, mut high) = (0, channel.head);
     while low < high {
         let middle = low + (high - low) / 2;
@@ -118,24 +165,29 @@ fn before_time(conn: &Connection, channel: &Channel, time: u64) -> Result<u64, S
     Ok(low)
 }
 
-fn before_last(conn: &Connection, channel: &Channel, count: u32) -> Result<u64, StoreError> {
+fn before_last(conn: &Connection, channel: &Channel, unplaced: &[Unplaced], count: usize) -> Result<u64, StoreError> {
+    let Some(count) = count.checked_sub(unplaced.len()) else {
+        let before = unplaced.iter().nth_back(count);
+        return Ok(before.map_or(0, |record| record.seq));
+    };
     let before = conn
-        .prepare_cached(&format!("SELECT seq FROM ({LOG}) ORDER BY seq DESC LIMIT 1 OFFSET ?3"))?
-        .query_row(params![channel.id, 0, count], |row| row.get(0))
+        .prepare_cached("SELECT seq FROM logs WHERE channel = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2")?
+        .query_row(params![channel.id, count as u64], |row| row.get(0))
         .optional()?;
     Ok(before.unwrap_or(0))
 }
 
 /// Reads what waits for an acknowledgement.
 pub(super) fn pending(conn: &Connection, name: &ChannelName, query: PendingQuery) -> Result<Vec<Pending>, StoreError> {
-    let Some(channel) = find_channel(conn, name.as_str())? else { return Ok(Vec::new()) };
+    let Some((channel, unplaced)) = find(conn, name)? else { return Ok(Vec::new()) };
     let limit = query.limits.records.max(1);
-    let mut waiting: Vec<(u64, u32, u64, Option<String>)> = Vec::new();
+    let mut waiting: Vec<(u64, u32, u64, Option<String>)> = unplaced
+        .iter()
+        .filter(|record| record.waits && record.seq > query.after && record.due_at <= sql_time(query.due_before))
+        .map(|record| (record.seq, record.attempts, record.due_at, None))
+        .collect();
     let mut statement = conn.prepare_cached(
         "SELECT seq, attempts, due_at, reason FROM unacked WHERE channel = ?1 AND lane = ?2 AND seq > ?3 AND due_at <= ?4
-         UNION ALL
-         SELECT seq, attempts, due_at, NULL FROM fresh
-           WHERE channel = ?1 AND lane = ?2 AND seq > ?3 AND due_at <= ?4 AND waits = 1
          ORDER BY seq LIMIT ?5",
     )?;
     for lane in 0..4 {
@@ -167,10 +219,7 @@ pub(super) fn pending(conn: &Connection, name: &ChannelName, query: PendingQuery
 
 /// What is known of a channel.
 pub(super) fn channel(conn: &Connection, name: &ChannelName) -> Result<Option<ChannelInfo>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM channels WHERE name = ?1");
-    let mut statement = conn.prepare_cached(&sql)?;
-    let mut rows = statement.query([name.as_str()])?;
-    rows.next()?.map(channels::info_of).transpose()
+    Ok(find(conn, name)?.map(|(channel, _)| channel.info(name.clone())))
 }
 
 /// Channels in the order of their names.
@@ -187,9 +236,16 @@ pub(super) fn channels(
     let sql = format!("SELECT {COLUMNS} FROM channels WHERE name > ?1 AND name < ?2 ORDER BY name LIMIT ?3");
     let mut statement = conn.prepare_cached(&sql)?;
     let mut rows = statement.query(params![after, end, limit])?;
+    let mut unplaced_of: HashMap<i64, Vec<Unplaced>> = HashMap::new();
+    for record in unplaced(conn, None)? {
+        unplaced_of.entry(record.channel).or_default().push(record);
+    }
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(info_of(row)?);
+        let name: String = row.get(1)?;
+        let mut channel = channel_of(row)?;
+        unplaced_of.get(&channel.id).into_iter().flatten().for_each(|record| channel.add(record));
+        found.push(channel.info(ChannelName::parse(&name).map_err(|_| damaged("a channel's name"))?));
     }
     Ok(found)
 }

@@ -5,7 +5,7 @@
 
 use rusqlite::params;
 
-use super::{error::damaged, tx::Tx};
+use super::{error::damaged, fresh::name_of, tx::Tx};
 use crate::{
     channel::{ChannelFamily, ChannelName},
     error::StoreError,
@@ -142,8 +142,8 @@ impl Tx<'_> {
         let mut budget = u64::from(limit.max(1));
         let mut done = Trimmed::default();
         // What follows looks for channels in the table, and for records in the indexes.
-        self.state.channels.flush(self.conn)?;
         self.place()?;
+        self.state.channels.flush(self.conn, &self.state.fresh)?;
         self.bury_expired(now, &mut budget, &mut done)?;
         self.bury_aged(now, &mut budget, &mut done)?;
         self.cut_aged_logs(now, &mut budget, &mut done)?;
@@ -164,7 +164,7 @@ impl Tx<'_> {
             .query_map(params![now, *budget], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<_, _>>()?;
         for (channel, seq) in expired {
-            let name = self.name_of(channel)?;
+            let name = name_of(self.conn, channel)?;
             done.dead_lettered.extend(self.bury(&name, seq, &Death::of(DeadReason::Expired, now))?);
             *budget = budget.saturating_sub(1);
         }
@@ -279,8 +279,8 @@ impl Tx<'_> {
         // Each looks at the old end of an index only.
         let rules = [
             (
-                "DELETE FROM recent_ids WHERE id IN (
-                   SELECT id FROM (SELECT id, newest_at FROM recent_ids ORDER BY id LIMIT ?2) WHERE newest_at < ?1)",
+                "DELETE FROM commits WHERE id IN (
+                   SELECT id FROM (SELECT id, newest_at FROM commits ORDER BY id LIMIT ?2) WHERE newest_at < ?1)",
                 now.saturating_sub(self.options.dedup_window_ms),
             ),
             (
@@ -333,11 +333,5 @@ impl Tx<'_> {
             names.push(ChannelName::parse(&name).map_err(|_| damaged("a channel's name"))?);
         }
         Ok(names)
-    }
-
-    fn name_of(&self, id: i64) -> Result<ChannelName, StoreError> {
-        let name: String =
-            self.conn.prepare_cached("SELECT name FROM channels WHERE id = ?1")?.query_row([id], |row| row.get(0))?;
-        ChannelName::parse(&name).map_err(|_| damaged("a channel's name"))
     }
 }

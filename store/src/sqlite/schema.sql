@@ -66,29 +66,19 @@ CREATE TABLE unacked (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX unacked_by_expiry ON unacked (expires_at) WHERE expires_at IS NOT NULL;
 
--- The newest records, which are not in logs and unacked yet. Of a channel, they are newer than all that are.
-CREATE TABLE fresh (
-    seq        INTEGER PRIMARY KEY,
-    channel    INTEGER NOT NULL,
-    lane       INTEGER NOT NULL,
-    waits      INTEGER NOT NULL,  -- for an acknowledgement
-    bytes      INTEGER NOT NULL,
-    stored_at  INTEGER NOT NULL,
-    expires_at INTEGER,
-    attempts   INTEGER NOT NULL,
-    due_at     INTEGER NOT NULL
-) STRICT;
-
 CREATE TABLE gaps (
     channel   INTEGER PRIMARY KEY,
     intervals BLOB NOT NULL
 ) STRICT;
 
--- The ids of one commit in each row: a table without random keys.
-CREATE TABLE recent_ids (
+-- What each commit has appended. The records of those after meta.placed are not in logs and unacked yet, nor counted in channels; of a
+-- channel, they are newer than all that are.
+CREATE TABLE commits (
     id        INTEGER PRIMARY KEY,
     newest_at INTEGER NOT NULL,
-    ids       BLOB NOT NULL
+    ids       BLOB NOT NULL,  -- by which repeated messages are recognised
+    unplaced  BLOB NOT NULL,
+    settled   BLOB NOT NULL   -- numbers of unplaced records that do not wait for an acknowledgement any more
 ) STRICT;
 
 CREATE TABLE retained (
@@ -141,4 +131,4 @@ CREATE TABLE state (
     value BLOB NOT NULL
 ) STRICT;
 
-INSERT INTO meta (name, value) VALUES ('next_seq', 1);
+INSERT INTO meta (name, value) VALUES ('next_seq', 1), ('placed', 0);

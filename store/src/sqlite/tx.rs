@@ -5,9 +5,15 @@
 
 use std::{collections::BTreeSet, ops::Range};
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
-use super::{channels::Channels, error::damaged, fresh::Fresh, schema};
+use super::{
+    channels::Channels,
+    commits,
+    error::damaged,
+    fresh::{Fresh, name_of},
+    schema,
+};
 use crate::{
     channel::ChannelName,
     dedup::{self, DedupWindow},
@@ -77,11 +83,12 @@ impl WriterState {
         };
         state.load_recent_ids(conn, options)?;
         state.load_over(conn, options)?;
+        state.load_unplaced(conn)?;
         Ok(state)
     }
 
     fn load_recent_ids(&mut self, conn: &Connection, options: &StoreOptions) -> Result<(), StoreError> {
-        let mut statement = conn.prepare("SELECT newest_at, ids FROM recent_ids ORDER BY id DESC")?;
+        let mut statement = conn.prepare("SELECT newest_at, ids FROM commits ORDER BY id DESC")?;
         let mut rows = statement.query([])?;
         let mut newest_first: Vec<Vec<RecentId>> = Vec::new();
         let (mut count, mut cutoff) = (0, 0);
@@ -125,6 +132,16 @@ impl WriterState {
         Ok(())
     }
 
+    /// Adds what the channels' rows lack.
+    fn load_unplaced(&mut self, conn: &Connection) -> Result<(), StoreError> {
+        for record in commits::unplaced(conn, None)? {
+            self.totals.records += 1;
+            self.totals.bytes += record.bytes;
+            self.over.insert(name_of(conn, record.channel)?);
+        }
+        Ok(())
+    }
+
     /// Remembers where to go back to.
     pub(super) fn begin(&mut self) {
         self.at_begin = (self.totals, self.counter.clone());
@@ -132,8 +149,9 @@ impl WriterState {
 
     /// Keeps what the batch has changed.
     pub(super) fn commit(&mut self) {
-        self.channels.commit();
+        self.channels.commit(&self.fresh);
         self.dedup.commit();
+        self.fresh.commit();
     }
 
     /// Goes back to the last commit. `over` is only a hint and stays.
@@ -185,12 +203,7 @@ impl Tx<'_> {
             self.enforce_log_bounds(&name)?;
         }
         self.limit_fresh()?;
-        self.state.channels.flush(self.conn)?;
-        let newest = self.state.dedup.staged().map(|id| id.stored_at).max();
-        if let Some(newest) = newest {
-            let ids = dedup::encode(self.state.dedup.staged());
-            self.conn.prepare_cached("INSERT INTO recent_ids (newest_at, ids) VALUES (?1, ?2)")?.execute(params![newest, ids])?;
-        }
-        Ok(())
+        self.state.channels.flush(self.conn, &self.state.fresh)?;
+        self.write_commit()
     }
 }

@@ -101,12 +101,19 @@ async fn check_says_what_does_not_agree() {
     let report = operators::check(dir.path()).unwrap();
     assert_eq!((&report.problems[..], report.epoch), (&[][..], Some(store.epoch())));
     assert_eq!((report.channels, report.records, report.bytes, report.unacked), (1, 3, 300, 3));
-    drop(store);
-    let conn = rusqlite::Connection::open(dir.path().join(store::DATABASE)).unwrap();
+    // With its place in the indexes still to be taken, and then with it.
+    assert_eq!(problems_without_the_oldest(dir.path()), 1);
+    store.trim(0, 1).await.unwrap();
+    assert_eq!(problems_without_the_oldest(dir.path()), 5);
+}
+
+/// Removes a record behind the store's back, and counts what is found.
+fn problems_without_the_oldest(dir: &std::path::Path) -> usize {
+    let conn = rusqlite::Connection::open(dir.join(store::DATABASE)).unwrap();
     conn.execute("DELETE FROM records WHERE seq = (SELECT min(seq) FROM records)", []).unwrap();
-    drop(conn);
-    let problems = operators::check(dir.path()).unwrap().problems;
-    assert_eq!(problems.len(), 2, "{problems:?}");
+    let problems = operators::check(dir).unwrap().problems;
+    println!("{problems:#?}");
+    problems.len()
 }
 
 #[tokio::test]

@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 use super::{existing, open_store};
 use crate::{
     error::StoreError,
     position::Epoch,
-    sqlite::{file, schema},
+    sqlite::{
+        commits::{self, Unplaced},
+        file, schema,
+    },
 };
 
 /// Problems listed of each sort; more are only a sign of the same.
@@ -37,21 +40,20 @@ pub struct CheckReport {
     pub sessions: u64,
 }
 
-/// Statements that answer with one row per problem.
-const RULES: [(&str, &str); 8] = [
+/// Statements that answer with one row per problem. `fresh` is what no index lists yet, as [`list_unplaced`] has written it down.
+const RULES: [(&str, &str); 9] = [
     (
         "its counts do not agree with its records",
         "SELECT channels.name FROM channels LEFT JOIN (
-           SELECT channel, count(*) AS number, sum(length(frame)) AS size, max(seq) AS newest FROM records GROUP BY channel
+           SELECT channel, count(*) AS number, sum(length(frame)) AS size, max(seq) AS newest FROM records
+           WHERE seq NOT IN (SELECT seq FROM fresh) GROUP BY channel
          ) AS found ON found.channel = channels.id
          WHERE records <> coalesce(number, 0) OR bytes <> coalesce(size, 0) OR head < coalesce(newest, 0)",
     ),
     (
         "its counts do not agree with what waits for an acknowledgement",
         "SELECT channels.name FROM channels LEFT JOIN (
-           SELECT channel, count(*) AS number, sum(bytes) AS size FROM (
-             SELECT channel, bytes FROM unacked UNION ALL SELECT channel, bytes FROM fresh WHERE waits = 1
-           ) GROUP BY channel
+           SELECT channel, count(*) AS number, sum(bytes) AS size FROM unacked GROUP BY channel
          ) AS found ON found.channel = channels.id
          WHERE unacked <> coalesce(number, 0) OR unacked_bytes <> coalesce(size, 0)",
     ),
@@ -70,6 +72,11 @@ const RULES: [(&str, &str); 8] = [
         "it is in a log and is not there",
         "SELECT 'record ' || seq FROM (SELECT channel, seq FROM logs UNION ALL SELECT channel, seq FROM fresh) AS listed
          WHERE NOT EXISTS (SELECT 1 FROM records WHERE records.seq = listed.seq AND records.channel = listed.channel)",
+    ),
+    (
+        "what is listed of it is not what it is",
+        "SELECT 'record ' || fresh.seq FROM fresh JOIN records ON records.seq = fresh.seq
+         WHERE fresh.bytes <> length(frame) OR fresh.lane <> records.lane",
     ),
     ("it belongs to no channel", "SELECT 'record ' || seq FROM records WHERE channel NOT IN (SELECT id FROM channels)"),
     (
@@ -90,6 +97,7 @@ pub fn check(dir: &Path) -> Result<CheckReport, StoreError> {
 
 pub(super) fn report(conn: &Connection) -> Result<CheckReport, StoreError> {
     let snapshot = conn.unchecked_transaction()?;
+    let unplaced = list_unplaced(&snapshot)?;
     let mut problems = lines(&snapshot, &format!("PRAGMA integrity_check({LISTED})"))?;
     problems.retain(|line| line != "ok");
     for (meaning, sql) in RULES {
@@ -104,10 +112,27 @@ pub(super) fn report(conn: &Connection) -> Result<CheckReport, StoreError> {
         next_seq: schema::meta(&snapshot, "next_seq")?.unwrap_or(0),
         channels: count("SELECT count(*) FROM channels")?,
         records: count("SELECT count(*) FROM records")?,
-        bytes: count("SELECT coalesce(sum(bytes), 0) FROM channels")?,
-        unacked: count("SELECT (SELECT count(*) FROM unacked) + (SELECT count(*) FROM fresh WHERE waits = 1)")?,
+        bytes: count("SELECT coalesce(sum(bytes), 0) FROM channels")? + unplaced.iter().map(|record| record.bytes).sum::<u64>(),
+        unacked: count("SELECT count(*) FROM unacked")? + unplaced.iter().filter(|record| record.waits).count() as u64,
         sessions: count("SELECT count(*) FROM sessions")?,
     })
+}
+
+/// Writes down what no index lists yet, in a table of this connection's own.
+fn list_unplaced(snapshot: &Connection) -> Result<Vec<Unplaced>, StoreError> {
+    let unplaced = commits::unplaced(snapshot, None)?;
+    // What is opened to be read only stays so; this is about tables in memory.
+    snapshot.execute_batch(
+        "PRAGMA query_only = OFF;
+         CREATE TEMP TABLE fresh (seq INTEGER PRIMARY KEY, channel INTEGER, lane INTEGER, bytes INTEGER) STRICT;",
+    )?;
+    let mut insert = snapshot.prepare("INSERT OR REPLACE INTO fresh (seq, channel, lane, bytes) VALUES (?1, ?2, ?3, ?4)")?;
+    for record in &unplaced {
+        insert.execute(params![record.seq, record.channel, record.lane, record.bytes])?;
+    }
+    drop(insert);
+    snapshot.execute_batch("PRAGMA query_only = ON;")?;
+    Ok(unplaced)
 }
 
 fn lines(conn: &Connection, sql: &str) -> Result<Vec<String>, StoreError> {
