@@ -155,7 +155,8 @@ impl Default for Channels {
 impl Channels {
     /// A channel, to look at.
     pub(super) fn get(&mut self, conn: &Connection, name: &ChannelName) -> Result<Option<&Channel>, StoreError> {
-        Ok(self.load(conn, name)?.map(|channel| &*channel))
+        self.load(conn, name)?;
+        Ok(self.known.get(name))
     }
 
     /// Whether a channel is in memory.
@@ -165,15 +166,13 @@ impl Channels {
 
     /// A channel, to change in what the row of `commits` tells.
     pub(super) fn touch(&mut self, conn: &Connection, name: &ChannelName) -> Result<Option<&mut Channel>, StoreError> {
-        let batch = self.batch;
-        if self.load(conn, name)?.is_none_or(|channel| channel.touched_in == batch) {
-            return Ok(self.known.get_mut(name));
+        self.load(conn, name)?;
+        let Some(channel) = self.known.get_mut(name) else { return Ok(None) };
+        if channel.touched_in != self.batch {
+            channel.touched_in = self.batch;
+            self.touched.push(name.clone());
         }
-        self.touched.push(name.clone());
-        Ok(self.known.get_mut(name).map(|channel| {
-            channel.touched_in = batch;
-            channel
-        }))
+        Ok(Some(channel))
     }
 
     /// A channel, to change. Its row is written at the end of the batch.
@@ -206,7 +205,7 @@ impl Channels {
         first_seq: u64,
         now: u64,
     ) -> Result<(&mut Channel, bool), StoreError> {
-        let created = self.load(conn, name)?.is_none();
+        let created = self.get(conn, name)?.is_none();
         if created {
             conn.prepare_cached(
                 "INSERT INTO channels (name, family, born, head, last_stored_at, records, bytes, unacked, unacked_bytes, appended,
@@ -218,12 +217,13 @@ impl Channels {
         Ok((channel, created))
     }
 
-    fn load(&mut self, conn: &Connection, name: &ChannelName) -> Result<Option<&mut Channel>, StoreError> {
-        if !self.known.contains_key(name) {
-            let Some(channel) = find_channel(conn, name.as_str())? else { return Ok(None) };
+    fn load(&mut self, conn: &Connection, name: &ChannelName) -> Result<(), StoreError> {
+        if !self.known.contains_key(name)
+            && let Some(channel) = find_channel(conn, name.as_str())?
+        {
             self.known.insert(name.clone(), channel);
         }
-        Ok(self.known.get_mut(name))
+        Ok(())
     }
 
     /// Removes a channel's row and what hangs on it but its records.

@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::file;
+use super::{
+    file::{self, PAGE},
+    sync_ahead::SyncAhead,
+};
 use crate::error::StoreError;
 
-/// Bytes of a page.
-const PAGE: u64 = 4_096;
+/// Bytes of log after which the disk is to begin with them.
+const AHEAD: u64 = 1 << 20;
 /// A log so many times longer than what is copied at once is too long: the writer waits for readers.
 const LONG: u64 = 4;
 /// How long the writer waits for them. Reads take less; a backup takes longer, and the log grows as long as it lasts.
@@ -28,6 +31,9 @@ pub(super) struct Checkpoints {
     copy_at: u64,
     /// Pages in the log at which to wait for readers again.
     wait_at: u64,
+    ahead: Option<SyncAhead>,
+    /// Pages in the log when the thread was asked last to sync them.
+    asked_at: u64,
 }
 
 /// How long the log is, in pages.
@@ -37,10 +43,10 @@ struct Log {
 }
 
 impl Checkpoints {
-    /// `bytes` of log are copied at once.
-    pub(super) fn new(bytes: u64) -> Self {
+    /// `bytes` of log are copied at once. `ahead` syncs the log before it must be, where commits do not.
+    pub(super) fn new(bytes: u64, ahead: Option<SyncAhead>) -> Self {
         let portion = (bytes / PAGE).max(1);
-        Self { portion, copy_at: portion, wait_at: LONG * portion }
+        Self { portion, copy_at: portion, wait_at: LONG * portion, ahead, asked_at: 0 }
     }
 
     /// Sees to the log after a commit. `None` if nothing was to be done.
@@ -53,6 +59,7 @@ impl Checkpoints {
             self.wait_at = LONG * self.portion;
         }
         if log.left < self.copy_at && log.pages < self.wait_at {
+            self.sync_ahead(log.pages);
             return None;
         }
         let done =
@@ -64,6 +71,19 @@ impl Checkpoints {
             self.wait_at = log.pages + LONG * self.portion;
         }
         Some(done.map(|_| ()))
+    }
+}
+
+impl Checkpoints {
+    fn sync_ahead(&mut self, pages: u64) {
+        if let Some(ahead) = &self.ahead {
+            // It has begun anew.
+            self.asked_at = if pages < self.asked_at { 0 } else { self.asked_at };
+            if pages - self.asked_at >= AHEAD / PAGE {
+                self.asked_at = pages;
+                ahead.ask();
+            }
+        }
     }
 }
 
@@ -103,7 +123,7 @@ mod tests {
             let dir = tempfile::tempdir().expect("a directory");
             let options = StoreOptions { durability: Durability::Process, ..StoreOptions::default() };
             let (conn, _) = file::open_writer(dir.path(), &options).expect("opens");
-            Self { dir, conn, checkpoints: Checkpoints::new(PORTION * PAGE), pages: 0 }
+            Self { dir, conn, checkpoints: Checkpoints::new(PORTION * PAGE, None), pages: 0 }
         }
 
         fn reader(&self) -> Connection {
@@ -112,7 +132,7 @@ mod tests {
 
         /// Writes some ten pages.
         fn write(&self) {
-            const ROW: &str = "INSERT INTO state (name, value) VALUES (hex(randomblob(8)), zeroblob(30000))";
+            const ROW: &str = "INSERT INTO state (name, value) VALUES (hex(randomblob(8)), zeroblob(60000))";
             self.conn.execute(ROW, []).expect("a row");
         }
 

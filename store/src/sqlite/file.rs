@@ -27,6 +27,8 @@ use crate::{
 pub const DATABASE: &str = "bridge.db";
 const LOCK: &str = "bridge.lock";
 
+/// Bytes of a page: half as many pages as of SQLite's own 4 KiB are written where much is appended.
+pub(super) const PAGE: u64 = 8_192;
 /// What a checkpoint leaves of the write-ahead log, in bytes.
 const WAL_KEPT: u32 = 64 << 20;
 /// Prepared statements kept per connection.
@@ -119,8 +121,8 @@ pub(super) fn open_writer(dir: &Path, options: &StoreOptions) -> Result<(Connect
     let mut conn = connect(&path, flags, options.vfs.as_deref())?;
     let kind = schema::inspect(&conn, &path)?;
     if kind == FileKind::Empty {
-        // Can only be chosen before the first table; lets space be given back in small steps.
-        conn.execute_batch("PRAGMA auto_vacuum = INCREMENTAL;")?;
+        // Can only be chosen before the first table. The second lets space be given back in small steps.
+        conn.execute_batch(&format!("PRAGMA page_size = {PAGE}; PRAGMA auto_vacuum = INCREMENTAL;"))?;
     }
     conn.execute_batch(&format!(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, HashMap};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    append::sql_time,
     commits::{self, Unplaced},
     error::damaged,
     inbox::Settled,
@@ -19,7 +18,7 @@ use super::{
 use crate::{channel::ChannelName, dedup, error::StoreError};
 
 /// Records above which they are moved. Readers go through all of them: this many take a tenth of a millisecond.
-const MOST: usize = 2_048;
+const MOST: usize = 4_096;
 
 /// What is counted of a channel and not in its row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

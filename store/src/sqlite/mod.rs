@@ -4,7 +4,7 @@
 //! - [`queue`] → [`writer`] → [`answer`]: writes wait in line, one thread makes batches of them; [`tx`]: what a batch can do, with the operations in
 //!   [`append`], [`inbox`], [`retention`], [`keep`]; [`channels`]: what the writer remembers; [`commits`] and [`fresh`]: indexes and counters that
 //!   come later.
-//! - [`checkpoint`]: when the writer copies the write-ahead log into the database.
+//! - [`checkpoint`]: when the writer copies the write-ahead log into the database; [`sync_ahead`]: the disk begins before.
 //! - [`readers`]: threads that read, with the queries in [`read`] and [`lookup`].
 //! - [`operators`]: check, backup, restore, compact.
 //!
@@ -27,6 +27,7 @@ mod read;
 mod readers;
 mod retention;
 mod schema;
+mod sync_ahead;
 mod tx;
 mod writer;
 
@@ -49,6 +50,7 @@ use self::{
     file::{DirectoryLock, database_path},
     queue::Admission,
     readers::Readers,
+    sync_ahead::SyncAhead,
     tx::{Tx, WriterState},
     writer::{Gauge, Line, Write, Writer},
 };
@@ -59,7 +61,7 @@ use crate::{
     error::StoreError,
     health::StoreHealth,
     inbox::{Ack, DeadLettered, Death, Delivered, Nack, Pending, PendingQuery, Trimmed},
-    options::StoreOptions,
+    options::{Durability, StoreOptions},
     position::Epoch,
     record::{Appended, ChannelInfo, Limits, NewRecord, Page, ReadFrom, RecentId},
     session::{ConsumerId, Forgotten, Retained, StoredSession},
@@ -93,7 +95,13 @@ impl SqliteStore {
         let line = Arc::new(Line::new(options.queue_writes, options.queue_bytes));
         let gauge = Arc::new(Gauge::default());
         gauge.count(&state.totals);
-        let checkpoints = Checkpoints::new(options.checkpoint_bytes);
+        let ahead = match options.durability {
+            Durability::Process => SyncAhead::start(&file::beside(&database, "-wal"))
+                .inspect_err(|error| tracing::warn!(%error, "the store's log is only synced when it must be"))
+                .ok(),
+            Durability::Fsync | Durability::Memory => None,
+        };
+        let checkpoints = Checkpoints::new(options.checkpoint_bytes, ahead);
         let writer = Writer {
             conn,
             state,

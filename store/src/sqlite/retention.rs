@@ -18,9 +18,9 @@ const CHUNK: u64 = 64;
 /// Channels looked at in one step of trimming, per rule.
 const CHANNELS: usize = 64;
 /// Free pages below which nothing is given back to the file system.
-const FREE_PAGES_KEPT: i64 = 1_024;
+const FREE_PAGES_KEPT: i64 = 512;
 /// Free pages given back in one step.
-const PAGES: u32 = 256;
+const PAGES: u32 = 128;
 
 /// How many of so many records are over the bounds, if all are of one size.
 fn likely_excess(bounds: Bounds, records: u64, bytes: u64) -> u64 {

@@ -22,7 +22,7 @@ async fn a_backup_of_a_serving_store_is_whole_and_begins_a_new_history() {
     let copy = dir.path().join("copy.db");
     let backing_up = tokio::task::spawn_blocking({
         let (dir, copy) = (dir.path().to_owned(), copy.clone());
-        move || operators::backup(&dir, &copy, Throttle { pages: 4, pause: Duration::from_millis(1) })
+        move || operators::backup(&dir, &copy, Throttle { pages: 2, pause: Duration::from_millis(1) })
     });
     let mut meanwhile = 0;
     while !backing_up.is_finished() {
@@ -139,6 +139,6 @@ async fn compacting_gives_space_back() {
     assert_eq!(store.health().records, 0);
     drop(store);
     let compacted = operators::compact(dir.path()).unwrap();
-    assert!(compacted.after <= compacted.before && compacted.after < 200_000, "{compacted:?}");
+    assert!(compacted.after <= compacted.before && compacted.after < 400_000, "{compacted:?}");
     assert_eq!(open(dir.path()).epoch(), epoch);
 }

@@ -13,7 +13,7 @@ use crate::{error::StoreError, sqlite::file};
 /// How fast a backup may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Throttle {
-    /// Pages (4 KiB) copied at once.
+    /// Pages (8 KiB) copied at once.
     pub pages: u16,
     /// How long to wait after that.
     pub pause: Duration,
@@ -22,7 +22,7 @@ pub struct Throttle {
 impl Default for Throttle {
     /// About 200 MB/s at most.
     fn default() -> Self {
-        Self { pages: 256, pause: Duration::from_millis(5) }
+        Self { pages: 128, pause: Duration::from_millis(5) }
     }
 }
 

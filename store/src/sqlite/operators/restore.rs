@@ -50,7 +50,7 @@ pub fn restore(from: &Path, dir: &Path) -> Result<Restored, StoreError> {
         return Err(StoreError::Invalid("the sequence numbers are used up"));
     }
     let incoming = beside(&database, ".restoring");
-    copy(&source, &incoming, Throttle { pages: 4_096, ..Throttle::default() })?;
+    copy(&source, &incoming, Throttle { pages: 2_048, ..Throttle::default() })?;
     let target = Connection::open(&incoming)?;
     schema::set_meta(&target, "next_seq", next_seq)?;
     target.close().map_err(|(_, error)| StoreError::from(error))?;
