@@ -4,7 +4,7 @@
 //! each for every channel it writes to. So it writes what they lack into its row of `commits`, and [`Tx::place`] moves that over when there is
 //! enough of it, or when somebody needs an index to be whole. What is acknowledged soon never gets into `unacked` at all.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -50,6 +50,10 @@ pub(super) struct Fresh {
     next_commit: i64,
     /// Of the newest row of `commits`.
     newest_at: u64,
+    /// The newest rows of `commits`, and how many ids each has.
+    rows: VecDeque<(i64, usize)>,
+    /// Ids in those rows.
+    ids: usize,
     /// After a roll-back the table is right and this is not.
     is_stale: bool,
 }
@@ -85,6 +89,19 @@ impl Fresh {
     pub(super) fn commit(&mut self) {
         self.committed = self.records.len();
         self.settled.clear();
+    }
+
+    /// The newest row of `commits` that nobody needs any more, once all are placed: newer ones have as many ids as the window holds.
+    fn take_outlived(&mut self, window: usize) -> Option<i64> {
+        let mut outlived = None;
+        while let Some((id, ids)) = self.rows.front().copied()
+            && self.ids - ids >= window
+        {
+            self.rows.pop_front();
+            self.ids -= ids;
+            outlived = Some(id);
+        }
+        outlived
     }
 
     pub(super) fn roll_back(&mut self) {
@@ -155,6 +172,9 @@ impl Tx<'_> {
         if std::mem::take(&mut fresh.committed) > 0 {
             schema::set_meta(self.conn, "placed", fresh.next_commit - 1)?;
         }
+        if let Some(outlived) = fresh.take_outlived(self.options.dedup_max) {
+            self.conn.prepare_cached("DELETE FROM commits WHERE id <= ?1")?.execute([outlived])?;
+        }
         // In the order of each index, so that its pages are changed one after the other.
         records.sort_unstable_by_key(|record| (record.channel, record.seq));
         let mut log = self.conn.prepare_cached("INSERT INTO logs (channel, seq) VALUES (?1, ?2)")?;
@@ -195,6 +215,9 @@ impl Tx<'_> {
             return Ok(());
         }
         fresh.newest_at = fresh.newest_at.max(newest.unwrap_or(0));
+        let ids = self.state.dedup.staged().count();
+        fresh.rows.push_back((fresh.next_commit, ids));
+        fresh.ids += ids;
         self.conn
             .prepare_cached("INSERT INTO commits (id, newest_at, ids, unplaced, settled) VALUES (?1, ?2, ?3, ?4, ?5)")?
             .execute(params![

@@ -1,7 +1,9 @@
 //! Reading: pages, places to start from, and what is said of what is gone.
 
 use bytes::Bytes;
-use store::{Bounds, ChannelFamily, FamilyPolicy, Limits, NewRecord, Policies, Precision, ReadFrom, StoreOptions};
+use store::{
+    Ack, Bounds, ChannelFamily, FamilyPolicy, Limits, NewRecord, PendingQuery, Policies, Precision, ReadFrom, StoreOptions,
+};
 
 use crate::harness::{Backend, Subject, channel, contract};
 
@@ -13,6 +15,7 @@ contract!(
     what_retention_removed_is_said,
     a_forgotten_channel_does_not_pretend,
     channels_are_listed_in_pages,
+    what_is_new_is_read_and_counted_like_what_is_old,
 );
 
 pub fn log_of(records: u64) -> StoreOptions {
@@ -161,4 +164,48 @@ async fn channels_are_listed_in_pages(backend: Backend) {
     assert_eq!(names(from_before), ["topic:a"]);
     let rest = store.channels(None, Some(channel("topic:b")), 9).await.unwrap();
     assert_eq!(names(rest), ["topic:c", "user:u"]);
+}
+
+/// Every number of a log in turn, as it is read from each place to start from, and what is counted of it.
+async fn compare(store: &Subject, written: &[u64], acknowledged: &[u64]) {
+    for (index, seq) in written.iter().enumerate() {
+        let read = async |from| store.page("agent:a", from).await.records.iter().map(|record| record.seq).collect::<Vec<_>>();
+        assert_eq!(read(ReadFrom::After(*seq)).await, written[index + 1..]);
+        assert_eq!(read(ReadFrom::Time(*seq)).await, written[index..]);
+        let newest = u32::try_from(written.len() - index).unwrap();
+        assert_eq!(read(ReadFrom::Last(newest)).await, written[index..]);
+    }
+    let query = PendingQuery { due_before: u64::MAX, after: 0, limits: Limits::default() };
+    let waiting: Vec<u64> =
+        store.pending(channel("agent:a"), query).await.unwrap().iter().map(|pending| pending.record.seq).collect();
+    let expected: Vec<u64> = written.iter().copied().filter(|seq| !acknowledged.contains(seq)).collect();
+    assert_eq!(waiting, expected);
+    let info = store.channel(channel("agent:a")).await.unwrap().unwrap();
+    assert_eq!((info.records, info.appended), (written.len() as u64, written.len() as u64));
+    assert_eq!((info.unacked, info.head), (expected.len() as u64, *written.last().unwrap()));
+    assert_eq!((info.oldest_at, info.last_stored_at), (written.first().copied(), *written.last().unwrap()));
+    assert_eq!(store.channels(None, None, 10).await.unwrap(), [info]);
+}
+
+async fn what_is_new_is_read_and_counted_like_what_is_old(backend: Backend) {
+    let mut store = Subject::open(backend);
+    let (mut written, mut acknowledged) = (Vec::new(), Vec::new());
+    for round in 0..4 {
+        for _ in 0..3 {
+            let letter = store.letter("agent:a").await;
+            written.push(store.put(letter).await);
+        }
+        // Of the new, and of those of a round before.
+        for index in [3 * round + 1, round] {
+            acknowledged.push(written[index]);
+            store.ack(channel("agent:a"), Ack::Each(vec![written[index]])).await.unwrap();
+        }
+        compare(&store, &written, &acknowledged).await;
+        match round {
+            // What is there becomes old.
+            0 | 2 => assert_eq!(store.trim(*written.last().unwrap(), 100).await.unwrap().records, 0),
+            _ => store.reopen(),
+        }
+        compare(&store, &written, &acknowledged).await;
+    }
 }

@@ -2,7 +2,7 @@
 
 use store::{Durability, SqliteStore, Store, StoreError, StoreOptions};
 
-use crate::writing::{put, whole};
+use crate::writing::{put, record, whole};
 
 fn refusal(dir: &std::path::Path, options: StoreOptions) -> StoreError {
     SqliteStore::open(dir, options).err().expect("refused")
@@ -83,4 +83,18 @@ async fn a_directory_that_cannot_be_made_is_an_error() {
     std::fs::write(dir.path().join("file"), "").unwrap();
     let refused = refusal(&dir.path().join("file"), StoreOptions::default());
     assert!(matches!(refused, StoreError::Io(_)), "{refused:?}");
+}
+
+#[tokio::test]
+async fn ids_beyond_the_window_are_not_kept_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(dir.path(), StoreOptions { dedup_max: 50, ..StoreOptions::default() }).unwrap();
+    for _ in 0..60 {
+        let numbers = store.reserve(200).await.unwrap();
+        store.append(numbers.map(|seq| record("topic:t", seq, 10)).collect()).await.unwrap();
+    }
+    drop(store);
+    let conn = rusqlite::Connection::open(dir.path().join(store::DATABASE)).unwrap();
+    let rows: u64 = conn.query_row("SELECT count(*) FROM commits", [], |row| row.get(0)).unwrap();
+    assert!(rows < 30, "{rows} of 60 commits");
 }
