@@ -64,7 +64,8 @@ impl CloseCode {
     /// Whether who closes with this code has left, and will not come back to where it was: a page that is closed, a client that is done
     /// or that is not let in any more. Others come back.
     pub const fn is_leave(self) -> bool {
-        matches!(self, Self::NORMAL | Self::GOING_AWAY) || matches!(self.advice(), Advice::Never)
+        const WITHOUT_CODE: u16 = 1005;
+        matches!(self, Self::NORMAL | Self::GOING_AWAY | Self(WITHOUT_CODE)) || matches!(self.advice(), Advice::Never)
     }
 
     /// Whether an endpoint may put this code into a close frame (RFC 6455 section 7.4.1 and the IANA registry).
@@ -94,7 +95,7 @@ mod tests {
         assert_eq!(CloseCode::HEARTBEAT_TIMEOUT.advice(), Advice::ReconnectAtOnce);
         assert_eq!(CloseCode::CREDENTIALS_EXPIRED.advice(), Advice::RefreshCredentials);
         for (code, is_leave) in
-            [(1000, true), (1001, true), (4003, true), (1012, false), (4001, false), (4008, false), (4010, false)]
+            [(1000, true), (1001, true), (1005, true), (4003, true), (1012, false), (4001, false), (4008, false), (4010, false)]
         {
             assert_eq!(CloseCode(code).is_leave(), is_leave, "{code}");
         }
