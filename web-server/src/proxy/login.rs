@@ -66,15 +66,21 @@ impl ProxyActor {
         }));
     }
 
-    /// The socket lasts as long as these credentials, if they are its session's, or its user's by the same issuer.
-    fn prolong(&self, session: &Session) -> Result<SystemTime, ErrorCode> {
+    /// The socket lasts as long as these credentials, if they are its session's, or its user's by the same issuer. The broker is told
+    /// where they carry something else than those before.
+    fn prolong(&mut self, session: &Session) -> Result<SystemTime, ErrorCode> {
         let (mine, theirs) = (self.identity.login.as_ref(), session.login());
         let is_same_user = mine.map(|login| &login.user) == theirs.map(|login| &login.user);
         let is_same_session = session.id == self.identity.session_id;
         if !is_same_user || !is_same_session && (session.source == Source::Edge || mine.is_none()) {
             return Err(ErrorCode::Forbidden);
         }
+        let changed = theirs.filter(|theirs| mine != Some(theirs)).cloned();
         self.ticket.prolong(session.expires_at);
+        if let Some(login) = changed {
+            let keep = vec![self.ticket.socket_id()];
+            self.on_login(Arc::new(LoggedIn { session_id: self.identity.session_id, login, keep }));
+        }
         Ok(session.expires_at)
     }
 }

@@ -259,6 +259,27 @@ async fn later_credentials_on_the_open_socket_are_judged_by_the_edge() {
 }
 
 #[actix_web::test]
+async fn the_broker_is_told_what_later_credentials_carry() {
+    let (mut broker, edge) = edge_and_broker(|_| ()).await;
+    let first = token_for("ann", HOUR);
+    let mut browser = edge.open_with("/ws", &[("authorization", &format!("Bearer {first}"))]).await;
+    let mut link = broker.link().await;
+    let now = SystemTime::now();
+    let later = token_with(&json!({"iat": seconds(now), "exp": seconds(now + 2 * HOUR), "scope": "read write"}));
+    for token in [&later, &later] {
+        assert_eq!(refreshed(&mut link, &mut browser, token).await["type"], "connection:refreshed");
+    }
+    browser.say("after it").await;
+    let told: Value = serde_json::from_str(&link.text().await).expect("JSON");
+    assert_eq!(told["type"], "connection:identify");
+    let assertion = told["payload"]["assertion"].as_str().expect("an assertion");
+    let logged_in = assertion::verify_login(assertion, &edge.settings.broker.bridge_secret).expect("valid");
+    assert_eq!((logged_in.login.user.as_str(), logged_in.login.wallet), ("ann", None));
+    assert_eq!(Vec::from_iter(logged_in.login.scopes), ["read", "write"]);
+    assert_eq!(link.text().await, "after it", "and told once");
+}
+
+#[actix_web::test]
 async fn a_session_cannot_be_logged_in_by_refreshing_it() {
     let (mut broker, edge) = edge_and_broker(|_| ()).await;
     let mut browser = edge.browser().await;

@@ -49,7 +49,8 @@ impl Router {
             (PeerKind::Agent(_), None) => true,
             (PeerKind::Agent(id), Some(scopes)) => NO_RULES.may(Principal::Agent { id, scopes }, action).is_ok(),
             (PeerKind::Session(identity), _) => {
-                let scopes = peer.login().map_or(&*NO_SCOPES, |login| &login.scopes);
+                let login = peer.login();
+                let scopes = login.as_ref().map_or(&*NO_SCOPES, |login| &login.scopes);
                 let session = Principal::Session { id: identity.session_id, user: peer.user_id(), scopes };
                 self.policy.may(session, action).is_ok()
             }

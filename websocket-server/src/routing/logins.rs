@@ -14,7 +14,7 @@ use common::{
 };
 use transport::Lane;
 
-use super::{Peer, PeerKind, Router, members::notice};
+use super::{Peer, PeerKind, Router, members::notice, peer::LoginNews};
 
 /// What a login means for the connections of its session.
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ impl Router {
         }
     }
 
-    /// The session of `peer` has logged in.
+    /// The session of `peer` has logged in, or its user has later credentials.
     ///
     /// # Errors
     /// `forbidden` for another session's login, `already_logged_in` for another user's.
@@ -58,12 +58,17 @@ impl Router {
             PeerKind::Session(identity) => other.id == peer.id || identity.socket_id.is_some_and(|id| keep.contains(&id)),
             PeerKind::Agent(_) => false,
         };
-        let logged_in: Vec<_> = entry.peers.iter().filter(|peer| is_kept(peer) && peer.log_in(login)).cloned().collect();
+        let news = |peer: &Arc<Peer>| (Arc::clone(peer), peer.log_in(login));
+        let news: Vec<_> = entry.peers.iter().filter(|peer| is_kept(peer)).map(news).collect();
+        let of_kind = |kind| news.iter().filter(move |(_, news)| *news == kind).map(|(peer, _)| Arc::clone(peer));
         self.on_session_login(*session_id, login);
-        let outcome = LoginOutcome { logged_in, strangers: self.cut_strangers(*session_id) };
+        if of_kind(LoginNews::Credentials).next().is_some() {
+            self.on_session_credentials(*session_id, login);
+        }
+        let outcome = LoginOutcome { logged_in: of_kind(LoginNews::User).collect(), strangers: self.cut_strangers(*session_id) };
         if let Some(entry) = self.sessions.get(session_id) {
             let frame = notice(&SystemMessage::SessionIdentified(Box::new(entry.info.clone())));
-            for peer in &outcome.logged_in {
+            for peer in of_kind(LoginNews::User).chain(of_kind(LoginNews::Credentials)) {
                 peer.link.send(Lane::Normal, frame.clone());
             }
         }
@@ -93,6 +98,16 @@ impl Router {
         let info = entry.info.clone();
         self.users.entry(login.user.clone()).or_default().insert(session_id);
         self.tell_agents_of_login(&info);
+    }
+
+    /// The user of a session has later credentials. What of them agents are told may have changed.
+    fn on_session_credentials(&mut self, session_id: SessionId, login: &Login) {
+        let Some(entry) = self.sessions.get_mut(&session_id).filter(|entry| entry.info.wallet_address != login.wallet) else {
+            return;
+        };
+        entry.info.wallet_address.clone_from(&login.wallet);
+        let info = entry.info.clone();
+        self.tell_agents_of_session(&info, &SystemMessage::SessionIdentified(Box::new(info.clone())));
     }
 
     /// What an agent hears depends on whether it may hear of those without a user, of this user, or of both.

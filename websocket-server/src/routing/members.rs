@@ -69,7 +69,7 @@ impl Router {
         if let Some(entry) = self.sessions.get_mut(&identity.session_id) {
             entry.peers.push(Arc::clone(peer));
             if let Some(login) = peer.login() {
-                self.on_session_login(identity.session_id, login);
+                self.on_session_login(identity.session_id, &login);
             }
             return;
         }
@@ -77,7 +77,7 @@ impl Router {
         let info = SessionInfo {
             session_id: identity.session_id,
             user_id: peer.user_id().cloned(),
-            wallet_address: login.and_then(|login| login.wallet.clone()),
+            wallet_address: login.as_ref().and_then(|login| login.wallet.clone()),
             agent: identity.agent.clone(),
             authenticated: login.is_some(),
             connected_at: timestamp::now_string(),
@@ -204,7 +204,7 @@ impl Router {
     }
 
     /// Agents hear of the sessions that named them and of those that named none.
-    fn tell_agents_of_session(&self, info: &SessionInfo, message: &SystemMessage) {
+    pub(super) fn tell_agents_of_session(&self, info: &SessionInfo, message: &SystemMessage) {
         self.publish_state(message);
         if self.agents.is_empty() {
             return;

@@ -14,7 +14,7 @@ use common::{
     id::{AgentId, SessionId, UserId},
     message::{Speaker, SystemMessage},
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use store::{ChannelName, ConsumerId};
 use transport::{Frame, Lane, Link, Sent};
@@ -64,6 +64,17 @@ impl Drop for ReadPlace {
     }
 }
 
+/// What a login is to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LoginNews {
+    /// Nothing new, or not its user's.
+    None,
+    /// It has a user now.
+    User,
+    /// Its user is the same, and what the login carries is not.
+    Credentials,
+}
+
 /// One registered connection.
 #[derive(Debug)]
 pub struct Peer {
@@ -79,8 +90,10 @@ pub struct Peer {
     pub consumer: Option<ConsumerId>,
     /// What an agent's key opens.
     pub pass: Option<Pass>,
-    /// Of a session that logged in after the connection came.
-    later_login: OnceLock<Login>,
+    /// The user of a session.
+    user: OnceLock<UserId>,
+    /// The login it has now; what it carries may change, its user does not.
+    login: RwLock<Option<Arc<Login>>>,
     is_cut: AtomicBool,
     address: String,
     key: u64,
@@ -101,6 +114,10 @@ impl Peer {
             PeerKind::Agent(agent_id) => format!("agent:{agent_id}"),
             PeerKind::Session(identity) => format!("session:{}", identity.session_id),
         };
+        let login = match &kind {
+            PeerKind::Agent(_) => None,
+            PeerKind::Session(identity) => identity.login.clone().map(Arc::new),
+        };
         let consumer = reading.client.as_ref().map(|client| ConsumerId::of_client(&address, client, false));
         Arc::new(Self {
             id,
@@ -110,7 +127,8 @@ impl Peer {
             consumer,
             pass,
             key: hash(&address),
-            later_login: OnceLock::new(),
+            user: login.as_ref().map_or_else(OnceLock::new, |login| OnceLock::from(login.user.clone())),
+            login: RwLock::new(login),
             is_cut: AtomicBool::new(false),
             source_json: format!("\"{address}\""),
             address,
@@ -134,21 +152,25 @@ impl Peer {
     }
 
     /// Who stands behind a session, once it has logged in.
-    pub fn login(&self) -> Option<&Login> {
-        match &self.kind {
-            PeerKind::Agent(_) => None,
-            PeerKind::Session(identity) => identity.login.as_ref().or_else(|| self.later_login.get()),
-        }
+    pub fn login(&self) -> Option<Arc<Login>> {
+        // Most sessions have none, and need no lock to say so.
+        self.user.get().and_then(|_| self.login.read().clone())
     }
 
     /// The user of a session, once logged in. A connection has at most one in its life.
     pub fn user_id(&self) -> Option<&UserId> {
-        self.login().map(|login| &login.user)
+        self.user.get()
     }
 
-    /// The session has logged in. Says whether that is news to this connection; a second user is not taken.
-    pub(super) fn log_in(&self, login: &Login) -> bool {
-        self.user_id().is_none() && self.later_login.set(login.clone()).is_ok()
+    /// The session has logged in, or has later credentials. A second user is not taken.
+    pub(super) fn log_in(&self, login: &Login) -> LoginNews {
+        let mut kept = self.login.write();
+        match kept.as_deref() {
+            Some(known) if known.user != login.user || known == login => return LoginNews::None,
+            _ => {}
+        }
+        *kept = Some(Arc::new(login.clone()));
+        if self.user.set(login.user.clone()).is_ok() { LoginNews::User } else { LoginNews::Credentials }
     }
 
     /// From here on nothing that came from it is routed, though its socket is still to be closed.

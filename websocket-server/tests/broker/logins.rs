@@ -118,6 +118,25 @@ async fn a_connection_that_comes_with_the_login_logs_its_session_in() {
 }
 
 #[actix_rt::test]
+async fn later_credentials_of_the_same_user_change_what_the_session_carries() {
+    let broker = TestBroker::start().await;
+    let mut agent = broker.agent("a").await;
+    let mine = ClientIdentity { login: Some(login("ann")), ..identity(SessionId::fresh()) };
+    let mut session = broker.session_as(mine.clone()).await;
+    assert_eq!(agent.expect("session:connected").await["payload"]["wallet_address"], json!(null));
+    identify(&mut session, &broker, mine.session_id, "ann", kept(&mine)).await;
+    let told = agent.expect("session:identified").await;
+    assert_eq!(
+        (&told["payload"]["user_id"], &told["payload"]["wallet_address"]),
+        (&json!("ann"), &json!("0x52908400098527886E0F7030069857D2E4169EE7"))
+    );
+    assert_eq!(session.expect("session:identified").await["payload"], told["payload"]);
+    identify(&mut session, &broker, mine.session_id, "ann", kept(&mine)).await;
+    session.settle().await;
+    agent.expect_nothing().await;
+}
+
+#[actix_rt::test]
 async fn nobody_but_the_edge_can_say_who_a_session_is() {
     let broker = TestBroker::start().await;
     let mut agent = broker.agent("a").await;
