@@ -18,7 +18,11 @@ use tokio::{net::TcpStream, sync::Mutex};
 
 use transport::{Gate, operator::Operators};
 
-use crate::{http::Refusal, proxy::ProxyCounters, sessions::OpenSockets};
+use crate::{
+    http::{PacedOperator, Refusal},
+    proxy::ProxyCounters,
+    sessions::OpenSockets,
+};
 
 /// The version in every answer that names one.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -128,6 +132,7 @@ async fn ready(status: web::Data<EdgeStatus>) -> HttpResponse {
 
 async fn stats(
     request: HttpRequest,
+    _: PacedOperator,
     operators: web::Data<Operators>,
     status: web::Data<EdgeStatus>,
     gate: web::Data<Gate>,

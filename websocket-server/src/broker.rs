@@ -29,7 +29,7 @@ use store::DeadLettered;
 use tls::ServerTls;
 use tokio::sync::watch;
 use transport::{
-    Accounts, Allowance, Frame, Gate, GateRules, Lane, LinkPolicy, OriginRule, Tab, client_address::TrustedProxies,
+    Accounts, Allowance, Frame, Gate, GateRules, HttpRates, Lane, LinkPolicy, OriginRule, Tab, client_address::TrustedProxies,
     flow::FlowPolicy, link::LinkCounts, operator::Operators,
 };
 
@@ -76,6 +76,8 @@ pub struct Broker {
     pub gate: Arc<Gate>,
     /// Whose word about a client's address is taken.
     pub proxies: TrustedProxies,
+    /// How often an address may ask over HTTP.
+    pub http_rates: HttpRates,
     /// Who runs it.
     pub operators: Operators,
     /// Whose pages may open sockets.
@@ -131,6 +133,7 @@ impl Broker {
             keys,
             gate: Gate::new(GateRules::of(settings, settings.proxies.broker_protocol)),
             proxies: TrustedProxies::of(&settings.proxies),
+            http_rates: HttpRates::of(settings),
             operators: Operators::new(
                 &settings.broker.operator_token,
                 settings.broker.addr,
@@ -138,7 +141,7 @@ impl Broker {
                 settings.proxies.broker_protocol,
             ),
             origins: OriginRule::new(&settings.web.allowed_origins),
-            penalties: SharedPenalties::new(&limits.exempt_networks),
+            penalties: SharedPenalties::of(limits),
             accounts: Accounts::default(),
             link_policy: link_policy(settings),
             state,

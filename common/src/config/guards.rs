@@ -38,6 +38,10 @@ pub struct Rates {
     pub registrations: Rate,
     /// Logins of one address. Default 2 a second, 20 at once.
     pub logins: Rate,
+    /// Requests of one address about sessions that it has. Default 50 a second, 500 at once.
+    pub sessions: Rate,
+    /// Requests of one address for statistics and the operators' API. Default 20 a second, 200 at once.
+    pub operators: Rate,
     /// Messages of one session. Default 2000 a second, 20,000 at once.
     pub session_messages: Rate,
     /// Bytes of those. Default 16 MiB a second, 128 MiB at once.
@@ -66,6 +70,8 @@ impl Default for Rates {
             address_connections: Rate::new(100, 1000),
             registrations: Rate::new(5, 200),
             logins: Rate::new(2, 20),
+            sessions: Rate::new(50, 500),
+            operators: Rate::new(20, 200),
             session_messages: Rate::new(2000, 20_000),
             session_bytes: Rate::new(16 * MIB, 128 * MIB),
             user_messages: Rate::new(4000, 40_000),

@@ -82,6 +82,10 @@ impl Rules<'_> {
             let (burst, timeout) = (show_duration(limits.flow_control_burst), show_duration(limits.slow_consumer_timeout));
             format!("{burst} must be shorter than limits.slow_consumer_timeout, which is {timeout}")
         });
+        self.require(limits.first_failure_wait <= limits.longest_failure_wait, "limits.longest_failure_wait", || {
+            let (longest, first) = (show_duration(limits.longest_failure_wait), show_duration(limits.first_failure_wait));
+            format!("{longest} must not be shorter than limits.first_failure_wait, which is {first}")
+        });
         self.require(limits.max_fragments <= limits.max_frame_bytes, "limits.max_fragments", || {
             let (fragments, bytes) = (limits.max_fragments, show_size(limits.max_frame_bytes));
             format!("{fragments} must not be more than the bytes of limits.max_frame_bytes, which is {bytes}")

@@ -172,6 +172,12 @@ pub struct Limits {
     pub max_user_connections: usize,
     /// Sockets of agents with one key; 0 = no bound. Default 0.
     pub max_key_connections: usize,
+    /// Wrong credentials of one address without a wait. Default 5.
+    pub free_failures: usize,
+    /// The wait after one more; it doubles with each. Default 1 s.
+    pub first_failure_wait: Duration,
+    /// The longest such wait. Default 15 min.
+    pub longest_failure_wait: Duration,
     /// Whose addresses are not counted, nor waited for after failed logins. Default this machine.
     pub exempt_networks: Vec<Network>,
 }
@@ -343,6 +349,9 @@ impl Default for Limits {
             max_address_connections: 2048,
             max_user_connections: 128,
             max_key_connections: 0,
+            free_failures: 5,
+            first_failure_wait: Duration::from_secs(1),
+            longest_failure_wait: Duration::from_secs(900),
             exempt_networks: Network::this_machine(),
         }
     }

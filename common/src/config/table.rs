@@ -281,6 +281,13 @@ pub(super) static TABLE: &[Setting] = settings! {
         "Sockets of one user, over all sessions; the next is refused with 429.";
     "limits.max_key_connections" => Integer { min: 0, max: 10_000_000, at: |d| &mut d.settings.limits.max_key_connections },
         "Sockets of agents with one key; the next is refused with 429. 0: no bound.";
+    "limits.free_failures" => Integer { min: 1, max: 1_000_000, at: |d| &mut d.settings.limits.free_failures },
+        "Wrong keys, logins or tokens of one address that cost nothing; their count halves every 10 min.";
+    "limits.first_failure_wait" => Span { min: Duration::from_millis(10), max: DAY, at: |d| &mut d.settings.limits.first_failure_wait },
+        "How long an address waits after one more; it doubles with each. Meanwhile its wrong credentials are refused with 429, and keys that \
+        could be guessed are not looked at.";
+    "limits.longest_failure_wait" => Span { min: Duration::from_millis(10), max: DAY, at: |d| &mut d.settings.limits.longest_failure_wait },
+        "The longest such wait.";
     "limits.exempt_networks" => Networks { at: |d| &mut d.settings.limits.exempt_networks },
         "Addresses to which no limit per address applies. A proxy on this machine that is not in `proxies.trusted` makes everybody such an address.";
 
@@ -290,6 +297,10 @@ pub(super) static TABLE: &[Setting] = settings! {
         "New sessions of one address; the next is refused with 429 and `Retry-After`.";
     "rates.logins" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.logins },
         "Logins of one address, each step counted; the next is refused with 429 and `Retry-After`.";
+    "rates.sessions" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.sessions },
+        "Requests of one address about sessions that it has (confirm, describe, refresh, end); the next is refused with 429 and `Retry-After`.";
+    "rates.operators" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.operators },
+        "Requests of one address for `/stats` and `/api/v1/…`, to broker and edge each; the next is refused with 429 and `Retry-After`.";
     "rates.session_messages" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.session_messages },
         "Frames of one session. Beyond it the session's connections are not read for a while.";
     "rates.session_bytes" => PerSecond { is_size: true, at: |d| &mut d.settings.rates.session_bytes },

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use common::network::Network;
+use common::{config::Limits, network::Network};
 use parking_lot::Mutex;
 
 use super::{Penalties, PenaltySettings};
@@ -14,9 +14,15 @@ pub struct SharedPenalties {
 }
 
 impl SharedPenalties {
-    /// An empty table with the default settings.
-    pub fn new(exempt: &[Network]) -> Self {
-        Self { table: Mutex::new(Penalties::new(PenaltySettings::default())), exempt: exempt.to_vec() }
+    /// An empty table with these settings.
+    pub fn of(limits: &Limits) -> Self {
+        let settings = PenaltySettings {
+            free_failures: u32::try_from(limits.free_failures).unwrap_or(u32::MAX),
+            first_wait: limits.first_failure_wait,
+            longest_wait: limits.longest_failure_wait,
+            ..PenaltySettings::default()
+        };
+        Self { table: Mutex::new(Penalties::new(settings)), exempt: limits.exempt_networks.clone() }
     }
 
     /// Whether an address may try.

@@ -21,4 +21,4 @@ pub use noting::{note_refusals, note_session};
 pub use outbound::{Answer, Outbound, OutboundError, Question};
 pub use refusal::Refusal;
 pub use security_headers::{Hsts, security_headers};
-pub use throttle::{PacedLogin, Route, Throttle};
+pub use throttle::{PacedLogin, PacedOperator, PacedSession, Throttle};

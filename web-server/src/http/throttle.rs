@@ -1,9 +1,6 @@
 //! What one address may ask for over HTTP in a second, how many sockets it may have, and what wrong credentials cost it.
-//!
-//! The table of buckets is bounded by how many addresses ask while a bucket fills.
 
 use std::{
-    collections::HashMap,
     future::{Ready, ready},
     net::IpAddr,
     time::Duration,
@@ -14,32 +11,17 @@ use common::{
     config::Settings,
     error::{ClientError, ErrorCode},
     network::{Network, customer},
-    rate::{Bucket, Rate},
+    rate::Rate,
 };
 use identity::limits::SharedPenalties;
-use parking_lot::Mutex;
-use transport::{Accounts, Allowance, Tab, clock::now_ms};
+use transport::{Accounts, Allowance, HttpRates, RouteFamily, Tab, clock::now_ms};
 
 use super::{ClientAddress, Refusal};
 
-/// Buckets in the table at which the full ones are taken out; it doubles with what is left.
-const FIRST_CLEANING: usize = 1024;
-
-/// What is asked for, each with a rate of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Route {
-    /// A new session.
-    Registration,
-    /// A step of a login.
-    Login,
-}
-
 /// See the module. Shared by all threads of an edge.
 pub struct Throttle {
-    registrations: Rate,
-    logins: Rate,
+    rates: HttpRates,
     exempt: Vec<Network>,
-    buckets: Mutex<Buckets>,
     sockets: Accounts<IpAddr>,
     sockets_of_address: usize,
     /// Logins that failed.
@@ -48,23 +30,15 @@ pub struct Throttle {
     forged_tokens: SharedPenalties,
 }
 
-#[derive(Default)]
-struct Buckets {
-    table: HashMap<(Route, IpAddr), Bucket>,
-    clean_at: usize,
-}
-
 impl Throttle {
     /// The throttle of these settings.
     pub fn new(settings: &Settings) -> Self {
         let exempt = settings.limits.exempt_networks.clone();
         Self {
-            registrations: settings.rates.registrations,
-            logins: settings.rates.logins,
-            failed_logins: SharedPenalties::new(&exempt),
-            forged_tokens: SharedPenalties::new(&exempt),
+            rates: HttpRates::of(settings),
+            failed_logins: SharedPenalties::of(&settings.limits),
+            forged_tokens: SharedPenalties::of(&settings.limits),
             exempt,
-            buckets: Mutex::default(),
             sockets: Accounts::default(),
             sockets_of_address: settings.limits.max_address_connections,
         }
@@ -74,16 +48,8 @@ impl Throttle {
     ///
     /// # Errors
     /// `rate_limited`, with the wait.
-    pub fn take(&self, route: Route, ClientAddress(address): ClientAddress) -> Result<(), Refusal> {
-        if self.is_exempt(address) {
-            return Ok(());
-        }
-        let rate = match route {
-            Route::Registration => self.registrations,
-            Route::Login => self.logins,
-        };
-        let taken = self.buckets.lock().take(rate, (route, customer(address)), now());
-        taken.map_err(|wait| ClientError::new(ErrorCode::RateLimited).after(wait).into())
+    pub fn take(&self, family: RouteFamily, ClientAddress(address): ClientAddress) -> Result<(), Refusal> {
+        Ok(self.rates.take(family, address)?)
     }
 
     /// A part in the sockets that an address may have; `None` where they are not counted.
@@ -99,18 +65,9 @@ impl Throttle {
         tab.map(Some).map_err(|_| ErrorCode::TooManyConnections.into())
     }
 
-    /// Whether an address may try to log in.
-    ///
-    /// # Errors
-    /// `too_many_failures`, with the wait.
-    pub fn may_log_in(&self, ClientAddress(address): ClientAddress) -> Result<(), Refusal> {
-        self.failed_logins.check(address, now()).map_err(too_many_failures)
-    }
-
-    /// A login from this address was refused.
-    pub fn on_failed_login(&self, ClientAddress(address): ClientAddress) {
-        let wait = self.failed_logins.on_failure(address, now());
-        tracing::info!(%address, wait_ms = wait.as_millis(), "a login failed");
+    /// A login from this address was refused: what to answer.
+    pub fn on_failed_login(&self, ClientAddress(address): ClientAddress, code: ErrorCode) -> Refusal {
+        refuse(&self.failed_logins, address, code)
     }
 
     /// A login from this address was good.
@@ -118,13 +75,9 @@ impl Throttle {
         self.failed_logins.on_success(address, now());
     }
 
-    /// A token that nobody signed came from this address: what to answer.
-    pub fn on_forged_token(&self, ClientAddress(address): ClientAddress, code: ErrorCode) -> Refusal {
-        if let Err(wait) = self.forged_tokens.check(address, now()) {
-            return too_many_failures(wait);
-        }
-        self.forged_tokens.on_failure(address, now());
-        code.into()
+    /// A token from this address was refused: what to answer.
+    pub fn on_refused_token(&self, ClientAddress(address): ClientAddress, code: ErrorCode) -> Refusal {
+        refuse(&self.forged_tokens, address, code)
     }
 
     fn is_exempt(&self, address: IpAddr) -> bool {
@@ -132,34 +85,65 @@ impl Throttle {
     }
 }
 
-impl Buckets {
-    fn take(&mut self, rate: Rate, key: (Route, IpAddr), now: Duration) -> Result<(), Duration> {
-        if self.table.len() >= self.clean_at.max(FIRST_CLEANING) {
-            self.table.retain(|_, bucket| !bucket.is_full(now));
-            self.clean_at = self.table.len() * 2;
+/// Counts what was refused against its address, and answers. Credentials are judged before: what the edge takes is signed and cannot be
+/// guessed, so that who shows good ones does not wait for what others behind the same address have done. To who does not, an address
+/// that waits says nothing about what was wrong.
+fn refuse(penalties: &SharedPenalties, address: IpAddr, code: ErrorCode) -> Refusal {
+    if !is_forged(code) {
+        return code.into();
+    }
+    if let Err(wait) = penalties.check(address, now()) {
+        return ClientError::new(ErrorCode::TooManyFailures).after(wait).into();
+    }
+    let wait = penalties.on_failure(address, now());
+    tracing::info!(%address, code = code.as_str(), wait_ms = wait.as_millis(), "wrong credentials");
+    code.into()
+}
+
+/// Whether a refusal may be that of something made up. What was good once, or will be, was not.
+fn is_forged(code: ErrorCode) -> bool {
+    use ErrorCode::{
+        CredentialsExpired, SessionEnded, SiweExpired, SiweIssuedInFuture, SiweNonceUsed, SiweNotYetValid, TokenExpired,
+        TokenIssuedInFuture, TokenNotYetValid,
+    };
+    let times =
+        [SiweExpired, SiweIssuedInFuture, SiweNonceUsed, SiweNotYetValid, TokenExpired, TokenIssuedInFuture, TokenNotYetValid];
+    code.row().status == 401 && ![CredentialsExpired, SessionEnded].contains(&code) && !times.contains(&code)
+}
+
+/// Declares an extractor: a handler that takes it is reached at the rate of its family only.
+macro_rules! paced {
+    ($(#[$doc:meta])* $name:ident = $family:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name(pub ClientAddress);
+
+        impl FromRequest for $name {
+            type Error = Refusal;
+            type Future = Ready<Result<Self, Refusal>>;
+
+            fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+                let address = ClientAddress::of(request);
+                let Some(throttle) = request.app_data::<web::Data<Throttle>>() else {
+                    return ready(Err(ErrorCode::Internal.into()));
+                };
+                ready(throttle.take(RouteFamily::$family, address).map(|()| Self(address)))
+            }
         }
-        rate.take(self.table.entry(key).or_default(), 1, now)
-    }
+    };
 }
 
-/// A step of a login that its address may take just now. A handler that takes it is reached by no others; it says to the [`Throttle`]
-/// how the login went.
-#[derive(Clone, Copy, Debug)]
-pub struct PacedLogin(pub ClientAddress);
-
-impl FromRequest for PacedLogin {
-    type Error = Refusal;
-    type Future = Ready<Result<Self, Refusal>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let address = ClientAddress::of(request);
-        let Some(throttle) = request.app_data::<web::Data<Throttle>>() else { return ready(Err(ErrorCode::Internal.into())) };
-        ready(throttle.may_log_in(address).and_then(|()| throttle.take(Route::Login, address)).map(|()| Self(address)))
-    }
+paced! {
+    /// A step of a login that its address may take just now. The handler says to the [`Throttle`] how the login went.
+    PacedLogin = Login
 }
-
-fn too_many_failures(wait: Duration) -> Refusal {
-    ClientError::new(ErrorCode::TooManyFailures).after(wait).into()
+paced! {
+    /// A request about a session that its address may make just now.
+    PacedSession = Session
+}
+paced! {
+    /// A request for statistics that its address may make just now.
+    PacedOperator = Operator
 }
 
 fn now() -> Duration {
@@ -168,6 +152,8 @@ fn now() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::ResponseError;
+
     use super::*;
 
     const STRANGER: ClientAddress = ClientAddress(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
@@ -175,7 +161,6 @@ mod tests {
 
     fn throttle() -> Throttle {
         let mut settings = Settings::for_tests();
-        settings.rates.logins = Rate::new(1, 3);
         settings.limits.max_address_connections = 2;
         Throttle::new(&settings)
     }
@@ -185,31 +170,31 @@ mod tests {
     }
 
     #[test]
-    fn each_route_has_a_rate_and_this_machine_none() {
+    fn wrong_credentials_make_an_address_wait_with_further_wrong_ones() {
         let throttle = throttle();
-        for _ in 0..3 {
-            assert_eq!(code(throttle.take(Route::Login, STRANGER)), None);
+        let fail = |address, code| throttle.on_failed_login(address, code).code();
+        for _ in 0..6 {
+            assert_eq!(fail(STRANGER, ErrorCode::SiweWrongSigner), ErrorCode::SiweWrongSigner);
         }
-        assert_eq!(code(throttle.take(Route::Login, STRANGER)), Some(ErrorCode::RateLimited));
-        assert_eq!(code(throttle.take(Route::Registration, STRANGER)), None);
-        assert!((0..10).all(|_| throttle.take(Route::Login, LOCAL).is_ok()));
+        assert_eq!(fail(STRANGER, ErrorCode::SiweWrongSigner), ErrorCode::TooManyFailures);
+        assert_eq!(fail(STRANGER, ErrorCode::TokenExpired), ErrorCode::TokenExpired, "no guess");
+        assert_eq!(fail(STRANGER, ErrorCode::TokenKeysUnavailable), ErrorCode::TokenKeysUnavailable, "not the client's fault");
+        assert!((0..10).all(|_| fail(LOCAL, ErrorCode::TokenMalformed) == ErrorCode::TokenMalformed));
+        let token = throttle.on_refused_token(STRANGER, ErrorCode::Unauthorized);
+        assert_eq!(token.code(), ErrorCode::Unauthorized, "tokens are counted apart");
     }
 
     #[test]
-    fn failed_logins_make_an_address_wait() {
-        let throttle = throttle();
-        for _ in 0..6 {
-            assert_eq!(code(throttle.may_log_in(STRANGER)), None);
-            throttle.on_failed_login(STRANGER);
-            throttle.on_failed_login(LOCAL);
-        }
-        assert_eq!(code(throttle.may_log_in(STRANGER)), Some(ErrorCode::TooManyFailures));
-        assert_eq!(code(throttle.may_log_in(LOCAL)), None);
-        assert_eq!(
-            throttle.on_forged_token(STRANGER, ErrorCode::Unauthorized).code(),
-            ErrorCode::Unauthorized,
-            "tokens are counted apart"
-        );
+    fn what_wrong_credentials_cost_is_set_by_the_operator() {
+        let mut settings = Settings::for_tests();
+        settings.limits.free_failures = 1;
+        settings.limits.first_failure_wait = Duration::from_secs(7);
+        settings.limits.longest_failure_wait = Duration::from_secs(7);
+        let throttle = Throttle::new(&settings);
+        let fail = || throttle.on_failed_login(STRANGER, ErrorCode::TokenMalformed);
+        assert_eq!([fail().code(), fail().code()], [ErrorCode::TokenMalformed; 2]);
+        let body = fail().error_response();
+        assert_eq!(body.headers().get("retry-after").and_then(|wait| wait.to_str().ok()), Some("7"));
     }
 
     #[test]

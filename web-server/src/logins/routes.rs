@@ -12,11 +12,12 @@ use common::{
 };
 use identity::siwe::Message;
 use serde::{Deserialize, Serialize};
+use transport::RouteFamily;
 use uuid::Uuid;
 
 use super::{Logins, Wallets};
 use crate::{
-    http::{ClientAddress, PacedLogin, Refusal, Route, Throttle, note_session, require_own_origin},
+    http::{ClientAddress, PacedLogin, PacedSession, Refusal, Throttle, note_session, require_own_origin},
     sessions::{
         self, CookiePolicy, Credentials, OpenSockets, Order, OwnedSession, Proof, SessionAuthority, SessionLogin,
         routes::{hand_out, only},
@@ -78,14 +79,15 @@ struct Shared {
 }
 
 impl Shared {
-    /// Tells the throttle how a login went. What is refused because of who asks costs the address a wait, what is not is no guess.
-    fn judged<T>(&self, address: ClientAddress, outcome: Result<T, ErrorCode>) -> Result<T, ErrorCode> {
-        match &outcome {
-            Ok(_) => self.throttle.on_login(address),
-            Err(code) if code.row().status == 401 => self.throttle.on_failed_login(address),
-            Err(_) => {}
+    /// Tells the throttle how a login went.
+    fn judged<T>(&self, address: ClientAddress, outcome: Result<T, ErrorCode>) -> Result<T, Refusal> {
+        match outcome {
+            Ok(login) => {
+                self.throttle.on_login(address);
+                Ok(login)
+            }
+            Err(code) => Err(self.throttle.on_failed_login(address, code)),
         }
-        outcome
     }
 }
 
@@ -161,7 +163,7 @@ async fn exchange(
     match owned {
         Some(owned) => log_in(&request, owned, login, sockets, shared).await,
         None => {
-            shared.throttle.take(Route::Registration, address)?;
+            shared.throttle.take(RouteFamily::Registration, address)?;
             let (session, _) = shared.authority.register()?;
             let (session, token, written) = Arc::clone(&shared.authority).log_in(&session, login)?;
             written.await;
@@ -195,8 +197,8 @@ async fn log_in(
 /// A later token of the caller's session; its open sockets last as long as that.
 ///
 /// # Errors
-/// Those of [`OwnedSession`]; `origin_not_allowed`; `bad_request` for an issuer's token, which is the issuer's to refresh.
-async fn refresh(request: HttpRequest, owned: OwnedSession, shared: Shared) -> Result<HttpResponse, Refusal> {
+/// Those of [`PacedSession`] and [`OwnedSession`]; `origin_not_allowed`; `bad_request` for an issuer's token, which is the issuer's to refresh.
+async fn refresh(request: HttpRequest, _: PacedSession, owned: OwnedSession, shared: Shared) -> Result<HttpResponse, Refusal> {
     require_own_origin_of(&request, owned.proof)?;
     if owned.session.source == sessions::Source::Issuer {
         return Err(Refusal::with_message(ErrorCode::BadRequest, "this token is its issuer's: refresh it there"));

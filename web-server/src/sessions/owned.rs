@@ -62,12 +62,10 @@ async fn owned(request: &HttpRequest) -> Result<OwnedSession, Refusal> {
     if named.is_some_and(|id| id != owned.session.id) { Err(ErrorCode::Forbidden.into()) } else { Ok(owned) }
 }
 
-/// A token that nobody signed costs its address a wait.
+/// A token that nobody signed costs its address a wait; that there is none, nothing.
 fn refusal(request: &HttpRequest, code: ErrorCode) -> Refusal {
-    use ErrorCode::{TokenMalformed, TokenSignatureWrong, TokenUnsigned, Unauthorized};
-    let is_forged = matches!(code, Unauthorized | TokenMalformed | TokenSignatureWrong | TokenUnsigned);
     match request.app_data::<web::Data<Throttle>>() {
-        Some(throttle) if is_forged && presented(request).is_ok() => throttle.on_forged_token(ClientAddress::of(request), code),
+        Some(throttle) if presented(request).is_ok() => throttle.on_refused_token(ClientAddress::of(request), code),
         _ => code.into(),
     }
 }

@@ -9,6 +9,7 @@ use actix_web::{
 };
 use common::{close::CloseCode, id::SessionId, timestamp};
 use serde::Serialize;
+use transport::RouteFamily;
 
 use super::{
     authority::SessionAuthority,
@@ -18,7 +19,7 @@ use super::{
     owned::{OwnedSession, Proof, presented},
     token::Session,
 };
-use crate::http::{ClientAddress, Refusal, Route, Throttle, note_session, require_own_origin};
+use crate::http::{ClientAddress, PacedSession, Refusal, Throttle, note_session, require_own_origin};
 
 /// A session as its owner is told of it.
 #[derive(Serialize)]
@@ -98,13 +99,14 @@ pub async fn register(
     if proof != Some(Proof::Bearer) {
         require_own_origin(&request)?;
     }
+    let family = if owned.is_some() { RouteFamily::Session } else { RouteFamily::Registration };
+    throttle.take(family, ClientAddress::of(&request))?;
     let (session, token) = match owned {
         Some(owned) => match authority.renew(&owned.session)? {
             Some((session, token)) => (session, Some(token)),
             None => (owned.session, None),
         },
         None => {
-            throttle.take(Route::Registration, ClientAddress::of(&request))?;
             let (session, token) = authority.register()?;
             tracing::debug!(session = %session.id, "session registered");
             (session, Some(token))
@@ -116,8 +118,8 @@ pub async fn register(
 /// Describes the caller's session.
 ///
 /// # Errors
-/// Those of [`OwnedSession`].
-pub async fn describe(owned: OwnedSession, sockets: web::Data<OpenSockets>) -> HttpResponse {
+/// Those of [`PacedSession`] and [`OwnedSession`].
+pub async fn describe(_: PacedSession, owned: OwnedSession, sockets: web::Data<OpenSockets>) -> HttpResponse {
     #[derive(Serialize)]
     struct WithConnections<'a> {
         #[serde(flatten)]
@@ -132,9 +134,10 @@ pub async fn describe(owned: OwnedSession, sockets: web::Data<OpenSockets>) -> H
 /// Ends the caller's session: its tokens, its cookie, its open sockets.
 ///
 /// # Errors
-/// Those of [`OwnedSession`]; 403 `origin_not_allowed`.
+/// Those of [`PacedSession`] and [`OwnedSession`]; 403 `origin_not_allowed`.
 pub async fn end(
     request: HttpRequest,
+    _: PacedSession,
     owned: OwnedSession,
     authority: web::Data<SessionAuthority>,
     cookies: web::Data<CookiePolicy>,

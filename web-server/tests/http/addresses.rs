@@ -111,6 +111,41 @@ async fn new_sessions_of_an_address_have_a_rate() {
 }
 
 #[actix_web::test]
+async fn every_family_of_routes_has_a_rate_of_its_own() {
+    let edge = Edge::with(|settings| {
+        behind_a_proxy(settings);
+        settings.broker.operator_token = common::secret::Secret::new("an-operator-token");
+        settings.rates.sessions = Rate::new(1, 1);
+        settings.rates.operators = Rate::new(1, 1);
+        settings.rates.logins = Rate::new(1, 1);
+    });
+    let (id, token) = edge.session().await;
+    let bearer = format!("Bearer {token}");
+    let describe = format!("/api/client/{id}");
+    let families = [
+        vec![("GET", &*describe), ("POST", "/api/client"), ("POST", "/auth/refresh"), ("DELETE", "/api/client/session")],
+        vec![("GET", "/stats")],
+        vec![("POST", "/auth/challenge"), ("POST", "/auth/verify"), ("POST", "/auth/token")],
+    ];
+    for (family, routes) in families.iter().enumerate() {
+        for (number, (method, path)) in routes.iter().enumerate() {
+            // An address of its own, which has used up its rate.
+            let address = format!("192.0.2.{}", 10 * family + number);
+            let ask = async |path: &str, method| {
+                let headers = [("X-Forwarded-For", &*address), ("Authorization", &bearer)];
+                edge.request(method, path, &headers).await
+            };
+            assert_ne!(ask(routes[0].1, routes[0].0).await.status, 429, "{method} {path}");
+            let refused = ask(path, method).await;
+            assert_eq!((refused.status, refused.error_code().as_str()), (429, "rate_limited"), "{method} {path}");
+            assert_eq!(refused.header("retry-after"), Some("1"), "{method} {path}");
+            let other = if family == 1 { "/api/client" } else { "/stats" };
+            assert_ne!(ask(other, if family == 1 { "POST" } else { "GET" }).await.status, 429, "another family");
+        }
+    }
+}
+
+#[actix_web::test]
 async fn a_session_that_is_there_is_confirmed_at_any_rate() {
     let edge = Edge::with(|settings| {
         counted(settings);

@@ -8,8 +8,16 @@ pub mod stats;
 
 use std::sync::Arc;
 
-use actix_web::{HttpResponse, http::StatusCode, web};
+use actix_web::{
+    Error, HttpResponse,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::StatusCode,
+    middleware::{Next, from_fn},
+    web,
+};
 use common::error::{ClientError, ErrorCode};
+use transport::{RouteFamily, client_address};
 
 use crate::broker::Broker;
 
@@ -24,23 +32,39 @@ pub fn routes(config: &mut web::ServiceConfig, broker: &Arc<Broker>) {
         .service(only("/ws/client/{session_id}", web::get().to(sockets::client)))
         .service(only("/health/live", web::get().to(operators::live)))
         .service(only("/health/ready", web::get().to(operators::ready)))
-        .service(only("/stats", web::get().to(operators::stats)))
-        .service(only("/api/v1/keys", web::get().to(operator_api::keys)))
-        .service(only("/api/v1/keys/reload", web::post().to(operator_api::reload_keys)))
-        .service(only("/api/v1/channels", web::get().to(past_api::channels)))
-        .service(only("/api/v1/channels/{channel:.+}/history", web::get().to(past_api::history)))
+        .service(only("/stats", web::get().to(operators::stats)).wrap(from_fn(paced)))
         .service(
-            web::resource("/api/v1/audit")
-                .app_data(web::JsonConfig::default().limit(LONGEST_REPORT))
-                .route(web::get().to(past_api::audit))
-                .route(web::post().to(past_api::report))
-                .default_service(web::to(|| async { refusal(ErrorCode::MethodNotAllowed.into()) })),
+            web::scope("/api/v1")
+                .wrap(from_fn(paced))
+                .service(only("/keys", web::get().to(operator_api::keys)))
+                .service(only("/keys/reload", web::post().to(operator_api::reload_keys)))
+                .service(only("/channels", web::get().to(past_api::channels)))
+                .service(only("/channels/{channel:.+}/history", web::get().to(past_api::history)))
+                .service(
+                    only("/audit", web::get().to(past_api::audit))
+                        .app_data(web::JsonConfig::default().limit(LONGEST_REPORT))
+                        .route(web::post().to(past_api::report)),
+                )
+                .default_service(web::to(|| async { refusal(ErrorCode::NotFound.into()) })),
         )
         .default_service(web::to(|| async { refusal(ErrorCode::NotFound.into()) }));
 }
 
 fn only(path: &str, route: actix_web::Route) -> actix_web::Resource {
     web::resource(path).route(route).default_service(web::to(|| async { refusal(ErrorCode::MethodNotAllowed.into()) }))
+}
+
+/// Middleware: refuses what comes from an address more often than may be, before anything is looked at.
+async fn paced(
+    broker: web::Data<Broker>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let address = client_address::of(request.request(), &broker.proxies);
+    match broker.http_rates.take(RouteFamily::Operator, address) {
+        Ok(()) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
+        Err(error) => Ok(request.into_response(refusal(error))),
+    }
 }
 
 /// An error over HTTP.

@@ -60,6 +60,26 @@ async fn statistics_are_for_operators() {
 }
 
 #[actix_rt::test]
+async fn what_operators_ask_has_a_rate_for_each_address() {
+    let broker = TestBroker::with(|settings| {
+        settings.limits.exempt_networks.clear();
+        settings.proxies.trusted = vec!["127.0.0.1".parse().expect("a network")];
+        settings.broker.operator_token = Secret::new("an-operator-token");
+        settings.rates.operators = common::rate::Rate::new(1, 1);
+    })
+    .await;
+    let paths = ["/stats", "/api/v1/keys", "/api/v1/keys/reload", "/api/v1/channels", "/api/v1/channels/topic:t/history"];
+    for (number, path) in paths.into_iter().chain(["/api/v1/audit", "/api/v1/none"]).enumerate() {
+        let from = format!("X-Forwarded-For: 192.0.2.{number}\r\nAuthorization: Bearer a guess\r\n");
+        assert_ne!(broker.get_with("/stats", &from).await.0, 429);
+        let (status, body) = broker.get_with(path, &from).await;
+        assert_eq!((status, &body["error"]["code"]), (429, &json!("rate_limited")), "{path}");
+        assert!(body["error"]["retry_after_ms"].as_u64() >= Some(1), "{body}");
+        assert_eq!(broker.get_with("/health/live", &from).await.0, 200);
+    }
+}
+
+#[actix_rt::test]
 async fn what_the_broker_has_seen_and_carried_outlives_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let on_disk = |settings: &mut common::config::Settings| {
