@@ -158,6 +158,10 @@ pub struct Limits {
     pub flow_control_share: f64,
     /// Subscriptions of a connection. Default 1024.
     pub max_subscriptions: usize,
+    /// Subscriptions of all connections of a session. Default 4096.
+    pub max_session_subscriptions: usize,
+    /// Subscriptions of all sessions of a user. Default 16,384.
+    pub max_user_subscriptions: usize,
     /// Open requests of a connection. Default 1024.
     pub max_pending_requests: usize,
     /// Connections of a session. Default 16.
@@ -342,6 +346,8 @@ impl Default for Limits {
             flow_control_burst: Duration::from_millis(250),
             flow_control_share: 0.05,
             max_subscriptions: 1024,
+            max_session_subscriptions: 4096,
+            max_user_subscriptions: 16_384,
             max_pending_requests: 1024,
             max_session_connections: 16,
             max_topics: 100_000,

@@ -263,6 +263,14 @@ pub(super) static TABLE: &[Setting] = settings! {
         "The share of time for which those who send to a slow peer may be paused in the long run; 0: none after the burst.";
     "limits.max_subscriptions" => Integer { min: 1, max: 10_000_000, at: |d| &mut d.settings.limits.max_subscriptions },
         "Subscriptions of a connection; the next is refused.";
+    "limits.max_session_subscriptions" => Integer {
+        min: 1,
+        max: 10_000_000,
+        at: |d| &mut d.settings.limits.max_session_subscriptions,
+    },
+        "Subscriptions of all connections of a session together; the next is refused.";
+    "limits.max_user_subscriptions" => Integer { min: 1, max: 10_000_000, at: |d| &mut d.settings.limits.max_user_subscriptions },
+        "Subscriptions of all sessions of a user together; the next is refused.";
     "limits.max_pending_requests" => Integer { min: 1, max: 10_000_000, at: |d| &mut d.settings.limits.max_pending_requests },
         "Open requests of a connection; the next is refused.";
     "limits.max_session_connections" => Integer {

@@ -30,6 +30,10 @@ const MEMBERS_LISTED: usize = 1000;
 pub struct RouterLimits {
     /// Topics of one connection.
     pub max_subscriptions: usize,
+    /// Those of all connections of a session together.
+    pub max_session_subscriptions: usize,
+    /// Those of all sessions of a user together.
+    pub max_user_subscriptions: usize,
     /// Topics in all.
     pub max_topics: usize,
     /// Open requests of one connection.
@@ -209,15 +213,12 @@ impl Router {
     /// `too_many_subscriptions`, `too_many_topics`, `not_allowed`.
     pub fn subscribe(&mut self, peer: &Arc<Peer>, name: &TopicName, presence: bool) -> Result<Members, ClientError> {
         self.check_subscription(peer, name).map_err(|code| ClientError::new(code).about(format!("topic:{name}")))?;
-        let subscriptions = self.subscriptions.entry(peer.id).or_default();
-        if !subscriptions.contains(name) {
-            if subscriptions.len() >= self.limits.max_subscriptions {
-                return Err(ErrorCode::TooManySubscriptions.into());
-            }
+        if !self.subscribes(peer.id, name) {
+            self.check_room(peer)?;
             if !self.topics.contains_key(name) && self.topics.len() >= self.limits.max_topics {
                 return Err(ErrorCode::TooManyTopics.into());
             }
-            subscriptions.insert(name.clone());
+            self.subscriptions.entry(peer.id).or_default().insert(name.clone());
         }
         if self.topics.entry(name.clone()).or_default().subscribe(peer, presence) {
             let notice = SystemMessage::PresenceJoin { topic: name.clone(), member: peer.address().to_owned() };
@@ -225,6 +226,24 @@ impl Router {
         }
         let (count, listed) = presence.then(|| self.members_seen_by(peer, name)).unzip();
         Ok(Members { count, listed })
+    }
+
+    /// Whether a connection may have one more subscription. Few connections are looked at: how many there are of a session and of a user
+    /// is bounded.
+    fn check_room(&self, peer: &Peer) -> Result<(), ErrorCode> {
+        let of_session = |id: &SessionId| {
+            let peers = self.sessions.get(id).map_or(&[][..], |entry| &entry.peers);
+            peers.iter().map(|peer| self.subscription_count(peer.id)).sum::<usize>()
+        };
+        let of_user = |user: &UserId| self.users.get(user).into_iter().flatten().map(of_session).sum::<usize>();
+        let has_room = self.subscription_count(peer.id) < self.limits.max_subscriptions
+            && peer.session_id().is_none_or(|id| of_session(&id) < self.limits.max_session_subscriptions)
+            && peer.user_id().is_none_or(|user| of_user(user) < self.limits.max_user_subscriptions);
+        if has_room { Ok(()) } else { Err(ErrorCode::TooManySubscriptions) }
+    }
+
+    fn subscription_count(&self, id: ConnectionId) -> usize {
+        self.subscriptions.get(&id).map_or(0, HashSet::len)
     }
 
     /// Ends a subscription, if there is one.

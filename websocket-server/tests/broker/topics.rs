@@ -72,3 +72,40 @@ async fn subscriptions_and_topics_are_bounded() {
     one.close().await;
     crate::harness::eventually("its topics are gone", || async { broker.stats().await["topics"] == 1 }).await;
 }
+
+#[actix_rt::test]
+async fn subscriptions_are_bounded_over_all_connections_of_a_session_and_of_a_user() {
+    let broker = TestBroker::with(|settings| {
+        settings.limits.max_session_subscriptions = 2;
+        settings.limits.max_user_subscriptions = 3;
+    })
+    .await;
+    let subscribe = async |peer: &mut crate::harness::Peer, topic: &str| {
+        peer.send(json!({"type":"topic:subscribe","id":topic,"payload":{"topic":topic}})).await;
+        match peer.next().await {
+            answer if answer["type"] == "topic:subscribed" => true,
+            answer => {
+                assert_eq!(answer["payload"]["code"], "too_many_subscriptions", "{answer}");
+                false
+            }
+        }
+    };
+    let of_ann = |session_id| {
+        let login = Some(crate::harness::login("ann"));
+        common::assertion::ClientIdentity { login, ..common::assertion::ClientIdentity::anonymous(session_id) }
+    };
+    let (phone, desk) = (common::id::SessionId::fresh(), common::id::SessionId::fresh());
+    let mut tabs = [broker.session_as(of_ann(phone)).await, broker.session_as(of_ann(phone)).await];
+    assert!(subscribe(&mut tabs[0], "1").await && subscribe(&mut tabs[1], "1").await);
+    assert!(!subscribe(&mut tabs[1], "2").await, "the session has two");
+    assert!(subscribe(&mut tabs[1], "1").await, "one that it has");
+    let mut other = broker.session_as(of_ann(desk)).await;
+    assert!(subscribe(&mut other, "1").await);
+    assert!(!subscribe(&mut other, "2").await, "the user has three");
+    let mut bob = broker.session_of_user("bob").await;
+    assert!(subscribe(&mut bob, "1").await && subscribe(&mut bob, "2").await);
+    let [first, mut second] = tabs;
+    first.close().await;
+    let room = async { while !subscribe(&mut second, "2").await {} };
+    tokio::time::timeout(std::time::Duration::from_secs(60), room).await.expect("there is room again");
+}

@@ -168,8 +168,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let limits =
-            RouterLimits { max_subscriptions: 100, max_topics: 100, max_requests: 100, answers: common::rate::Rate::UNLIMITED };
+        let limits = RouterLimits {
+            max_subscriptions: 100,
+            max_session_subscriptions: 100,
+            max_user_subscriptions: 100,
+            max_topics: 100,
+            max_requests: 100,
+            answers: common::rate::Rate::UNLIMITED,
+        };
         let policy = Policy { visible_members: Vec::new(), ..Policy::open() };
         let links = crate::broker::link_policy(&Settings::for_tests());
         Self { router: Router::new(limits, policy), links, peers: BTreeMap::new(), users: SESSIONS }
