@@ -7,6 +7,7 @@
 mod arguments;
 mod auth_settings;
 mod checks;
+mod exposure;
 mod faults;
 mod guards;
 mod kinds;

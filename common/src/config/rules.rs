@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use super::exposure;
 use super::faults::Fault;
 use super::kinds::{show_duration, show_size};
 use super::load::Role;
-use super::settings::{DEV_AGENT_KEY, Settings};
+use super::settings::Settings;
 use super::tls::ClientCertificates;
 
 /// Every rule that the settings break.
@@ -19,6 +20,7 @@ pub(super) fn check(settings: &Settings, origins: &BTreeMap<&'static str, String
     rules.agent_keys(settings);
     rules.listeners(settings, role);
     rules.tls(settings);
+    rules.faults.extend(exposure::check(settings, origins, role));
     rules.faults
 }
 
@@ -142,23 +144,6 @@ impl Rules<'_> {
         let (broker, web) = (settings.broker.addr, settings.web.addr);
         if role == Role::Daemon {
             self.require(!collide(broker, web), "web.addr", || format!("{web} is taken by broker.addr, which is {broker}"));
-        }
-        let development = settings.broker.agent_keys.iter().any(|key| key.key.matches(DEV_AGENT_KEY));
-        if !development || settings.broker.allow_dev_key {
-            return;
-        }
-        let bound: &[(&'static str, SocketAddr)] = match role {
-            Role::Daemon => &[("broker.addr", broker), ("web.addr", web)],
-            Role::Broker => &[("broker.addr", broker)],
-            Role::Edge | Role::Client => &[],
-        };
-        for (key, addr) in bound {
-            self.require(addr.ip().to_canonical().is_loopback(), key, || {
-                format!(
-                    "{addr} is not loopback, and the agent key is the development key that everybody knows: set AGENT_TOKEN to a key of \
-                     your own (or broker.allow_dev_key=true, if you mean it)"
-                )
-            });
         }
     }
 }

@@ -156,7 +156,7 @@ pub(super) static TABLE: &[Setting] = settings! {
         at: |d| &mut d.settings.web.cookie_secure,
     },
         "Whether session cookies carry `Secure`; `auto`: unless the site is opened in the clear under `localhost` or a loopback address. `false` where \
-        browsers come over plain http all the same, and everybody on the way may read their sessions.";
+        browsers come over plain http all the same, and everybody on the way may read their sessions: not beyond loopback.";
     "web.allowed_origins" => List {
         allowed: "`scheme://host[:port]`",
         check: is_origin,

@@ -180,6 +180,37 @@ fn a_variable_that_is_not_text_is_a_fault_only_if_it_is_ours() {
 }
 
 #[test]
+fn what_is_unsafe_beyond_loopback_is_refused_there_by_code() {
+    const SECRET: &str = "one-secret-for-everything-is-not-a-good-idea";
+    let issuer = |secret: &str| {
+        let world = World::new().env("JWT_ISSUER", "me").env("JWT_AUDIENCE", "bridge");
+        world.env("JWT_SECRET", secret).env("SESSION_SECRET", SECRET)
+    };
+    let unsafe_worlds: [(&str, &str, &dyn Fn() -> World); 7] = [
+        ("broker.operator_token", "unsafe_operator_token", &|| World::new().env("OPERATOR_TOKEN", "an-agent-key-of-my-own")),
+        ("proxies.trusted", "unsafe_proxies", &|| World::new().env("TRUSTED_PROXIES", "10.0.0.1,0.0.0.0/0")),
+        ("proxies.trusted", "unsafe_proxies", &|| World::new().env("TRUSTED_PROXIES", "::/0")),
+        ("web.cookie_secure", "unsafe_cookies", &|| World::new().set("web.cookie_secure", "false")),
+        ("auth.jwt_secret", "unsafe_jwt_secret", &|| issuer("a-string-secret-at-least-256-bits-long")),
+        ("auth.jwt_secret", "unsafe_jwt_secret", &|| issuer("super-secret-jwt-token-with-at-least-32-characters-long")),
+        ("auth.jwt_secret", "unsafe_jwt_secret", &|| issuer(SECRET)),
+    ];
+    for (key, code, world) in unsafe_worlds {
+        let world = || world().env("AGENT_TOKEN", "an-agent-key-of-my-own");
+        world().load(Role::Daemon).unwrap();
+        let faults = world().env("WEB_SERVER_ADDR", "0.0.0.0:8081").faults(Role::Daemon);
+        assert_eq!((faults.len(), faults[0].key.as_str()), (1, key), "{faults:?}");
+        assert!(faults[0].message.ends_with(&format!("({code})")), "{faults:?}");
+        assert!(!faults[0].message.contains("secret-"), "{faults:?}");
+    }
+    let private = World::new().env("AGENT_TOKEN", "mine").env("TRUSTED_PROXIES", "10.0.0.0/8,fd00::/8,127.0.0.1");
+    private.env("WEB_SERVER_ADDR", "0.0.0.0:8081").load(Role::Daemon).unwrap();
+    // The broker has no cookies, whatever the file says that it shares with the edge.
+    let shared = World::new().env("AGENT_TOKEN", "mine").set("web.cookie_secure", "false");
+    shared.env("WEBSOCKET_SERVER_ADDR", "0.0.0.0:8080").load(Role::Daemon).unwrap();
+}
+
+#[test]
 fn development_key_binds_loopback_only_unless_told() {
     let open = || World::new().env("WEBSOCKET_SERVER_ADDR", "0.0.0.0:8080");
     for role in [Role::Daemon, Role::Broker] {
