@@ -183,13 +183,6 @@ impl Challenges {
         Ok(Verdict::AskContract { question, otherwise })
     }
 
-    /// Forgets the challenges of a session that ended.
-    pub fn forget(&mut self, session: SessionId) {
-        while let Some(number) = self.of_session.get(&session).and_then(|numbers| numbers.front().copied()) {
-            self.remove(number);
-        }
-    }
-
     /// Takes out what has expired, and then the oldest where there is one too many.
     fn make_room(&mut self, session: SessionId, now: SystemTime) {
         // All live equally long, so the oldest expire first.

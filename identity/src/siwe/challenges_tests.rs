@@ -123,16 +123,6 @@ fn the_oldest_gives_way_at_both_bounds() {
     assert_eq!(table.len(), 1, "the expired ones are gone");
 }
 
-#[test]
-fn challenges_of_an_ended_session_are_forgotten() {
-    let mut table = Challenges::new(settings());
-    let session = SessionId::fresh();
-    let text = table.challenge(session, ADDRESS, 1, at(0)).unwrap();
-    table.forget(session);
-    assert_eq!((table.len(), table.order.len(), table.of_session.len()), (0, 0, 0));
-    assert_eq!(table.verify(session, &text, &sign(&text), at(1)), Err(SiweError::NonceUnknown));
-}
-
 struct Node(Result<ContractAnswer, RpcFault>);
 
 impl EthCall for Node {

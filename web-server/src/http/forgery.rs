@@ -1,6 +1,7 @@
 //! What pages of other sites may not do: act with a browser's cookie, and open sockets.
 //!
-//! Every request that changes something is looked at here, whatever its route. The cookie is `SameSite=Strict` besides.
+//! Every request that changes something is looked at here, whatever its route, so that no handler has to; WebSockets, which are opened by
+//! GET, are looked at where they are opened. The cookie is `SameSite=Strict` besides.
 
 use actix_web::{
     Error, HttpRequest,

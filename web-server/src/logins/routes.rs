@@ -17,9 +17,9 @@ use uuid::Uuid;
 
 use super::{Logins, Wallets};
 use crate::{
-    http::{ClientAddress, PacedLogin, PacedSession, Refusal, Throttle, note_session, require_own_origin},
+    http::{ClientAddress, PacedLogin, PacedSession, Refusal, Throttle, note_session},
     sessions::{
-        self, CookiePolicy, Credentials, OpenSockets, Order, OwnedSession, Proof, SessionAuthority, SessionLogin,
+        self, CookiePolicy, Credentials, OpenSockets, Order, OwnedSession, SessionAuthority, SessionLogin,
         routes::{hand_out, only},
     },
 };
@@ -94,16 +94,14 @@ impl Shared {
 /// The text that the caller's wallet is to sign. Only this session can answer it, once.
 ///
 /// # Errors
-/// Those of [`PacedLogin`] and [`OwnedSession`]; `origin_not_allowed`, `login_not_offered`, and those of
+/// Those of [`PacedLogin`] and [`OwnedSession`]; `login_not_offered`, and those of
 /// [`identity::siwe::Challenges::challenge`].
 async fn challenge(
-    request: HttpRequest,
     _: PacedLogin,
     owned: OwnedSession,
     ask: web::Json<ChallengeAsk>,
     logins: web::Data<Logins>,
 ) -> Result<HttpResponse, Refusal> {
-    require_own_origin_of(&request, owned.proof)?;
     let Wallets { challenges, lifetime, .. } = logins.wallets.as_ref().ok_or(ErrorCode::LoginNotOffered)?;
     let now = SystemTime::now();
     let message = challenges.lock().challenge(owned.session.id, &ask.address, ask.chain_id, now)?;
@@ -116,7 +114,7 @@ async fn challenge(
 /// Logs the caller's session in with what its wallet signed.
 ///
 /// # Errors
-/// Those of [`PacedLogin`] and [`OwnedSession`]; `origin_not_allowed`, `login_not_offered`, `already_logged_in`, and every `siwe_`
+/// Those of [`PacedLogin`] and [`OwnedSession`]; `login_not_offered`, `already_logged_in`, and every `siwe_`
 /// code.
 async fn verify(
     request: HttpRequest,
@@ -126,7 +124,6 @@ async fn verify(
     logins: web::Data<Logins>,
     shared: Shared,
 ) -> Result<HttpResponse, Refusal> {
-    require_own_origin_of(&request, owned.proof)?;
     let VerifyAsk { message, signature, sockets } = ask.into_inner();
     check_sockets(&sockets)?;
     let Wallets { challenges, nodes, .. } = logins.wallets.as_ref().ok_or(ErrorCode::LoginNotOffered)?;
@@ -144,7 +141,7 @@ async fn verify(
 /// Logs the caller's session in with an issuer's token; a caller without a session gets one. The login ends when the token would.
 ///
 /// # Errors
-/// Those of [`PacedLogin`]; `origin_not_allowed`, `login_not_offered`, `already_logged_in`, and every `token_` code.
+/// Those of [`PacedLogin`]; `login_not_offered`, `already_logged_in`, and every `token_` code.
 async fn exchange(
     request: HttpRequest,
     PacedLogin(address): PacedLogin,
@@ -156,9 +153,6 @@ async fn exchange(
     check_sockets(&sockets)?;
     // As at the registration: what is expired, ended or rubbish is no reason to refuse a new session.
     let owned = OwnedSession::of(&request).await.ok().filter(|owned| owned.session.source == sessions::Source::Edge);
-    if owned.as_ref().is_none_or(|owned| owned.proof == Proof::Cookie) {
-        require_own_origin(&request)?;
-    }
     let login = shared.judged(address, credentials.login(&token).await)?;
     match owned {
         Some(owned) => log_in(&request, owned, login, sockets, shared).await,
@@ -197,9 +191,8 @@ async fn log_in(
 /// A later token of the caller's session; its open sockets last as long as that.
 ///
 /// # Errors
-/// Those of [`PacedSession`] and [`OwnedSession`]; `origin_not_allowed`; `bad_request` for an issuer's token, which is the issuer's to refresh.
+/// Those of [`PacedSession`] and [`OwnedSession`]; `bad_request` for an issuer's token, which is the issuer's to refresh.
 async fn refresh(request: HttpRequest, _: PacedSession, owned: OwnedSession, shared: Shared) -> Result<HttpResponse, Refusal> {
-    require_own_origin_of(&request, owned.proof)?;
     if owned.session.source == sessions::Source::Issuer {
         return Err(Refusal::with_message(ErrorCode::BadRequest, "this token is its issuer's: refresh it there"));
     }
@@ -224,10 +217,6 @@ pub fn configure(routes: &mut web::ServiceConfig) {
         .service(web::resource("/token").route(web::post().to(exchange)).default_service(only("POST")))
         .service(web::resource("/refresh").route(web::post().to(refresh)).default_service(only("POST")))
         .service(web::resource("/logout").route(web::post().to(sessions::routes::end)).default_service(only("POST")));
-}
-
-fn require_own_origin_of(request: &HttpRequest, proof: Proof) -> Result<(), Refusal> {
-    if proof == Proof::Cookie { require_own_origin(request) } else { Ok(()) }
 }
 
 fn check_sockets(sockets: &[Uuid]) -> Result<(), ClientError> {

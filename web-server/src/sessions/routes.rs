@@ -19,7 +19,7 @@ use super::{
     owned::{OwnedSession, Proof, presented},
     token::Session,
 };
-use crate::http::{ClientAddress, PacedSession, Refusal, Throttle, note_session, require_own_origin};
+use crate::http::{ClientAddress, PacedSession, Refusal, Throttle, note_session};
 
 /// A session as its owner is told of it.
 #[derive(Serialize)]
@@ -86,7 +86,7 @@ pub fn hand_out(
 /// Registers a session, or confirms the one the caller owns and renews its token when half of its life is over.
 ///
 /// # Errors
-/// 403 `origin_not_allowed`, 429 `rate_limited`, 500.
+/// 429 `rate_limited`, 500.
 pub async fn register(
     request: HttpRequest,
     authority: web::Data<SessionAuthority>,
@@ -96,9 +96,6 @@ pub async fn register(
     // What is expired, ended or rubbish is no reason to refuse a new session.
     let owned = OwnedSession::of(&request).await.ok();
     let proof = owned.as_ref().map(|owned| owned.proof);
-    if proof != Some(Proof::Bearer) {
-        require_own_origin(&request)?;
-    }
     let family = if owned.is_some() { RouteFamily::Session } else { RouteFamily::Registration };
     throttle.take(family, ClientAddress::of(&request))?;
     let (session, token) = match owned {
@@ -134,7 +131,7 @@ pub async fn describe(_: PacedSession, owned: OwnedSession, sockets: web::Data<O
 /// Ends the caller's session: its tokens, its cookie, its open sockets.
 ///
 /// # Errors
-/// Those of [`PacedSession`] and [`OwnedSession`]; 403 `origin_not_allowed`.
+/// Those of [`PacedSession`] and [`OwnedSession`].
 pub async fn end(
     request: HttpRequest,
     _: PacedSession,
@@ -143,9 +140,6 @@ pub async fn end(
     cookies: web::Data<CookiePolicy>,
     sockets: web::Data<OpenSockets>,
 ) -> Result<HttpResponse, Refusal> {
-    if owned.proof == Proof::Cookie {
-        require_own_origin(&request)?;
-    }
     // The sockets first: who goes away while it is written down is logged out all the same.
     let written = authority.into_inner().end(&owned.session);
     sockets.order_session(owned.session.id, Order::Close { code: CloseCode::SESSION_ENDED, reason: "the session was ended" });
