@@ -169,8 +169,7 @@ error_table! {
     TokenClaimInvalid "token_claim_invalid" 401 None, false, "A claim of the token has not the form this server needs.";
 
     LoginRequired "login_required" 401 None, false, "This is for users who are logged in. Log in first.";
-    ScopeRequired "scope_required" 403 None, false, "The login does not carry the scope that this needs. Log in with it.";
-    OutOfReach "out_of_reach" 403 None, false, "This is outside the scopes of the agent's key. Ask the operator for a key that reaches it.";
+    ScopeRequired "scope_required" 403 None, false, "The scopes of the login do not name this: bridge:send, bridge:publish, bridge:subscribe or bridge:history. Log in with it.";
     LoginNotOffered "login_not_offered" 404 None, false, "This server is not configured for this way of logging in.";
     AlreadyLoggedIn "already_logged_in" 409 None, false, "Another user is logged in to this session. Log out first; the next login is another session.";
 }

@@ -1,8 +1,8 @@
 //! Who may do what, in one place.
 //!
 //! [`Policy::may`] judges one action of one principal from the facts that are handed to it; it keeps nothing, looks nothing
-//! up, and denies what no rule allows. A session sees its own, its user's, and what the operator made public. An agent
-//! reaches what its key's scopes name.
+//! up, and denies what no rule allows. A session sees its own, its user's, and what the operator made public, as far as the scopes of
+//! its login let it ([`Ability`]). An agent reaches what its key's scopes name.
 //!
 //! Between users nothing passes but through topics that a rule opens, and through agents, which are trusted within their
 //! scopes. Topics below `user/<name>/` and `session/<uuid>/` belong to that user or session whatever the rules say;
@@ -13,11 +13,13 @@
 //! logged in, or planted by somebody, hears nothing of what is said to the user. A session's own topics know its id only:
 //! whatever ends a login ends the session too, and the next login is another session.
 
+mod abilities;
 mod owned;
 mod principal;
 mod rules;
 mod verdict;
 
+pub use abilities::Ability;
 pub use owned::{session_topic, user_topic};
 pub use principal::{Action, Place, Principal};
 pub use rules::{AgentRule, Policy, Requirement, TopicRule};
@@ -30,6 +32,5 @@ refusals! {
         NotAllowed = NotAllowed;
         LoginRequired = LoginRequired;
         ScopeRequired = ScopeRequired;
-        OutOfReach = OutOfReach;
     }
 }

@@ -6,7 +6,7 @@ use common::{
 };
 
 use super::{
-    Action, Denied, Place, Policy, Principal, Requirement, TopicRule,
+    Ability, Action, Denied, Place, Policy, Principal, Requirement, TopicRule,
     owned::{Owner, owner, segment, user_of},
 };
 use crate::agent_keys::Scopes;
@@ -24,7 +24,12 @@ impl Policy {
     /// Why not.
     pub fn may(&self, principal: Principal<'_>, action: Action<'_>) -> Verdict {
         match principal {
-            Principal::Session { id, user, .. } => self.session_may(&principal, id, user, action),
+            Principal::Session { id, user, scopes } => {
+                // First of all, so that the answer is the same whatever there is at the place.
+                let ability = Ability::for_action(&action);
+                allow_if(ability.is_none_or(|ability| ability.is_in(scopes)), Denied::ScopeRequired)?;
+                self.session_may(&principal, id, user, action)
+            }
             Principal::Agent { id, scopes } => agent_may(id, scopes, action),
             Principal::Operator => allow_if(matches!(action, Action::See(_) | Action::SeeMember { .. }), Denied::NotAllowed),
         }
@@ -144,7 +149,7 @@ fn agent_may(own: &AgentId, scopes: &Scopes, action: Action<'_>) -> Verdict {
         }
         Action::Subscribe(_) | Action::ReadHistory(_) => return Err(Denied::NotAllowed),
     };
-    allow_if(is_within, Denied::OutOfReach)
+    allow_if(is_within, Denied::NotAllowed)
 }
 
 fn agent_reaches(own: &AgentId, scopes: &Scopes, place: Place<'_>) -> bool {

@@ -186,11 +186,11 @@ fn agents_reach_what_their_scopes_name() {
     ];
     for reach in [Action::Send, Action::See] {
         assert_eq!(may(reach(ann.place())), Ok(()));
-        assert_eq!(may(reach(bob.place())), Err(Denied::OutOfReach));
-        assert_eq!(may(reach(anonymous.place())), Err(Denied::OutOfReach));
+        assert_eq!(may(reach(bob.place())), Err(Denied::NotAllowed));
+        assert_eq!(may(reach(anonymous.place())), Err(Denied::NotAllowed));
         assert_eq!(may(reach(Place::User(&of_team))), Ok(()));
         assert_eq!(may(reach(Place::Agent { id: &other, scopes: None })), Ok(()));
-        assert_eq!(may(reach(Place::Agent { id: &stranger, scopes: None })), Err(Denied::OutOfReach));
+        assert_eq!(may(reach(Place::Agent { id: &stranger, scopes: None })), Err(Denied::NotAllowed));
         assert_eq!(may(reach(Place::Topic(&any))), Ok(()));
         for (topic, is_within) in &own_topics {
             assert_eq!(may(reach(Place::Topic(topic))).is_ok(), *is_within, "{topic}");
@@ -203,7 +203,7 @@ fn agents_reach_what_their_scopes_name() {
         assert_eq!(may(read(Place::Topic(&any))), Ok(()));
     }
     for scope in [Scope::Sessions, Scope::Agents, Scope::All] {
-        assert_eq!(may(Action::Send(Place::Broadcast(scope))), Err(Denied::OutOfReach));
+        assert_eq!(may(Action::Send(Place::Broadcast(scope))), Err(Denied::NotAllowed));
         let everything = Scopes::everything();
         assert_eq!(
             policy().may(Principal::Agent { id: &own, scopes: &everything }, Action::Send(Place::Broadcast(scope))),

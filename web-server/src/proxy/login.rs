@@ -4,22 +4,35 @@ use std::{sync::Arc, time::SystemTime};
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use common::{
-    assertion::LoggedIn,
+    assertion::{LoggedIn, Login},
     backplane::ToEdge,
+    close::CloseCode,
     error::{ClientError, ErrorCode},
     message::SystemMessage,
     secret::Secret,
     timestamp,
 };
+use identity::policy::Ability;
 use transport::Lane;
 
 use super::actor::ProxyActor;
-use crate::sessions::{Session, Source};
+use crate::sessions::{Order, Session, Source};
 
 impl ProxyActor {
     /// The session has logged in, and this socket is the login's own.
+    ///
+    /// Where the user's later credentials let it do less, what it has begun under the earlier ones has to end: the client comes back with
+    /// the later ones.
     pub(super) fn on_login(&mut self, logged_in: Arc<LoggedIn>) {
-        self.identity.login = Some(logged_in.login.clone());
+        let before = self.identity.login.replace(logged_in.login.clone());
+        let loses = |before: &Login| {
+            let of = |ability: &Ability| ability.is_in(&before.scopes) && !ability.is_in(&logged_in.login.scopes);
+            Ability::ALL.iter().any(of)
+        };
+        if before.as_ref().is_some_and(loses) {
+            let reason = "the later credentials let the session do less: come back with them";
+            self.ticket.order(Order::Close { code: CloseCode::CREDENTIALS_EXPIRED, reason });
+        }
         self.logged_in = Some(logged_in);
         self.announce_login();
     }

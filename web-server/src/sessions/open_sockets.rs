@@ -288,6 +288,11 @@ impl SocketTicket {
         }
     }
 
+    /// Gives an order to the socket itself, to be carried out after what it does just now.
+    pub fn order(&self, order: Order) {
+        self.sockets.order_one((self.session, self.number), order);
+    }
+
     /// Names the actor that carries out the orders, and gives it those that came too early.
     pub fn attach(&self, actor: Recipient<Order>) {
         let mut table = self.sockets.table.lock();

@@ -280,6 +280,20 @@ async fn the_broker_is_told_what_later_credentials_carry() {
 }
 
 #[actix_web::test]
+async fn credentials_that_let_a_session_do_less_end_what_it_has_begun() {
+    let (mut broker, edge) = edge_and_broker(|_| ()).await;
+    let now = SystemTime::now();
+    let token =
+        |hours: u32, scope: &str| token_with(&json!({"iat": seconds(now), "exp": seconds(now + hours * HOUR), "scope": scope}));
+    let first = token(1, "bridge:send bridge:subscribe");
+    let mut browser = edge.open_with("/ws", &[("authorization", &format!("Bearer {first}"))]).await;
+    let mut link = broker.link().await;
+    assert_eq!(refreshed(&mut link, &mut browser, &token(2, "openid")).await["type"], "connection:refreshed", "that is more");
+    assert_eq!(refreshed(&mut link, &mut browser, &token(3, "bridge:send")).await["type"], "connection:refreshed");
+    assert_eq!(browser.closed().await.0, 4001);
+}
+
+#[actix_web::test]
 async fn a_session_cannot_be_logged_in_by_refreshing_it() {
     let (mut broker, edge) = edge_and_broker(|_| ()).await;
     let mut browser = edge.browser().await;

@@ -45,22 +45,29 @@ fn is_system(topic: &TopicName) -> bool {
 
 impl Router {
     fn may(&self, peer: &Peer, action: Action<'_>) -> bool {
-        match (&peer.kind, peer.bounds()) {
-            (PeerKind::Agent(_), None) => true,
-            (PeerKind::Agent(id), Some(scopes)) => NO_RULES.may(Principal::Agent { id, scopes }, action).is_ok(),
+        self.judge(peer, action).is_ok()
+    }
+
+    /// None of the codes tells whether what was reached for is there: `login_required` and `scope_required` follow from rules, names and the
+    /// login alone, and everything else is `not_allowed`.
+    fn judge(&self, peer: &Peer, action: Action<'_>) -> Result<(), ErrorCode> {
+        let verdict = match (&peer.kind, peer.bounds()) {
+            (PeerKind::Agent(_), None) => Ok(()),
+            (PeerKind::Agent(id), Some(scopes)) => NO_RULES.may(Principal::Agent { id, scopes }, action),
             (PeerKind::Session(identity), _) => {
                 let login = peer.login();
                 let scopes = login.as_ref().map_or(&*NO_SCOPES, |login| &login.scopes);
                 let session = Principal::Session { id: identity.session_id, user: peer.user_id(), scopes };
-                self.policy.may(session, action).is_ok()
+                self.policy.may(session, action)
             }
-        }
+        };
+        Ok(verdict?)
     }
 
     /// Whether a peer may send to an address. `is_kept`: what is sent waits for whoever comes.
     ///
     /// # Errors
-    /// `not_allowed`; `session_not_found` for a session that an agent may not know of.
+    /// `not_allowed`, `login_required`, `scope_required`; `session_not_found` for a session that an agent may not know of.
     pub(crate) fn check_send(&self, from: &Peer, target: &Address, is_kept: bool) -> Result<(), ErrorCode> {
         if matches!(target, Address::Topic(name) if is_system(name)) {
             return Err(ErrorCode::NotAllowed);
@@ -85,38 +92,40 @@ impl Router {
             Address::Broadcast(scope) => Place::Broadcast(*scope),
             Address::Bridge => Place::Bridge,
         };
-        if self.may(from, Action::Send(place)) {
-            return Ok(());
-        }
         // Answered like one that is not here, so that the answer does not tell.
         let is_hidden = from.is_agent() && !is_kept && matches!(target, Address::Session(_));
-        Err(if is_hidden { ErrorCode::SessionNotFound } else { ErrorCode::NotAllowed })
+        self.judge(from, Action::Send(place)).map_err(|code| if is_hidden { ErrorCode::SessionNotFound } else { code })
     }
 
     /// Whether a peer may subscribe to a topic.
     ///
     /// # Errors
-    /// `not_allowed`.
+    /// `not_allowed`, `login_required`, `scope_required`.
     pub(super) fn check_subscription(&self, peer: &Peer, topic: &TopicName) -> Result<(), ErrorCode> {
         // They tell of everybody.
         let sees_all = peer.is_agent() && peer.bounds().is_none();
         if is_system(topic) && !sees_all {
             return Err(ErrorCode::NotAllowed);
         }
-        if self.may(peer, Action::Subscribe(Place::Topic(topic))) { Ok(()) } else { Err(ErrorCode::NotAllowed) }
+        self.judge(peer, Action::Subscribe(Place::Topic(topic)))
     }
 
     /// Whether a peer may read what was kept in a channel: its own inboxes and their dead letters, the broadcasts that reach it, and topics
     /// that it may subscribe to; a session also has to, with any of its connections.
     ///
     /// # Errors
-    /// `not_allowed`.
+    /// `not_allowed`, `login_required`, `scope_required`.
     pub(crate) fn check_read(&self, peer: &Peer, channel: &ChannelName) -> Result<(), ErrorCode> {
+        // What is its own it may read, if it may read anything.
+        self.judge(peer, Action::ReadHistory(peer.place()))?;
         let may = match channel.family() {
-            ChannelFamily::Topic => channel.as_topic().is_some_and(|topic| {
-                self.may(peer, Action::ReadHistory(Place::Topic(&topic)))
-                    && (peer.is_agent() || self.session_subscribes(peer, &topic))
-            }),
+            ChannelFamily::Topic => match channel.as_topic() {
+                Some(topic) => {
+                    self.judge(peer, Action::ReadHistory(Place::Topic(&topic)))?;
+                    peer.is_agent() || self.session_subscribes(peer, &topic)
+                }
+                None => false,
+            },
             ChannelFamily::Broadcast => peer.broadcasts().contains(channel),
             _ => peer.inboxes().any(|own| own == *channel || own.dead() == *channel),
         };

@@ -210,7 +210,7 @@ impl Router {
     /// Subscribes a connection to a topic, or changes whether it hears who comes and goes.
     ///
     /// # Errors
-    /// `too_many_subscriptions`, `too_many_topics`, `not_allowed`.
+    /// `too_many_subscriptions`, `too_many_topics`, `not_allowed`, `login_required`, `scope_required`.
     pub fn subscribe(&mut self, peer: &Arc<Peer>, name: &TopicName, presence: bool) -> Result<Members, ClientError> {
         self.check_subscription(peer, name).map_err(|code| ClientError::new(code).about(format!("topic:{name}")))?;
         if !self.subscribes(peer.id, name) {

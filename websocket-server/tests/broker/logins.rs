@@ -236,3 +236,72 @@ async fn an_agent_hears_of_a_login_as_far_as_its_key_reaches() {
     anns.expect_nothing().await;
     strangers.expect_nothing().await;
 }
+
+/// Everything that scopes are about, and the scope that names it.
+const ABILITIES: [(&str, &str); 4] = [
+    ("bridge:send", r#"{"type":"x:y","id":"1","target":"agent:a"}"#),
+    ("bridge:publish", r#"{"type":"x:y","id":"1","target":"topic:session/SESSION/own"}"#),
+    ("bridge:subscribe", r#"{"type":"topic:subscribe","id":"1","payload":{"topic":"room"}}"#),
+    ("bridge:history", r#"{"type":"channel:history","id":"1","payload":{"channel":"session:SESSION"}}"#),
+];
+
+#[actix_rt::test]
+async fn the_scopes_of_a_login_are_all_that_its_session_may_do() {
+    let broker = TestBroker::start().await;
+    let mut agent = broker.agent("a").await;
+    let refused = async |session: &mut Peer, id: SessionId| {
+        let mut refused = Vec::new();
+        for (ability, frame) in ABILITIES {
+            session.send_text(&frame.replace("SESSION", &id.to_string())).await;
+            session.send(json!({"type":"agent:list","id":"then"})).await;
+            loop {
+                match session.next().await {
+                    frame if frame["correlation_id"] == "then" => break,
+                    frame if frame["payload"]["code"] == "scope_required" => refused.push(ability),
+                    _ => {}
+                }
+            }
+        }
+        refused
+    };
+    let with = |scopes: &[&str]| {
+        let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        ClientIdentity { login: Some(assertion::Login { scopes, ..login("ann") }), ..identity(SessionId::fresh()) }
+    };
+    for free in [&[][..], &["openid", "publish"]] {
+        let identity = with(free);
+        let mut session = broker.session_as(identity.clone()).await;
+        assert_eq!(refused(&mut session, identity.session_id).await, [""; 0], "{free:?}");
+    }
+    for (own, _) in ABILITIES {
+        let identity = with(&["openid", own]);
+        let mut session = broker.session_as(identity.clone()).await;
+        let others: Vec<_> = ABILITIES.iter().map(|(ability, _)| *ability).filter(|other| *other != own).collect();
+        assert_eq!(refused(&mut session, identity.session_id).await, others);
+        agent.send(json!({"type":"news:yours","target":session.address()})).await;
+        session.expect("news:yours").await;
+    }
+}
+
+#[actix_rt::test]
+async fn what_is_for_users_is_refused_to_others_by_a_code_that_says_so_whether_it_is_there_or_not() {
+    let broker = TestBroker::with(|settings| {
+        settings.access.user_agents = vec!["staff-*".into()];
+        settings.access.user_topics = vec!["members/*".into()];
+        settings.access.public_topics = Vec::new();
+    })
+    .await;
+    let _agent = broker.agent("staff-1").await;
+    let mut session = broker.session().await;
+    for target in ["agent:staff-1", "agent:staff-2"] {
+        session.send(json!({"type":"x:y","id":target,"target":target})).await;
+        assert_eq!(session.expect_error("login_required").await["correlation_id"], target);
+    }
+    session.send(json!({"type":"topic:subscribe","payload":{"topic":"members/1"}})).await;
+    session.expect_error("login_required").await;
+    session.send(json!({"type":"topic:subscribe","payload":{"topic":"nobodys"}})).await;
+    session.expect_error("not_allowed").await;
+    let mut user = broker.session_of_user("ann").await;
+    user.send(json!({"type":"topic:subscribe","payload":{"topic":"members/1"}})).await;
+    user.expect("topic:subscribed").await;
+}
