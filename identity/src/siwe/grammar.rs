@@ -1,99 +1,39 @@
-//! The pieces of grammar that EIP-4361 borrows: URIs (RFC 3986) and times (RFC 3339).
+//! The pieces of grammar that EIP-4361 borrows: URIs (RFC 3986) and times (RFC 3339), as the crates iri-string and time read them.
 //!
 //! Judges texts of printable ASCII; the caller has made sure of that. Takes no text apart.
 
-use std::net::Ipv6Addr;
 use std::time::SystemTime;
 
+use iri_string::{spec::UriSpec, types::UriReferenceStr, validate};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
-}
-
-fn is_sub_delimiter(byte: u8) -> bool {
-    b"!$&'()*+,;=".contains(&byte)
-}
-
-/// Whether all is made of `allowed` characters, unreserved ones, delimiters and `%` with two digits.
-fn is_made_of(text: &str, allowed: &[u8]) -> bool {
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        let is_escape =
-            byte == b'%' && [bytes.next(), bytes.next()].iter().all(|digit| digit.is_some_and(|it| it.is_ascii_hexdigit()));
-        if !(is_escape || byte != b'%' && (is_unreserved(byte) || is_sub_delimiter(byte) || allowed.contains(&byte))) {
-            return false;
-        }
-    }
-    true
-}
 
 /// `*pchar`
 pub(super) fn is_request_id(text: &str) -> bool {
-    is_made_of(text, b":@")
+    validate::path_segment::<UriSpec>(text).is_ok()
 }
 
-/// One or more characters of URIs, and spaces.
+/// One or more of the characters `reserved / unreserved / " "`.
 pub(super) fn is_statement(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| is_unreserved(byte) || is_sub_delimiter(byte) || b" :/?#[]@".contains(&byte))
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;= :/?#[]@".contains(&byte))
 }
 
 /// `scheme`
 pub(super) fn is_scheme(text: &str) -> bool {
-    text.starts_with(|first: char| first.is_ascii_alphabetic())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    validate::scheme(text).is_ok()
 }
 
 /// `[ userinfo "@" ] host [ ":" port ]`, the host not empty.
 pub(super) fn is_authority(text: &str) -> bool {
-    let (user, rest) = text.rsplit_once('@').map_or(("", text), |(user, rest)| (user, rest));
-    if !is_made_of(user, b":") {
-        return false;
-    }
-    let (host_is_good, port) = match rest.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((literal, port)) => (is_ip_literal(literal), port),
-            None => return false,
-        },
-        None => {
-            let (host, port) = rest.find(':').map_or((rest, ""), |colon| rest.split_at(colon));
-            (!host.is_empty() && is_made_of(host, b""), port)
-        }
+    let has_host = |reference: &str| {
+        let parts = UriReferenceStr::new(reference).ok().and_then(UriReferenceStr::authority_components);
+        parts.is_some_and(|parts| !parts.host().is_empty())
     };
-    let port_is_good =
-        port.is_empty() || port.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-    host_is_good && port_is_good
-}
-
-fn is_ip_literal(text: &str) -> bool {
-    let future = text.strip_prefix(['v', 'V']).and_then(|rest| rest.split_once('.'));
-    let is_future = future.is_some_and(|(version, rest)| {
-        !version.is_empty()
-            && version.bytes().all(|byte| byte.is_ascii_hexdigit())
-            && !rest.is_empty()
-            && rest.bytes().all(|byte| is_unreserved(byte) || is_sub_delimiter(byte) || byte == b':')
-    });
-    is_future || text.parse::<Ipv6Addr>().is_ok()
+    validate::authority::<UriSpec>(text).is_ok() && has_host(&format!("//{text}"))
 }
 
 /// `scheme ":" hier-part [ "?" query ] [ "#" fragment ]`
 pub(super) fn is_uri(text: &str) -> bool {
-    let Some((scheme, rest)) = text.split_once(':') else { return false };
-    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
-    let (hierarchy, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let (authority_is_good, path) = match hierarchy.strip_prefix("//") {
-        None => (true, hierarchy),
-        Some(rest) => {
-            let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
-            // RFC 3986 allows no host at all (file:///x); a login's URI and resources may have one like it.
-            (authority.is_empty() || is_authority(authority), path)
-        }
-    };
-    is_scheme(scheme)
-        && authority_is_good
-        && is_made_of(path, b":@/")
-        && is_made_of(query, b":@/?")
-        && is_made_of(fragment, b":@/?")
+    validate::iri::<UriSpec>(text).is_ok()
 }
 
 /// A time of RFC 3339 in capitals: the moment it names.

@@ -1,8 +1,8 @@
 //! Sign-In with Ethereum (EIP-4361): a session proves that it holds a wallet.
 //!
 //! [`Challenges::challenge`] gives a session the text its wallet is to sign; [`Challenges::verify`] takes the text and the
-//! signature back. Every check is one of our own with a code of its own ([`SiweError`]); only the curve and the hash are a
-//! crate's (k256, sha3). Contract wallets (EIP-1271) need a question to a node: `verify` then returns the question, and
+//! signature back. Every check is one of our own with a code of its own ([`SiweError`]); only the curve, the hash and the grammars of
+//! URIs and times are crates' (k256, sha3, iri-string, time). Contract wallets (EIP-1271) need a question to a node: `verify` then returns the question, and
 //! [`Verdict::settle`] asks it through [`EthCall`].
 //!
 //! Not here: sessions, sockets, HTTP; ENS names; contracts that are not deployed yet (ERC-6492).
