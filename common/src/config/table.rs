@@ -213,13 +213,14 @@ pub(super) static TABLE: &[Setting] = settings! {
     },
         "What tokens must have among `aud`, one of these. Needed with an issuer.";
     "auth.jwt_secret" | "JWT_SECRET" => SecretText { min_length: 32, at: |d| &mut d.settings.auth.jwt_secret },
-        "The secret that the issuer signs with (HS256). Unset: the issuer has published keys.";
+        "The secret that the issuer signs with (HMAC: HS256, or what `auth.jwt_algorithms` says). Unset: the issuer has published keys.";
     "auth.jwks_url" | "JWKS_URL" => OptionalText { allowed: KEY_URL, check: is_key_url, at: |d| &mut d.settings.auth.jwks_url },
         "Where the issuer publishes its keys (a JWK set). Fetched when needed, kept, and fetched again when a token names a key that is not among them.";
     "auth.jwks_file" | "JWKS_FILE" => OptionalFolder { at: |d| &mut d.settings.auth.jwks_file },
         "The file with the issuer's keys (a JWK set), instead of `auth.jwks_url`. Read again like that.";
     "auth.jwt_algorithms" => List { allowed: "algorithms", check: is_visible, at: |d| &mut d.settings.auth.jwt_algorithms },
-        "The algorithms that the issuer may use. Empty: HS256 with a secret; RS256, PS256, ES256, ES384 and EdDSA with published keys.";
+        "The algorithms that the issuer may use. Empty: HS256 with a secret; RS256, PS256, ES256, ES384 and EdDSA with published keys. There are also HS384 and \
+        HS512, and RS384, RS512, PS384 and PS512; not ES512 and ES256K.";
     "auth.jwt_leeway" => Span { min: Duration::ZERO, max: Duration::from_secs(300), at: |d| &mut d.settings.auth.jwt_leeway },
         "How far the issuer's clock may differ.";
     "auth.jwt_user_claim" => Text { allowed: CLAIM, check: is_visible, at: |d| &mut d.settings.auth.jwt_user_claim },
