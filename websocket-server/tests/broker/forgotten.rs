@@ -82,7 +82,7 @@ async fn sessions_that_are_never_seen_again_leave_nothing_behind() {
         settings.store.durability = Durability::Process;
         settings.data.dir = folder.path().to_owned();
         // Nobody is forgotten while messages are still left.
-        settings.store.forget_sessions = if is_long { Duration::from_secs(480) } else { 20 * KEPT };
+        settings.store.forget_sessions = if is_long { Duration::from_secs(600) } else { 20 * KEPT };
         settings.store.dead_letters = Retention { age: KEPT, ..settings.store.dead_letters };
     })
     .await;
