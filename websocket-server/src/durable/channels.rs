@@ -82,6 +82,8 @@ pub struct Remembered {
     pub untold: usize,
     /// Sessions that the store knows of.
     pub sessions: usize,
+    /// Sessions of which something is kept under a name that an edge gave; as many as are remembered at most, where there are more.
+    pub kept_of_edges: usize,
 }
 
 impl Channels {
@@ -93,6 +95,7 @@ impl Channels {
             recent: self.recent.lock().len(),
             untold: self.untold.lock().len(),
             sessions: self.sessions.lock().len(),
+            kept_of_edges: self.kept_of_edges.lock().as_ref().map_or(MOST_SESSIONS, HashSet::len),
         }
     }
 
@@ -255,12 +258,17 @@ impl Channels {
 
     /// Something is kept of a client of the session that its edge named.
     pub fn note_kept_of_edge(&self, session_id: SessionId) {
-        let mut known = self.kept_of_edges.lock();
-        if let Some(sessions) = known.as_mut()
-            && sessions.insert(session_id)
-            && sessions.len() > MOST_SESSIONS
-        {
-            *known = None;
+        let is_new = {
+            let mut known = self.kept_of_edges.lock();
+            let is_new = known.as_mut().is_some_and(|sessions| sessions.insert(session_id));
+            if known.as_ref().is_some_and(|sessions| sessions.len() > MOST_SESSIONS) {
+                *known = None;
+            }
+            is_new
+        };
+        if is_new {
+            // So that it is forgotten with the session some day.
+            self.note_session(session_id);
         }
     }
 

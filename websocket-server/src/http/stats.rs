@@ -228,6 +228,7 @@ fn store(broker: &Broker) -> Value {
             "recent_ids": remembered.recent,
             "untold_inboxes": remembered.untold,
             "sessions": remembered.sessions,
+            "sessions_of_edges": remembered.kept_of_edges,
         },
     })
 }
