@@ -8,16 +8,17 @@ use actix_web::{
 use common::assertion::ClientIdentity;
 
 use crate::{
-    http::{BrokerApi, Refusal},
+    http::{BrokerApi, PacedSession, Refusal},
     sessions::{OwnedSession, routes::only},
 };
 
 /// Asks the broker for the caller, and passes on what it says: its own inboxes, the broadcasts that reach it, topics it subscribes to.
 ///
 /// # Errors
-/// Those of [`OwnedSession`] and of the broker's route; 503 `not_ready`.
+/// Those of [`PacedSession`], of [`OwnedSession`] and of the broker's route; 503 `not_ready`.
 async fn history(
     request: actix_web::HttpRequest,
+    _: PacedSession,
     owned: OwnedSession,
     channel: web::Path<String>,
     broker: web::Data<BrokerApi>,

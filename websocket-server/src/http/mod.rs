@@ -54,13 +54,17 @@ fn only(path: &str, route: actix_web::Route) -> actix_web::Resource {
     web::resource(path).route(route).default_service(web::to(|| async { refusal(ErrorCode::MethodNotAllowed.into()) }))
 }
 
-/// Middleware: refuses what comes from an address more often than may be, before anything is looked at.
+/// Middleware: refuses what comes from an address more often than may be, before anything is looked at. Edges ask for many, whom they
+/// have paced themselves.
 async fn paced(
     broker: web::Data<Broker>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let address = client_address::of(request.request(), &broker.proxies);
+    if sockets::is_edge(request.request(), &broker) {
+        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+    }
     match broker.http_rates.take(RouteFamily::Operator, address) {
         Ok(()) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
         Err(error) => Ok(request.into_response(refusal(error))),

@@ -175,6 +175,13 @@ fn certificate<'a>(request: &'a HttpRequest, settings: &BrokerSettings) -> Resul
     }
 }
 
+/// Whether an edge asks, for itself or for a session.
+pub(super) fn is_edge(request: &HttpRequest, broker: &Broker) -> bool {
+    let secret = &broker.settings.broker.bridge_secret;
+    let vouches = |token: &str| assertion::verify(token, secret).is_ok() || assertion::verify_edge(token, secret).is_ok();
+    credentials(request).is_some_and(vouches)
+}
+
 /// The `Authorization` header's value, without `Bearer` if that is its scheme.
 pub(super) fn credentials(request: &HttpRequest) -> Option<&str> {
     let value = request.headers().get("authorization")?.to_str().ok()?.trim();

@@ -3,6 +3,7 @@
 use common::{
     assertion::{self, ClientIdentity},
     id::SessionId,
+    rate::Rate,
     secret::Secret,
 };
 use serde_json::{Value, json};
@@ -161,4 +162,25 @@ async fn what_refused_messages_said_is_in_the_log_where_that_is_wanted() {
     let entries = ask(&broker, "/api/v1/audit?kind=refusal", TOKEN).await.1["entries"].clone();
     let detail: Value = serde_json::from_str(entries[0]["detail"].as_str().expect("what was said")).expect("the frame");
     assert_eq!(detail["payload"], "said");
+}
+
+#[actix_rt::test]
+async fn edges_ask_for_many_and_others_only_so_often() {
+    let broker = TestBroker::with(|settings| {
+        settings.limits.exempt_networks.clear();
+        settings.rates.operators = Rate::new(1, 2);
+        settings.broker.operator_token = Secret::new(TOKEN);
+    })
+    .await;
+    let identity = ClientIdentity::anonymous(SessionId::fresh());
+    let vouched = assertion::mint(&identity, &broker.handle.broker().settings.broker.bridge_secret).expect("signs");
+    let path = format!("/api/v1/channels/session:{}/history", identity.session_id);
+    for _ in 0..10 {
+        assert_eq!(ask(&broker, &path, &vouched).await.0, 200);
+    }
+    let mut statuses = Vec::new();
+    for _ in 0..10 {
+        statuses.push(ask(&broker, &path, TOKEN).await.0);
+    }
+    assert!(statuses.starts_with(&[200, 200]) && statuses.contains(&429), "{statuses:?}");
 }
