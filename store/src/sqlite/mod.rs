@@ -92,7 +92,7 @@ impl SqliteStore {
         let state = WriterState::load(&conn, &options)?;
         let database = database_path(dir);
         let (readers, handles) = Readers::start(&database, options.vfs.as_deref(), options.readers, options.queue_reads)?;
-        let line = Arc::new(Line::new(options.queue_writes, options.queue_bytes));
+        let line = Arc::new(Line::new(options.queue_writes, options.queue_bytes, options.durability != Durability::Fsync));
         let gauge = Arc::new(Gauge::default());
         gauge.count(&state.totals);
         let ahead = match options.durability {

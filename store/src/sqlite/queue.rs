@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 
 use crate::error::StoreError;
 
-/// How often the writer lets others go first before a batch.
-const YIELDS: usize = 4;
+/// Jobs that are too few for a batch if there may be more in a moment.
+const FEW: usize = 16;
 
 /// Everything waiting, in order.
 pub(super) struct WriteQueue<J> {
@@ -20,6 +20,7 @@ pub(super) struct WriteQueue<J> {
     emptied: Notify,
     max_jobs: usize,
     max_bytes: usize,
+    gathers: bool,
 }
 
 struct Line<J> {
@@ -48,9 +49,10 @@ pub(super) enum Admission {
 }
 
 impl<J> WriteQueue<J> {
-    pub(super) fn new(max_jobs: usize, max_bytes: usize) -> Self {
+    /// `gathers`: whether writes have to be let come together, because no sync gives them the time.
+    pub(super) fn new(max_jobs: usize, max_bytes: usize, gathers: bool) -> Self {
         let line = Line { jobs: VecDeque::new(), bytes: 0, open: true };
-        Self { line: Mutex::new(line), filled: Condvar::new(), emptied: Notify::new(), max_jobs, max_bytes }
+        Self { line: Mutex::new(line), filled: Condvar::new(), emptied: Notify::new(), max_jobs, max_bytes, gathers }
     }
 
     /// Gives a write its place in line. One write always fits an empty line.
@@ -73,16 +75,10 @@ impl<J> WriteQueue<J> {
         Ok(())
     }
 
-    /// Lets those who are about to write do so first, as long as the line grows by it: a thread that shares the writer's core has more to
-    /// write than the one job it woke the writer for. With a core to itself, the writer does not wait.
+    /// Lets those who are about to write do so first: a thread that shares the writer's core has more to write than the job it woke the writer
+    /// for. With a core to itself, the writer does not wait.
     fn let_gather(&self) {
-        let mut before = 0;
-        for _ in 0..YIELDS {
-            let waiting = self.waiting().0;
-            if waiting <= before {
-                return;
-            }
-            before = waiting;
+        if self.gathers && self.waiting().0 < FEW {
             std::thread::yield_now();
         }
     }
@@ -170,7 +166,7 @@ mod tests {
 
     #[test]
     fn at_the_bound_writes_are_refused_and_order_is_kept() {
-        let queue = WriteQueue::new(2, 100);
+        let queue = WriteQueue::new(2, 100, true);
         queue.push(1, 500, Admission::Bounded).expect("one always fits");
         assert_eq!(queue.push(2, 1, Admission::Bounded), Err(StoreError::Busy));
         queue.push(3, 1, Admission::Always).expect("always admitted");
@@ -185,7 +181,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_for_room_hears_of_it_and_of_the_end() {
-        let queue = std::sync::Arc::new(WriteQueue::new(2, 100));
+        let queue = std::sync::Arc::new(WriteQueue::new(2, 100, true));
         for job in 0..2 {
             queue.push(job, 1, Admission::Bounded).expect("room");
         }
