@@ -131,6 +131,9 @@ impl CatchUp {
                 // Under the lock, so that nothing newer comes first.
                 let mut delivered = Vec::with_capacity(tail.len());
                 for (seq, frame) in tail {
+                    // An earlier connection may have had it live.
+                    let is_again = seq <= self.again_through;
+                    let frame = if is_again { Frame::text(&redelivered(frame.payload_text(), 1)) } else { frame };
                     if self.peer.link.offer(Lane::Normal, frame) == Sent::Dropped {
                         self.turn = machine.fall_behind(self.peer.id);
                         break;
