@@ -36,9 +36,6 @@ pub struct Seen {
     names: HashMap<u64, u64>,
     /// The numbers that the reader has got.
     read: HashSet<u64>,
-    /// Those of them that came before the answer to its resumption on the same connection.
-    restored: HashSet<u64>,
-    pub overlapping: usize,
     /// The next message that the reader expects.
     pub next: u64,
     /// Where the reader goes on.
@@ -56,8 +53,7 @@ impl Seen {
         assert_eq!(known, message, "number {seq} names two messages of the feed");
     }
 
-    /// `is_resumed`: whether the connection's own resumption was answered before.
-    fn on_read(&mut self, frame: &Value, is_resumed: bool) {
+    fn on_read(&mut self, frame: &Value) {
         let (message, seq) = (frame["payload"].as_u64().expect("a message"), frame["seq"].as_u64().expect("a number"));
         self.name(seq, message);
         assert!(
@@ -67,15 +63,10 @@ impl Seen {
             message.saturating_sub(1)
         );
         let is_new = self.read.insert(seq);
-        if is_new && !is_resumed {
-            self.restored.insert(seq);
-        }
         if frame["redelivered"].is_u64() {
             self.redelivered += 1;
         } else {
-            // What the edge has restored by itself goes on until the reader's own resumption takes its place, which begins where the reader was.
-            assert!(is_new || self.restored.contains(&seq), "it comes twice and does not say so: {frame}");
-            self.overlapping += usize::from(!is_new);
+            assert!(is_new, "it comes twice and does not say so: {frame}");
             // Delivered live, lost before it was stored, and sent again by its writer, who had no confirmation.
             self.resent += usize::from(is_new && message < self.next);
         }
@@ -134,7 +125,7 @@ impl Feed {
     /// Reads; whenever it was killed, it comes back with the position up to which it has read, and demands what came after it.
     pub async fn read(self) {
         while self.reading.load(Relaxed) {
-            let mut peer = match self.site.dial_session(&self.reader, "").await {
+            let mut peer = match self.site.dial_session(&self.reader, "?resume=true").await {
                 Ok(peer) => peer,
                 Err(DialError::Broken | DialError::Refused(503)) => {
                     tokio::time::sleep(AGAIN).await;
@@ -152,7 +143,6 @@ impl Feed {
 
     async fn read_over(&self, peer: &mut Peer) -> Result<(), Ended> {
         let mut is_answered = false;
-        self.seen().restored.clear();
         loop {
             let frame = peer.receive().await?;
             match frame["type"].as_str() {
@@ -181,7 +171,7 @@ impl Feed {
                         }
                     }
                 }
-                Some("feed:item") => self.seen().on_read(&frame, is_answered),
+                Some("feed:item") => self.seen().on_read(&frame),
                 Some("system:lost") => panic!("the reader lost something: {frame}"),
                 Some("system:error") => {
                     assert_eq!(frame["payload"]["temporary"], true, "{frame}");

@@ -278,14 +278,13 @@ async fn nothing_confirmed_is_lost_when_anybody_is_killed() {
     println!(
         "{rounds} kills ({brokers} of the broker, {edges} of the edge, {senders} of senders, {receivers} of the receiver, {readers} of the reader): \
          {} confirmed, 0 lost, 0 out of order, {} redelivered, {} sent again unconfirmed; of the feed {} confirmed, 0 lost, {} redelivered, {} sent \
-         again unconfirmed, {} came by a restored subscription and again by the resumption, {} resumptions, {} of them from a message that was never stored",
+         again unconfirmed, {} resumptions, {} of them from a message that was never stored",
         seen.confirmed.len(),
         seen.redelivered,
         seen.resent,
         feed.confirmed.len(),
         feed.redelivered,
         feed.resent,
-        feed.overlapping,
         feed.resumed,
         feed.unstored
     );

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use store::{ChannelName, DeadLettered, DeadReason, Death, Record, StoreError};
 use transport::{Frame, Lane, Link, Sent};
 
-use super::{Channel, Channels, channel::Step, history::lost_records, redelivered, retained};
+use super::{Channel, Channels, OnItsWay, channel::Step, history::lost_records, redelivered, retained};
 use crate::routing::Peer;
 
 /// How long to wait for a reader whose outbox is full.
@@ -67,7 +67,7 @@ impl CatchUp {
     }
 
     /// Whether this is still the receiver's way back: another may have taken its place, or the receiver reads the channel no more.
-    fn is_current(&self) -> bool {
+    pub fn is_current(&self) -> bool {
         self.machine.lock().turn_of(self.peer.id) == Some(self.turn)
     }
 
@@ -130,18 +130,20 @@ impl CatchUp {
             Step::GoLive(tail) => {
                 // Under the lock, so that nothing newer comes first.
                 let mut delivered = Vec::with_capacity(tail.len());
-                for (seq, frame) in tail {
+                let is_inbox = self.channel.family().is_inbox();
+                for OnItsWay { seq, frame, is_given } in tail {
                     // An earlier connection may have had it live.
-                    let is_again = seq <= self.again_through;
+                    let is_again = seq <= self.again_through || (is_inbox && is_given);
                     let frame = if is_again { Frame::text(&redelivered(frame.payload_text(), 1)) } else { frame };
                     if self.peer.link.offer(Lane::Normal, frame) == Sent::Dropped {
                         self.turn = machine.fall_behind(self.peer.id);
                         break;
                     }
                     self.given = seq;
-                    delivered.push((seq, 1));
+                    machine.given(seq);
+                    delivered.push((seq, 1 + u32::from(is_again)));
                 }
-                if self.channel.family().is_inbox() && !delivered.is_empty() {
+                if is_inbox && !delivered.is_empty() {
                     self.note_delivered(delivered);
                 }
                 machine.is_live(self.peer.id)

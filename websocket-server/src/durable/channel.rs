@@ -18,7 +18,18 @@ pub enum Step {
         through: u64,
     },
     /// These are still on their way to the disk: with them the receiver is live.
-    GoLive(Vec<(u64, Frame)>),
+    GoLive(Vec<OnItsWay>),
+}
+
+/// A message on its way to the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnItsWay {
+    /// Its number.
+    pub seq: u64,
+    /// The message.
+    pub frame: Frame,
+    /// Whether a receiver has been given it.
+    pub is_given: bool,
 }
 
 /// The machine.
@@ -31,7 +42,7 @@ pub struct Channel {
     /// Everything up to here is in the store, or was given up.
     committed: u64,
     /// On the way to the disk.
-    tail: BTreeMap<u64, Frame>,
+    tail: BTreeMap<u64, OnItsWay>,
     /// Receivers that get nothing live, and which of their ways back is in force: a later one ends the earlier.
     behind: HashMap<ConnectionId, u64>,
     turns: u64,
@@ -70,8 +81,15 @@ impl Channel {
     }
 
     /// The message is on its way to the disk.
-    pub fn sent_to_disk(&mut self, seq: u64, frame: Frame) {
-        self.tail.insert(seq, frame);
+    pub fn sent_to_disk(&mut self, message: OnItsWay) {
+        self.tail.insert(message.seq, message);
+    }
+
+    /// A receiver has been given a message that may still be on its way to the disk.
+    pub fn given(&mut self, seq: u64) {
+        if let Some(message) = self.tail.get_mut(&seq) {
+            message.is_given = true;
+        }
     }
 
     /// The message is in the store, or the store refused it: it is not on its way any more.
@@ -123,7 +141,7 @@ impl Channel {
             return Step::ReadOn { through: self.committed };
         }
         self.behind.remove(&receiver);
-        Step::GoLive(self.tail.range(through.max(given) + 1..).map(|(seq, frame)| (*seq, frame.clone())).collect())
+        Step::GoLive(self.tail.range(through.max(given) + 1..).map(|(_, message)| message.clone()).collect())
     }
 
     /// Whether nothing is on its way to the disk.
@@ -141,13 +159,13 @@ impl Channel {
 mod tests {
     use super::*;
 
-    fn frame(seq: u64) -> Frame {
-        Frame::text(&seq.to_string())
+    fn message(seq: u64) -> OnItsWay {
+        OnItsWay { seq, frame: Frame::text(&seq.to_string()), is_given: false }
     }
 
     fn send(inbox: &mut Channel, seq: u64) -> u64 {
         let prev = inbox.push(seq);
-        inbox.sent_to_disk(seq, frame(seq));
+        inbox.sent_to_disk(message(seq));
         prev
     }
 
@@ -173,7 +191,7 @@ mod tests {
         inbox.settled(1);
         assert_eq!(inbox.caught_up(receiver, 0, 0), Step::ReadOn { through: 1 });
         assert!(!inbox.is_live(receiver));
-        assert_eq!(inbox.caught_up(receiver, 1, 1), Step::GoLive(vec![(2, frame(2)), (3, frame(3))]));
+        assert_eq!(inbox.caught_up(receiver, 1, 1), Step::GoLive(vec![message(2), message(3)]));
         assert!(inbox.is_live(receiver));
         inbox.settled(2);
         inbox.settled(3);

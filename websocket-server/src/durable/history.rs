@@ -109,6 +109,7 @@ mod tests {
     use transport::Frame;
 
     use super::*;
+    use crate::durable::OnItsWay;
 
     #[actix_rt::test]
     async fn a_position_that_is_on_its_way_to_the_disk_is_known() {
@@ -120,7 +121,7 @@ mod tests {
             let machine = channels.machine(&channel);
             let mut machine = machine.lock();
             machine.push(5);
-            machine.sent_to_disk(5, Frame::text("{}"));
+            machine.sent_to_disk(OnItsWay { seq: 5, frame: Frame::text("{}"), is_given: true });
         }
         for (seq, recovered, from) in [(5, true, 5), (6, false, 5)] {
             let start = Start::After { epoch: Some(channels.epoch().to_string()), seq };

@@ -25,7 +25,7 @@ mod receipts;
 mod recent;
 
 pub use catch_up::{CatchUp, redeliver};
-pub use channel::{Channel, Step};
+pub use channel::{Channel, OnItsWay, Step};
 pub use channels::{Channels, Remembered};
 pub use history::{Place, lost_records, start_after};
 pub use marks::{Given, Marks};

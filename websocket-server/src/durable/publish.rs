@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use store::{Appended, ChannelName, FirstDelivery, MessageKey, NewRecord, Reply, Retained, StoreError};
 use transport::{Frame, Lane, Link, Sent};
 
-use super::{CatchUp, Channel, Channels, channels::millis, positioned};
+use super::{CatchUp, Channel, Channels, OnItsWay, channels::millis, positioned};
 use crate::routing::Peer;
 
 /// A durable message on its way.
@@ -222,7 +222,7 @@ impl Channels {
             }
         };
         if !is_repeated {
-            machine.sent_to_disk(seq, frame);
+            machine.sent_to_disk(OnItsWay { seq, frame, is_given: live.deliveries > 0 });
         }
         drop(machine);
         let Live { deliveries, delivered, fell_behind, pause_for } = live;

@@ -16,11 +16,11 @@ use common::{
 };
 use store::{Appended, ChannelName, StoreError};
 
-pub use reading::Subscription;
+pub use reading::{HeldBack, Subscription};
 
 use super::router::{Dispatch, RouterActor};
 use crate::{
-    durable::{CatchUp, Channels, Confirm, Draft, Outcome, SettledMessage},
+    durable::{Channels, Confirm, Draft, Outcome, SettledMessage},
     routing::{ConnectionId, Outgoing, Peer, Route, Router, cancel_request},
 };
 
@@ -43,8 +43,8 @@ pub struct DurableShard {
     /// Readers of logs whose positions are kept, with what they are known to have: compared with the newest message now and then.
     checked: HashMap<Reader, (Arc<Peer>, u64)>,
     check_at: Instant,
-    /// The ways back to inboxes whose receiver has yet to say from where to go on.
-    held: HashMap<ConnectionId, Vec<CatchUp>>,
+    /// The ways back of receivers that have yet to say from where to go on.
+    held: HashMap<ConnectionId, HeldBack>,
     ticking: bool,
 }
 

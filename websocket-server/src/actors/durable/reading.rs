@@ -43,6 +43,7 @@ struct Subscribed {
 }
 
 /// What is known of a receiver that comes, and its ways back.
+#[derive(Debug)]
 pub struct HeldBack {
     /// Whether something may be kept for it from an earlier connection.
     may_have_been_here: bool,
@@ -70,23 +71,19 @@ impl RouterActor {
 
     /// A receiver has come: gives it what waits, or waits itself for what it says it has.
     pub(in crate::actors) fn welcome(&mut self, peer: &Arc<Peer>, held: HeldBack, ctx: &mut Context<Self>) {
-        let HeldBack { may_have_been_here, inboxes, broadcasts } = held;
         for channel in peer.inboxes().filter(|channel| self.durable.channels.has_untold(channel)) {
             self.tell_of_deaths(peer, channel, ctx);
         }
         if let Some(session_id) = peer.session_id()
-            && (may_have_been_here || !inboxes.is_empty())
+            && (held.may_have_been_here || !held.inboxes.is_empty())
         {
             self.durable.channels.note_session(session_id);
         }
-        if may_have_been_here {
-            self.restore(Arc::clone(peer), broadcasts, ctx);
-        }
+        self.durable.held.insert(peer.id, held);
         if !peer.reading.resume {
-            inboxes.into_iter().for_each(|way| self.start_catch_up(way, ctx));
+            self.let_go(peer, ctx);
             return;
         }
-        self.durable.held.insert(peer.id, inboxes);
         let peer = Arc::clone(peer);
         ctx.run_later(RESUME_WAIT, move |router, ctx| router.let_go(&peer, ctx));
     }
@@ -99,11 +96,13 @@ impl RouterActor {
         self.start_catch_up(way, ctx);
     }
 
-    /// The receiver need not be waited for any longer.
-    pub(super) fn let_go(&mut self, peer: &Peer, ctx: &mut Context<Self>) {
-        for way in self.durable.held.remove(&peer.id).unwrap_or_default() {
-            self.start_catch_up(way, ctx);
+    /// The receiver need not be waited for any longer: what it has not named itself is as it was kept.
+    pub(super) fn let_go(&mut self, peer: &Arc<Peer>, ctx: &mut Context<Self>) {
+        let Some(HeldBack { may_have_been_here, inboxes, broadcasts }) = self.durable.held.remove(&peer.id) else { return };
+        if may_have_been_here {
+            self.restore(Arc::clone(peer), broadcasts, ctx);
         }
+        inboxes.into_iter().for_each(|way| self.start_catch_up(way, ctx));
     }
 
     fn tell_of_deaths(&self, peer: &Arc<Peer>, channel: ChannelName, ctx: &mut Context<Self>) {

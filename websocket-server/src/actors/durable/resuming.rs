@@ -186,6 +186,8 @@ impl RouterActor {
         let channels = Arc::clone(&self.durable.channels);
         let mut told = BTreeMap::new();
         let mut ways = Vec::new();
+        // In others it has said itself from where.
+        broadcasts.retain(CatchUp::is_current);
         {
             let mut router = self.broker.router.write();
             if !router.is_registered(peer) {
