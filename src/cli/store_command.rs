@@ -5,8 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
+use common::audit::Event;
 use common::config::{Durability, Settings};
+use common::timestamp::unix_ms;
 use store::operators::{self, Throttle};
+use store::{AuditEntry, SqliteStore, Store, StoreOptions};
 
 /// Arguments of the command.
 #[derive(Debug, Args)]
@@ -51,13 +54,33 @@ pub fn run(args: &StoreArgs, settings: &Settings) -> Result<ExitCode> {
             if let Some(replaced) = restored.replaced {
                 println!("what was there before is in {}", replaced.display());
             }
+            note(settings, &format!("restored the store from {}", from.display()))?;
         }
         Action::Compact => {
             let compacted = operators::compact(folder)?;
             println!("{} bytes before, {} after", compacted.before, compacted.after);
+            note(settings, "compacted the store")?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Notes in the audit log what was done, where there is one.
+fn note(settings: &Settings, what: &str) -> Result<()> {
+    if !settings.store.audit {
+        return Ok(());
+    }
+    let entry = AuditEntry {
+        at: unix_ms(),
+        kind: Event::Admin.as_str().to_owned(),
+        who: "operator".to_owned(),
+        what: what.chars().take(100).collect(),
+        origin: "command line".to_owned(),
+        detail: None,
+    };
+    let store = SqliteStore::open(&settings.data.dir, StoreOptions::default())?;
+    actix_rt::System::new().block_on(store.audit(vec![entry]))?;
+    Ok(())
 }
 
 fn check(folder: &Path) -> Result<ExitCode> {

@@ -140,7 +140,8 @@ async fn a_folder_that_cannot_be_written_is_told_at_the_start() {
 
 #[tokio::test]
 async fn a_damaged_file_is_told_and_a_backup_made_while_serving_takes_its_place() {
-    let site = Site::new();
+    const OPERATOR: &str = "an-operator-token-of-the-suite-of-32-bytes";
+    let site = Site::new().with("broker.operator_token", OPERATOR);
     let mut broker = site.broker_alone().await;
     let mut sender = site.agent("sender").await;
     let ids: Vec<String> = (0..50).map(|number| number.to_string()).collect();
@@ -172,6 +173,12 @@ async fn a_damaged_file_is_told_and_a_backup_made_while_serving_takes_its_place(
     assert!(restored.status.success() && text(&restored).contains("restored 50 records"), "{}", text(&restored));
     let checked = site.run(&["store", "check"]);
     assert!(checked.status.success(), "{}", text(&checked));
+    let compacted = site.run(&["store", "compact"]);
+    assert!(compacted.status.success(), "{}", text(&compacted));
     let _broker = site.broker_alone().await;
     assert_eq!(waiting(&site, ids.len()).await, ids);
+    let log = request(site.broker, "GET", "/api/v1/audit?kind=admin", Some(OPERATOR)).await.expect("an answer").json;
+    let acts: Vec<_> =
+        log["entries"].as_array().expect("entries").iter().filter(|entry| entry["origin"] == "command line").collect();
+    assert_eq!((acts.len(), &acts[0]["what"], &acts[1]["who"]), (2, &json!("compacted the store"), &json!("operator")), "{log}");
 }

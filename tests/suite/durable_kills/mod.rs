@@ -49,6 +49,7 @@ struct Seen {
     /// The id behind each number, from whoever saw it.
     names: HashMap<u64, String>,
     received: BTreeSet<String>,
+    received_numbers: BTreeSet<u64>,
     /// Next expected message of each sender.
     next: [u64; SENDERS],
     /// What each sender had under way when it was killed.
@@ -68,10 +69,12 @@ impl Seen {
         let (id, seq) = (frame["id"].as_str().expect("an id"), frame["seq"].as_u64().expect("a number"));
         self.name(seq, id);
         let is_new = self.received.insert(id.to_owned());
+        let is_new_number = self.received_numbers.insert(seq);
         if frame["redelivered"].is_u64() {
             self.redelivered += 1;
         } else if !is_new {
-            // Delivered live, lost before it was stored, and sent again by its sender, who had no confirmation.
+            // Delivered live, lost before it was stored, and sent again by its sender, who had no confirmation: under another number.
+            assert!(is_new_number, "it comes again and does not say so: {frame}");
             self.resent += 1;
         }
         if is_new {
