@@ -5,7 +5,10 @@ use actix_web::{
     http::{StatusCode, header},
     web,
 };
-use common::assertion::ClientIdentity;
+use common::{
+    assertion::ClientIdentity,
+    error::{ClientError, ErrorCode},
+};
 
 use crate::{
     http::{BrokerApi, PacedSession, Refusal},
@@ -26,6 +29,10 @@ async fn history(
     let login = owned.session.login().cloned();
     let identity = ClientIdentity { login, ..ClientIdentity::anonymous(owned.session.id) };
     let answer = broker.history(&identity, &channel, request.query_string()).await?;
+    if answer.status == 401 {
+        // It is the edge that the broker does not believe, and not the caller.
+        return Err(ClientError::with_message(ErrorCode::NotReady, "the broker does not know this edge").into());
+    }
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
     Ok(HttpResponse::build(status)
         .insert_header((header::CACHE_CONTROL, "no-store"))

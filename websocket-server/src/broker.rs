@@ -38,7 +38,7 @@ use crate::{
     audit::Audit,
     durable::Channels,
     keys::Keys,
-    routing::{Counters, ErrorCounts, Router, RouterLimits},
+    routing::{Counters, ErrorCounts, Router, RouterLimits, SeenAgent},
     snapshot::Snapshot,
 };
 
@@ -125,7 +125,9 @@ impl Broker {
             },
             Policy::of(&settings.access),
         );
-        router.restore_seen_agents(restored.agents.iter().cloned());
+        // Of others it is not known what their keys will reach.
+        let is_as_it_was = |agent: &&SeenAgent| keys.bounds_of(&agent.key).is_some_and(|bounds| bounds == agent.bounds);
+        router.restore_seen_agents(restored.agents.iter().filter(is_as_it_was).cloned());
         Arc::new(Self {
             settings: settings.clone(),
             router: RwLock::new(router),

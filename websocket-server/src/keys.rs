@@ -74,6 +74,12 @@ impl Keys {
         Ok(pass)
     }
 
+    /// What a key reaches that is good, by its name: `Some(None)` where nothing is out of reach.
+    pub fn bounds_of(&self, name: &str) -> Option<Option<Scopes>> {
+        let scopes = self.keys.scopes_of(name, SystemTime::now())?;
+        Some((!scopes.reach_everything()).then_some(scopes))
+    }
+
     /// The code to close a connection with whose key ended or changed after it was checked.
     pub fn closed_since(&self, pass: &Pass) -> Option<CloseCode> {
         let closed = self.closed.lock();

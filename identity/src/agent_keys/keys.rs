@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use parking_lot::RwLock;
 
-use super::{Changes, ConfiguredKey, Grant, KeyError, KeyFile, KeyFileError, table::Table};
+use super::{Changes, ConfiguredKey, Grant, KeyError, KeyFile, KeyFileError, Scopes, table::Table};
 
 /// See the module.
 pub struct AgentKeys {
@@ -20,6 +20,11 @@ impl AgentKeys {
     pub fn open(file: KeyFile, configured: &[ConfiguredKey]) -> Result<Self, KeyFileError> {
         let table = Table::new(configured, file.read()?).ok_or(KeyFileError::Random)?;
         Ok(Self { file, table: RwLock::new(table) })
+    }
+
+    /// What a key reaches that is good, by its name.
+    pub fn scopes_of(&self, name: &str, now: SystemTime) -> Option<Scopes> {
+        self.table.read().scopes_of(name, now)
     }
 
     /// What a key opens. Takes some microseconds, and no lock that anything slow holds.
@@ -56,7 +61,7 @@ mod tests {
     use common::secret::Secret;
 
     use super::*;
-    use crate::agent_keys::{NewKey, Scopes};
+    use crate::agent_keys::NewKey;
 
     fn at(seconds: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)

@@ -145,6 +145,13 @@ impl Table {
         fitting.cloned().ok_or(KeyError::Unknown)
     }
 
+    /// What a key reaches that is good, by its name.
+    pub fn scopes_of(&self, name: &str, now: SystemTime) -> Option<Scopes> {
+        let kept = self.kept.get(name).filter(|entry| entry.record.state(seconds(now)) == KeyState::Active);
+        let configured = || self.configured.iter().map(|(_, grant)| grant).find(|grant| &*grant.key == name);
+        kept.map(|entry| &entry.grant).or_else(configured).map(|grant| grant.scopes.as_ref().clone())
+    }
+
     /// The uses that the file does not know yet.
     pub fn unsaved_uses(&self) -> Vec<(String, u64)> {
         let uses = self.kept.iter().map(|(name, entry)| (name, entry.used_at.load(Relaxed), entry.record.last_used_at));

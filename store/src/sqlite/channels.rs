@@ -62,6 +62,11 @@ impl Channel {
         }
     }
 
+    /// All that is known of it so far is in the indexes.
+    pub(super) fn mark_placed(&mut self) {
+        self.written_newest = (self.head, self.last_stored_at);
+    }
+
     /// As operators see it.
     pub(super) fn info(&self, channel: ChannelName) -> ChannelInfo {
         let oldest_unacked_at = self.oldest_unacked_at.filter(|_| self.unacked > 0);

@@ -200,7 +200,10 @@ impl Tx<'_> {
             ])?;
         }
         for channel in channels.into_values() {
-            self.state.channels.get_mut(self.conn, &channel.name)?;
+            // Its row is to tell of these, also if this batch appends more that is not.
+            if let Some(known) = self.state.channels.get_mut(self.conn, &channel.name)? {
+                known.mark_placed();
+            }
         }
         Ok(())
     }

@@ -270,6 +270,7 @@ impl Handler<Detach> for RouterActor {
 
     fn handle(&mut self, Detach { peer, reason, for_good }: Detach, _: &mut Self::Context) {
         peer.with_requests(|requests| drop(requests.expire(u64::MAX)));
+        self.durable.let_down(&peer);
         if for_good && peer.reading.is_named_by_edge() {
             // Before it is gone: the next with its name is to find nothing.
             self.forget_client(&peer);

@@ -90,9 +90,6 @@ impl CatchUp {
                 }
             }
             if self.go_live() {
-                if self.given == start && self.channel.family().is_inbox() {
-                    self.channels.nothing_pending(&self.channel);
-                }
                 return if self.given == start { 0 } else { self.given };
             }
             // The outbox is full, or more was committed meanwhile. Either way there is no hurry, and others of this thread have their turn.
@@ -146,6 +143,10 @@ impl CatchUp {
                 if is_inbox && !delivered.is_empty() {
                     self.note_delivered(delivered);
                 }
+                // From the very beginning, and there was nothing. Its own turn is over, so that nobody else may be on the way either.
+                if is_inbox && self.given == 0 && machine.is_idle() {
+                    self.channels.nothing_pending(&self.channel);
+                }
                 machine.is_live(self.peer.id)
             }
         }
@@ -167,7 +168,7 @@ impl CatchUp {
         loop {
             poll_fn(|task| self.peer.link.poll_open(task)).await;
             let page = self.channels.pending_after(&self.channel, self.given, u64::MAX).await?;
-            if page.is_empty() {
+            if page.is_empty() || self.peer.link.is_over() || !self.is_current() {
                 return Ok(!self.peer.link.is_over() && self.is_current());
             }
             // Noted first: a message that turns out not to have been delivered is better marked than one that comes twice unmarked.
@@ -268,8 +269,9 @@ pub async fn redeliver(channels: &Channels, channel: &ChannelName, peer: &Peer) 
     let Some(_look) = Look::begin(channels.machine(channel)) else { return Ok((dead, true)) };
     let mut given = 0;
     loop {
-        poll_fn(|task| peer.link.poll_open(task)).await;
-        if peer.link.is_over() {
+        // Who is choked is not waited for: others who read the inbox have their turn.
+        let is_open = poll_fn(|task| std::task::Poll::Ready(peer.link.poll_open(task).is_ready())).await;
+        if !is_open || peer.link.is_over() {
             return Ok((dead, true));
         }
         let page = channels.pending_after(channel, given, unix_ms()).await?;

@@ -89,14 +89,14 @@ pub struct Remembered {
 impl Channels {
     /// How much is remembered now.
     pub fn remembered(&self) -> Remembered {
-        Remembered {
-            loaded: self.active.lock().len(),
-            pending: self.pending.lock().len(),
-            recent: self.recent.lock().len(),
-            untold: self.untold.lock().len(),
-            sessions: self.sessions.lock().len(),
-            kept_of_edges: self.kept_of_edges.lock().as_ref().map_or(MOST_SESSIONS, HashSet::len),
-        }
+        // Each lock is given back before the next is taken: here there is no order to keep.
+        let loaded = self.active.lock().len();
+        let pending = self.pending.lock().len();
+        let recent = self.recent.lock().len();
+        let untold = self.untold.lock().len();
+        let sessions = self.sessions.lock().len();
+        let kept_of_edges = self.kept_of_edges.lock().as_ref().map_or(MOST_SESSIONS, HashSet::len);
+        Remembered { loaded, pending, recent, untold, sessions, kept_of_edges }
     }
 
     /// The channels of a store.
@@ -236,9 +236,8 @@ impl Channels {
     /// The store has forgotten sessions: should they come again after all, they are to be noted again.
     pub fn forget_sessions(&self, forgotten: &[SessionId]) {
         let mut inboxes = Vec::with_capacity(forgotten.len());
-        let mut sessions = self.sessions.lock();
         for session_id in forgotten {
-            sessions.remove(session_id);
+            self.sessions.lock().remove(session_id);
             if let Some(kept) = self.kept_of_edges.lock().as_mut() {
                 kept.remove(session_id);
             }
@@ -247,7 +246,6 @@ impl Channels {
             self.untold.lock().remove(&inbox);
             inboxes.push(inbox);
         }
-        drop(sessions);
         let forgetting = self.store.drop_cursors(told_of_deaths(), Some(inboxes));
         actix_rt::spawn(async move {
             if let Err(error) = forgetting.await {
@@ -378,14 +376,10 @@ impl Channels {
         self.store.read(channel.clone(), ReadFrom::After(after), PAGE)
     }
 
-    /// Nothing is pending any more, as far as a reader has seen that has read everything.
-    pub fn nothing_pending(&self, channel: &ChannelName) {
-        let inbox = self.machine(channel);
-        // A message accepted meanwhile has put the channel back under this lock, and is in the tail.
-        let inbox = inbox.lock();
-        if inbox.is_idle() {
-            self.pending.lock().remove(channel);
-        }
+    /// Nothing is pending any more, as a reader has seen that has read everything. To be called under the machine's lock: a message that is
+    /// accepted puts the channel back under it.
+    pub(super) fn nothing_pending(&self, channel: &ChannelName) {
+        self.pending.lock().remove(channel);
     }
 
     /// Notes deliveries, with the time of the next.

@@ -155,6 +155,8 @@ impl Channels {
         let Draft { channel, text, id, source, priority, lane, ttl_ms, retain, receipt } = message;
         let is_inbox = channel.family().is_inbox();
         let shared = self.machine(channel);
+        // Before the lock: ways back take it when they are dropped.
+        let mut live = Live::default();
         let mut machine = shared.lock();
         if !self.load_if_new(channel, &mut machine) {
             return Ok(Outcome::NotLoaded);
@@ -166,7 +168,6 @@ impl Channels {
         let prev = if is_repeated { 0 } else { machine.push(seq) };
         let text = positioned(text, channel, self.epoch(), seq, prev);
         let frame = Frame::text(&text);
-        let mut live = Live::default();
         if !is_repeated {
             if receipt && is_inbox {
                 self.receipts.want(channel, seq, source, id);

@@ -141,10 +141,12 @@ fn admit_key(broker: &Broker, presented: Option<&str>, wanted: Option<&AgentId>,
             tracing::info!(%address, wait_ms = crate::broker::millis(wait), "a wrong agent key");
             Err(error)
         }
-        outcome => {
+        Ok(pass) => {
             broker.penalties.on_success(address, now);
-            outcome
+            Ok(pass)
         }
+        // A key that has ended, or is for others: neither a guess nor a proof.
+        Err(error) => Err(error),
     }
 }
 

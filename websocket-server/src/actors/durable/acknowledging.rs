@@ -115,13 +115,17 @@ impl RouterActor {
             && !logs.is_empty()
         {
             self.note_kept(peer);
+            let broker = Arc::clone(&self.broker);
+            let router = broker.router.read();
+            // It may have unsubscribed while the mark was on its way.
+            let is_read = |channel: &ChannelName| channel.as_topic().is_none_or(|topic| router.subscribes(peer.id, &topic));
+            let logs: Vec<_> = logs.into_iter().filter(|(channel, _)| is_read(channel)).collect();
+            let is_watched = |channel: &ChannelName| channel.as_topic().is_some_and(|topic| router.watches(peer.id, &topic));
+            let (watched, others): (Vec<_>, Vec<_>) = logs.iter().cloned().partition(|(channel, _)| is_watched(channel));
+            drop(router);
             for (channel, seq) in &logs {
                 self.watch_position(peer, channel, *seq, ctx);
             }
-            let router = self.broker.router.read();
-            let is_watched = |channel: &ChannelName| channel.as_topic().is_some_and(|topic| router.watches(peer.id, &topic));
-            let (watched, others): (Vec<_>, Vec<_>) = logs.into_iter().partition(|(channel, _)| is_watched(channel));
-            drop(router);
             let store = self.durable.channels.store();
             let mut kept = vec![store.save_cursors(consumer.clone(), others, unix_ms())];
             if let Some((watching, _)) = Self::consumers(peer, true).filter(|_| !watched.is_empty()) {
@@ -161,7 +165,11 @@ impl RouterActor {
             return;
         }
         self.durable.check_at = now + self.broker.settings.store.position_check;
-        self.durable.checked.retain(|_, (peer, _)| !peer.link.is_over());
+        let router = self.broker.router.read();
+        let reads =
+            |channel: &ChannelName, peer: &Peer| channel.as_topic().is_none_or(|topic| router.subscribes(peer.id, &topic));
+        self.durable.checked.retain(|(_, channel), (peer, _)| !peer.link.is_over() && reads(channel, peer));
+        drop(router);
         let channels = &self.durable.channels;
         let mut behind = Vec::new();
         for ((id, channel), (peer, seq)) in &mut self.durable.checked {

@@ -63,6 +63,11 @@ impl DurableShard {
         }
     }
 
+    /// The receiver is gone before it has said from where to go on.
+    pub(super) fn let_down(&mut self, peer: &Peer) {
+        self.held.remove(&peer.id);
+    }
+
     fn on_given(&mut self, peer: Arc<Peer>, channel: ChannelName, seq: u64) {
         if peer.reading.acks == Acks::Automatic || !channel.family().is_inbox() {
             peer.marks.lock().on_given(channel, seq);

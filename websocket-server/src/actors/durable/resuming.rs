@@ -30,7 +30,7 @@ impl RouterActor {
     /// `connection:resume`: goes on where the receiver says.
     ///
     /// # Errors
-    /// `invalid_target`, `not_allowed`, and those of a subscription. Then nothing was changed but the subscriptions before the one at fault.
+    /// `invalid_target`, `not_allowed`, and those of a subscription. Then nothing was changed.
     pub(in crate::actors) fn on_resume(
         &mut self,
         peer: &Arc<Peer>,
@@ -51,9 +51,16 @@ impl RouterActor {
         let channels = Arc::clone(&self.durable.channels);
         let ways: Vec<_> = {
             let mut router = self.broker.router.write();
-            for (channel, _) in &positions {
-                if let Some(topic) = channel.as_topic() {
-                    router.subscribe(peer, &topic, false)?;
+            let mut subscribed = Vec::new();
+            for topic in positions.iter().filter_map(|(channel, _)| channel.as_topic()) {
+                let was_there = router.subscribes(peer.id, &topic);
+                if let Err(refused) = router.subscribe(peer, &topic, false) {
+                    // Nothing is changed: what is kept of these is restored from where it was.
+                    subscribed.iter().for_each(|topic| router.unsubscribe(peer, topic));
+                    return Err(refused);
+                }
+                if !was_there {
+                    subscribed.push(topic);
                 }
             }
             let logs = positions.iter().filter(|(channel, _)| !channel.family().is_inbox());
@@ -104,7 +111,8 @@ impl RouterActor {
         let epoch = self.durable.channels.epoch().to_string();
         peer.answer(&SystemMessage::Resumed { epoch, channels: told }, id);
         let logs = places.into_iter().filter(|(channel, _)| !channel.family().is_inbox());
-        for ((channel, place), mut way) in logs.zip(ways) {
+        // Of others it has taken its leave meanwhile.
+        for ((channel, place), mut way) in logs.zip(ways).filter(|(_, way)| way.is_current()) {
             self.keep_position(peer, &channel, place.after);
             if peer.consumer.is_some() {
                 self.watch_position(peer, &channel, place.after, ctx);
