@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use store::{Durability, Policies, SqliteStore, Store, StoreError, StoreOptions, operators, operators::Throttle};
+use store::{
+    ChannelName, Durability, Nack, Policies, SqliteStore, Store, StoreError, StoreOptions, operators, operators::Throttle,
+};
 
-use crate::writing::{put, whole};
+use crate::writing::{channel, put, record, whole};
 
 fn open(dir: &std::path::Path) -> Arc<SqliteStore> {
     let options = StoreOptions { durability: Durability::Process, ..StoreOptions::default() };
@@ -141,4 +143,24 @@ async fn compacting_gives_space_back() {
     let compacted = operators::compact(dir.path()).unwrap();
     assert!(compacted.after <= compacted.before && compacted.after < 400_000, "{compacted:?}");
     assert_eq!(open(dir.path()).epoch(), epoch);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_is_sound_in_whatever_order_its_indexes_are_made_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut numbers = store.reserve(1_000).await.unwrap();
+    let mut next = || numbers.next().unwrap();
+    for _ in 0..60 {
+        store.append(vec![record("topic:t", next(), 10)]).await.unwrap();
+        let waiting = next();
+        store.append(vec![record("agent:a", waiting, 10)]).await.unwrap();
+        // In one batch, if they meet: one needs the index of an inbox, which makes all whole; the next appends to the topic again.
+        let nack = Nack { not_before: 0, reason: String::new() };
+        let nacked = store.nack(channel("agent:a"), waiting, nack);
+        let appended = store.append(vec![record("topic:t", next(), 10)]);
+        assert!(nacked.await.unwrap().is_some());
+        appended.await.unwrap();
+        assert_eq!(operators::check(dir.path()).unwrap().problems, Vec::<String>::new());
+    }
 }
