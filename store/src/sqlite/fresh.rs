@@ -19,6 +19,8 @@ use crate::{channel::ChannelName, dedup, error::StoreError};
 
 /// Records above which they are moved. Readers go through all of them: this many take a tenth of a millisecond.
 const MOST: usize = 4_096;
+/// Rows of `commits` in a row that hold nothing to be moved, above which that is written down.
+const EMPTY_ROWS: i64 = 64;
 
 /// What is counted of a channel and not in its row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub(super) struct Fresh {
     channels: HashMap<i64, FreshChannel>,
     /// The row of `commits` that this batch will write.
     next_commit: i64,
+    /// Rows of `commits` up to this one hold nothing that is not in the indexes, as `meta` says.
+    placed: i64,
     /// Of the newest row of `commits`.
     newest_at: u64,
     /// The newest rows of `commits`, and how many ids each has.
@@ -122,7 +126,7 @@ impl Tx<'_> {
             .optional()?;
         let placed: i64 = schema::meta(self.conn, "placed")?.ok_or_else(|| damaged("the mark of what is indexed"))?;
         let (last, newest_at) = newest.unwrap_or((0, 0));
-        let mut fresh = Fresh { next_commit: last.max(placed) + 1, newest_at, ..Fresh::default() };
+        let mut fresh = Fresh { next_commit: last.max(placed) + 1, placed, newest_at, ..Fresh::default() };
         let records = commits::unplaced(self.conn, None)?;
         let mut names: HashMap<i64, (ChannelName, bool)> = HashMap::new();
         for record in records {
@@ -170,9 +174,11 @@ impl Tx<'_> {
         let channels = std::mem::take(&mut fresh.channels);
         fresh.settled.clear();
         if std::mem::take(&mut fresh.committed) > 0 {
-            schema::set_meta(self.conn, "placed", fresh.next_commit - 1)?;
+            fresh.placed = fresh.next_commit - 1;
+            schema::set_meta(self.conn, "placed", fresh.placed)?;
         }
-        if let Some(outlived) = fresh.take_outlived(self.options.dedup_max) {
+        let window = if self.options.dedup_window_ms == 0 { 0 } else { self.options.dedup_max };
+        if let Some(outlived) = fresh.take_outlived(window) {
             self.conn.prepare_cached("DELETE FROM commits WHERE id <= ?1")?.execute([outlived])?;
         }
         // In the order of each index, so that its pages are changed one after the other.
@@ -216,6 +222,11 @@ impl Tx<'_> {
         let newest = newest.chain(self.state.dedup.staged().map(|id| id.stored_at)).max();
         if newest.is_none() && fresh.settled.is_empty() {
             return Ok(());
+        }
+        if fresh.records.is_empty() && fresh.next_commit - fresh.placed >= EMPTY_ROWS {
+            // Readers need not look through rows that hold nothing.
+            fresh.placed = fresh.next_commit;
+            schema::set_meta(self.conn, "placed", fresh.placed)?;
         }
         fresh.newest_at = fresh.newest_at.max(newest.unwrap_or(0));
         let ids = self.state.dedup.staged().count();
