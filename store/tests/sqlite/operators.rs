@@ -2,9 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use store::{
-    ChannelName, Durability, Nack, Policies, SqliteStore, Store, StoreError, StoreOptions, operators, operators::Throttle,
-};
+use store::{Durability, Nack, Policies, SqliteStore, Store, StoreError, StoreOptions, operators, operators::Throttle};
 
 use crate::writing::{channel, put, record, whole};
 
