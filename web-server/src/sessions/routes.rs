@@ -1,6 +1,9 @@
 //! `POST /api/client`, `GET /api/client/{client_id}`, `DELETE /api/client/session`.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -128,6 +131,10 @@ pub async fn describe(_: PacedSession, owned: OwnedSession, sockets: web::Data<O
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(described)
 }
 
+/// How long after a session's end its sockets are closed: a page whose socket closes asks for a new session at once, and the answer to
+/// the old one's end, which takes the cookie away, must not come after the new one's, which brings it.
+const ANSWER_FIRST: Duration = Duration::from_millis(250);
+
 /// Ends the caller's session: its tokens, its cookie, its open sockets.
 ///
 /// # Errors
@@ -140,10 +147,16 @@ pub async fn end(
     cookies: web::Data<CookiePolicy>,
     sockets: web::Data<OpenSockets>,
 ) -> Result<HttpResponse, Refusal> {
-    // The sockets first: who goes away while it is written down is logged out all the same.
-    let written = authority.into_inner().end(&owned.session);
-    sockets.order_session(owned.session.id, Order::Close { code: CloseCode::SESSION_ENDED, reason: "the session was ended" });
-    written.await;
+    // Both go on by themselves: who goes away while it is written down is logged out all the same.
+    let written = actix_rt::spawn(authority.into_inner().end(&owned.session));
+    let id = owned.session.id;
+    actix_rt::spawn(async move {
+        tokio::time::sleep(ANSWER_FIRST).await;
+        sockets.order_session(id, Order::Close { code: CloseCode::SESSION_ENDED, reason: "the session was ended" });
+    });
+    if written.await.is_err() {
+        tracing::error!("a session's end was not written down");
+    }
     tracing::debug!(session = %owned.session.id, "session ended");
     note_session(&request, owned.session.id, "ended its session");
     Ok(HttpResponse::NoContent().insert_header((header::CACHE_CONTROL, "no-store")).cookie(cookies.clear(&request)).finish())
