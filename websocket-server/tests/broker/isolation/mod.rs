@@ -37,5 +37,5 @@ fn nobody_hears_or_learns_of_what_is_anothers_on_real_sockets() {
     }
     let seen = seen.into_inner();
     println!("isolation: {cases} histories, {seen:?}");
-    seen.check_that_much_happened();
+    seen.check_that_much_happened(cases as usize);
 }

@@ -166,5 +166,20 @@ pub fn histories() -> impl Strategy<Value = Vec<Step>> {
     let mut begin: Vec<_> = begin.into_iter().enumerate().map(|(at, who)| Step::Connect(at, who, Manner::Plain)).collect();
     let subscribe = Want::Subscribe { presence: true, start: 1 };
     begin.extend((2..6).flat_map(|at| [To::OwnTopic, To::Open].map(|to| Step::Want(at, to, subscribe))));
+    // What would seldom come about by chance: something of one's own, a page of the past, a receipt, a stranger, a login, news of who
+    // comes, a refusal.
+    let durable = Manners { durable: true, receipt: true, retain: false, request: false, answers: false };
+    begin.extend([
+        Step::Send(1, To::User(0), durable),
+        Step::Send(0, To::OfUser(0), durable),
+        Step::Want(2, To::OwnTopic, Want::History),
+        Step::Send(2, To::Bounded, durable),
+        Step::Connect(6, Who::Stale(0), Manner::Plain),
+        Step::Connect(6, Who::LoggedIn(4, 1), Manner::Plain),
+        Step::Leave(6),
+        Step::Connect(6, Who::Session(1), Manner::Plain),
+        Step::Want(6, To::Open, subscribe),
+        Step::Probe(3, To::User(0), Want::History),
+    ]);
     prop::collection::vec(step, 20..160).prop_map(move |steps| [begin.clone(), steps].concat())
 }
