@@ -1,12 +1,17 @@
-"""TLS as clients of other languages see it: Python's ssl and curl's OpenSSL against certificates that openssl made."""
+"""TLS as clients of other languages see it: Python's ssl and curl's OpenSSL against certificates that openssl made.
 
+The WebSocket client is the asyncio one: its other one reads in a thread of its own, and one TLS connection of Python's ssl in two
+threads can lose what is written (python/cpython#151508).
+"""
+
+import asyncio
 import json
 import socket
 import ssl
 import subprocess
 
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
+from websockets.asyncio.client import connect
 
 from harness.daemon import Daemon
 
@@ -56,33 +61,40 @@ def curl(daemon, part, path, *options):
 
 
 def test_a_session_and_an_agent_with_a_certificate_talk(daemon, folder):
+    asyncio.run(talk(daemon, folder))
+
+
+async def talk(daemon, folder):
     client = json.loads(daemon.request("edge", "POST", "/api/client").body)
     headers = {"Authorization": f"Bearer {daemon.agent_key}"}
     agent_url = f"wss://{NAME}:{daemon.ports['broker']}/ws/agent?agent_id=planner"
     client_url = f"wss://{NAME}:{daemon.ports['edge']}/ws/{client['client_id']}"
-    with connect(agent_url, ssl=trusting(folder, "agent"), additional_headers=headers) as agent, \
-         connect(client_url, ssl=trusting(folder), additional_headers={"Authorization": f"Bearer {client['token']}"}) as session:
-        until(agent, "connection:ack")
-        until(session, "connection:ack")
+    async with connect(agent_url, ssl=trusting(folder, "agent"), additional_headers=headers) as agent, \
+            connect(client_url, ssl=trusting(folder), additional_headers={"Authorization": f"Bearer {client['token']}"}) as session:
+        await until(agent, "connection:ack")
+        await until(session, "connection:ack")
         payload = "p" * 300_000
-        session.send(json.dumps({"type": "message:send", "target": "agent:planner", "payload": payload}))
-        assert until(agent, "message:send")["payload"] == payload
-        agent.send(json.dumps({"type": "message:send", "target": f"session:{client['client_id']}", "payload": payload}))
-        assert until(session, "message:send")["payload"] == payload
+        await session.send(json.dumps({"type": "message:send", "target": "agent:planner", "payload": payload}))
+        assert (await until(agent, "message:send"))["payload"] == payload
+        await agent.send(json.dumps({"type": "message:send", "target": f"session:{client['client_id']}", "payload": payload}))
+        assert (await until(session, "message:send"))["payload"] == payload
 
 
-def until(socket, kind):
+async def until(socket, kind):
     while True:
-        frame = json.loads(socket.recv(timeout=10))
+        frame = json.loads(await asyncio.wait_for(socket.recv(), 10))
         if frame["type"] == kind:
             return frame
 
 
 def test_an_agent_without_a_certificate_is_refused_with_a_code(daemon, folder):
-    headers = {"Authorization": f"Bearer {daemon.agent_key}"}
-    url = f"wss://{NAME}:{daemon.ports['broker']}/ws/agent?agent_id=planner"
+    async def dial():
+        headers = {"Authorization": f"Bearer {daemon.agent_key}"}
+        url = f"wss://{NAME}:{daemon.ports['broker']}/ws/agent?agent_id=planner"
+        await connect(url, ssl=trusting(folder), additional_headers=headers)
+
     with pytest.raises(InvalidStatus) as refused:
-        connect(url, ssl=trusting(folder), additional_headers=headers)
+        asyncio.run(dial())
     assert refused.value.response.status_code == 401
     assert json.loads(refused.value.response.body)["error"]["code"] == "client_certificate_required"
 
