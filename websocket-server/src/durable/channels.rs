@@ -13,7 +13,12 @@ use store::{
     Store, StoreError, StoredSession,
 };
 
-use super::{CatchUp, Channel, Numbers, Receipts, active::Active, numbers::BLOCK, recent::Recent};
+use super::{
+    CatchUp, Channel, Numbers, Receipts,
+    active::Active,
+    numbers::BLOCK,
+    recent::{Fate, Recent},
+};
 use crate::routing::{ConnectionId, Peer};
 
 /// Channels asked for at once when the store is opened.
@@ -99,6 +104,11 @@ impl Channels {
         Remembered { loaded, pending, recent, untold, sessions, kept_of_edges }
     }
 
+    /// Messages since the start that were known to be repeated without asking the store.
+    pub fn repeated(&self) -> u64 {
+        self.recent.lock().repeated()
+    }
+
     /// The channels of a store.
     ///
     /// # Errors
@@ -108,7 +118,7 @@ impl Channels {
         numbers.add(store.reserve(BLOCK).await?);
         let mut recent = Recent::default();
         for id in store.recent_ids().await? {
-            recent.remember(id.key, id.stored_at);
+            recent.remember(id.key, id.stored_at, Fate::Stored(id.seq));
         }
         let told: HashMap<_, _> = store.cursors(told_of_deaths()).await?.into_iter().collect();
         let mut untold = HashMap::new();

@@ -9,13 +9,20 @@ use std::{
     time::Duration,
 };
 
-use common::{assertion::Reading, config::Settings, envelope::Priority, id::AgentId, message::Start};
+use common::{
+    assertion::Reading,
+    config::Settings,
+    envelope::Priority,
+    error::ErrorCode,
+    id::{AgentId, SessionId},
+    message::Start,
+};
 use proptest::prelude::*;
 use serde_json::Value;
-use store::{Ack, ChannelName, MemoryStore, StoreOptions};
+use store::{Ack, ChannelName, MemoryStore, NewRecord, StoreOptions, StoredSession};
 use transport::{Lane, Link, LinkPolicy, flow::FlowPolicy};
 
-use super::{CatchUp, Channels, Draft, Outcome, Retain};
+use super::{Accepted, CatchUp, Channels, Confirm, Draft, Outcome, Retain};
 use crate::routing::{ConnectionId, Peer, PeerKind};
 
 const READERS: usize = 3;
@@ -89,7 +96,11 @@ struct World {
 
 impl World {
     async fn new(channel: &str) -> Self {
-        let store = Arc::new(MemoryStore::new(StoreOptions::default()).expect("a store"));
+        Self::with(StoreOptions::default(), channel).await
+    }
+
+    async fn with(options: StoreOptions, channel: &str) -> Self {
+        let store = Arc::new(MemoryStore::new(options).expect("a store"));
         let channels = Channels::open(store, Duration::from_secs(30), 1000).await.expect("opens");
         let mut policy = Arc::into_inner(crate::broker::link_policy(&Settings::for_tests())).expect("the only one");
         policy.outbox_bytes = OUTBOX;
@@ -104,13 +115,12 @@ impl World {
         actix_rt::spawn(way.run(|_, _| ()));
     }
 
-    fn publish(&mut self) {
-        let id = format!("m{}", self.published.len());
+    fn accept(&self, id: &str) -> Box<Accepted> {
         let text = format!("{{\"source\":\"agent:p\",\"id\":\"{id}\",\"type\":\"x:y\"}}");
         let draft = Draft {
             channel: &self.channel,
             text: &text,
-            id: &id,
+            id,
             source: "agent:p",
             priority: Priority::Normal,
             lane: Lane::Normal,
@@ -119,14 +129,19 @@ impl World {
             receipt: false,
         };
         let peers: Vec<_> = self.readers.iter().filter_map(|reader| reader.peer.clone()).collect();
-        let Ok(Outcome::Accepted(mut accepted)) = self.channels.accept(draft, peers.iter()) else { panic!("not accepted") };
+        let Ok(Outcome::Accepted(accepted)) = self.channels.accept(draft, peers.iter()) else { panic!("not accepted") };
+        accepted
+    }
+
+    fn publish(&mut self) {
+        let mut accepted = self.accept(&format!("m{}", self.published.len()));
         self.published.push(accepted.seq);
         std::mem::take(&mut accepted.fell_behind).into_iter().for_each(Self::start);
         let settled = accepted.to_settle();
         let (channels, failed) = (Arc::clone(&self.channels), Arc::clone(&self.failed));
         actix_rt::spawn(async move {
             let confirmed = channels.settle(&settled, accepted.committed.await);
-            if !matches!(confirmed, super::Confirm::Stored { seq, duplicate: false } if seq == settled.seq) {
+            if !matches!(confirmed, Confirm::Stored { seq, duplicate: false } if seq == settled.seq) {
                 failed.lock().expect("lock").push(format!("{confirmed:?}"));
             }
         });
@@ -224,6 +239,62 @@ fn a_later_way_back_ends_the_earlier_and_one_that_is_dropped_is_over() {
         assert!(world.channels.is_live(&world.channel, peer.id));
         drop(world.channels.fall_behind(&world.channel, &peer, 0));
         assert!(world.channels.is_live(&world.channel, peer.id));
+    });
+}
+
+#[test]
+fn what_the_store_refused_and_is_sent_again_reaches_those_that_read_live() {
+    in_runtime(async {
+        // The only place for a channel is taken, by a session that can be forgotten.
+        let mut world = World::with(StoreOptions { max_channels: 1, ..StoreOptions::default() }, "topic:t").await;
+        let store = Arc::clone(world.channels.store());
+        let session = SessionId::fresh();
+        let taken = NewRecord {
+            channel: ChannelName::session(session),
+            seq: store.reserve(1).await.expect("a number").start,
+            prev: 0,
+            message_id: "taken".to_owned(),
+            source: "agent:p".to_owned(),
+            frame: "{}".into(),
+            priority: Priority::Normal,
+            expires_at: None,
+            stored_at: 1,
+            delivery: None,
+        };
+        store.append(vec![taken]).await.expect("stored");
+        let (user, agent, subscriptions, attributes) = (None, None, Vec::new(), None);
+        let stale = StoredSession { id: session, user, agent, created_at: 1, last_seen: 1, subscriptions, attributes };
+        store.put_session(stale).await.expect("stored");
+        world.come(0).await;
+        World::rest().await;
+
+        let first = world.accept("again");
+        let (first, refused) = (first.to_settle(), first.committed.await);
+        store.forget_sessions(2, 2, 10).await.expect("there is room now");
+        world.readers[0].read();
+        world.readers[0].got.clear();
+
+        // The sender repeats itself before the broker knows that the store has refused the first one, and again when it does.
+        let repeated = world.accept("again");
+        let settled = world.channels.settle(&first, refused);
+        assert_eq!(settled, Confirm::Failed(ErrorCode::StoreUnavailable));
+        let mut confirmed = Vec::new();
+        let later = [repeated, world.accept("again"), world.accept("again"), world.accept("next")];
+        for accepted in later {
+            let message = accepted.to_settle();
+            match world.channels.settle(&message, accepted.committed.await) {
+                Confirm::Stored { seq, duplicate: false } => confirmed.push(seq),
+                Confirm::Stored { seq, duplicate: true } => assert!(confirmed.contains(&seq), "{seq} {confirmed:?}"),
+                Confirm::Failed(_) => {}
+            }
+        }
+        world.readers[0].read();
+        assert_eq!((confirmed.len(), &world.readers[0].got), (2, &confirmed), "each once, in order");
+        // Who comes later finds the same in the store.
+        world.come(1).await;
+        World::rest().await;
+        world.readers[1].read();
+        assert_eq!(world.readers[1].got, confirmed);
     });
 }
 

@@ -6,16 +6,22 @@ use bytes::Bytes;
 use common::{envelope::Priority, error::ErrorCode, timestamp::unix_ms};
 use parking_lot::Mutex;
 use store::{Appended, ChannelName, FirstDelivery, MessageKey, NewRecord, Reply, Retained, StoreError};
+use tokio::sync::watch;
 use transport::{Frame, Lane, Link, Sent};
 
-use super::{CatchUp, Channel, Channels, OnItsWay, channels::millis, positioned};
+use super::{
+    CatchUp, Channel, Channels, OnItsWay,
+    channels::millis,
+    positioned,
+    recent::{Answer, Fate},
+};
 use crate::routing::Peer;
 
 /// A durable message on its way.
 pub struct Accepted {
     /// Its channel.
     pub channel: ChannelName,
-    /// Its number.
+    /// Its number; of one that is repeated the store's, 0 if that is not known yet.
     pub seq: u64,
     /// Resolves when it is in the store.
     pub committed: Reply<Vec<Appended>>,
@@ -86,15 +92,39 @@ pub struct SettledMessage {
     pub channel: ChannelName,
     /// The number it was given.
     pub seq: u64,
+    /// `None`: it is repeated, and the first one is on its way, or there already.
+    first: Option<FirstMessage>,
+}
+
+/// What is remembered of a message that is not repeated.
+#[derive(Clone, Debug)]
+struct FirstMessage {
     machine: Arc<Mutex<Channel>>,
     key: MessageKey,
-    is_repeated: bool,
+    /// Tells those that repeat it meanwhile.
+    fate: Arc<watch::Sender<Answer>>,
 }
 
 impl Accepted {
-    /// Whether the sender had sent it before, as far as is known: then its number stands for nothing.
+    /// A message that its sender has sent before: it gets the answer of the first one, which alone is delivered and stored. So it is
+    /// never in the store without having been given to those that read live.
+    fn repeated(channel: &ChannelName, first: Fate) -> Self {
+        let seq = if let Fate::Stored(seq) = first { seq } else { 0 };
+        Self {
+            channel: channel.clone(),
+            seq,
+            committed: Box::pin(async move { Ok(vec![Appended::Duplicate { seq: first.settled().await? }]) }),
+            deliveries: 0,
+            delivered: Vec::new(),
+            fell_behind: Vec::new(),
+            pause_for: None,
+            settled: SettledMessage { channel: channel.clone(), seq, first: None },
+        }
+    }
+
+    /// Whether the sender had sent it before, as far as is known.
     pub fn is_repeated(&self) -> bool {
-        self.settled.is_repeated
+        self.settled.first.is_none()
     }
 
     /// What is to be remembered until the store answers.
@@ -146,7 +176,7 @@ impl Channels {
     /// To be called under the router's lock, so that nobody comes or goes meanwhile.
     ///
     /// # Errors
-    /// `store_unavailable`: no numbers, or no room for another write.
+    /// `store_unavailable`: no numbers, or repeated too often while it is on its way to the disk.
     pub fn accept<'a>(
         self: &Arc<Self>,
         message: Draft<'_>,
@@ -161,32 +191,35 @@ impl Channels {
         if !self.load_if_new(channel, &mut machine) {
             return Ok(Outcome::NotLoaded);
         }
-        let seq = self.next_number().ok_or(Refused(ErrorCode::StoreUnavailable))?;
+        let now = unix_ms();
         let key = MessageKey::of(channel, source, id);
-        let is_repeated = self.recent.lock().remember(key, unix_ms());
-        // A repeated message takes no place in the channel's order: the store will say under which number it is there.
-        let prev = if is_repeated { 0 } else { machine.push(seq) };
+        if let Some(first) = self.recent.lock().find(&key, now) {
+            let first = first.map_err(|_| Refused(ErrorCode::StoreUnavailable))?;
+            return Ok(Outcome::Accepted(Box::new(Accepted::repeated(channel, first))));
+        }
+        let seq = self.next_number().ok_or(Refused(ErrorCode::StoreUnavailable))?;
+        let (fate, on_its_way) = watch::channel(None);
+        // Under the machine's lock, so that no other copy came meanwhile.
+        self.recent.lock().remember(key, now, Fate::OnItsWay(on_its_way));
+        let prev = machine.push(seq);
         let text = positioned(text, channel, self.epoch(), seq, prev);
         let frame = Frame::text(&text);
-        if !is_repeated {
-            if receipt && is_inbox {
-                self.receipts.want(channel, seq, source, id);
-            }
-            for peer in receivers {
-                if !machine.is_live(peer.id) {
-                    continue;
-                }
-                let sent = peer.link.offer(lane, frame.clone());
-                if sent == Sent::Dropped {
-                    // It is in the log: the receiver reads it when it is ready.
-                    let turn = machine.fall_behind(peer.id);
-                    let (channels, channel) = (Arc::clone(self), channel.clone());
-                    live.fell_behind.push(CatchUp::new(channels, Arc::clone(&shared), channel, Arc::clone(peer), turn, prev));
-                }
-                live.note(peer, sent, is_inbox);
-            }
+        if receipt && is_inbox {
+            self.receipts.want(channel, seq, source, id);
         }
-        let now = unix_ms();
+        for peer in receivers {
+            if !machine.is_live(peer.id) {
+                continue;
+            }
+            let sent = peer.link.offer(lane, frame.clone());
+            if sent == Sent::Dropped {
+                // It is in the log: the receiver reads it when it is ready.
+                let turn = machine.fall_behind(peer.id);
+                let (channels, channel) = (Arc::clone(self), channel.clone());
+                live.fell_behind.push(CatchUp::new(channels, Arc::clone(&shared), channel, Arc::clone(peer), turn, prev));
+            }
+            live.note(peer, sent, is_inbox);
+        }
         let bytes = Bytes::from(text.into_bytes());
         let record = NewRecord {
             channel: channel.clone(),
@@ -211,7 +244,6 @@ impl Channels {
         let appended = self.store().append(vec![record]);
         let committed = match retain {
             Retain::No => appended,
-            _ if is_repeated => appended,
             Retain::Set | Retain::Clear => {
                 let value = (retain == Retain::Set).then_some(Retained { seq, stored_at: now, frame: bytes });
                 let retained = self.store().set_retained(channel.clone(), value);
@@ -222,12 +254,11 @@ impl Channels {
                 })
             }
         };
-        if !is_repeated {
-            machine.sent_to_disk(OnItsWay { seq, frame, is_given: live.deliveries > 0 });
-        }
+        machine.sent_to_disk(OnItsWay { seq, frame, is_given: live.deliveries > 0 });
         drop(machine);
         let Live { deliveries, delivered, fell_behind, pause_for } = live;
-        let settled = SettledMessage { channel: channel.clone(), seq, machine: shared, key, is_repeated };
+        let first = FirstMessage { machine: shared, key, fate: Arc::new(fate) };
+        let settled = SettledMessage { channel: channel.clone(), seq, first: Some(first) };
         Ok(Outcome::Accepted(Box::new(Accepted {
             channel: channel.clone(),
             seq,
@@ -242,20 +273,27 @@ impl Channels {
 
     /// The store has answered for a message: what to tell its sender.
     pub fn settle(&self, message: &SettledMessage, answer: Result<Vec<Appended>, StoreError>) -> Confirm {
-        if !message.is_repeated {
-            message.machine.lock().settled(message.seq);
+        let answer = answer.and_then(|answers| answers.into_iter().next().ok_or(StoreError::Invalid("no answer to a record")));
+        if let Some(first) = &message.first {
+            self.settle_first(message, first, answer.as_ref().map(Appended::seq));
         }
-        match answer.as_deref() {
-            Ok([appended, ..]) => {
-                Confirm::Stored { seq: appended.seq(), duplicate: matches!(appended, Appended::Duplicate { .. }) }
-            }
-            Ok([]) => Confirm::Failed(ErrorCode::Internal),
+        match answer {
+            Ok(appended) => Confirm::Stored { seq: appended.seq(), duplicate: matches!(appended, Appended::Duplicate { .. }) },
+            Err(_) => Confirm::Failed(ErrorCode::StoreUnavailable),
+        }
+    }
+
+    fn settle_first(&self, message: &SettledMessage, first: &FirstMessage, answer: Result<u64, &StoreError>) {
+        first.machine.lock().settled(message.seq);
+        match answer {
+            Ok(seq) => self.recent.lock().stored(&first.key, seq),
             Err(error) => {
                 tracing::warn!(channel = %message.channel, %error, "a durable message was not stored");
-                self.recent.lock().forget(&message.key);
+                // Who sends it again sends a new one, which is delivered.
+                self.recent.lock().forget(&first.key);
                 self.receipts.forget(&message.channel, message.seq);
-                Confirm::Failed(ErrorCode::StoreUnavailable)
             }
         }
+        first.fate.send_replace(Some(answer.map_err(Clone::clone)));
     }
 }

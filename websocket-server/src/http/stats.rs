@@ -214,7 +214,7 @@ fn store(broker: &Broker) -> Value {
         "bytes": health.bytes,
         "channels": health.channels,
         "appended": health.appended,
-        "duplicates": health.duplicates,
+        "duplicates": health.duplicates + broker.channels.repeated(),
         "commits": health.commits,
         "queued_writes": health.queued_writes,
         "last_commit_us": health.last_commit_us,
