@@ -51,7 +51,7 @@ pub struct Forgotten {
 
 /// Who reads at a position that the store keeps: `session:<id>`, `agent:<id>`, or a name of its own.
 ///
-/// The cursors of `session:<uuid>` go with their session.
+/// The cursors of `session:<uuid>` go with their session, those of [`ConsumerId::told_of_dead_letters`] with their channels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConsumerId(String);
 
@@ -75,9 +75,10 @@ impl ConsumerId {
         Self(format!("session:{id}"))
     }
 
-    /// A consumer that the server itself is.
-    pub fn named(name: &'static str) -> Self {
-        Self(name.to_owned())
+    /// The server itself, which notes how much of each inbox had gone to the dead letters when the receiver was last told of it. These
+    /// cursors go with their channels, whose count of dead letters begins anew when they are made again.
+    pub fn told_of_dead_letters() -> Self {
+        Self("told-of-dead-letters".to_owned())
     }
 
     /// What a client that names itself reads of topics and broadcasts, by the address behind which it is; those topics of which it

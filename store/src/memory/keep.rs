@@ -134,7 +134,15 @@ impl State {
             return Ok(false);
         }
         self.channels.remove(&name);
+        self.forget_told(&name);
         Ok(true)
+    }
+
+    /// Forgets what was noted of the dead letters of an inbox that is gone.
+    pub(super) fn forget_told(&mut self, inbox: &ChannelName) {
+        if let Some(told) = self.cursors.get_mut(&ConsumerId::told_of_dead_letters()) {
+            told.remove(inbox);
+        }
     }
 
     pub(super) fn audit(&mut self, entries: Vec<AuditEntry>) -> Result<(), StoreError> {

@@ -1,6 +1,6 @@
 //! What is removed, and when. The same rules as those of the file.
 
-use super::state::State;
+use super::state::{Channel, State};
 use crate::{
     channel::ChannelName,
     error::StoreError,
@@ -118,14 +118,15 @@ impl State {
             return;
         }
         let cutoff = now.saturating_sub(unused);
-        self.channels.retain(|_, channel| {
-            let stays = *budget == 0 || !channel.records.is_empty() || channel.last_stored_at >= cutoff;
-            if !stays {
-                *budget -= 1;
-                done.channels += 1;
-            }
-            stays
-        });
+        let is_unused = |channel: &Channel| channel.records.is_empty() && channel.last_stored_at < cutoff;
+        let names = self.channels.iter().filter(|(_, channel)| is_unused(channel)).map(|(name, _)| name.clone());
+        let names: Vec<_> = names.take(usize::try_from(*budget).unwrap_or(usize::MAX)).collect();
+        *budget -= names.len() as u64;
+        done.channels += names.len() as u64;
+        for name in names {
+            self.channels.remove(&name);
+            self.forget_told(&name);
+        }
     }
 
     fn trim_rows(&mut self, now: u64, budget: &mut u64, done: &mut Trimmed) {

@@ -11,6 +11,7 @@ use crate::{
     error::StoreError,
     inbox::{DeadReason, Death, Trimmed},
     options::{Bounds, INLINE_BUDGET},
+    session::ConsumerId,
 };
 
 /// Rows read at once while a log is cut.
@@ -264,9 +265,12 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Removes a channel that has no records.
+    /// Removes a channel that has no records, and what was noted of its dead letters.
     pub(super) fn remove_channel(&mut self, name: &ChannelName) -> Result<(), StoreError> {
         self.state.channels.remove(self.conn, name)?;
+        if name.family().is_inbox() {
+            self.drop_cursors(&ConsumerId::told_of_dead_letters(), Some(std::slice::from_ref(name)))?;
+        }
         self.state.over.remove(name);
         self.state.totals.channels = self.state.totals.channels.saturating_sub(1);
         Ok(())

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use common::id::{AgentId, ClientName, SessionId, TopicName, UserId};
 use store::{
-    AuditEntry, AuditQuery, Bounds, ConsumerId, DeadReason, ReadFrom, Retained, StoreError, StoreOptions, StoredSession,
+    AuditEntry, AuditQuery, Bounds, ConsumerId, DeadReason, Death, ReadFrom, Retained, StoreError, StoreOptions, StoredSession,
     StoredSubscription,
 };
 
@@ -14,6 +14,7 @@ contract!(
     sessions_are_listed_in_pages,
     sessions_never_seen_again_are_forgotten,
     cursors_belong_to_their_consumer,
+    what_a_receiver_was_told_goes_with_its_inbox,
     the_last_value_is_retained,
     the_audit_log_is_read_newest_first,
     the_audit_log_is_bounded,
@@ -143,6 +144,34 @@ async fn cursors_belong_to_their_consumer(backend: Backend) {
     assert_eq!(store.trim(1_100, 100).await.unwrap().rows, 1);
     assert_eq!(store.cursors(one).await.unwrap(), [(channel("topic:t"), 6)]);
     assert!(ConsumerId::new("").is_err());
+}
+
+async fn what_a_receiver_was_told_goes_with_its_inbox(backend: Backend) {
+    let mut options = StoreOptions::default();
+    options.policies.forget_channels_ms = 1_000;
+    let mut store = Subject::open_with(backend, options);
+    let id = SessionId::fresh();
+    store.put_session(session(id, 1)).await.unwrap();
+    let (agent, inbox) = ("agent:a".to_owned(), format!("session:{id}"));
+    let (told, reader) = (ConsumerId::told_of_dead_letters(), ConsumerId::new("agent:a/worker").unwrap());
+    for name in [&agent, &inbox] {
+        let letter = store.letter(name).await;
+        let seq = store.put(letter).await;
+        store.dead_letter(channel(name), seq, Death::of(DeadReason::MaxDeliveries, 1)).await.unwrap();
+        for consumer in [&told, &reader] {
+            store.save_cursors(consumer.clone(), vec![(channel(name), 1)], u64::MAX).await.unwrap();
+        }
+    }
+    store.forget_sessions(2, 2, 100).await.unwrap();
+    assert_eq!(store.cursors(told.clone()).await.unwrap(), [(channel(&agent), 1)]);
+    assert_eq!(store.trim(1_100, 100).await.unwrap().channels, 1);
+    store.reopen();
+    assert!(store.cursors(told).await.unwrap().is_empty());
+    assert_eq!(store.cursors(reader).await.unwrap().len(), 2, "a reader's position is its own");
+    // The count begins anew with the inbox.
+    let letter = store.letter(&agent).await;
+    store.put(letter).await;
+    assert_eq!(store.channel(channel(&agent)).await.unwrap().unwrap().dead_lettered, 0);
 }
 
 async fn the_last_value_is_retained(backend: Backend) {

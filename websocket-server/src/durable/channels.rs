@@ -37,11 +37,6 @@ const MOST_LOGS: usize = 262_144;
 /// Inboxes remembered of which something died unsaid; those beyond are not told of it.
 const MOST_UNTOLD: usize = 100_000;
 
-/// Under which name it is kept of how many dead letters of each inbox its receiver was told.
-fn told_of_deaths() -> ConsumerId {
-    ConsumerId::named("told-of-dead-letters")
-}
-
 /// When it was written down of how many dead letters a receiver was told: such a note goes with its inbox, not with time.
 const NEVER_FORGOTTEN: u64 = u64::MAX;
 
@@ -120,7 +115,7 @@ impl Channels {
         for id in store.recent_ids().await? {
             recent.remember(id.key, id.stored_at, Fate::Stored(id.seq));
         }
-        let told: HashMap<_, _> = store.cursors(told_of_deaths()).await?.into_iter().collect();
+        let told: HashMap<_, _> = store.cursors(ConsumerId::told_of_dead_letters()).await?.into_iter().collect();
         let mut untold = HashMap::new();
         let mut logs = HashSet::new();
         let mut pending = HashSet::new();
@@ -245,7 +240,6 @@ impl Channels {
 
     /// The store has forgotten sessions: should they come again after all, they are to be noted again.
     pub fn forget_sessions(&self, forgotten: &[SessionId]) {
-        let mut inboxes = Vec::with_capacity(forgotten.len());
         for session_id in forgotten {
             self.sessions.lock().remove(session_id);
             if let Some(kept) = self.kept_of_edges.lock().as_mut() {
@@ -254,14 +248,7 @@ impl Channels {
             let inbox = ChannelName::session(*session_id);
             self.pending.lock().remove(&inbox);
             self.untold.lock().remove(&inbox);
-            inboxes.push(inbox);
         }
-        let forgetting = self.store.drop_cursors(told_of_deaths(), Some(inboxes));
-        actix_rt::spawn(async move {
-            if let Err(error) = forgetting.await {
-                tracing::warn!(%error, "of which dead letters sessions were told was not forgotten with them");
-            }
-        });
     }
 
     /// Something is kept of a client of the session that its edge named.
@@ -346,10 +333,12 @@ impl Channels {
     pub async fn take_untold(&self, channel: &ChannelName) -> Result<u64, StoreError> {
         let Some(count) = self.untold.lock().remove(channel) else { return Ok(0) };
         let noted = async {
-            let dead = self.store.channel(channel.clone()).await?.map_or(0, |info| info.dead_lettered);
+            // With the channel its count is forgotten too.
+            let Some(info) = self.store.channel(channel.clone()).await? else { return Ok(()) };
             // What died meanwhile is told next.
-            let told = dead.saturating_sub(self.untold.lock().get(channel).copied().unwrap_or(0));
-            self.store.save_cursors(told_of_deaths(), vec![(channel.clone(), told)], NEVER_FORGOTTEN).await
+            let told = info.dead_lettered.saturating_sub(self.untold.lock().get(channel).copied().unwrap_or(0));
+            let consumer = ConsumerId::told_of_dead_letters();
+            self.store.save_cursors(consumer, vec![(channel.clone(), told)], NEVER_FORGOTTEN).await
         };
         let outcome = noted.await;
         if outcome.is_err() {
