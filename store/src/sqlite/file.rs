@@ -39,7 +39,7 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The exclusive right to a data directory, until dropped.
 #[derive(Debug)]
 pub(super) struct DirectoryLock {
-    _file: File,
+    file: File,
 }
 
 impl DirectoryLock {
@@ -68,7 +68,16 @@ impl DirectoryLock {
         }
         // Only for the message above: that it cannot be written is no reason not to start.
         let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for DirectoryLock {
+    /// Unlocks rather than only closes: a child process that this one is starting has a copy of every descriptor until it runs its
+    /// program, and the lock would be held for as long as any of them is open.
+    fn drop(&mut self) {
+        // There is nothing to be done about a fault: closing, and at the latest the end of the process, gives the lock back.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
@@ -236,5 +245,17 @@ mod tests {
         }
         drop(lock);
         DirectoryLock::take(dir.path()).expect("free again");
+    }
+
+    #[test]
+    fn a_copy_of_the_descriptor_does_not_hold_the_lock() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let lock = DirectoryLock::take(dir.path()).expect("free");
+        // As a child process has one between its fork and its program.
+        let copy = lock.file.try_clone().expect("copied");
+        assert!(DirectoryLock::take(dir.path()).is_err());
+        drop(lock);
+        DirectoryLock::take(dir.path()).expect("free again");
+        drop(copy);
     }
 }
