@@ -170,6 +170,7 @@ async fn keep_store(broker: Arc<Broker>) {
 /// Notes who is here, and forgets sessions that were not for long.
 async fn forget_sessions(broker: &Arc<Broker>) {
     let store = broker.channels.store();
+    let mut forgetting = broker.channels.begin_forgetting();
     let here = broker.router.read().session_ids();
     let now = unix_ms();
     let forgotten = async {
@@ -178,9 +179,9 @@ async fn forget_sessions(broker: &Arc<Broker>) {
         }
         let before = now.saturating_sub(millis(broker.settings.store.forget_sessions));
         loop {
-            let step = store.forget_sessions(before, now, RETENTION_STEP).await?;
+            let step = forgetting.step(before, now, RETENTION_STEP).await?;
             broker.on_dead_letters(&step.dead_lettered);
-            broker.channels.forget_sessions(&step.sessions);
+            forgetting.forget(&step.sessions);
             if !step.more {
                 return Ok::<_, store::StoreError>(());
             }

@@ -16,6 +16,7 @@ use store::{
 use super::{
     CatchUp, Channel, Numbers, Receipts,
     active::Active,
+    kept::Kept,
     numbers::BLOCK,
     recent::{Fate, Recent},
 };
@@ -28,7 +29,7 @@ const CONSUMERS_PER_PAGE: u32 = 10_000;
 /// What is read at once for a receiver: little, because as many may read at once as there are receivers.
 pub(super) const PAGE: Limits = Limits { records: 64, bytes: 128 * 1024 };
 
-/// Sessions remembered as known to the store; those beyond are noted again and again.
+/// Sessions remembered of which something is kept under a name that an edge gave; with more, it is kept of any.
 const MOST_SESSIONS: usize = 1_000_000;
 
 /// Topics remembered as having a log; with more, the store is asked for each topic.
@@ -50,15 +51,13 @@ pub struct Channels {
     logs: Mutex<Option<HashSet<ChannelName>>>,
     numbers: Mutex<Numbers>,
     active: Mutex<Active>,
-    /// Channels that may have something pending. One that has is always in it.
-    pending: Mutex<HashSet<ChannelName>>,
+    /// Whose inboxes may have something pending, and which sessions the store knows of since the start.
+    pub(super) kept: Mutex<Kept>,
     pub(super) recent: Mutex<Recent>,
     /// Inboxes of which something went to the dead letters that their receiver has not been told of, and how much.
-    untold: Mutex<HashMap<ChannelName, u64>>,
+    pub(super) untold: Mutex<HashMap<ChannelName, u64>>,
     /// Sessions with a client that its edge named, of which something is kept. `None`: there are too many to remember.
-    kept_of_edges: Mutex<Option<HashSet<SessionId>>>,
-    /// Sessions that the store knows of since the start.
-    sessions: Mutex<HashSet<SessionId>>,
+    pub(super) kept_of_edges: Mutex<Option<HashSet<SessionId>>>,
     /// Senders that want to hear what becomes of their messages.
     pub receipts: Receipts,
 }
@@ -91,10 +90,9 @@ impl Channels {
     pub fn remembered(&self) -> Remembered {
         // Each lock is given back before the next is taken: here there is no order to keep.
         let loaded = self.active.lock().len();
-        let pending = self.pending.lock().len();
+        let (pending, sessions) = self.kept.lock().len();
         let recent = self.recent.lock().len();
         let untold = self.untold.lock().len();
-        let sessions = self.sessions.lock().len();
         let kept_of_edges = self.kept_of_edges.lock().as_ref().map_or(MOST_SESSIONS, HashSet::len);
         Remembered { loaded, pending, recent, untold, sessions, kept_of_edges }
     }
@@ -147,10 +145,9 @@ impl Channels {
             logs: Mutex::new((logs.len() <= MOST_LOGS).then_some(logs)),
             numbers: Mutex::new(numbers),
             active: Mutex::default(),
-            pending: Mutex::new(pending),
+            kept: Mutex::new(Kept::new(pending)),
             recent: Mutex::new(recent),
             untold: Mutex::new(untold),
-            sessions: Mutex::default(),
             receipts: Receipts::default(),
         });
         for scope in [Scope::Sessions, Scope::Agents, Scope::All] {
@@ -215,11 +212,13 @@ impl Channels {
 
     /// A session has something that is kept for it, so that it is to be forgotten some day.
     pub fn note_session(&self, session_id: SessionId) {
-        let mut sessions = self.sessions.lock();
-        if sessions.len() < MOST_SESSIONS && !sessions.insert(session_id) {
-            return;
+        let is_to_be_written = self.kept.lock().note_session(session_id);
+        if is_to_be_written {
+            self.write_session(session_id);
         }
-        drop(sessions);
+    }
+
+    fn write_session(&self, session_id: SessionId) {
         let now = unix_ms();
         let session = StoredSession {
             id: session_id,
@@ -236,19 +235,6 @@ impl Channels {
                 tracing::warn!(%error, "a session was not noted");
             }
         });
-    }
-
-    /// The store has forgotten sessions: should they come again after all, they are to be noted again.
-    pub fn forget_sessions(&self, forgotten: &[SessionId]) {
-        for session_id in forgotten {
-            self.sessions.lock().remove(session_id);
-            if let Some(kept) = self.kept_of_edges.lock().as_mut() {
-                kept.remove(session_id);
-            }
-            let inbox = ChannelName::session(*session_id);
-            self.pending.lock().remove(&inbox);
-            self.untold.lock().remove(&inbox);
-        }
     }
 
     /// Something is kept of a client of the session that its edge named.
@@ -297,14 +283,15 @@ impl Channels {
 
     /// Whether the channel may have something pending.
     pub fn may_have_pending(&self, channel: &ChannelName) -> bool {
-        self.pending.lock().contains(channel)
+        self.kept.lock().may_have_pending(channel)
     }
 
-    /// The channel has something pending.
+    /// The channel has something pending, and its session something that is kept for it. To be called after the store was given it, and
+    /// under the machine's lock.
     pub(super) fn note_pending(&self, channel: &ChannelName) {
-        let mut pending = self.pending.lock();
-        if !pending.contains(channel) {
-            pending.insert(channel.clone());
+        let to_be_written = self.kept.lock().note_pending(channel);
+        if let Some(session_id) = to_be_written {
+            self.write_session(session_id);
         }
     }
 
@@ -378,7 +365,7 @@ impl Channels {
     /// Nothing is pending any more, as a reader has seen that has read everything. To be called under the machine's lock: a message that is
     /// accepted puts the channel back under it.
     pub(super) fn nothing_pending(&self, channel: &ChannelName) {
-        self.pending.lock().remove(channel);
+        self.kept.lock().nothing_pending(channel);
     }
 
     /// Notes deliveries, with the time of the next.

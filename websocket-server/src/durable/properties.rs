@@ -19,7 +19,7 @@ use common::{
 };
 use proptest::prelude::*;
 use serde_json::Value;
-use store::{Ack, ChannelName, MemoryStore, NewRecord, StoreOptions, StoredSession};
+use store::{Ack, ChannelName, DeadReason, MemoryStore, NewRecord, StoreOptions, StoredSession};
 use transport::{Lane, Link, LinkPolicy, flow::FlowPolicy};
 
 use super::{Accepted, CatchUp, Channels, Confirm, Draft, Outcome, Retain};
@@ -295,6 +295,44 @@ fn what_the_store_refused_and_is_sent_again_reaches_those_that_read_live() {
         World::rest().await;
         world.readers[1].read();
         assert_eq!(world.readers[1].got, confirmed);
+    });
+}
+
+#[test]
+fn what_arrives_for_a_session_in_the_moment_it_is_forgotten_waits_for_it() {
+    in_runtime(async {
+        let session = SessionId::fresh();
+        let mut world = World::new(&format!("session:{session}")).await;
+        let channels = Arc::clone(&world.channels);
+        world.publish();
+        World::rest().await;
+
+        // The store has forgotten the session, the broker does not know it yet, and a message arrives.
+        let mut forgetting = channels.begin_forgetting();
+        let answer = forgetting.step(u64::MAX, 1, 100);
+        world.publish();
+        World::rest().await;
+        let step = answer.await.expect("forgotten");
+        assert_eq!(step.sessions, [session]);
+        let dead: Vec<_> = step.dead_lettered.iter().map(|letter| (letter.seq, letter.reason)).collect();
+        assert_eq!(dead, [(world.published[0], DeadReason::ReceiverForgotten)]);
+        forgetting.forget(&step.sessions);
+        drop(forgetting);
+        World::rest().await;
+        assert!(channels.may_have_pending(&world.channel), "who comes looks for it");
+        let pending = channels.pending_after(&world.channel, 0, u64::MAX).await.expect("read");
+        assert_eq!(pending.iter().map(|pending| pending.record.seq).collect::<Vec<_>>(), world.published[1..]);
+        let known = channels.store().session(session).await.expect("read");
+        assert!(known.is_some(), "it is forgotten again some day");
+
+        // What was there before goes with it, also from memory.
+        let mut forgetting = channels.begin_forgetting();
+        let step = forgetting.step(u64::MAX, 1, 100).await.expect("forgotten");
+        assert_eq!((step.sessions.len(), step.dead_lettered.len()), (1, 1));
+        forgetting.forget(&step.sessions);
+        drop(forgetting);
+        let remembered = channels.remembered();
+        assert_eq!((remembered.pending, remembered.sessions), (0, 0));
     });
 }
 

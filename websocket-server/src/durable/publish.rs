@@ -236,12 +236,12 @@ impl Channels {
                 due_at: now.saturating_add(millis(self.ack_timeout())),
             }),
         };
+        let appended = self.store().append(vec![record]);
         if is_inbox {
             self.note_pending(channel);
         } else {
             self.note_log(channel);
         }
-        let appended = self.store().append(vec![record]);
         let committed = match retain {
             Retain::No => appended,
             Retain::Set | Retain::Clear => {

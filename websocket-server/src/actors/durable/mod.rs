@@ -146,9 +146,6 @@ impl RouterActor {
                     let (channel, seq) = (channel.to_string(), settled.seq);
                     from.answer(&SystemMessage::Delivered { channel, seq }, Some(id));
                 }
-                if let Some(session_id) = channel.as_session() {
-                    self.durable.channels.note_session(session_id);
-                }
                 // A reader has what it wrote itself.
                 if from.consumer.is_some()
                     && is_reader

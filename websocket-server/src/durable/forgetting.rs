@@ -1,0 +1,47 @@
+//! Forgetting sessions that were not here for long, while messages for them may arrive and they themselves may come.
+
+use common::id::SessionId;
+use store::{ChannelName, Forgotten, Reply};
+
+use super::Channels;
+
+/// A look through the sessions; until it is dropped, what is kept of one is noted as having arrived meanwhile.
+#[derive(Debug)]
+pub struct Forgetting<'a>(&'a Channels);
+
+impl Channels {
+    /// Begins a look through the sessions. To be called before it is asked who is here, so that nobody comes unnoticed.
+    pub fn begin_forgetting(&self) -> Forgetting<'_> {
+        self.kept.lock().begin_step();
+        Forgetting(self)
+    }
+}
+
+impl Forgetting<'_> {
+    /// Asks the store for one step; see [`store::Store::forget_sessions`]. Takes its place in line at once.
+    pub fn step(&mut self, not_seen_since: u64, now: u64, limit: u32) -> Reply<Forgotten> {
+        self.0.kept.lock().begin_step();
+        self.0.store().forget_sessions(not_seen_since, now, limit)
+    }
+
+    /// The store has forgotten sessions: should they come again after all, they are to be noted again. What has arrived for one since the
+    /// store was asked stays.
+    pub fn forget(&mut self, forgotten: &[SessionId]) {
+        let inboxes = self.0.kept.lock().forget(forgotten);
+        if let Some(kept) = self.0.kept_of_edges.lock().as_mut() {
+            for session in inboxes.iter().filter_map(ChannelName::as_session) {
+                kept.remove(&session);
+            }
+        }
+        let mut untold = self.0.untold.lock();
+        for inbox in &inboxes {
+            untold.remove(inbox);
+        }
+    }
+}
+
+impl Drop for Forgetting<'_> {
+    fn drop(&mut self) {
+        self.0.kept.lock().end();
+    }
+}

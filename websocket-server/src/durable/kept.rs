@@ -1,0 +1,105 @@
+//! Whose inboxes may have something pending, and which sessions the store knows of. Pure.
+//!
+//! What is remembered here must agree with the order in which the store is called, while sessions are forgotten: what is appended before the
+//! store is asked to forget a session goes to the dead letters with it; what comes after belongs to the session anew, which is written again.
+//! So everything is noted here *after* the store was called for it, and a forgetting begins here *before*.
+
+use std::collections::HashSet;
+
+use common::id::SessionId;
+use store::ChannelName;
+
+/// Sessions remembered as known to the store; those beyond are noted again and again.
+const MOST_SESSIONS: usize = 1_000_000;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// Inboxes that may have something pending. One that has is always in it.
+    pending: HashSet<ChannelName>,
+    sessions: HashSet<SessionId>,
+    /// While sessions are forgotten: those of which something was kept since the store was last asked. What arrives while it answers is
+    /// bounded by what may wait for it.
+    arrived: Option<HashSet<SessionId>>,
+}
+
+impl Kept {
+    /// The inboxes that have something pending when the store is opened.
+    pub(super) fn new(pending: HashSet<ChannelName>) -> Self {
+        Self { pending, ..Self::default() }
+    }
+
+    /// The store was given a message for an inbox. Answers the session that is to be written, if one is.
+    pub(super) fn note_pending(&mut self, inbox: &ChannelName) -> Option<SessionId> {
+        if !self.pending.contains(inbox) {
+            self.pending.insert(inbox.clone());
+        }
+        inbox.as_session().filter(|session| self.note_session(*session))
+    }
+
+    /// Something is kept of a session. Says whether it is to be written.
+    pub(super) fn note_session(&mut self, session: SessionId) -> bool {
+        // One that is being forgotten, or may be in the next step, is to be seen in time, or written again.
+        let has_arrived = self.arrived.as_mut().is_some_and(|arrived| arrived.insert(session));
+        let is_new = self.sessions.len() >= MOST_SESSIONS || self.sessions.insert(session);
+        has_arrived || is_new
+    }
+
+    /// The store is about to be asked to forget sessions.
+    pub(super) fn begin_step(&mut self) {
+        self.arrived = Some(HashSet::new());
+    }
+
+    /// The store has forgotten sessions. Answers the inboxes that are gone with them.
+    pub(super) fn forget(&mut self, sessions: &[SessionId]) -> Vec<ChannelName> {
+        let has_arrived = |session: &SessionId| self.arrived.as_ref().is_some_and(|arrived| arrived.contains(session));
+        let gone: Vec<SessionId> = sessions.iter().filter(|session| !has_arrived(session)).copied().collect();
+        let forget = |session: SessionId| {
+            self.sessions.remove(&session);
+            let inbox = ChannelName::session(session);
+            self.pending.remove(&inbox);
+            inbox
+        };
+        gone.into_iter().map(forget).collect()
+    }
+
+    /// Nothing more is forgotten for now.
+    pub(super) fn end(&mut self) {
+        self.arrived = None;
+    }
+
+    /// Whether an inbox may have something pending.
+    pub(super) fn may_have_pending(&self, inbox: &ChannelName) -> bool {
+        self.pending.contains(inbox)
+    }
+
+    /// Nothing is pending any more.
+    pub(super) fn nothing_pending(&mut self, inbox: &ChannelName) {
+        self.pending.remove(inbox);
+    }
+
+    /// How many inboxes and sessions are remembered.
+    pub(super) fn len(&self) -> (usize, usize) {
+        (self.pending.len(), self.sessions.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_written_once_and_again_while_it_may_be_forgotten() {
+        let (mut kept, session) = (Kept::default(), SessionId::fresh());
+        let inbox = ChannelName::session(session);
+        assert_eq!((kept.note_pending(&inbox), kept.note_pending(&inbox)), (Some(session), None));
+        kept.begin_step();
+        assert_eq!((kept.note_session(session), kept.note_session(session)), (true, false));
+        assert!(kept.forget(&[session]).is_empty());
+        assert!(kept.may_have_pending(&inbox));
+        kept.begin_step();
+        assert_eq!(kept.forget(&[session]), [inbox]);
+        kept.end();
+        assert_eq!(kept.len(), (0, 0));
+    }
+}
