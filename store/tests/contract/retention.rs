@@ -1,7 +1,7 @@
 //! Retention: by number, bytes and age, of what is settled only.
 
 use bytes::Bytes;
-use store::{Ack, Bounds, ChannelFamily, FamilyPolicy, NewRecord, ReadFrom, StoreOptions};
+use store::{Ack, Bounds, ChannelFamily, FamilyPolicy, NewRecord, ReadFrom, StoreOptions, Trimmed};
 
 use crate::harness::{Backend, Subject, channel, contract};
 use crate::read::log_of;
@@ -13,6 +13,8 @@ contract!(
     acknowledging_makes_room_for_retention,
     narrower_bounds_are_reached_in_steps,
     dead_letters_are_bounded_too,
+    a_store_without_records_has_nothing_to_remove,
+    a_channel_without_records_is_forgotten_when_it_was_not_used_for_long,
 );
 
 async fn a_log_keeps_its_bound_of_bytes(backend: Backend) {
@@ -119,4 +121,44 @@ async fn dead_letters_are_bounded_too(backend: Backend) {
     let page = store.page("dead:agent:a", ReadFrom::After(0)).await;
     assert_eq!((page.records.len(), page.lost.unwrap().trimmed), (3, 4));
     assert_eq!((store.health().records, store.health().channels), (4, 2));
+}
+
+async fn a_store_without_records_has_nothing_to_remove(backend: Backend) {
+    let mut store = Subject::open_with(backend, log_of(1));
+    for now in [0, 1_000, u64::MAX / 4] {
+        assert_eq!(store.trim(now, 1_000).await, Ok(Trimmed::default()));
+        store.reopen();
+    }
+    assert_eq!((store.health().records, store.health().channels), (0, 0));
+}
+
+async fn a_channel_without_records_is_forgotten_when_it_was_not_used_for_long(backend: Backend) {
+    let mut options = log_of(0);
+    let policy = FamilyPolicy { log: Bounds { records: 0, bytes: 0, age_ms: 100 }, inbox: Bounds::default() };
+    options.policies.set(ChannelFamily::Topic, policy);
+    options.policies.forget_channels_ms = 1_000;
+    let mut store = Subject::open_with(backend, options);
+    let mut written = Vec::new();
+    for (name, time) in [("topic:t", 1_000), ("topic:t", 1_001), ("topic:later", 1_500), ("user:u", 1_000)] {
+        let record = NewRecord { stored_at: time, ..store.record(name).await };
+        written.push(store.put(record).await);
+    }
+    let counts = |trimmed: Trimmed| (trimmed.records, trimmed.channels, trimmed.more);
+    assert_eq!(counts(store.trim(1_700, 1_000).await.unwrap()), (3, 0, false));
+    store.reopen();
+    // Its numbers and what it has lost are still known.
+    let page = store.page("topic:t", ReadFrom::After(0)).await;
+    assert_eq!((page.records.len(), page.head, page.lost.unwrap().trimmed), (0, written[1], 2));
+    assert_eq!(counts(store.trim(2_001, 1_000).await.unwrap()), (0, 0, false));
+    assert_eq!(counts(store.trim(2_002, 1_000).await.unwrap()), (0, 1, false));
+    store.reopen();
+    assert_eq!(store.channel(channel("topic:t")).await, Ok(None));
+    assert!(store.channel(channel("topic:later")).await.unwrap().is_some());
+    assert_eq!(counts(store.trim(u64::MAX / 4, 1_000).await.unwrap()), (0, 1, false));
+    assert_eq!((store.health().records, store.health().channels), (1, 1), "one that has records stays");
+    // One that is made again begins anew.
+    let record = NewRecord { stored_at: 9_000, ..store.record("topic:t").await };
+    let again = store.put(record).await;
+    assert_eq!(store.numbers("topic:t").await, [again]);
+    assert_eq!(store.channel(channel("topic:t")).await.unwrap().unwrap().trimmed, 0);
 }

@@ -8,9 +8,9 @@ use common::{
     id::{ClientName, SessionId},
 };
 use serde_json::json;
-use store::Store;
+use store::{AuditQuery, Store};
 
-use crate::harness::{Peer, TestBroker};
+use crate::harness::{Peer, TestBroker, eventually};
 
 /// Messages that are not confirmed yet, at most.
 const WINDOW: usize = 1024;
@@ -136,4 +136,19 @@ async fn sessions_that_are_never_seen_again_leave_nothing_behind() {
     let remembered = after.remembered;
     assert_eq!((remembered.pending, remembered.sessions, remembered.untold, remembered.kept_of_edges), (0, 0, 0, 0), "{after:?}");
     assert!(remembered.loaded <= 40_000 && remembered.recent <= 200_001, "{after:?}");
+}
+
+#[actix_rt::test]
+async fn a_store_without_messages_is_looked_through_too() {
+    let broker = TestBroker::with(|settings| {
+        // Between two looks nothing is removed from a store without messages.
+        settings.store.forget_sessions = Duration::from_secs(4);
+        settings.store.audit_age = Duration::from_secs(1);
+    })
+    .await;
+    let store = broker.handle.broker().channels.store();
+    let entries = async || store.audit_log(AuditQuery::default()).await.expect("read").len();
+    eventually("its start is in the audit log", async || entries().await > 0).await;
+    eventually("it has left the audit log", async || entries().await == 0).await;
+    assert_eq!(store.health().records, 0);
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use common::config::{Durability, Settings};
 use identity::agent_keys::{Glob, KeyFile, NewKey, Scopes};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Ended, Peer, TestBroker, eventually};
 
@@ -27,6 +27,16 @@ impl Place {
     fn ending(&self, name: &str, scopes: Scopes, expires_at: Option<SystemTime>) -> String {
         let key = self.file.create(&NewKey { name: name.into(), scopes, expires_at }, SystemTime::now());
         key.unwrap().reveal().to_owned()
+    }
+
+    /// Changes what a key reaches, as an operator does who edits the file.
+    fn rescope(&self, name: &str, scopes: &Scopes) {
+        let text = std::fs::read_to_string(self.file.path()).unwrap();
+        let mut content: Value = serde_json::from_str(&text).unwrap();
+        let keys = content["keys"].as_array_mut().unwrap();
+        let key = keys.iter_mut().find(|key| key["name"] == name).unwrap();
+        key["scopes"] = serde_json::to_value(scopes).unwrap();
+        std::fs::write(self.file.path(), content.to_string()).unwrap();
     }
 
     async fn broker(&self) -> TestBroker {
@@ -249,6 +259,44 @@ async fn what_an_agents_key_does_not_reach_cannot_be_left_for_it_while_it_is_awa
     place.file.revoke("anns", SystemTime::now()).unwrap();
     broker.handle.broker().reload_keys().unwrap();
     assert_eq!(refusal(&mut ann, "agent:bounded", "durable").await.as_deref(), Some("agent_not_found"));
+}
+
+#[actix_rt::test]
+async fn agents_whose_keys_were_changed_while_the_broker_was_down_are_forgotten() {
+    let place = Place::new();
+    let on_disk = |settings: &mut Settings| {
+        settings.data.dir = place.folder.path().to_owned();
+        settings.store.durability = Durability::Process;
+    };
+    let [same, narrowed, widened, revoked] = [
+        ("same", Scopes::everything()),
+        ("narrowed", Scopes::everything()),
+        ("widened", Scopes { users: globs(&["ann"]), ..Scopes::everything() }),
+        ("revoked", Scopes::everything()),
+    ]
+    .map(|(name, scopes)| place.key(name, scopes));
+    let broker = TestBroker::with(on_disk).await;
+    for (id, key) in [("same", &same), ("narrowed", &narrowed), ("widened", &widened), ("revoked", &revoked)] {
+        agent(&broker, id, key).await.close().await;
+    }
+    broker.handle.drain().await;
+
+    place.rescope("narrowed", &Scopes { users: globs(&["ann"]), anonymous: false, ..Scopes::everything() });
+    place.rescope("widened", &Scopes::everything());
+    place.file.revoke("revoked", SystemTime::now()).unwrap();
+    let broker = TestBroker::with(on_disk).await;
+    let (mut ann, mut bob) = (broker.session_of_user("ann").await, broker.session_of_user("bob").await);
+    for peer in [&mut ann, &mut bob] {
+        assert_eq!(refusal(peer, "agent:same", "durable").await, None);
+        for id in ["narrowed", "widened", "revoked"] {
+            let refused = refusal(peer, &format!("agent:{id}"), "durable").await;
+            assert_eq!(refused.as_deref(), Some("agent_not_found"), "{id}");
+        }
+    }
+    // One that comes again is known again, with what its key reaches now.
+    agent(&broker, "narrowed", &narrowed).await.close().await;
+    assert_eq!(refusal(&mut bob, "agent:narrowed", "durable").await.as_deref(), Some("not_allowed"));
+    assert_eq!(refusal(&mut ann, "agent:narrowed", "durable").await, None);
 }
 
 #[actix_rt::test]
