@@ -9,6 +9,7 @@ mod pace;
 mod router;
 mod session;
 mod state;
+mod waiting;
 
 pub use agent::{AgentActor, AgentHandshake};
 pub use router::{Ask, Attach, Detach, Dispatch, RouterActor, Shard};

@@ -145,23 +145,20 @@ impl RouterActor {
     }
 
     pub(super) fn refuse(&self, peer: &Peer, error: ClientError, id: Option<&str>) {
-        self.refuse_what(peer, error, id, None);
+        self.broker.refuse(&self.counters, peer, error, id, None);
     }
 
-    /// `sent`: what the peer had sent.
-    fn refuse_what(&self, peer: &Peer, error: ClientError, id: Option<&str>, sent: Option<&str>) {
-        self.counters.errors.count(error.code);
-        if error.code.row().status == 403 {
-            let what = format!("{} {}", error.code, error.target.as_deref().unwrap_or_default());
-            self.broker.note_refusal(peer, what.trim_end(), sent);
-        }
-        peer.answer(&SystemMessage::Error(error), id);
+    /// The same, for what the router does not wait for.
+    pub(super) fn refuser(&self) -> impl Fn(&Peer, ClientError, Option<&str>) + use<> {
+        let (broker, counters) = (Arc::clone(&self.broker), Arc::clone(&self.counters));
+        move |peer, error, id| broker.refuse(&counters, peer, error, id, None)
     }
 
     /// Refuses a message; its id is read out of its frame.
     pub(super) fn refuse_frame(&self, peer: &Peer, error: ClientError, frame: &Frame) {
         let envelope = Envelope::parse(frame.payload_text(), usize::MAX).ok();
-        self.refuse_what(peer, error, envelope.and_then(|envelope| envelope.id).as_deref(), Some(frame.payload_text()));
+        let id = envelope.and_then(|envelope| envelope.id);
+        self.broker.refuse(&self.counters, peer, error, id.as_deref(), Some(frame.payload_text()));
     }
 
     fn serve(&self, peer: &Arc<Peer>, request: AgentMessage, id: Option<&str>) -> Result<Option<SystemMessage>, ClientError> {
@@ -189,6 +186,18 @@ impl RouterActor {
                 Ok(None)
             }
         }
+    }
+}
+
+impl Broker {
+    /// Tells a peer what is wrong. `sent`: what it had sent.
+    pub(super) fn refuse(&self, counters: &Counters, peer: &Peer, error: ClientError, id: Option<&str>, sent: Option<&str>) {
+        counters.errors.count(error.code);
+        if error.code.row().status == 403 {
+            let what = format!("{} {}", error.code, error.target.as_deref().unwrap_or_default());
+            self.note_refusal(peer, what.trim_end(), sent);
+        }
+        peer.answer(&SystemMessage::Error(error), id);
     }
 }
 
@@ -308,14 +317,14 @@ impl Handler<Ask> for RouterActor {
         };
         self.counters.on_message(family, Route::Bridge, bytes, 0, 0);
         let outcome = match request {
-            AgentMessage::Common(PeerRequest::Ack(ask)) => self.on_ack(&peer, ask, id.clone(), ctx).map(|()| None),
+            AgentMessage::Common(PeerRequest::Ack(ask)) => self.on_ack(&peer, ask, id.clone()).map(|()| None),
             AgentMessage::Common(PeerRequest::Nack(ask)) => self.on_nack(&peer, ask, id.clone(), ctx).map(|()| None),
             AgentMessage::Common(PeerRequest::Subscribe { topic, presence, from }) => {
                 let subscription = Subscription { topic, presence, from };
                 self.on_subscribe(&peer, subscription, id.clone(), ctx).map(|()| None)
             }
-            AgentMessage::Common(PeerRequest::Unsubscribe { topic }) => Ok(Some(self.on_unsubscribe(&peer, topic, ctx))),
-            AgentMessage::Common(PeerRequest::History(ask)) => self.on_history(&peer, ask, id.clone(), ctx).map(|()| None),
+            AgentMessage::Common(PeerRequest::Unsubscribe { topic }) => Ok(Some(self.on_unsubscribe(&peer, topic))),
+            AgentMessage::Common(PeerRequest::History(ask)) => self.on_history(&peer, ask, id.clone()).map(|()| None),
             AgentMessage::Common(PeerRequest::Resume(ask)) => self.on_resume(&peer, ask, id.clone(), ctx).map(|()| None),
             request => self.serve(&peer, request, id.as_deref()),
         };
@@ -353,7 +362,7 @@ impl Shard {
                 broker: Arc::clone(broker),
                 counters: Arc::clone(&counters),
                 requesters: HashMap::new(),
-                durable: DurableShard::new(Arc::clone(&broker.channels)),
+                durable: DurableShard::new(broker, &counters),
             };
             let shard = Rc::new(Self { broker: Arc::downgrade(broker), router: actor.start(), counters });
             shards.push(Rc::clone(&shard));

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix::{AsyncContext, Context};
 use common::{
     error::{ClientError, ErrorCode},
     message::{AckAsk, NackAsk, SystemMessage},
@@ -31,24 +31,20 @@ impl RouterActor {
         found.ok_or_else(|| ClientError::with_message(ErrorCode::NotAllowed, "the channel is not an inbox of yours"))
     }
 
-    pub(in crate::actors) fn on_ack(
-        &self,
-        peer: &Arc<Peer>,
-        ask: AckAsk,
-        id: Option<String>,
-        ctx: &mut Context<Self>,
-    ) -> Result<(), ClientError> {
+    pub(in crate::actors) fn on_ack(&self, peer: &Arc<Peer>, ask: AckAsk, id: Option<String>) -> Result<(), ClientError> {
         let channel = Self::own_inbox(peer, ask.channel.as_deref())?;
         let ack = ask.through.map_or(Ack::Each(ask.seqs), Ack::Through);
-        let acked = self.durable.channels.ack(channel.clone(), ack).into_actor(self);
-        let peer = Arc::clone(peer);
-        ctx.spawn(acked.map(move |answer, router, _| match answer {
-            Ok(seqs) => router.broker.on_acknowledged(&channel, &seqs),
-            Err(error) => {
-                tracing::warn!(%error, "an acknowledgement was not stored");
-                router.refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref());
+        let acked = self.durable.channels.ack(channel.clone(), ack);
+        let (peer, broker, refuse) = (Arc::clone(peer), Arc::clone(&self.broker), self.refuser());
+        actix_rt::spawn(async move {
+            match acked.await {
+                Ok(seqs) => broker.on_acknowledged(&channel, &seqs),
+                Err(error) => {
+                    tracing::warn!(%error, "an acknowledgement was not stored");
+                    refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref());
+                }
             }
-        }));
+        });
         Ok(())
     }
 
@@ -64,16 +60,18 @@ impl RouterActor {
         let look = Instant::now() + delay;
         let owing = self.durable.owing.entry((peer.id, channel.clone())).or_insert((Arc::clone(peer), look));
         owing.1 = owing.1.min(look);
-        let nacked = self.durable.channels.nack(channel, ask.seq, delay, ask.reason).into_actor(self);
-        let peer = Arc::clone(peer);
-        ctx.spawn(nacked.map(move |answer, router, _| match answer {
-            Ok(Some(_)) => {}
-            Ok(None) => {
-                let error = ClientError::with_message(ErrorCode::InvalidPayload, "no message with this `seq` waits for you");
-                router.refuse(&peer, error, id.as_deref());
+        let nacked = self.durable.channels.nack(channel, ask.seq, delay, ask.reason);
+        let (peer, refuse) = (Arc::clone(peer), self.refuser());
+        actix_rt::spawn(async move {
+            match nacked.await {
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    let error = ClientError::with_message(ErrorCode::InvalidPayload, "no message with this `seq` waits for you");
+                    refuse(&peer, error, id.as_deref());
+                }
+                Err(_) => refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref()),
             }
-            Err(_) => router.refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref()),
-        }));
+        });
         self.tick_durable(ctx);
         Ok(())
     }
@@ -81,7 +79,8 @@ impl RouterActor {
     /// Looks regularly, while there is anything to look after.
     pub(super) fn tick_durable(&mut self, ctx: &mut Context<Self>) {
         let shard = &self.durable;
-        let is_idle = shard.to_ask.is_empty() && shard.owing.is_empty() && shard.checked.is_empty();
+        let is_idle =
+            shard.to_ask.is_empty() && shard.owing.is_empty() && shard.checked.is_empty() && shard.held_until.is_empty();
         if !shard.ticking && !is_idle {
             self.durable.ticking = true;
             ctx.run_later(TICK, |router, ctx| {
@@ -89,6 +88,7 @@ impl RouterActor {
                 router.ask_what_has_come();
                 router.redeliver_due(ctx);
                 router.check_positions(ctx);
+                router.let_late_ones_go(ctx);
                 router.tick_durable(ctx);
             });
         }
@@ -201,7 +201,7 @@ impl RouterActor {
                 let outcome = redeliver(&channels, &channel, &peer).await;
                 (channel, peer, outcome)
             };
-            ctx.spawn(looking.into_actor(self).map(|(channel, peer, outcome), router, ctx| {
+            Self::after(ctx, looking, |router, (channel, peer, outcome), ctx| {
                 let waits = match outcome {
                     Ok((dead, waits)) => {
                         router.broker.on_dead_letters(&dead);
@@ -217,7 +217,7 @@ impl RouterActor {
                     router.durable.owing.entry((peer.id, channel)).or_insert((peer, look));
                     router.tick_durable(ctx);
                 }
-            }));
+            });
         }
     }
 }

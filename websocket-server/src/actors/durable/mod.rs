@@ -2,26 +2,33 @@
 //! and acknowledge.
 
 mod acknowledging;
+mod confirming;
 mod reading;
 mod resuming;
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
 
-use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix::Context;
 use common::{
     address::Address,
     assertion::Acks,
     error::{ClientError, ErrorCode},
     message::SystemMessage,
 };
-use store::{Appended, ChannelName, StoreError};
+use store::ChannelName;
 
 pub use reading::{HeldBack, Subscription};
 
+use self::confirming::Confirmations;
 use super::router::{Dispatch, RouterActor};
 use crate::{
-    durable::{Channels, Confirm, Draft, Outcome, SettledMessage},
-    routing::{ConnectionId, Outgoing, Peer, Route, Router, cancel_request},
+    broker::Broker,
+    durable::{Channels, Draft, Outcome},
+    routing::{ConnectionId, Counters, Outgoing, Peer, Route, Router, cancel_request},
 };
 
 /// Messages that may wait while the store is asked for the newest number of a channel.
@@ -33,6 +40,7 @@ type Reader = (ConnectionId, ChannelName);
 #[derive(Debug)]
 pub struct DurableShard {
     channels: Arc<Channels>,
+    confirmations: Confirmations,
     /// Messages that wait for their channel's newest number.
     loading: HashMap<ChannelName, Vec<Dispatch>>,
     /// Receivers that are to be asked what has reached them: those that do not acknowledge themselves, and readers of logs whose
@@ -45,20 +53,24 @@ pub struct DurableShard {
     check_at: Instant,
     /// The ways back of receivers that have yet to say from where to go on.
     held: HashMap<ConnectionId, HeldBack>,
+    /// Those of them that are waited for, and until when.
+    held_until: VecDeque<(Instant, Arc<Peer>)>,
     ticking: bool,
 }
 
 impl DurableShard {
     /// The half of a fresh shard.
-    pub fn new(channels: Arc<Channels>) -> Self {
+    pub fn new(broker: &Arc<Broker>, counters: &Arc<Counters>) -> Self {
         Self {
-            channels,
+            channels: Arc::clone(&broker.channels),
+            confirmations: Confirmations::start(Arc::clone(broker), Arc::clone(counters)),
             loading: HashMap::new(),
             to_ask: HashMap::new(),
             owing: HashMap::new(),
             checked: HashMap::new(),
             check_at: Instant::now(),
             held: HashMap::new(),
+            held_until: VecDeque::new(),
             ticking: false,
         }
     }
@@ -164,9 +176,7 @@ impl RouterActor {
                     self.watch_requests(Arc::clone(from), ctx);
                 }
                 self.tick_durable(ctx);
-                let (from, id) = (Arc::clone(from), id.to_owned());
-                let committed = accepted.committed.into_actor(self);
-                ctx.spawn(committed.map(move |answer, router, _| router.confirm(&from, &id, &settled, answer)));
+                self.durable.confirmations.wait_for(Arc::clone(from), id.to_owned(), settled, accepted.committed);
             }
         }
         Ok(())
@@ -175,7 +185,7 @@ impl RouterActor {
     fn load(&mut self, channel: ChannelName, first: Dispatch, ctx: &mut Context<Self>) {
         let loading = self.durable.channels.load(channel.clone());
         self.durable.loading.insert(channel.clone(), vec![first]);
-        ctx.spawn(loading.into_actor(self).map(move |outcome, router, ctx| {
+        Self::after(ctx, loading, move |router, outcome, ctx| {
             for dispatch in router.durable.loading.remove(&channel).unwrap_or_default() {
                 let (from, frame) = (Arc::clone(&dispatch.from), dispatch.message.frame.clone());
                 let taken = match &outcome {
@@ -189,20 +199,7 @@ impl RouterActor {
                     router.refuse_frame(&from, error, &frame);
                 }
             }
-        }));
-    }
-
-    fn confirm(&self, from: &Peer, id: &str, message: &SettledMessage, answer: Result<Vec<Appended>, StoreError>) {
-        if let Ok([Appended::Stored { evicted, .. }, ..]) = answer.as_deref() {
-            self.broker.on_dead_letters(evicted);
-        }
-        match self.durable.channels.settle(message, answer) {
-            Confirm::Stored { seq, duplicate } => {
-                let (channel, epoch) = (message.channel.to_string(), self.durable.channels.epoch().to_string());
-                from.answer(&SystemMessage::Accepted { channel, epoch, seq, duplicate }, Some(id));
-            }
-            Confirm::Failed(code) => self.refuse(from, code.into(), Some(id)),
-        }
+        });
     }
 }
 

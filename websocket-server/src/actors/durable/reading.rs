@@ -1,8 +1,11 @@
 //! Readers: receivers that come, catch up, subscribe, and ask for the past.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix::Context;
 use common::{
     error::{ClientError, ErrorCode},
     id::TopicName,
@@ -72,7 +75,7 @@ impl RouterActor {
     /// A receiver has come: gives it what waits, or waits itself for what it says it has.
     pub(in crate::actors) fn welcome(&mut self, peer: &Arc<Peer>, held: HeldBack, ctx: &mut Context<Self>) {
         for channel in peer.inboxes().filter(|channel| self.durable.channels.has_untold(channel)) {
-            self.tell_of_deaths(peer, channel, ctx);
+            self.tell_of_deaths(peer, channel);
         }
         if let Some(session_id) = peer.session_id()
             && (held.may_have_been_here || !held.inboxes.is_empty())
@@ -84,14 +87,22 @@ impl RouterActor {
             self.let_go(peer, ctx);
             return;
         }
-        let peer = Arc::clone(peer);
-        ctx.run_later(RESUME_WAIT, move |router, ctx| router.let_go(&peer, ctx));
+        self.durable.held_until.push_back((Instant::now() + RESUME_WAIT, Arc::clone(peer)));
+        self.tick_durable(ctx);
+    }
+
+    /// Those who have let themselves be waited for long enough are not waited for any longer.
+    pub(super) fn let_late_ones_go(&mut self, ctx: &mut Context<Self>) {
+        let now = Instant::now();
+        while let Some((_, peer)) = self.durable.held_until.pop_front_if(|(until, _)| *until <= now) {
+            self.let_go(&peer, ctx);
+        }
     }
 
     /// A receiver reads one more inbox from here on: gives it what waits there.
     pub(in crate::actors) fn open_inbox(&mut self, way: CatchUp, ctx: &mut Context<Self>) {
         if self.durable.channels.has_untold(&way.channel) {
-            self.tell_of_deaths(&way.peer, way.channel.clone(), ctx);
+            self.tell_of_deaths(&way.peer, way.channel.clone());
         }
         self.start_catch_up(way, ctx);
     }
@@ -105,9 +116,9 @@ impl RouterActor {
         inboxes.into_iter().for_each(|way| self.start_catch_up(way, ctx));
     }
 
-    fn tell_of_deaths(&self, peer: &Arc<Peer>, channel: ChannelName, ctx: &mut Context<Self>) {
+    fn tell_of_deaths(&self, peer: &Arc<Peer>, channel: ChannelName) {
         let (channels, peer) = (Arc::clone(&self.durable.channels), Arc::clone(peer));
-        let telling = async move {
+        actix_rt::spawn(async move {
             match channels.take_untold(&channel).await {
                 Ok(0) => {}
                 Ok(count) => {
@@ -117,8 +128,7 @@ impl RouterActor {
                 }
                 Err(error) => tracing::warn!(%channel, %error, "the dead letters of an inbox cannot be counted"),
             }
-        };
-        ctx.spawn(telling.into_actor(self));
+        });
     }
 
     /// Starts a reader on its way back.
@@ -126,15 +136,15 @@ impl RouterActor {
         let (peer, channel) = (Arc::clone(&way.peer), way.channel.clone());
         let is_kept = channel.family().is_inbox() || peer.consumer.is_some();
         let broker = Arc::clone(&self.broker);
-        let running = way.run(move |channel, record| broker.on_first_delivery(channel, record.seq)).into_actor(self);
-        ctx.spawn(running.map(move |given, router, ctx| {
+        let running = way.run(move |channel, record| broker.on_first_delivery(channel, record.seq));
+        Self::after(ctx, running, move |router, given, ctx| {
             if given > 0 && is_kept && !peer.link.is_over() {
                 router.durable.on_given(Arc::clone(&peer), channel, given);
                 // Its way back need not be gone again, should the connection break now.
                 router.broker.ask_what_has_come(&peer);
                 router.tick_durable(ctx);
             }
-        }));
+        });
     }
 
     /// The receiver does not read a log any more.
@@ -188,7 +198,7 @@ impl RouterActor {
             }
         };
         let peer = Arc::clone(peer);
-        ctx.spawn(located.into_actor(self).map(move |place, router, ctx| {
+        Self::after(ctx, located, move |router, place, ctx| {
             let Ok(place) = place.inspect_err(|error| tracing::warn!(%channel, %error, "a topic cannot be read")) else {
                 router.broker.router.write().unsubscribe(&peer, &topic);
                 router.stop_reading(&peer, &channel);
@@ -210,7 +220,7 @@ impl RouterActor {
             way.told_through = recovery.as_ref().and_then(|recovery| recovery.lost.as_ref()?.through).unwrap_or(0);
             let subscribed = Subscribed { topic, presence, members, seq: after, recovery, has_position: false, id };
             router.on_subscribed(&peer, subscribed, Some(way), ctx);
-        }));
+        });
         Ok(())
     }
 
@@ -256,7 +266,7 @@ impl RouterActor {
             }
         };
         if waits {
-            ctx.spawn(keeping.into_actor(self).map(move |kept, router, ctx| {
+            Self::after(ctx, keeping, move |router, kept, ctx| {
                 match kept {
                     Ok(()) => drop(peer.answer(&answer, id.as_deref())),
                     Err(error) => {
@@ -267,7 +277,7 @@ impl RouterActor {
                 if let Some(way) = way {
                     router.start_catch_up(way, ctx);
                 }
-            }));
+            });
             return;
         }
         if let Some(way) = way {
@@ -295,26 +305,20 @@ impl RouterActor {
     }
 
     /// `topic:unsubscribe`.
-    pub(in crate::actors) fn on_unsubscribe(
-        &mut self,
-        peer: &Arc<Peer>,
-        topic: TopicName,
-        ctx: &mut Context<Self>,
-    ) -> SystemMessage {
+    pub(in crate::actors) fn on_unsubscribe(&mut self, peer: &Arc<Peer>, topic: TopicName) -> SystemMessage {
         self.broker.router.write().unsubscribe(peer, &topic);
         let channel = ChannelName::topic(&topic);
         self.stop_reading(peer, &channel);
         if let Some((one, other)) = Self::consumers(peer, false) {
             let store = self.durable.channels.store();
             let forgotten = [one, other].map(|consumer| store.drop_cursors(consumer, Some(vec![channel.clone()])));
-            let forgetting = async move {
+            actix_rt::spawn(async move {
                 for forgotten in forgotten {
                     if let Err(error) = forgotten.await {
                         tracing::warn!(%error, "a subscription was not forgotten");
                     }
                 }
-            };
-            ctx.spawn(forgetting.into_actor(self));
+            });
         }
         SystemMessage::TopicUnsubscribed { topic }
     }
@@ -328,7 +332,6 @@ impl RouterActor {
         peer: &Arc<Peer>,
         ask: HistoryAsk,
         id: Option<String>,
-        ctx: &mut Context<Self>,
     ) -> Result<(), ClientError> {
         let channel = ChannelName::parse(&ask.channel)
             .map_err(|error| ClientError::with_message(ErrorCode::InvalidTarget, format!("the channel {error}")))?;
@@ -340,16 +343,19 @@ impl RouterActor {
             drop(place);
             page
         };
-        let peer = Arc::clone(peer);
-        ctx.spawn(reading.into_actor(self).map(move |page, router, _| match page {
-            Ok(page) => drop(peer.answer(&SystemMessage::Records(Box::new(page)), id.as_deref())),
-            Err(error) => {
-                tracing::warn!(%error, "a channel cannot be read");
-                router.refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref());
+        let (peer, refuse) = (Arc::clone(peer), self.refuser());
+        actix_rt::spawn(async move {
+            match reading.await {
+                Ok(page) => drop(peer.answer(&SystemMessage::Records(Box::new(page)), id.as_deref())),
+                Err(error) => {
+                    tracing::warn!(%error, "a channel cannot be read");
+                    refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref());
+                }
             }
-        }));
+        });
         Ok(())
     }
+
     /// Whether a peer may read a channel.
     ///
     /// # Errors

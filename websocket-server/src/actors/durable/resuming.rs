@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix::Context;
 use common::{
     error::{ClientError, ErrorCode},
     message::{Recovery, ResumeAsk, Start, SystemMessage},
@@ -81,7 +81,7 @@ impl RouterActor {
             Ok::<_, StoreError>(places)
         };
         let peer = Arc::clone(peer);
-        ctx.spawn(locating.into_actor(self).map(move |places, router, ctx| match places {
+        Self::after(ctx, locating, move |router, places, ctx| match places {
             Ok(places) => router.go_on(&peer, places, ways, id.as_deref(), ctx),
             Err(error) => {
                 tracing::warn!(%error, "positions cannot be found");
@@ -93,7 +93,7 @@ impl RouterActor {
                     transport::CloseMode::Flush,
                 );
             }
-        }));
+        });
         Ok(())
     }
 
@@ -178,10 +178,10 @@ impl RouterActor {
                 }
             }
         };
-        ctx.spawn(reading.into_actor(self).map(move |places, router, ctx| match places {
+        Self::after(ctx, reading, move |router, places, ctx| match places {
             Some(places) => router.go_on_where_kept(&peer, places, broadcasts, ctx),
             None => drop(broadcasts),
-        }));
+        });
     }
 
     fn go_on_where_kept(

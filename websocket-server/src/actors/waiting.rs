@@ -1,0 +1,36 @@
+//! Waiting beside a router.
+
+use actix::{AsyncContext, Context, Handler, Message};
+
+use super::router::RouterActor;
+
+/// What was waited for is there: go on.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct GoOn(Box<dyn FnOnce(&mut RouterActor, &mut Context<RouterActor>) + Send>);
+
+impl Handler<GoOn> for RouterActor {
+    type Result = ();
+
+    fn handle(&mut self, GoOn(go_on): GoOn, ctx: &mut Self::Context) {
+        go_on(self, ctx);
+    }
+}
+
+impl RouterActor {
+    /// Waits, and then goes on in the router. The waiting is a task of its own: what an actor's context waits for, it looks at whenever the
+    /// actor is woken, which is with every message. Each waits in the mailbox once, past its bound.
+    pub(super) fn after<T: Send + 'static>(
+        ctx: &Context<Self>,
+        waiting: impl Future<Output = T> + 'static,
+        go_on: impl FnOnce(&mut Self, T, &mut Context<Self>) + Send + 'static,
+    ) {
+        let router = ctx.address().downgrade();
+        actix_rt::spawn(async move {
+            let outcome = waiting.await;
+            if let Some(router) = router.upgrade() {
+                router.do_send(GoOn(Box::new(move |actor, ctx| go_on(actor, outcome, ctx))));
+            }
+        });
+    }
+}
