@@ -330,14 +330,23 @@ impl Frame {
         self.0.is_empty()
     }
 
+    /// The payload of a server's frame, which shares its bytes.
+    pub fn payload(&self) -> Bytes {
+        self.0.slice(self.payload_at()..)
+    }
+
     /// The payload of a server's text frame.
     pub fn payload_text(&self) -> &str {
+        self.0.get(self.payload_at()..).and_then(|payload| std::str::from_utf8(payload).ok()).unwrap_or_default()
+    }
+
+    fn payload_at(&self) -> usize {
         let header = match self.0.get(1) {
             Some(127) => 10,
             Some(126) => 4,
             _ => 2,
         };
-        self.0.get(header..).and_then(|payload| std::str::from_utf8(payload).ok()).unwrap_or_default()
+        header.min(self.0.len())
     }
 
     /// The bytes for the socket.
@@ -379,6 +388,7 @@ mod tests {
         for length in [0, 125, 126, 65_535, 65_536] {
             let text = "x".repeat(length);
             assert_eq!(Frame::text(&text).payload_text(), text);
+            assert_eq!(Frame::text(&text).payload(), text);
         }
     }
 

@@ -105,7 +105,7 @@ impl CatchUp {
             let value = self.channels.store().retained(self.channel.clone()).await?;
             self.with_retained = false;
             if let Some(value) = value
-                && !self.give(|| retained(&String::from_utf8_lossy(&value.frame))).await
+                && !self.give(|| retained(&value.frame)).await
             {
                 return Ok(false);
             }
@@ -131,7 +131,7 @@ impl CatchUp {
                 for OnItsWay { seq, frame, is_given } in tail {
                     // An earlier connection may have had it live.
                     let is_again = seq <= self.again_through || (is_inbox && is_given);
-                    let frame = if is_again { Frame::text(&redelivered(frame.payload_text(), 1)) } else { frame };
+                    let frame = if is_again { redelivered(&frame.payload(), 1) } else { frame };
                     if self.peer.link.offer(Lane::Normal, frame) == Sent::Dropped {
                         self.turn = machine.fall_behind(self.peer.id);
                         break;
@@ -179,8 +179,7 @@ impl CatchUp {
             }
             for pending in page {
                 self.channels.receipts.recall(&self.channel, &pending.record);
-                let text = String::from_utf8_lossy(&pending.record.frame);
-                if !self.give(|| redelivered(&text, pending.attempts)).await {
+                if !self.give(|| redelivered(&pending.record.frame, pending.attempts)).await {
                     return Ok(false);
                 }
                 if pending.attempts == 0 {
@@ -191,9 +190,9 @@ impl CatchUp {
         }
     }
 
-    async fn give(&self, text: impl FnOnce() -> String) -> bool {
+    async fn give(&self, frame: impl FnOnce() -> Frame) -> bool {
         poll_fn(|task| self.peer.link.poll_open(task)).await;
-        self.is_current() && give(&self.peer.link, &text()).await
+        self.is_current() && give(&self.peer.link, frame()).await
     }
 
     /// Gives everything in the log after `given`, and says what is not there any more. `false`: the receiver is gone.
@@ -211,8 +210,7 @@ impl CatchUp {
             }
             for record in page.records {
                 let attempts = u32::from(record.seq <= self.again_through);
-                let text = String::from_utf8_lossy(&record.frame);
-                if !self.give(|| redelivered(&text, attempts)).await {
+                if !self.give(|| redelivered(&record.frame, attempts)).await {
                     return Ok(false);
                 }
                 self.given = record.seq;
@@ -231,8 +229,7 @@ impl Drop for CatchUp {
 }
 
 /// Gives one message, as soon as the reader has room. `false`: the receiver is gone.
-async fn give(link: &Arc<Link>, text: &str) -> bool {
-    let frame = Frame::text(text);
+async fn give(link: &Arc<Link>, frame: Frame) -> bool {
     loop {
         poll_fn(|task| link.poll_open(task)).await;
         if link.is_over() {
@@ -287,8 +284,7 @@ pub async fn redeliver(channels: &Channels, channel: &ChannelName, peer: &Peer) 
         let attempts = due.iter().map(|pending| (pending.record.seq, pending.attempts + 1));
         channels.mark_delivered(channel, attempts).await?;
         for pending in due {
-            let text = redelivered(&String::from_utf8_lossy(&pending.record.frame), pending.attempts);
-            if !give(&peer.link, &text).await {
+            if !give(&peer.link, redelivered(&pending.record.frame, pending.attempts)).await {
                 return Ok((dead, true));
             }
         }

@@ -39,7 +39,7 @@ pub struct Channel {
     head: Option<u64>,
     /// What it was when the store was asked.
     first_head: u64,
-    /// Everything up to here is in the store, or was given up.
+    /// Everything up to here is in the store, but for what is still on its way or was given up.
     committed: u64,
     /// On the way to the disk.
     tail: BTreeMap<u64, OnItsWay>,
@@ -92,10 +92,15 @@ impl Channel {
         }
     }
 
-    /// The message is in the store, or the store refused it: it is not on its way any more.
-    pub fn settled(&mut self, seq: u64) {
+    /// The message is in the store, and so is every earlier one that the store has taken.
+    pub fn stored(&mut self, seq: u64) {
         self.tail.remove(&seq);
         self.committed = self.committed.max(seq);
+    }
+
+    /// The store refused the message. That says nothing of earlier ones: they may still wait in its line.
+    pub fn given_up(&mut self, seq: u64) {
+        self.tail.remove(&seq);
     }
 
     /// The receiver gets nothing live until it has caught up, and an earlier way back of it ends. Answers which way back this is.
@@ -188,13 +193,13 @@ mod tests {
         send(&mut inbox, 1);
         send(&mut inbox, 2);
         send(&mut inbox, 3);
-        inbox.settled(1);
+        inbox.stored(1);
         assert_eq!(inbox.caught_up(receiver, 0, 0), Step::ReadOn { through: 1 });
         assert!(!inbox.is_live(receiver));
         assert_eq!(inbox.caught_up(receiver, 1, 1), Step::GoLive(vec![message(2), message(3)]));
         assert!(inbox.is_live(receiver));
-        inbox.settled(2);
-        inbox.settled(3);
+        inbox.stored(2);
+        inbox.stored(3);
         assert!(inbox.is_idle());
     }
 
@@ -205,8 +210,20 @@ mod tests {
         inbox.fall_behind(receiver);
         send(&mut inbox, 1);
         send(&mut inbox, 2);
-        inbox.settled(2);
+        inbox.stored(2);
         // Commits take effect in order, though their answers may not come in order: 1 was there to be read.
         assert_eq!(inbox.caught_up(receiver, 2, 2), Step::GoLive(vec![]));
+    }
+
+    #[test]
+    fn what_the_store_refuses_hides_nothing_that_waits_before_it() {
+        let (mut inbox, receiver) = (Channel::default(), ConnectionId::next());
+        inbox.load(4);
+        inbox.fall_behind(receiver);
+        for seq in 5..=7 {
+            send(&mut inbox, seq);
+        }
+        inbox.given_up(7);
+        assert_eq!(inbox.caught_up(receiver, 4, 4), Step::GoLive(vec![message(5), message(6)]));
     }
 }

@@ -13,13 +13,7 @@ use store::{
     Store, StoreError, StoredSession,
 };
 
-use super::{
-    CatchUp, Channel, Numbers, Receipts,
-    active::Active,
-    kept::Kept,
-    numbers::BLOCK,
-    recent::{Fate, Recent},
-};
+use super::{CatchUp, Channel, Numbers, Receipts, active::Active, kept::Kept, numbers::BLOCK, recent::Recent};
 use crate::routing::{ConnectionId, Peer};
 
 /// Channels asked for at once when the store is opened.
@@ -111,7 +105,7 @@ impl Channels {
         numbers.add(store.reserve(BLOCK).await?);
         let mut recent = Recent::default();
         for id in store.recent_ids().await? {
-            recent.remember(id.key, id.stored_at, Fate::Stored(id.seq));
+            recent.remember_stored(id.key, id.stored_at, id.seq);
         }
         let told: HashMap<_, _> = store.cursors(ConsumerId::told_of_dead_letters()).await?.into_iter().collect();
         let mut untold = HashMap::new();

@@ -127,6 +127,7 @@ impl World {
             ttl_ms: None,
             retain: Retain::No,
             receipt: false,
+            own: None,
         };
         let peers: Vec<_> = self.readers.iter().filter_map(|reader| reader.peer.clone()).collect();
         let Ok(Outcome::Accepted(accepted)) = self.channels.accept(draft, peers.iter()) else { panic!("not accepted") };
@@ -135,12 +136,12 @@ impl World {
 
     fn publish(&mut self) {
         let mut accepted = self.accept(&format!("m{}", self.published.len()));
-        self.published.push(accepted.seq);
+        self.published.push(accepted.settled.seq);
         std::mem::take(&mut accepted.fell_behind).into_iter().for_each(Self::start);
-        let settled = accepted.to_settle();
+        let Accepted { settled, committed, .. } = *accepted;
         let (channels, failed) = (Arc::clone(&self.channels), Arc::clone(&self.failed));
         actix_rt::spawn(async move {
-            let confirmed = channels.settle(&settled, accepted.committed.await);
+            let confirmed = channels.settle(&settled, committed.await);
             if !matches!(confirmed, Confirm::Stored { seq, duplicate: false } if seq == settled.seq) {
                 failed.lock().expect("lock").push(format!("{confirmed:?}"));
             }
@@ -269,7 +270,7 @@ fn what_the_store_refused_and_is_sent_again_reaches_those_that_read_live() {
         World::rest().await;
 
         let first = world.accept("again");
-        let (first, refused) = (first.to_settle(), first.committed.await);
+        let (first, refused) = (first.settled, first.committed.await);
         store.forget_sessions(2, 2, 10).await.expect("there is room now");
         world.readers[0].read();
         world.readers[0].got.clear();
@@ -281,7 +282,7 @@ fn what_the_store_refused_and_is_sent_again_reaches_those_that_read_live() {
         let mut confirmed = Vec::new();
         let later = [repeated, world.accept("again"), world.accept("again"), world.accept("next")];
         for accepted in later {
-            let message = accepted.to_settle();
+            let message = accepted.settled;
             match world.channels.settle(&message, accepted.committed.await) {
                 Confirm::Stored { seq, duplicate: false } => confirmed.push(seq),
                 Confirm::Stored { seq, duplicate: true } => assert!(confirmed.contains(&seq), "{seq} {confirmed:?}"),

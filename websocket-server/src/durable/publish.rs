@@ -2,38 +2,33 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use common::{envelope::Priority, error::ErrorCode, timestamp::unix_ms};
 use parking_lot::Mutex;
 use store::{Appended, ChannelName, FirstDelivery, MessageKey, NewRecord, Reply, Retained, StoreError};
-use tokio::sync::watch;
-use transport::{Frame, Lane, Link, Sent};
+use transport::{Lane, Link, Sent};
 
 use super::{
     CatchUp, Channel, Channels, OnItsWay,
     channels::millis,
     positioned,
-    recent::{Answer, Fate},
+    recent::{Answer, First},
 };
 use crate::routing::Peer;
 
 /// A durable message on its way.
 pub struct Accepted {
-    /// Its channel.
-    pub channel: ChannelName,
-    /// Its number; of one that is repeated the store's, 0 if that is not known yet.
-    pub seq: u64,
+    /// What is to be remembered until the store answers.
+    pub settled: SettledMessage,
     /// Resolves when it is in the store.
     pub committed: Reply<Vec<Appended>>,
     /// How many connections got it live.
     pub deliveries: usize,
-    /// Those of them of which is kept what they have got.
+    /// Those who have it live and of which is kept what they have got.
     pub delivered: Vec<Arc<Peer>>,
     /// The ways back, to be run, of the connections that had no room for it and have just fallen behind.
     pub fell_behind: Vec<CatchUp>,
     /// A receiver the sender should wait for.
     pub pause_for: Option<Arc<Link>>,
-    settled: SettledMessage,
 }
 
 /// What becomes of a durable message at once.
@@ -83,6 +78,8 @@ pub struct Draft<'a> {
     pub retain: Retain,
     /// Whether the sender wants to hear of its delivery and acknowledgement.
     pub receipt: bool,
+    /// The sender, if it reads the channel itself: it has what it wrote.
+    pub own: Option<&'a Arc<Peer>>,
 }
 
 /// What is remembered of a message until the store answers.
@@ -90,7 +87,7 @@ pub struct Draft<'a> {
 pub struct SettledMessage {
     /// Its channel.
     pub channel: ChannelName,
-    /// The number it was given.
+    /// The number it was given; of one that is repeated the store's, 0 if that is not known yet.
     pub seq: u64,
     /// `None`: it is repeated, and the first one is on its way, or there already.
     first: Option<FirstMessage>,
@@ -101,35 +98,21 @@ pub struct SettledMessage {
 struct FirstMessage {
     machine: Arc<Mutex<Channel>>,
     key: MessageKey,
-    /// Tells those that repeat it meanwhile.
-    fate: Arc<watch::Sender<Answer>>,
 }
 
 impl Accepted {
     /// A message that its sender has sent before: it gets the answer of the first one, which alone is delivered and stored. So it is
     /// never in the store without having been given to those that read live.
-    fn repeated(channel: &ChannelName, first: Fate) -> Self {
-        let seq = if let Fate::Stored(seq) = first { seq } else { 0 };
+    fn repeated(channel: &ChannelName, first: First) -> Self {
+        let seq = if let First::Stored(seq) = first { seq } else { 0 };
         Self {
-            channel: channel.clone(),
-            seq,
+            settled: SettledMessage { channel: channel.clone(), seq, first: None },
             committed: Box::pin(async move { Ok(vec![Appended::Duplicate { seq: first.settled().await? }]) }),
             deliveries: 0,
             delivered: Vec::new(),
             fell_behind: Vec::new(),
             pause_for: None,
-            settled: SettledMessage { channel: channel.clone(), seq, first: None },
         }
-    }
-
-    /// Whether the sender had sent it before, as far as is known.
-    pub fn is_repeated(&self) -> bool {
-        self.settled.first.is_none()
-    }
-
-    /// What is to be remembered until the store answers.
-    pub fn to_settle(&self) -> SettledMessage {
-        self.settled.clone()
     }
 }
 
@@ -182,8 +165,9 @@ impl Channels {
         message: Draft<'_>,
         receivers: impl Iterator<Item = &'a Arc<Peer>>,
     ) -> Result<Outcome, Refused> {
-        let Draft { channel, text, id, source, priority, lane, ttl_ms, retain, receipt } = message;
+        let Draft { channel, text, id, source, priority, lane, ttl_ms, retain, receipt, own } = message;
         let is_inbox = channel.family().is_inbox();
+        let (now, key) = (unix_ms(), MessageKey::of(channel, source, id));
         let shared = self.machine(channel);
         // Before the lock: ways back take it when they are dropped.
         let mut live = Live::default();
@@ -191,19 +175,15 @@ impl Channels {
         if !self.load_if_new(channel, &mut machine) {
             return Ok(Outcome::NotLoaded);
         }
-        let now = unix_ms();
-        let key = MessageKey::of(channel, source, id);
         if let Some(first) = self.recent.lock().find(&key, now) {
             let first = first.map_err(|_| Refused(ErrorCode::StoreUnavailable))?;
             return Ok(Outcome::Accepted(Box::new(Accepted::repeated(channel, first))));
         }
         let seq = self.next_number().ok_or(Refused(ErrorCode::StoreUnavailable))?;
-        let (fate, on_its_way) = watch::channel(None);
         // Under the machine's lock, so that no other copy came meanwhile.
-        self.recent.lock().remember(key, now, Fate::OnItsWay(on_its_way));
+        self.recent.lock().remember(key, now, seq);
         let prev = machine.push(seq);
-        let text = positioned(text, channel, self.epoch(), seq, prev);
-        let frame = Frame::text(&text);
+        let frame = positioned(text, channel, self.epoch(), seq, prev);
         if receipt && is_inbox {
             self.receipts.want(channel, seq, source, id);
         }
@@ -220,14 +200,18 @@ impl Channels {
             }
             live.note(peer, sent, is_inbox);
         }
-        let bytes = Bytes::from(text.into_bytes());
+        if let Some(own) = own
+            && machine.is_live(own.id)
+        {
+            live.delivered.push(Arc::clone(own));
+        }
         let record = NewRecord {
             channel: channel.clone(),
             seq,
             prev,
             message_id: id.to_owned(),
             source: source.to_owned(),
-            frame: bytes.clone(),
+            frame: frame.payload(),
             priority,
             expires_at: ttl_ms.map(|ttl| now.saturating_add(ttl)),
             stored_at: now,
@@ -245,7 +229,7 @@ impl Channels {
         let committed = match retain {
             Retain::No => appended,
             Retain::Set | Retain::Clear => {
-                let value = (retain == Retain::Set).then_some(Retained { seq, stored_at: now, frame: bytes });
+                let value = (retain == Retain::Set).then_some(Retained { seq, stored_at: now, frame: frame.payload() });
                 let retained = self.store().set_retained(channel.clone(), value);
                 Box::pin(async move {
                     let appended = appended.await?;
@@ -257,25 +241,16 @@ impl Channels {
         machine.sent_to_disk(OnItsWay { seq, frame, is_given: live.deliveries > 0 });
         drop(machine);
         let Live { deliveries, delivered, fell_behind, pause_for } = live;
-        let first = FirstMessage { machine: shared, key, fate: Arc::new(fate) };
+        let first = FirstMessage { machine: shared, key };
         let settled = SettledMessage { channel: channel.clone(), seq, first: Some(first) };
-        Ok(Outcome::Accepted(Box::new(Accepted {
-            channel: channel.clone(),
-            seq,
-            committed,
-            deliveries,
-            delivered,
-            fell_behind,
-            pause_for,
-            settled,
-        })))
+        Ok(Outcome::Accepted(Box::new(Accepted { settled, committed, deliveries, delivered, fell_behind, pause_for })))
     }
 
     /// The store has answered for a message: what to tell its sender.
     pub fn settle(&self, message: &SettledMessage, answer: Result<Vec<Appended>, StoreError>) -> Confirm {
         let answer = answer.and_then(|answers| answers.into_iter().next().ok_or(StoreError::Invalid("no answer to a record")));
         if let Some(first) = &message.first {
-            self.settle_first(message, first, answer.as_ref().map(Appended::seq));
+            self.settle_first(message, first, &answer.as_ref().map(Appended::seq).map_err(Clone::clone));
         }
         match answer {
             Ok(appended) => Confirm::Stored { seq: appended.seq(), duplicate: matches!(appended, Appended::Duplicate { .. }) },
@@ -283,17 +258,15 @@ impl Channels {
         }
     }
 
-    fn settle_first(&self, message: &SettledMessage, first: &FirstMessage, answer: Result<u64, &StoreError>) {
-        first.machine.lock().settled(message.seq);
+    fn settle_first(&self, message: &SettledMessage, first: &FirstMessage, answer: &Answer) {
         match answer {
-            Ok(seq) => self.recent.lock().stored(&first.key, seq),
+            Ok(_) => first.machine.lock().stored(message.seq),
             Err(error) => {
                 tracing::warn!(channel = %message.channel, %error, "a durable message was not stored");
-                // Who sends it again sends a new one, which is delivered.
-                self.recent.lock().forget(&first.key);
+                first.machine.lock().given_up(message.seq);
                 self.receipts.forget(&message.channel, message.seq);
             }
         }
-        first.fate.send_replace(Some(answer.map_err(Clone::clone)));
+        self.recent.lock().settle(&first.key, message.seq, answer);
     }
 }

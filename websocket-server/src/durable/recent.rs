@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
 use store::{MessageKey, StoreError};
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
 /// Messages remembered; the oldest are forgotten first.
 const REMEMBERED: usize = 200_000;
@@ -12,43 +12,47 @@ const REMEMBERED: usize = 200_000;
 const REMEMBERED_MS: u64 = 2 * 60 * 1000 - 5_000;
 
 /// How often a message may be repeated while it is on its way to the disk: each waits for the answer.
-const MOST_WAITING: u32 = 16;
+const MOST_WAITING: usize = 16;
 
-/// The number of a message, or why it was not stored; `None` as long as the store has not answered.
-pub(super) type Answer = Option<Result<u64, StoreError>>;
+/// The number of a message, or why it was not stored.
+pub(super) type Answer = Result<u64, StoreError>;
 
-/// What became of a message.
-#[derive(Clone, Debug)]
-pub(super) enum Fate {
+/// What became of a message that is repeated.
+#[derive(Debug)]
+pub(super) enum First {
     /// It is in the store under this number.
     Stored(u64),
-    /// It is on its way to the disk.
-    OnItsWay(watch::Receiver<Answer>),
+    /// It is on its way to the disk, and this will be said of it.
+    OnItsWay(oneshot::Receiver<Answer>),
 }
 
-impl Fate {
+impl First {
     /// The number of the message once it is in the store.
     ///
     /// # Errors
-    /// It was not stored.
-    pub(super) async fn settled(self) -> Result<u64, StoreError> {
+    /// It was not stored, or is not remembered any more.
+    pub(super) async fn settled(self) -> Answer {
         match self {
             Self::Stored(seq) => Ok(seq),
-            Self::OnItsWay(mut answer) => {
-                let answer = answer.wait_for(Option::is_some).await.map_err(|_| StoreError::Closed)?;
-                answer.clone().unwrap_or(Err(StoreError::Closed))
-            }
+            Self::OnItsWay(answer) => answer.await.unwrap_or(Err(StoreError::Closed)),
         }
     }
+}
+
+#[derive(Debug)]
+enum Fate {
+    Stored(u64),
+    /// With those that are to hear of it.
+    OnItsWay(Vec<oneshot::Sender<Answer>>),
 }
 
 #[derive(Debug)]
 struct Known {
     /// When it came.
     at: u64,
+    /// The number it was given when it came.
+    seq: u64,
     fate: Fate,
-    /// How often it was repeated.
-    repeated: u32,
 }
 
 /// See the module.
@@ -64,35 +68,55 @@ impl Recent {
     ///
     /// # Errors
     /// [`StoreError::Busy`]: it is on its way, and was repeated too often for that.
-    pub(super) fn find(&mut self, key: &MessageKey, now_ms: u64) -> Option<Result<Fate, StoreError>> {
+    pub(super) fn find(&mut self, key: &MessageKey, now_ms: u64) -> Option<Result<First, StoreError>> {
         self.expire(now_ms);
-        let known = self.messages.get_mut(key)?;
-        known.repeated = known.repeated.saturating_add(1);
-        if known.repeated > MOST_WAITING && matches!(known.fate, Fate::OnItsWay(_)) {
-            return Some(Err(StoreError::Busy));
-        }
+        let first = match &mut self.messages.get_mut(key)?.fate {
+            Fate::Stored(seq) => First::Stored(*seq),
+            Fate::OnItsWay(waiting) if waiting.len() < MOST_WAITING => {
+                let (tell, answer) = oneshot::channel();
+                waiting.push(tell);
+                First::OnItsWay(answer)
+            }
+            Fate::OnItsWay(_) => return Some(Err(StoreError::Busy)),
+        };
         self.repeated += 1;
-        Some(Ok(known.fate.clone()))
+        Some(Ok(first))
     }
 
-    /// Remembers a message that came now.
-    pub(super) fn remember(&mut self, key: MessageKey, now_ms: u64, fate: Fate) {
-        self.expire(now_ms);
-        if self.messages.insert(key, Known { at: now_ms, fate, repeated: 0 }).is_none() {
-            self.order.push_back((now_ms, key));
+    /// Remembers a message that came now and goes to the disk under a number.
+    pub(super) fn remember(&mut self, key: MessageKey, now_ms: u64, seq: u64) {
+        self.insert(key, Known { at: now_ms, seq, fate: Fate::OnItsWay(Vec::new()) });
+    }
+
+    /// Remembers a message that came at a time and is in the store.
+    pub(super) fn remember_stored(&mut self, key: MessageKey, at: u64, seq: u64) {
+        self.insert(key, Known { at, seq, fate: Fate::Stored(seq) });
+    }
+
+    fn insert(&mut self, key: MessageKey, known: Known) {
+        let at = known.at;
+        self.expire(at);
+        if self.messages.insert(key, known).is_none() {
+            self.order.push_back((at, key));
         }
     }
 
-    /// The store has the message.
-    pub(super) fn stored(&mut self, key: &MessageKey, seq: u64) {
-        if let Some(known) = self.messages.get_mut(key) {
-            known.fate = Fate::Stored(seq);
+    /// The store has answered for a message that went to the disk under a number. What is not in the store is forgotten: who sends it
+    /// again sends a new one, which is delivered.
+    pub(super) fn settle(&mut self, key: &MessageKey, seq: u64, answer: &Answer) {
+        // One that came so long ago may have been forgotten, and have come again.
+        let Entry::Occupied(mut known) = self.messages.entry(*key) else { return };
+        if known.get().seq != seq {
+            return;
         }
-    }
-
-    /// The message did not get into the store.
-    pub(super) fn forget(&mut self, key: &MessageKey) {
-        self.messages.remove(key);
+        let fate = match answer {
+            Ok(stored) => std::mem::replace(&mut known.get_mut().fate, Fate::Stored(*stored)),
+            Err(_) => known.remove().fate,
+        };
+        if let Fate::OnItsWay(waiting) = fate {
+            // Those who have left need not hear of it.
+            waiting.into_iter().for_each(|tell| drop(tell.send(answer.clone())));
+        }
     }
 
     /// How many are remembered.
@@ -133,20 +157,22 @@ mod tests {
     fn a_message_is_known_for_as_long_as_it_is_to_the_store_and_no_longer() {
         let (mut recent, key) = (Recent::default(), key(7));
         assert!(recent.find(&key, 1_000).is_none());
-        recent.remember(key, 1_000, Fate::Stored(5));
-        assert!(matches!(recent.find(&key, 1_000 + REMEMBERED_MS - 1), Some(Ok(Fate::Stored(5)))));
+        recent.remember_stored(key, 1_000, 5);
+        assert!(matches!(recent.find(&key, 1_000 + REMEMBERED_MS - 1), Some(Ok(First::Stored(5)))));
         assert!(recent.find(&key, 1_000 + REMEMBERED_MS).is_none());
-        recent.remember(key, 1_000 + REMEMBERED_MS, Fate::Stored(6));
-        recent.forget(&key);
+        recent.remember(key, 1_000 + REMEMBERED_MS, 6);
+        recent.settle(&key, 5, &Ok(5));
+        assert!(matches!(recent.find(&key, 1_000 + REMEMBERED_MS), Some(Ok(First::OnItsWay(_)))), "not of the first any more");
+        recent.settle(&key, 6, &Err(StoreError::DiskFull));
         assert!(recent.find(&key, 1_000 + REMEMBERED_MS).is_none());
-        assert_eq!(recent.repeated(), 1);
+        assert_eq!(recent.repeated(), 2);
     }
 
     #[test]
     fn the_oldest_leave_first() {
         let mut recent = Recent::default();
         for number in 0..=REMEMBERED + 1 {
-            recent.remember(key(number), 1_000, Fate::Stored(number as u64));
+            recent.remember_stored(key(number), 1_000, number as u64);
         }
         assert!(recent.find(&key(REMEMBERED), 1_000).is_some());
         assert!(recent.find(&key(0), 1_000).is_none());
@@ -155,21 +181,20 @@ mod tests {
     #[tokio::test]
     async fn who_repeats_a_message_on_its_way_hears_what_becomes_of_it() {
         for answer in [Ok(9), Err(StoreError::DiskFull)] {
-            let (settle, fate) = watch::channel(None);
             let mut recent = Recent::default();
-            recent.remember(key(1), 1_000, Fate::OnItsWay(fate));
-            let repeated = recent.find(&key(1), 1_000).expect("known").expect("not too often").settled();
-            for _ in 1..MOST_WAITING {
-                assert!(recent.find(&key(1), 1_000).expect("known").is_ok());
-            }
+            recent.remember(key(1), 1_000, 9);
+            let waiting: Vec<_> = (0..MOST_WAITING).map(|_| recent.find(&key(1), 1_000)).collect();
             assert_eq!(recent.find(&key(1), 1_000).expect("known").err(), Some(StoreError::Busy));
-            settle.send_replace(Some(answer.clone()));
-            assert_eq!(repeated.await, answer);
-            recent.stored(&key(1), 9);
-            assert!(recent.find(&key(1), 1_000).expect("known").is_ok(), "nobody has to wait any more");
+            recent.settle(&key(1), 9, &answer);
+            for first in waiting {
+                assert_eq!(first.expect("known").expect("not too often").settled().await, answer);
+            }
+            assert_eq!(recent.find(&key(1), 1_000).is_some(), answer.is_ok(), "nobody has to wait any more");
         }
-        let (settle, fate) = watch::channel(None);
-        drop(settle);
-        assert_eq!(Fate::OnItsWay(fate).settled().await, Err(StoreError::Closed));
+        let mut recent = Recent::default();
+        recent.remember(key(1), 1_000, 9);
+        let first = recent.find(&key(1), 1_000).expect("known").expect("not too often");
+        drop(recent);
+        assert_eq!(first.settled().await, Err(StoreError::Closed));
     }
 }

@@ -130,11 +130,7 @@ impl RouterActor {
             ttl_ms: message.ttl_ms,
             retain: message.retain,
             receipt: message.receipt,
-        };
-        let is_reader = match &address {
-            Address::Topic(name) => router.subscribes(from.id, name),
-            Address::Broadcast(_) => from.broadcasts().contains(&channel),
-            _ => false,
+            own: Some(from).filter(|from| from.consumer.is_some() && router.reads_itself(from, &address, &channel)),
         };
         router.open_durable_request(from, &address, message).map_err(|code| ClientError::new(code).about(address.to_string()))?;
         let outcome = router.with_readers(from, &address, |readers| self.durable.channels.accept(draft, readers));
@@ -153,18 +149,10 @@ impl RouterActor {
                 if let Some(slow) = &accepted.pause_for {
                     from.hold(Arc::clone(slow));
                 }
-                let settled = accepted.to_settle();
+                let settled = accepted.settled;
                 if message.receipt && accepted.deliveries > 0 && channel.family().is_inbox() {
                     let (channel, seq) = (channel.to_string(), settled.seq);
                     from.answer(&SystemMessage::Delivered { channel, seq }, Some(id));
-                }
-                // A reader has what it wrote itself.
-                if from.consumer.is_some()
-                    && is_reader
-                    && !accepted.is_repeated()
-                    && self.durable.channels.is_live(&channel, from.id)
-                {
-                    self.durable.on_given(Arc::clone(from), channel.clone(), settled.seq);
                 }
                 for peer in accepted.delivered {
                     self.durable.on_given(peer, channel.clone(), settled.seq);
@@ -230,5 +218,14 @@ impl Router {
         };
         self.check_loop(from, &address, message)?;
         Ok((address, channel, route))
+    }
+
+    /// Whether the sender of a message reads its channel.
+    fn reads_itself(&self, from: &Peer, address: &Address, channel: &ChannelName) -> bool {
+        match address {
+            Address::Topic(name) => self.subscribes(from.id, name),
+            Address::Broadcast(_) => from.broadcasts().contains(channel),
+            _ => false,
+        }
     }
 }
