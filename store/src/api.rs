@@ -1,7 +1,8 @@
 //! The contract of every store.
 //!
-//! Each call takes its place in line when it is *made*, not when its future is first polled: two calls made one after the other
-//! take effect in that order, whoever awaits them and when. A future that is dropped does not take its call back.
+//! Each *write* takes its place in line when it is made, not when its future is first polled: two writes made one after the other
+//! take effect in that order, whoever awaits them and when. A write whose future is dropped is not taken back. A read begins when its
+//! future is first polled, and sees at least every write that was answered by then.
 //!
 //! A store has no clock. Times are given by the caller, in milliseconds since 1970.
 

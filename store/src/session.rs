@@ -49,9 +49,10 @@ pub struct Forgotten {
     pub more: bool,
 }
 
-/// Who reads at a position that the store keeps: `session:<id>`, `agent:<id>`, or a name of its own.
+/// Who reads at a position that the store keeps: `session:<id>`, `agent:<id>`, a client behind one of them
+/// (`<address>#<client>#topics`, `<address>#<client>#presence`), or a name of its own.
 ///
-/// The cursors of `session:<uuid>` go with their session, those of [`ConsumerId::told_of_dead_letters`] with their channels.
+/// The cursors of `session:<uuid>` and of the clients behind it go with their session, those of [`ConsumerId::told_of_dead_letters`] with their channels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConsumerId(String);
 
@@ -85,13 +86,15 @@ impl ConsumerId {
     /// hears who comes and goes are under an id of their own.
     pub fn of_client(address: &str, client: &ClientName, with_presence: bool) -> Self {
         let kind = if with_presence { "presence" } else { "topics" };
-        Self(format!("{address}/{client}#{kind}"))
+        // No name holds a '#'.
+        Self(format!("{address}#{client}#{kind}"))
     }
 
     /// The address behind which a client is, and the name it gave itself.
     pub fn client(&self) -> Option<(&str, &str)> {
-        let (named, _) = self.0.rsplit_once('#')?;
-        named.split_once('/')
+        let (address, named) = self.0.split_once('#')?;
+        let (client, _) = named.split_once('#')?;
+        Some((address, client))
     }
 
     /// The id.
@@ -115,4 +118,18 @@ pub struct Retained {
     pub stored_at: u64,
     /// The stamped envelope.
     pub frame: Bytes,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_told_apart_whatever_their_names_hold() {
+        let of = |address, client| ConsumerId::of_client(address, &ClientName::new(client).expect("a name"), false);
+        let (one, other) = (of("agent:a", "b/c"), of("agent:a/b", "c"));
+        assert_ne!(one, other);
+        assert_eq!((one.client(), other.client()), (Some(("agent:a", "b/c")), Some(("agent:a/b", "c"))));
+        assert_eq!(ConsumerId::told_of_dead_letters().client(), None);
+    }
 }

@@ -94,7 +94,7 @@ impl State {
             self.sessions.remove(&id);
             let own = ConsumerId::session(id);
             self.cursors.remove(&own);
-            let clients = format!("{own}/");
+            let clients = format!("{own}#");
             self.cursors.retain(|consumer, _| !consumer.as_str().starts_with(&clients));
             self.retained.remove(&ChannelName::session(id));
             done.sessions.push(id);

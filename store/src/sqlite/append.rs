@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::params;
 
-use super::{commits::Unplaced, tx::Tx};
+use super::{commits::Unplaced, error::damaged, tx::Tx};
 use crate::{
     channel::ChannelName,
     error::StoreError,
@@ -58,7 +58,9 @@ impl Tx<'_> {
             if record.seq <= head {
                 return Err(StoreError::OutOfOrder { channel: record.channel.clone(), seq: record.seq, head });
             }
-            heads.insert(&record.channel, record.seq);
+            if records.len() > 1 {
+                heads.insert(&record.channel, record.seq);
+            }
             bytes = bytes.saturating_add(record.bytes());
         }
         let limit = self.options.max_channels;
@@ -74,7 +76,8 @@ impl Tx<'_> {
 
     fn insert(&mut self, record: &NewRecord) -> Result<(), StoreError> {
         let bytes = record.bytes();
-        let (channel, created) = self.state.channels.create(self.conn, &record.channel, record.seq, record.stored_at)?;
+        let is_new = self.state.channels.ensure(self.conn, &record.channel, record.seq, record.stored_at)?;
+        let channel = self.state.channels.touch(self.conn, &record.channel)?.ok_or_else(|| damaged("a channel just created"))?;
         let delivery = record.delivery.unwrap_or(FirstDelivery { attempts: 0, due_at: 0 });
         let unplaced = Unplaced {
             seq: record.seq,
@@ -85,7 +88,7 @@ impl Tx<'_> {
             stored_at: record.stored_at.max(channel.last_stored_at),
             expires_at: record.expires_at,
             attempts: delivery.attempts,
-            due_at: sql_time(delivery.due_at),
+            due_at: sql_integer(delivery.due_at),
         };
         channel.add(&unplaced);
         self.conn
@@ -109,7 +112,7 @@ impl Tx<'_> {
             self.state.grown.insert(record.channel.clone());
         }
         self.state.fresh.add(&record.channel, unplaced);
-        self.state.totals.channels += u64::from(created);
+        self.state.totals.channels += u64::from(is_new);
         self.state.totals.records += 1;
         self.state.totals.bytes += bytes;
         self.state.totals.appended += 1;
@@ -135,7 +138,7 @@ impl Tx<'_> {
     }
 }
 
-/// A time as SQLite holds it: the far future has an end.
-pub(super) fn sql_time(at: u64) -> u64 {
+/// A number as SQLite holds it: the far future, and the highest number, have an end.
+pub(super) fn sql_integer(at: u64) -> u64 {
     at.min(i64::MAX.unsigned_abs())
 }

@@ -3,7 +3,7 @@
 //! Changes are collected during a batch and written once per channel before its commit. After a roll-back everything changed is
 //! forgotten and read anew.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -32,8 +32,6 @@ pub(super) struct Channel {
     gaps: Option<Gaps>,
     /// `oldest_at` and `oldest_unacked_at` as the row has them.
     written_ages: (Option<u64>, Option<u64>),
-    /// `head` and `last_stored_at` as the row has them.
-    written_newest: (u64, u64),
     /// The batch that has changed it last.
     touched_in: u64,
     changed: bool,
@@ -60,11 +58,6 @@ impl Channel {
         } else {
             self.oldest_at = Some(self.oldest_at.map_or(record.stored_at, |oldest| oldest.min(record.stored_at)));
         }
-    }
-
-    /// All that is known of it so far is in the indexes.
-    pub(super) fn mark_placed(&mut self) {
-        self.written_newest = (self.head, self.last_stored_at);
     }
 
     /// As operators see it.
@@ -103,12 +96,11 @@ pub(super) const COLUMNS: &str = "id, name, born, head, last_stored_at, oldest_a
 /// Reads a row of [`COLUMNS`].
 pub(super) fn channel_of(row: &Row<'_>) -> Result<Channel, StoreError> {
     let ages = (row.get(5)?, row.get(6)?);
-    let newest = (row.get(3)?, row.get(4)?);
     Ok(Channel {
         id: row.get(0)?,
         born: row.get(2)?,
-        head: newest.0,
-        last_stored_at: newest.1,
+        head: row.get(3)?,
+        last_stored_at: row.get(4)?,
         oldest_at: ages.0,
         oldest_unacked_at: ages.1,
         records: row.get(7)?,
@@ -120,7 +112,6 @@ pub(super) fn channel_of(row: &Row<'_>) -> Result<Channel, StoreError> {
         dead_lettered: row.get(13)?,
         gaps: None,
         written_ages: ages,
-        written_newest: newest,
         touched_in: 0,
         changed: false,
         gaps_changed: false,
@@ -160,8 +151,7 @@ impl Default for Channels {
 impl Channels {
     /// A channel, to look at.
     pub(super) fn get(&mut self, conn: &Connection, name: &ChannelName) -> Result<Option<&Channel>, StoreError> {
-        self.load(conn, name)?;
-        Ok(self.known.get(name))
+        Ok(load(&mut self.known, conn, name)?.map(|channel| &*channel))
     }
 
     /// Whether a channel is in memory.
@@ -171,8 +161,7 @@ impl Channels {
 
     /// A channel, to change in what the row of `commits` tells.
     pub(super) fn touch(&mut self, conn: &Connection, name: &ChannelName) -> Result<Option<&mut Channel>, StoreError> {
-        self.load(conn, name)?;
-        let Some(channel) = self.known.get_mut(name) else { return Ok(None) };
+        let Some(channel) = load(&mut self.known, conn, name)? else { return Ok(None) };
         if channel.touched_in != self.batch {
             channel.touched_in = self.batch;
             self.touched.push(name.clone());
@@ -189,46 +178,17 @@ impl Channels {
         Ok(channel)
     }
 
-    /// A channel, to change; created if it is not there. The second answer is whether it was. Its row is written as with [`Self::get_mut`].
-    pub(super) fn get_or_create(
-        &mut self,
-        conn: &Connection,
-        name: &ChannelName,
-        first_seq: u64,
-        now: u64,
-    ) -> Result<(&mut Channel, bool), StoreError> {
-        let (channel, created) = self.create(conn, name, first_seq, now)?;
-        channel.changed = true;
-        Ok((channel, created))
-    }
-
-    /// A channel, to change in what the row of `commits` tells; created if it is not there. The second answer is whether it was.
-    pub(super) fn create(
-        &mut self,
-        conn: &Connection,
-        name: &ChannelName,
-        first_seq: u64,
-        now: u64,
-    ) -> Result<(&mut Channel, bool), StoreError> {
-        let created = self.get(conn, name)?.is_none();
-        if created {
+    /// Creates a channel if it is not there. Answers whether it was not.
+    pub(super) fn ensure(&mut self, conn: &Connection, name: &ChannelName, first_seq: u64, now: u64) -> Result<bool, StoreError> {
+        let is_new = self.get(conn, name)?.is_none();
+        if is_new {
             conn.prepare_cached(
                 "INSERT INTO channels (name, family, born, head, last_stored_at, records, bytes, unacked, unacked_bytes, appended,
                  trimmed, dead_lettered) VALUES (?1, ?2, ?3, 0, ?4, 0, 0, 0, 0, 0, 0, 0)",
             )?
             .execute(params![name.as_str(), name.family().index(), first_seq, now])?;
         }
-        let channel = self.touch(conn, name)?.ok_or_else(|| damaged("a channel just created"))?;
-        Ok((channel, created))
-    }
-
-    fn load(&mut self, conn: &Connection, name: &ChannelName) -> Result<(), StoreError> {
-        if !self.known.contains_key(name)
-            && let Some(channel) = find_channel(conn, name.as_str())?
-        {
-            self.known.insert(name.clone(), channel);
-        }
-        Ok(())
+        Ok(is_new)
     }
 
     /// Removes a channel's row and what hangs on it but its records.
@@ -248,19 +208,15 @@ impl Channels {
         for name in &self.touched {
             let Some(channel) = self.known.get_mut(name) else { continue };
             if std::mem::take(&mut channel.changed) {
-                let told = fresh.share(channel.id);
-                if told.is_none() {
-                    channel.written_newest = (channel.head, channel.last_stored_at);
-                }
-                let told = told.unwrap_or_default();
+                let told = fresh.share(channel.id).unwrap_or_default();
                 conn.prepare_cached(
                     "UPDATE channels SET head = ?2, last_stored_at = ?3, records = ?4, bytes = ?5, unacked = ?6, unacked_bytes = ?7,
                      appended = ?8, trimmed = ?9, dead_lettered = ?10 WHERE id = ?1",
                 )?
                 .execute(params![
                     channel.id,
-                    channel.written_newest.0,
-                    channel.written_newest.1,
+                    channel.head,
+                    channel.last_stored_at,
                     channel.records.saturating_sub(told.records),
                     channel.bytes.saturating_sub(told.bytes),
                     channel.unacked.saturating_sub(told.unacked),
@@ -306,4 +262,16 @@ impl Channels {
             self.known.remove(&name);
         }
     }
+}
+
+/// A channel, from memory or from its row.
+fn load<'a>(
+    known: &'a mut HashMap<ChannelName, Channel>,
+    conn: &Connection,
+    name: &ChannelName,
+) -> Result<Option<&'a mut Channel>, StoreError> {
+    Ok(match known.entry(name.clone()) {
+        Entry::Occupied(found) => Some(found.into_mut()),
+        Entry::Vacant(free) => find_channel(conn, name.as_str())?.map(|channel| free.insert(channel)),
+    })
 }

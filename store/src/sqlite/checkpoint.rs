@@ -3,7 +3,7 @@
 //! A checkpoint copies pages from the log into the database. The next commit begins the log anew if the copy reached the log's end, which
 //! between commits it does unless a reader looks at an older state, and if no reader uses the log at that moment. Under steady reading
 //! that can fail again and again; then the writer waits a moment for the readers. A thread that copies beside a writer that goes on never
-//! reaches the end, so it needs the writer's help all the same; with small portions the writer alone is within a tenth of its speed.
+//! reaches the end, so it needs the writer's help all the same. Portions are large because each begins with a sync of the log.
 
 use std::time::Duration;
 

@@ -206,10 +206,8 @@ impl Tx<'_> {
             ])?;
         }
         for channel in channels.into_values() {
-            // Its row is to tell of these, also if this batch appends more that is not.
-            if let Some(known) = self.state.channels.get_mut(self.conn, &channel.name)? {
-                known.mark_placed();
-            }
+            // Its row is to tell of these.
+            self.state.channels.get_mut(self.conn, &channel.name)?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{append::sql_time, error::damaged, tx::Tx};
+use super::{append::sql_integer, error::damaged, tx::Tx};
 use crate::{
     channel::ChannelName,
     error::StoreError,
@@ -82,7 +82,7 @@ impl Tx<'_> {
         let found = self
             .conn
             .prepare_cached(concat!("SELECT lane, bytes, stored_at FROM unacked WHERE ", one_unacked!()))?
-            .query_row(params![channel, sql_time(seq)], |row| {
+            .query_row(params![channel, sql_integer(seq)], |row| {
                 Ok((row.get::<_, u8>(0)?, Settled { seq, bytes: row.get(1)?, stored_at: row.get(2)? }))
             })
             .optional()?;
@@ -95,7 +95,7 @@ impl Tx<'_> {
 
     fn settle_through(&self, channel: i64, seq: u64, settled: &mut Vec<Settled>) -> Result<(), StoreError> {
         for lane in 0..LANES.len() {
-            let key = params![channel, lane, sql_time(seq)];
+            let key = params![channel, lane, sql_integer(seq)];
             let before = settled.len();
             let mut statement = self
                 .conn
@@ -119,7 +119,7 @@ impl Tx<'_> {
         let attempts = self
             .conn
             .prepare_cached(concat!("UPDATE unacked SET due_at = ?3, reason = ?4 WHERE ", one_unacked!(), " RETURNING attempts"))?
-            .query_row(params![id, sql_time(seq), sql_time(nack.not_before), cut_reason(&nack.reason)], |row| row.get(0))
+            .query_row(params![id, sql_integer(seq), sql_integer(nack.not_before), cut_reason(&nack.reason)], |row| row.get(0))
             .optional()?;
         Ok(attempts)
     }
@@ -131,7 +131,7 @@ impl Tx<'_> {
             self.place_channel(id)?;
             self.conn
                 .prepare_cached(concat!("UPDATE unacked SET attempts = ?3, due_at = ?4 WHERE ", one_unacked!()))?
-                .execute(params![id, sql_time(delivery.seq), delivery.attempt, sql_time(delivery.next_due)])?;
+                .execute(params![id, sql_integer(delivery.seq), delivery.attempt, sql_integer(delivery.next_due)])?;
         }
         Ok(())
     }
@@ -152,7 +152,8 @@ impl Tx<'_> {
 
         let dead_channel = self.options.dead_letters_of(name);
         let dead_seq = self.own_seq()?;
-        let (dead, created) = self.state.channels.get_or_create(self.conn, &dead_channel, dead_seq, death.at)?;
+        let is_new = self.state.channels.ensure(self.conn, &dead_channel, dead_seq, death.at)?;
+        let dead = self.state.channels.get_mut(self.conn, &dead_channel)?.ok_or_else(|| damaged("a channel just created"))?;
         let (dead_id, prev) = (dead.id, dead.head);
         let stored_at = death.at.max(dead.last_stored_at);
         dead.head = dead_seq;
@@ -161,7 +162,7 @@ impl Tx<'_> {
         dead.records += 1;
         dead.bytes += row.bytes;
         dead.appended += 1;
-        self.state.totals.channels += u64::from(created);
+        self.state.totals.channels += u64::from(is_new);
         self.state.grown.insert(dead_channel.clone());
 
         // The number is the key of its row, so a record that gets a new one is a new row.

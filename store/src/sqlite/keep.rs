@@ -4,7 +4,7 @@ use bytes::Bytes;
 use common::id::SessionId;
 use rusqlite::{OptionalExtension, params};
 
-use super::{append::sql_time, error::damaged, tx::Tx};
+use super::{append::sql_integer, error::damaged, tx::Tx};
 use crate::{
     audit::AuditEntry,
     channel::ChannelName,
@@ -41,7 +41,7 @@ impl Tx<'_> {
                 "INSERT INTO retained (channel, seq, stored_at, frame) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (channel) DO UPDATE SET seq = ?2, stored_at = ?3, frame = ?4 WHERE seq <= ?2",
             )?
-            .execute(params![channel.as_str(), sql_time(value.seq), sql_time(value.stored_at), value.frame.as_ref()])?;
+            .execute(params![channel.as_str(), sql_integer(value.seq), sql_integer(value.stored_at), value.frame.as_ref()])?;
         Ok(())
     }
 
@@ -56,7 +56,7 @@ impl Tx<'_> {
              ON CONFLICT (consumer, channel) DO UPDATE SET seq = ?3, saved_at = ?4",
         )?;
         for (channel, seq) in cursors {
-            statement.execute(params![consumer.as_str(), channel.as_str(), sql_time(*seq), sql_time(now)])?;
+            statement.execute(params![consumer.as_str(), channel.as_str(), sql_integer(*seq), sql_integer(now)])?;
         }
         Ok(())
     }
@@ -77,8 +77,8 @@ impl Tx<'_> {
     fn drop_cursors_of(&mut self, session: SessionId) -> Result<(), StoreError> {
         let own = ConsumerId::session(session);
         self.drop_cursors(&own, None)?;
-        // '0' follows '/'.
-        let (first, end) = (format!("{own}/"), format!("{own}0"));
+        // '$' follows '#'.
+        let (first, end) = (format!("{own}#"), format!("{own}$"));
         self.conn.prepare_cached("DELETE FROM cursors WHERE consumer >= ?1 AND consumer < ?2")?.execute([first, end])?;
         Ok(())
     }
@@ -94,8 +94,8 @@ impl Tx<'_> {
                 id,
                 session.user.as_ref().map(|user| user.as_str()),
                 session.agent.as_ref().map(|agent| agent.as_str()),
-                sql_time(session.created_at),
-                sql_time(session.last_seen),
+                sql_integer(session.created_at),
+                sql_integer(session.last_seen),
                 session.attributes
             ])?;
         self.conn.prepare_cached("DELETE FROM subscriptions WHERE session = ?1")?.execute([id])?;
@@ -110,7 +110,7 @@ impl Tx<'_> {
     pub(super) fn touch_sessions(&mut self, sessions: &[SessionId], now: u64) -> Result<(), StoreError> {
         let mut statement = self.conn.prepare_cached("UPDATE sessions SET last_seen = ?2 WHERE id = ?1")?;
         for session in sessions {
-            statement.execute(params![session.0.as_bytes().as_slice(), sql_time(now)])?;
+            statement.execute(params![session.0.as_bytes().as_slice(), sql_integer(now)])?;
         }
         Ok(())
     }
@@ -121,7 +121,7 @@ impl Tx<'_> {
         let stale: Vec<[u8; 16]> = self
             .conn
             .prepare_cached("SELECT id FROM sessions WHERE last_seen < ?1 ORDER BY last_seen, id LIMIT ?2")?
-            .query_map(params![sql_time(not_seen_since), budget], |row| row.get(0))?
+            .query_map(params![sql_integer(not_seen_since), budget], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
         for id in stale {
             let session = SessionId(uuid_of(id));
@@ -186,7 +186,7 @@ impl Tx<'_> {
             .conn
             .prepare_cached("INSERT INTO audit (at, kind, who, what, origin, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
         for entry in entries {
-            statement.execute(params![sql_time(entry.at), entry.kind, entry.who, entry.what, entry.origin, entry.detail])?;
+            statement.execute(params![sql_integer(entry.at), entry.kind, entry.who, entry.what, entry.origin, entry.detail])?;
         }
         Ok(())
     }

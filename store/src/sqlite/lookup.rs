@@ -4,7 +4,7 @@ use bytes::Bytes;
 use common::id::{AgentId, SessionId, TopicName, UserId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{append::sql_time, error::damaged, keep::session_of};
+use super::{append::sql_integer, error::damaged, keep::session_of};
 use crate::{
     audit::{AuditEntry, AuditQuery, AuditRow},
     channel::ChannelName,
@@ -93,7 +93,7 @@ pub(super) fn audit_log(conn: &Connection, query: &AuditQuery) -> Result<Vec<Aud
         format!("SELECT {COLUMNS} FROM audit WHERE id < ?1 AND at >= ?2 AND at < ?3 AND {by_kind} ORDER BY id DESC LIMIT ?4");
     let mut statement = conn.prepare_cached(&sql)?;
     let found = statement.query_map(
-        params![sql_time(query.before_id), sql_time(query.since), sql_time(query.until), query.limit, query.kind],
+        params![sql_integer(query.before_id), sql_integer(query.since), sql_integer(query.until), query.limit, query.kind],
         |row| {
             Ok(AuditRow {
                 id: row.get(0)?,

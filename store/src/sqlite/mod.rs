@@ -94,7 +94,7 @@ impl SqliteStore {
         let (readers, handles) = Readers::start(&database, options.vfs.as_deref(), options.readers, options.queue_reads)?;
         let line = Arc::new(Line::new(options.queue_writes, options.queue_bytes, options.durability != Durability::Fsync));
         let gauge = Arc::new(Gauge::default());
-        gauge.count(&state.totals);
+        Gauge::count(&mut gauge.health.lock(), &state.totals);
         let ahead = match options.durability {
             Durability::Process => SyncAhead::start(&file::beside(&database, "-wal"))
                 .inspect_err(|error| tracing::warn!(%error, "the store's log is only synced when it must be"))

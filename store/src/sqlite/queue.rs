@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::error::StoreError;
@@ -75,14 +75,6 @@ impl<J> WriteQueue<J> {
         Ok(())
     }
 
-    /// Lets those who are about to write do so first: a thread that shares the writer's core has more to write than the job it woke the writer
-    /// for. With a core to itself, the writer does not wait.
-    fn let_gather(&self) {
-        if self.gathers && self.waiting().0 < FEW {
-            std::thread::yield_now();
-        }
-    }
-
     /// Takes what waits, at most `limit` writes and about `max_bytes`; waits for the first one.
     pub(super) fn take(&self, limit: usize, max_bytes: usize, patience: Duration) -> Taken<J> {
         let mut line = self.line.lock();
@@ -94,9 +86,11 @@ impl<J> WriteQueue<J> {
                 return if line.open { Taken::Nothing } else { Taken::Closed };
             }
         }
-        drop(line);
-        self.let_gather();
-        let mut line = self.line.lock();
+        // Those who are about to write do so first: a thread that shares the writer's core has more to write than the job it woke the writer
+        // for. With a core to itself, the writer does not wait.
+        if self.gathers && line.jobs.len() < FEW {
+            MutexGuard::unlocked(&mut line, std::thread::yield_now);
+        }
         let was_crowded = !self.has_room(&line);
         let mut taken = Vec::with_capacity(line.jobs.len().min(limit));
         let mut taken_bytes = 0_usize;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    append::sql_time,
+    append::sql_integer,
     channels::{COLUMNS, Channel, channel_of, find_channel, read_gaps},
     commits::{Unplaced, unplaced},
     error::damaged,
@@ -81,7 +81,7 @@ impl Filling {
         );
         let mut statement = conn.prepare_cached(&sql)?;
         // One more than is asked for, to know whether this is the end.
-        let mut rows = statement.query(params![channel, sql_time(after), u64::from(self.limits.records.max(1)) + 1])?;
+        let mut rows = statement.query(params![channel, sql_integer(after), u64::from(self.limits.records.max(1)) + 1])?;
         while let Some(row) = rows.next()? {
             if !self.take(row)? {
                 return Ok(false);
@@ -183,7 +183,7 @@ pub(super) fn pending(conn: &Connection, name: &ChannelName, query: PendingQuery
     let limit = query.limits.records.max(1);
     let mut waiting: Vec<(u64, u32, u64, Option<String>)> = unplaced
         .iter()
-        .filter(|record| record.waits && record.seq > query.after && record.due_at <= sql_time(query.due_before))
+        .filter(|record| record.waits && record.seq > query.after && record.due_at <= sql_integer(query.due_before))
         .map(|record| (record.seq, record.attempts, record.due_at, None))
         .collect();
     let mut statement = conn.prepare_cached(
@@ -192,7 +192,7 @@ pub(super) fn pending(conn: &Connection, name: &ChannelName, query: PendingQuery
     )?;
     for lane in 0..4 {
         let rows = statement
-            .query_map(params![channel.id, lane, sql_time(query.after), sql_time(query.due_before), limit], |row| {
+            .query_map(params![channel.id, lane, sql_integer(query.after), sql_integer(query.due_before), limit], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
             })?;
         for row in rows {

@@ -1,6 +1,7 @@
 //! The thread that writes: takes what waits, makes one transaction of it, commits, answers.
 //!
-//! While a commit waits for the disk the next batch gathers by itself; no timer is needed for that. Owns the only connection that writes and
+//! While a commit waits for the disk the next batch gathers by itself, without a timer; where commits do not wait for it, the line lets others
+//! go first once. Owns the only connection that writes and
 //! the lock of the directory. After a fault it goes on trying, with every batch and once a second without one, so that
 //! service resumes by itself.
 
@@ -90,8 +91,7 @@ pub(super) struct Gauge {
 
 impl Gauge {
     /// Shows what the writer has counted.
-    pub(super) fn count(&self, totals: &Totals) {
-        let mut health = self.health.lock();
+    pub(super) fn count(health: &mut StoreHealth, totals: &Totals) {
         health.appended = totals.appended;
         health.duplicates = totals.duplicates;
         health.channels = totals.channels;
@@ -287,8 +287,7 @@ impl Batches {
             Err(StoreError::Internal(_)) => {}
             Err(fault) => health.fault = Some(fault.clone()),
         }
-        drop(health);
-        self.gauge.count(&self.state.totals);
+        Gauge::count(&mut health, &self.state.totals);
     }
 
     /// Looks at the sizes of the files, once a second at most unless told.
