@@ -4,10 +4,15 @@ use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use common::{message::SystemMessage, timestamp::unix_ms};
 use parking_lot::Mutex;
-use store::{ChannelName, DeadLettered, DeadReason, Death, Record, StoreError};
+use store::{ChannelName, DeadLettered, DeadReason, Death, Pending, Record, StoreError};
 use transport::{Frame, Lane, Link, Sent};
 
-use super::{Channel, Channels, OnItsWay, channel::Step, history::lost_records, redelivered, retained};
+use super::{
+    Channel, Channels, OnItsWay,
+    channel::Step,
+    history::{Place, lost_records},
+    redelivered, retained,
+};
 use crate::routing::Peer;
 
 /// How long to wait for a reader whose outbox is full.
@@ -15,7 +20,7 @@ const FULL_OUTBOX_WAIT: Duration = Duration::from_millis(20);
 /// How long to wait between two rounds of reading.
 const PAUSE_BETWEEN_ROUNDS: Duration = Duration::from_millis(1);
 /// How long to wait for a store that cannot be read.
-const STORE_WAIT: Duration = Duration::from_secs(1);
+pub const STORE_WAIT: Duration = Duration::from_secs(1);
 
 /// One receiver's way back to a channel. The receiver gets nothing live until it has run; one that is dropped before its end is over.
 #[derive(Debug)]
@@ -61,6 +66,12 @@ impl CatchUp {
         self.given = given;
     }
 
+    /// The receiver goes on at a place, of which it has been told.
+    pub fn begin_at(&mut self, place: &Place) {
+        self.given = place.after;
+        self.told_through = place.recovery.lost.as_ref().and_then(|lost| lost.through).unwrap_or(0);
+    }
+
     /// The newest number when the receiver fell behind, also in a channel that was not loaded then.
     pub fn head_at_start(&self) -> u64 {
         self.given.max(self.machine.lock().first_head())
@@ -71,13 +82,13 @@ impl CatchUp {
         self.machine.lock().turn_of(self.peer.id) == Some(self.turn)
     }
 
-    /// Runs until the receiver is live or gone. `on_first` sees what is delivered for the first time. Answers the highest number that
-    /// was given, 0 if none.
-    pub async fn run(mut self, on_first: impl Fn(&ChannelName, &Record)) -> u64 {
+    /// Runs until the receiver is live or gone. `on_first` sees what is delivered for the first time, `on_dead` what was delivered too
+    /// often already and is not any more. Answers the highest number that was given, 0 if none.
+    pub async fn run(mut self, on_first: impl Fn(&ChannelName, &Record), on_dead: impl Fn(&[DeadLettered])) -> u64 {
         let start = self.given;
         self.through = self.machine.lock().committed();
         loop {
-            match self.give_stored(&on_first).await {
+            match self.give_stored(&on_first, &on_dead).await {
                 Ok(true) => {}
                 Ok(false) => return 0,
                 Err(error) => {
@@ -97,9 +108,13 @@ impl CatchUp {
         }
     }
 
-    async fn give_stored(&mut self, on_first: &impl Fn(&ChannelName, &Record)) -> Result<bool, StoreError> {
+    async fn give_stored(
+        &mut self,
+        on_first: &impl Fn(&ChannelName, &Record),
+        on_dead: &impl Fn(&[DeadLettered]),
+    ) -> Result<bool, StoreError> {
         if self.channel.family().is_inbox() {
-            return self.give_pending(on_first).await;
+            return self.give_pending(on_first, on_dead).await;
         }
         if self.with_retained {
             let value = self.channels.store().retained(self.channel.clone()).await?;
@@ -164,13 +179,18 @@ impl CatchUp {
     }
 
     /// Gives everything pending after `given`. `false`: the receiver is gone.
-    async fn give_pending(&mut self, on_first: &impl Fn(&ChannelName, &Record)) -> Result<bool, StoreError> {
+    async fn give_pending(
+        &mut self,
+        on_first: &impl Fn(&ChannelName, &Record),
+        on_dead: &impl Fn(&[DeadLettered]),
+    ) -> Result<bool, StoreError> {
         loop {
             poll_fn(|task| self.peer.link.poll_open(task)).await;
             let page = self.channels.pending_after(&self.channel, self.given, u64::MAX).await?;
             if page.is_empty() || self.peer.link.is_over() || !self.is_current() {
                 return Ok(!self.peer.link.is_over() && self.is_current());
             }
+            let page = self.without_poison(page, on_dead).await;
             // Noted first: a message that turns out not to have been delivered is better marked than one that comes twice unmarked.
             let attempts = page.iter().map(|pending| (pending.record.seq, pending.attempts + 1));
             if let Err(error) = self.channels.mark_delivered(&self.channel, attempts).await {
@@ -188,6 +208,21 @@ impl CatchUp {
                 self.given = pending.record.seq;
             }
         }
+    }
+
+    /// Moves what an inbox begins with to the dead letters, if it was given first on so many ways back already and was never acknowledged: it
+    /// may be what ends the receiver each time. What stands behind it was given as often, and is not to blame.
+    async fn without_poison(&self, mut page: Vec<Pending>, on_dead: &impl Fn(&[DeadLettered])) -> Vec<Pending> {
+        let Some(first) = page.first().filter(|_| self.given == 0) else { return page };
+        let began_before = self.machine.lock().begin_with(first.record.seq);
+        if began_before >= self.channels.max_deliveries() && first.attempts >= self.channels.max_deliveries() {
+            let rest = page.split_off(1);
+            let (mut left, dead) = self.channels.bury_spent(&self.channel, page).await;
+            on_dead(&dead);
+            left.extend(rest);
+            return left;
+        }
+        page
     }
 
     async fn give(&self, frame: impl FnOnce() -> Frame) -> bool {
@@ -274,21 +309,43 @@ pub async fn redeliver(channels: &Channels, channel: &ChannelName, peer: &Peer) 
         let page = channels.pending_after(channel, given, unix_ms()).await?;
         let Some(last) = page.last() else { break };
         given = last.record.seq;
-        let (spent, due): (Vec<_>, Vec<_>) = page.into_iter().partition(|pending| pending.attempts >= channels.max_deliveries());
-        for pending in spent {
-            let seq = pending.record.seq;
-            let death = Death { reason: DeadReason::MaxDeliveries, detail: pending.reason, at: unix_ms() };
-            dead.extend(channels.store().dead_letter(channel.clone(), seq, death).await?);
-        }
+        let (due, spent) = channels.bury_spent(channel, page).await;
+        dead.extend(spent);
         // Noted first, as on the way back.
         let attempts = due.iter().map(|pending| (pending.record.seq, pending.attempts + 1));
         channels.mark_delivered(channel, attempts).await?;
-        for pending in due {
-            if !give(&peer.link, redelivered(&pending.record.frame, pending.attempts)).await {
-                return Ok((dead, true));
+        let mut due = due.into_iter();
+        while let Some(pending) = due.next() {
+            if peer.link.offer(Lane::Normal, redelivered(&pending.record.frame, pending.attempts)) != Sent::Dropped {
+                continue;
             }
+            let not_given = std::iter::once(pending).chain(due).map(|pending| (pending.record.seq, pending.attempts));
+            channels.mark_delivered(channel, not_given).await?;
+            return Ok((dead, true));
         }
     }
-    let waits = !channels.pending_after(channel, 0, u64::MAX).await?.is_empty();
-    Ok((dead, waits))
+    Ok((dead, channels.has_pending(channel).await?))
+}
+
+impl Channels {
+    /// Moves what was delivered too often to the dead letters. Answers what is left of a page, and what was moved.
+    async fn bury_spent(&self, channel: &ChannelName, page: Vec<Pending>) -> (Vec<Pending>, Vec<DeadLettered>) {
+        let (mut left, mut dead) = (Vec::with_capacity(page.len()), Vec::new());
+        for pending in page {
+            if pending.attempts < self.max_deliveries() {
+                left.push(pending);
+                continue;
+            }
+            let death = Death { reason: DeadReason::MaxDeliveries, detail: pending.reason.clone(), at: unix_ms() };
+            match self.store().dead_letter(channel.clone(), pending.record.seq, death).await {
+                Ok(moved) => dead.extend(moved),
+                Err(error) => {
+                    // What is stored is delivered also while nothing can be written.
+                    tracing::debug!(%channel, %error, "a message was not moved to the dead letters");
+                    left.push(pending);
+                }
+            }
+        }
+        (left, dead)
+    }
 }

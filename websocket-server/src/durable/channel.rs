@@ -48,6 +48,8 @@ pub struct Channel {
     turns: u64,
     /// Somebody looks what is to be delivered again.
     is_looked_through: bool,
+    /// What the last way back began with, and how many in a row have begun with it.
+    begun_with: (u64, u32),
 }
 
 impl Channel {
@@ -113,6 +115,14 @@ impl Channel {
     /// The way back that is in force for a receiver; `None` if it is not behind.
     pub fn turn_of(&self, receiver: ConnectionId) -> Option<u64> {
         self.behind.get(&receiver).copied()
+    }
+
+    /// A way back begins with this message, the first that is not acknowledged. Answers how many in a row did so before.
+    pub fn begin_with(&mut self, seq: u64) -> u32 {
+        let (begun_with, times) = self.begun_with;
+        let before = if begun_with == seq { times } else { 0 };
+        self.begun_with = (seq, before.saturating_add(1));
+        before
     }
 
     /// Somebody begins to look what is to be delivered again. Says whether nobody else does.
@@ -213,6 +223,12 @@ mod tests {
         inbox.stored(2);
         // Commits take effect in order, though their answers may not come in order: 1 was there to be read.
         assert_eq!(inbox.caught_up(receiver, 2, 2), Step::GoLive(vec![]));
+    }
+
+    #[test]
+    fn it_is_counted_how_often_in_a_row_ways_back_begin_with_the_same_message() {
+        let mut inbox = Channel::default();
+        assert_eq!([5, 5, 5, 6, 5].map(|seq| inbox.begin_with(seq)), [0, 1, 2, 0, 0]);
     }
 
     #[test]

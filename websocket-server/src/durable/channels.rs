@@ -14,7 +14,10 @@ use store::{
 };
 
 use super::{CatchUp, Channel, Numbers, Receipts, active::Active, kept::Kept, numbers::BLOCK, recent::Recent};
-use crate::routing::{ConnectionId, Peer};
+use crate::{
+    broker::millis,
+    routing::{ConnectionId, Peer},
+};
 
 /// Channels asked for at once when the store is opened.
 const CHANNELS_PER_PAGE: u32 = 1000;
@@ -199,7 +202,7 @@ impl Channels {
 
     /// The newest number, for a receiver that gets what comes live, if nothing is on its way to the disk.
     pub fn settled_head(&self, channel: &ChannelName, receiver: ConnectionId) -> Option<u64> {
-        let machine = self.machine(channel);
+        let machine = self.active.lock().get(channel)?;
         let machine = machine.lock();
         (machine.is_live(receiver) && machine.is_settled()).then(|| machine.head())
     }
@@ -264,13 +267,14 @@ impl Channels {
         }
     }
 
-    /// Asks the store for the newest number of a channel.
+    /// Asks the store for the newest number of a channel, if it is not known.
     pub fn load(self: &Arc<Self>, channel: ChannelName) -> impl Future<Output = Result<(), StoreError>> + use<> {
-        let answer = self.store.channel(channel.clone());
         let channels = Arc::clone(self);
         async move {
-            let head = answer.await?.map_or(0, |info| info.head);
-            channels.machine(&channel).lock().load(head);
+            if !channels.is_loaded(&channel) {
+                let head = channels.store.channel(channel.clone()).await?.map_or(0, |info| info.head);
+                channels.machine(&channel).lock().load(head);
+            }
             Ok(())
         }
     }
@@ -351,6 +355,15 @@ impl Channels {
         self.store.pending(channel.clone(), PendingQuery { due_before, after, limits: Limits { records: 32, ..PAGE } })
     }
 
+    /// Whether anything of an inbox waits for an acknowledgement, as the store knows.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn has_pending(&self, channel: &ChannelName) -> Result<bool, StoreError> {
+        let query = PendingQuery { due_before: u64::MAX, after: 0, limits: Limits { records: 1, bytes: 1 } };
+        Ok(!self.store.pending(channel.clone(), query).await?.is_empty())
+    }
+
     /// What is in a log after a number.
     pub fn log_after(&self, channel: &ChannelName, after: u64) -> Reply<Page> {
         self.store.read(channel.clone(), ReadFrom::After(after), PAGE)
@@ -426,8 +439,4 @@ async fn kept_of_edges(store: &dyn Store) -> Result<Option<HashSet<SessionId>>, 
             return Ok(Some(sessions));
         }
     }
-}
-
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -11,12 +11,14 @@ use store::ChannelName;
 
 /// Sessions remembered as known to the store; those beyond are noted again and again.
 const MOST_SESSIONS: usize = 1_000_000;
+/// Inboxes remembered in which something may wait; with more, something may wait in any.
+const MOST_PENDING: usize = 1_000_000;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Kept {
-    /// Inboxes that may have something pending. One that has is always in it.
-    pending: HashSet<ChannelName>,
+    /// Inboxes that may have something pending. One that has is always in it. `None`: there are too many to remember.
+    pending: Option<HashSet<ChannelName>>,
     sessions: HashSet<SessionId>,
     /// While sessions are forgotten: those of which something was kept since the store was last asked. What arrives while it answers is
     /// bounded by what may wait for it.
@@ -26,13 +28,19 @@ pub(super) struct Kept {
 impl Kept {
     /// The inboxes that have something pending when the store is opened.
     pub(super) fn new(pending: HashSet<ChannelName>) -> Self {
-        Self { pending, ..Self::default() }
+        let pending = Some(pending).filter(|pending| pending.len() <= MOST_PENDING);
+        Self { pending, sessions: HashSet::new(), arrived: None }
     }
 
     /// The store was given a message for an inbox. Answers the session that is to be written, if one is.
     pub(super) fn note_pending(&mut self, inbox: &ChannelName) -> Option<SessionId> {
-        if !self.pending.contains(inbox) {
-            self.pending.insert(inbox.clone());
+        if let Some(pending) = &mut self.pending
+            && !pending.contains(inbox)
+        {
+            pending.insert(inbox.clone());
+            if pending.len() > MOST_PENDING {
+                self.pending = None;
+            }
         }
         inbox.as_session().filter(|session| self.note_session(*session))
     }
@@ -41,7 +49,10 @@ impl Kept {
     pub(super) fn note_session(&mut self, session: SessionId) -> bool {
         // One that is being forgotten, or may be in the next step, is to be seen in time, or written again.
         let has_arrived = self.arrived.as_mut().is_some_and(|arrived| arrived.insert(session));
-        let is_new = self.sessions.len() >= MOST_SESSIONS || self.sessions.insert(session);
+        let is_new = !self.sessions.contains(&session);
+        if is_new && self.sessions.len() < MOST_SESSIONS {
+            self.sessions.insert(session);
+        }
         has_arrived || is_new
     }
 
@@ -57,7 +68,9 @@ impl Kept {
         let forget = |session: SessionId| {
             self.sessions.remove(&session);
             let inbox = ChannelName::session(session);
-            self.pending.remove(&inbox);
+            if let Some(pending) = &mut self.pending {
+                pending.remove(&inbox);
+            }
             inbox
         };
         gone.into_iter().map(forget).collect()
@@ -70,17 +83,19 @@ impl Kept {
 
     /// Whether an inbox may have something pending.
     pub(super) fn may_have_pending(&self, inbox: &ChannelName) -> bool {
-        self.pending.contains(inbox)
+        self.pending.as_ref().is_none_or(|pending| pending.contains(inbox))
     }
 
     /// Nothing is pending any more.
     pub(super) fn nothing_pending(&mut self, inbox: &ChannelName) {
-        self.pending.remove(inbox);
+        if let Some(pending) = &mut self.pending {
+            pending.remove(inbox);
+        }
     }
 
-    /// How many inboxes and sessions are remembered.
+    /// How many inboxes and sessions are remembered; as many as are remembered at most, where there are more.
     pub(super) fn len(&self) -> (usize, usize) {
-        (self.pending.len(), self.sessions.len())
+        (self.pending.as_ref().map_or(MOST_PENDING, HashSet::len), self.sessions.len())
     }
 }
 
@@ -90,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_session_is_written_once_and_again_while_it_may_be_forgotten() {
-        let (mut kept, session) = (Kept::default(), SessionId::fresh());
+        let (mut kept, session) = (Kept::new(HashSet::new()), SessionId::fresh());
         let inbox = ChannelName::session(session);
         assert_eq!((kept.note_pending(&inbox), kept.note_pending(&inbox)), (Some(session), None));
         kept.begin_step();

@@ -26,7 +26,7 @@ mod publish;
 mod receipts;
 mod recent;
 
-pub use catch_up::{CatchUp, redeliver};
+pub use catch_up::{CatchUp, STORE_WAIT, redeliver};
 pub use channel::{Channel, OnItsWay, Step};
 pub use channels::{Channels, Remembered};
 pub use forgetting::Forgetting;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use common::config::{Durability, Retention, Settings, StoreSettings};
 use store::{Bounds, ChannelFamily, FamilyPolicy, Policies, Store, StoreError, StoreOptions};
 
-use super::channels::millis;
+use crate::broker::millis;
 
 /// Why there is no store.
 #[derive(Debug, thiserror::Error)]

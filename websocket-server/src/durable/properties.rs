@@ -112,7 +112,7 @@ impl World {
     }
 
     fn start(way: CatchUp) {
-        actix_rt::spawn(way.run(|_, _| ()));
+        actix_rt::spawn(way.run(|_, _| (), |_| ()));
     }
 
     fn accept(&self, id: &str) -> Box<Accepted> {
@@ -234,9 +234,9 @@ fn a_later_way_back_ends_the_earlier_and_one_that_is_dropped_is_over() {
         let peer = Peer::new(ConnectionId::next(), kind, link, Reading::default(), None);
         let earlier = world.channels.fall_behind(&world.channel, &peer, 0);
         let later = world.channels.fall_behind(&world.channel, &peer, 0);
-        assert_eq!((earlier.run(|_, _| ()).await, peer.link.drain().len()), (0, 0));
+        assert_eq!((earlier.run(|_, _| (), |_| ()).await, peer.link.drain().len()), (0, 0));
         assert!(!world.channels.is_live(&world.channel, peer.id));
-        assert_eq!((later.run(|_, _| ()).await, peer.link.drain().len()), (world.published[0], 1));
+        assert_eq!((later.run(|_, _| (), |_| ()).await, peer.link.drain().len()), (world.published[0], 1));
         assert!(world.channels.is_live(&world.channel, peer.id));
         drop(world.channels.fall_behind(&world.channel, &peer, 0));
         assert!(world.channels.is_live(&world.channel, peer.id));

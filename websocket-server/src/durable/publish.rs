@@ -8,12 +8,10 @@ use store::{Appended, ChannelName, FirstDelivery, MessageKey, NewRecord, Reply, 
 use transport::{Lane, Link, Sent};
 
 use super::{
-    CatchUp, Channel, Channels, OnItsWay,
-    channels::millis,
-    positioned,
+    CatchUp, Channel, Channels, OnItsWay, positioned,
     recent::{Answer, First},
 };
-use crate::routing::Peer;
+use crate::{broker::millis, routing::Peer};
 
 /// A durable message on its way.
 pub struct Accepted {

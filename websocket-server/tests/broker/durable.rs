@@ -206,6 +206,24 @@ async fn what_is_not_acknowledged_in_time_comes_again_and_at_last_expires() {
 }
 
 #[actix_rt::test]
+async fn what_crashes_its_receiver_at_every_return_expires_like_the_rest() {
+    let broker = TestBroker::with(|settings| settings.store.max_deliveries = 2).await;
+    let mut sender = broker.agent("sender").await;
+    sender.send(durable("poison", "agent:worker", 1)).await;
+    sender.expect("message:accepted").await;
+    for redelivered in [Value::Null, json!(1)] {
+        let mut worker = explicit_agent(&broker, "worker").await;
+        assert_eq!(worker.expect("job:new").await["redelivered"], redelivered);
+        worker.close().await;
+    }
+    sender.send(durable("good", "agent:worker", 2)).await;
+    let mut worker = explicit_agent(&broker, "worker").await;
+    assert_eq!(worker.expect("job:new").await["id"], "good");
+    let expired = sender.expect("message:expired").await;
+    assert_eq!((&expired["correlation_id"], &expired["payload"]["reason"]), (&json!("poison"), &json!("max_deliveries")));
+}
+
+#[actix_rt::test]
 async fn a_refused_message_comes_again_after_the_wait_it_asked_for() {
     let broker = TestBroker::start().await;
     let mut sender = broker.agent("sender").await;

@@ -117,13 +117,17 @@ impl RouterActor {
             self.note_kept(peer);
             let broker = Arc::clone(&self.broker);
             let router = broker.router.read();
-            // It may have unsubscribed while the mark was on its way.
-            let is_read = |channel: &ChannelName| channel.as_topic().is_none_or(|topic| router.subscribes(peer.id, &topic));
-            let logs: Vec<_> = logs.into_iter().filter(|(channel, _)| is_read(channel)).collect();
-            let is_watched = |channel: &ChannelName| channel.as_topic().is_some_and(|topic| router.watches(peer.id, &topic));
-            let (watched, others): (Vec<_>, Vec<_>) = logs.iter().cloned().partition(|(channel, _)| is_watched(channel));
+            let (mut watched, mut others) = (Vec::new(), Vec::new());
+            for (channel, seq) in logs {
+                match channel.as_topic() {
+                    // It may have unsubscribed while the mark was on its way.
+                    Some(topic) if !router.subscribes(peer.id, &topic) => {}
+                    Some(topic) if router.watches(peer.id, &topic) => watched.push((channel, seq)),
+                    _ => others.push((channel, seq)),
+                }
+            }
             drop(router);
-            for (channel, seq) in &logs {
+            for (channel, seq) in watched.iter().chain(&others) {
                 self.watch_position(peer, channel, *seq, ctx);
             }
             let store = self.durable.channels.store();

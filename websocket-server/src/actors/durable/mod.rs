@@ -3,6 +3,7 @@
 
 mod acknowledging;
 mod confirming;
+mod loading;
 mod reading;
 mod resuming;
 
@@ -23,16 +24,13 @@ use store::ChannelName;
 
 pub use reading::{HeldBack, Subscription};
 
-use self::confirming::Confirmations;
+use self::{confirming::Confirmations, loading::Loading};
 use super::router::{Dispatch, RouterActor};
 use crate::{
     broker::Broker,
     durable::{Channels, Draft, Outcome},
     routing::{ConnectionId, Counters, Outgoing, Peer, Route, Router, cancel_request},
 };
-
-/// Messages that may wait while the store is asked for the newest number of a channel.
-const MAX_LOADING: usize = 1024;
 
 type Reader = (ConnectionId, ChannelName);
 
@@ -42,7 +40,7 @@ pub struct DurableShard {
     channels: Arc<Channels>,
     confirmations: Confirmations,
     /// Messages that wait for their channel's newest number.
-    loading: HashMap<ChannelName, Vec<Dispatch>>,
+    loading: Loading,
     /// Receivers that are to be asked what has reached them: those that do not acknowledge themselves, and readers of logs whose
     /// positions are kept.
     to_ask: HashMap<ConnectionId, Arc<Peer>>,
@@ -64,7 +62,7 @@ impl DurableShard {
         Self {
             channels: Arc::clone(&broker.channels),
             confirmations: Confirmations::start(Arc::clone(broker), Arc::clone(counters)),
-            loading: HashMap::new(),
+            loading: Loading::default(),
             to_ask: HashMap::new(),
             owing: HashMap::new(),
             checked: HashMap::new(),
@@ -111,13 +109,9 @@ impl RouterActor {
         {
             return Err(ClientError::new(ErrorCode::AgentNotFound).about(channel.to_string()));
         }
-        if let Some(waiting) = self.durable.loading.get_mut(&channel) {
+        if self.durable.loading.holds(&channel) {
             drop(router);
-            if waiting.len() >= MAX_LOADING {
-                return Err(ErrorCode::InboxBusy.into());
-            }
-            waiting.push(dispatch);
-            return Ok(());
+            return self.durable.loading.push(&channel, dispatch).map_err(|_| ErrorCode::InboxBusy.into());
         }
         let id = message.id.as_deref().unwrap_or_default();
         let draft = Draft {
@@ -142,7 +136,8 @@ impl RouterActor {
         match outcome {
             Outcome::NotLoaded => {
                 cancel_request(from, message);
-                self.load(channel, dispatch, ctx);
+                self.durable.loading.push(&channel, dispatch).map_err(|_| ErrorCode::InboxBusy)?;
+                self.load(channel, ctx);
             }
             Outcome::Accepted(accepted) => {
                 self.counters.on_message(message.family, route, message.bytes_in, accepted.deliveries, message.frame.len());
@@ -170,11 +165,11 @@ impl RouterActor {
         Ok(())
     }
 
-    fn load(&mut self, channel: ChannelName, first: Dispatch, ctx: &mut Context<Self>) {
+    /// Asks for the newest number of a channel, and takes what waits for it.
+    fn load(&self, channel: ChannelName, ctx: &mut Context<Self>) {
         let loading = self.durable.channels.load(channel.clone());
-        self.durable.loading.insert(channel.clone(), vec![first]);
         Self::after(ctx, loading, move |router, outcome, ctx| {
-            for dispatch in router.durable.loading.remove(&channel).unwrap_or_default() {
+            for dispatch in router.durable.loading.take(&channel) {
                 let (from, frame) = (Arc::clone(&dispatch.from), dispatch.message.frame.clone());
                 let taken = match &outcome {
                     Ok(()) => router.dispatch_durable(dispatch, ctx),

@@ -136,7 +136,9 @@ impl RouterActor {
         let (peer, channel) = (Arc::clone(&way.peer), way.channel.clone());
         let is_kept = channel.family().is_inbox() || peer.consumer.is_some();
         let broker = Arc::clone(&self.broker);
-        let running = way.run(move |channel, record| broker.on_first_delivery(channel, record.seq));
+        let running = async move {
+            way.run(|channel, record| broker.on_first_delivery(channel, record.seq), |dead| broker.on_dead_letters(dead)).await
+        };
         Self::after(ctx, running, move |router, given, ctx| {
             if given > 0 && is_kept && !peer.link.is_over() {
                 router.durable.on_given(Arc::clone(&peer), channel, given);
@@ -210,14 +212,18 @@ impl RouterActor {
                 router.stop_reading(&peer, &channel);
                 return;
             }
-            let with_retained = place.is_none();
+            way.with_retained = place.is_none();
             let (after, recovery) = match place {
-                Some(place) => (place.after, Some(place.recovery)),
-                None => (way.head_at_start(), None),
+                Some(place) => {
+                    way.begin_at(&place);
+                    (place.after, Some(place.recovery))
+                }
+                None => {
+                    let head = way.head_at_start();
+                    way.starts_after(head);
+                    (head, None)
+                }
             };
-            way.starts_after(after);
-            way.with_retained = with_retained;
-            way.told_through = recovery.as_ref().and_then(|recovery| recovery.lost.as_ref()?.through).unwrap_or(0);
             let subscribed = Subscribed { topic, presence, members, seq: after, recovery, has_position: false, id };
             router.on_subscribed(&peer, subscribed, Some(way), ctx);
         });

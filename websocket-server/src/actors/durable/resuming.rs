@@ -1,6 +1,6 @@
 //! Receivers that come back: to positions they name themselves, or to those that were kept for them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use actix::Context;
 use common::{
@@ -12,12 +12,9 @@ use store::{Ack, ChannelFamily, ChannelName, StoreError};
 
 use super::RouterActor;
 use crate::{
-    durable::{CatchUp, Place, start_after},
+    durable::{CatchUp, Place, STORE_WAIT, start_after},
     routing::Peer,
 };
-
-/// How long to wait for a store that cannot be read.
-const STORE_WAIT: Duration = Duration::from_secs(1);
 
 /// A log that a client had subscribed to.
 struct Kept {
@@ -54,7 +51,8 @@ impl RouterActor {
             let mut subscribed = Vec::new();
             for topic in positions.iter().filter_map(|(channel, _)| channel.as_topic()) {
                 let was_there = router.subscribes(peer.id, &topic);
-                if let Err(refused) = router.subscribe(peer, &topic, false) {
+                let watches = router.watches(peer.id, &topic);
+                if let Err(refused) = router.subscribe(peer, &topic, watches) {
                     // Nothing is changed: what is kept of these is restored from where it was.
                     subscribed.iter().for_each(|topic| router.unsubscribe(peer, topic));
                     return Err(refused);
@@ -117,8 +115,7 @@ impl RouterActor {
             if peer.consumer.is_some() {
                 self.watch_position(peer, &channel, place.after, ctx);
             }
-            way.starts_after(place.after);
-            way.told_through = place.recovery.lost.and_then(|lost| lost.through).unwrap_or(0);
+            way.begin_at(&place);
             self.start_catch_up(way, ctx);
         }
         self.let_go(peer, ctx);
@@ -217,8 +214,7 @@ impl RouterActor {
                 } else {
                     continue;
                 };
-                way.starts_after(place.after);
-                way.told_through = place.recovery.lost.as_ref().and_then(|lost| lost.through).unwrap_or(0);
+                way.begin_at(&place);
                 way.again_through = channels.head(&channel);
                 ways.push(way);
                 told.insert(channel.to_string(), place.recovery);
