@@ -1,12 +1,19 @@
 //! Processes that crash in the midst of their work.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
 use super::forms::Secrets;
-use crate::harness::{AGENT_KEY, Peer, Site, eventually, post};
+use crate::harness::{AGENT_KEY, Peer, Process, Site, eventually, in_time, post};
+
+/// Lets this process, and whatever it starts, write core files as long as the system allows: those who want none must see to it.
+fn allow_core_files() {
+    let limit = getrlimit(Resource::Core);
+    setrlimit(Resource::Core, Rlimit { current: limit.maximum, ..limit }).expect("up to the hard limit is allowed");
+}
 
 /// Has the daemon, at its most talkative, know secrets, and then ends it as `crash` says. What it printed last must hold `last_words`.
-async fn crashed(crash: impl AsyncFnOnce(&Site, &mut crate::harness::Process), last_words: &[&str]) {
+async fn crashed(crash: impl AsyncFnOnce(&Site, &mut Process), last_words: &[&str]) {
     let mut secrets = Secrets::default();
     secrets.add("agent token", AGENT_KEY);
     let site = Site::new()
@@ -14,6 +21,7 @@ async fn crashed(crash: impl AsyncFnOnce(&Site, &mut crate::harness::Process), l
         .with("broker.bridge_secret", &secrets.fresh("bridge secret"))
         .with("web.session_secret", &secrets.fresh("session secret"))
         .with("broker.operator_token", &secrets.fresh("operator token"));
+    allow_core_files();
     let mut daemon = site.daemon().await;
     let session = site.register().await;
     secrets.add("session token", &session.token);
@@ -43,17 +51,20 @@ async fn an_abort_prints_no_secret_and_leaves_no_core_file() {
 
 #[tokio::test]
 async fn running_out_of_memory_prints_no_secret() {
-    let crash = async |site: &Site, daemon: &mut crate::harness::Process| {
+    let crash = async |site: &Site, daemon: &mut Process| {
         daemon.limit_memory();
         let mut held = Vec::new();
-        while daemon.ended().is_none() {
-            // Some succeed with what memory there is.
-            let agent = Peer::dial(site.broker, "/ws/agent", AGENT_KEY);
-            let Ok(Ok(mut agent)) = tokio::time::timeout(std::time::Duration::from_secs(2), agent).await else { continue };
-            let text = "x".repeat(900_000);
-            let _ = agent.try_send(json!({"type":"message:send","target":"session:none","payload":text})).await;
-            held.push(agent);
-        }
+        let filling = async {
+            while daemon.ended().is_none() {
+                // Some succeed with what memory there is.
+                let agent = Peer::dial(site.broker, "/ws/agent", AGENT_KEY);
+                let Ok(Ok(mut agent)) = tokio::time::timeout(std::time::Duration::from_secs(2), agent).await else { continue };
+                let text = "x".repeat(900_000);
+                let _ = agent.try_send(json!({"type":"message:send","target":"session:none","payload":text})).await;
+                held.push(agent);
+            }
+        };
+        in_time("it crashes", filling).await;
     };
     crashed(crash, &["memory allocation of", "panicked at"]).await;
 }
