@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
 };
 use tokio_tungstenite::{
@@ -108,6 +108,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     /// The connection is over.
     pub async fn feed(&mut self, frame: Value) -> Result<(), Ended> {
         self.socket.send(Message::text(frame.to_string())).await.map_err(|_| Ended::Broken)
+    }
+
+    /// Writes bytes as they are: frames that no library makes, or parts of one.
+    pub async fn send_bytes(&mut self, bytes: &[u8]) {
+        in_time("the socket takes bytes", self.socket.get_mut().write_all(bytes)).await.expect("the connection is there");
     }
 
     /// Sends a `message:send` that is a request.
