@@ -42,6 +42,7 @@ pub struct Seen {
     position: Option<Value>,
     pub redelivered: usize,
     pub resent: usize,
+    /// Answers to `connection:resume`: the first time, without a position, it subscribes.
     pub resumed: usize,
     /// Resumptions from a message that was never stored.
     pub unstored: usize,
@@ -68,7 +69,7 @@ impl Seen {
         } else {
             assert!(is_new, "it comes twice and does not say so: {frame}");
             // Delivered live, lost before it was stored, and sent again by its writer, who had no confirmation.
-            self.resent += usize::from(is_new && message < self.next);
+            self.resent += usize::from(message < self.next);
         }
         self.next = self.next.max(message + 1);
         self.position = Some(json!({"epoch":frame["epoch"],"seq":seq}));
@@ -78,8 +79,7 @@ impl Seen {
 impl Seen {
     /// Everything follows, also where the reader comes back from a message that was delivered live and lost before it was stored: of such a
     /// position the store cannot say that it was recovered.
-    fn on_resumed(&mut self, told: &Value) {
-        self.resumed += 1;
+    fn on_found(&mut self, told: &Value) {
         if told["recovered"] != true {
             let position = self.position.as_ref().and_then(|position| position["seq"].as_u64()).expect("a position");
             assert!(told["from"].as_u64() < Some(position), "not recovered: {told}");
@@ -90,7 +90,7 @@ impl Seen {
 }
 
 impl Feed {
-    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+    pub fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
         self.seen.lock().expect("nobody has failed")
     }
 
@@ -156,18 +156,17 @@ impl Feed {
                     peer.try_send(ask).await?;
                 }
                 Some("connection:resumed" | "topic:subscribed") => {
-                    let told = if frame["type"] == "topic:subscribed" {
-                        &frame["payload"]
-                    } else {
-                        &frame["payload"]["channels"][TOPIC]
-                    };
+                    let is_resumed = frame["type"] == "connection:resumed";
+                    let told = if is_resumed { &frame["payload"]["channels"][TOPIC] } else { &frame["payload"] };
                     // What is restored besides are the broadcasts.
                     if told.is_object() {
                         assert!(told["lost"].is_null(), "something is lost: {frame}");
                         // Without a correlation it is what was restored for the page that lost its socket.
                         if !frame["correlation_id"].is_null() {
                             is_answered = true;
-                            self.seen().on_resumed(told);
+                            let mut seen = self.seen();
+                            seen.resumed += usize::from(is_resumed);
+                            seen.on_found(told);
                         }
                     }
                 }
