@@ -5,7 +5,7 @@
 #   SOAK_FUZZ_MINUTES=5                        for each fuzz target
 #   SOAK_CASES=20000                           of each property
 #   SOAK_BENCH="--peers bridge,edge"           what is measured
-#   BRIDGE_SEED=n                              where random choices start, to have a run again
+#   BRIDGE_SEED=n                              where random choices start, also the properties', to have a run again (the fuzz targets go on from their corpus)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,6 +13,7 @@ steps=${SOAK_STEPS:-suite store broker properties fuzz bench}
 fuzz_minutes=${SOAK_FUZZ_MINUTES:-5}
 cases=${SOAK_CASES:-20000}
 read -ra bench_options <<<"${SOAK_BENCH:---peers bridge,edge}"
+if [ -n "${BRIDGE_SEED:-}" ]; then export PROPTEST_RNG_SEED=$BRIDGE_SEED; fi
 cargo=${CARGO:-cargo}
 target=${CARGO_TARGET_DIR:-target}
 

@@ -14,7 +14,7 @@ use std::{
 
 use rusqlite::ffi;
 
-use crate::writing::Dice;
+use crate::chance::Chance;
 
 /// The name to open databases with.
 pub const VFS: &str = "faulty";
@@ -48,17 +48,17 @@ impl Image {
     }
 
     /// Some of what was not synced has reached the disk all the same.
-    fn after_power_cut(&self, dice: &mut Dice) -> Vec<u8> {
+    fn after_power_cut(&self, chance: &mut Chance) -> Vec<u8> {
         let mut content = self.durable.clone();
-        let kept_of_ten = dice.below(11);
+        let kept_of_ten = chance.below(11);
         for change in &self.unsynced {
-            if dice.below(10) >= kept_of_ten {
+            if chance.below(10) >= kept_of_ten {
                 continue;
             }
             match change {
-                Change::Write(offset, bytes) if dice.below(4) == 0 => {
-                    let sectors = bytes.len().div_ceil(SECTOR) as u64;
-                    let torn = (dice.below(sectors) as usize * SECTOR).min(bytes.len());
+                Change::Write(offset, bytes) if chance.below(4) == 0 => {
+                    let sectors = bytes.len().div_ceil(SECTOR);
+                    let torn = (chance.below(sectors) * SECTOR).min(bytes.len());
                     Self::apply(&mut content, &Change::Write(*offset, bytes[..torn].to_vec()));
                 }
                 change => Self::apply(&mut content, change),
@@ -114,10 +114,10 @@ impl FaultDisk {
     }
 
     /// Writes into another directory what is on the disk if the power fails now.
-    pub fn cut_power(&self, into: &Path, dice: &mut Dice) {
+    pub fn cut_power(&self, into: &Path, chance: &mut Chance) {
         self.change(|disk| {
             for (name, image) in &disk.files {
-                std::fs::write(into.join(name), image.after_power_cut(dice)).expect("written");
+                std::fs::write(into.join(name), image.after_power_cut(chance)).expect("written");
             }
         });
     }

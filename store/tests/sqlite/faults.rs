@@ -6,8 +6,9 @@ use futures_util::future::join_all;
 use store::{Durability, SqliteStore, Store, StoreError, StoreOptions};
 
 use crate::{
+    chance::Chance,
     fault_disk::{FaultDisk, VFS},
-    writing::{Dice, put, record, whole},
+    writing::{put, record, whole},
 };
 
 fn options() -> StoreOptions {
@@ -72,7 +73,7 @@ async fn what_was_refused_for_a_full_disk_can_be_sent_again() {
 async fn a_failed_sync_is_not_confirmed_and_what_follows_is_safe() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultDisk::under(dir.path());
-    let mut dice = Dice::new("failing syncs");
+    let mut chance = Chance::from_environment("failing syncs");
     let store = Arc::new(SqliteStore::open(dir.path(), options()).unwrap());
     let mut confirmed = Vec::new();
     for round in 0..30 {
@@ -84,7 +85,7 @@ async fn a_failed_sync_is_not_confirmed_and_what_follows_is_safe() {
     }
     assert!((20..30).contains(&confirmed.len()), "{}", confirmed.len());
     let after = tempfile::tempdir().unwrap();
-    disk.cut_power(after.path(), &mut dice);
+    disk.cut_power(after.path(), &mut chance);
     let restarted = SqliteStore::open(after.path(), StoreOptions::default()).unwrap();
     let found = whole(&restarted, "agent:a").await;
     assert!(confirmed.iter().all(|seq| found.contains_key(seq)), "{confirmed:?} {found:?}");

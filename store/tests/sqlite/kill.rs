@@ -9,7 +9,10 @@ use std::{
 
 use store::{Ack, Durability, SqliteStore, Store, StoreOptions, operators};
 
-use crate::writing::{Dice, Shown, channel, put, record, rounds, unbounded};
+use crate::{
+    chance::{Chance, scaled},
+    writing::{Shown, channel, put, record, unbounded},
+};
 
 const WRITERS: usize = 8;
 const DIR: &str = "STORE_KILL_DIR";
@@ -80,13 +83,13 @@ fn start(dir: &Path, durability: &str) -> Child {
 
 async fn kill_again_and_again(durability: &str, rounds: usize) {
     let dir = tempfile::tempdir().unwrap();
-    let mut dice = Dice::new("kill -9");
+    let mut chance = Chance::from_environment("kill -9");
     let mut shown = Shown::default();
     let mut epoch = None;
     for _ in 0..rounds {
         let mut child = start(dir.path(), durability);
         let mut lines = BufReader::new(child.stdout.take().unwrap());
-        let mut lines_to_hear = 1 + dice.below(600);
+        let mut lines_to_hear = 1 + chance.below(600);
         let mut line = String::new();
         // All that is in the pipe was said before the end, so it is heard to the last whole line.
         while lines.read_line(&mut line).unwrap() > 0 {
@@ -119,27 +122,27 @@ async fn kill_again_and_again(durability: &str, rounds: usize) {
 
 #[tokio::test]
 async fn nothing_confirmed_is_lost_to_kill_9_with_fsync() {
-    kill_again_and_again("fsync", rounds(3, 200)).await;
+    kill_again_and_again("fsync", scaled(3, 200)).await;
 }
 
 #[tokio::test]
 async fn nothing_confirmed_is_lost_to_kill_9_without_fsync() {
-    kill_again_and_again("process", rounds(3, 200)).await;
+    kill_again_and_again("process", scaled(3, 200)).await;
 }
 
 /// From an empty directory to the first number that is given out.
 #[tokio::test]
 async fn a_store_that_is_killed_while_it_is_made_opens() {
-    let mut dice = Dice::new("kill -9 at the start");
+    let mut chance = Chance::from_environment("kill -9 at the start");
     let mut unfinished = 0;
-    let rounds = rounds(5, 200);
+    let rounds = scaled(5, 200);
     for _ in 0..rounds {
         let dir = tempfile::tempdir().unwrap();
         let mut child = start(dir.path(), "fsync");
         while std::fs::read_dir(dir.path()).unwrap().next().is_none() {
             std::thread::yield_now();
         }
-        let moment = std::time::Duration::from_micros(dice.below(8_000));
+        let moment = std::time::Duration::from_micros(chance.next() % 8_000);
         let begun = std::time::Instant::now();
         while begun.elapsed() < moment {
             std::thread::yield_now();

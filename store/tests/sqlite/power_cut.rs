@@ -8,8 +8,9 @@ use std::sync::{
 use store::{Ack, Durability, SqliteStore, Store, StoreOptions, operators};
 
 use crate::{
+    chance::{Chance, scaled},
     fault_disk::{FaultDisk, VFS},
-    writing::{Dice, Shown, channel, record, rounds, unbounded},
+    writing::{Shown, channel, record, unbounded},
 };
 
 const WRITERS: usize = 8;
@@ -55,7 +56,7 @@ async fn cut_again_and_again(durability: Durability, stores: usize, look: impl A
 async fn cut_one_store(durability: Durability, look: &impl AsyncFn(&std::path::Path, &SqliteStore, &Shown)) -> usize {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultDisk::under(dir.path());
-    let mut dice = Dice::new("power cuts");
+    let mut chance = Chance::from_environment("power cuts");
     let store = Arc::new(SqliteStore::open(dir.path(), options(durability)).unwrap());
     let shown = Arc::new(Mutex::new(Shown::default()));
     let stop = Arc::new(AtomicBool::new(false));
@@ -64,14 +65,14 @@ async fn cut_one_store(durability: Durability, look: &impl AsyncFn(&std::path::P
         .collect();
     let mut checked = 0;
     for _ in 0..CUTS {
-        let wanted = shown.lock().unwrap().count() + usize::try_from(1 + dice.below(150)).unwrap();
+        let wanted = shown.lock().unwrap().count() + 1 + chance.below(150);
         while shown.lock().unwrap().count() < wanted {
             tokio::task::yield_now().await;
         }
         // First what was confirmed, then the cut: what is confirmed in between is not looked for.
         let before = shown.lock().unwrap().clone();
         let after = tempfile::tempdir().unwrap();
-        disk.cut_power(after.path(), &mut dice);
+        disk.cut_power(after.path(), &mut chance);
         look(after.path(), &store, &before).await;
         checked += before.count();
     }
@@ -85,7 +86,7 @@ async fn cut_one_store(durability: Durability, look: &impl AsyncFn(&std::path::P
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_confirmed_survives_a_power_cut_with_fsync() {
-    cut_again_and_again(Durability::Fsync, rounds(2, 40), async |dir, before, shown| {
+    cut_again_and_again(Durability::Fsync, scaled(2, 40), async |dir, before, shown| {
         let report = operators::check(dir).expect("readable");
         assert!(report.problems.is_empty(), "{:?}", report.problems);
         let store = SqliteStore::open(dir, unbounded()).unwrap();
@@ -99,7 +100,7 @@ async fn what_was_confirmed_survives_a_power_cut_with_fsync() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_power_cut_without_fsync_begins_a_new_epoch_and_gives_no_number_twice() {
-    cut_again_and_again(Durability::Process, rounds(1, 20), async |dir, before, shown| {
+    cut_again_and_again(Durability::Process, scaled(1, 20), async |dir, before, shown| {
         let machine = rusqlite::Connection::open(dir.join(store::DATABASE)).unwrap();
         machine.execute("UPDATE meta SET value = 'the boot before' WHERE name = 'boot'", []).unwrap();
         drop(machine);

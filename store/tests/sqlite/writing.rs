@@ -12,38 +12,11 @@ use store::{
     StoreOptions,
 };
 
-/// A run is short, or long when `BRIDGE_SOAK=1`.
-pub fn rounds(short: usize, long: usize) -> usize {
-    if std::env::var_os("BRIDGE_SOAK").is_some_and(|value| value == "1") { long } else { short }
-}
-
 /// Options without retention, so that whatever is missing was lost.
 pub fn unbounded() -> StoreOptions {
     let mut policies = Policies::default();
     ChannelFamily::ALL.into_iter().for_each(|family| policies.set(family, FamilyPolicy::default()));
     StoreOptions { policies, ..StoreOptions::default() }
-}
-
-/// Random enough to choose moments with; its seed is printed so that a run can be repeated.
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(name: &str) -> Self {
-        let given = std::env::var("DICE").ok().and_then(|seed| seed.parse().ok());
-        let seed = given.unwrap_or_else(|| {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
-            u64::from(now.subsec_nanos()) | 1
-        });
-        println!("{name}: DICE={seed}");
-        Self(seed)
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
 }
 
 pub fn channel(name: &str) -> ChannelName {

@@ -1,4 +1,4 @@
-//! Chance that can be had again.
+//! Chance that can be had again, and how much is done. Suites of other crates include this file.
 
 use std::time::{Duration, SystemTime};
 
@@ -38,4 +38,9 @@ impl Chance {
     pub fn duration(&mut self, longest: Duration) -> Duration {
         longest.mul_f64(self.below(1000) as f64 / 1000.0)
     }
+}
+
+/// `short`, or `long` in a soak run, `BRIDGE_SOAK=1`.
+pub fn scaled<T>(short: T, long: T) -> T {
+    if std::env::var_os("BRIDGE_SOAK").is_some_and(|value| value != "0" && !value.is_empty()) { long } else { short }
 }

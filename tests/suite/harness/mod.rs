@@ -9,10 +9,10 @@ mod process;
 mod site;
 mod wallet;
 
-pub use chance::Chance;
+pub use chance::{Chance, scaled};
 pub use echo::{EchoAgent, answer_all};
 pub use http::{post, request};
-pub use patience::{eventually, everyone, in_time, scaled};
+pub use patience::{eventually, everyone, in_time};
 pub use peer::{DialError, Ended, Peer, question};
 pub use process::{Process, program};
 pub use site::{AGENT_KEY, Credentials, Site};

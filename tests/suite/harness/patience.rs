@@ -1,4 +1,4 @@
-//! How long is waited for what, and how much is done.
+//! How long is waited for what.
 
 use std::time::Duration;
 
@@ -32,9 +32,4 @@ pub async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
 pub async fn everyone<T: Send + 'static>(all: impl IntoIterator<Item: Future<Output = T> + Send + 'static>) -> Vec<T> {
     let tasks: JoinSet<T> = all.into_iter().collect();
     tasks.join_all().await
-}
-
-/// `short`, or `long` in a soak run.
-pub fn scaled<T>(short: T, long: T) -> T {
-    if std::env::var_os("BRIDGE_SOAK").is_some_and(|value| value != "0" && !value.is_empty()) { long } else { short }
 }

@@ -10,14 +10,17 @@ use common::{
 use serde_json::json;
 use store::{AuditQuery, Store};
 
-use crate::harness::{Peer, TestBroker, eventually};
+use crate::{
+    chance::scaled,
+    harness::{Peer, TestBroker, eventually},
+};
 
 /// Messages that are not confirmed yet, at most.
 const WINDOW: usize = 1024;
 /// Every so many sessions one was here itself, and left a subscription with its position.
 const WAS_HERE: usize = 200;
-/// How long a session is kept.
-const KEPT: Duration = Duration::from_secs(1);
+/// How long a dead letter is kept.
+const DEAD_LETTERS_KEPT: Duration = Duration::from_secs(1);
 /// Pages that the store keeps free for what comes next, and what little is left: at most so much of the file.
 const KEPT_FREE_MIB: u64 = 6;
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -78,15 +81,14 @@ async fn retain_at(store: &dyn Store, now: u64) {
 
 #[actix_rt::test]
 async fn sessions_that_are_never_seen_again_leave_nothing_behind() {
-    let is_long = std::env::var_os("BRIDGE_SOAK").is_some_and(|value| value != "0" && !value.is_empty());
-    let count = if is_long { 1_000_000 } else { 20_000 };
+    let (count, kept, patience) = scaled((5_000, 20, 120), (1_000_000, 600, 1800));
     let folder = tempfile::tempdir().expect("a folder");
     let broker = TestBroker::with(|settings| {
         settings.store.durability = Durability::Process;
         settings.data.dir = folder.path().to_owned();
         // Nobody is forgotten while messages are still left.
-        settings.store.forget_sessions = if is_long { Duration::from_secs(600) } else { 20 * KEPT };
-        settings.store.dead_letters = Retention { age: KEPT, ..settings.store.dead_letters };
+        settings.store.forget_sessions = Duration::from_secs(kept);
+        settings.store.dead_letters = Retention { age: DEAD_LETTERS_KEPT, ..settings.store.dead_letters };
     })
     .await;
     let mut agent = broker.agent("filler").await;
@@ -107,7 +109,7 @@ async fn sessions_that_are_never_seen_again_leave_nothing_behind() {
 
     // On schedule, with nobody doing anything: the messages go to the dead letters, and from there after their own time.
     let begun = Instant::now();
-    let deadline = Duration::from_secs(if is_long { 1800 } else { 120 });
+    let deadline = Duration::from_secs(patience);
     loop {
         let now = sizes(&broker).await;
         if now.records <= before.records {

@@ -2,6 +2,9 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[allow(dead_code, reason = "each suite uses its part")]
+#[path = "../../../tests/suite/harness/chance.rs"]
+mod chance;
 mod harness;
 
 mod connections;
