@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use common::config::Settings;
 use web_server::{EdgeHandle, LocalConnect};
 
+use crate::client::Answer;
+
 /// The longest that anything in these tests may take.
 pub const LIMIT: Duration = Duration::from_secs(15);
 
@@ -67,4 +69,16 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) 
         assert!(Instant::now() < deadline, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// The first answer with 429, of at most ten, or the last one. The other requests are let through where they are so far apart that the rate
+/// has refilled, as they may be on a busy machine; `ask` is told which try it is.
+pub async fn until_refused(mut ask: impl AsyncFnMut(usize) -> Answer) -> Answer {
+    for attempt in 0..9 {
+        let answer = ask(attempt).await;
+        if answer.status == 429 {
+            return answer;
+        }
+    }
+    ask(9).await
 }

@@ -165,6 +165,18 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut check: impl Fn
     assert!(timeout(LIMIT, waiting).await.is_ok(), "never: {what}");
 }
 
+/// The first answer with 429, of at most ten, or the last one. The other requests are let through where they are so far apart that the rate
+/// has refilled, as they may be on a busy machine; `ask` is told which try it is.
+pub async fn until_refused(mut ask: impl AsyncFnMut(usize) -> (u16, Value)) -> (u16, Value) {
+    for attempt in 0..9 {
+        let answer = ask(attempt).await;
+        if answer.0 == 429 {
+            return answer;
+        }
+    }
+    ask(9).await
+}
+
 pub struct Peer<S = MaybeTlsStream<TcpStream>> {
     pub socket: WebSocketStream<S>,
     pub session_id: Option<SessionId>,
