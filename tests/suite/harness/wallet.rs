@@ -1,4 +1,4 @@
-//! A wallet that signs in.
+//! A wallet that signs in. The suite of the edge includes this file.
 
 use identity::siwe::{Signature, personal_hash};
 use k256::ecdsa::SigningKey;

@@ -1,34 +1,12 @@
-//! A wallet: a key that signs what it is asked to, as wallets do (EIP-191).
+//! Signing in with a wallet.
 
-use identity::siwe::{Address, personal_hash};
-use k256::ecdsa::SigningKey;
 use serde_json::{Value, json};
-use sha3::{Digest, Keccak256};
 
+pub use self::key::Wallet;
 use crate::{client::Answer, harness::Edge};
 
-pub struct Wallet(SigningKey);
-
-impl Wallet {
-    pub fn new(number: u8) -> Self {
-        Self(SigningKey::from_slice(&[number; 32]).expect("a key"))
-    }
-
-    pub fn address(&self) -> String {
-        let point = self.0.verifying_key().to_sec1_point(false);
-        let hash = Keccak256::digest(&point.as_bytes()[1..]);
-        Address(hash[12..].try_into().expect("20 bytes")).to_string()
-    }
-
-    pub fn sign(&self, message: &str) -> String {
-        let (signature, recovery) = self.0.sign_prehash_recoverable(&personal_hash(message));
-        let mut text = String::from("0x");
-        for byte in signature.to_bytes().iter().chain([&(27 + recovery.to_byte())]) {
-            text.push_str(&format!("{byte:02x}"));
-        }
-        text
-    }
-}
+#[path = "../../../tests/suite/harness/wallet.rs"]
+mod key;
 
 /// The header that proves a session.
 pub fn cookie(token: &str) -> String {
