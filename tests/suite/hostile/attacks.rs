@@ -14,6 +14,7 @@ use std::{
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
     runtime::Builder,
     sync::oneshot,
     task::JoinSet,
@@ -89,11 +90,7 @@ impl Attackers {
             let to = listeners[number % listeners.len()];
             self.start(async move |counts| {
                 loop {
-                    let Ok(mut socket) = connect(from, to).await else {
-                        sleep(MOMENT).await;
-                        continue;
-                    };
-                    counts.connections.fetch_add(1, Relaxed);
+                    let mut socket = connected(from, to, &counts).await;
                     for byte in handshake("/ws", to, "").into_bytes() {
                         if socket.write_all(&[byte]).await.is_err() {
                             break;
@@ -119,11 +116,9 @@ impl Attackers {
             self.start(async move |counts| {
                 let mut held = std::collections::VecDeque::new();
                 loop {
-                    if let Ok(mut socket) = connect(from, to).await {
-                        counts.connections.fetch_add(1, Relaxed);
-                        let _ = socket.write_all(b"\x16\x03\x01 GET nonsense").await;
-                        held.push_back(socket);
-                    }
+                    let mut socket = connected(from, to, &counts).await;
+                    let _ = socket.write_all(b"\x16\x03\x01 GET nonsense").await;
+                    held.push_back(socket);
                     if held.len() > 64 {
                         held.pop_front();
                     }
@@ -180,11 +175,7 @@ impl Attackers {
             let request = request(to);
             self.start(async move |counts| {
                 loop {
-                    let Ok(mut socket) = connect(from, to).await else {
-                        sleep(MOMENT).await;
-                        continue;
-                    };
-                    counts.connections.fetch_add(1, Relaxed);
+                    let mut socket = connected(from, to, &counts).await;
                     let _ = socket.write_all(request.as_bytes()).await;
                     let mut answer = [0; 512];
                     match timeout(MOMENT, socket.read(&mut answer)).await {
@@ -215,10 +206,7 @@ impl Attackers {
             self.start(async move |counts| {
                 let head = handshake("/ws", edge, &format!("Authorization: Bearer {}\r\n", session.token));
                 loop {
-                    let Ok(mut socket) = connect(from, edge).await else {
-                        sleep(MOMENT).await;
-                        continue;
-                    };
+                    let mut socket = connected(from, edge, &counts).await;
                     let _ = socket.write_all(head.as_bytes()).await;
                     let _ = socket.write_all(frame).await;
                     counts.bad_frames.fetch_add(1, Relaxed);
@@ -228,6 +216,17 @@ impl Attackers {
                 }
             });
         }
+    }
+}
+
+/// A connection, counted; it is tried until there is one.
+async fn connected(from: Ipv4Addr, to: SocketAddr, counts: &Counts) -> TcpStream {
+    loop {
+        if let Ok(socket) = connect(from, to).await {
+            counts.connections.fetch_add(1, Relaxed);
+            return socket;
+        }
+        sleep(MOMENT).await;
     }
 }
 
