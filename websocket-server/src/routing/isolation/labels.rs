@@ -8,24 +8,24 @@ use super::*;
 fn check(world: &World, who: Who, peer: &Peer, text: &str) -> Result<(), TestCaseError> {
     let user = match who {
         Who::Trusted => return Ok(()),
-        Who::Bounded => Some(USERS[0]),
+        Who::Bounded => Some(NAMES[0]),
         Who::Session(_) => peer.user_id().map(UserId::as_str),
     };
     let is_mine = |name: &str| {
         let is_session = |number: usize| session_id(number).to_string() == name;
         let is_own = matches!(who, Who::Session(number) if is_session(number)) || name == format!("{who:?}");
         let of_user =
-            |user: &str| name == user || (0..SESSIONS.len()).any(|number| is_session(number) && world.owner(number) == user);
+            |user: &str| name == user || (0..SESSIONS).any(|number| is_session(number) && world.owners.owner(number) == user);
         is_own || user.is_some_and(of_user)
     };
     if let Some(whose) = text.strip_prefix("said to ") {
         prop_assert!(is_mine(whose) || whose == PUBLIC, "{:?} got {}", who, text);
         return Ok(());
     }
-    for session in (0..SESSIONS.len()).map(|number| session_id(number).to_string()).filter(|session| !is_mine(session)) {
+    for session in (0..SESSIONS).map(|number| session_id(number).to_string()).filter(|session| !is_mine(session)) {
         prop_assert!(!text.contains(&session), "{:?} learned of {}: {}", who, session, text);
     }
-    for user in USERS.iter().filter(|user| !is_mine(user)) {
+    for user in NAMES.iter().filter(|user| !is_mine(user)) {
         prop_assert!(!text.contains(&format!("\"{user}\"")), "{:?} learned of {}: {}", who, user, text);
     }
     Ok(())

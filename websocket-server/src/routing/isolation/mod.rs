@@ -5,12 +5,14 @@
 //! same over sockets, with everything that waits for a disk.
 
 mod labels;
+#[path = "../../../tests/broker/isolation/owners.rs"]
+mod owners;
 mod twins;
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use common::{
-    address::{Address, Scope},
+    address::Address,
     assertion::{ClientIdentity, LoggedIn, Login, Reading},
     config::Settings,
     error::{ClientError, ErrorCode},
@@ -19,20 +21,17 @@ use common::{
 };
 use identity::{
     agent_keys::{Grant, Scopes},
-    policy::{Policy, session_topic, user_topic},
+    policy::Policy,
 };
 use proptest::prelude::*;
 use store::ChannelName;
 use transport::{Link, LinkPolicy};
 use uuid::Uuid;
 
+use self::owners::{BOUNDED, NAMES, Owners, PUBLIC, SESSIONS, TRUSTED, To, USERS};
 use super::{ConnectionId, Outgoing, Pass, Peer, PeerKind, Router, RouterLimits};
 
 const CONNECTIONS: usize = 9;
-const USERS: [&str; 2] = ["ann", "bob"];
-/// Whose each session is from the beginning.
-const SESSIONS: [Option<usize>; 5] = [Some(0), Some(0), Some(1), None, None];
-const PUBLIC: &str = "public";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
@@ -43,18 +42,13 @@ enum Who {
     Session(usize),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum To {
-    Trusted,
-    Bounded,
-    Session(usize),
-    User(usize),
-    Open,
-    OfUser(usize),
-    OfSession(usize),
-    Sessions,
-    All,
-    Default,
+impl Who {
+    fn session(self) -> Option<usize> {
+        match self {
+            Self::Session(session) => Some(session),
+            Self::Trusted | Self::Bounded => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -84,8 +78,8 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let session = 0..SESSIONS.len();
-    let user = 0..USERS.len();
+    let session = 0..SESSIONS;
+    let user = 0..USERS;
     let who = prop_oneof![1 => Just(Who::Trusted), 1 => Just(Who::Bounded), 4 => session.clone().prop_map(Who::Session)];
     let to = prop_oneof![
         Just(To::Trusted),
@@ -96,8 +90,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         user.clone().prop_map(To::OfUser),
         session.clone().prop_map(To::OfSession),
         Just(To::Sessions),
+        Just(To::Agents),
         Just(To::All),
         Just(To::Default),
+        Just(To::OwnInbox),
+        Just(To::OwnTopic),
     ];
     let kind = prop_oneof![3 => Just(Kind::Plain), 1 => Just(Kind::Request), 1 => Just(Kind::Answer), 1 => Just(Kind::Durable)];
     let at = 0..CONNECTIONS;
@@ -123,35 +120,8 @@ fn socket_id(at: usize) -> Uuid {
     Uuid::from_u128(0x50c_0000 + at as u128)
 }
 
-fn user(number: usize) -> UserId {
-    UserId::new(USERS[number]).expect("valid")
-}
-
 fn login(number: usize) -> Login {
-    Login { user: user(number), wallet: None, scopes: Default::default() }
-}
-
-fn topic(to: To) -> Option<TopicName> {
-    match to {
-        To::Open => TopicName::new("room").ok(),
-        To::OfUser(number) => user_topic(&user(number), "notes"),
-        To::OfSession(number) => session_topic(session_id(number), "notes"),
-        _ => None,
-    }
-}
-
-fn address(to: To) -> Option<Address> {
-    let agent = |id| AgentId::new(id).ok().map(Address::Agent);
-    match to {
-        To::Trusted => agent("trusted"),
-        To::Bounded => agent("bounded"),
-        To::Session(number) => Some(Address::Session(session_id(number))),
-        To::User(number) => Some(Address::User(user(number))),
-        To::Open | To::OfUser(_) | To::OfSession(_) => topic(to).map(Address::Topic),
-        To::Sessions => Some(Address::Broadcast(Scope::Sessions)),
-        To::All => Some(Address::Broadcast(Scope::All)),
-        To::Default => None,
-    }
+    Login { user: UserId::new(NAMES[number]).expect("valid"), wallet: None, scopes: Default::default() }
 }
 
 /// What somebody heard: an answer, or a frame.
@@ -162,8 +132,7 @@ struct World {
     router: Router,
     links: Arc<LinkPolicy>,
     peers: BTreeMap<usize, (Who, Arc<Peer>)>,
-    /// Who has logged in to each session.
-    users: [Option<usize>; SESSIONS.len()],
+    owners: Owners,
 }
 
 impl World {
@@ -178,23 +147,30 @@ impl World {
         };
         let policy = Policy { visible_members: Vec::new(), ..Policy::open() };
         let links = crate::broker::link_policy(&Settings::for_tests());
-        Self { router: Router::new(limits, policy), links, peers: BTreeMap::new(), users: SESSIONS }
+        let owners = Owners::of(std::array::from_fn(session_id));
+        Self { router: Router::new(limits, policy), links, peers: BTreeMap::new(), owners }
     }
 
-    /// Whose what belongs to a session is: its user's, or its own.
-    fn owner(&self, session: usize) -> String {
-        self.users[session].map_or_else(|| session_id(session).to_string(), |user| USERS[user].to_owned())
+    fn address(&self, to: To) -> Option<Address> {
+        self.owners.address(to).map(|address| Address::parse(&address).expect("valid"))
     }
 
-    /// Whose a message is.
-    fn whose(&self, from: Who, to: To) -> String {
-        match (from, to) {
-            (_, To::Open) => PUBLIC.to_owned(),
-            (Who::Session(number), _) | (_, To::Session(number)) => self.owner(number),
-            (_, To::OfSession(number)) => session_id(number).to_string(),
-            (_, To::User(number) | To::OfUser(number)) => USERS[number].to_owned(),
-            (_, To::Trusted | To::Bounded | To::Sessions | To::All | To::Default) => PUBLIC.to_owned(),
+    fn topic(&self, to: To) -> Option<TopicName> {
+        match self.address(to) {
+            Some(Address::Topic(topic)) => Some(topic),
+            _ => None,
         }
+    }
+
+    /// What is kept at an address.
+    fn channel(&self, to: To, dead: bool) -> Option<ChannelName> {
+        let channel = ChannelName::parse(&self.owners.address(to)?).ok()?;
+        Some(if dead && channel.family().is_inbox() { channel.dead() } else { channel })
+    }
+
+    /// What whoever is at a place means by its own.
+    fn resolve(&self, at: usize, to: To) -> To {
+        self.owners.resolve(self.peers.get(&at).and_then(|(who, _)| who.session()), to)
     }
 
     fn peer(&self, at: usize, who: Who, is_stale: bool) -> Arc<Peer> {
@@ -205,14 +181,14 @@ impl World {
         };
         let all = Scopes::everything();
         let (kind, pass) = match who {
-            Who::Trusted => agent("trusted", all),
+            Who::Trusted => agent(TRUSTED, all),
             Who::Bounded => {
-                let users = vec!["ann".parse().expect("a pattern")];
-                agent("bounded", Scopes { users, anonymous: false, ..all })
+                let users = vec![NAMES[0].parse().expect("a pattern")];
+                agent(BOUNDED, Scopes { users, anonymous: false, ..all })
             }
             Who::Session(number) => {
                 let mut identity = ClientIdentity::anonymous(session_id(number));
-                identity.login = self.users[number].filter(|_| !is_stale).map(login);
+                identity.login = self.owners.users[number].filter(|_| !is_stale).map(login);
                 identity.socket_id = Some(socket_id(at));
                 identity.ip = Some(format!("ip-of-{}", session_id(number)));
                 (PeerKind::Session(Box::new(identity)), None)
@@ -245,7 +221,7 @@ impl World {
         let keep = vec![socket_id(at), socket_id(kept)];
         let outcome = self.router.log_in(&peer, &LoggedIn { session_id: session_id(session), login: login(user), keep });
         if outcome.as_ref().is_ok_and(|outcome| !outcome.logged_in.is_empty()) {
-            self.users[session] = Some(user);
+            self.owners.users[session] = Some(user);
         }
         Some(outcome.map(drop))
     }
@@ -270,7 +246,7 @@ impl World {
                 }
             }
             Step::Subscribe(at, to, presence) => {
-                if let (Some((_, peer)), Some(topic)) = (self.active(at), topic(to)) {
+                if let (Some((_, peer)), Some(topic)) = (self.active(at), self.topic(self.resolve(at, to))) {
                     heard.push(match self.router.subscribe(&peer, &topic, presence) {
                         Ok(members) => {
                             let mut listed = members.listed.unwrap_or_default();
@@ -282,23 +258,24 @@ impl World {
                 }
             }
             Step::Unsubscribe(at, to) => {
-                if let (Some((_, peer)), Some(topic)) = (self.active(at), topic(to)) {
+                if let (Some((_, peer)), Some(topic)) = (self.active(at), self.topic(self.resolve(at, to))) {
                     self.router.unsubscribe(&peer, &topic);
                 }
             }
             Step::Send(at, to, kind) => {
                 if let Some((who, peer)) = self.active(at)
-                    && let Err(error) = self.send(number, who, &peer, to, kind)
+                    && let Err(error) = self.send(number, who, &peer, self.resolve(at, to), kind)
                 {
                     heard.push((at, refused(error)));
                 }
             }
             Step::Read(at, to, dead) => {
-                if let (Some((_, peer)), Some(channel)) = (self.active(at), channel(to, dead)) {
+                let to = self.resolve(at, to);
+                if let (Some((_, peer)), Some(channel)) = (self.active(at), self.channel(to, dead)) {
                     // Whose what is there is, as an agent would leave it there.
                     let whose = match to {
                         To::Trusted | To::Bounded => format!("{to:?}"),
-                        _ => self.whose(Who::Trusted, to),
+                        _ => self.owners.whose(None, to),
                     };
                     heard.push(match self.router.check_read(&peer, &channel) {
                         Ok(()) => (at, format!("said to {whose}")),
@@ -324,8 +301,8 @@ impl World {
     }
 
     fn send(&self, number: usize, who: Who, peer: &Arc<Peer>, to: To, kind: Kind) -> Result<(), ClientError> {
-        let target = address(to);
-        let mut message = Outgoing::plain(&format!("said to {}", self.whose(who, to)), target.clone());
+        let target = self.address(to);
+        let mut message = Outgoing::plain(&format!("said to {}", self.owners.whose(who.session(), to)), target.clone());
         match kind {
             Kind::Plain => {}
             Kind::Request => {
@@ -340,10 +317,4 @@ impl World {
         }
         self.router.dispatch(peer, &message).map(drop)
     }
-}
-
-/// What is kept at an address.
-fn channel(to: To, dead: bool) -> Option<ChannelName> {
-    let channel = ChannelName::parse(&address(to)?.to_string()).ok()?;
-    Some(if dead && channel.family().is_inbox() { channel.dead() } else { channel })
 }

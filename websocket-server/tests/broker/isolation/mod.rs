@@ -5,6 +5,7 @@
 //! said carries the name of whose it is. Each frame that anybody is sent is looked through for names that are not theirs to know
 //! (`watch`), and what is refused must be refused in the same words whether it exists or not (`world::World::probe`).
 
+mod owners;
 mod steps;
 mod watch;
 mod world;

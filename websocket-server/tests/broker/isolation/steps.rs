@@ -2,10 +2,10 @@
 
 use proptest::prelude::*;
 
+use super::owners::{SESSIONS, To, USERS};
+
 /// Sockets that are open at most.
 pub const SLOTS: usize = 8;
-pub const SESSIONS: usize = 5;
-pub const USERS: usize = 2;
 
 /// Who connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,16 @@ pub enum Who {
     LoggedIn(usize, usize),
 }
 
+impl Who {
+    /// The session that it is, of those who are in.
+    pub fn session(self) -> Option<usize> {
+        match self {
+            Self::Session(session) => Some(session),
+            _ => None,
+        }
+    }
+}
+
 /// How it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
@@ -33,25 +43,6 @@ pub enum Manner {
     Resuming,
     /// As an edge that has lost the broker and is back.
     EdgeBack,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum To {
-    Trusted,
-    Bounded,
-    Session(usize),
-    User(usize),
-    Open,
-    OfUser(usize),
-    OfSession(usize),
-    Sessions,
-    Agents,
-    All,
-    Default,
-    /// The inbox of the user or, without one, the session that does it; nobody else's.
-    OwnInbox,
-    /// The same of topics.
-    OwnTopic,
 }
 
 /// How a message is sent.

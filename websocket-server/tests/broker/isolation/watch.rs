@@ -9,11 +9,8 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
-use super::steps::Who;
+use super::{owners::OPEN, steps::Who};
 use crate::harness::{LIMIT, Peer};
-
-/// The topic that is open to all.
-pub const OPEN: &str = "topic:room";
 
 /// How much a history had of what matters, lest the test be of nothing.
 #[derive(Debug, Default)]

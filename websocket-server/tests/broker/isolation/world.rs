@@ -12,25 +12,20 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    steps::{Manner, Manners, SESSIONS, SLOTS, Step, To, USERS, Want, Who},
-    watch::{OPEN, Seen, Watched},
+    owners::{BOUNDED, NAMES, Owners, SESSIONS, TRUSTED, To},
+    steps::{Manner, Manners, SLOTS, Step, Want, Who},
+    watch::{Seen, Watched},
 };
 use crate::harness::{TestBroker, eventually, login};
 
-/// Long enough to be found in a text by itself.
-const NAMES: [&str; USERS] = ["ann-4f1c7d", "bob-9e2d31"];
+/// A user that there is not.
 const NOBODY: &str = "nob-000000";
-const PUBLIC: &str = "everybody";
-const BOUNDED: &str = "bounded";
-const TRUSTED: &str = "trusted";
 
 pub struct World {
     broker: TestBroker,
     _folder: tempfile::TempDir,
     bounded_key: String,
-    sessions: [SessionId; SESSIONS],
-    /// Who has logged in to each session.
-    users: [Option<usize>; SESSIONS],
+    owners: Owners,
     slots: [Option<Watched>; SLOTS],
     secrets: Vec<String>,
     seen: Seen,
@@ -53,67 +48,19 @@ impl World {
         .await;
         let sessions: [SessionId; SESSIONS] = std::array::from_fn(|_| SessionId::fresh());
         let secrets = sessions.iter().map(ToString::to_string).chain(NAMES.map(str::to_owned)).collect();
-        let users = [Some(0), Some(0), Some(1), None, None];
-        let (slots, seen) = (std::array::from_fn(|_| None), Seen::default());
-        Self { broker, _folder: folder, bounded_key: key.reveal().to_owned(), sessions, users, slots, secrets, seen, last: 0 }
-    }
-
-    /// Whose what belongs to a session is: its user's, or its own.
-    fn owner(&self, session: usize) -> String {
-        self.users[session].map_or_else(|| self.sessions[session].to_string(), |user| NAMES[user].to_owned())
+        let (slots, seen, owners) = (std::array::from_fn(|_| None), Seen::default(), Owners::of(sessions));
+        Self { broker, _folder: folder, bounded_key: key.reveal().to_owned(), owners, slots, secrets, seen, last: 0 }
     }
 
     /// The names that a user may hear: its own, and its sessions'.
     fn of_user(&self, user: usize) -> Vec<String> {
-        let sessions = (0..SESSIONS).filter(|session| self.users[*session] == Some(user));
-        sessions.map(|session| self.sessions[session].to_string()).chain([NAMES[user].to_owned()]).collect()
+        let sessions = (0..SESSIONS).filter(|session| self.owners.users[*session] == Some(user));
+        sessions.map(|session| self.owners.sessions[session].to_string()).chain([NAMES[user].to_owned()]).collect()
     }
 
-    /// Whose a message is.
-    fn whose(&self, from: Who, to: To) -> String {
-        let is_session = match from {
-            Who::Session(session) => Some(session),
-            _ => None,
-        };
-        match (is_session, to) {
-            (_, To::Open) => PUBLIC.to_owned(),
-            (Some(session), _) => self.owner(session),
-            (None, To::Session(session)) => self.owner(session),
-            (None, To::OfSession(session)) => self.sessions[session].to_string(),
-            (None, To::User(user) | To::OfUser(user)) => NAMES[user].to_owned(),
-            (None, _) => PUBLIC.to_owned(),
-        }
-    }
-
-    fn address(&self, to: To) -> Option<String> {
-        Some(match to {
-            To::Trusted => format!("agent:{TRUSTED}"),
-            To::Bounded => format!("agent:{BOUNDED}"),
-            To::Session(session) => format!("session:{}", self.sessions[session]),
-            To::User(user) => format!("user:{}", NAMES[user]),
-            To::Open => OPEN.to_owned(),
-            To::OfUser(user) => format!("topic:user/{}/notes", NAMES[user]),
-            To::OfSession(session) => format!("topic:session/{}/notes", self.sessions[session]),
-            To::Sessions => "broadcast:sessions".to_owned(),
-            To::Agents => "broadcast:agents".to_owned(),
-            To::All => "broadcast:all".to_owned(),
-            To::Default | To::OwnInbox | To::OwnTopic => return None,
-        })
-    }
-
-    /// What is meant by one's own.
-    fn resolve(&self, at: usize, to: To) -> To {
-        let session = match self.slots[at].as_ref().map(|one| one.who) {
-            Some(Who::Session(session)) => session,
-            _ => return if matches!(to, To::OwnInbox | To::OwnTopic) { To::Open } else { to },
-        };
-        match (to, self.users[session]) {
-            (To::OwnInbox, Some(user)) => To::User(user),
-            (To::OwnInbox, None) => To::Session(session),
-            (To::OwnTopic, Some(user)) => To::OfUser(user),
-            (To::OwnTopic, None) => To::OfSession(session),
-            _ => to,
-        }
+    /// The session at a place.
+    fn session_at(&self, at: usize) -> Option<usize> {
+        self.slots[at].as_ref().and_then(|one| one.who.session())
     }
 
     fn is_here(&self, who: Who) -> bool {
@@ -179,14 +126,14 @@ impl World {
         };
         let (session, user) = match who {
             Who::Trusted | Who::Bounded => return self.connect_agent(at, who, &reading).await,
-            Who::Session(session) => (session, self.users[session]),
+            Who::Session(session) => (session, self.owners.users[session]),
             // While nobody with the login is there, the broker cannot know of it (docs/security.md).
-            Who::Stale(session) if self.users[session].is_some() && is_here(session) => (session, None),
-            Who::Foreign(session) if is_here(session) => match self.users[session] {
+            Who::Stale(session) if self.owners.users[session].is_some() && is_here(session) => (session, None),
+            Who::Foreign(session) if is_here(session) => match self.owners.users[session] {
                 Some(user) => (session, Some(1 - user)),
                 None => return Ok(()),
             },
-            Who::LoggedIn(session, user) if self.users[session].is_none() => (session, Some(user)),
+            Who::LoggedIn(session, user) if self.owners.users[session].is_none() => (session, Some(user)),
             Who::Stale(_) | Who::Foreign(_) | Who::LoggedIn(..) => return Ok(()),
         };
         let socket_id = Some(Uuid::new_v4());
@@ -194,12 +141,15 @@ impl World {
             login: user.map(|user| login(NAMES[user])),
             socket_id,
             reading,
-            ip: Some(format!("ip-of-{}", user.map_or_else(|| self.sessions[session].to_string(), |user| NAMES[user].to_owned()))),
-            ..ClientIdentity::anonymous(self.sessions[session])
+            ip: Some(format!(
+                "ip-of-{}",
+                user.map_or_else(|| self.owners.sessions[session].to_string(), |user| NAMES[user].to_owned())
+            )),
+            ..ClientIdentity::anonymous(self.owners.sessions[session])
         };
         let peer = self.broker.dial_session(&identity).await.map_err(|status| TestCaseError::fail(status.to_string()))?;
         let own = user.map(|user| self.of_user(user)).unwrap_or_default();
-        let own = own.into_iter().chain([self.sessions[session].to_string()]).collect();
+        let own = own.into_iter().chain([self.owners.sessions[session].to_string()]).collect();
         let mut one = Watched {
             peer,
             who: Who::Session(session),
@@ -213,7 +163,7 @@ impl World {
         };
         if matches!(who, Who::Stale(_) | Who::Foreign(_)) {
             // It is shown the door, and nothing else: not even what belongs to those whose credentials it has.
-            one.own = [self.sessions[session].to_string()].into();
+            one.own = [self.owners.sessions[session].to_string()].into();
             let before = self.seen.own;
             one.drain(&self.secrets, &mut self.seen).await?;
             prop_assert_eq!(self.seen.own, before, "somebody with {:?} was given something", who);
@@ -269,9 +219,9 @@ impl World {
 
     /// A session has logged in: those of its sockets that are not `kept` have nothing to do with it any more.
     async fn on_login(&mut self, session: usize, user: usize, kept: &[Uuid]) -> Outcome {
-        self.users[session] = Some(user);
+        self.owners.users[session] = Some(user);
         self.seen.logins += 1;
-        let id = self.sessions[session].to_string();
+        let id = self.owners.sessions[session].to_string();
         let of_user = self.of_user(user);
         for slot in &mut self.slots {
             let Some(one) = slot else { continue };
@@ -296,11 +246,11 @@ impl World {
         let Some(Watched { who: Who::Session(session), socket_id, .. }) = &self.slots[at] else { return Ok(()) };
         let (session, mut keep) = (*session, Vec::from_iter(*socket_id));
         keep.extend(self.slots[kept].as_ref().and_then(|other| other.socket_id));
-        let logged_in = LoggedIn { session_id: self.sessions[session], login: login(NAMES[user]), keep: keep.clone() };
+        let logged_in = LoggedIn { session_id: self.owners.sessions[session], login: login(NAMES[user]), keep: keep.clone() };
         let assertion = assertion::mint_login(&logged_in, &self.broker.settings.broker.bridge_secret).expect("signs");
         let id = self.next_id();
         let frame = json!({"type":"connection:identify","id":id,"payload":{"assertion":assertion}});
-        let is_new = self.users[session].is_none();
+        let is_new = self.owners.users[session].is_none();
         if is_new {
             // What it is about to hear is its own from here on. Nobody can know of it before.
             self.slots[at].as_mut().expect("it is there").say(&frame, &[]).await;
@@ -312,14 +262,14 @@ impl World {
     }
 
     async fn send(&mut self, at: usize, to: To, manners: Manners) -> Outcome {
-        let to = self.resolve(at, to);
+        let to = self.owners.resolve(self.session_at(at), to);
         let Some((who, asked)) = self.slots[at].as_ref().map(|one| (one.who, one.asked.clone())) else { return Ok(()) };
         if manners.durable && to == To::Bounded && !self.is_here(Who::Bounded) {
             // It would wait for whoever may register there, whatever key they have (docs/security.md).
             return Ok(());
         }
-        let mut frame = json!({"type":"note:said","payload":{"whose":self.whose(who, to)}});
-        if let Some(address) = self.address(to) {
+        let mut frame = json!({"type":"note:said","payload":{"whose":self.owners.whose(who.session(), to)}});
+        if let Some(address) = self.owners.address(to) {
             frame["target"] = address.into();
         }
         frame["delivery"] = if manners.durable { "durable" } else { "ephemeral" }.into();
@@ -376,11 +326,11 @@ impl World {
     }
 
     async fn want(&mut self, at: usize, to: To, want: Want) -> Outcome {
-        let to = self.resolve(at, to);
+        let to = self.owners.resolve(self.session_at(at), to);
         let Some(one) = &self.slots[at] else { return Ok(()) };
-        let position = one.position.clone().filter(|(channel, _)| Some(channel) == self.address(to).as_ref());
+        let position = one.position.clone().filter(|(channel, _)| Some(channel) == self.owners.address(to).as_ref());
         let is_topic = matches!(to, To::Open | To::OfUser(_) | To::OfSession(_));
-        let Some(address) = self.address(to) else { return Ok(()) };
+        let Some(address) = self.owners.address(to) else { return Ok(()) };
         if matches!(want, Want::Subscribe { .. } | Want::Unsubscribe) && !is_topic {
             return Ok(());
         }
@@ -400,14 +350,16 @@ impl World {
     async fn probe(&mut self, at: usize, to: To, frame: impl Fn(&str) -> Value) -> Outcome {
         let Some(one) = self.slots[at].as_ref().filter(|one| !one.is_free) else { return Ok(()) };
         let (secret, other) = match to {
-            To::Session(session) | To::OfSession(session) => (self.sessions[session].to_string(), SessionId::fresh().to_string()),
+            To::Session(session) | To::OfSession(session) => {
+                (self.owners.sessions[session].to_string(), SessionId::fresh().to_string())
+            }
             To::User(user) | To::OfUser(user) => (NAMES[user].to_owned(), NOBODY.to_owned()),
             _ => return Ok(()),
         };
         if one.own.contains(&secret) {
             return Ok(());
         }
-        let Some(address) = self.address(to) else { return Ok(()) };
+        let Some(address) = self.owners.address(to) else { return Ok(()) };
         let elsewhere = address.replace(&secret, &other);
         let mut answers = BTreeMap::new();
         for (name, address) in [(&secret, &address), (&other, &elsewhere)] {
