@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use super::{eventually, in_time};
 
@@ -65,17 +65,17 @@ impl Process {
 
     /// Asks it to stop, SIGTERM.
     pub fn terminate(&self) {
-        self.signal("TERM");
+        self.signal(Signal::TERM);
     }
 
     /// Asks it to read its files again, SIGHUP.
     pub fn hang_up(&self) {
-        self.signal("HUP");
+        self.signal(Signal::HUP);
     }
 
     /// Has it end as a failed assertion in a library would, SIGABRT.
     pub fn abort(&self) {
-        self.signal("ABRT");
+        self.signal(Signal::ABORT);
     }
 
     /// Lets it have no more memory than it has.
@@ -108,10 +108,10 @@ impl Process {
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
     }
 
-    fn signal(&self, name: &str) {
-        let script = format!("kill -{name} {}", self.child.id());
-        let status = Command::new("sh").args(["-c", &script]).status().expect("there is a shell");
-        assert!(status.success(), "{} could not be sent a signal", self.name);
+    fn signal(&self, signal: Signal) {
+        if let Err(error) = kill_process(self.pid(), signal) {
+            panic!("{} could not be sent a signal: {error}", self.name);
+        }
     }
 
     /// Whether it has ended.
