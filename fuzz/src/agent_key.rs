@@ -8,6 +8,8 @@ use std::{
 use common::secret::Secret;
 use identity::agent_keys::{AgentKeys, ConfiguredKey, KeyError, KeyFile, NewKey, Scopes};
 
+use super::pieces::replaced;
+
 const CONFIGURED: &str = "a-key-that-somebody-chose-and-configured";
 
 struct Keys {
@@ -36,17 +38,14 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| {
 });
 
 /// No text opens anything but a whole key, and who has not the whole key hears nothing of it: neither by the bytes as they are, nor by
-/// keys of which they replace a part. The first two bytes say which part.
+/// keys of which they replace a part.
 pub fn agent_key(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    try_key(text);
-    let [at, length, part @ ..] = data else { return };
-    let Ok(part) = std::str::from_utf8(part) else { return };
+    if let Ok(text) = std::str::from_utf8(data) {
+        try_key(text);
+    }
     let Keys { active, revoked, expired, .. } = &*KEYS;
-    for key in active.iter().chain([revoked, expired]) {
-        let start = usize::from(*at) % key.len();
-        let end = (start + usize::from(*length)).min(key.len());
-        try_key(&[&key[..start], part, &key[end..]].concat());
+    for changed in active.iter().chain([revoked, expired]).filter_map(|key| replaced(key, data)) {
+        try_key(&changed);
     }
 }
 

@@ -9,6 +9,8 @@ use common::{
     secret::Secret,
 };
 
+use super::pieces::replaced;
+
 static SECRET: LazyLock<Secret> = LazyLock::new(|| Secret::new("a secret that edge and broker share, and nobody else"));
 /// Assertions that were good when this process began.
 static GOOD: LazyLock<[String; 2]> = LazyLock::new(|| {
@@ -19,7 +21,7 @@ static GOOD: LazyLock<[String; 2]> = LazyLock::new(|| {
 });
 
 /// Nothing passes for an assertion that was not signed: neither the bytes as they are, nor a good assertion of which they replace a
-/// part. The first two bytes say which part.
+/// part.
 pub fn assertion(data: &[u8]) {
     // What is read is written so that it is read again.
     if let Some(ask) = ToEdge::parse(data) {
@@ -28,14 +30,11 @@ pub fn assertion(data: &[u8]) {
         let ToEdge::Refresh { id: same_id, token: same_token } = &again;
         assert!(id == same_id && token.reveal() == same_token.reveal());
     }
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    assert!(assertion::verify(text, &SECRET).is_err() && assertion::verify_login(text, &SECRET).is_err());
-    let [at, length, part @ ..] = data else { return };
-    let Ok(part) = std::str::from_utf8(part) else { return };
+    if let Ok(text) = std::str::from_utf8(data) {
+        assert!(assertion::verify(text, &SECRET).is_err() && assertion::verify_login(text, &SECRET).is_err());
+    }
     for (number, good) in GOOD.iter().enumerate() {
-        let start = usize::from(*at) * good.len() / 256;
-        let end = (start + usize::from(*length)).min(good.len());
-        let changed = [&good[..start], part, &good[end..]].concat();
+        let Some(changed) = replaced(good, data) else { return };
         let is_good = [assertion::verify(&changed, &SECRET).is_ok(), assertion::verify_login(&changed, &SECRET).is_ok()];
         // None passes for the other kind.
         assert!(!is_good[1 - number] && (!is_good[number] || changed == *good), "nobody has signed {changed}");
