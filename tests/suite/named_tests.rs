@@ -1,10 +1,13 @@
-//! Every test that the docs name exists, and every row of a table of what is shown names one.
+//! Every test that the docs name exists, every row of a table of what is shown names one, and every file of this suite is told of.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
 };
+
+/// A quoted name with so many underscores is taken for a test's, wherever it stands.
+const LONG_NAME: usize = 5;
 
 /// By the file's path from the root: the names of its tests.
 type Tests = BTreeMap<String, BTreeSet<String>>;
@@ -73,6 +76,12 @@ fn is_there(tests: &Tests, file: &str, name: &str) -> bool {
     tests.iter().any(|(path, names)| (path == file || path.ends_with(&format!("/{file}"))) && names.contains(name))
 }
 
+/// Whether something quoted can be nothing but the name of a test: no setting, code or field has so many words.
+fn is_a_tests_name(quote: &str) -> bool {
+    let is_name = quote.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    is_name && quote.matches('_').count() >= LONG_NAME
+}
+
 /// What is wrong with a page.
 fn faults(page: &str, text: &str, tests: &Tests) -> Vec<String> {
     let mut faults = Vec::new();
@@ -84,6 +93,11 @@ fn faults(page: &str, text: &str, tests: &Tests) -> Vec<String> {
             if is_test_file && !is_there(tests, file, name) {
                 faults.push(format!("{place}: there is no test `{name}` in `{file}`"));
             }
+        }
+        // Without a file a name is to be one of a test anywhere.
+        let is_anywhere = |name: &str| tests.values().any(|names| names.contains(name));
+        for name in quoted(line).filter(|quote| is_a_tests_name(quote) && !is_anywhere(quote)) {
+            faults.push(format!("{place}: there is no test `{name}`"));
         }
         let Some(row) = line.trim().strip_prefix('|').and_then(|line| line.strip_suffix('|')) else {
             shows = false;
@@ -100,11 +114,9 @@ fn faults(page: &str, text: &str, tests: &Tests) -> Vec<String> {
         if !last.contains('`') {
             faults.push(format!("{place}: no test is named"));
         }
-        // Without a file a name is to be one of a test anywhere.
-        for name in quoted(last).filter(|quote| !quote.contains("::")) {
-            if !tests.values().any(|names| names.contains(name)) {
-                faults.push(format!("{place}: there is no test `{name}`"));
-            }
+        // Long names are looked for above.
+        for name in quoted(last).filter(|quote| !quote.contains("::") && !is_a_tests_name(quote) && !is_anywhere(quote)) {
+            faults.push(format!("{place}: there is no test `{name}`"));
         }
     }
     faults
@@ -126,6 +138,19 @@ fn every_test_that_the_docs_name_exists() {
 }
 
 #[test]
+fn every_file_of_this_suite_is_told_of() {
+    let text = fs::read_to_string(root().join("docs/testing.md")).expect("text");
+    let entries = fs::read_dir(root().join("tests/suite")).expect("readable").map(|entry| entry.expect("readable"));
+    let names = entries.map(|entry| {
+        let name = entry.file_name().into_string().expect("text");
+        if entry.path().is_dir() { format!("{name}/") } else { name }
+    });
+    let missing: Vec<_> =
+        names.filter(|name| !["main.rs", "harness/"].contains(&&**name) && !text.contains(&format!("| `{name}` |"))).collect();
+    assert!(missing.is_empty(), "not in docs/testing.md: {missing:?}");
+}
+
+#[test]
 fn what_is_not_there_is_found_out() {
     let tests =
         Tests::from([("a/b/c.rs".to_owned(), of_rust("#[test]\nfn one() {}\n#[tokio::test]\nasync fn two() {}\nfn three() {}"))]);
@@ -139,5 +164,9 @@ fn what_is_not_there_is_found_out() {
         ("", 1),
     ] {
         assert_eq!(faults("page", &table(last), &tests).len(), count, "{last}");
+    }
+    // In prose too, where it can be nothing else.
+    for (text, count) in [("`there_is_no_test_of_this_name` shows it", 1), ("`store_unavailable`, `A_B_C_D_E_F`, `one`", 0)] {
+        assert_eq!(faults("page", text, &tests).len(), count, "{text}");
     }
 }
