@@ -1,5 +1,6 @@
 //! How each kind of server is started.
 
+use std::env;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -159,6 +160,20 @@ fn answers(addr: SocketAddr, status: &str) -> bool {
 /// The program called `name`: beside `beside`, or else wherever the search path has it.
 pub fn find(name: &str, beside: Option<&Path>) -> PathBuf {
     let sibling = beside.and_then(Path::parent).map(|folder| folder.join(name));
-    let system = ["/usr/sbin", "/usr/local/sbin"].map(|folder| Path::new(folder).join(name));
-    sibling.into_iter().chain(system).find(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name))
+    let searched = env::var_os("PATH").unwrap_or_default();
+    // Servers are often where only an administrator's search path leads.
+    let folders = env::split_paths(&searched).chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
+    let installed = folders.map(|folder| folder.join(name));
+    sibling.into_iter().chain(installed).find(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_on_the_search_path_is_found() {
+        assert!(find("sh", None).is_file());
+        assert_eq!(find("a-program-that-nobody-has", None), Path::new("a-program-that-nobody-has"));
+    }
 }
