@@ -67,7 +67,7 @@ error_table! {
     TlsRequired "tls_required" 400 None, false, "This port speaks TLS only. Use https:// or wss://.";
     ClientCertificateRequired "client_certificate_required" 401 None, false, "Agents need a certificate here, signed by an authority of the broker's operator, besides their key.";
     OriginNotAllowed "origin_not_allowed" 403 None, false, "A page of this origin may do nothing here. Add the origin to web.allowed_origins.";
-    AtCapacity "at_capacity" 503 Some(CloseCode::TRY_AGAIN_LATER), true, "The server has as many connections or handshakes as it may. Try again later.";
+    AtCapacity "at_capacity" 503 Some(CloseCode::TRY_AGAIN_LATER), true, "The server has as many connections as it may. Try again later.";
     TooManyConnections "too_many_connections" 429 None, true, "This session, user, address or agent key has as many connections as it may. Close one first.";
     RateLimited "rate_limited" 429 Some(CloseCode::RATE_LIMITED), true, "More came than may in a second. Over HTTP nothing was done: try again after the wait that is told. On a socket nothing is lost, but what follows is read later; whoever goes on is closed.";
     TooManyFailures "too_many_failures" 429 None, true, "Too many logins or keys from this address were wrong. Try again after the wait that is told; it grows with every failure.";

@@ -136,7 +136,7 @@ pub enum CookieSecure {
 pub struct Limits {
     /// Connections in all. Default 20,000.
     pub max_connections: usize,
-    /// Handshakes in flight. Default 1024.
+    /// HTTP connections and handshakes at once, without the WebSockets; at the edge, of each worker thread. Default 1024.
     pub max_handshakes: usize,
     /// Time for the HTTP request head. Default 5 s.
     pub handshake_timeout: Duration,

@@ -239,7 +239,7 @@ pub(super) static TABLE: &[Setting] = settings! {
     "limits.max_connections" => Integer { min: 1, max: 10_000_000, at: |d| &mut d.settings.limits.max_connections },
         "Connections in all; the next is refused with 503. Each takes a file descriptor.";
     "limits.max_handshakes" => Integer { min: 1, max: 1_000_000, at: |d| &mut d.settings.limits.max_handshakes },
-        "Handshakes in flight; the next is refused with 503.";
+        "HTTP connections and handshakes at once, without the WebSockets; at the edge, of each worker thread. More wait in the kernel to be accepted.";
     "limits.handshake_timeout" => Span { min: SECOND, max: HOUR, at: |d| &mut d.settings.limits.handshake_timeout },
         "Time for the HTTP request head; then the connection is closed.";
     "limits.max_frame_bytes" => Size { min: KIB, max: GIB, at: |d| &mut d.settings.limits.max_frame_bytes },
