@@ -2,10 +2,10 @@
 //! said only where the configuration wants it.
 //!
 //! Entries wait in memory and are written, or sent to the broker, several times a second, so that nobody waits. At the bound of what may
-//! wait they are counted instead, and the count is an entry.
+//! wait, and where strangers could fill the log, they are counted instead, and the count is an entry.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -21,8 +21,6 @@ const MOST_WAITING: usize = 1_000;
 const LONGEST: usize = 256;
 /// Longest detail, in bytes.
 const LONGEST_DETAIL: usize = 16 * 1024;
-/// Entries in one report of an edge.
-pub const MOST_REPORTED: usize = MOST_WAITING + 1;
 
 /// What sort of event an entry tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,17 +96,37 @@ fn cut(text: &mut String, most: usize) {
     text.truncate(end);
 }
 
+/// What waited, to be written or sent; and the body of an edge's report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// In the order in which they were noted, at most 1,000 of one edge or broker.
+    pub entries: Vec<Entry>,
+    /// How many more events there were.
+    #[serde(default)]
+    pub beyond: u64,
+}
+
+impl Batch {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.beyond == 0
+    }
+
+    /// As the log has it: the count is an entry.
+    pub fn into_entries(self) -> Vec<Entry> {
+        let Self { mut entries, beyond } = self;
+        if beyond > 0 {
+            entries.push(Entry::new(Event::Admin, "bridge", &format!("{beyond} more events than are written"), ""));
+        }
+        entries
+    }
+}
+
 /// What waits.
 #[derive(Debug, Default)]
 pub struct Audit {
     is_off: bool,
-    waiting: Mutex<Waiting>,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    entries: Vec<Entry>,
-    beyond: u64,
+    waiting: Mutex<Batch>,
 }
 
 impl Audit {
@@ -134,23 +152,47 @@ impl Audit {
         if self.is_off {
             return;
         }
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        for entry in entries {
-            if waiting.entries.len() < MOST_WAITING {
-                waiting.entries.push(entry);
-            } else {
-                waiting.beyond += 1;
-            }
+        add(&mut self.waiting(), entries);
+    }
+
+    /// Counts events whose entries would be too many.
+    pub fn pass_over(&self, events: u64) {
+        if self.is_on() {
+            let mut waiting = self.waiting();
+            waiting.beyond = waiting.beyond.saturating_add(events);
         }
     }
 
     /// What waits, and forgets it.
-    pub fn take(&self) -> Vec<Entry> {
-        let Waiting { mut entries, beyond } = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-        if beyond > 0 {
-            entries.push(Entry::new(Event::Admin, "bridge", &format!("{beyond} more events at once than are written"), ""));
+    pub fn take(&self) -> Batch {
+        std::mem::take(&mut *self.waiting())
+    }
+
+    /// The entries that wait, and forgets them; the count waits on.
+    pub fn take_entries(&self) -> Batch {
+        Batch { entries: std::mem::take(&mut self.waiting().entries), beyond: 0 }
+    }
+
+    /// Has wait again what was taken and not delivered, before what has been noted since.
+    pub fn put_back(&self, batch: Batch) {
+        let mut waiting = self.waiting();
+        let newer = std::mem::replace(&mut waiting.entries, batch.entries);
+        waiting.beyond = waiting.beyond.saturating_add(batch.beyond);
+        add(&mut waiting, newer);
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Batch> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn add(waiting: &mut Batch, entries: impl IntoIterator<Item = Entry>) {
+    for entry in entries {
+        if waiting.entries.len() < MOST_WAITING {
+            waiting.entries.push(entry);
+        } else {
+            waiting.beyond = waiting.beyond.saturating_add(1);
         }
-        entries
     }
 }
 
@@ -164,10 +206,23 @@ mod tests {
         for _ in 0..MOST_WAITING + 7 {
             audit.note(Event::Connection, "agent:a", "connected", "127.0.0.1");
         }
-        let entries = audit.take();
-        assert_eq!(entries.len(), MOST_REPORTED);
-        assert_eq!(entries.last().map(|entry| entry.what.as_str()), Some("7 more events at once than are written"));
+        let entries = audit.take().into_entries();
+        assert_eq!(entries.len(), MOST_WAITING + 1);
+        assert_eq!(entries.last().map(|entry| entry.what.as_str()), Some("7 more events than are written"));
         assert!(audit.take().is_empty());
+    }
+
+    #[test]
+    fn what_is_put_back_keeps_its_place_and_its_count() {
+        let audit = Audit::new(true);
+        let note = |what: &str, times: usize| (0..times).for_each(|_| audit.note(Event::Connection, "", what, ""));
+        note("old", MOST_WAITING + 7);
+        let undelivered = audit.take();
+        note("new", 5);
+        audit.put_back(undelivered);
+        assert!(audit.take_entries().entries.iter().all(|entry| entry.what == "old"), "the older ones stay");
+        audit.pass_over(3);
+        assert_eq!(audit.take(), Batch { entries: Vec::new(), beyond: 7 + 5 + 3 });
     }
 
     #[test]

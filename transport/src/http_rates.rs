@@ -28,6 +28,8 @@ pub enum RouteFamily {
     Session,
     /// What operators ask, and agents about the past.
     Operator,
+    /// Refusals because of who asks that the audit log notes. Whoever is refused has nothing to lose: the log is not theirs to fill.
+    Refusal,
 }
 
 /// See the module. Shared by all threads of a server.
@@ -65,7 +67,7 @@ impl HttpRates {
         }
         let rate = match family {
             RouteFamily::Registration => self.rates.registrations,
-            RouteFamily::Login => self.rates.logins,
+            RouteFamily::Login | RouteFamily::Refusal => self.rates.logins,
             RouteFamily::Session => self.rates.sessions,
             RouteFamily::Operator => self.rates.operators,
         };

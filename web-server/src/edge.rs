@@ -40,6 +40,8 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 const RENEWAL_MARGIN: Duration = Duration::from_secs(60);
 /// How often a batch of sockets is closed while draining, and how often it is looked whether all is done.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
+/// What the last report to the audit log may take, also where the drain's time is over.
+const LAST_REPORT: Duration = Duration::from_secs(1);
 /// What is kept of the drain's time for sockets to finish their closing.
 const CLOSING_SHARE: u32 = 4;
 
@@ -230,7 +232,7 @@ impl EdgeHandle {
         // What was answered last is on its way to the kernel. A graceful stop would wait for idle connections as well.
         tokio::time::sleep(DRAIN_TICK).await;
         self.server.stop(false).await;
-        self.parts.broker.report().await;
+        self.parts.broker.report_last(self.drain.timeout.saturating_sub(started.elapsed()).max(LAST_REPORT)).await;
         tracing::info!(cut, "edge drained");
     }
 

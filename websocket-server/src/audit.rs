@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::audit::{Entry, TICK};
+use common::audit::{Batch, Entry, TICK};
 use store::AuditEntry;
 
 use crate::{broker::Broker, routing::Peer};
@@ -30,23 +30,32 @@ impl Broker {
     }
 }
 
+/// Ticks after which the count of what was too much is written. Strangers can keep it rising: its own entries are not to fill the log.
+const TICKS_PER_COUNT: u32 = 240;
+
 /// Writes what waits, as long as the broker runs.
 pub async fn keep(broker: Arc<Broker>) {
-    loop {
+    for tick in (0..TICKS_PER_COUNT).cycle() {
         tokio::time::sleep(TICK).await;
-        write(&broker).await;
+        let batch = if tick == 0 { broker.audit.take() } else { broker.audit.take_entries() };
+        store(&broker, batch).await;
     }
 }
 
-/// Writes what waits.
+/// Writes all that waits.
 pub async fn write(broker: &Broker) {
-    let entries: Vec<_> = broker.audit.take().into_iter().map(stored).collect();
-    if entries.is_empty() {
+    store(broker, broker.audit.take()).await;
+}
+
+/// What the store does not take waits on.
+async fn store(broker: &Broker, batch: Batch) {
+    if batch.is_empty() {
         return;
     }
-    let count = entries.len();
+    let entries = batch.clone().into_entries().into_iter().map(stored).collect();
     if let Err(error) = broker.channels.store().audit(entries).await {
-        tracing::warn!(%error, count, "entries of the audit log were not written");
+        tracing::warn!(%error, entries = batch.entries.len(), "entries of the audit log are not written yet");
+        broker.audit.put_back(batch);
     }
 }
 

@@ -305,7 +305,7 @@ pub(super) static TABLE: &[Setting] = settings! {
     "rates.registrations" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.registrations },
         "New sessions of one address; the next is refused with 429 and `Retry-After`.";
     "rates.logins" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.logins },
-        "Logins of one address, each step counted; the next is refused with 429 and `Retry-After`.";
+        "Logins of one address, each step counted; the next is refused with 429 and `Retry-After`. Also the refusals (401, 403) of one address that the audit log notes; the next are counted.";
     "rates.sessions" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.sessions },
         "Requests of one address about sessions that it has (confirm, describe, refresh, end); the next is refused with 429 and `Retry-After`.";
     "rates.operators" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.operators },
@@ -432,7 +432,7 @@ pub(super) static TABLE: &[Setting] = settings! {
     "store.audit_payloads" => Flag { at: |d| &mut d.settings.store.audit_payloads },
         "Whether entries of the audit log about refused messages hold those messages, up to 16 KiB of each.";
     "store.audit_age" => Span { min: MINUTE, max: YEAR, at: |d| &mut d.settings.store.audit_age },
-        "How long entries of the audit log are kept.";
+        "How long entries of the audit log are kept; of more than 1,000,000 the oldest go first.";
 
     "acme.domains" => List { allowed: "DNS names", check: is_domain, at: |d| &mut d.settings.acme.domains },
         "The names to have a certificate for. Each must lead to a listener of this bridge, on port 443 from outside.";

@@ -1,10 +1,10 @@
 //! What the edge asks of the broker over HTTP: the past of channels, for its sessions; and what it tells it for the audit log.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use common::{
     assertion::{self, ClientIdentity},
-    audit::{Audit, Event, TICK},
+    audit::{Audit, Batch, Event, TICK},
     config::Settings,
     error::{ClientError, ErrorCode},
     secret::Secret,
@@ -44,6 +44,17 @@ impl BrokerApi {
         self.audit.note(kind, who, what, &origin.0.to_string());
     }
 
+    /// Counts an event that is one too many to be noted.
+    pub fn pass_over(&self) {
+        self.audit.pass_over(1);
+    }
+
+    /// What waits to be told, and forgets it.
+    #[cfg(test)]
+    pub fn take(&self) -> Batch {
+        self.audit.take()
+    }
+
     /// A page of a channel's history, as the broker answers: status and JSON. `query` is that of the broker's own route.
     ///
     /// # Errors
@@ -59,24 +70,45 @@ impl BrokerApi {
         })
     }
 
-    /// Tells the broker what waits. What it does not take waits on.
+    /// Tells the broker what waits. What it does not take waits on, and so it does where the telling is broken off.
     pub async fn report(&self) {
-        let entries = self.audit.take();
-        if entries.is_empty() {
+        let mut report = Report { audit: &self.audit, batch: self.audit.take() };
+        if report.batch.is_empty() {
             return;
         }
         let told = async {
             let assertion = assertion::mint_edge(&self.bridge_secret).map_err(|code| code.to_string())?;
-            let body = serde_json::to_string(&entries).map_err(|error| error.to_string())?;
+            let body = serde_json::to_string(&report.batch).map_err(|error| error.to_string())?;
             let url = format!("{}/api/v1/audit", self.origin);
             let question = Question { bearer: Some(&assertion), ..Question::post(&url, body) };
             let answer = self.outbound.ask(question).await.map_err(|error| error.to_string())?;
             if answer.is_success() { Ok(()) } else { Err(format!("the broker answers with {}", answer.status)) }
         };
-        if let Err(error) = told.await {
-            tracing::debug!(%error, entries = entries.len(), "the audit log was not told");
-            self.audit.add(entries);
+        match told.await {
+            Ok(()) => report.batch = Batch::default(),
+            Err(error) => tracing::debug!(%error, entries = report.batch.entries.len(), "the audit log was not told"),
         }
+    }
+
+    /// Tells the broker what waits, for the last time and within this time.
+    pub async fn report_last(&self, within: Duration) {
+        let _ = tokio::time::timeout(within, self.report()).await;
+        let Batch { entries, beyond } = self.audit.take();
+        if !entries.is_empty() || beyond > 0 {
+            tracing::warn!(entries = entries.len(), beyond, "the broker was not told what the audit log should hold");
+        }
+    }
+}
+
+/// A batch on its way to the broker: what is in it when it is dropped waits again.
+struct Report<'a> {
+    audit: &'a Audit,
+    batch: Batch,
+}
+
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        self.audit.put_back(std::mem::take(&mut self.batch));
     }
 }
 
@@ -85,5 +117,33 @@ pub async fn keep_reporting(broker: Arc<BrokerApi>) {
     loop {
         tokio::time::sleep(TICK).await;
         broker.report().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn a_report_that_is_broken_off_waits_again() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let mut settings = Settings::for_tests();
+        settings.web.broker_url = Some(format!("ws://{}", listener.local_addr().expect("bound")));
+        let broker = BrokerApi::new(&settings);
+        broker.audit.note(Event::Authentication, "", "first", "");
+        broker.pass_over();
+        {
+            // Nobody answers it.
+            let mut report = std::pin::pin!(broker.report());
+            let mut task = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(report.as_mut().poll(&mut task).is_pending());
+            assert!(broker.audit.take().is_empty(), "it is on its way");
+        }
+        broker.audit.note(Event::Authentication, "", "second", "");
+        let Batch { entries, beyond } = broker.take();
+        assert_eq!(entries.iter().map(|entry| entry.what.as_str()).collect::<Vec<_>>(), ["first", "second"]);
+        assert_eq!(beyond, 1);
     }
 }

@@ -1,4 +1,6 @@
 //! What the audit log hears of requests: who was not let in, and what became of sessions.
+//!
+//! Anybody can be refused as often as they like, and the log is bounded: an address is noted at a rate, and what comes beyond is counted.
 
 use actix_web::{
     Error, HttpRequest,
@@ -9,12 +11,15 @@ use actix_web::{
     web,
 };
 use common::{audit::Event, id::SessionId};
+use transport::RouteFamily;
 
-use super::{BrokerApi, ClientAddress, Refusal};
+use super::{BrokerApi, ClientAddress, Refusal, Throttle};
 
 /// Notes what became of a session.
 pub fn note_session(request: &HttpRequest, session: SessionId, what: &str) {
-    note(request, Event::Authentication, &format!("session:{session}"), what);
+    if let Some(broker) = request.app_data::<web::Data<BrokerApi>>() {
+        broker.note(Event::Authentication, &format!("session:{session}"), what, ClientAddress::of(request));
+    }
 }
 
 /// Middleware: notes requests that were refused because of who asks, by path and code.
@@ -32,14 +37,52 @@ pub async fn note_refusals<B: MessageBody + 'static>(
         _ => return Ok(answer),
     };
     let request = answer.request();
-    let refusal = answer.response().error().and_then(|error| error.as_error::<Refusal>());
-    let code = refusal.map_or("refused", |refusal| refusal.code().as_str());
-    note(request, event, "", &format!("{} {}: {code}", request.method(), request.path()));
+    let address = ClientAddress::of(request);
+    let (broker, throttle) = (request.app_data::<web::Data<BrokerApi>>(), request.app_data::<web::Data<Throttle>>());
+    if let (Some(broker), Some(throttle)) = (broker, throttle) {
+        if throttle.take(RouteFamily::Refusal, address).is_ok() {
+            let refusal = answer.response().error().and_then(|error| error.as_error::<Refusal>());
+            let code = refusal.map_or("refused", |refusal| refusal.code().as_str());
+            broker.note(event, "", &format!("{} {}: {code}", request.method(), request.path()), address);
+        } else {
+            broker.pass_over();
+        }
+    }
     Ok(answer)
 }
 
-fn note(request: &HttpRequest, event: Event, who: &str, what: &str) {
-    if let Some(broker) = request.app_data::<web::Data<BrokerApi>>() {
-        broker.note(event, who, what, ClientAddress::of(request));
+#[cfg(test)]
+mod tests {
+    use actix_web::{
+        App, HttpResponse,
+        middleware::from_fn,
+        test::{TestRequest, call_service, init_service},
+    };
+    use common::{audit::Batch, config::Settings, error::ErrorCode, rate::Rate};
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn strangers_are_noted_at_a_rate_and_counted_beyond() {
+        let mut settings = Settings::for_tests();
+        settings.rates.logins = Rate::new(1, 3);
+        let broker = web::Data::new(BrokerApi::new(&settings));
+        let app = App::new()
+            .app_data(broker.clone())
+            .app_data(web::Data::new(Throttle::new(&settings)))
+            .wrap(from_fn(note_refusals))
+            .default_service(web::to(|| async { Err::<HttpResponse, _>(Refusal::from(ErrorCode::Unauthorized)) }));
+        let app = init_service(app).await;
+        for stranger in ["192.0.2.1:1", "192.0.2.2:1"] {
+            for _ in 0..50 {
+                let stranger = stranger.parse().expect("an address");
+                let answer = call_service(&app, TestRequest::get().uri("/ws").peer_addr(stranger).to_request()).await;
+                assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+            }
+        }
+        let Batch { entries, beyond } = broker.take();
+        assert!((6..50).contains(&entries.len()), "{} of 100", entries.len());
+        assert_eq!(entries.len() as u64 + beyond, 100);
+        assert_eq!((entries[0].what.as_str(), entries[0].origin.as_str()), ("GET /ws: unauthorized", "192.0.2.1"));
     }
 }

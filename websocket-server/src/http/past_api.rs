@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, HttpResponse, web};
 use common::{
     assertion,
-    audit::{Entry, MOST_REPORTED},
+    audit::{Batch, Entry},
     error::{ClientError, ErrorCode},
     id::AgentId,
     message::{HistoryAsk, Start, parse_agent_id},
@@ -191,21 +191,18 @@ pub async fn audit(
 /// `POST /api/v1/audit`, for edges: what they have seen of logins and refusals, to be written with the broker's own entries.
 pub async fn report(
     request: HttpRequest,
-    entries: Result<web::Json<Vec<Entry>>, actix_web::Error>,
+    batch: Result<web::Json<Batch>, actix_web::Error>,
     broker: web::Data<Broker>,
 ) -> HttpResponse {
     let taken = || -> Result<_, ClientError> {
-        let bad = |message: String| ClientError::with_message(ErrorCode::BadRequest, message);
         assertion::verify_edge(credentials(&request).unwrap_or_default(), &broker.settings.broker.bridge_secret)?;
-        let entries = entries.map_err(|error| bad(error.to_string()))?.into_inner();
-        if entries.len() > MOST_REPORTED {
-            return Err(bad(format!("more than {MOST_REPORTED} entries")));
-        }
-        Ok(entries)
+        let batch = batch.map_err(|error| ClientError::with_message(ErrorCode::BadRequest, error.to_string()))?;
+        Ok(batch.into_inner())
     };
     match taken() {
-        Ok(entries) => {
+        Ok(Batch { entries, beyond }) => {
             broker.audit.add(entries.into_iter().map(Entry::cut));
+            broker.audit.pass_over(beyond);
             HttpResponse::NoContent().finish()
         }
         Err(error) => refusal(error),

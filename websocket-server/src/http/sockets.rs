@@ -13,7 +13,7 @@ use common::{
 use serde::Deserialize;
 use tls::ClientCertificate;
 use tokio::io::DuplexStream;
-use transport::{Upgraded, client_address, clock::now_ms};
+use transport::{RouteFamily, Upgraded, client_address, clock::now_ms};
 
 use super::refusal;
 use crate::{
@@ -158,7 +158,13 @@ fn upgrade(request: &HttpRequest, start: impl FnOnce(Upgraded) + 'static) -> Htt
 fn refuse(broker: &Broker, request: &HttpRequest, error: ClientError) -> HttpResponse {
     if matches!(error.code.row().status, 401 | 403) {
         let address = client_address::of(request, &broker.proxies);
-        broker.audit.note(Event::Authentication, "", &format!("{}: {}", request.path(), error.code), &address.to_string());
+        match broker.http_rates.take(RouteFamily::Refusal, address) {
+            Ok(()) => {
+                let what = format!("{}: {}", request.path(), error.code);
+                broker.audit.note(Event::Authentication, "", &what, &address.to_string());
+            }
+            Err(_) => broker.audit.pass_over(1),
+        }
     }
     tracing::debug!(code = error.code.as_str(), "connection refused");
     broker.refusals.count(error.code);

@@ -8,7 +8,7 @@ use common::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::TestBroker;
+use crate::harness::{TestBroker, eventually};
 
 const TOKEN: &str = "an-operator-token";
 
@@ -135,7 +135,8 @@ async fn a_session_that_its_edge_vouches_for_reads_what_it_may_read() {
 async fn edges_report_what_they_have_seen_and_nobody_else_does() {
     let broker = broker().await;
     let secret = &broker.handle.broker().settings.broker.bridge_secret;
-    let report = json!([{"at":1,"kind":"authentication","who":"session:x","what":"logged in as ann","origin":"192.0.2.7"}]);
+    let entry = json!({"at":1,"kind":"authentication","who":"session:x","what":"logged in as ann","origin":"192.0.2.7"});
+    let report = json!({"entries": [entry], "beyond": 7});
     let tell = async |token: &str, body: &Value| {
         let body = body.to_string();
         let headers = format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n");
@@ -144,9 +145,37 @@ async fn edges_report_what_they_have_seen_and_nobody_else_does() {
     let edge = assertion::mint_edge(secret).expect("signs");
     let client = assertion::mint(&ClientIdentity::anonymous(SessionId::fresh()), secret).expect("signs");
     assert_eq!((tell("", &report).await, tell(TOKEN, &report).await, tell(&client, &report).await), (401, 401, 401));
-    assert_eq!((tell(&edge, &json!([{"at":1,"kind":"other"}])).await, tell(&edge, &report).await), (400, 204));
+    assert_eq!((tell(&edge, &json!({"entries": [{"at":1,"kind":"other"}]})).await, tell(&edge, &report).await), (400, 204));
     let entries = ask(&broker, "/api/v1/audit?kind=authentication", TOKEN).await.1["entries"].clone();
     assert_eq!((&entries[0]["what"], &entries[0]["at"]), (&json!("logged in as ann"), &json!("1970-01-01T00:00:00.001Z")));
+    let counts = ask(&broker, "/api/v1/audit?kind=admin", TOKEN).await.1["entries"].to_string();
+    assert!(counts.contains("\"7 more events than are written\""), "{counts}");
+}
+
+#[actix_rt::test]
+async fn strangers_are_noted_at_a_rate_and_counted_beyond() {
+    let broker = TestBroker::with(|settings| {
+        settings.limits.exempt_networks.clear();
+        settings.rates.logins = Rate::new(1, 3);
+        settings.broker.operator_token = Secret::new(TOKEN);
+    })
+    .await;
+    let path = format!("/ws/client/{}", SessionId::fresh());
+    for _ in 0..50 {
+        assert_eq!(broker.ask_with("GET", &path, "", "").await.0, 401);
+    }
+    let counted = |entry: &Value| {
+        let count = entry["what"].as_str()?.strip_suffix(" more events than are written")?;
+        count.parse::<usize>().ok()
+    };
+    eventually("everybody is noted or counted", async || {
+        let log = ask(&broker, "/api/v1/audit?limit=1000", TOKEN).await.1["entries"].clone();
+        let entries = log.as_array().expect("entries");
+        let noted = entries.iter().filter(|entry| entry["kind"] == "authentication").count();
+        assert!(noted < 25, "{noted} of 50");
+        noted >= 3 && noted + entries.iter().filter_map(counted).sum::<usize>() == 50
+    })
+    .await;
 }
 
 #[actix_rt::test]
