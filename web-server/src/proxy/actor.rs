@@ -355,6 +355,7 @@ impl Handler<Order> for ProxyActor {
             }
             Order::AnnounceExpiry { at } => self.tell_expiry(at),
             Order::LogIn(logged_in) => self.on_login(logged_in),
+            Order::Hush => self.apply(Event::SessionEnded, ctx),
             Order::Close { code, reason } => self.apply(Event::CloseOrdered { code, reason }, ctx),
         }
     }

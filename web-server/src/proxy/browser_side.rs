@@ -13,7 +13,7 @@ use super::{
     actor::ProxyActor,
     close_frame,
     frame_runs::{FrameRuns, Verdict},
-    machine::{Event, State},
+    machine::Event,
 };
 
 /// Frames of one read on their way to the broker, end to end.
@@ -57,7 +57,7 @@ impl Inbound<ProxyActor> for BrowserSide {
                     *closed = Some(close_frame::read(payload(header, frame))?);
                     return Ok(Verdict::Stop);
                 }
-                _ if actor.machine.state() == State::Closing => {}
+                _ if actor.machine.state().is_over() => {}
                 OpCode::Ping if !actor.machine.is_linked() => {
                     actor.browser.send(Lane::Control, Frame::pong(payload(header, frame)));
                 }

@@ -120,7 +120,7 @@ impl ProxyCounters {
             State::Connecting { .. } => connecting,
             State::Linked { .. } => linked,
             State::Waiting { .. } => waiting,
-            State::Closing => closing,
+            State::Hushed | State::Closing => closing,
         }
     }
 }

@@ -8,6 +8,8 @@
 //!    │ dial failed ─────────┼──────────────────────────▶ Waiting   │
 //!    └──────────────────────┴──────▶ Closing ◀─────────────────────┘
 //!         the browser closes or vanishes, the broker closes for good, an order
+//!
+//!  any but Closing ── the session was ended ──▶ Hushed ── the browser closes or vanishes, an order ──▶ Closing
 //! ```
 //! Invariants: at most one dial or one link at a time; every loss is told to the browser before the next wait; the
 //! browser hears `restored` exactly once for each gap that ends; `Closing` is final. Knows no socket, no clock and no
@@ -42,8 +44,17 @@ pub enum State {
         /// Failures so far.
         attempt: u32,
     },
+    /// The session was ended: the broker's socket is being closed, and the browser's as soon as its page may know.
+    Hushed,
     /// Both sockets are being closed.
     Closing,
+}
+
+impl State {
+    /// Whether nothing of the browser's is wanted any more.
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Hushed | Self::Closing)
+    }
 }
 
 /// What happened.
@@ -74,6 +85,8 @@ pub enum Event {
         /// The reason, for the broker.
         reason: String,
     },
+    /// The session was ended.
+    SessionEnded,
     /// The edge itself wants the browser's socket closed.
     CloseOrdered {
         /// With this code.
@@ -183,6 +196,10 @@ impl ProxyMachine {
                 vec![Effect::CloseUpstream { code: code_for_broker(code), reason }]
             }
             (_, Event::CloseOrdered { code, reason }) => self.close(code, reason),
+            (_, Event::SessionEnded) => {
+                self.state = State::Hushed;
+                vec![Effect::CloseUpstream { code: CloseCode::SESSION_ENDED, reason: "the session was ended".to_owned() }]
+            }
             (_, Event::Dialled | Event::DialFailed { .. } | Event::RetryDue) => Vec::new(),
             (_, Event::UpstreamClosed { .. } | Event::UpstreamLost) => Vec::new(),
         }

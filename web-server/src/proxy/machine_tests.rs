@@ -118,6 +118,23 @@ fn the_browsers_end_closes_the_broker_at_once_in_every_state() {
 }
 
 #[test]
+fn an_ended_session_leaves_the_broker_at_once_and_the_browser_when_it_is_told() {
+    let mut machine = linked();
+    let why = || "the session was ended".to_owned();
+    let (close_broker, close_browser) = (
+        Effect::CloseUpstream { code: CloseCode::SESSION_ENDED, reason: why() },
+        Effect::CloseBrowser { code: CloseCode::SESSION_ENDED, reason: why() },
+    );
+    assert_eq!(machine.on_event(Event::SessionEnded, at(0)), [close_broker.clone()]);
+    for event in [Event::UpstreamLost, Event::Dialled, Event::RetryDue, closed(CloseCode::GOING_AWAY)] {
+        assert_eq!(machine.on_event(event, at(0)), []);
+    }
+    let order = Event::CloseOrdered { code: CloseCode::SESSION_ENDED, reason: "the session was ended" };
+    assert_eq!(machine.on_event(order, at(0)), [close_browser, close_broker]);
+    assert_eq!(machine.on_event(Event::SessionEnded, at(0)), []);
+}
+
+#[test]
 fn late_news_change_nothing() {
     let mut machine = linked();
     machine.on_event(Event::UpstreamLost, at(0));
@@ -137,6 +154,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         3 => code.clone().prop_map(closed),
         4 => Just(Event::UpstreamLost),
         1 => code.prop_map(|code| Event::BrowserGone { code, reason: String::new() }),
+        1 => Just(Event::SessionEnded),
         1 => Just(Event::CloseOrdered { code: CloseCode::SERVICE_RESTART, reason: "drain" }),
     ]
 }
@@ -158,9 +176,13 @@ proptest! {
                     Effect::TellRestored => { prop_assert!(lost); lost = false }
                     Effect::OpenUplink => { prop_assert!(!lost); opened = true; held = false }
                     Effect::HoldUplink => { prop_assert!(!held); opened = false; held = true }
-                    Effect::CloseBrowser { code, .. } | Effect::CloseUpstream { code, .. } => {
+                    Effect::CloseBrowser { code, .. } => {
                         prop_assert!(code.may_be_sent());
                         prop_assert_eq!(was, State::Closing);
+                    }
+                    Effect::CloseUpstream { code, .. } => {
+                        prop_assert!(code.may_be_sent());
+                        prop_assert!(was.is_over());
                     }
                 }
             }

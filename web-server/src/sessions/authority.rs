@@ -163,23 +163,23 @@ impl SessionAuthority {
         })
     }
 
-    /// A disk that does not take it is no reason to leave the session as it was: it is revoked while this process lives.
+    /// Begins at once, whether anybody waits for its end or not. A disk that does not take it is no reason to leave the session as it
+    /// was: it is revoked while this process lives.
     fn write_down(self: &Arc<Self>, written: Vec<Revocation>) -> impl Future<Output = ()> + use<> {
         let this = Arc::clone(self);
-        async move {
-            if !written.is_empty() {
-                this.append(written).await;
+        let is_needed = !written.is_empty();
+        let write = move || {
+            if let Err(error) = this.log.append(&written, || this.revocations.read().written()) {
+                tracing::error!(%error, "a revocation could not be written down: it will not outlive this process");
             }
-        }
-    }
-
-    async fn append(self: Arc<Self>, written: Vec<Revocation>) {
-        let this = self;
-        let writing = tokio::task::spawn_blocking(move || this.log.append(&written, || this.revocations.read().written()));
-        match writing.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "a revocation could not be written down: it will not outlive this process"),
-            Err(_) => tracing::error!("writing a revocation down failed"),
+        };
+        let writing = is_needed.then(|| tokio::task::spawn_blocking(write));
+        async move {
+            if let Some(writing) = writing
+                && writing.await.is_err()
+            {
+                tracing::error!("writing a revocation down failed");
+            }
         }
     }
 }

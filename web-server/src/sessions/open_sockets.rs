@@ -36,6 +36,8 @@ pub enum Order {
     },
     /// The session has logged in, and the socket is the login's own.
     LogIn(Arc<LoggedIn>),
+    /// The session was ended: nothing passes any more. The socket is closed by another order.
+    Hush,
     /// Close the socket.
     Close {
         /// With this code.
@@ -169,11 +171,16 @@ impl OpenSockets {
         self.table.lock().count
     }
 
-    /// Gives an order to every socket of a session.
-    pub fn order_session(&self, session: SessionId, order: Order) {
-        if let Some(sockets) = self.table.lock().by_session.get_mut(&session) {
-            sockets.iter_mut().for_each(|entry| entry.give(order.clone()));
-        }
+    /// A session was ended: its sockets hear no more of it, and it no more of them. Answers which these are, to be closed.
+    pub fn hush(&self, session: SessionId) -> Vec<(SessionId, u64)> {
+        let mut table = self.table.lock();
+        let sockets = table.by_session.get_mut(&session).into_iter().flatten();
+        sockets
+            .map(|entry| {
+                entry.give(Order::Hush);
+                (session, entry.number)
+            })
+            .collect()
     }
 
     /// A session has logged in: those of its sockets that are to be kept are the login's own from here on. The others were opened

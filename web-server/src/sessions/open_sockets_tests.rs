@@ -56,10 +56,16 @@ async fn orders_reach_the_sockets_of_their_session_only() {
     let (tell_other, mut told_other) = tokio::sync::mpsc::unbounded_channel();
     ticket.attach(Listener(tell).start().recipient());
     other.attach(Listener(tell_other).start().recipient());
-    sockets.order_session(mine.id, CLOSE);
-    assert_eq!(told.recv().await, Some(CLOSE));
+    let open = sockets.hush(mine.id);
+    let later = sockets.admit(&mine).expect("free");
+    let (tell_later, mut told_later) = tokio::sync::mpsc::unbounded_channel();
+    later.attach(Listener(tell_later).start().recipient());
+    open.into_iter().for_each(|socket| sockets.order_one(socket, CLOSE));
+    assert_eq!([told.recv().await, told.recv().await], [Some(Order::Hush), Some(CLOSE)]);
     sockets.order_all(Order::AnnounceDrain { close_within_ms: 5 });
-    assert_eq!(told_other.recv().await, Some(Order::AnnounceDrain { close_within_ms: 5 }));
+    for told in [&mut told_other, &mut told_later] {
+        assert_eq!(told.recv().await, Some(Order::AnnounceDrain { close_within_ms: 5 }));
+    }
 }
 
 #[actix_web::test]
@@ -79,7 +85,7 @@ async fn an_order_that_comes_before_the_actor_is_kept_for_it() {
     let sockets = sockets();
     let mine = session();
     let ticket = sockets.admit(&mine).expect("free");
-    sockets.order_session(mine.id, CLOSE);
+    sockets.order_all(CLOSE);
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     ticket.attach(Listener(tell).start().recipient());
     assert_eq!(told.recv().await, Some(CLOSE));
@@ -105,7 +111,7 @@ async fn a_login_keeps_its_own_sockets_and_closes_the_others() {
     sockets.announce_expiry(after.expires_at);
     assert_eq!(told.recv().await, Some(Order::AnnounceExpiry { at: after.expires_at }), "it lasts as long as the login's token");
     mine.prolong(after.expires_at + Duration::from_secs(1));
-    sockets.order_session(before.id, CLOSE);
+    mine.order(CLOSE);
     assert_eq!(told.recv().await, Some(CLOSE), "once");
 }
 

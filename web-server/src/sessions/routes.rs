@@ -1,9 +1,6 @@
 //! `POST /api/client`, `GET /api/client/{client_id}`, `DELETE /api/client/session`.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -12,6 +9,7 @@ use actix_web::{
 };
 use common::{close::CloseCode, id::SessionId, timestamp};
 use serde::Serialize;
+use tokio::sync::oneshot;
 use transport::RouteFamily;
 
 use super::{
@@ -131,10 +129,6 @@ pub async fn describe(_: PacedSession, owned: OwnedSession, sockets: web::Data<O
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(described)
 }
 
-/// How long after a session's end its sockets are closed: a page whose socket closes asks for a new session at once, and the answer to
-/// the old one's end, which takes the cookie away, must not come after the new one's, which brings it.
-const ANSWER_FIRST: Duration = Duration::from_millis(250);
-
 /// Ends the caller's session: its tokens, its cookie, its open sockets.
 ///
 /// # Errors
@@ -147,19 +141,29 @@ pub async fn end(
     cookies: web::Data<CookiePolicy>,
     sockets: web::Data<OpenSockets>,
 ) -> Result<HttpResponse, Refusal> {
-    // Both go on by themselves: who goes away while it is written down is logged out all the same.
-    let written = actix_rt::spawn(authority.into_inner().end(&owned.session));
-    let id = owned.session.id;
-    actix_rt::spawn(async move {
-        tokio::time::sleep(ANSWER_FIRST).await;
-        sockets.order_session(id, Order::Close { code: CloseCode::SESSION_ENDED, reason: "the session was ended" });
-    });
-    if written.await.is_err() {
-        tracing::error!("a session's end was not written down");
-    }
-    tracing::debug!(session = %owned.session.id, "session ended");
+    // Who goes away while it is written down is logged out all the same.
+    let written = authority.into_inner().end(&owned.session);
+    let _answering = close_when_answered(sockets.into_inner(), owned.session.id);
     note_session(&request, owned.session.id, "ended its session");
+    tracing::debug!(session = %owned.session.id, "session ended");
+    written.await;
     Ok(HttpResponse::NoContent().insert_header((header::CACHE_CONTROL, "no-store")).cookie(cookies.clear(&request)).finish())
+}
+
+/// Has nothing pass any more over the sockets that an ended session has now, and closes them when the answer has come. A page whose socket
+/// closes asks for a new session at once: the answer that takes the old one's cookie away must not come after the one that brings the new.
+///
+/// To be held until there is an answer. It is written in the same turn of this worker's thread, and the sockets are closed in a later one.
+fn close_when_answered(sockets: Arc<OpenSockets>, session: SessionId) -> oneshot::Sender<()> {
+    let (answering, answered) = oneshot::channel();
+    let open = sockets.hush(session);
+    actix_rt::spawn(async move {
+        // An error: the answer is there, or nobody waits for it any more.
+        let _ = answered.await;
+        let order = Order::Close { code: CloseCode::SESSION_ENDED, reason: "the session was ended" };
+        open.into_iter().for_each(|socket| sockets.order_one(socket, order.clone()));
+    });
+    answering
 }
 
 /// The routes, to be put under `/api`.

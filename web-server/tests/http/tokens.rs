@@ -119,6 +119,21 @@ async fn a_token_alone_is_its_users_session_wherever_it_comes() {
 }
 
 #[actix_web::test]
+async fn a_logout_closes_the_sockets_there_are_and_none_that_come_after_it() {
+    let (mut broker, edge) = edge_and_broker(|_| ()).await;
+    let bearer = format!("Bearer {}", token_for("ann", HOUR));
+    let before = edge.open_with("/ws", &[("authorization", &bearer)]).await;
+    let link = broker.link().await;
+    assert_eq!(edge.request("POST", "/auth/logout", &[("Authorization", &bearer)]).await.status, 204);
+    let later = token_of("ann", "bridge", SECRET, HOUR, SystemTime::now() + Duration::from_secs(5));
+    let mut after = edge.open_with("/ws", &[("authorization", &format!("Bearer {later}"))]).await;
+    let mut links = broker.link().await;
+    assert_eq!((before.closed().await.0, link.closed().await), (4003, 4003));
+    after.say("of the next session").await;
+    assert_eq!(links.text().await, "of the next session");
+}
+
+#[actix_web::test]
 async fn what_is_wrong_with_a_token_is_said_by_code() {
     let (_broker, edge) = edge_and_broker(|_| ()).await;
     let now = SystemTime::now();
