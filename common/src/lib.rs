@@ -13,6 +13,7 @@ pub mod connection;
 pub mod core_dumps;
 pub mod envelope;
 pub mod error;
+pub mod files;
 pub mod id;
 pub mod message;
 pub mod network;

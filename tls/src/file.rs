@@ -1,11 +1,6 @@
-//! Files: told apart by their stamp, written whole or not at all, for their owner only.
+//! Files: told apart by their stamp, and read.
 
-use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
-    path::Path,
-};
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use crate::error::TlsError;
 
@@ -22,27 +17,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
 }
 
-/// Makes a folder that only its owner may enter.
-pub(crate) fn make_folder(path: &Path) -> Result<(), TlsError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| TlsError::Unwritable { path: path.to_owned(), source })
-}
-
-/// Puts a file in place of another in one step, readable by its owner only.
+/// Puts a file in place of another, see [`common::files::replace`].
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), TlsError> {
-    let written = || -> io::Result<()> {
-        let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut number = [0; 8];
-        getrandom::fill(&mut number).map_err(|error| io::Error::other(error.to_string()))?;
-        let draft = folder.join(format!(".{:016x}.draft", u64::from_ne_bytes(number)));
-        let put = || {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-            file.write_all(content)?;
-            file.sync_all()?;
-            fs::rename(&draft, path)
-        };
-        put().inspect_err(|_| drop(fs::remove_file(&draft)))?;
-        File::open(folder)?.sync_all()
-    };
-    written().map_err(|source| TlsError::Unwritable { path: path.to_owned(), source })
+    common::files::replace(path, content).map_err(|source| TlsError::Unwritable { path: path.to_owned(), source })
 }

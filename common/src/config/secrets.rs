@@ -4,16 +4,19 @@
 //! wins, whole and at once (a hard link to a finished file), and everybody reads what is there. The file is readable by its
 //! owner only.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::load::Role;
 use super::settings::Settings;
-use crate::secret::Secret;
+use crate::{
+    files::{make_folder, sync_folder, write_draft},
+    secret::Secret,
+};
 
 /// The file's name in the data folder.
 const FILE: &str = "secrets.json";
@@ -98,24 +101,16 @@ fn read(path: &Path) -> Result<Kept, SecretsError> {
 /// Writes a finished file under a name of its own, then links it to the real name unless another was faster.
 fn make(folder: &Path, path: &Path) -> Result<(), SecretsError> {
     let content = format!("{{\n  \"bridge_secret\": \"{}\",\n  \"session_secret\": \"{}\"\n}}\n", random()?, random()?);
-    let draft = folder.join(format!(".{FILE}.{}", random()?));
     let failed = |source| SecretsError::Io { action: "write", path: path.to_owned(), source };
 
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|source| SecretsError::Io { action: "make", path: folder.to_owned(), source })?;
-    let linked = write_draft(&draft, &content).and_then(|()| match fs::hard_link(&draft, path) {
+    make_folder(folder).map_err(|source| SecretsError::Io { action: "make", path: folder.to_owned(), source })?;
+    let draft = write_draft(folder, content.as_bytes()).map_err(failed)?;
+    let linked = match fs::hard_link(&draft, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         done => done,
-    });
+    };
     let removed = fs::remove_file(&draft);
-    linked.and(removed).map_err(failed)?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
-}
-
-fn write_draft(path: &Path, content: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(content.as_bytes())?;
-    file.sync_all()
+    linked.and(removed).and_then(|()| sync_folder(folder)).map_err(failed)
 }
 
 fn random() -> Result<String, SecretsError> {

@@ -5,15 +5,18 @@
 //! the bound **the oldest key that is revoked or expired gives way**, and if there is none no key is made.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    fs::{File, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     thread,
     time::{Duration, SystemTime},
 };
 
-use common::secret::{Secret, json_fault};
+use common::{
+    files,
+    secret::{Secret, json_fault},
+};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +24,6 @@ use super::{
     KeyInfo, KeyState, Scopes,
     record::{Hashed, Record, is_name, new_text, seconds},
 };
-use crate::encoding::random_text;
 
 const NAME: &str = "agent-keys.json";
 const LOCK: &str = "agent-keys.lock";
@@ -218,8 +220,11 @@ impl KeyFile {
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<Record>) -> Result<(), KeyFileError>) -> Result<(), KeyFileError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
-        made.map_err(|source| KeyFileError::Io { action: "make", path: self.folder.clone(), source })?;
+        files::make_folder(&self.folder).map_err(|source| KeyFileError::Io {
+            action: "make",
+            path: self.folder.clone(),
+            source,
+        })?;
         let _lock = lock(&self.folder.join(LOCK))?;
         let mut keys = self.read()?;
         change(&mut keys)?;
@@ -231,20 +236,8 @@ impl KeyFile {
         let failed = |source| KeyFileError::Io { action: "write", path: path.clone(), source };
         let mut json = serde_json::to_vec_pretty(content).map_err(|error| failed(error.into()))?;
         json.push(b'\n');
-        let draft = self.folder.join(format!(".{NAME}.{}", random_text(16).ok_or(KeyFileError::Random)?));
-        let placed = write_draft(&draft, &json).and_then(|()| fs::rename(&draft, &path));
-        if placed.is_err() {
-            // Best effort: what counts is the error above.
-            let _ = fs::remove_file(&draft);
-        }
-        placed.and_then(|()| File::open(&self.folder)?.sync_all()).map_err(failed)
+        files::replace(&path, &json).map_err(failed)
     }
-}
-
-fn write_draft(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
 }
 
 /// The lock lasts as long as the file is open.

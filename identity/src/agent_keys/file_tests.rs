@@ -1,4 +1,4 @@
-use std::{os::unix::fs::PermissionsExt, time::UNIX_EPOCH};
+use std::{fs, os::unix::fs::PermissionsExt, time::UNIX_EPOCH};
 
 use super::*;
 

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use common::files;
 use rustix::fs::{FlockOperation, flock};
 
 use super::schedule::Failure;
@@ -44,7 +45,7 @@ impl Place {
 
     /// Makes the folder.
     pub fn make(&self) -> Result<(), TlsError> {
-        file::make_folder(&self.folder)
+        files::make_folder(&self.folder).map_err(|source| TlsError::Unwritable { path: self.folder.clone(), source })
     }
 
     /// What is known of the certificate that is there; `None` if there is none that can be used.

@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-use common::{assertion::NAMED_BY_EDGE, id::ClientName};
+use common::{assertion::NAMED_BY_EDGE, files, id::ClientName};
 use uuid::Uuid;
 
 /// The file in the data folder.
@@ -31,10 +31,8 @@ impl EdgeName {
             Err(error) => return Err(error),
         }
         let name = Self::fresh();
-        fs::create_dir_all(folder)?;
-        let draft = path.with_extension("draft");
-        fs::write(&draft, &name.0)?;
-        fs::rename(&draft, &path)?;
+        files::make_folder(folder)?;
+        files::replace(&path, name.0.as_bytes())?;
         Ok(name)
     }
 
@@ -50,6 +48,8 @@ impl EdgeName {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     #[test]
@@ -58,6 +58,8 @@ mod tests {
         let data = folder.path().join("data");
         let name = EdgeName::in_folder(&data);
         assert_eq!(EdgeName::in_folder(&data), name);
+        let mode = |path: &Path| fs::metadata(path).expect("there").mode() & 0o777;
+        assert_eq!([mode(&data), mode(&data.join(FILE))], [0o700, 0o600]);
         assert!(name.of_client(0).is_some_and(|client| client.as_str().starts_with(NAMED_BY_EDGE)));
         fs::write(data.join(FILE), "").expect("written");
         let other = EdgeName::in_folder(&data);

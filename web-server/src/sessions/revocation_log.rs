@@ -4,12 +4,13 @@
 //! A line that cannot be read (the last one of a process that was killed) is passed over.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{File, OpenOptions},
     io::{self, BufRead, BufReader, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
+use common::files;
 use parking_lot::Mutex;
 
 use super::revocations::Revocation;
@@ -60,35 +61,38 @@ impl RevocationLog {
         let mut lines = self.lines.lock();
         if *lines + revocations.len() > MAX_LINES {
             let all = everything();
-            let draft = self.path.with_extension("draft");
-            write(&draft, &all, true)?;
-            fs::rename(&draft, &self.path)?;
+            files::replace(&self.path, &text(&all)?)?;
             *lines = all.len();
             return Ok(());
         }
-        if let Some(folder) = self.path.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let folder = self.path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        files::make_folder(folder)?;
+        let is_new = !self.path.exists();
+        let mut file = OpenOptions::new().create(true).mode(0o600).append(true).open(&self.path)?;
+        file.write_all(&text(revocations)?)?;
+        file.sync_data()?;
+        if is_new {
+            files::sync_folder(folder)?;
         }
-        write(&self.path, revocations, false)?;
         *lines += revocations.len();
         Ok(())
     }
 }
 
-fn write(path: &Path, revocations: &[Revocation], anew: bool) -> io::Result<()> {
-    // A line that was cut off by a kill must not swallow the next one.
-    let mut text = if anew { Vec::new() } else { vec![b'\n'] };
+/// A line for each. One that was cut off by a kill must not swallow the next: the text begins on a line of its own.
+fn text(revocations: &[Revocation]) -> io::Result<Vec<u8>> {
+    let mut text = vec![b'\n'];
     for revocation in revocations {
         serde_json::to_writer(&mut text, revocation)?;
         text.push(b'\n');
     }
-    let mut file = OpenOptions::new().create(true).mode(0o600).write(true).truncate(anew).append(!anew).open(path)?;
-    file.write_all(&text)?;
-    file.sync_data()
+    Ok(text)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use common::id::SessionId;
 
     use super::*;

@@ -29,7 +29,7 @@ pub fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, OpenError> {
         Durability::Memory => store::Durability::Memory,
     };
     if durability != store::Durability::Memory {
-        std::fs::create_dir_all(&settings.data.dir)?;
+        common::files::make_folder(&settings.data.dir)?;
     }
     let options = StoreOptions {
         durability,
