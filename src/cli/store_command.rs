@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
-use common::audit::Event;
+use common::audit::{Entry, Event};
 use common::config::{Durability, Settings};
-use common::timestamp::unix_ms;
 use store::operators::{self, Throttle};
 use store::{AuditEntry, SqliteStore, Store, StoreOptions};
+
+use super::serve::block_on;
 
 /// Arguments of the command.
 #[derive(Debug, Args)]
@@ -54,33 +55,31 @@ pub fn run(args: &StoreArgs, settings: &Settings) -> Result<ExitCode> {
             if let Some(replaced) = restored.replaced {
                 println!("what was there before is in {}", replaced.display());
             }
-            note(settings, &format!("restored the store from {}", from.display()))?;
+            note(settings, &format!("restored the store from {}", from.display()));
         }
         Action::Compact => {
             let compacted = operators::compact(folder)?;
             println!("{} bytes before, {} after", compacted.before, compacted.after);
-            note(settings, "compacted the store")?;
+            note(settings, "compacted the store");
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Notes in the audit log what was done, where there is one.
-fn note(settings: &Settings, what: &str) -> Result<()> {
+/// Notes in the audit log what was done, where there is one. It is done, whether that can be noted or not.
+fn note(settings: &Settings, what: &str) {
     if !settings.store.audit {
-        return Ok(());
+        return;
     }
-    let entry = AuditEntry {
-        at: unix_ms(),
-        kind: Event::Admin.as_str().to_owned(),
-        who: "operator".to_owned(),
-        what: what.chars().take(100).collect(),
-        origin: "command line".to_owned(),
-        detail: None,
+    let Entry { at, kind, who, what, origin, detail } = Entry::new(Event::Admin, "operator", what, "command line");
+    let entry = AuditEntry { at, kind: kind.as_str().to_owned(), who, what, origin, detail };
+    let noted = || -> Result<()> {
+        let store = SqliteStore::open(&settings.data.dir, StoreOptions::default())?;
+        block_on(async { Ok(store.audit(vec![entry]).await?) })
     };
-    let store = SqliteStore::open(&settings.data.dir, StoreOptions::default())?;
-    actix_rt::System::new().block_on(store.audit(vec![entry]))?;
-    Ok(())
+    if let Err(error) = noted() {
+        eprintln!("warning: the audit log does not hold it: {error:#}");
+    }
 }
 
 fn check(folder: &Path) -> Result<ExitCode> {

@@ -182,3 +182,18 @@ async fn a_damaged_file_is_told_and_a_backup_made_while_serving_takes_its_place(
         log["entries"].as_array().expect("entries").iter().filter(|entry| entry["origin"] == "command line").collect();
     assert_eq!((acts.len(), &acts[0]["what"], &acts[1]["who"]), (2, &json!("compacted the store"), &json!("operator")), "{log}");
 }
+
+#[tokio::test]
+async fn what_was_done_is_no_failure_where_the_audit_log_cannot_take_it() {
+    let site = Site::new();
+    let mut broker = site.broker_alone().await;
+    broker.terminate();
+    assert_eq!(broker.exit_code().await, 0);
+    let database = rusqlite::Connection::open(site.data().join("bridge.db")).expect("the store's file");
+    let refuse = "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'full'); END";
+    database.execute_batch(refuse).expect("a trigger");
+    drop(database);
+    let compacted = site.run(&["store", "compact"]);
+    assert!(compacted.status.success() && text(&compacted).contains("bytes before"), "{}", text(&compacted));
+    assert!(text(&compacted).contains("warning: the audit log"), "{}", text(&compacted));
+}
