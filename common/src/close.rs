@@ -22,6 +22,10 @@ impl CloseCode {
     pub const NORMAL: Self = Self(1000);
     /// The endpoint goes away.
     pub const GOING_AWAY: Self = Self(1001);
+    /// Stands for a close frame without a code; is in none.
+    pub const NO_CODE: Self = Self(1005);
+    /// Stands for an end without a close frame; is in none.
+    pub const ABNORMAL: Self = Self(1006);
     /// Bytes that are not valid frames.
     pub const PROTOCOL: Self = Self(1002);
     /// A binary frame, where only text is spoken.
@@ -64,8 +68,17 @@ impl CloseCode {
     /// Whether who closes with this code has left, and will not come back to where it was: a page that is closed, a client that is done
     /// or that is not let in any more. Others come back.
     pub const fn is_leave(self) -> bool {
-        const WITHOUT_CODE: u16 = 1005;
-        matches!(self, Self::NORMAL | Self::GOING_AWAY | Self(WITHOUT_CODE)) || matches!(self.advice(), Advice::Never)
+        matches!(self, Self::NORMAL | Self::GOING_AWAY | Self::NO_CODE) || matches!(self.advice(), Advice::Never)
+    }
+
+    /// What to put into a close frame for this code, be it as an answer or to pass it on: itself where that may be; else that the peer
+    /// is done where it has left, and that it was not heard any more where it may come back.
+    pub const fn to_send(self) -> Self {
+        match self {
+            _ if self.may_be_sent() => self,
+            _ if self.is_leave() => Self::NORMAL,
+            _ => Self::HEARTBEAT_TIMEOUT,
+        }
     }
 
     /// Whether an endpoint may put this code into a close frame (RFC 6455 section 7.4.1 and the IANA registry).
@@ -85,6 +98,10 @@ mod tests {
         }
         for code in [1000, 1001, 1012, 3000, 4008, 4999] {
             assert!(CloseCode(code).may_be_sent(), "{code}");
+            assert_eq!(CloseCode(code).to_send(), CloseCode(code));
+        }
+        for code in [CloseCode::NO_CODE, CloseCode::ABNORMAL] {
+            assert_eq!(code.to_send().is_leave(), code.is_leave());
         }
     }
 

@@ -20,7 +20,7 @@ pub enum ConnectionState {
     Active,
     /// A close frame with this code is on its way.
     Closing(CloseCode),
-    /// The socket is gone; the code it ended with, 1006 where there was none.
+    /// The socket is gone; the code it ended with, [`CloseCode::ABNORMAL`] where there was none.
     Closed(CloseCode),
 }
 

@@ -46,7 +46,7 @@ pub enum Step {
 /// How a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
-    /// The close code: ours if we closed first, else the peer's; 1005 for a close without a code, 1006 for none at all.
+    /// The close code: ours if we closed first, else the peer's; [`CloseCode::NO_CODE`] or [`CloseCode::ABNORMAL`] without one.
     pub code: CloseCode,
     /// Why, for logs and notices.
     pub reason: String,
@@ -302,7 +302,7 @@ impl<A: Actor, I: Inbound<A>, S: Socket> Pump<A, I, S> {
     fn ended_by_us(&self, otherwise: &str) -> End {
         match self.link.closing() {
             Some(code) => End { code, reason: "closed by the server".to_owned() },
-            None => End { code: CloseCode(1006), reason: otherwise.to_owned() },
+            None => End { code: CloseCode::ABNORMAL, reason: otherwise.to_owned() },
         }
     }
 }

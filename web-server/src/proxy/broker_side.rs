@@ -99,5 +99,5 @@ impl Inbound<ProxyActor> for BrokerSide {
 
 /// Answers the broker's close frame.
 pub fn answer(link: &transport::Link, end: &End) {
-    link.close(close_frame::answer(end.code), "", CloseMode::Discard);
+    link.close(end.code.to_send(), "", CloseMode::Discard);
 }

@@ -79,7 +79,7 @@ impl Inbound<ProxyActor> for BrowserSide {
                 actor.apply(event, ctx);
             }
             (Ok(()), Some(end)) => {
-                actor.browser.close(close_frame::answer(end.code), "", CloseMode::Discard);
+                actor.browser.close(end.code.to_send(), "", CloseMode::Discard);
                 actor.apply(Event::BrowserGone { code: end.code, reason: end.reason.clone() }, ctx);
             }
             (Ok(()), None) => {}

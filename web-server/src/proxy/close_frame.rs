@@ -3,16 +3,13 @@
 use common::close::CloseCode;
 use transport::{End, FrameError};
 
-/// The code of a close frame that states none.
-pub const NO_CODE: CloseCode = CloseCode(1005);
-
 /// Reads the payload of a close frame.
 ///
 /// # Errors
 /// One byte, a code that may not be sent, a reason that is not UTF-8.
 pub fn read(payload: &[u8]) -> Result<End, FrameError> {
     match payload {
-        [] => Ok(End { code: NO_CODE, reason: String::new() }),
+        [] => Ok(End { code: CloseCode::NO_CODE, reason: String::new() }),
         [high, low, reason @ ..] => {
             let code = CloseCode(u16::from_be_bytes([*high, *low]));
             if !code.may_be_sent() {
@@ -25,22 +22,16 @@ pub fn read(payload: &[u8]) -> Result<End, FrameError> {
     }
 }
 
-/// The code to answer a close frame with: the same one.
-pub fn answer(code: CloseCode) -> CloseCode {
-    if code.may_be_sent() { code } else { CloseCode::NORMAL }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn codes_and_reasons_are_read_and_nonsense_is_refused() {
-        assert_eq!(read(&[]), Ok(End { code: NO_CODE, reason: String::new() }));
+        assert_eq!(read(&[]), Ok(End { code: CloseCode::NO_CODE, reason: String::new() }));
         assert_eq!(read(b"\x0f\xa3bye"), Ok(End { code: CloseCode::SESSION_ENDED, reason: "bye".to_owned() }));
         assert_eq!(read(&[3]), Err(FrameError::BadClose));
         assert_eq!(read(&1006_u16.to_be_bytes()), Err(FrameError::BadClose));
         assert_eq!(read(&[3, 232, 0xff]), Err(FrameError::InvalidUtf8));
-        assert_eq!(answer(NO_CODE), CloseCode::NORMAL);
     }
 }

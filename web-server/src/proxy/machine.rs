@@ -69,7 +69,7 @@ pub enum Event {
     },
     /// The wait is over.
     RetryDue,
-    /// The broker closed with this code and reason; 1005 without a code.
+    /// The broker closed with this code and reason; [`CloseCode::NO_CODE`] without one.
     UpstreamClosed {
         /// Its code.
         code: CloseCode,
@@ -78,7 +78,7 @@ pub enum Event {
     },
     /// The broker's socket broke or fell silent.
     UpstreamLost,
-    /// The browser closed with this code, vanished (1006), or broke a rule (the code of the rule).
+    /// The browser closed with this code, vanished ([`CloseCode::ABNORMAL`]), or broke a rule (the code of the rule).
     BrowserGone {
         /// The code.
         code: CloseCode,
@@ -193,7 +193,7 @@ impl ProxyMachine {
             (State::Linked { since_ms, attempt }, Event::UpstreamLost) => self.lose(since_ms, attempt, moment),
             (_, Event::BrowserGone { code, reason }) => {
                 self.state = State::Closing;
-                vec![Effect::CloseUpstream { code: code_for_broker(code), reason }]
+                vec![Effect::CloseUpstream { code: code.to_send(), reason }]
             }
             (_, Event::CloseOrdered { code, reason }) => self.close(code, reason),
             (_, Event::SessionEnded) => {
@@ -232,7 +232,7 @@ impl ProxyMachine {
         self.state = State::Closing;
         vec![
             Effect::CloseBrowser { code, reason: reason.to_owned() },
-            Effect::CloseUpstream { code: code_for_broker(code), reason: reason.to_owned() },
+            Effect::CloseUpstream { code: code.to_send(), reason: reason.to_owned() },
         ]
     }
 }
@@ -240,8 +240,15 @@ impl ProxyMachine {
 /// The broker's codes that say it is away or not well, and will be back: the browser's socket stays. All others are meant
 /// for the browser.
 const fn means_away(code: CloseCode) -> bool {
-    matches!(code, CloseCode::GOING_AWAY | CloseCode::INTERNAL | CloseCode::SERVICE_RESTART | CloseCode::TRY_AGAIN_LATER)
-        || matches!(code.0, 1005 | 1006)
+    matches!(
+        code,
+        CloseCode::GOING_AWAY
+            | CloseCode::NO_CODE
+            | CloseCode::ABNORMAL
+            | CloseCode::INTERNAL
+            | CloseCode::SERVICE_RESTART
+            | CloseCode::TRY_AGAIN_LATER
+    )
 }
 
 /// What the broker's refusal of the handshake means for the browser; `None` if the broker is to be dialled again.
@@ -251,17 +258,6 @@ const fn refusal(status: Option<u16>) -> Option<(CloseCode, &'static str)> {
         // The edge's credentials or its request are wrong, which is no fault of the browser's.
         Some(400 | 401 | 404 | 405 | 426) => Some((CloseCode::INTERNAL, "the broker refused the edge")),
         _ => None,
-    }
-}
-
-/// What may not be put into a close frame is said as "going away" where the browser took its leave, and as "not heard any more" where it
-/// did not and may come back.
-fn code_for_broker(code: CloseCode) -> CloseCode {
-    const WITHOUT_CODE: u16 = 1005;
-    match code.0 {
-        _ if code.may_be_sent() => code,
-        WITHOUT_CODE => CloseCode::GOING_AWAY,
-        _ => CloseCode::HEARTBEAT_TIMEOUT,
     }
 }
 

@@ -32,8 +32,8 @@ fn the_browser_stays_while_the_broker_is_away_and_is_told() {
         closed(CloseCode::INTERNAL),
         closed(CloseCode::SERVICE_RESTART),
         closed(CloseCode::TRY_AGAIN_LATER),
-        closed(CloseCode(1006)),
-        closed(CloseCode(1005)),
+        closed(CloseCode::ABNORMAL),
+        closed(CloseCode::NO_CODE),
     ] {
         let mut machine = linked();
         let effects = machine.on_event(event, at(10));
@@ -105,7 +105,7 @@ fn a_refused_handshake_ends_the_browsers_socket() {
 
 #[test]
 fn the_browsers_end_closes_the_broker_at_once_in_every_state() {
-    let gone = Event::BrowserGone { code: CloseCode(1006), reason: "vanished".to_owned() };
+    let gone = Event::BrowserGone { code: CloseCode::ABNORMAL, reason: "vanished".to_owned() };
     let close = [Effect::CloseUpstream { code: CloseCode::HEARTBEAT_TIMEOUT, reason: "vanished".to_owned() }];
     let (mut machine, _) = ProxyMachine::start(BACKOFF);
     assert_eq!(machine.on_event(gone.clone(), at(0)), close);

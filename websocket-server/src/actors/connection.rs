@@ -424,12 +424,11 @@ impl<A: ConnectionActor> Inbound<A> for PeerInbound {
                 either(connection.charge(payload.len()), connection.on_pong(payload))
             }
             Message::Close(close) => {
-                let (code, reason) = close.unwrap_or((CloseCode(1005), ""));
+                let (code, reason) = close.unwrap_or((CloseCode::NO_CODE, ""));
                 let reason = if reason.is_empty() { "the peer closed" } else { reason };
                 *peer_close = Some(End { code, reason: reason.to_owned() });
                 actor.connection().has_left = code.is_leave();
-                let echo = if code.may_be_sent() { code } else { CloseCode::NORMAL };
-                actor.connection().link.close(echo, "", CloseMode::Discard);
+                actor.connection().link.close(code.to_send(), "", CloseMode::Discard);
                 Step::Pause
             }
         })
