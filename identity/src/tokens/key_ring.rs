@@ -20,7 +20,7 @@ use futures_util::{
 };
 use parking_lot::{Mutex, RwLock};
 
-use super::{Algorithm, JwksFault, PublishedKeys, TokenError, jwk};
+use super::{Algorithm, JwksFault, PublishedKey, PublishedKeys, TokenError, jwk};
 
 /// Why a key set could not be fetched; for logs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,31 +97,22 @@ struct Kept {
     last_fault: Option<String>,
 }
 
-/// What is known about the key of a token before anything is fetched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
-    /// It is here, and good.
-    Key,
-    /// There are good keys, and it is not among them.
-    NoKey,
-    /// There are no keys that are still good.
-    Nothing,
-}
-
 impl Kept {
     fn age(&self, now: SystemTime) -> Option<Duration> {
         self.fetched_at.map(|fetched| now.duration_since(fetched).unwrap_or_default())
     }
 
-    fn known(&self, id: Option<&str>, algorithm: Algorithm, now: SystemTime, settings: &KeyRingSettings) -> Known {
-        let (Some(set), Some(age)) = (&self.set, self.age(now)) else { return Known::Nothing };
-        if age > settings.fresh_for.saturating_add(settings.stale_for) {
-            Known::Nothing
-        } else if set.find(id, algorithm).is_some() {
-            Known::Key
-        } else {
-            Known::NoKey
-        }
+    /// The key of a token, among those that are still good.
+    fn key(
+        &self,
+        id: Option<&str>,
+        algorithm: Algorithm,
+        now: SystemTime,
+        settings: &KeyRingSettings,
+    ) -> Result<&PublishedKey, TokenError> {
+        let good = settings.fresh_for.saturating_add(settings.stale_for);
+        let set = self.set.as_ref().filter(|_| self.age(now).is_some_and(|age| age <= good));
+        set.ok_or(TokenError::KeysUnavailable)?.find(id, algorithm).ok_or(TokenError::KeyUnknown)
     }
 
     /// Whether it is time to fetch the keys anew, so that nobody has to wait for it when they are no longer fresh.
@@ -155,19 +146,21 @@ impl KeyRing {
         signature: &str,
         now: SystemTime,
     ) -> Result<(), TokenError> {
-        if self.inner.known(id, algorithm, now) != Known::Key {
+        let Inner { kept, settings, .. } = &*self.inner;
+        let (is_known, is_aging) = {
+            let kept = kept.read();
+            (kept.key(id, algorithm, now, settings).is_ok(), kept.is_aging(now, settings))
+        };
+        if !is_known {
             if let Some(fetch) = self.fetch(now) {
                 fetch.await;
             }
-        } else if self.inner.is_aging(now) {
+        } else if is_aging {
             // The keys that are here will do meanwhile.
             self.fetch(now);
         }
-        if self.inner.known(id, algorithm, now) == Known::Nothing {
-            return Err(TokenError::KeysUnavailable);
-        }
-        let kept = self.inner.kept.read();
-        let key = kept.set.as_ref().and_then(|set| set.find(id, algorithm)).ok_or(TokenError::KeyUnknown)?;
+        let kept = kept.read();
+        let key = kept.key(id, algorithm, now, settings)?;
         if key.verifies(algorithm, message, signature) { Ok(()) } else { Err(TokenError::SignatureWrong) }
     }
 
@@ -176,9 +169,8 @@ impl KeyRing {
     /// # Errors
     /// What the source or the set was not good for at the last fetch; the keys kept before stay.
     pub async fn refresh(&self, now: SystemTime) -> Result<(), KeySourceFault> {
-        if self.inner.is_aging(now)
-            && let Some(fetch) = self.fetch(now)
-        {
+        let is_aging = self.inner.kept.read().is_aging(now, &self.inner.settings);
+        if is_aging && let Some(fetch) = self.fetch(now) {
             fetch.await;
         }
         self.inner.kept.read().last_fault.clone().map_or(Ok(()), |fault| Err(KeySourceFault(fault)))
@@ -206,14 +198,6 @@ impl KeyRing {
 }
 
 impl Inner {
-    fn known(&self, id: Option<&str>, algorithm: Algorithm, now: SystemTime) -> Known {
-        self.kept.read().known(id, algorithm, now, &self.settings)
-    }
-
-    fn is_aging(&self, now: SystemTime) -> bool {
-        self.kept.read().is_aging(now, &self.settings)
-    }
-
     async fn fetch(&self, now: SystemTime) {
         let fetched = self.source.fetch().await;
         let read =
