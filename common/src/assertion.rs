@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeSet,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -16,6 +16,7 @@ use crate::{
     error::ErrorCode,
     id::{AgentId, ClientName, SessionId, UserId},
     secret::Secret,
+    timestamp::unix_seconds,
 };
 
 /// How long an assertion is good for: long enough to dial, too short to be worth stealing.
@@ -227,10 +228,6 @@ fn check<T: DeserializeOwned + Clone>(audience: &str, assertion: &str, secret: &
         }
         Err(_) => Err(ErrorCode::Unauthorized),
     }
-}
-
-fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
@@ -43,10 +43,24 @@ pub fn format(time: SystemTime) -> Timestamp {
     })
 }
 
+/// Formats a time as a string, see [`format`].
+pub fn text(time: SystemTime) -> String {
+    String::from_utf8_lossy(&format(time)).into_owned()
+}
+
 /// Formats a time in milliseconds since 1970.
 pub fn format_ms(ms: u64) -> String {
-    let stamp = format(UNIX_EPOCH + std::time::Duration::from_millis(ms));
-    String::from_utf8_lossy(&stamp).into_owned()
+    text(UNIX_EPOCH + Duration::from_millis(ms))
+}
+
+/// A time in whole seconds since 1970; one before 1970 becomes 1970.
+pub fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+/// The time so many seconds after 1970; 1970 where the system knows no such time.
+pub fn from_unix_seconds(seconds: u64) -> SystemTime {
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
 }
 
 /// Reads an RFC 3339 time: milliseconds since 1970, `None` where it is none or before 1970.
@@ -57,7 +71,7 @@ pub fn parse_ms(text: &str) -> Option<u64> {
 
 /// The present time as a string.
 pub fn now_string() -> String {
-    String::from_utf8_lossy(&now()).into_owned()
+    text(SystemTime::now())
 }
 
 fn whole_second(seconds: u64) -> Timestamp {
@@ -72,8 +86,6 @@ fn whole_second(seconds: u64) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -83,5 +95,13 @@ mod tests {
         assert_eq!(&format(time(1_767_268_800_007)), b"2026-01-01T12:00:00.007Z");
         assert_eq!(&format(time(1_767_268_800_987)), b"2026-01-01T12:00:00.987Z");
         assert_eq!(&format(time(1_767_268_801_000)), b"2026-01-01T12:00:01.000Z");
+        assert_eq!(text(time(7)), format_ms(7));
+    }
+
+    #[test]
+    fn seconds_since_1970_have_no_end_and_no_beginning_before_it() {
+        let time = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        assert_eq!((unix_seconds(time(9) + Duration::from_millis(999)), from_unix_seconds(9)), (9, time(9)));
+        assert_eq!((unix_seconds(UNIX_EPOCH - Duration::from_secs(1)), from_unix_seconds(u64::MAX)), (0, UNIX_EPOCH));
     }
 }

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use common::timestamp;
 use parking_lot::{Mutex, RwLock};
 use rustls::{ServerConfig, server::WebPkiClientVerifier};
 use serde::Serialize;
@@ -240,7 +241,7 @@ impl ServerTls {
         let facts = self.facts();
         let load = |counter: &AtomicU64| counter.load(Relaxed);
         TlsStatus {
-            not_after: facts.as_ref().map(|facts| text(facts.not_after)),
+            not_after: facts.as_ref().map(|facts| timestamp::text(facts.not_after)),
             names: facts.map(|facts| facts.names).unwrap_or_default(),
             fault: self.fault().map(|fault| fault.message),
             handshakes: load(&self.counts.done),
@@ -256,11 +257,12 @@ impl ServerTls {
         let (code, message) = match self.facts() {
             None => ("tls_no_certificate", "there is no certificate yet".to_owned()),
             Some(facts) if facts.not_after <= now => {
-                ("tls_certificate_expired", format!("the certificate expired at {}", text(facts.not_after)))
+                ("tls_certificate_expired", format!("the certificate expired at {}", timestamp::text(facts.not_after)))
             }
-            Some(facts) if facts.not_before > now => {
-                ("tls_certificate_not_yet_valid", format!("the certificate is not good before {}", text(facts.not_before)))
-            }
+            Some(facts) if facts.not_before > now => (
+                "tls_certificate_not_yet_valid",
+                format!("the certificate is not good before {}", timestamp::text(facts.not_before)),
+            ),
             Some(_) => return None,
         };
         Some(Fault { code, message })
@@ -294,10 +296,6 @@ impl Source {
         }
         Ok(Arc::new(config))
     }
-}
-
-fn text(time: SystemTime) -> String {
-    String::from_utf8_lossy(&common::timestamp::format(time)).into_owned()
 }
 
 impl From<io::Error> for HandshakeError {

@@ -16,13 +16,14 @@ use std::{
 use common::{
     files,
     secret::{Secret, json_fault},
+    timestamp::unix_seconds,
 };
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::{
     KeyInfo, KeyState, Scopes,
-    record::{Hashed, Record, is_name, new_text, seconds},
+    record::{Hashed, Record, is_name, new_text},
 };
 
 const NAME: &str = "agent-keys.json";
@@ -135,8 +136,8 @@ impl KeyFile {
             name: new.name.clone(),
             hash: Hashed::fresh(text.reveal()).ok_or(KeyFileError::Random)?,
             scopes: new.scopes.clone(),
-            created_at: seconds(now),
-            expires_at: new.expires_at.map(seconds),
+            created_at: unix_seconds(now),
+            expires_at: new.expires_at.map(unix_seconds),
             last_used_at: None,
             revoked_at: None,
         };
@@ -145,7 +146,7 @@ impl KeyFile {
                 return Err(KeyFileError::Exists(record.name.clone()));
             }
             if keys.len() >= MAX_KEYS {
-                let ended = keys.iter().enumerate().filter(|(_, key)| key.state(seconds(now)) != KeyState::Active);
+                let ended = keys.iter().enumerate().filter(|(_, key)| key.state(unix_seconds(now)) != KeyState::Active);
                 let oldest = ended.min_by_key(|(_, key)| key.created_at).map(|(place, _)| place);
                 keys.remove(oldest.ok_or(KeyFileError::Full)?);
             }
@@ -162,7 +163,7 @@ impl KeyFile {
     pub fn revoke(&self, name: &str, now: SystemTime) -> Result<(), KeyFileError> {
         self.change(|keys| {
             let key = keys.iter_mut().find(|key| key.name == name).ok_or_else(|| KeyFileError::NotFound(name.to_owned()))?;
-            key.revoked_at.get_or_insert(seconds(now));
+            key.revoked_at.get_or_insert(unix_seconds(now));
             Ok(())
         })
     }
@@ -172,7 +173,7 @@ impl KeyFile {
     /// # Errors
     /// See [`KeyFileError`].
     pub fn list(&self, now: SystemTime) -> Result<Vec<KeyInfo>, KeyFileError> {
-        Ok(self.read()?.iter().map(|key| key.info(seconds(now))).collect())
+        Ok(self.read()?.iter().map(|key| key.info(unix_seconds(now))).collect())
     }
 
     /// Writes down when keys were last used; names that are gone are passed over.

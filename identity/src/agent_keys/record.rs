@@ -1,8 +1,8 @@
 //! One key as it is kept: its name, the hash of its text, and what goes with it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use common::secret::Secret;
+use common::{secret::Secret, timestamp::from_unix_seconds};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -105,22 +105,13 @@ impl Record {
         KeyInfo {
             name: self.name.clone(),
             scopes: self.scopes.clone(),
-            created_at: moment(self.created_at),
-            expires_at: self.expires_at.map(moment),
-            last_used_at: self.last_used_at.map(moment),
-            revoked_at: self.revoked_at.map(moment),
+            created_at: from_unix_seconds(self.created_at),
+            expires_at: self.expires_at.map(from_unix_seconds),
+            last_used_at: self.last_used_at.map(from_unix_seconds),
+            revoked_at: self.revoked_at.map(from_unix_seconds),
             state: self.state(now),
         }
     }
-}
-
-/// Whole seconds since 1970.
-pub(super) fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
-}
-
-pub(super) fn moment(seconds: u64) -> SystemTime {
-    UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
 }
 
 /// Whether a text can name a key: 1 to 32 of `a-z 0-9 -`, so that the name ends where the `_` after it is.

@@ -9,11 +9,14 @@ use std::{
     time::SystemTime,
 };
 
-use common::secret::Secret;
+use common::{
+    secret::Secret,
+    timestamp::{from_unix_seconds, unix_seconds},
+};
 
 use super::{
     KeyError, KeyState, Scopes,
-    record::{Hashed, Record, moment, name_in, seconds},
+    record::{Hashed, Record, name_in},
 };
 
 /// Longest key that is looked at, in bytes.
@@ -93,7 +96,7 @@ impl Table {
     /// Takes the file's keys anew, keeps what is known of their use, and says what changed.
     pub fn replace(&mut self, records: Vec<Record>, now: SystemTime) -> Changes {
         let before = std::mem::replace(&mut self.kept, entries(records));
-        let now = seconds(now);
+        let now = unix_seconds(now);
         let mut changes = Changes::default();
         for (name, entry) in &mut self.kept {
             let is_active = entry.record.state(now) == KeyState::Active;
@@ -126,7 +129,7 @@ impl Table {
         if text.is_empty() || text.len() > MAX_TEXT {
             return Err(KeyError::Unknown);
         }
-        let now = seconds(now);
+        let now = unix_seconds(now);
         let entry = name_in(text).and_then(|name| self.kept.get(name));
         let is_it = entry.map_or(&self.nobody, |entry| &entry.record.hash).is_of(text);
         if let Some(entry) = entry.filter(|_| is_it) {
@@ -147,7 +150,7 @@ impl Table {
 
     /// What a key reaches that is good, by its name.
     pub fn scopes_of(&self, name: &str, now: SystemTime) -> Option<Scopes> {
-        let kept = self.kept.get(name).filter(|entry| entry.record.state(seconds(now)) == KeyState::Active);
+        let kept = self.kept.get(name).filter(|entry| entry.record.state(unix_seconds(now)) == KeyState::Active);
         let configured = || self.configured.iter().map(|(_, grant)| grant).find(|grant| &*grant.key == name);
         kept.map(|entry| &entry.grant).or_else(configured).map(|grant| grant.scopes.as_ref().clone())
     }
@@ -166,7 +169,7 @@ fn entries(records: Vec<Record>) -> HashMap<String, Entry> {
         let grant = Grant {
             key: record.name.as_str().into(),
             scopes: Arc::new(record.scopes.clone()),
-            expires_at: record.expires_at.map(moment),
+            expires_at: record.expires_at.map(from_unix_seconds),
         };
         let used_at = AtomicU64::new(record.last_used_at.unwrap_or(0));
         (record.name.clone(), Entry { used_at, grant, is_ended: record.revoked_at.is_some(), record })

@@ -114,7 +114,7 @@ impl Challenges {
         }
         let nonce = (self.nonces)().filter(|nonce| !self.open.contains_key(nonce)).ok_or(SiweError::Unavailable)?;
         let expires_at = now.checked_add(self.settings.lifetime).ok_or(SiweError::Unavailable)?;
-        let [issued, expires] = [now, expires_at].map(|time| String::from_utf8_lossy(&timestamp::format(time)).into_owned());
+        let [issued, expires] = [now, expires_at].map(timestamp::text);
         let text = Message {
             scheme: None,
             domain: &self.settings.domain,

@@ -81,7 +81,7 @@ fn plainly(name: &str, value: &Value, now: SystemTime) -> String {
     match since_epoch.and_then(|elapsed| UNIX_EPOCH.checked_add(elapsed)) {
         None => text,
         Some(time) => {
-            let stamp = String::from_utf8_lossy(&timestamp::format(time)).into_owned();
+            let stamp = timestamp::text(time);
             let distance = match time.duration_since(now) {
                 Ok(ahead) => format!("in {} s", ahead.as_secs()),
                 Err(error) => format!("{} s ago", error.duration().as_secs()),

@@ -106,7 +106,7 @@ async fn challenge(
     let now = SystemTime::now();
     let message = challenges.lock().challenge(owned.session.id, &ask.address, ask.chain_id, now)?;
     let nonce = Message::parse(&message)?.nonce;
-    let expires_at = String::from_utf8_lossy(&timestamp::format(now + *lifetime)).into_owned();
+    let expires_at = timestamp::text(now + *lifetime);
     let challenge = Challenge { message: &message, nonce, expires_at };
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(challenge))
 }

@@ -6,7 +6,6 @@
 use std::{
     sync::Arc,
     task::{Context as Task, Poll, Waker},
-    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
@@ -16,6 +15,7 @@ use common::{
     close::CloseCode,
     error::{ClientError, ErrorCode},
     message::{Speaker, SystemMessage},
+    timestamp,
 };
 use transport::{CloseMode, DialError, End, Frame, Lane, Link, Pump, Sent, Socket, Upgraded, clock::now_ms, sweeper};
 
@@ -369,7 +369,6 @@ impl Drop for ProxyActor {
 
 /// A little before now, in milliseconds since 1970: what the broker sent last may have been lost with the connection.
 fn a_moment_ago() -> u64 {
-    const MARGIN: Duration = Duration::from_secs(1);
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.saturating_sub(MARGIN).as_millis()).unwrap_or(u64::MAX)
+    const MARGIN_MS: u64 = 1000;
+    timestamp::unix_ms().saturating_sub(MARGIN_MS)
 }

@@ -51,7 +51,7 @@ impl ProxyActor {
 
     /// Tells the client when its credentials expire.
     pub(super) fn tell_expiry(&mut self, at: SystemTime) {
-        self.answer(&SystemMessage::Expiring { expires_at: text(at) }, None);
+        self.answer(&SystemMessage::Expiring { expires_at: timestamp::text(at) }, None);
     }
 
     /// The broker asks something of the edge.
@@ -72,7 +72,7 @@ impl ProxyActor {
         ctx.spawn(judging.into_actor(self).map(move |judged, actor, _| {
             actor.is_refreshing = false;
             let answer = match judged.and_then(|session| actor.prolong(&session)) {
-                Ok(expires_at) => SystemMessage::Refreshed { expires_at: text(expires_at) },
+                Ok(expires_at) => SystemMessage::Refreshed { expires_at: timestamp::text(expires_at) },
                 Err(code) => SystemMessage::Error(ClientError::new(code)),
             };
             actor.answer(&answer, id.as_deref());
@@ -96,8 +96,4 @@ impl ProxyActor {
         }
         Ok(session.expires_at)
     }
-}
-
-fn text(time: SystemTime) -> String {
-    String::from_utf8_lossy(&timestamp::format(time)).into_owned()
 }

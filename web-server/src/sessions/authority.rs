@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use common::{error::ErrorCode, secret::Secret};
+use common::{error::ErrorCode, secret::Secret, timestamp::unix_seconds};
 use parking_lot::RwLock;
 
 use super::{
@@ -146,10 +146,7 @@ impl SessionAuthority {
         let least = match session.source {
             Source::Edge => u64::MAX,
             // Also where the issuer's clock is ahead of ours.
-            Source::Issuer => {
-                let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(u64::MAX, |elapsed| elapsed.as_secs() + 1);
-                now.max(session.generation.saturating_add(1))
-            }
+            Source::Issuer => unix_seconds(now).max(session.generation).saturating_add(1),
         };
         let written = self.revocations.write().revoke(session, least, now);
         self.write_down(written)

@@ -11,7 +11,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use common::{assertion::Login, error::ErrorCode, id::SessionId};
+use common::{assertion::Login, error::ErrorCode, id::SessionId, timestamp::unix_seconds};
 use identity::tokens::{TokenIdentity, TokenVerifier};
 use sha2::{Digest, Sha256};
 
@@ -59,8 +59,8 @@ impl Credentials {
             return Err(ErrorCode::LoginNotOffered);
         }
         let identity = self.verify(token).await?;
-        // One that does not say when it was issued is older than any logout.
         let until = self.end(&identity, identity.issued_at.unwrap_or_else(SystemTime::now))?;
+        // One that does not say when it was issued is older than any logout.
         self.authority.check(&session_of(&identity, identity.issued_at.unwrap_or(UNIX_EPOCH), until))?;
         Ok(login_of(&identity, until))
     }
@@ -94,7 +94,7 @@ fn login_of(identity: &TokenIdentity, until: SystemTime) -> SessionLogin {
 fn session_of(identity: &TokenIdentity, issued_at: SystemTime, until: SystemTime) -> Session {
     let id = session_id(&identity.issuer, identity.user.as_str());
     Session {
-        generation: issued_at.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()),
+        generation: unix_seconds(issued_at),
         login: Some(Arc::new(login_of(identity, until))),
         source: Source::Issuer,
         ..Session::anonymous(id, issued_at, issued_at, until)

@@ -11,10 +11,13 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
-use common::id::SessionId;
+use common::{
+    id::SessionId,
+    timestamp::{from_unix_seconds, unix_seconds},
+};
 use serde::{Deserialize, Serialize};
 
 use super::token::Session;
@@ -131,9 +134,10 @@ impl Table {
 
     fn load(&mut self, revocation: Revocation, now: SystemTime) {
         match revocation {
-            Revocation::Everything { all_until, .. } => self.all_until = self.all_until.max(Some(time(all_until))),
+            Revocation::Everything { all_until, .. } => self.all_until = self.all_until.max(Some(from_unix_seconds(all_until))),
             Revocation::Session { session, least, at, until, .. } => {
-                let entry = Entry { least: least.unwrap_or(u64::MAX), at: time(at), until: time(until) };
+                let entry =
+                    Entry { least: least.unwrap_or(u64::MAX), at: from_unix_seconds(at), until: from_unix_seconds(until) };
                 if entry.until > now {
                     self.insert(session, entry, now);
                 }
@@ -142,7 +146,7 @@ impl Table {
     }
 
     fn written(&self) -> Vec<Revocation> {
-        let everything = self.all_until.map(|until| Revocation::Everything { all_until: seconds(until), user: self.user });
+        let everything = self.all_until.map(|until| Revocation::Everything { all_until: unix_seconds(until), user: self.user });
         let entries = self.order.iter().filter_map(|id| self.entries.get(id).map(|entry| entry.written(*id, self.user)));
         everything.into_iter().chain(entries).collect()
     }
@@ -171,7 +175,8 @@ impl Table {
             && let Some(oldest) = self.order.pop_front().and_then(|oldest| self.entries.remove(&oldest))
         {
             self.all_until = self.all_until.max(Some(oldest.at));
-            written.extend(self.all_until.map(|until| Revocation::Everything { all_until: seconds(until), user: self.user }));
+            written
+                .extend(self.all_until.map(|until| Revocation::Everything { all_until: unix_seconds(until), user: self.user }));
         }
         self.entries.insert(id, entry);
         self.order.push_back(id);
@@ -195,19 +200,11 @@ impl Entry {
         Revocation::Session {
             session,
             least,
-            at: seconds(self.at).saturating_add(1),
-            until: seconds(self.until).saturating_add(1),
+            at: unix_seconds(self.at).saturating_add(1),
+            until: unix_seconds(self.until).saturating_add(1),
             user,
         }
     }
-}
-
-fn time(seconds: u64) -> SystemTime {
-    UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
 #[cfg(test)]

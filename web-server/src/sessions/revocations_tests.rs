@@ -1,7 +1,7 @@
 use super::*;
 
 fn at(seconds: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(seconds)
+    from_unix_seconds(seconds)
 }
 
 fn session(issued: u64, generation: u64) -> Session {

@@ -1,6 +1,6 @@
 //! `POST /api/client`, `GET /api/client/{client_id}`, `DELETE /api/client/session`.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -37,7 +37,7 @@ impl<'a> Described<'a> {
         let login = session.login();
         Self {
             client_id: session.id,
-            created_at: text(session.created_at),
+            created_at: timestamp::text(session.created_at),
             is_authenticated: login.is_some(),
             user_id: login.map(|login| login.user.as_str()),
             wallet_address: login.and_then(|login| login.wallet.as_deref()),
@@ -78,7 +78,7 @@ pub fn hand_out(
     };
     response.json(HandedOut {
         session: Described::of(session),
-        expires_at: text(session.expires_at),
+        expires_at: timestamp::text(session.expires_at),
         new_session: is_new,
         token: shown,
     })
@@ -192,8 +192,4 @@ pub fn share(
         .app_data(web::Data::from(Arc::clone(credentials)))
         .app_data(web::Data::from(Arc::clone(sockets)))
         .app_data(web::Data::new(cookies));
-}
-
-fn text(time: SystemTime) -> String {
-    String::from_utf8_lossy(&timestamp::format(time)).into_owned()
 }

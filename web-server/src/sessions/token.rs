@@ -5,10 +5,15 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
-use common::{assertion::Login, id::SessionId, secret::Secret};
+use common::{
+    assertion::Login,
+    id::SessionId,
+    secret::Secret,
+    timestamp::{from_unix_seconds, unix_seconds},
+};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -149,8 +154,8 @@ impl TokenKeys {
     /// # Errors
     /// The login carries too much, or signing failed, which only a broken cryptography library does.
     pub fn sign(&self, session: &Session, now: SystemTime) -> Result<(Session, String), TokenFault> {
-        let issued = seconds(now);
-        let login_until = session.login.as_ref().and_then(|login| login.until).map(seconds);
+        let issued = unix_seconds(now);
+        let login_until = session.login.as_ref().and_then(|login| login.until).map(unix_seconds);
         let exp = issued.saturating_add(self.lifetime.as_secs());
         let claims = Claims {
             iss: ISSUER.to_owned(),
@@ -159,7 +164,7 @@ impl TokenKeys {
             iat: issued,
             exp: login_until.map_or(exp, |until| until.min(exp)),
             jti: Uuid::new_v4(),
-            created: seconds(session.created_at).min(issued),
+            created: unix_seconds(session.created_at).min(issued),
             generation: session.generation,
             login: session.login().cloned(),
             login_until,
@@ -181,7 +186,7 @@ impl TokenKeys {
             return Err(TokenFault::Invalid);
         }
         let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.rules).map_err(|_| TokenFault::Invalid)?.claims;
-        let now = seconds(now);
+        let now = unix_seconds(now);
         if claims.iat > now.saturating_add(LEEWAY) || claims.created > claims.iat || claims.exp <= claims.iat {
             return Err(TokenFault::Invalid);
         }
@@ -191,18 +196,18 @@ impl TokenKeys {
 
 impl Claims {
     fn session(self) -> Session {
-        let time = |seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH);
-        let until = self.login_until.map(time);
+        let until = self.login_until.map(from_unix_seconds);
         Session {
             generation: self.generation,
             login: self.login.map(|login| Arc::new(SessionLogin { login, until })),
-            ..Session::anonymous(self.sub, time(self.created), time(self.iat), time(self.exp))
+            ..Session::anonymous(
+                self.sub,
+                from_unix_seconds(self.created),
+                from_unix_seconds(self.iat),
+                from_unix_seconds(self.exp),
+            )
         }
     }
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const NOW: u64 = 1_800_000_000;
 
 fn at(seconds: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(seconds)
+    from_unix_seconds(seconds)
 }
 
 fn keys() -> TokenKeys {

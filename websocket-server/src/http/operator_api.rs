@@ -3,7 +3,7 @@
 use std::{
     future::{Ready, ready},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, dev::Payload, http::StatusCode, web};
@@ -86,7 +86,6 @@ pub async fn reload_keys(request: HttpRequest, _: Operator, broker: web::Data<Br
 }
 
 fn shown(key: &KeyInfo) -> Value {
-    let time = |time: SystemTime| String::from_utf8_lossy(&timestamp::format(time.max(UNIX_EPOCH))).into_owned();
     let state = match key.state {
         KeyState::Active => "active",
         KeyState::Expired => "expired",
@@ -96,8 +95,8 @@ fn shown(key: &KeyInfo) -> Value {
         "name": key.name,
         "state": state,
         "scopes": key.scopes,
-        "created_at": time(key.created_at),
-        "expires_at": key.expires_at.map(time),
-        "last_used_at": key.last_used_at.map(time),
+        "created_at": timestamp::text(key.created_at),
+        "expires_at": key.expires_at.map(timestamp::text),
+        "last_used_at": key.last_used_at.map(timestamp::text),
     })
 }
