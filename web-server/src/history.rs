@@ -11,8 +11,8 @@ use common::{
 };
 
 use crate::{
-    http::{BrokerApi, PacedSession, Refusal},
-    sessions::{OwnedSession, routes::only},
+    http::{BrokerApi, PacedSession, Refusal, only},
+    sessions::OwnedSession,
 };
 
 /// Asks the broker for the caller, and passes on what it says: its own inboxes, the broadcasts that reach it, topics it subscribes to.

@@ -19,7 +19,7 @@ use tokio::{net::TcpStream, sync::Mutex};
 use transport::{Gate, operator::Operators};
 
 use crate::{
-    http::{PacedOperator, Refusal},
+    http::{PacedOperator, Refusal, only},
     proxy::ProxyCounters,
     sessions::OpenSockets,
 };
@@ -101,8 +101,7 @@ impl EdgeStatus {
 
 /// The routes of this module.
 pub fn configure(routes: &mut web::ServiceConfig) {
-    let only_get = || web::route().to(|| async { Err::<HttpResponse, _>(Refusal::method_not_allowed("GET, HEAD")) });
-    let get = |path: &'static str| web::resource(path).default_service(only_get());
+    let get = |path: &'static str| web::resource(path).default_service(only("GET, HEAD"));
     routes
         .service(get("/health/live").route(web::get().to(live)).route(web::head().to(live)))
         .service(get("/health/ready").route(web::get().to(ready)).route(web::head().to(ready)))

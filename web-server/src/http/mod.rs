@@ -19,6 +19,6 @@ pub use forgery::{refuse_forged, require_own_origin};
 pub use in_flight::{InFlight, count_in_flight};
 pub use noting::{note_refusals, note_session};
 pub use outbound::{Answer, Outbound, OutboundError, Question};
-pub use refusal::Refusal;
+pub use refusal::{Refusal, only};
 pub use security_headers::{Hsts, security_headers};
 pub use throttle::{PacedLogin, PacedOperator, PacedSession, Throttle};

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use actix_web::{
-    HttpResponse, ResponseError,
+    HttpResponse, ResponseError, Route,
     http::{StatusCode, header},
+    web,
 };
 use common::error::{ClientError, ErrorCode};
 use identity::siwe::SiweError;
@@ -31,6 +32,11 @@ impl Refusal {
     pub fn code(&self) -> ErrorCode {
         self.error.code
     }
+}
+
+/// What a path answers to the methods that it does not have; see [`Refusal::method_not_allowed`].
+pub fn only(allow: &'static str) -> Route {
+    web::route().to(move || async move { Err::<HttpResponse, _>(Refusal::method_not_allowed(allow)) })
 }
 
 impl From<ErrorCode> for Refusal {

@@ -106,9 +106,19 @@ fn is_forged(code: ErrorCode) -> bool {
         CredentialsExpired, SessionEnded, SiweExpired, SiweIssuedInFuture, SiweNonceUsed, SiweNotYetValid, TokenExpired,
         TokenIssuedInFuture, TokenNotYetValid,
     };
-    let times =
-        [SiweExpired, SiweIssuedInFuture, SiweNonceUsed, SiweNotYetValid, TokenExpired, TokenIssuedInFuture, TokenNotYetValid];
-    code.row().status == 401 && ![CredentialsExpired, SessionEnded].contains(&code) && !times.contains(&code)
+    code.row().status == 401
+        && !matches!(
+            code,
+            CredentialsExpired
+                | SessionEnded
+                | SiweExpired
+                | SiweIssuedInFuture
+                | SiweNonceUsed
+                | SiweNotYetValid
+                | TokenExpired
+                | TokenIssuedInFuture
+                | TokenNotYetValid
+        )
 }
 
 /// Declares an extractor: a handler that takes it is reached at the rate of its family only.

@@ -17,10 +17,9 @@ use uuid::Uuid;
 
 use super::{Logins, Wallets};
 use crate::{
-    http::{ClientAddress, PacedLogin, PacedSession, Refusal, Throttle, note_session},
+    http::{ClientAddress, PacedLogin, PacedSession, Refusal, Throttle, note_session, only},
     sessions::{
-        self, CookiePolicy, Credentials, OpenSockets, Order, OwnedSession, SessionAuthority, SessionLogin,
-        routes::{hand_out, only},
+        self, CookiePolicy, Credentials, OpenSockets, Order, OwnedSession, SessionAuthority, SessionLogin, routes::hand_out,
     },
 };
 

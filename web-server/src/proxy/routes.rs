@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::{actor::ProxyActor, environment::ProxyEnvironment};
 use crate::{
-    http::{ClientAddress, Refusal, Throttle, require_own_origin},
+    http::{ClientAddress, Refusal, Throttle, only, require_own_origin},
     sessions::{OpenSockets, OwnedSession, SessionAuthority},
 };
 
@@ -85,11 +85,10 @@ pub async fn open(
 
 /// The routes.
 pub fn configure(routes: &mut web::ServiceConfig, environment: &Arc<ProxyEnvironment>) {
-    let only_get = || web::route().to(|| async { Err::<HttpResponse, _>(Refusal::method_not_allowed("GET")) });
     routes
         .app_data(web::Data::from(Arc::clone(environment)))
-        .service(web::resource("/ws").route(web::get().to(open)).default_service(only_get()))
-        .service(web::resource("/ws/{client_id}").route(web::get().to(open)).default_service(only_get()));
+        .service(web::resource("/ws").route(web::get().to(open)).default_service(only("GET")))
+        .service(web::resource("/ws/{client_id}").route(web::get().to(open)).default_service(only("GET")));
 }
 
 fn user_agent(request: &HttpRequest) -> Option<String> {

@@ -20,7 +20,7 @@ use super::{
     owned::{OwnedSession, Proof, presented},
     token::Session,
 };
-use crate::http::{ClientAddress, PacedSession, Refusal, Throttle, note_session};
+use crate::http::{ClientAddress, PacedSession, Refusal, Throttle, note_session, only};
 
 /// A session as its owner is told of it.
 #[derive(Serialize)]
@@ -172,11 +172,6 @@ pub fn configure(routes: &mut web::ServiceConfig) {
         .service(web::resource("/client").route(web::post().to(register)).default_service(only("POST")))
         .service(web::resource("/client/session").route(web::delete().to(end)).default_service(only("DELETE")))
         .service(web::resource("/client/{client_id}").route(web::get().to(describe)).default_service(only("GET")));
-}
-
-/// What a path answers to the methods that it does not have.
-pub fn only(allow: &'static str) -> actix_web::Route {
-    web::route().to(move || async move { Err::<HttpResponse, _>(Refusal::method_not_allowed(allow)) })
 }
 
 /// Hands the shared state to the extractors and handlers.
