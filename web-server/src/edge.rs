@@ -328,8 +328,6 @@ async fn keep_house(sockets: Arc<OpenSockets>, every: Duration) {
     let mut ticks = tokio::time::interval(every);
     loop {
         ticks.tick().await;
-        let now = SystemTime::now();
-        sockets.announce_expiry(now);
-        sockets.order_expired(now, &order);
+        sockets.keep_house(SystemTime::now(), &order);
     }
 }

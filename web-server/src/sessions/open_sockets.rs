@@ -95,7 +95,17 @@ struct End {
     expires_at: SystemTime,
     tell_at: SystemTime,
     close_at: SystemTime,
-    is_told: bool,
+    told: Told,
+}
+
+/// What a socket has been told of its token's end.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Told {
+    Nothing,
+    /// That it comes.
+    Expiry,
+    /// To close.
+    Close,
 }
 
 impl End {
@@ -107,7 +117,7 @@ impl End {
             expires_at,
             tell_at: before((margin * NOTICE_MARGINS).min(left / 2)),
             close_at: before(margin.min(left / 10)),
-            is_told: false,
+            told: Told::Nothing,
         }
     }
 }
@@ -213,21 +223,20 @@ impl OpenSockets {
         table.by_session.values_mut().flatten().for_each(|entry| entry.give(order.clone()));
     }
 
-    /// Gives an order to every socket whose token is about to expire at this time.
-    pub fn order_expired(&self, time: SystemTime, order: &Order) {
+    /// Has every client told whose token expires soon at this time, and gives `close` to the sockets whose token is about to: once each
+    /// for a token.
+    pub fn keep_house(&self, now: SystemTime, close: &Order) {
         let mut table = self.table.lock();
-        let expired = table.by_session.values_mut().flatten().filter(|entry| entry.end.close_at <= time);
-        expired.for_each(|entry| entry.give(order.clone()));
-    }
-
-    /// Has every client told, once for each token, whose token expires soon at this time.
-    pub fn announce_expiry(&self, time: SystemTime) {
-        let mut table = self.table.lock();
-        let expiring = table.by_session.values_mut().flatten().filter(|entry| entry.end.tell_at <= time && !entry.end.is_told);
-        expiring.for_each(|entry| {
-            entry.end.is_told = true;
-            entry.give(Order::AnnounceExpiry { at: entry.end.expires_at });
-        });
+        for entry in table.by_session.values_mut().flatten() {
+            let End { expires_at, tell_at, close_at, told } = entry.end;
+            if close_at <= now && told < Told::Close {
+                entry.end.told = Told::Close;
+                entry.give(close.clone());
+            } else if tell_at <= now && told < Told::Expiry {
+                entry.end.told = Told::Expiry;
+                entry.give(Order::AnnounceExpiry { at: expires_at });
+            }
+        }
     }
 
     /// Admits no socket any more.

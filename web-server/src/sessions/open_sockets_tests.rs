@@ -4,6 +4,8 @@ use actix::{Actor, Context, Handler};
 
 use super::*;
 
+/// Before the end: late enough to be told of it, too early to be closed.
+const SHORTLY: Duration = Duration::from_secs(5);
 const CLOSE: Order = Order::Close { code: CloseCode::SESSION_ENDED, reason: "the session was ended" };
 
 fn session() -> Session {
@@ -12,7 +14,7 @@ fn session() -> Session {
 }
 
 fn sockets() -> Arc<OpenSockets> {
-    OpenSockets::new(Admission { max_sockets: 3, max_of_session: 2, margin: Duration::ZERO })
+    OpenSockets::new(Admission { max_sockets: 3, max_of_session: 2, margin: Duration::from_secs(1) })
 }
 
 struct Listener(tokio::sync::mpsc::UnboundedSender<Order>);
@@ -75,9 +77,14 @@ async fn sockets_whose_token_runs_out_are_told() {
     let ticket = sockets.admit(&mine).expect("free");
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     ticket.attach(Listener(tell).start().recipient());
-    sockets.order_expired(SystemTime::now(), &CLOSE);
-    sockets.order_expired(mine.expires_at, &Order::AnnounceDrain { close_within_ms: 5 });
-    assert_eq!(told.recv().await, Some(Order::AnnounceDrain { close_within_ms: 5 }));
+    sockets.keep_house(SystemTime::now(), &CLOSE);
+    (0..3).for_each(|_| sockets.keep_house(mine.expires_at - SHORTLY, &CLOSE));
+    (0..3).for_each(|_| sockets.keep_house(mine.expires_at, &CLOSE));
+    ticket.order(Order::Hush);
+    let expected = [Order::AnnounceExpiry { at: mine.expires_at }, CLOSE, Order::Hush];
+    for order in expected {
+        assert_eq!(told.recv().await, Some(order), "each once");
+    }
 }
 
 #[actix_web::test]
@@ -106,9 +113,9 @@ async fn a_login_keeps_its_own_sockets_and_closes_the_others() {
     sockets.log_in(&after, &logged_in, &CLOSE);
     assert_eq!(told.recv().await, Some(Order::LogIn(logged_in)));
     assert_eq!(told_other.recv().await, Some(CLOSE));
-    sockets.announce_expiry(before.expires_at);
-    sockets.announce_expiry(after.expires_at);
-    sockets.announce_expiry(after.expires_at);
+    sockets.keep_house(before.expires_at - SHORTLY, &CLOSE);
+    sockets.keep_house(after.expires_at - SHORTLY, &CLOSE);
+    sockets.keep_house(after.expires_at - SHORTLY, &CLOSE);
     assert_eq!(told.recv().await, Some(Order::AnnounceExpiry { at: after.expires_at }), "it lasts as long as the login's token");
     mine.prolong(after.expires_at + Duration::from_secs(1));
     mine.order(CLOSE);
@@ -124,11 +131,11 @@ async fn later_credentials_prolong_the_sockets_of_the_same_login() {
     ticket.attach(Listener(tell).start().recipient());
     let later = mine.expires_at + Duration::from_secs(60);
     sockets.prolong(&Session { generation: 1, expires_at: later, ..mine.clone() });
-    sockets.announce_expiry(mine.expires_at);
+    sockets.keep_house(mine.expires_at - SHORTLY, &CLOSE);
     assert_eq!(told.recv().await, Some(Order::AnnounceExpiry { at: mine.expires_at }));
     sockets.prolong(&Session { expires_at: later, ..mine.clone() });
-    sockets.announce_expiry(mine.expires_at);
-    sockets.announce_expiry(later);
+    sockets.keep_house(mine.expires_at - SHORTLY, &CLOSE);
+    sockets.keep_house(later - SHORTLY, &CLOSE);
     assert_eq!(told.recv().await, Some(Order::AnnounceExpiry { at: later }));
 }
 
@@ -140,10 +147,9 @@ async fn a_token_of_a_minute_is_not_spent_on_margins() {
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     ticket.attach(Listener(tell).start().recipient());
     let before = |seconds| mine.expires_at - Duration::from_secs(seconds);
-    sockets.announce_expiry(before(31));
-    sockets.order_expired(before(7), &CLOSE);
-    sockets.announce_expiry(before(29));
-    sockets.order_expired(before(5), &CLOSE);
+    for seconds in [31, 29, 7, 5] {
+        sockets.keep_house(before(seconds), &CLOSE);
+    }
     assert_eq!(told.recv().await, Some(Order::AnnounceExpiry { at: mine.expires_at }));
     assert_eq!(told.recv().await, Some(CLOSE));
 }
