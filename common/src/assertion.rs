@@ -66,12 +66,14 @@ pub struct Reading {
 pub const NAMED_BY_EDGE: &str = "@edge/";
 
 impl Reading {
-    /// Whether something may be kept for it from an earlier connection.
+    /// Whether by what it says itself something may be kept for it from an earlier connection. Of one that its edge has named, the
+    /// broker looks besides whether it has kept something for the session.
     pub fn may_have_been_here(&self) -> bool {
         self.client.is_some() && (self.away_since.is_some() || !self.is_named_by_edge())
     }
 
-    /// Whether the client's name is one that its edge gave it for the time of its connection.
+    /// Whether the client has not named itself: its edge has, by the socket's place among those of its session, so that one that comes
+    /// back alone is known again.
     pub fn is_named_by_edge(&self) -> bool {
         self.client.as_ref().is_some_and(|client| client.as_str().starts_with(NAMED_BY_EDGE))
     }

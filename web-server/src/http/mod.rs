@@ -1,5 +1,6 @@
 //! What every answer of the edge over HTTP has in common: refusals, security headers, the origin rule, what one address may
-//! ask for, and that it is counted until it has been sent.
+//! ask for, what the audit log hears of it, and that it is counted until it has been sent; and what the edge asks of others over HTTP,
+//! among them its broker.
 
 mod broker_api;
 mod client_address;

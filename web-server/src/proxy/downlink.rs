@@ -11,7 +11,8 @@ use transport::{
 #[derive(Debug, Default)]
 pub struct Downlink {
     is_inside: bool,
-    /// Few: the edge speaks at a loss, which ends every message, and once when it drains.
+    /// Few: while a message is under way the broker asks nothing. There is at most the answer to what it asked before, that the edge
+    /// drains, and for each of the session's tokens that it expires. A loss ends the message.
     deferred: Vec<Frame>,
 }
 

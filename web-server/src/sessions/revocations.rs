@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::token::Session;
 
-/// Entries kept by default: about 15 MB at most.
+/// Entries of each of the two tables: about 30 MB at most in all.
 pub const CAPACITY: usize = 100_000;
 
 /// What is written down of a revocation, so that it outlives the process.
