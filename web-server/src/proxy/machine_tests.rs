@@ -125,7 +125,7 @@ fn an_ended_session_leaves_the_broker_at_once_and_the_browser_when_it_is_told() 
         Effect::CloseUpstream { code: CloseCode::SESSION_ENDED, reason: why() },
         Effect::CloseBrowser { code: CloseCode::SESSION_ENDED, reason: why() },
     );
-    assert_eq!(machine.on_event(Event::SessionEnded, at(0)), [close_broker.clone()]);
+    assert_eq!(machine.on_event(Event::SessionEnded, at(0)), std::slice::from_ref(&close_broker));
     for event in [Event::UpstreamLost, Event::Dialled, Event::RetryDue, closed(CloseCode::GOING_AWAY)] {
         assert_eq!(machine.on_event(event, at(0)), []);
     }

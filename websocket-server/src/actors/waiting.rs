@@ -4,10 +4,12 @@ use actix::{AsyncContext, Context, Handler, Message};
 
 use super::router::RouterActor;
 
+type Next = dyn FnOnce(&mut RouterActor, &mut Context<RouterActor>) + Send;
+
 /// What was waited for is there: go on.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct GoOn(Box<dyn FnOnce(&mut RouterActor, &mut Context<RouterActor>) + Send>);
+struct GoOn(Box<Next>);
 
 impl Handler<GoOn> for RouterActor {
     type Result = ();

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use common::error::ErrorCode;
 use store::ChannelName;
 
 use crate::actors::router::Dispatch;
@@ -28,11 +29,11 @@ impl Loading {
     /// Has a message wait behind the others of its channel.
     ///
     /// # Errors
-    /// It is given back: there is no room.
-    pub(super) fn push(&mut self, channel: &ChannelName, dispatch: Dispatch) -> Result<(), Dispatch> {
+    /// `inbox_busy`: there is no room.
+    pub(super) fn push(&mut self, channel: &ChannelName, dispatch: Dispatch) -> Result<(), ErrorCode> {
         let bytes = dispatch.message.frame.len();
         if self.messages >= MOST || (self.messages > 0 && self.bytes + bytes > MOST_BYTES) {
-            return Err(dispatch);
+            return Err(ErrorCode::InboxBusy);
         }
         self.messages += 1;
         self.bytes += bytes;

@@ -111,7 +111,7 @@ impl RouterActor {
         }
         if self.durable.loading.holds(&channel) {
             drop(router);
-            return self.durable.loading.push(&channel, dispatch).map_err(|_| ErrorCode::InboxBusy.into());
+            return Ok(self.durable.loading.push(&channel, dispatch)?);
         }
         let id = message.id.as_deref().unwrap_or_default();
         let draft = Draft {
@@ -136,7 +136,7 @@ impl RouterActor {
         match outcome {
             Outcome::NotLoaded => {
                 cancel_request(from, message);
-                self.durable.loading.push(&channel, dispatch).map_err(|_| ErrorCode::InboxBusy)?;
+                self.durable.loading.push(&channel, dispatch)?;
                 self.load(channel, ctx);
             }
             Outcome::Accepted(accepted) => {

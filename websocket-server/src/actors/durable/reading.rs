@@ -94,7 +94,9 @@ impl RouterActor {
     /// Those who have let themselves be waited for long enough are not waited for any longer.
     pub(super) fn let_late_ones_go(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
-        while let Some((_, peer)) = self.durable.held_until.pop_front_if(|(until, _)| *until <= now) {
+        while self.durable.held_until.front().is_some_and(|(until, _)| *until <= now)
+            && let Some((_, peer)) = self.durable.held_until.pop_front()
+        {
             self.let_go(&peer, ctx);
         }
     }
