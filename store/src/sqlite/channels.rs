@@ -60,14 +60,13 @@ impl Channel {
         }
     }
 
-    /// As operators see it.
-    pub(super) fn info(&self, channel: ChannelName) -> ChannelInfo {
-        let oldest_unacked_at = self.oldest_unacked_at.filter(|_| self.unacked > 0);
+    /// As operators see it. `oldest_at`: of its records, which the row knows of those only that nobody has to acknowledge.
+    pub(super) fn info(&self, channel: ChannelName, oldest_at: Option<u64>) -> ChannelInfo {
         ChannelInfo {
             channel,
             head: self.head,
             last_stored_at: self.last_stored_at,
-            oldest_at: [self.oldest_at, oldest_unacked_at].into_iter().flatten().min(),
+            oldest_at,
             records: self.records,
             bytes: self.bytes,
             unacked: self.unacked,

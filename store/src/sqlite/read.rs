@@ -219,7 +219,9 @@ pub(super) fn pending(conn: &Connection, name: &ChannelName, query: PendingQuery
 
 /// What is known of a channel.
 pub(super) fn channel(conn: &Connection, name: &ChannelName) -> Result<Option<ChannelInfo>, StoreError> {
-    Ok(find(conn, name)?.map(|(channel, _)| channel.info(name.clone())))
+    let Some((channel, unplaced)) = find(conn, name)? else { return Ok(None) };
+    let oldest_at = oldest_at(conn, &channel, &unplaced)?;
+    Ok(Some(channel.info(name.clone(), oldest_at)))
 }
 
 /// Channels in the order of their names.
@@ -244,8 +246,22 @@ pub(super) fn channels(
     while let Some(row) = rows.next()? {
         let name: String = row.get(1)?;
         let mut channel = channel_of(row)?;
-        unplaced_of.get(&channel.id).into_iter().flatten().for_each(|record| channel.add(record));
-        found.push(channel.info(ChannelName::parse(&name).map_err(|_| damaged("a channel's name"))?));
+        let unplaced = unplaced_of.remove(&channel.id).unwrap_or_default();
+        unplaced.iter().for_each(|record| channel.add(record));
+        let oldest_at = oldest_at(conn, &channel, &unplaced)?;
+        found.push(channel.info(ChannelName::parse(&name).map_err(|_| damaged("a channel's name"))?, oldest_at));
     }
     Ok(found)
+}
+
+/// When the oldest record of a channel was stored.
+fn oldest_at(conn: &Connection, channel: &Channel, unplaced: &[Unplaced]) -> Result<Option<u64>, StoreError> {
+    if channel.unacked == 0 {
+        return Ok(channel.oldest_at);
+    }
+    let placed = conn
+        .prepare_cached("SELECT stored_at FROM records WHERE seq = (SELECT min(seq) FROM logs WHERE channel = ?1)")?
+        .query_row([channel.id], |row| row.get(0))
+        .optional()?;
+    Ok(placed.or_else(|| unplaced.first().map(|record| record.stored_at)))
 }

@@ -80,6 +80,9 @@ async fn acknowledging_makes_room_for_retention(backend: Backend) {
     store.ack(channel("agent:a"), Ack::Each(vec![letters[5], letters[1]])).await.unwrap();
     assert_eq!(store.numbers("agent:a").await, letters);
     store.ack(channel("agent:a"), Ack::Through(letters[2])).await.unwrap();
+    let info = store.channel(channel("agent:a")).await.unwrap().unwrap();
+    assert_eq!(info.oldest_at, Some(letters[2]), "records are stored at the time of their number");
+    assert_eq!(store.channels(None, None, 10).await.unwrap(), [info]);
     store.reopen();
     assert_eq!(store.numbers("agent:a").await, letters[2..]);
     assert_eq!(store.page("agent:a", ReadFrom::After(0)).await.lost.unwrap().trimmed, 2);
