@@ -77,8 +77,18 @@ impl Gaps {
         self.0.extend(newer);
     }
 
-    /// What a reader at `position` cannot read any more.
-    pub(crate) fn lost_after(&self, position: u64) -> Option<Lost> {
+    /// What a reader at `position` cannot read any more, of a channel whose first record had the number `born`.
+    pub(crate) fn lost_after(&self, position: u64, born: u64) -> Option<Lost> {
+        let known = self.removed_after(position);
+        if position == 0 || position >= born {
+            return known;
+        }
+        // The position is from an earlier life of the channel.
+        let known = known.unwrap_or(Lost { trimmed: 0, dead_lettered: 0, precision: Precision::Unknown, through: position });
+        Some(Lost { precision: Precision::Unknown, ..known })
+    }
+
+    fn removed_after(&self, position: u64) -> Option<Lost> {
         let mut lost = Lost { trimmed: 0, dead_lettered: 0, precision: Precision::Exact, through: 0 };
         for gap in self.0.iter().filter(|gap| gap.to > position) {
             lost.trimmed += gap.trimmed;
@@ -125,7 +135,7 @@ mod tests {
         let mut gaps = Gaps::default();
         gaps.trimmed(1, 50, 50);
         gaps.dead_lettered(70);
-        let lost = |position| gaps.lost_after(position).map(|lost| (lost.trimmed, lost.dead_lettered, lost.precision));
+        let lost = |position| gaps.removed_after(position).map(|lost| (lost.trimmed, lost.dead_lettered, lost.precision));
         assert_eq!(lost(0), Some((50, 1, Precision::Exact)));
         assert_eq!(lost(20), Some((50, 1, Precision::AtMost)));
         assert_eq!(lost(50), Some((0, 1, Precision::Exact)));
@@ -150,7 +160,7 @@ mod tests {
             prop_assert!(gaps.0.len() <= MAX_GAPS);
             prop_assert_eq!(Gaps::decode(&gaps.encode()), Some(gaps.clone()));
             let missed = |dead| gone.range(position + 1..).filter(|(_, is_dead)| **is_dead == dead).count() as u64;
-            let lost = gaps.lost_after(position);
+            let lost = gaps.removed_after(position);
             match lost {
                 None => prop_assert_eq!(missed(true) + missed(false), 0),
                 Some(lost) if lost.precision == Precision::Exact => {

@@ -9,6 +9,7 @@
 //!
 //! [`SqliteStore`] is one file, [`MemoryStore`] none. `tests/contract` is what both, and every other to come, must do.
 
+mod admission;
 mod api;
 mod audit;
 mod channel;

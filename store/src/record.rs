@@ -163,6 +163,15 @@ pub struct Page {
 }
 
 impl Page {
+    /// What is read where there is no channel (any more).
+    pub(crate) fn of_nothing(from: ReadFrom) -> Self {
+        let next = if let ReadFrom::After(after) = from { after } else { 0 };
+        let forgotten = Lost { trimmed: 0, dead_lettered: 0, precision: Precision::Unknown, through: next };
+        Self { records: Vec::new(), next, head: 0, first_available: None, lost: (next > 0).then_some(forgotten) }
+    }
+}
+
+impl Page {
     /// Whether there is more to read now.
     pub fn has_more(&self) -> bool {
         self.next < self.head

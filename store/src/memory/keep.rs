@@ -1,6 +1,9 @@
 //! The small things: sessions, cursors, retained values, audit.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    ops::Bound,
+};
 
 use common::id::SessionId;
 
@@ -36,6 +39,9 @@ impl State {
     }
 
     pub(super) fn save_cursors(&mut self, consumer: ConsumerId, cursors: Vec<(ChannelName, u64)>, now: u64) {
+        if cursors.is_empty() {
+            return;
+        }
         let saved = self.cursors.entry(consumer).or_default();
         saved.extend(cursors.into_iter().map(|(channel, seq)| (channel, (seq, now))));
     }
@@ -46,12 +52,20 @@ impl State {
     }
 
     pub(super) fn consumers(&self, after: Option<&ConsumerId>, limit: u32) -> Vec<ConsumerId> {
-        let with_any = self.cursors.iter().filter(|(_, saved)| !saved.is_empty());
-        let mut found: Vec<_> =
-            with_any.map(|(consumer, _)| consumer).filter(|consumer| Some(*consumer) > after).cloned().collect();
-        found.sort_unstable();
-        found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        found
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let found = self.cursors.range::<ConsumerId, _>((start, Bound::Unbounded));
+        found.take(limit as usize).map(|(consumer, _)| consumer.clone()).collect()
+    }
+
+    pub(super) fn drop_cursors(&mut self, consumer: ConsumerId, channels: Option<&[ChannelName]>) {
+        let Entry::Occupied(mut saved) = self.cursors.entry(consumer) else { return };
+        match channels {
+            Some(channels) => saved.get_mut().retain(|channel, _| !channels.contains(channel)),
+            None => saved.get_mut().clear(),
+        }
+        if saved.get().is_empty() {
+            saved.remove();
+        }
     }
 
     pub(super) fn put_session(&mut self, mut session: StoredSession) {
@@ -140,9 +154,7 @@ impl State {
 
     /// Forgets what was noted of the dead letters of an inbox that is gone.
     pub(super) fn forget_told(&mut self, inbox: &ChannelName) {
-        if let Some(told) = self.cursors.get_mut(&ConsumerId::told_of_dead_letters()) {
-            told.remove(inbox);
-        }
+        self.drop_cursors(ConsumerId::told_of_dead_letters(), Some(std::slice::from_ref(inbox)));
     }
 
     pub(super) fn audit(&mut self, entries: Vec<AuditEntry>) -> Result<(), StoreError> {

@@ -1,20 +1,23 @@
 //! Appending to logs and reading them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use super::state::{Channel, State, Waiting};
 use crate::{
+    admission::{self, Held},
     channel::{ChannelFamily, ChannelName},
     error::StoreError,
     inbox::{DeadLettered, DeadReason, Death},
     lane::lane_of,
-    record::{Appended, ChannelInfo, Limits, Lost, MessageKey, NewRecord, Page, Precision, ReadFrom, RecentId, Record},
+    record::{Appended, ChannelInfo, Limits, MessageKey, NewRecord, Page, ReadFrom, RecentId, Record},
 };
 
 impl State {
     pub(super) fn append(&mut self, records: &[NewRecord]) -> Result<Vec<Appended>, StoreError> {
-        self.check(records)?;
+        let held = Held { channels: self.channels.len() as u64, bytes: self.bytes, next_seq: self.next_seq };
+        let head_of = |name: &ChannelName| Ok(self.channels.get(name).map(|channel| channel.head));
+        admission::check(records, &self.options, held, head_of)?;
         let mut answers = Vec::with_capacity(records.len());
         let mut touched = BTreeSet::new();
         for record in records {
@@ -35,44 +38,6 @@ impl State {
             self.enforce_log_bounds(channel);
         }
         Ok(answers)
-    }
-
-    /// Refuses what cannot be appended, before anything is.
-    fn check(&self, records: &[NewRecord]) -> Result<(), StoreError> {
-        let mut heads: HashMap<&ChannelName, u64> = HashMap::new();
-        let mut new_channels = 0;
-        let mut bytes = 0_u64;
-        for record in records {
-            let bounds = self.options.policies.family(record.channel.family()).inbox;
-            let inbox_limit = if record.delivery.is_some() && bounds.bytes != 0 { bounds.bytes } else { u64::MAX };
-            record.check(self.options.max_record_bytes.min(inbox_limit))?;
-            if !self.is_reserved(record.seq) {
-                return Err(StoreError::NotReserved(record.seq));
-            }
-            let head = heads.entry(&record.channel).or_insert_with(|| {
-                self.channels.get(&record.channel).map_or_else(
-                    || {
-                        new_channels += 1;
-                        0
-                    },
-                    |channel| channel.head,
-                )
-            });
-            if record.seq <= *head {
-                return Err(StoreError::OutOfOrder { channel: record.channel.clone(), seq: record.seq, head: *head });
-            }
-            *head = record.seq;
-            bytes = bytes.saturating_add(record.bytes());
-        }
-        let limit = self.options.max_channels;
-        if new_channels > 0 && self.channels.len() as u64 + new_channels > limit {
-            return Err(StoreError::TooManyChannels { limit });
-        }
-        let limit = self.options.max_bytes;
-        if limit != 0 && self.bytes.saturating_add(bytes) > limit {
-            return Err(StoreError::Full { limit });
-        }
-        Ok(())
     }
 
     /// The channel, new if need be, as the place of a record with this number.
@@ -129,9 +94,9 @@ impl State {
     }
 
     pub(super) fn read(&self, name: &ChannelName, from: ReadFrom, limits: Limits) -> Page {
-        let Some(channel) = self.channels.get(name) else { return page_of_nothing(from) };
+        let Some(channel) = self.channels.get(name) else { return Page::of_nothing(from) };
         let (after, lost) = match from {
-            ReadFrom::After(after) => (after, lost_after(channel, after)),
+            ReadFrom::After(after) => (after, channel.gaps.lost_after(after, channel.born)),
             ReadFrom::Time(time) => {
                 let first = channel.records.values().find(|record| record.stored_at >= time);
                 (first.map_or(channel.head, |record| record.seq.saturating_sub(1)), None)
@@ -167,20 +132,4 @@ impl State {
             .map(|(name, channel)| channel.info(name))
             .collect()
     }
-}
-
-fn page_of_nothing(from: ReadFrom) -> Page {
-    let next = if let ReadFrom::After(after) = from { after } else { 0 };
-    let forgotten = Lost { trimmed: 0, dead_lettered: 0, precision: Precision::Unknown, through: next };
-    Page { records: Vec::new(), next, head: 0, first_available: None, lost: (next > 0).then_some(forgotten) }
-}
-
-fn lost_after(channel: &Channel, after: u64) -> Option<Lost> {
-    let known = channel.gaps.lost_after(after);
-    // A position from before the channel's first record is from an earlier life of the channel.
-    if after == 0 || after >= channel.born {
-        return known;
-    }
-    let known = known.unwrap_or(Lost { trimmed: 0, dead_lettered: 0, precision: Precision::Unknown, through: after });
-    Some(Lost { precision: Precision::Unknown, ..known })
 }

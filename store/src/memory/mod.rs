@@ -147,13 +147,7 @@ impl Store for MemoryStore {
 
     fn drop_cursors(&self, consumer: ConsumerId, channels: Option<Vec<ChannelName>>) -> Reply<()> {
         self.change(|state| {
-            match (channels, state.cursors.get_mut(&consumer)) {
-                (Some(channels), Some(saved)) => saved.retain(|channel, _| !channels.contains(channel)),
-                (None, _) => {
-                    state.cursors.remove(&consumer);
-                }
-                (Some(_), None) => {}
-            }
+            state.drop_cursors(consumer, channels.as_deref());
             Ok(())
         })
     }

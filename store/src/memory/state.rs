@@ -78,7 +78,7 @@ pub(super) struct State {
     pub(super) duplicates: u64,
     pub(super) records: u64,
     pub(super) bytes: u64,
-    next_seq: u64,
+    pub(super) next_seq: u64,
     own: Range<u64>,
     pub(super) channels: BTreeMap<ChannelName, Channel>,
     /// Unacknowledged records that expire: when, number, channel.
@@ -86,7 +86,7 @@ pub(super) struct State {
     pub(super) dedup: DedupWindow,
     pub(super) retained: HashMap<ChannelName, Retained>,
     /// Number and time of saving.
-    pub(super) cursors: HashMap<ConsumerId, BTreeMap<ChannelName, (u64, u64)>>,
+    pub(super) cursors: BTreeMap<ConsumerId, BTreeMap<ChannelName, (u64, u64)>>,
     pub(super) sessions: BTreeMap<SessionId, StoredSession>,
     pub(super) audit: VecDeque<AuditRow>,
     pub(super) next_audit: u64,
@@ -109,7 +109,7 @@ impl State {
             channels: BTreeMap::new(),
             expiring: BTreeSet::new(),
             retained: HashMap::new(),
-            cursors: HashMap::new(),
+            cursors: BTreeMap::new(),
             sessions: BTreeMap::new(),
             audit: VecDeque::new(),
             next_audit: 1,
@@ -138,10 +138,6 @@ impl State {
         }
         self.next_seq = end;
         Ok(first..end)
-    }
-
-    pub(super) fn is_reserved(&self, seq: u64) -> bool {
-        seq < self.next_seq
     }
 
     /// A number for a record that the store itself writes.

@@ -1,11 +1,10 @@
 //! Appending records, and the bounds that appending enforces.
 
-use std::collections::HashMap;
-
 use rusqlite::params;
 
 use super::{commits::Unplaced, error::damaged, tx::Tx};
 use crate::{
+    admission,
     channel::ChannelName,
     error::StoreError,
     inbox::{DeadLettered, DeadReason, Death},
@@ -16,7 +15,8 @@ use crate::{
 impl Tx<'_> {
     /// Appends records, all or none.
     pub(super) fn append(&mut self, records: &[NewRecord]) -> Result<Vec<Appended>, StoreError> {
-        self.check(records)?;
+        let (held, channels) = (self.state.held(), &mut self.state.channels);
+        admission::check(records, self.options, held, |name| Ok(channels.get(self.conn, name)?.map(|channel| channel.head)))?;
         let mut answers = Vec::with_capacity(records.len());
         for record in records {
             let key = MessageKey::of(&record.channel, &record.source, &record.message_id);
@@ -31,47 +31,6 @@ impl Tx<'_> {
             answers.push(Appended::Stored { seq: record.seq, evicted });
         }
         Ok(answers)
-    }
-
-    /// Refuses what cannot be appended, before anything is.
-    fn check(&mut self, records: &[NewRecord]) -> Result<(), StoreError> {
-        let mut heads: HashMap<&ChannelName, u64> = HashMap::new();
-        let mut new_channels = 0_u64;
-        let mut bytes = 0_u64;
-        for record in records {
-            let bounds = self.options.policies.family(record.channel.family()).inbox;
-            let inbox_limit = if record.delivery.is_some() && bounds.bytes != 0 { bounds.bytes } else { u64::MAX };
-            record.check(self.options.max_record_bytes.min(inbox_limit))?;
-            if !self.state.is_reserved(record.seq) {
-                return Err(StoreError::NotReserved(record.seq));
-            }
-            let head = match heads.get(&record.channel) {
-                Some(head) => *head,
-                None => match self.state.channels.get(self.conn, &record.channel)? {
-                    Some(channel) => channel.head,
-                    None => {
-                        new_channels += 1;
-                        0
-                    }
-                },
-            };
-            if record.seq <= head {
-                return Err(StoreError::OutOfOrder { channel: record.channel.clone(), seq: record.seq, head });
-            }
-            if records.len() > 1 {
-                heads.insert(&record.channel, record.seq);
-            }
-            bytes = bytes.saturating_add(record.bytes());
-        }
-        let limit = self.options.max_channels;
-        if new_channels > 0 && self.state.totals.channels + new_channels > limit {
-            return Err(StoreError::TooManyChannels { limit });
-        }
-        let limit = self.options.max_bytes;
-        if limit != 0 && self.state.totals.bytes.saturating_add(bytes) > limit {
-            return Err(StoreError::Full { limit });
-        }
-        Ok(())
     }
 
     fn insert(&mut self, record: &NewRecord) -> Result<(), StoreError> {

@@ -16,7 +16,7 @@ use crate::{
     error::StoreError,
     inbox::{DeadOrigin, DeadReason, Pending, PendingQuery},
     lane::priority_of,
-    record::{ChannelInfo, Limits, Lost, Page, Precision, ReadFrom, Record},
+    record::{ChannelInfo, Limits, Lost, Page, ReadFrom, Record},
 };
 
 const RECORD: &str =
@@ -100,7 +100,7 @@ impl Filling {
 
 /// Reads a stretch of a log.
 pub(super) fn read(conn: &Connection, name: &ChannelName, from: ReadFrom, limits: Limits) -> Result<Page, StoreError> {
-    let Some((channel, unplaced)) = find(conn, name)? else { return Ok(page_of_nothing(from)) };
+    let Some((channel, unplaced)) = find(conn, name)? else { return Ok(Page::of_nothing(from)) };
     let first_placed: Option<u64> =
         conn.prepare_cached("SELECT min(seq) FROM logs WHERE channel = ?1")?.query_row([channel.id], |row| row.get(0))?;
     let first_available = first_placed.or(unplaced.first().map(|record| record.seq));
@@ -127,20 +127,8 @@ fn find(conn: &Connection, name: &ChannelName) -> Result<Option<(Channel, Vec<Un
     Ok(Some((channel, unplaced)))
 }
 
-fn page_of_nothing(from: ReadFrom) -> Page {
-    let next = if let ReadFrom::After(after) = from { after } else { 0 };
-    let forgotten = Lost { trimmed: 0, dead_lettered: 0, precision: Precision::Unknown, through: next };
-    Page { records: Vec::new(), next, head: 0, first_available: None, lost: (next > 0).then_some(forgotten) }
-}
-
 fn lost_after(conn: &Connection, channel: &Channel, after: u64) -> Result<Option<Lost>, StoreError> {
-    let known = read_gaps(conn, channel.id)?.lost_after(after);
-    // A position from before the channel's first record is from an earlier life of the channel.
-    if after == 0 || after >= channel.born {
-        return Ok(known);
-    }
-    let known = known.unwrap_or(Lost { trimmed: 0, dead_lettered: 0, precision: Precision::Unknown, through: after });
-    Ok(Some(Lost { precision: Precision::Unknown, ..known }))
+    Ok(read_gaps(conn, channel.id)?.lost_after(after, channel.born))
 }
 
 /// The number before the first record stored at or after a time: times do not run backwards in a channel, so it can be searched for.

@@ -15,6 +15,7 @@ use super::{
     schema,
 };
 use crate::{
+    admission::Held,
     channel::ChannelName,
     dedup::{self, DedupWindow},
     error::StoreError,
@@ -163,9 +164,9 @@ impl WriterState {
         (self.totals, self.counter) = self.at_begin.clone();
     }
 
-    /// Whether a number was given out.
-    pub(super) fn is_reserved(&self, seq: u64) -> bool {
-        seq < self.counter.next
+    /// What appends are measured against.
+    pub(super) fn held(&self) -> Held {
+        Held { channels: self.totals.channels, bytes: self.totals.bytes, next_seq: self.counter.next }
     }
 }
 
