@@ -182,6 +182,8 @@ pub struct Limits {
     pub first_failure_wait: Duration,
     /// The longest such wait. Default 15 min.
     pub longest_failure_wait: Duration,
+    /// In this time the count of an address's failures halves. Default 10 min.
+    pub failure_half_life: Duration,
     /// Whose addresses are not counted, nor waited for after failed logins. Default this machine.
     pub exempt_networks: Vec<Network>,
 }
@@ -358,6 +360,7 @@ impl Default for Limits {
             free_failures: 5,
             first_failure_wait: Duration::from_secs(1),
             longest_failure_wait: Duration::from_secs(900),
+            failure_half_life: Duration::from_secs(600),
             exempt_networks: Network::this_machine(),
         }
     }

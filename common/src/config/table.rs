@@ -291,12 +291,14 @@ pub(super) static TABLE: &[Setting] = settings! {
     "limits.max_key_connections" => Integer { min: 0, max: 10_000_000, at: |d| &mut d.settings.limits.max_key_connections },
         "Sockets of agents with one key; the next is refused with 429. 0: no bound.";
     "limits.free_failures" => Integer { min: 1, max: 1_000_000, at: |d| &mut d.settings.limits.free_failures },
-        "Wrong keys, logins or tokens of one address that cost nothing; their count halves every 10 min.";
+        "Wrong keys, logins or tokens of one address that cost nothing; their count halves with time (`limits.failure_half_life`).";
     "limits.first_failure_wait" => Span { min: Duration::from_millis(10), max: DAY, at: |d| &mut d.settings.limits.first_failure_wait },
         "How long an address waits after one more; it doubles with each. Meanwhile its wrong credentials are refused with 429, and keys that \
         could be guessed are not looked at.";
     "limits.longest_failure_wait" => Span { min: Duration::from_millis(10), max: DAY, at: |d| &mut d.settings.limits.longest_failure_wait },
         "The longest such wait.";
+    "limits.failure_half_life" => Span { min: SECOND, max: DAY, at: |d| &mut d.settings.limits.failure_half_life },
+        "In this time the count of an address's failures halves: how soon its waits are forgotten.";
     "limits.exempt_networks" => Networks { at: |d| &mut d.settings.limits.exempt_networks },
         "Addresses to which no limit per address applies. A proxy on this machine that is not in `proxies.trusted` makes everybody such an address.";
 

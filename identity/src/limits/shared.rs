@@ -20,6 +20,7 @@ impl SharedPenalties {
             free_failures: u32::try_from(limits.free_failures).unwrap_or(u32::MAX),
             first_wait: limits.first_failure_wait,
             longest_wait: limits.longest_failure_wait,
+            half_life: limits.failure_half_life,
             ..PenaltySettings::default()
         };
         Self { table: Mutex::new(Penalties::new(settings)), exempt: limits.exempt_networks.clone() }
@@ -50,5 +51,25 @@ impl SharedPenalties {
 impl std::fmt::Debug for SharedPenalties {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("SharedPenalties").field("addresses", &self.table.lock().len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    #[test]
+    fn failures_fade_as_fast_as_the_setting_says() {
+        let wait_after_a_minute = |failure_half_life| {
+            let penalties = SharedPenalties::of(&Limits { failure_half_life, ..Limits::default() });
+            for _ in 0..8 {
+                penalties.on_failure(ADDRESS, Duration::ZERO);
+            }
+            penalties.on_failure(ADDRESS, Duration::from_secs(60))
+        };
+        assert_eq!(wait_after_a_minute(Duration::from_secs(60)), Duration::ZERO, "8 have become 4");
+        assert!(wait_after_a_minute(Duration::from_secs(600)) > Duration::from_secs(4), "hardly fewer than 8");
     }
 }
