@@ -89,7 +89,7 @@ error_table! {
     UserNotFound "user_not_found" 404 None, true, "No session of this user is connected.";
     AlreadyRegistered "already_registered" 409 None, false, "This connection has its agent id already. Open another connection for another id.";
     InvalidPayload "invalid_payload" 400 None, false, "The payload of a frame for the bridge has not the shape the protocol asks for; the message says what is wrong.";
-    TooManySubscriptions "too_many_subscriptions" 429 None, false, "This connection, its session or its user subscribes to as many topics as it may. Unsubscribe from one first.";
+    TooManySubscriptions "too_many_subscriptions" 429 None, false, "This connection, its session, its user or its agent key subscribes to as many topics as it may. Unsubscribe from one first.";
     TooManyTopics "too_many_topics" 503 None, true, "The server has as many topics as it may. Try again later.";
     TooManyRequests "too_many_requests" 429 None, true, "This connection has as many open requests as it may. Wait for answers.";
     RequestTargetInvalid "request_target_invalid" 400 None, false, "timeout_ms asks for one answer, so the target must be one agent or one session.";

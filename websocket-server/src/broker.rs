@@ -119,6 +119,7 @@ impl Broker {
                 max_subscriptions: limits.max_subscriptions,
                 max_session_subscriptions: limits.max_session_subscriptions,
                 max_user_subscriptions: limits.max_user_subscriptions,
+                max_key_subscriptions: limits.max_key_subscriptions,
                 max_topics: limits.max_topics,
                 max_requests: limits.max_pending_requests,
                 answers: settings.rates.answers,

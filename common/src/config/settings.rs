@@ -162,6 +162,8 @@ pub struct Limits {
     pub max_session_subscriptions: usize,
     /// Subscriptions of all sessions of a user. Default 16,384.
     pub max_user_subscriptions: usize,
+    /// Subscriptions of all agents with one key; 0 = no bound. Default 0.
+    pub max_key_subscriptions: usize,
     /// Open requests of a connection. Default 1024.
     pub max_pending_requests: usize,
     /// Connections of a session. Default 16.
@@ -350,6 +352,7 @@ impl Default for Limits {
             max_subscriptions: 1024,
             max_session_subscriptions: 4096,
             max_user_subscriptions: 16_384,
+            max_key_subscriptions: 0,
             max_pending_requests: 1024,
             max_session_connections: 16,
             max_topics: 100_000,

@@ -272,6 +272,8 @@ pub(super) static TABLE: &[Setting] = settings! {
         "Subscriptions of all connections of a session together; the next is refused.";
     "limits.max_user_subscriptions" => Integer { min: 1, max: 10_000_000, at: |d| &mut d.settings.limits.max_user_subscriptions },
         "Subscriptions of all sessions of a user together; the next is refused.";
+    "limits.max_key_subscriptions" => Integer { min: 0, max: 10_000_000, at: |d| &mut d.settings.limits.max_key_subscriptions },
+        "Subscriptions of all agents with one key together; the next is refused. 0: no bound.";
     "limits.max_pending_requests" => Integer { min: 1, max: 10_000_000, at: |d| &mut d.settings.limits.max_pending_requests },
         "Open requests of a connection; the next is refused.";
     "limits.max_session_connections" => Integer {

@@ -16,7 +16,7 @@ use store::ChannelName;
 use transport::Lane;
 
 use super::{
-    ConnectionId, Peer, PeerKind,
+    ConnectionId, Pass, Peer, PeerKind,
     chains::Chains,
     seen::{SeenAgent, SeenAgents},
     topics::Topic,
@@ -34,6 +34,8 @@ pub struct RouterLimits {
     pub max_session_subscriptions: usize,
     /// Those of all sessions of a user together.
     pub max_user_subscriptions: usize,
+    /// Those of all agents with one key together; 0 = no bound.
+    pub max_key_subscriptions: usize,
     /// Topics in all.
     pub max_topics: usize,
     /// Open requests of one connection.
@@ -84,6 +86,8 @@ pub struct Router {
     pub(super) seen_agents: SeenAgents,
     /// The topics of each connection that has any.
     pub(super) subscriptions: HashMap<ConnectionId, HashSet<TopicName>>,
+    /// How many subscriptions there are with each agent key, by its name.
+    key_subscriptions: HashMap<String, usize>,
 }
 
 impl Router {
@@ -101,6 +105,7 @@ impl Router {
             topics: HashMap::new(),
             seen_agents: SeenAgents::default(),
             subscriptions: HashMap::new(),
+            key_subscriptions: HashMap::new(),
         }
     }
 
@@ -219,6 +224,7 @@ impl Router {
                 return Err(ErrorCode::TooManyTopics.into());
             }
             self.subscriptions.entry(peer.id).or_default().insert(name.clone());
+            self.count_for_key(peer, 1);
         }
         if self.topics.entry(name.clone()).or_default().subscribe(peer, presence) {
             let notice = SystemMessage::PresenceJoin { topic: name.clone(), member: peer.address().to_owned() };
@@ -238,7 +244,8 @@ impl Router {
         let of_user = |user: &UserId| self.users.get(user).into_iter().flatten().map(of_session).sum::<usize>();
         let has_room = self.subscription_count(peer.id) < self.limits.max_subscriptions
             && peer.session_id().is_none_or(|id| of_session(&id) < self.limits.max_session_subscriptions)
-            && peer.user_id().is_none_or(|user| of_user(user) < self.limits.max_user_subscriptions);
+            && peer.user_id().is_none_or(|user| of_user(user) < self.limits.max_user_subscriptions)
+            && self.has_room_for_key(peer);
         if has_room { Ok(()) } else { Err(ErrorCode::TooManySubscriptions) }
     }
 
@@ -246,19 +253,46 @@ impl Router {
         self.subscriptions.get(&id).map_or(0, HashSet::len)
     }
 
+    fn has_room_for_key(&self, peer: &Peer) -> bool {
+        let most = self.limits.max_key_subscriptions;
+        let count = |pass: &Pass| self.key_subscriptions.get(pass.name()).copied().unwrap_or_default();
+        most == 0 || peer.pass.as_ref().is_none_or(|pass| count(pass) < most)
+    }
+
+    /// An agent has so many subscriptions more, or fewer.
+    fn count_for_key(&mut self, peer: &Peer, change: isize) {
+        let Some(key) = peer.pass.as_ref().map(Pass::name) else { return };
+        if !self.key_subscriptions.contains_key(key) {
+            self.key_subscriptions.insert(key.to_owned(), 0);
+        }
+        if let Some(count) = self.key_subscriptions.get_mut(key) {
+            *count = count.saturating_add_signed(change);
+            if *count == 0 {
+                self.key_subscriptions.remove(key);
+            }
+        }
+    }
+
     /// Ends a subscription, if there is one.
     pub fn unsubscribe(&mut self, peer: &Peer, name: &TopicName) {
         if let Some(subscriptions) = self.subscriptions.get_mut(&peer.id) {
-            subscriptions.remove(name);
+            let has_left = subscriptions.remove(name);
             if subscriptions.is_empty() {
                 self.subscriptions.remove(&peer.id);
+            }
+            if has_left {
+                self.count_for_key(peer, -1);
             }
         }
         self.leave_topic(peer, name);
     }
 
     pub(super) fn leave_all_topics(&mut self, peer: &Peer) {
-        for name in self.subscriptions.remove(&peer.id).unwrap_or_default() {
+        let names = self.subscriptions.remove(&peer.id).unwrap_or_default();
+        if !names.is_empty() {
+            self.count_for_key(peer, 0_isize.saturating_sub_unsigned(names.len()));
+        }
+        for name in names {
             self.leave_topic(peer, &name);
         }
     }

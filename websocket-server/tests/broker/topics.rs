@@ -73,6 +73,21 @@ async fn subscriptions_and_topics_are_bounded() {
     crate::harness::eventually("its topics are gone", || async { broker.stats().await["topics"] == 1 }).await;
 }
 
+/// Whether a subscription is granted; if not, there are too many.
+async fn is_subscribed(peer: &mut crate::harness::Peer, topic: &str) -> bool {
+    peer.send(json!({"type":"topic:subscribe","id":topic,"payload":{"topic":topic}})).await;
+    loop {
+        match peer.next().await {
+            notice if notice["correlation_id"] != topic => {}
+            answer if answer["type"] == "topic:subscribed" => return true,
+            answer => {
+                assert_eq!(answer["payload"]["code"], "too_many_subscriptions", "{answer}");
+                return false;
+            }
+        }
+    }
+}
+
 #[actix_rt::test]
 async fn subscriptions_are_bounded_over_all_connections_of_a_session_and_of_a_user() {
     let broker = TestBroker::with(|settings| {
@@ -80,32 +95,50 @@ async fn subscriptions_are_bounded_over_all_connections_of_a_session_and_of_a_us
         settings.limits.max_user_subscriptions = 3;
     })
     .await;
-    let subscribe = async |peer: &mut crate::harness::Peer, topic: &str| {
-        peer.send(json!({"type":"topic:subscribe","id":topic,"payload":{"topic":topic}})).await;
-        match peer.next().await {
-            answer if answer["type"] == "topic:subscribed" => true,
-            answer => {
-                assert_eq!(answer["payload"]["code"], "too_many_subscriptions", "{answer}");
-                false
-            }
-        }
-    };
     let of_ann = |session_id| {
         let login = Some(crate::harness::login("ann"));
         common::assertion::ClientIdentity { login, ..common::assertion::ClientIdentity::anonymous(session_id) }
     };
     let (phone, desk) = (common::id::SessionId::fresh(), common::id::SessionId::fresh());
     let mut tabs = [broker.session_as(of_ann(phone)).await, broker.session_as(of_ann(phone)).await];
-    assert!(subscribe(&mut tabs[0], "1").await && subscribe(&mut tabs[1], "1").await);
-    assert!(!subscribe(&mut tabs[1], "2").await, "the session has two");
-    assert!(subscribe(&mut tabs[1], "1").await, "one that it has");
+    assert!(is_subscribed(&mut tabs[0], "1").await && is_subscribed(&mut tabs[1], "1").await);
+    assert!(!is_subscribed(&mut tabs[1], "2").await, "the session has two");
+    assert!(is_subscribed(&mut tabs[1], "1").await, "one that it has");
     let mut other = broker.session_as(of_ann(desk)).await;
-    assert!(subscribe(&mut other, "1").await);
-    assert!(!subscribe(&mut other, "2").await, "the user has three");
+    assert!(is_subscribed(&mut other, "1").await);
+    assert!(!is_subscribed(&mut other, "2").await, "the user has three");
     let mut bob = broker.session_of_user("bob").await;
-    assert!(subscribe(&mut bob, "1").await && subscribe(&mut bob, "2").await);
+    assert!(is_subscribed(&mut bob, "1").await && is_subscribed(&mut bob, "2").await);
     let [first, mut second] = tabs;
     first.close().await;
-    let room = async { while !subscribe(&mut second, "2").await {} };
+    let room = async { while !is_subscribed(&mut second, "2").await {} };
     tokio::time::timeout(std::time::Duration::from_secs(60), room).await.expect("there is room again");
+}
+
+#[actix_rt::test]
+async fn subscriptions_are_bounded_over_all_agents_of_a_key() {
+    let broker = TestBroker::with(|settings| {
+        settings.limits.max_key_subscriptions = 2;
+        let key = common::secret::Secret::new("another-agent-key");
+        settings.broker.agent_keys.push(common::config::AgentKey { name: "another".into(), key });
+    })
+    .await;
+    let [mut one, mut two] = [broker.agent("one").await, broker.agent("two").await];
+    assert!(is_subscribed(&mut one, "1").await && is_subscribed(&mut two, "1").await);
+    assert!(!is_subscribed(&mut two, "2").await, "the key has two");
+    assert!(is_subscribed(&mut two, "1").await, "one that it has");
+    let mut other = broker.dial("/ws/agent?agent_id=other", Some("another-agent-key")).await.expect("upgraded");
+    assert_eq!(other.next().await["type"], "connection:ack");
+    other.settle().await;
+    assert!(is_subscribed(&mut other, "1").await && is_subscribed(&mut other, "2").await, "another key");
+    let mut session = broker.session().await;
+    for topic in ["1", "2", "3"] {
+        assert!(is_subscribed(&mut session, topic).await, "sessions have no key");
+    }
+    two.send(json!({"type":"topic:unsubscribe","payload":{"topic":"1"}})).await;
+    two.expect("topic:unsubscribed").await;
+    assert!(is_subscribed(&mut two, "2").await, "there is room again");
+    one.close().await;
+    let room = async { while !is_subscribed(&mut two, "3").await {} };
+    tokio::time::timeout(std::time::Duration::from_secs(60), room).await.expect("what left leaves room");
 }

@@ -141,6 +141,7 @@ impl World {
             max_subscriptions: 100,
             max_session_subscriptions: 100,
             max_user_subscriptions: 100,
+            max_key_subscriptions: 0,
             max_topics: 100,
             max_requests: 100,
             answers: common::rate::Rate::UNLIMITED,
