@@ -34,7 +34,7 @@ use transport::{
 };
 
 use crate::{
-    actors::StateManagerActor,
+    actors::{Side, StateManagerActor},
     audit::Audit,
     durable::Channels,
     keys::Keys,
@@ -282,11 +282,19 @@ impl Broker {
         self.router_died.subscribe()
     }
 
-    /// The limits a peer is told.
-    pub fn announced_limits(&self) -> AnnouncedLimits {
+    /// Bytes of a frame from this side.
+    pub fn max_frame_bytes(&self, side: Side) -> usize {
+        match side {
+            Side::Agent => self.settings.limits.max_frame_bytes,
+            Side::Session => self.settings.limits.client_frame_bytes(),
+        }
+    }
+
+    /// The limits a peer of this side is told.
+    pub fn announced_limits(&self, side: Side) -> AnnouncedLimits {
         let limits = &self.settings.limits;
         AnnouncedLimits {
-            max_frame_bytes: limits.max_frame_bytes,
+            max_frame_bytes: self.max_frame_bytes(side),
             max_fragments: limits.max_fragments,
             max_depth: limits.max_depth,
             outbox_bytes: limits.outbox_bytes,

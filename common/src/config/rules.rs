@@ -10,6 +10,9 @@ use super::load::Role;
 use super::settings::Settings;
 use super::tls::ClientCertificates;
 
+/// A token of 16 KiB and what is around it.
+const LEAST_CLIENT_FRAME: usize = 32 * 1024;
+
 /// Every rule that the settings break.
 pub(super) fn check(settings: &Settings, origins: &BTreeMap<&'static str, String>, role: Role) -> Vec<Fault> {
     let mut rules = Rules { origins, faults: Vec::new() };
@@ -88,6 +91,14 @@ impl Rules<'_> {
             let (longest, first) = (show_duration(limits.longest_failure_wait), show_duration(limits.first_failure_wait));
             format!("{longest} must not be shorter than limits.first_failure_wait, which is {first}")
         });
+        self.require(
+            limits.client_frame_bytes() >= LEAST_CLIENT_FRAME.min(limits.max_frame_bytes),
+            "limits.max_client_frame_bytes",
+            || {
+                let (bytes, least) = (show_size(limits.max_client_frame_bytes), show_size(LEAST_CLIENT_FRAME));
+                format!("{bytes} must be 0, or at least {least}: logins and refreshed tokens go through the same frames")
+            },
+        );
         self.require(limits.max_fragments <= limits.max_frame_bytes, "limits.max_fragments", || {
             let (fragments, bytes) = (limits.max_fragments, show_size(limits.max_frame_bytes));
             format!("{fragments} must not be more than the bytes of limits.max_frame_bytes, which is {bytes}")

@@ -142,6 +142,8 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// Bytes of a frame, and of a message of several fragments. Default 1 MiB.
     pub max_frame_bytes: usize,
+    /// The same for sessions; 0 = as `max_frame_bytes`. Read it through [`Limits::client_frame_bytes`]. Default 0.
+    pub max_client_frame_bytes: usize,
     /// Fragments in a message. Default 256.
     pub max_fragments: usize,
     /// Nesting of JSON. Default 64.
@@ -188,6 +190,13 @@ pub struct Limits {
     pub failure_half_life: Duration,
     /// Whose addresses are not counted, nor waited for after failed logins. Default this machine.
     pub exempt_networks: Vec<Network>,
+}
+
+impl Limits {
+    /// Bytes of a session's frame.
+    pub fn client_frame_bytes(&self) -> usize {
+        if self.max_client_frame_bytes == 0 { self.max_frame_bytes } else { self.max_client_frame_bytes }
+    }
 }
 
 /// Liveness of connections.
@@ -342,6 +351,7 @@ impl Default for Limits {
             max_handshakes: 1024,
             handshake_timeout: Duration::from_secs(5),
             max_frame_bytes: MIB,
+            max_client_frame_bytes: 0,
             max_fragments: 256,
             max_depth: 64,
             max_bad_frames: 16,

@@ -244,6 +244,8 @@ pub(super) static TABLE: &[Setting] = settings! {
         "Time for the HTTP request head; then the connection is closed.";
     "limits.max_frame_bytes" => Size { min: KIB, max: GIB, at: |d| &mut d.settings.limits.max_frame_bytes },
         "Bytes of a frame, and of a message of several fragments; a larger one closes its connection with 1009.";
+    "limits.max_client_frame_bytes" => Size { min: 0, max: GIB, at: |d| &mut d.settings.limits.max_client_frame_bytes },
+        "The same for sessions, at the edge and at the broker, at least 32KiB. 0: as `limits.max_frame_bytes`, which holds for agents in any case.";
     "limits.max_fragments" => Integer { min: 1, max: 1_000_000, at: |d| &mut d.settings.limits.max_fragments },
         "Fragments in a message; one more closes the connection with 1009.";
     "limits.max_depth" => Integer { min: 2, max: 1024, at: |d| &mut d.settings.limits.max_depth },

@@ -236,6 +236,7 @@ fn settings_that_contradict_each_other_are_faults() {
         ("limits.max_session_connections", World::new().set("limits.max_connections", "2")),
         ("limits.flow_control_burst", World::new().set("limits.flow_control_burst", "10s")),
         ("limits.max_fragments", World::new().set("limits.max_fragments", "2000").set("limits.max_frame_bytes", "1KiB")),
+        ("limits.max_client_frame_bytes", World::new().set("limits.max_client_frame_bytes", "2KiB")),
         ("web.addr", World::new().set("web.addr", "127.0.0.1:8080")),
         ("broker.agent_keys", World::new().set("broker.agent_keys", "a=x,a=y")),
         ("broker.agent_keys", World::new().set("broker.agent_keys", "a=x,b=x")),

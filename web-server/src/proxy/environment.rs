@@ -65,8 +65,9 @@ impl ProxyEnvironment {
     pub fn new(settings: &Settings, credentials: Arc<Credentials>, local: Option<LocalConnect>) -> Result<Arc<Self>, TlsError> {
         let limits = &settings.limits;
         let heartbeat = &settings.heartbeat;
+        let longest_frame = limits.max_frame_bytes.max(limits.client_frame_bytes());
         // Half an outbox is where the other side is paused; a frame and a read that came before the pause fit the other half.
-        let room_for_both = 2 * (limits.max_frame_bytes + ENVELOPE_GROWTH + READ_BYTES);
+        let room_for_both = 2 * (longest_frame + ENVELOPE_GROWTH + READ_BYTES);
         let policy = |slow_consumer_timeout, silence_timeout| {
             Arc::new(LinkPolicy {
                 outbox_bytes: limits.outbox_bytes.max(room_for_both),
@@ -99,11 +100,11 @@ impl ProxyEnvironment {
             dial_limit: limits.handshake_timeout,
             backoff: Backoff { first: settings.web.reconnect_min, longest: settings.web.reconnect_max },
             uplink: UplinkLimits {
-                max_message: limits.max_frame_bytes,
+                max_message: limits.client_frame_bytes(),
                 max_fragments: limits.max_fragments,
                 held_bytes: settings.web.upstream_queue_bytes,
             },
-            longest_from_broker: LONGEST_FROM_BROKER.max(limits.max_frame_bytes.saturating_mul(2)),
+            longest_from_broker: LONGEST_FROM_BROKER.max(longest_frame.saturating_mul(2)),
             ping_interval: heartbeat.interval,
             counters: ProxyCounters::new(Arc::clone(&browser_policy), Arc::clone(&upstream_policy)),
             browser_policy,

@@ -141,7 +141,7 @@ async fn messages_of_too_many_fragments_or_bytes_are_refused() {
     let edge = Edge::with(|settings| {
         settings.web.broker_url = Some(broker.url());
         settings.limits.max_fragments = 4;
-        settings.limits.max_frame_bytes = 1000;
+        settings.limits.max_client_frame_bytes = 1000;
     });
     let endless = [b"\x01\x80\0\0\0\0".as_slice(), &b"\x00\x80\0\0\0\0".repeat(4)].concat();
     let mut half = b"\x01\xfe\x02\x58\0\0\0\0".to_vec();

@@ -100,9 +100,9 @@ impl Connection {
         let link = Link::new(Arc::clone(&broker.link_policy));
         let id = ConnectionId::next();
         let limits = &broker.settings.limits;
-        let message_limits = MessageLimits { max_bytes: limits.max_frame_bytes, max_fragments: limits.max_fragments };
+        let message_limits = MessageLimits { max_bytes: broker.max_frame_bytes(side), max_fragments: limits.max_fragments };
         let inbound = PeerInbound { reader: MessageReader::new(Origin::Client, message_limits), peer_close: None };
-        let ack = first_frame(broker, id, ack);
+        let ack = first_frame(broker, side, id, ack);
         link.send(Lane::Control, Frame::text(&ack));
         broker.state.do_send(Opened { id, side, link: Arc::clone(&link) });
         sweeper::watch(Arc::clone(&link));
@@ -375,7 +375,7 @@ fn either(one: Step, other: Step) -> Step {
     if one == Step::Pause { one } else { other }
 }
 
-fn first_frame(broker: &Broker, id: ConnectionId, Named { agent_id, session_id, socket_id }: Named) -> String {
+fn first_frame(broker: &Broker, side: Side, id: ConnectionId, Named { agent_id, session_id, socket_id }: Named) -> String {
     let target = match (&session_id, &agent_id) {
         (Some(session_id), _) => format!("session:{session_id}"),
         (None, Some(agent_id)) => format!("agent:{agent_id}"),
@@ -391,7 +391,7 @@ fn first_frame(broker: &Broker, id: ConnectionId, Named { agent_id, session_id, 
         socket_id,
         status: "connected",
         heartbeat: broker.announced_heartbeat(),
-        limits: broker.announced_limits(),
+        limits: broker.announced_limits(side),
     };
     SystemMessage::Ack(Box::new(ack)).encode(Speaker::Bridge, Some(&target), None)
 }

@@ -182,3 +182,22 @@ async fn pages_of_other_sites_open_no_sockets() {
         }
     }
 }
+
+#[actix_rt::test]
+async fn sessions_may_have_shorter_frames_than_agents() {
+    let broker = TestBroker::with(|settings| settings.limits.max_client_frame_bytes = 32 * 1024).await;
+    let mut agent = broker.dial("/ws/agent?agent_id=planner", Some("test-agent-key")).await.expect("upgraded");
+    assert_eq!(agent.next().await["payload"]["limits"]["max_frame_bytes"], 1 << 20);
+    agent.settle().await;
+    let mut session = broker.dial_session(&ClientIdentity::anonymous(SessionId::fresh())).await.expect("upgraded");
+    assert_eq!(session.next().await["payload"]["limits"]["max_frame_bytes"], 32 << 10);
+    session.settle().await;
+    let long = |length| json!({"type":"x:y","payload":"x".repeat(length)});
+    session.send(long(32_000)).await;
+    assert_eq!(agent.expect("x:y").await["payload"].as_str().map(str::len), Some(32_000));
+    let target = format!("session:{}", session.session_id.expect("a session"));
+    agent.send(json!({"type":"x:z","target":target,"payload":"x".repeat(100_000)})).await;
+    assert_eq!(session.expect("x:z").await["payload"].as_str().map(str::len), Some(100_000));
+    session.send(long(33_000)).await;
+    assert_eq!(session.ended().await, Ended::Code(1009));
+}
