@@ -111,6 +111,13 @@ pub struct ClientIdentity {
     /// How it reads.
     #[serde(flatten)]
     pub reading: Reading,
+    /// That of the credentials it came with: it rises when the session logs in (of an issuer's token: the second in which that was issued).
+    /// With `issued_at` it tells whether they were revoked.
+    #[serde(rename = "credential_gen", default, skip_serializing_if = "is_zero")]
+    pub generation: u64,
+    /// When those credentials were signed, in seconds since 1970.
+    #[serde(rename = "credential_iat", default, skip_serializing_if = "is_zero")]
+    pub issued_at: u64,
     /// The client's IP address as the edge saw it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
@@ -122,13 +129,27 @@ pub struct ClientIdentity {
 impl ClientIdentity {
     /// A session of which nothing else is known.
     pub fn anonymous(session_id: SessionId) -> Self {
-        Self { session_id, login: None, socket_id: None, agent: None, reading: Reading::default(), ip: None, user_agent: None }
+        Self {
+            session_id,
+            login: None,
+            socket_id: None,
+            agent: None,
+            reading: Reading::default(),
+            generation: 0,
+            issued_at: 0,
+            ip: None,
+            user_agent: None,
+        }
     }
 
     /// The user, once logged in.
     pub fn user_id(&self) -> Option<&UserId> {
         self.login.as_ref().map(|login| &login.user)
     }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A session that was connected before has logged in.

@@ -4,6 +4,7 @@
 //! - [`tokens`]: JSON Web Tokens of others' issuers, by secret or by published keys.
 //! - [`agent_keys`]: the named keys of agent runtimes, hashed at rest.
 //! - [`limits`]: what failed logins cost.
+//! - [`revocations`]: sessions' credentials that are good no longer.
 //! - [`policy`]: who may do what, in one place.
 //!
 //! Times are handed in. What must ask another server (a node's `eth_call`, an issuer's key set) is a trait that the servers
@@ -14,6 +15,7 @@ mod encoding;
 pub mod limits;
 pub mod policy;
 mod refusal;
+pub mod revocations;
 pub mod siwe;
 pub mod tokens;
 

@@ -21,6 +21,7 @@ mod fuzz_bodies;
 mod hostile;
 mod keys;
 mod kill_rounds;
+mod logouts;
 mod named_tests;
 mod overload;
 mod past;

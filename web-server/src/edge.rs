@@ -30,7 +30,7 @@ use crate::{
     },
     logins::{self, Logins},
     proxy::{self, LocalConnect, ProxyEnvironment},
-    sessions::{self, Admission, CookiePolicy, Credentials, OpenSockets, Order, SessionAuthority},
+    sessions::{self, Admission, CookiePolicy, Credentials, OpenSockets, Order, SessionAuthority, sharing::Sharing},
     status::{self, EdgeStatus, Phase},
 };
 
@@ -87,6 +87,7 @@ pub struct EdgeHandle {
     housekeeping: tokio::task::JoinHandle<()>,
     key_keeping: tokio::task::JoinHandle<()>,
     reporting: tokio::task::JoinHandle<()>,
+    sharing: tokio::task::JoinHandle<()>,
     tls: Option<Listener>,
 }
 
@@ -109,6 +110,7 @@ struct Parts {
     operators: Operators,
     requests: Arc<InFlight>,
     broker: Arc<BrokerApi>,
+    sharing: Arc<Sharing>,
 }
 
 /// Starts the edge. Needs a running actix system; the server ends with it.
@@ -174,9 +176,21 @@ fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeH
     let credentials = Arc::clone(&parts.credentials);
     let key_keeping = actix_rt::spawn(async move { credentials.keep_keys().await });
     let reporting = actix_rt::spawn(keep_reporting(Arc::clone(&parts.broker)));
+    let sharer = Arc::clone(&parts.sharing);
+    let sharing = actix_rt::spawn(async move { sharer.keep().await });
     parts.status.enter(Phase::Ready);
     tracing::info!(%addr, broker = parts.environment.broker(), tls = tls.is_some(), "edge listening");
-    Ok(EdgeHandle { addr, server: handle, parts, drain: settings.drain.clone(), housekeeping, key_keeping, reporting, tls })
+    Ok(EdgeHandle {
+        addr,
+        server: handle,
+        parts,
+        drain: settings.drain.clone(),
+        housekeeping,
+        key_keeping,
+        reporting,
+        sharing,
+        tls,
+    })
 }
 
 /// Says what others on the network can read, where nothing is known to prevent it.
@@ -221,6 +235,7 @@ impl EdgeHandle {
         self.housekeeping.abort();
         self.key_keeping.abort();
         self.reporting.abort();
+        self.sharing.abort();
         let millis = u64::try_from(self.drain.timeout.as_millis()).unwrap_or(u64::MAX);
         sockets.order_all(Order::AnnounceDrain { close_within_ms: millis });
         self.close_sockets(started).await;
@@ -232,6 +247,7 @@ impl EdgeHandle {
         // What was answered last is on its way to the kernel. A graceful stop would wait for idle connections as well.
         tokio::time::sleep(DRAIN_TICK).await;
         self.server.stop(false).await;
+        self.parts.sharing.finish().await;
         self.parts.broker.report_last(self.drain.timeout.saturating_sub(started.elapsed()).max(LAST_REPORT)).await;
         tracing::info!(cut, "edge drained");
     }
@@ -260,17 +276,20 @@ impl Parts {
         let authority = Arc::new(authority.map_err(|source| StartError::Revocations { folder: folder.clone(), source })?);
         let (logins, issuers) = Logins::new(settings).map_err(StartError::Logins)?;
         let credentials = Arc::new(Credentials::new(Arc::clone(&authority), issuers));
-        let environment = ProxyEnvironment::new(settings, Arc::clone(&credentials), broker)?;
+        let sockets = OpenSockets::new(Admission {
+            max_sockets: settings.limits.max_connections,
+            max_of_session: settings.limits.max_session_connections,
+            margin: RENEWAL_MARGIN,
+        });
+        let api = Arc::new(BrokerApi::new(settings));
+        let sharing = Arc::new(Sharing::new(Arc::clone(&authority), Arc::clone(&sockets), Arc::clone(&api)));
+        let environment = ProxyEnvironment::new(settings, Arc::clone(&credentials), Arc::clone(&sharing), broker)?;
         Ok(Self {
             library: Arc::new(Library::open(settings.web.static_path.as_ref())?),
             authority,
             credentials,
             logins: Arc::new(logins),
-            sockets: OpenSockets::new(Admission {
-                max_sockets: settings.limits.max_connections,
-                max_of_session: settings.limits.max_session_connections,
-                margin: RENEWAL_MARGIN,
-            }),
+            sockets,
             status: EdgeStatus::new(environment.broker().to_owned(), tls.map(Listener::server)),
             cookies: CookiePolicy { secure: settings.web.cookie_secure, tls: tls.is_some() },
             hsts: tls.and_then(|_| Hsts::new(settings.web.hsts)),
@@ -285,7 +304,8 @@ impl Parts {
                 settings.proxies.web_protocol,
             ),
             requests: Arc::default(),
-            broker: Arc::new(BrokerApi::new(settings)),
+            broker: api,
+            sharing,
             environment,
         })
     }
@@ -305,6 +325,7 @@ impl Parts {
             .app_data(web::Data::from(Arc::clone(&self.environment.counters)))
             .configure(status::configure)
             .app_data(web::Data::from(self.broker))
+            .app_data(web::Data::from(self.sharing))
             .configure(|routes| proxy::routes::configure(routes, &self.environment))
             .service(
                 web::scope("/api")

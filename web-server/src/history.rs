@@ -5,14 +5,11 @@ use actix_web::{
     http::{StatusCode, header},
     web,
 };
-use common::{
-    assertion::ClientIdentity,
-    error::{ClientError, ErrorCode},
-};
+use common::error::{ClientError, ErrorCode};
 
 use crate::{
     http::{BrokerApi, PacedSession, Refusal, only},
-    sessions::OwnedSession,
+    sessions::{OwnedSession, sharing::Sharing},
 };
 
 /// Asks the broker for the caller, and passes on what it says: its own inboxes, the broadcasts that reach it, topics it subscribes to.
@@ -25,11 +22,12 @@ async fn history(
     owned: OwnedSession,
     channel: web::Path<String>,
     broker: web::Data<BrokerApi>,
+    sharing: web::Data<Sharing>,
 ) -> Result<HttpResponse, Refusal> {
-    let login = owned.session.login().cloned();
-    let identity = ClientIdentity { login, ..ClientIdentity::anonymous(owned.session.id) };
-    let answer = broker.history(&identity, &channel, request.query_string()).await?;
+    let answer = broker.history(&owned.session.identity(), &channel, request.query_string()).await?;
     if answer.status == 401 {
+        sharing.catch_up().await;
+        sharing.check(&owned.session.identity())?;
         // It is the edge that the broker does not believe, and not the caller.
         return Err(ClientError::with_message(ErrorCode::NotReady, "the broker does not know this edge").into());
     }

@@ -38,6 +38,7 @@ use crate::{
     audit::Audit,
     durable::Channels,
     keys::Keys,
+    revocations::SharedRevocations,
     routing::{Counters, ErrorCounts, Router, RouterLimits, SeenAgent},
     snapshot::Snapshot,
 };
@@ -72,6 +73,8 @@ pub struct Broker {
     pub restored: Snapshot,
     /// The keys of agents.
     pub keys: Keys,
+    /// What the edges have revoked.
+    pub revocations: SharedRevocations,
     /// Who may come in at all.
     pub gate: Arc<Gate>,
     /// Whose word about a client's address is taken.
@@ -108,6 +111,7 @@ impl Broker {
     pub fn new(
         settings: &Settings,
         keys: Keys,
+        revocations: SharedRevocations,
         channels: Arc<Channels>,
         restored: Snapshot,
         state: Addr<StateManagerActor>,
@@ -136,6 +140,7 @@ impl Broker {
             restored,
             channels,
             keys,
+            revocations,
             gate: Gate::new(GateRules::of(settings, settings.proxies.broker_protocol)),
             proxies: TrustedProxies::of(&settings.proxies),
             http_rates: HttpRates::of(settings),
@@ -205,8 +210,9 @@ impl Broker {
     /// Takes a place for a session.
     ///
     /// # Errors
-    /// See [`Broker::admit`].
+    /// See [`Broker::admit`] and [`SharedRevocations::check`].
     pub fn admit_session(self: &Arc<Self>, identity: &ClientIdentity) -> Result<Admission, ErrorCode> {
+        self.revocations.check(identity)?;
         let address = identity.ip.as_deref().and_then(|ip| ip.parse().ok()).and_then(|ip| self.counted(ip));
         let user = identity.user_id().cloned().map(Holder::User);
         self.admit(

@@ -12,6 +12,7 @@ mod broker;
 pub mod durable;
 mod http;
 mod keys;
+mod revocations;
 pub mod routing;
 mod server;
 mod snapshot;

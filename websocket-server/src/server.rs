@@ -20,6 +20,7 @@ use crate::{
     durable::{self, Channels, OpenError},
     http::{self, sockets::LocalBroker},
     keys::{self, Keys},
+    revocations::SharedRevocations,
     snapshot::Snapshot,
 };
 
@@ -57,6 +58,14 @@ pub enum StartError {
     /// The file of agent keys cannot be read.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
+    /// What was revoked cannot be read.
+    #[error("what was revoked before cannot be read from {folder}: {source}")]
+    Revocations {
+        /// The data folder.
+        folder: std::path::PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The certificate or its key is no good.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -87,6 +96,9 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     let addr = listener.local_addr().map_err(StartError::Serve)?;
     let tls = Listener::start(&settings.broker.tls, settings, settings.broker.client_ca_file.clone())?;
     let keys = Keys::open(settings)?;
+    let folder = &settings.data.dir;
+    let revocations =
+        SharedRevocations::open(folder).map_err(|source| StartError::Revocations { folder: folder.clone(), source })?;
     let store = durable::open_store(settings)?;
     let opening =
         Channels::open(store, settings.store.ack_timeout, u32::try_from(settings.store.max_deliveries).unwrap_or(u32::MAX));
@@ -94,7 +106,7 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     let restored = Snapshot::load(channels.store().as_ref()).await;
     let state_thread = Arbiter::new();
     let state = StateManagerActor::start_in_arbiter(&state_thread.handle(), |_| StateManagerActor::default());
-    let broker = Broker::new(settings, keys, channels, restored, state, tls.as_ref().map(Listener::server));
+    let broker = Broker::new(settings, keys, revocations, channels, restored, state, tls.as_ref().map(Listener::server));
     broker.state.do_send(UseBroker(Arc::downgrade(&broker)));
 
     let workers = match settings.broker.workers {

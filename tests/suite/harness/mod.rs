@@ -11,7 +11,7 @@ mod wallet;
 
 pub use chance::{Chance, scaled};
 pub use echo::{EchoAgent, answer_all};
-pub use http::{post, request};
+pub use http::{Answer, post, request};
 pub use patience::{eventually, everyone, in_time};
 pub use peer::{DialError, Ended, Peer, question};
 pub use process::{Process, program};

@@ -1,4 +1,5 @@
-//! What the edge asks of the broker over HTTP: the past of channels, for its sessions; and what it tells it for the audit log.
+//! What the edge asks of the broker over HTTP: the past of channels, for its sessions; and what it tells it: for the audit log, and of
+//! revocations.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,6 +10,7 @@ use common::{
     error::{ClientError, ErrorCode},
     secret::Secret,
 };
+use identity::revocations::{Exchange, Exchanged};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
@@ -70,6 +72,25 @@ impl BrokerApi {
         })
     }
 
+    /// Tells the broker what was revoked here, and hears what was elsewhere.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub async fn exchange(&self, ask: &Exchange) -> Result<Exchanged, String> {
+        let body = serde_json::to_string(ask).map_err(|error| error.to_string())?;
+        let answer = self.tell("revocations", body).await?;
+        serde_json::from_slice(&answer.body).map_err(|error| error.to_string())
+    }
+
+    /// Posts JSON for the edge itself.
+    async fn tell(&self, path: &str, body: String) -> Result<Answer, String> {
+        let assertion = assertion::mint_edge(&self.bridge_secret).map_err(|code| code.to_string())?;
+        let url = format!("{}/api/v1/{path}", self.origin);
+        let question = Question { bearer: Some(&assertion), ..Question::post(&url, body) };
+        let answer = self.outbound.ask(question).await.map_err(|error| error.to_string())?;
+        if answer.is_success() { Ok(answer) } else { Err(format!("the broker answers with {}", answer.status)) }
+    }
+
     /// Tells the broker what waits. What it does not take waits on, and so it does where the telling is broken off.
     pub async fn report(&self) {
         let mut report = Report { audit: &self.audit, batch: self.audit.take() };
@@ -77,15 +98,11 @@ impl BrokerApi {
             return;
         }
         let told = async {
-            let assertion = assertion::mint_edge(&self.bridge_secret).map_err(|code| code.to_string())?;
             let body = serde_json::to_string(&report.batch).map_err(|error| error.to_string())?;
-            let url = format!("{}/api/v1/audit", self.origin);
-            let question = Question { bearer: Some(&assertion), ..Question::post(&url, body) };
-            let answer = self.outbound.ask(question).await.map_err(|error| error.to_string())?;
-            if answer.is_success() { Ok(()) } else { Err(format!("the broker answers with {}", answer.status)) }
+            self.tell("audit", body).await
         };
         match told.await {
-            Ok(()) => report.batch = Batch::default(),
+            Ok(_) => report.batch = Batch::default(),
             Err(error) => tracing::debug!(%error, entries = report.batch.entries.len(), "the audit log was not told"),
         }
     }

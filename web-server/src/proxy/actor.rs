@@ -23,7 +23,7 @@ use super::{
     broker_side::{self, BrokerSide},
     browser_side::{Batch, BrowserSide},
     downlink::Downlink,
-    environment::ProxyEnvironment,
+    environment::{NoLink, ProxyEnvironment},
     machine::{Effect, Event, Moment, ProxyMachine, State},
     uplink::{Dropped, Uplink},
 };
@@ -145,17 +145,13 @@ impl ProxyActor {
         self.upstream = Upstream::Pending(handle);
     }
 
-    fn on_dial_outcome(&mut self, outcome: Result<Upgraded<Box<dyn Socket>>, DialError>, ctx: &mut Context<Self>) {
+    fn on_dial_outcome(&mut self, outcome: Result<Upgraded<Box<dyn Socket>>, NoLink>, ctx: &mut Context<Self>) {
         let Upgraded { socket, leftover } = match outcome {
             Ok(upgraded) => upgraded,
             Err(error) => {
                 self.environment.counters.on_failed_dial();
                 tracing::debug!(session = %self.identity.session_id, %error, "broker not reached");
-                let status = match error {
-                    DialError::Refused { status } => Some(status),
-                    _ => None,
-                };
-                return self.apply(Event::DialFailed { status }, ctx);
+                return self.apply(self.meaning_of(&error), ctx);
             }
         };
         self.identity.reading.resume = false;
@@ -169,6 +165,22 @@ impl ProxyActor {
         self.running += 1;
         ctx.spawn(Pump::new(socket, leftover, link, side));
         self.apply(Event::Dialled, ctx);
+    }
+
+    fn meaning_of(&self, error: &NoLink) -> Event {
+        match error {
+            // It may have logged in while it was dialled for, and is good as it is now.
+            NoLink::Revoked(_) if self.environment.sharing.check(&self.identity).is_ok() => Event::DialFailed { status: None },
+            NoLink::Revoked(ErrorCode::SessionEnded) => {
+                Event::CloseOrdered { code: CloseCode::SESSION_ENDED, reason: "the session was ended" }
+            }
+            NoLink::Revoked(_) => {
+                let reason = "the session has later credentials: come back with them";
+                Event::CloseOrdered { code: CloseCode::CREDENTIALS_EXPIRED, reason }
+            }
+            NoLink::Failed(DialError::Refused { status }) => Event::DialFailed { status: Some(*status) },
+            NoLink::Failed(_) => Event::DialFailed { status: None },
+        }
     }
 
     fn open_uplink(&mut self, ctx: &mut Context<Self>) {
@@ -354,7 +366,10 @@ impl Handler<Order> for ProxyActor {
                 self.tell(&SystemMessage::Draining { reason: "restart", close_within_ms });
             }
             Order::AnnounceExpiry { at } => self.tell_expiry(at),
-            Order::LogIn(logged_in) => self.on_login(logged_in),
+            Order::LogIn(session, logged_in) => {
+                session.vouch(&mut self.identity);
+                self.on_login(logged_in);
+            }
             Order::Hush => self.apply(Event::SessionEnded, ctx),
             Order::Close { code, reason } => self.apply(Event::CloseOrdered { code, reason }, ctx),
         }

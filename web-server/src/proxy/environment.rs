@@ -14,7 +14,7 @@ use tls::{ClientTls, TlsError};
 use transport::{DialError, Frame, LinkPolicy, Socket, Upgraded, dial, flow::FlowPolicy, link::LinkCounts};
 
 use super::{backoff::Backoff, counters::ProxyCounters, edge_name::EdgeName, uplink::UplinkLimits};
-use crate::sessions::Credentials;
+use crate::sessions::{Credentials, sharing::Sharing};
 
 /// How much longer a frame may be when it comes from the broker, which adds to the envelope.
 const ENVELOPE_GROWTH: usize = 64 * 1024;
@@ -30,6 +30,17 @@ const PURE_BACKPRESSURE: FlowPolicy = FlowPolicy { burst_ms: u64::MAX, share: 1.
 /// Connects a session to a broker in this process, on the caller's thread.
 pub type LocalConnect = Arc<dyn Fn(ClientIdentity) -> Result<Box<dyn Socket>, ErrorCode> + Send + Sync>;
 
+/// Why a client is not connected to the broker.
+#[derive(Debug, thiserror::Error)]
+pub enum NoLink {
+    /// The broker was not reached, or refused.
+    #[error(transparent)]
+    Failed(#[from] DialError),
+    /// What the client came with was revoked: `session_ended` or `credentials_expired`.
+    #[error("the client's credentials were revoked: {0}")]
+    Revoked(ErrorCode),
+}
+
 /// See the module.
 pub struct ProxyEnvironment {
     broker: String,
@@ -40,6 +51,8 @@ pub struct ProxyEnvironment {
     pub name: EdgeName,
     /// Judges what clients show in-band.
     pub credentials: Arc<Credentials>,
+    /// Knows what was revoked elsewhere.
+    pub sharing: Arc<Sharing>,
     dial_limit: Duration,
     /// The waits between dials.
     pub backoff: Backoff,
@@ -62,7 +75,12 @@ impl ProxyEnvironment {
     ///
     /// # Errors
     /// What is trusted when the broker is dialled cannot be read.
-    pub fn new(settings: &Settings, credentials: Arc<Credentials>, local: Option<LocalConnect>) -> Result<Arc<Self>, TlsError> {
+    pub fn new(
+        settings: &Settings,
+        credentials: Arc<Credentials>,
+        sharing: Arc<Sharing>,
+        local: Option<LocalConnect>,
+    ) -> Result<Arc<Self>, TlsError> {
         let limits = &settings.limits;
         let heartbeat = &settings.heartbeat;
         let longest_frame = limits.max_frame_bytes.max(limits.client_frame_bytes());
@@ -97,6 +115,7 @@ impl ProxyEnvironment {
             bridge_secret: settings.broker.bridge_secret.clone(),
             name: EdgeName::in_folder(&settings.data.dir),
             credentials,
+            sharing,
             dial_limit: limits.handshake_timeout,
             backoff: Backoff { first: settings.web.reconnect_min, longest: settings.web.reconnect_max },
             uplink: UplinkLimits {
@@ -128,13 +147,23 @@ impl ProxyEnvironment {
     /// Dials the broker for a client.
     ///
     /// # Errors
-    /// See [`DialError`]; an assertion that cannot be signed counts as a refusal.
-    pub async fn dial(self: Arc<Self>, identity: ClientIdentity) -> Result<Upgraded<Box<dyn Socket>>, DialError> {
+    /// See [`NoLink`]; an assertion that cannot be signed counts as a refusal.
+    pub async fn dial(self: Arc<Self>, identity: ClientIdentity) -> Result<Upgraded<Box<dyn Socket>>, NoLink> {
+        let refused = match self.connect(&identity).await {
+            Err(error @ DialError::Refused { status: 401 }) => error,
+            outcome => return outcome.map_err(NoLink::Failed),
+        };
+        // It may know of a revocation that has not come here yet.
+        self.sharing.catch_up().await;
+        Err(self.sharing.check(&identity).map_or_else(NoLink::Revoked, |()| NoLink::Failed(refused)))
+    }
+
+    async fn connect(&self, identity: &ClientIdentity) -> Result<Upgraded<Box<dyn Socket>>, DialError> {
         if let Some(connect) = &self.local {
-            let socket = connect(identity).map_err(|code| DialError::Refused { status: code.row().status })?;
+            let socket = connect(identity.clone()).map_err(|code| DialError::Refused { status: code.row().status })?;
             return Ok(Upgraded::without_handshake(socket));
         }
-        let signed = assertion::mint(&identity, &self.bridge_secret);
+        let signed = assertion::mint(identity, &self.bridge_secret);
         let bearer = signed.map(|assertion| format!("Bearer {assertion}")).map_err(|code| {
             tracing::error!(%code, "assertion not signed");
             DialError::Refused { status: ErrorCode::Unauthorized.row().status }

@@ -90,6 +90,9 @@ impl ProxyActor {
         }
         let changed = theirs.filter(|theirs| mine != Some(theirs)).cloned();
         self.ticket.prolong(session.expires_at);
+        if is_same_session {
+            session.vouch(&mut self.identity);
+        }
         if let Some(login) = changed {
             let keep = vec![self.ticket.socket_id()];
             self.on_login(Arc::new(LoggedIn { session_id: self.identity.session_id, login, keep }));

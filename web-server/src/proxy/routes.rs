@@ -65,13 +65,12 @@ pub async fn open(
     let parameters = parameters.into_inner();
     let ticket = sockets.into_inner().admit(&owned.session)?.with(share);
     let identity = ClientIdentity {
-        login: owned.session.login().cloned(),
         socket_id: Some(ticket.socket_id()),
         agent: parameters.agent.as_deref().map(parse_agent_id).transpose()?,
         ip: Some(address.0.to_string()),
         user_agent: user_agent(&request),
         reading: parameters.reading(|| environment.name.of_client(ticket.place()))?,
-        ..ClientIdentity::anonymous(owned.session.id)
+        ..owned.session.identity()
     };
 
     // Revoked between the check and the admission: nobody else would close this socket.

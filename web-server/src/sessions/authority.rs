@@ -11,19 +11,21 @@ use std::{
 };
 
 use common::{error::ErrorCode, secret::Secret, timestamp::unix_seconds};
+use identity::revocations::{CAPACITY, Page, Revocation, RevocationLog, Revocations, Revoked, Standing};
 use parking_lot::RwLock;
+use tokio::sync::Notify;
 
-use super::{
-    revocation_log::RevocationLog,
-    revocations::{self, Revocation, Revocations},
-    token::{Session, SessionLogin, Source, TokenFault, TokenKeys},
-};
+use super::token::{Session, SessionLogin, Source, TokenFault, TokenKeys};
+
+/// The file in the data folder.
+const FILE: &str = "revoked-sessions.jsonl";
 
 /// See the module.
 pub struct SessionAuthority {
     keys: TokenKeys,
     revocations: RwLock<Revocations>,
     log: RevocationLog,
+    has_revoked: Notify,
 }
 
 impl SessionAuthority {
@@ -32,13 +34,18 @@ impl SessionAuthority {
     /// # Errors
     /// What was revoked before cannot be read.
     pub fn open(secret: &Secret, lifetime: Duration, folder: &Path) -> io::Result<Self> {
-        let mut revocations = Revocations::new(revocations::CAPACITY, lifetime);
-        let log = RevocationLog::in_folder(folder);
+        let mut revocations = Revocations::new(CAPACITY);
+        let log = RevocationLog::at(folder.join(FILE));
         let now = SystemTime::now();
         for revocation in log.read()? {
             revocations.load(revocation, now);
         }
-        Ok(Self { keys: TokenKeys::new(secret, lifetime), revocations: RwLock::new(revocations), log })
+        Ok(Self {
+            keys: TokenKeys::new(secret, lifetime),
+            revocations: RwLock::new(revocations),
+            log,
+            has_revoked: Notify::new(),
+        })
     }
 
     /// How long a session's token is good for.
@@ -72,12 +79,44 @@ impl SessionAuthority {
     /// # Errors
     /// `session_ended`; `credentials_expired` where the session has logged in since and has newer credentials.
     pub fn check(&self, session: &Session) -> Result<(), ErrorCode> {
-        let revocations = self.revocations.read();
-        match (revocations.is_revoked(session), session.source) {
-            (false, _) => Ok(()),
-            (true, Source::Edge) if !revocations.is_ended(session.id) => Err(ErrorCode::CredentialsExpired),
-            (true, _) => Err(ErrorCode::SessionEnded),
+        self.check_standing(&session.standing()).map_err(|code| match session.source {
+            Source::Edge => code,
+            Source::Issuer => ErrorCode::SessionEnded,
+        })
+    }
+
+    /// Whether credentials of a session are still good.
+    ///
+    /// # Errors
+    /// See [`SessionAuthority::check`].
+    pub fn check_standing(&self, standing: &Standing) -> Result<(), ErrorCode> {
+        self.revocations.read().check(standing).map_err(|revoked| match revoked {
+            Revoked::Ended => ErrorCode::SessionEnded,
+            Revoked::Superseded => ErrorCode::CredentialsExpired,
+        })
+    }
+
+    /// What was revoked after the change of this number, here or elsewhere.
+    pub fn revoked_since(&self, number: u64, most: usize) -> Page {
+        self.revocations.read().since(number, most)
+    }
+
+    /// Ready when something was revoked here since the last time.
+    pub async fn has_revoked(&self) {
+        self.has_revoked.notified().await;
+    }
+
+    /// Takes in what other edges have revoked. Gives back what was new here; that is in force at once, and written down when the second part
+    /// of the answer is ready.
+    pub fn learn(self: &Arc<Self>, revocations: Vec<Revocation>) -> (Vec<Revocation>, impl Future<Output = ()> + use<>) {
+        let now = SystemTime::now();
+        let mut news = revocations;
+        {
+            let mut table = self.revocations.write();
+            news.retain(|revocation| table.load(*revocation, now));
         }
+        let written = self.write_down(news.clone());
+        (news, written)
     }
 
     /// A later token of the same session, once half of this one's life is over; until then there is no need for one.
@@ -130,11 +169,11 @@ impl SessionAuthority {
         } else {
             let mut revocations = self.revocations.write();
             // Of two logins at once the second finds the session changed.
-            if revocations.is_revoked(session) {
+            if revocations.check(&session.standing()).is_err() {
                 drop(revocations);
                 return Err(self.check(session).err().unwrap_or(ErrorCode::CredentialsExpired));
             }
-            revocations.revoke(session, generation, SystemTime::now())
+            self.revoke(&mut revocations, session, generation, SystemTime::now())
         };
         Ok((session_now, token, self.write_down(written)))
     }
@@ -148,8 +187,14 @@ impl SessionAuthority {
             // Also where the issuer's clock is ahead of ours.
             Source::Issuer => unix_seconds(now).max(session.generation).saturating_add(1),
         };
-        let written = self.revocations.write().revoke(session, least, now);
+        let written = self.revoke(&mut self.revocations.write(), session, least, now);
         self.write_down(written)
+    }
+
+    fn revoke(&self, revocations: &mut Revocations, session: &Session, least: u64, now: SystemTime) -> Vec<Revocation> {
+        self.has_revoked.notify_one();
+        let newest = now.checked_add(self.keys.lifetime()).unwrap_or(now);
+        revocations.revoke(&session.standing(), least, newest.max(session.expires_at), now)
     }
 
     fn sign(&self, session: &Session) -> Result<(Session, String), ErrorCode> {

@@ -35,7 +35,7 @@ pub enum Order {
         at: SystemTime,
     },
     /// The session has logged in, and the socket is the login's own.
-    LogIn(Arc<LoggedIn>),
+    LogIn(Session, Arc<LoggedIn>),
     /// The session was ended: nothing passes any more. The socket is closed by another order.
     Hush,
     /// Close the socket.
@@ -201,7 +201,7 @@ impl OpenSockets {
             if logged_in.keep.contains(&entry.socket_id) {
                 // Also where it is earlier: a login may end before its session's tokens would.
                 (entry.generation, entry.end) = (session.generation, End::of(session.expires_at, self.admission.margin));
-                entry.give(Order::LogIn(Arc::clone(logged_in)));
+                entry.give(Order::LogIn(session.clone(), Arc::clone(logged_in)));
             } else if entry.generation < session.generation {
                 entry.give(otherwise.clone());
             }
@@ -215,6 +215,13 @@ impl OpenSockets {
         let sockets = table.by_session.get_mut(&session.id).into_iter().flatten();
         let end = End::of(session.expires_at, self.admission.margin);
         sockets.filter(|entry| entry.generation == session.generation).for_each(|entry| entry.prolong(end));
+    }
+
+    /// Gives an order to the sockets of a session that were opened with a token below a generation.
+    pub fn order_older(&self, session: SessionId, least: u64, order: &Order) {
+        if let Some(sockets) = self.table.lock().by_session.get_mut(&session) {
+            sockets.iter_mut().filter(|entry| entry.generation < least).for_each(|entry| entry.give(order.clone()));
+        }
     }
 
     /// Gives an order to every socket.

@@ -111,7 +111,7 @@ async fn a_login_keeps_its_own_sockets_and_closes_the_others() {
     let logged_in = Arc::new(LoggedIn { session_id: before.id, login, keep: vec![mine.socket_id()] });
     let after = Session { generation: 1, expires_at: before.expires_at + Duration::from_secs(60), ..before.clone() };
     sockets.log_in(&after, &logged_in, &CLOSE);
-    assert_eq!(told.recv().await, Some(Order::LogIn(logged_in)));
+    assert_eq!(told.recv().await, Some(Order::LogIn(after.clone(), logged_in)));
     assert_eq!(told_other.recv().await, Some(CLOSE));
     sockets.keep_house(before.expires_at - SHORTLY, &CLOSE);
     sockets.keep_house(after.expires_at - SHORTLY, &CLOSE);
@@ -152,4 +152,19 @@ async fn a_token_of_a_minute_is_not_spent_on_margins() {
     }
     assert_eq!(told.recv().await, Some(Order::AnnounceExpiry { at: mine.expires_at }));
     assert_eq!(told.recv().await, Some(CLOSE));
+}
+
+#[actix_web::test]
+async fn only_sockets_of_older_tokens_are_reached_by_what_revokes_those() {
+    let sockets = sockets();
+    let mine = session();
+    let older = sockets.admit(&mine).expect("free");
+    let newer = sockets.admit(&Session { generation: 1, ..mine.clone() }).expect("free");
+    let [(tell, mut told), (tell_newer, mut told_newer)] = [(); 2].map(|()| tokio::sync::mpsc::unbounded_channel());
+    older.attach(Listener(tell).start().recipient());
+    newer.attach(Listener(tell_newer).start().recipient());
+    sockets.order_older(mine.id, 1, &CLOSE);
+    assert_eq!(told.recv().await, Some(CLOSE));
+    sockets.order_all(Order::AnnounceDrain { close_within_ms: 1 });
+    assert_eq!(told_newer.recv().await, Some(Order::AnnounceDrain { close_within_ms: 1 }), "not the close");
 }

@@ -9,11 +9,12 @@ use std::{
 };
 
 use common::{
-    assertion::Login,
+    assertion::{ClientIdentity, Login},
     id::SessionId,
     secret::Secret,
     timestamp::{from_unix_seconds, unix_seconds},
 };
+use identity::revocations::Standing;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -86,6 +87,25 @@ impl Session {
     /// Who it is, once logged in.
     pub fn login(&self) -> Option<&Login> {
         self.login.as_ref().map(|login| &login.login)
+    }
+
+    /// What decides whether its token is revoked.
+    pub fn standing(&self) -> Standing {
+        let Self { id, generation, issued_at, .. } = *self;
+        Standing { session: id, generation, issued_at, has_user: self.login.is_some() }
+    }
+
+    /// What the broker is told of it.
+    pub fn identity(&self) -> ClientIdentity {
+        let mut identity = ClientIdentity { login: self.login().cloned(), ..ClientIdentity::anonymous(self.id) };
+        self.vouch(&mut identity);
+        identity
+    }
+
+    /// A client of the session has shown this token: the broker is told from here on.
+    pub fn vouch(&self, identity: &mut ClientIdentity) {
+        identity.generation = self.generation;
+        identity.issued_at = unix_seconds(self.issued_at);
     }
 }
 

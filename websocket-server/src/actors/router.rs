@@ -264,6 +264,13 @@ impl Handler<Attach> for RouterActor {
         if let Some(code) = peer.pass.as_ref().and_then(|pass| self.broker.keys.closed_since(pass)) {
             peer.link.close(code, crate::keys::reason(code), CloseMode::Discard);
         }
+        // So may the session.
+        if let PeerKind::Session(identity) = &peer.kind
+            && let Err(code) = self.broker.revocations.check(identity)
+        {
+            let row = code.row();
+            peer.link.close(row.close.unwrap_or(CloseCode::SESSION_ENDED), row.meaning, CloseMode::Discard);
+        }
         if let Some(id) = registration
             && let PeerKind::Agent(agent_id) = &peer.kind
             && let Some(agent) = self.broker.router.read().agent(agent_id).cloned()

@@ -1,5 +1,6 @@
 //! The broker's HTTP: the two socket endpoints, health and statistics, and what operators may do.
 
+pub mod edge_api;
 pub mod operator_api;
 pub mod operators;
 pub mod past_api;
@@ -43,7 +44,11 @@ pub fn routes(config: &mut web::ServiceConfig, broker: &Arc<Broker>) {
                 .service(
                     only("/audit", web::get().to(past_api::audit))
                         .app_data(web::JsonConfig::default().limit(LONGEST_REPORT))
-                        .route(web::post().to(past_api::report)),
+                        .route(web::post().to(edge_api::report)),
+                )
+                .service(
+                    only("/revocations", web::post().to(edge_api::revocations))
+                        .app_data(web::JsonConfig::default().limit(LONGEST_REPORT)),
                 )
                 .default_service(web::to(|| async { refusal(ErrorCode::NotFound.into()) })),
         )

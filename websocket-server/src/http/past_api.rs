@@ -5,7 +5,6 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, HttpResponse, web};
 use common::{
     assertion,
-    audit::{Batch, Entry},
     error::{ClientError, ErrorCode},
     id::AgentId,
     message::{HistoryAsk, Start, parse_agent_id},
@@ -97,7 +96,10 @@ fn authorise(request: &HttpRequest, broker: &Broker, channel: &ChannelName, agen
     }
     let vouched = presented.map(|token| assertion::verify(token, &broker.settings.broker.bridge_secret));
     let (kind, pass) = match vouched {
-        Some(Ok(identity)) => (PeerKind::Session(Box::new(identity)), None),
+        Some(Ok(identity)) => {
+            broker.revocations.check(&identity)?;
+            (PeerKind::Session(Box::new(identity)), None)
+        }
         Some(Err(code @ ErrorCode::CredentialsExpired)) => return Err(code.into()),
         _ => {
             let agent: Option<AgentId> = agent.map(parse_agent_id).transpose()?;
@@ -185,27 +187,6 @@ pub async fn audit(
     match broker.channels.store().audit_log(asked).await {
         Ok(rows) => shown(json!({ "entries": rows.iter().map(audit_row).collect::<Vec<_>>() })),
         Err(error) => unavailable(&error),
-    }
-}
-
-/// `POST /api/v1/audit`, for edges: what they have seen of logins and refusals, to be written with the broker's own entries.
-pub async fn report(
-    request: HttpRequest,
-    batch: Result<web::Json<Batch>, actix_web::Error>,
-    broker: web::Data<Broker>,
-) -> HttpResponse {
-    let taken = || -> Result<_, ClientError> {
-        assertion::verify_edge(credentials(&request).unwrap_or_default(), &broker.settings.broker.bridge_secret)?;
-        let batch = batch.map_err(|error| ClientError::with_message(ErrorCode::BadRequest, error.to_string()))?;
-        Ok(batch.into_inner())
-    };
-    match taken() {
-        Ok(Batch { entries, beyond }) => {
-            broker.audit.add(entries.into_iter().map(Entry::cut));
-            broker.audit.pass_over(beyond);
-            HttpResponse::NoContent().finish()
-        }
-        Err(error) => refusal(error),
     }
 }
 

@@ -23,6 +23,7 @@ mod past;
 mod receipts;
 mod requests;
 mod resume;
+mod revocations;
 mod routing;
 mod tls;
 mod topics;

@@ -1,4 +1,4 @@
-//! Revocations on the disk: one JSON object per line, appended when something is revoked, read when the edge starts.
+//! Revocations on the disk: one JSON object per line, appended when something is revoked, read at the start.
 //!
 //! Readable by its owner only. Not larger than a few times what the table holds: written anew when it has grown beyond that.
 //! A line that cannot be read (the last one of a process that was killed) is passed over.
@@ -7,18 +7,16 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, BufRead, BufReader, Write},
     os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use common::files;
 use parking_lot::Mutex;
 
-use super::revocations::Revocation;
+use super::table::{CAPACITY, Revocation};
 
-/// The file in the data folder.
-const FILE: &str = "revoked-sessions.jsonl";
 /// Lines after which the file is written anew.
-const MAX_LINES: usize = 4 * super::revocations::CAPACITY;
+const MAX_LINES: usize = 4 * CAPACITY;
 
 /// See the module.
 #[derive(Debug)]
@@ -29,9 +27,9 @@ pub struct RevocationLog {
 }
 
 impl RevocationLog {
-    /// The log in a data folder; nothing is made before the first revocation.
-    pub fn in_folder(folder: &Path) -> Self {
-        Self { path: folder.join(FILE), lines: Mutex::new(0) }
+    /// The log in this file; nothing is made before the first revocation.
+    pub fn at(path: PathBuf) -> Self {
+        Self { path, lines: Mutex::new(0) }
     }
 
     /// What was written down before.
@@ -97,11 +95,13 @@ mod tests {
 
     use super::*;
 
+    const FILE: &str = "revoked.jsonl";
+
     #[test]
     fn what_was_written_is_read_again_whatever_a_kill_left() {
         let folder = tempfile::tempdir().expect("temp dir");
         let data = folder.path().join("data");
-        let log = RevocationLog::in_folder(&data);
+        let log = RevocationLog::at(data.join(FILE));
         assert!(log.read().expect("nothing yet").is_empty());
         let revoked = |least| Revocation::Session { session: SessionId::fresh(), least, at: 1, until: 2, user: false };
         let (first, second, all) = (revoked(None), revoked(Some(3)), Revocation::Everything { all_until: 9, user: true });
@@ -109,7 +109,7 @@ mod tests {
         let mut file = OpenOptions::new().append(true).open(data.join(FILE)).expect("there");
         file.write_all(b"{\"session\":\"cut o").expect("writes");
         log.append(&[second, all], Vec::new).expect("writes");
-        assert_eq!(RevocationLog::in_folder(&data).read().expect("reads"), [first, second, all]);
+        assert_eq!(RevocationLog::at(data.join(FILE)).read().expect("reads"), [first, second, all]);
         let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(data.join(FILE)).expect("there"));
         assert_eq!(mode & 0o777, 0o600);
     }
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn a_log_that_has_grown_is_written_anew() {
         let folder = tempfile::tempdir().expect("temp dir");
-        let log = RevocationLog::in_folder(folder.path());
+        let log = RevocationLog::at(folder.path().join(FILE));
         let all = Revocation::Everything { all_until: 9, user: true };
         log.append(&[all, all], Vec::new).expect("writes");
         *log.lines.lock() = MAX_LINES;

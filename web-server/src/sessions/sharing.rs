@@ -1,0 +1,147 @@
+//! What is revoked at one edge holds at all edges of the same broker: each tells the broker what it has revoked, and asks what others have.
+//!
+//! The broker is asked several times a second, and at once when something was revoked here or when it refuses a client. While it is away
+//! what was revoked waits in the table; a broker that has begun anew is told everything. What comes from others is in force, on this
+//! edge's disk and over its open sockets as if it had been revoked here.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use common::{assertion::ClientIdentity, close::CloseCode, error::ErrorCode};
+use identity::revocations::{Exchange, MOST_EXCHANGED, Revocation, Standing};
+use tokio::{
+    sync::Mutex,
+    time::{sleep, timeout},
+};
+
+use super::{
+    authority::SessionAuthority,
+    open_sockets::{OpenSockets, Order},
+};
+use crate::http::BrokerApi;
+
+/// How often the broker is asked.
+const EVERY: Duration = Duration::from_millis(400);
+/// How long after a revocation sockets elsewhere may be closed for it: a page whose socket closes asks for its session at once, and must
+/// have the answer to its logout or login by then.
+const ANSWER_FIRST: Duration = Duration::from_millis(250);
+/// How long the broker may take to hear the last of an edge that stops.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub struct Sharing {
+    authority: Arc<SessionAuthority>,
+    sockets: Arc<OpenSockets>,
+    broker: Arc<BrokerApi>,
+    cursor: Mutex<Cursor>,
+    /// Exchanges that are over, whatever became of them.
+    finished: AtomicU64,
+}
+
+/// Up to where edge and broker know of each other.
+#[derive(Default)]
+struct Cursor {
+    /// The life of the broker that this is about.
+    life: Option<String>,
+    /// The number of the broker's up to which the edge knows.
+    heard: u64,
+    /// The number of the edge's up to which the broker knows.
+    told: u64,
+}
+
+impl Sharing {
+    /// Between this edge's sessions and its broker.
+    pub fn new(authority: Arc<SessionAuthority>, sockets: Arc<OpenSockets>, broker: Arc<BrokerApi>) -> Self {
+        Self { authority, sockets, broker, cursor: Mutex::default(), finished: AtomicU64::new(0) }
+    }
+
+    /// Shares for as long as it is polled.
+    pub async fn keep(&self) {
+        loop {
+            let mut cursor = self.cursor.lock().await;
+            self.exchange(&mut cursor).await;
+            drop(cursor);
+            tokio::select! {
+                biased;
+                () = self.authority.has_revoked() => sleep(ANSWER_FIRST).await,
+                () = sleep(EVERY) => {}
+            }
+        }
+    }
+
+    /// Learns what the broker knows now: it has refused somebody. Many who wait at once make one exchange, or two.
+    pub async fn catch_up(&self) {
+        // One that was under way may have been answered before the refusal; the one after it was not.
+        let enough = self.finished.load(SeqCst) + 2;
+        let mut cursor = self.cursor.lock().await;
+        if self.finished.load(SeqCst) < enough {
+            self.exchange(&mut cursor).await;
+        }
+    }
+
+    /// Tells the broker what it has not heard yet, if it is quick to listen.
+    pub async fn finish(&self) {
+        let telling = async {
+            let mut cursor = self.cursor.lock().await;
+            if !self.authority.revoked_since(cursor.told, 1).revocations.is_empty() {
+                self.exchange(&mut cursor).await;
+            }
+        };
+        if timeout(LAST_WORDS, telling).await.is_err() {
+            tracing::debug!("the broker has not heard of the last revocations; it will at the next start");
+        }
+    }
+
+    /// Whether what the broker is told of a client is still good.
+    ///
+    /// # Errors
+    /// `session_ended`, `credentials_expired`.
+    pub fn check(&self, identity: &ClientIdentity) -> Result<(), ErrorCode> {
+        self.authority.check_standing(&Standing::of(identity))
+    }
+
+    async fn exchange(&self, cursor: &mut Cursor) {
+        while self.exchange_some(cursor).await {}
+        self.finished.fetch_add(1, SeqCst);
+    }
+
+    /// Says whether there is more to tell or to hear.
+    async fn exchange_some(&self, cursor: &mut Cursor) -> bool {
+        let mine = self.authority.revoked_since(cursor.told, MOST_EXCHANGED);
+        let ask = Exchange { life: cursor.life.clone(), after: cursor.heard, revocations: mine.revocations };
+        let answer = match self.broker.exchange(&ask).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::debug!(error, "revocations were not shared with the broker");
+                return false;
+            }
+        };
+        let is_another = ask.life.as_ref() != Some(&answer.life);
+        // A broker that has begun anew may have forgotten what an earlier one was told.
+        let told = if is_another && cursor.told > 0 { 0 } else { mine.upto };
+        *cursor = Cursor { life: Some(answer.life), heard: answer.upto, told };
+        self.learn(answer.revocations).await;
+        mine.more || answer.more || is_another && told == 0 && mine.upto > 0
+    }
+
+    async fn learn(&self, revocations: Vec<Revocation>) {
+        let (news, written) = self.authority.learn(revocations);
+        for revocation in &news {
+            let Revocation::Session { session, least, .. } = *revocation else { continue };
+            let (least, order) = match revocation.ended() {
+                Some((_, least)) => (least, Order::Close { code: CloseCode::SESSION_ENDED, reason: "the session was ended" }),
+                None => {
+                    let reason = "the session has logged in: come back with its new credentials";
+                    (least.unwrap_or(u64::MAX), Order::Close { code: CloseCode::CREDENTIALS_EXPIRED, reason })
+                }
+            };
+            self.sockets.order_older(session, least, &order);
+        }
+        written.await;
+    }
+}

@@ -1,0 +1,113 @@
+//! What the edges have revoked: remembered here for all of them, also across restarts, until the credentials would have expired anyway.
+//!
+//! Asked when an edge vouches for a client, and again when that is registered. Edges tell and hear over HTTP, `POST /api/v1/revocations`.
+
+use std::{fmt, io, path::Path, sync::Arc, time::SystemTime};
+
+use common::{
+    address::Address,
+    assertion::ClientIdentity,
+    error::{ClientError, ErrorCode},
+};
+use identity::revocations::{
+    CAPACITY, Exchange, Exchanged, MOST_EXCHANGED, Page, Revocation, RevocationLog, Revocations, Revoked, Standing,
+};
+use parking_lot::RwLock;
+use transport::CloseMode;
+
+use crate::{broker::Broker, routing::PeerKind};
+
+/// The file in the data folder.
+const FILE: &str = "broker-revocations.jsonl";
+
+/// See the module. At the bound the oldest gives way, and all credentials signed before it are refused with it.
+pub struct SharedRevocations {
+    /// Tells numbers of this process from those of an earlier one.
+    life: String,
+    table: RwLock<Revocations>,
+    log: RevocationLog,
+}
+
+impl fmt::Debug for SharedRevocations {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("SharedRevocations").field("life", &self.life).finish_non_exhaustive()
+    }
+}
+
+impl SharedRevocations {
+    /// Those that were written down in this folder.
+    ///
+    /// # Errors
+    /// They cannot be read: sessions that were ended would be good again.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        let (log, now) = (RevocationLog::at(folder.join(FILE)), SystemTime::now());
+        let mut table = Revocations::new(CAPACITY);
+        for revocation in log.read()? {
+            table.load(revocation, now);
+        }
+        Ok(Self { life: uuid::Uuid::new_v4().simple().to_string(), table: RwLock::new(table), log })
+    }
+
+    /// Whether what an edge vouches for a client with is still good.
+    ///
+    /// # Errors
+    /// `session_ended`; `credentials_expired` where the session has later credentials.
+    pub fn check(&self, identity: &ClientIdentity) -> Result<(), ErrorCode> {
+        self.table.read().check(&Standing::of(identity)).map_err(|revoked| match revoked {
+            Revoked::Ended => ErrorCode::SessionEnded,
+            Revoked::Superseded => ErrorCode::CredentialsExpired,
+        })
+    }
+
+    /// Takes in what an edge has revoked, and gives back what was new.
+    fn learn(&self, mut revocations: Vec<Revocation>, now: SystemTime) -> Vec<Revocation> {
+        let mut table = self.table.write();
+        revocations.retain(|revocation| table.load(*revocation, now));
+        revocations
+    }
+
+    /// Blocks on the disk.
+    fn write_down(&self, news: &[Revocation]) -> io::Result<()> {
+        self.log.append(news, || self.table.read().written())
+    }
+}
+
+impl Broker {
+    /// What an edge has revoked is in force at once, for sockets that are open too, and on the disk when this is ready; a disk that does not
+    /// take it is no reason to let anybody in. Answers what the edge has not heard yet.
+    ///
+    /// # Errors
+    /// `bad_request`: more at once than may be.
+    pub async fn exchange_revocations(self: &Arc<Self>, ask: Exchange) -> Result<Exchanged, ClientError> {
+        let Exchange { life, after, revocations } = ask;
+        if revocations.len() > MOST_EXCHANGED {
+            return Err(ClientError::with_message(ErrorCode::BadRequest, format!("more than {MOST_EXCHANGED} revocations")));
+        }
+        let news = self.revocations.learn(revocations, SystemTime::now());
+        news.iter().filter_map(Revocation::ended).for_each(|(session, least)| self.close_session(session, least));
+        if !news.is_empty() {
+            let broker = Arc::clone(self);
+            match tokio::task::spawn_blocking(move || broker.revocations.write_down(&news)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "a revocation could not be written down: it may not outlive this process");
+                }
+                Err(_) => tracing::error!("writing a revocation down failed"),
+            }
+        }
+        let after = if life.as_ref() == Some(&self.revocations.life) { after } else { 0 };
+        let Page { revocations, upto, more } = self.revocations.table.read().since(after, MOST_EXCHANGED);
+        Ok(Exchanged { life: self.revocations.life.clone(), upto, more, revocations })
+    }
+
+    /// Closes the sockets of a session that was ended, but for those that came with credentials from after that.
+    fn close_session(&self, session: common::id::SessionId, least: u64) {
+        for peer in self.router.read().peers_at(&Address::Session(session)) {
+            if matches!(&peer.kind, PeerKind::Session(identity) if identity.generation < least) {
+                tracing::info!(session = peer.address(), connection = %peer.id, "closed: its session was ended");
+                let code = ErrorCode::SessionEnded;
+                peer.link.close(common::close::CloseCode::SESSION_ENDED, code.row().meaning, CloseMode::Discard);
+            }
+        }
+    }
+}
