@@ -31,6 +31,8 @@ pub struct AuthSettings {
     pub jwks_url: Option<String>,
     /// The file with the issuer's keys.
     pub jwks_file: Option<PathBuf>,
+    /// The least time between two fetches of those keys. Default 30 s.
+    pub jwks_least_interval: Duration,
     /// The algorithms that the issuer may use; empty = HS256 with a secret, else RS256, PS256, ES256, ES384 and EdDSA.
     pub jwt_algorithms: Vec<String>,
     /// How far the issuer's clock may differ. Default 60 s.
@@ -85,6 +87,7 @@ impl Default for AuthSettings {
             jwt_secret: Secret::new(""),
             jwks_url: None,
             jwks_file: None,
+            jwks_least_interval: Duration::from_secs(30),
             jwt_algorithms: Vec::new(),
             jwt_leeway: Duration::from_secs(60),
             jwt_user_claim: "sub".into(),

@@ -218,6 +218,8 @@ pub(super) static TABLE: &[Setting] = settings! {
         "Where the issuer publishes its keys (a JWK set). Fetched when needed, kept, and fetched again when a token names a key that is not among them.";
     "auth.jwks_file" | "JWKS_FILE" => OptionalFolder { at: |d| &mut d.settings.auth.jwks_file },
         "The file with the issuer's keys (a JWK set), instead of `auth.jwks_url`. Read again like that.";
+    "auth.jwks_least_interval" => Span { min: SECOND, max: HOUR, at: |d| &mut d.settings.auth.jwks_least_interval },
+        "The least time between two fetches of those keys, whatever asks for them: invented key ids cause no more. How soon a new key is known.";
     "auth.jwt_algorithms" => List { allowed: "algorithms", check: is_visible, at: |d| &mut d.settings.auth.jwt_algorithms },
         "The algorithms that the issuer may use. Empty: HS256 with a secret; RS256, PS256, ES256, ES384 and EdDSA with published keys. There are also HS384 and \
         HS512, and RS384, RS512, PS384 and PS512; not ES512 and ES256K.";

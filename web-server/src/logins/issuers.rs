@@ -39,8 +39,8 @@ impl KeySource for UrlKeys {
 pub fn verifier(settings: &AuthSettings, outbound: &Arc<Outbound>) -> Result<TokenVerifier, Vec<String>> {
     let trust = match (&settings.jwks_url, &settings.jwks_file) {
         _ if settings.jwt_issuers.is_empty() => return TokenVerifier::new(Vec::new()),
-        (Some(url), _) => published(Box::new(UrlKeys { url: url.clone(), outbound: Arc::clone(outbound) })),
-        (None, Some(path)) => published(Box::new(FileKeys(path.clone()))),
+        (Some(url), _) => published(Box::new(UrlKeys { url: url.clone(), outbound: Arc::clone(outbound) }), settings),
+        (None, Some(path)) => published(Box::new(FileKeys(path.clone())), settings),
         (None, None) => Trust::Secret(settings.jwt_secret.clone()),
     };
     let claim = |text: &String| text.parse::<ClaimPath>().map_err(|error| vec![format!("the claim {text:?} {error}")]);
@@ -61,9 +61,10 @@ pub fn verifier(settings: &AuthSettings, outbound: &Arc<Outbound>) -> Result<Tok
     TokenVerifier::new(vec![(issuer, trust)])
 }
 
-fn published(source: Box<dyn KeySource>) -> Trust {
+fn published(source: Box<dyn KeySource>, settings: &AuthSettings) -> Trust {
+    let settings = KeyRingSettings { least_interval: settings.jwks_least_interval, ..KeyRingSettings::default() };
     let spawn = |fetch| drop(tokio::spawn(fetch));
-    Trust::Keys(Box::new(KeyRing::new(source, KeyRingSettings::default(), Box::new(spawn))))
+    Trust::Keys(Box::new(KeyRing::new(source, settings, Box::new(spawn))))
 }
 
 /// Fetches the issuer's keys before a login needs them, for as long as it is polled, and says so if they are not to be had.

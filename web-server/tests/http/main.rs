@@ -8,6 +8,7 @@ mod broker;
 mod browser;
 mod client;
 mod harness;
+mod issuer_keys;
 mod lifecycle;
 mod limits;
 mod logins;
