@@ -47,7 +47,7 @@ pub fn envelope(data: &[u8]) {
 }
 
 fn stamp(envelope: &Envelope<'_>) -> String {
-    let stamp = envelope.stamp(SOURCE, || FRESH.to_owned());
+    let stamp = envelope.stamp(SOURCE, FRESH);
     let mut out = Vec::new();
     stamp.write_to(&mut out);
     assert_eq!(out.len(), stamp.len());

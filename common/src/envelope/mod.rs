@@ -130,12 +130,15 @@ struct RawHead<'a> {
     prev: Option<IgnoredAny>,
     #[serde(default, deserialize_with = "present")]
     redelivered: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "present")]
+    retained: Option<IgnoredAny>,
 }
 
 impl RawHead<'_> {
     /// Whether the sender wrote a field that only the bridge writes into durable messages.
     fn has_position(&self) -> bool {
-        [&self.channel, &self.epoch, &self.seq, &self.prev, &self.redelivered].into_iter().any(Option::is_some)
+        let of_bridge = [&self.channel, &self.epoch, &self.seq, &self.prev, &self.redelivered, &self.retained];
+        of_bridge.into_iter().any(Option::is_some)
     }
 }
 
@@ -170,6 +173,8 @@ pub struct Envelope<'a> {
     pub overflow: Option<Overflow>,
     /// With [`Overflow::Latest`]: which of the sender's messages of this type and target are of one stream.
     pub conflation_key: Option<Cow<'a, str>>,
+    /// Whether the sender wrote a field that only the bridge writes into durable messages. In others they pass through.
+    pub has_position: bool,
     has_timestamp: bool,
     source: Option<Range<usize>>,
 }
@@ -211,9 +216,6 @@ impl<'a> Envelope<'a> {
         }
         if head.ttl_ms.is_some_and(|ttl| ttl == 0 || ttl > MAX_TTL_MS) {
             return fault("`ttl_ms` must be 1 to 31536000000");
-        }
-        if head.delivery == Some(Delivery::Durable) && has_position {
-            return fault("`channel`, `epoch`, `seq`, `prev` and `redelivered` of a durable message are the bridge's to set");
         }
         if head.delivery == Some(Delivery::Ephemeral) && (head.retain == Some(true) || head.receipt == Some(true)) {
             return fault("`retain` and `receipt` are for durable messages");
@@ -263,6 +265,7 @@ impl<'a> Envelope<'a> {
             receipt: head.receipt.unwrap_or_default(),
             overflow: head.overflow,
             conflation_key,
+            has_position,
             has_timestamp: head.timestamp.is_some(),
             source: head.source.map(|raw| span_of(text, raw.get())),
         })
@@ -274,13 +277,14 @@ impl<'a> Envelope<'a> {
     }
 
     /// Prepares the frame for its receivers: `source` is replaced or added, `id` and `timestamp` are added where absent.
-    /// `source_json` is the JSON string literal of the sender's address.
-    pub fn stamp<'b>(&'b self, source_json: &'b str, fresh_id: impl FnOnce() -> String) -> Stamp<'b> {
+    /// `source_json` is the JSON string literal of the sender's address, `fresh_id` the id it gets if it has none: without characters
+    /// that JSON escapes.
+    pub fn stamp<'b>(&'b self, source_json: &'b str, fresh_id: &str) -> Stamp<'b> {
         const MOST_ADDED: usize = r#""id":"","timestamp":"","source":,"#.len() + 36 + 24;
         let mut added = String::with_capacity(MOST_ADDED + source_json.len());
         if self.id.is_none() {
             added.push_str("\"id\":\"");
-            added.push_str(&fresh_id());
+            added.push_str(fresh_id);
             added.push_str("\",");
         }
         if !self.has_timestamp {

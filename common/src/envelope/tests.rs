@@ -7,7 +7,7 @@ const SOURCE: &str = "\"agent:real\"";
 
 fn stamped(text: &str) -> String {
     let envelope = Envelope::parse(text, 64).expect("valid");
-    let stamp = envelope.stamp(SOURCE, || "fresh".to_owned());
+    let stamp = envelope.stamp(SOURCE, "fresh");
     let mut out = Vec::new();
     stamp.write_to(&mut out);
     assert_eq!(out.len(), stamp.len());
@@ -68,6 +68,7 @@ fn faults_are_named() {
         r#"{"type":"a:b","type":"c:d"}"#,
         r#"{"type":"a:b","source":1,"source":2}"#,
         r#"{"type":"a:b","seq":1,"seq":2}"#,
+        r#"{"type":"a:b","retained":true,"retained":null}"#,
         r#"{"type":"a:b","id":""}"#,
         r#"{"type":"a:b","id":7}"#,
         r#"{"type":"a:b","id":null}"#,

@@ -221,16 +221,25 @@ impl Connection {
 
     fn route(&mut self, envelope: &Envelope<'_>) -> Step {
         let Some(peer) = &self.peer else { return Step::Continue };
-        if envelope.retain && !matches!(envelope.target, Some(Address::Topic(_))) {
-            let error = ClientError::with_message(ErrorCode::InvalidEnvelope, "`retain` is for messages to a topic");
-            self.refuse(error, envelope.id.as_deref());
+        let is_durable = self.is_durable(envelope);
+        let fault = if envelope.retain && !matches!(envelope.target, Some(Address::Topic(_))) {
+            Some("`retain` is for messages to a topic")
+        } else if is_durable && envelope.has_position {
+            Some("`channel`, `epoch`, `seq`, `prev`, `redelivered` and `retained` of a durable message are the bridge's to set")
+        } else {
+            None
+        };
+        if let Some(fault) = fault {
+            self.refuse(ClientError::with_message(ErrorCode::InvalidEnvelope, fault), envelope.id.as_deref());
             return Step::Continue;
         }
-        let given_id = envelope.id.is_none().then(|| Uuid::new_v4().to_string());
-        let id = envelope.id.as_deref().or(given_id.as_deref()).unwrap_or_default();
-        let stamp = envelope.stamp(peer.source_json(), || id.to_owned());
+        let mut buffer = Uuid::encode_buffer();
+        let id = match &envelope.id {
+            Some(id) => id,
+            None => &*Uuid::new_v4().hyphenated().encode_lower(&mut buffer),
+        };
+        let stamp = envelope.stamp(peer.source_json(), id);
         let frame = Frame::text_from(stamp.len(), |out| stamp.write_to(out));
-        let is_durable = self.is_durable(envelope);
         let message = Outgoing {
             frame,
             bytes_in: envelope.text.len(),

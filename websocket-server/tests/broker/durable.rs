@@ -326,12 +326,47 @@ async fn what_cannot_be_durable_is_refused() {
     agent.expect_error("invalid_envelope").await;
     session.send(durable("1", "agent:never-seen", 1)).await;
     session.expect_error("agent_not_found").await;
-    let mut forged = durable("1", "agent:a", 1);
-    forged["seq"] = json!(7);
-    session.send(forged).await;
-    session.expect_error("invalid_envelope").await;
     session.send(json!({"type":"message:ack","payload":{"channel":"agent:a","through":1}})).await;
     session.expect_error("not_allowed").await;
+}
+
+#[actix_rt::test]
+async fn nobody_but_the_bridge_says_where_a_durable_message_stands() {
+    let broker = TestBroker::with(|settings| {
+        settings.store.default_delivery = DefaultDelivery::Durable;
+        settings.store.durable_topics = vec!["orders/*".to_owned()];
+    })
+    .await;
+    let mut sender = broker.agent("a").await;
+    let mut reader = broker.agent("b").await;
+    let durable_by = [
+        json!({"delivery":"durable","target":"agent:b"}),
+        json!({"target":"agent:b"}),
+        json!({"target":"topic:t","retain":true}),
+        json!({"target":"agent:b","receipt":true}),
+        json!({"target":"topic:orders/1"}),
+    ];
+    for (field, value) in [
+        ("channel", json!("agent:b")),
+        ("epoch", json!("e")),
+        ("seq", json!(7)),
+        ("prev", json!(6)),
+        ("redelivered", json!(1)),
+        ("retained", Value::Null),
+    ] {
+        for rest in &durable_by {
+            let mut frame = json!({"type":"job:new","id":format!("{field} in {rest}")});
+            frame.as_object_mut().expect("an object").extend(rest.as_object().expect("an object").clone());
+            frame[field] = value.clone();
+            sender.send(frame.clone()).await;
+            assert_eq!(sender.expect_error("invalid_envelope").await["correlation_id"], frame["id"]);
+        }
+        let mut live = json!({"type":"job:live","target":"agent:b","delivery":"ephemeral"});
+        live[field] = value.clone();
+        sender.send(live).await;
+        assert_eq!(reader.expect("job:live").await.get(field), Some(&value), "it passes through");
+    }
+    reader.expect_nothing().await;
 }
 
 #[actix_rt::test]
