@@ -125,15 +125,14 @@ impl Broker {
         }
         tracing::info!(added = ?changes.added, ended = ?changes.ended, changed = ?changes.changed, "agent keys reloaded");
         let now = Instant::now();
-        let has_changed = |key: &str| changes.to_close().any(|name| name == key);
-        self.router.write().forget_seen_agents(has_changed);
         {
             let mut closed = closed.lock();
             closed.retain(|_, (at, _)| at.elapsed() < REMEMBERED);
-            closed.extend(changes.ended.into_iter().map(|name| (name, (now, CloseCode::SESSION_ENDED))));
-            closed.extend(changes.changed.into_iter().map(|name| (name, (now, CloseCode::SERVICE_RESTART))));
+            closed.extend(changes.ended.iter().map(|name| (name.clone(), (now, CloseCode::SESSION_ENDED))));
+            closed.extend(changes.changed.iter().map(|name| (name.clone(), (now, CloseCode::SERVICE_RESTART))));
         }
-        // Whoever registers from here on looks for itself.
+        // Whoever registers from here on is refused: nobody is noted with an older reach after it was forgotten.
+        self.router.write().forget_seen_agents(|key| changes.to_close().any(|name| name == key));
         self.close_agents(|pass| self.keys.closed_since(pass));
         Ok(())
     }

@@ -31,7 +31,7 @@ use super::{
     login::Identify,
     overload::{lane_of, overflow_of},
     pace::{Pace, Verdict},
-    router::{Ask, Attach, Detach, Dispatch, Marked, Shard},
+    router::{Ask, Attach, Detach, Dispatch, Marked, Shard, Work},
     state::{Changed, Opened, Side},
 };
 use crate::{
@@ -51,14 +51,6 @@ pub struct Named {
     pub socket_id: Option<Uuid>,
 }
 
-/// What waits because the router's mailbox was full.
-enum Waiting {
-    Dispatch(Dispatch),
-    Ask(Ask),
-    Mark(Marked),
-    Identify(Identify),
-}
-
 /// One connection, from its upgrade to its end. Unregisters itself when dropped, also by a panic of its actor.
 pub struct Connection {
     /// Names it.
@@ -71,7 +63,8 @@ pub struct Connection {
     pace: Pace,
     shard: Rc<Shard>,
     peer: Option<Arc<Peer>>,
-    waiting: Option<Waiting>,
+    /// What waits because the router's mailbox was full.
+    waiting: Option<Work>,
     invalid_in_row: usize,
     end: Option<End>,
     /// The peer took its leave, and will not come back to where it was.
@@ -214,7 +207,7 @@ impl Connection {
                 let Some(peer) = &self.peer else { return Step::Continue };
                 let id = envelope.id.as_deref().map(str::to_owned);
                 let ask = Ask { peer: Arc::clone(peer), request, id, bytes: envelope.text.len() };
-                self.submit(Waiting::Ask(ask))
+                self.submit(Work::Ask(ask))
             }
         }
     }
@@ -261,7 +254,7 @@ impl Connection {
             ttl_ms: envelope.ttl_ms,
             deadline_ms: envelope.timeout_ms.map(|timeout| now_ms() + u64::from(timeout)),
         };
-        self.submit(Waiting::Dispatch(Dispatch { from: Arc::clone(peer), message }))
+        self.submit(Work::Dispatch(Dispatch { from: Arc::clone(peer), message }))
     }
 
     /// Whether a message is to be stored: as its sender says, or as is usual for its target.
@@ -284,7 +277,7 @@ impl Connection {
         match assertion::verify_login(assertion.reveal(), &self.broker().settings.broker.bridge_secret) {
             Ok(logged_in) => {
                 let identify = Identify { peer: Arc::clone(peer), logged_in, id: id.map(str::to_owned) };
-                self.submit(Waiting::Identify(identify))
+                self.submit(Work::Identify(identify))
             }
             Err(code) => {
                 self.refuse(code.into(), id);
@@ -299,17 +292,11 @@ impl Connection {
         self.link.send(Lane::Control, Frame::binary(&ask.encode()));
     }
 
-    fn submit(&mut self, waiting: Waiting) -> Step {
-        let outcome = match waiting {
-            Waiting::Dispatch(dispatch) => self.shard.try_send(dispatch).map_err(Waiting::Dispatch),
-            Waiting::Ask(ask) => self.shard.try_send(ask).map_err(Waiting::Ask),
-            Waiting::Mark(mark) => self.shard.try_send(mark).map_err(Waiting::Mark),
-            Waiting::Identify(identify) => self.shard.try_send(identify).map_err(Waiting::Identify),
-        };
-        match outcome {
+    fn submit(&mut self, work: Work) -> Step {
+        match self.shard.try_send(work) {
             Ok(()) => Step::Continue,
-            Err(waiting) => {
-                self.waiting = Some(waiting);
+            Err(work) => {
+                self.waiting = Some(work);
                 Step::Pause
             }
         }
@@ -318,7 +305,7 @@ impl Connection {
     /// The peer has answered a ping.
     fn on_pong(&mut self, payload: &[u8]) -> Step {
         match (self.broker().mark_of(payload), &self.peer) {
-            (Some(mark), Some(peer)) => self.submit(Waiting::Mark(Marked { peer: Arc::clone(peer), mark })),
+            (Some(mark), Some(peer)) => self.submit(Work::Mark(Marked { peer: Arc::clone(peer), mark })),
             _ => Step::Continue,
         }
     }
@@ -335,8 +322,8 @@ impl Connection {
         if self.pace.poll_ready(task).is_pending() {
             return Poll::Pending;
         }
-        if let Some(waiting) = self.waiting.take()
-            && self.submit(waiting) == Step::Pause
+        if let Some(work) = self.waiting.take()
+            && self.submit(work) == Step::Pause
         {
             // The router is on this thread and works its mailbox off before this task runs again.
             task.waker().wake_by_ref();

@@ -2,20 +2,19 @@
 
 use std::sync::Arc;
 
-use actix::{Context, Handler, Message};
+use actix::Context;
 use common::{assertion::LoggedIn, close::CloseCode};
 use store::ChannelName;
 use transport::CloseMode;
 
 use super::router::RouterActor;
-use crate::{audit::Event, routing::Peer};
-
-/// What a connection is told that was opened before the login and is not the login's own.
-pub(super) const STRANGER: &str = "the session has logged in: come back with its new credentials";
+use crate::{
+    audit::Event,
+    routing::{Peer, STRANGER},
+};
 
 /// The session of this connection has logged in, as its edge asserts.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
+#[derive(Debug)]
 pub struct Identify {
     /// The connection it was said on.
     pub peer: Arc<Peer>,
@@ -33,10 +32,9 @@ pub(super) fn close_strangers(strangers: Vec<Arc<Peer>>) {
     }
 }
 
-impl Handler<Identify> for RouterActor {
-    type Result = ();
-
-    fn handle(&mut self, Identify { peer, logged_in, id }: Identify, ctx: &mut Context<Self>) {
+impl RouterActor {
+    /// Changes the session, opens the inbox of its user, and closes the connections that are not the login's.
+    pub(super) fn on_identify(&mut self, Identify { peer, logged_in, id }: Identify, ctx: &mut Context<Self>) {
         let channel = ChannelName::user(&logged_in.login.user);
         let channels = &self.broker.channels;
         let outcome = {
@@ -51,7 +49,9 @@ impl Handler<Identify> for RouterActor {
         };
         match outcome {
             Ok((outcome, behind)) => {
-                self.broker.note_peer(Event::Authentication, &peer, &format!("logged in as {}", logged_in.login.user));
+                if !outcome.logged_in.is_empty() {
+                    self.broker.note_peer(Event::Authentication, &peer, &format!("logged in as {}", logged_in.login.user));
+                }
                 for way in behind {
                     self.open_inbox(way, ctx);
                 }

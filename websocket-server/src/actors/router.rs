@@ -20,13 +20,14 @@ use transport::{CloseMode, Frame, clock::now_ms};
 
 use super::{
     durable::{DurableShard, Subscription},
-    login::{STRANGER, close_strangers},
+    login::{Identify, close_strangers},
     state::Changed,
 };
 use crate::{
     audit::Event,
     broker::Broker,
-    routing::{ConnectionId, Counters, Outgoing, Peer, PeerKind, Route},
+    keys,
+    routing::{Attached, ConnectionId, Counters, Outgoing, Peer, PeerKind, Route, TAKEN_OVER},
 };
 
 /// Messages that may wait for a router. Beyond it the connections of its thread stop reading.
@@ -34,9 +35,33 @@ const MAILBOX: usize = 4096;
 /// How often requests are checked against their deadlines.
 const DEADLINE_TICK: Duration = Duration::from_millis(25);
 
-/// Route this message.
+/// Do this for a connection. As many may wait as the mailbox holds.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
+pub enum Work {
+    /// Route a message.
+    Dispatch(Dispatch),
+    /// Do what it asks.
+    Ask(Ask),
+    /// Note what has reached it.
+    Mark(Marked),
+    /// Log its session in.
+    Identify(Identify),
+}
+
+impl Work {
+    fn peer(&self) -> &Peer {
+        match self {
+            Self::Dispatch(Dispatch { from: peer, .. })
+            | Self::Ask(Ask { peer, .. })
+            | Self::Mark(Marked { peer, .. })
+            | Self::Identify(Identify { peer, .. }) => peer,
+        }
+    }
+}
+
+/// A message to be routed.
+#[derive(Debug)]
 pub struct Dispatch {
     /// Who sent it.
     pub from: Arc<Peer>,
@@ -69,8 +94,7 @@ pub struct Detach {
 }
 
 /// The connection has answered a ping that asked what has come.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
+#[derive(Debug)]
 pub struct Marked {
     /// The connection.
     pub peer: Arc<Peer>,
@@ -78,9 +102,8 @@ pub struct Marked {
     pub mark: u64,
 }
 
-/// Do what this peer asks of the bridge.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
+/// What a peer asks of the bridge.
+#[derive(Debug)]
 pub struct Ask {
     /// Who asks.
     pub peer: Arc<Peer>,
@@ -144,6 +167,16 @@ impl RouterActor {
         });
     }
 
+    /// How to close a connection whose key or session has ended since its handshake.
+    fn ended(&self, peer: &Peer) -> Option<(CloseCode, &'static str)> {
+        if let PeerKind::Session(identity) = &peer.kind {
+            let row = self.broker.revocations.check(identity).err()?.row();
+            return Some((row.close.unwrap_or(CloseCode::SESSION_ENDED), row.meaning));
+        }
+        let code = self.broker.keys.closed_since(peer.pass.as_ref()?)?;
+        Some((code, keys::reason(code)))
+    }
+
     pub(super) fn refuse(&self, peer: &Peer, error: ClientError, id: Option<&str>) {
         self.broker.refuse(&self.counters, peer, error, id, None);
     }
@@ -193,7 +226,7 @@ impl Broker {
     /// Tells a peer what is wrong. `sent`: what it had sent.
     pub(super) fn refuse(&self, counters: &Counters, peer: &Peer, error: ClientError, id: Option<&str>, sent: Option<&str>) {
         counters.errors.count(error.code);
-        if error.code.row().status == 403 {
+        if matches!(error.code.row().status, 401 | 403) {
             let what = format!("{} {}", error.code, error.target.as_deref().unwrap_or_default());
             self.note_refusal(peer, what.trim_end(), sent);
         }
@@ -201,14 +234,25 @@ impl Broker {
     }
 }
 
-impl Handler<Dispatch> for RouterActor {
+impl Handler<Work> for RouterActor {
     type Result = ();
 
-    fn handle(&mut self, Dispatch { from, message }: Dispatch, ctx: &mut Self::Context) {
+    fn handle(&mut self, work: Work, ctx: &mut Self::Context) {
         self.counters.mailbox.fetch_sub(1, Relaxed);
-        if from.is_cut() {
+        if work.peer().is_cut() {
             return;
         }
+        match work {
+            Work::Dispatch(dispatch) => self.on_dispatch(dispatch, ctx),
+            Work::Ask(ask) => self.on_ask(ask, ctx),
+            Work::Mark(Marked { peer, mark }) => self.on_mark(&peer, mark, ctx),
+            Work::Identify(identify) => self.on_identify(identify, ctx),
+        }
+    }
+}
+
+impl RouterActor {
+    fn on_dispatch(&mut self, Dispatch { from, message }: Dispatch, ctx: &mut Context<Self>) {
         if message.is_durable {
             let (sender, frame) = (Arc::clone(&from), message.frame.clone());
             if let Err(error) = self.dispatch_durable(Dispatch { from, message }, ctx) {
@@ -231,88 +275,8 @@ impl Handler<Dispatch> for RouterActor {
             Err(error) => self.refuse_frame(&from, error, &message.frame),
         }
     }
-}
 
-impl Handler<Attach> for RouterActor {
-    type Result = ();
-
-    fn handle(&mut self, Attach { peer, description, registration }: Attach, ctx: &mut Self::Context) {
-        let (older, behind, strangers) = {
-            let mut router = self.broker.router.write();
-            if let Some(code) = router.is_stranger(&peer) {
-                drop(router);
-                peer.link.close(code, STRANGER, CloseMode::Discard);
-                return;
-            }
-            let older = router.attach(&peer, description);
-            let strangers = match &peer.kind {
-                PeerKind::Session(identity) => router.cut_strangers(identity.session_id),
-                PeerKind::Agent(_) => Vec::new(),
-            };
-            (older, Self::hold_back(&self.broker.channels, &peer), strangers)
-        };
-        close_strangers(strangers);
-        self.welcome(&peer, behind, ctx);
-        let key = peer.pass.as_ref().map(|pass| format!(" with key {}", pass.name()));
-        self.broker.note_peer(Event::Connection, &peer, &format!("connected{}", key.unwrap_or_default()));
-        self.broker.state.do_send(Changed { id: peer.id, state: ConnectionState::Active });
-        if let Some(older) = older {
-            tracing::info!(agent = peer.address(), older = %older.id, newer = %peer.id, "taken over");
-            older.link.close(CloseCode::TAKEN_OVER, "taken over by a newer connection", CloseMode::Discard);
-        }
-        // The key may have ended between the handshake and now.
-        if let Some(code) = peer.pass.as_ref().and_then(|pass| self.broker.keys.closed_since(pass)) {
-            peer.link.close(code, crate::keys::reason(code), CloseMode::Discard);
-        }
-        // So may the session.
-        if let PeerKind::Session(identity) = &peer.kind
-            && let Err(code) = self.broker.revocations.check(identity)
-        {
-            let row = code.row();
-            peer.link.close(row.close.unwrap_or(CloseCode::SESSION_ENDED), row.meaning, CloseMode::Discard);
-        }
-        if let Some(id) = registration
-            && let PeerKind::Agent(agent_id) = &peer.kind
-            && let Some(agent) = self.broker.router.read().agent(agent_id).cloned()
-        {
-            let agent_id = agent_id.clone();
-            peer.answer(&SystemMessage::AgentRegistered { agent_id, agent: Box::new(agent) }, id.as_deref());
-        }
-    }
-}
-
-impl Handler<Detach> for RouterActor {
-    type Result = ();
-
-    fn handle(&mut self, Detach { peer, reason, for_good }: Detach, _: &mut Self::Context) {
-        peer.with_requests(|requests| drop(requests.expire(u64::MAX)));
-        self.durable.let_down(&peer);
-        if for_good && peer.reading.is_named_by_edge() {
-            // Before it is gone: the next with its name is to find nothing.
-            self.forget_client(&peer);
-        }
-        self.broker.router.write().detach(&peer, &reason);
-        self.broker.note_peer(Event::Connection, &peer, &format!("disconnected: {reason}"));
-    }
-}
-
-impl Handler<Marked> for RouterActor {
-    type Result = ();
-
-    fn handle(&mut self, Marked { peer, mark }: Marked, ctx: &mut Self::Context) {
-        self.counters.mailbox.fetch_sub(1, Relaxed);
-        self.on_mark(&peer, mark, ctx);
-    }
-}
-
-impl Handler<Ask> for RouterActor {
-    type Result = ();
-
-    fn handle(&mut self, Ask { peer, request, id, bytes }: Ask, ctx: &mut Self::Context) {
-        self.counters.mailbox.fetch_sub(1, Relaxed);
-        if peer.is_cut() {
-            return;
-        }
+    fn on_ask(&mut self, Ask { peer, request, id, bytes }: Ask, ctx: &mut Context<Self>) {
         let family = match &request {
             AgentMessage::Common(PeerRequest::ListAgents) | AgentMessage::Register(_) | AgentMessage::Status(_) => Family::Agent,
             AgentMessage::Common(PeerRequest::Ack(_) | PeerRequest::Nack(_)) => Family::Message,
@@ -340,6 +304,62 @@ impl Handler<Ask> for RouterActor {
             Ok(None) => {}
             Err(error) => self.refuse(&peer, error, id.as_deref()),
         }
+    }
+}
+
+impl Handler<Attach> for RouterActor {
+    type Result = ();
+
+    fn handle(&mut self, Attach { peer, description, registration }: Attach, ctx: &mut Self::Context) {
+        let mut router = self.broker.router.write();
+        // The key or the session may have ended between the handshake and now. Asked under the lock: who is not there yet when connections
+        // are closed for that sees it here.
+        let attached = match self.ended(&peer) {
+            Some((code, reason)) => Attached::refuse(&peer, code, reason),
+            None => router.attach(&peer, description),
+        };
+        let (older, strangers) = match attached {
+            Attached::Here { older, strangers } => (older, strangers),
+            Attached::Refused(code, reason) => {
+                drop(router);
+                self.broker.note_peer(Event::Refusal, &peer, reason);
+                peer.link.close(code, reason, CloseMode::Discard);
+                return;
+            }
+        };
+        let behind = Self::hold_back(&self.broker.channels, &peer);
+        drop(router);
+        close_strangers(strangers);
+        self.welcome(&peer, behind, ctx);
+        let key = peer.pass.as_ref().map(|pass| format!(" with key {}", pass.name()));
+        self.broker.note_peer(Event::Connection, &peer, &format!("connected{}", key.unwrap_or_default()));
+        self.broker.state.do_send(Changed { id: peer.id, state: ConnectionState::Active });
+        if let Some(older) = older {
+            tracing::info!(agent = peer.address(), older = %older.id, newer = %peer.id, "taken over");
+            older.link.close(CloseCode::TAKEN_OVER, TAKEN_OVER, CloseMode::Discard);
+        }
+        if let Some(id) = registration
+            && let PeerKind::Agent(agent_id) = &peer.kind
+            && let Some(agent) = self.broker.router.read().agent(agent_id).cloned()
+        {
+            let agent_id = agent_id.clone();
+            peer.answer(&SystemMessage::AgentRegistered { agent_id, agent: Box::new(agent) }, id.as_deref());
+        }
+    }
+}
+
+impl Handler<Detach> for RouterActor {
+    type Result = ();
+
+    fn handle(&mut self, Detach { peer, reason, for_good }: Detach, _: &mut Self::Context) {
+        peer.with_requests(|requests| drop(requests.expire(u64::MAX)));
+        self.durable.let_down(&peer);
+        if for_good && !peer.is_cut() && peer.reading.is_named_by_edge() {
+            // Before it is gone: the next with its name is to find nothing.
+            self.forget_client(&peer);
+        }
+        self.broker.router.write().detach(&peer, &reason);
+        self.broker.note_peer(Event::Connection, &peer, &format!("disconnected: {reason}"));
     }
 }
 
@@ -382,17 +402,13 @@ impl Shard {
         &self.counters
     }
 
-    /// Hands a message to the router, or back if its mailbox is full.
-    pub fn try_send<M>(&self, message: M) -> Result<(), M>
-    where
-        M: Message<Result = ()> + Send + 'static,
-        RouterActor: Handler<M>,
-    {
+    /// Hands work to the router, or back if its mailbox is full.
+    pub fn try_send(&self, work: Work) -> Result<(), Work> {
         self.counters.mailbox.fetch_add(1, Relaxed);
-        self.router.try_send(message).or_else(|error| {
+        self.router.try_send(work).or_else(|error| {
             self.counters.mailbox.fetch_sub(1, Relaxed);
             match error {
-                SendError::Full(message) => Err(message),
+                SendError::Full(work) => Err(work),
                 // The router is gone: so is, in a moment, the process.
                 SendError::Closed(_) => Ok(()),
             }

@@ -16,6 +16,9 @@ use transport::Lane;
 
 use super::{Peer, PeerKind, Router, members::notice, peer::LoginNews};
 
+/// What a connection is told that was opened before the login and is not the login's own.
+pub const STRANGER: &str = "the session has logged in: come back with its new credentials";
+
 /// What a login means for the connections of its session.
 #[derive(Debug, Default)]
 pub struct LoginOutcome {
@@ -28,7 +31,7 @@ pub struct LoginOutcome {
 impl Router {
     /// The code to close a connection with that does not belong to its session as that is now: without a login, or with another
     /// user's.
-    pub fn is_stranger(&self, peer: &Peer) -> Option<CloseCode> {
+    pub(super) fn is_stranger(&self, peer: &Peer) -> Option<CloseCode> {
         let PeerKind::Session(identity) = &peer.kind else { return None };
         let user = self.sessions.get(&identity.session_id)?.info.user_id.as_ref()?;
         match peer.user_id() {
@@ -77,7 +80,7 @@ impl Router {
 
     /// Cuts off the connections of a session that has logged in which did not log in with it: nothing goes to them or comes from
     /// them any more. Gives them back, to be closed.
-    pub fn cut_strangers(&mut self, session_id: SessionId) -> Vec<Arc<Peer>> {
+    pub(super) fn cut_strangers(&mut self, session_id: SessionId) -> Vec<Arc<Peer>> {
         let Some(entry) = self.sessions.get_mut(&session_id).filter(|entry| entry.info.user_id.is_some()) else {
             return Vec::new();
         };

@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use common::{
+    close::CloseCode,
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId, UserId},
     message::{AgentDescription, AgentInfo, ClientInfo, SessionInfo, Speaker, SystemMessage},
@@ -15,6 +16,7 @@ use transport::{Frame, Lane};
 
 use super::{
     Peer, PeerKind,
+    logins::STRANGER,
     router::{AgentEntry, Router, SessionEntry},
 };
 
@@ -22,23 +24,52 @@ use super::{
 const STATE_TOPIC: &str = "system.state";
 const STATE_ADDRESS: &str = "topic:system.state";
 
+/// What a connection is told whose agent has a newer one.
+pub const TAKEN_OVER: &str = "taken over by a newer connection";
+
+/// What became of a connection that was to be registered.
+#[derive(Debug)]
+pub enum Attached {
+    /// It is registered.
+    Here {
+        /// The agent's connection before it, to be closed.
+        older: Option<Arc<Peer>>,
+        /// Connections of the session that did not log in with it: cut off, and to be closed.
+        strangers: Vec<Arc<Peer>>,
+    },
+    /// It is not, and is cut off: to be closed with this code and reason.
+    Refused(CloseCode, &'static str),
+}
+
+impl Attached {
+    /// Cuts off a connection that is not to be registered.
+    pub fn refuse(peer: &Peer, code: CloseCode, reason: &'static str) -> Self {
+        peer.cut();
+        Self::Refused(code, reason)
+    }
+}
+
 impl Router {
-    /// Registers a connection. For an agent whose id is taken, the older connection is given back: it is to be closed.
-    /// One that comes after a newer generation of itself is given back itself.
-    pub fn attach(&mut self, peer: &Arc<Peer>, description: AgentDescription) -> Option<Arc<Peer>> {
+    /// Registers a connection, unless it comes after a newer generation of itself, or does not belong to its session as that is now.
+    pub fn attach(&mut self, peer: &Arc<Peer>, description: AgentDescription) -> Attached {
         match &peer.kind {
-            PeerKind::Agent(agent_id) => self.attach_agent(peer, agent_id, description),
-            PeerKind::Session(_) => {
-                self.attach_session(peer);
-                None
+            PeerKind::Agent(agent_id) if self.agents.get(agent_id).is_some_and(|entry| entry.peer.id > peer.id) => {
+                Attached::refuse(peer, CloseCode::TAKEN_OVER, TAKEN_OVER)
             }
+            PeerKind::Agent(agent_id) => {
+                Attached::Here { older: self.attach_agent(peer, agent_id, description), strangers: Vec::new() }
+            }
+            PeerKind::Session(identity) => match self.is_stranger(peer) {
+                Some(code) => Attached::refuse(peer, code, STRANGER),
+                None => {
+                    self.attach_session(peer);
+                    Attached::Here { older: None, strangers: self.cut_strangers(identity.session_id) }
+                }
+            },
         }
     }
 
     fn attach_agent(&mut self, peer: &Arc<Peer>, agent_id: &AgentId, description: AgentDescription) -> Option<Arc<Peer>> {
-        if self.agents.get(agent_id).is_some_and(|entry| entry.peer.id > peer.id) {
-            return Some(Arc::clone(peer));
-        }
         let info = AgentInfo {
             agent_id: agent_id.clone(),
             description,

@@ -6,7 +6,9 @@ use common::{
     id::SessionId,
     secret::Secret,
 };
+use futures_util::SinkExt;
 use serde_json::json;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::{Ended, TestBroker, eventually};
 
@@ -102,6 +104,31 @@ async fn a_second_connection_takes_over_and_late_clean_up_does_no_harm() {
     session.send(json!({"type":"message:send","target":"agent:planner","payload":1})).await;
     assert_eq!(newer.expect("message:send").await["payload"], 1);
     session.expect_nothing().await;
+}
+
+#[actix_rt::test]
+async fn who_comes_after_its_successor_is_refused_and_cannot_speak() {
+    let broker = TestBroker::start().await;
+    let mut other = broker.agent("other").await;
+    let mut older = broker.dial("/ws/agent", Some("test-agent-key")).await.expect("upgraded");
+    older.expect("connection:ack").await;
+    let mut newer = broker.agent("a").await;
+    other.expect("agent:connected").await;
+    // In one piece, so that the message is there before the refusal is known.
+    for frame in [
+        json!({"type":"agent:register","payload":{"agent_id":"a"}}),
+        json!({"type":"x:y","target":"agent:other","payload":"forged"}),
+    ] {
+        older.socket.feed(Message::text(frame.to_string())).await.expect("takes a frame");
+    }
+    older.socket.flush().await.expect("sends");
+    assert_eq!(older.ended().await, Ended::Code(4009));
+    other.expect_nothing().await;
+    newer.send(json!({"type":"x:y","target":"agent:other"})).await;
+    other.expect("x:y").await;
+    let entries = broker.handle.broker().audit.take();
+    let came = entries.iter().filter(|entry| entry.who == "agent:a" && entry.what.starts_with("connected"));
+    assert_eq!(came.count(), 1, "who was refused did not connect");
 }
 
 #[actix_rt::test]

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use common::{
-    assertion::{self, ClientIdentity, LoggedIn},
+    assertion::{self, Acks, ClientIdentity, LoggedIn, Reading},
     backplane::ToEdge,
     id::SessionId,
     secret::Secret,
@@ -11,7 +11,10 @@ use common::{
 use futures_util::StreamExt;
 use identity::agent_keys::{KeyFile, NewKey, Scopes};
 use serde_json::json;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{Message, protocol::Role},
+};
 use uuid::Uuid;
 
 use crate::harness::{Ended, Peer, TestBroker, login};
@@ -19,6 +22,10 @@ use crate::harness::{Ended, Peer, TestBroker, login};
 /// A session with a socket that the edge calls by an id.
 fn identity(session_id: SessionId) -> ClientIdentity {
     ClientIdentity { socket_id: Some(Uuid::new_v4()), ..ClientIdentity::anonymous(session_id) }
+}
+
+fn explicit() -> Reading {
+    Reading { acks: Acks::Explicit, ..Reading::default() }
 }
 
 fn kept(identity: &ClientIdentity) -> Vec<Uuid> {
@@ -62,6 +69,35 @@ async fn a_session_becomes_its_users_in_place() {
     assert_eq!(agent.expect("session:disconnected").await["payload"]["user_id"], "ann");
     agent.send(json!({"type":"news:live","target":"user:ann"})).await;
     agent.expect_error("user_not_found").await;
+    assert_eq!(broker.stats().await["queues"]["router_mailboxes"], json!([0]), "nothing waits any more");
+}
+
+#[actix_rt::test]
+async fn a_stranger_who_is_refused_cannot_speak_for_the_session() {
+    let broker = TestBroker::start().await;
+    let mut agent = broker.agent("a").await;
+    let mine = identity(SessionId::fresh());
+    let owner = ClientIdentity { login: Some(login("ann")), reading: explicit(), ..mine.clone() };
+    let mut session = broker.session_as(owner).await;
+    agent.expect("session:connected").await;
+    agent.send(json!({"type":"job:new","id":"1","target":session.address(),"delivery":"durable"})).await;
+    agent.expect("message:accepted").await;
+    let seq = session.expect("job:new").await["seq"].clone();
+
+    // What it says is there before the broker looks whose it is.
+    let socket = broker.handle.local().connect(identity(mine.session_id)).expect("admitted");
+    let socket = WebSocketStream::from_raw_socket(socket, Role::Client, None).await;
+    let mut stranger = Peer { socket, session_id: Some(mine.session_id) };
+    for frame in [
+        json!({"type":"x:y","target":"agent:a","payload":"forged"}),
+        json!({"type":"topic:subscribe","payload":{"topic":"room"}}),
+        json!({"type":"message:ack","payload":{"seqs":[seq]}}),
+    ] {
+        stranger.send(frame).await;
+    }
+    assert_eq!(stranger.ended().await, Ended::Code(4001));
+    agent.expect_nothing().await;
+    assert_eq!(broker.channel(&session.address()).await.unacked, 1);
 }
 
 #[actix_rt::test]
@@ -134,6 +170,8 @@ async fn later_credentials_of_the_same_user_change_what_the_session_carries() {
     identify(&mut session, &broker, mine.session_id, "ann", kept(&mine)).await;
     session.settle().await;
     agent.expect_nothing().await;
+    let noted = broker.handle.broker().audit.take().into_iter().filter(|entry| entry.what.starts_with("logged in"));
+    assert_eq!(noted.count(), 0, "nobody logged in who was not");
 }
 
 #[actix_rt::test]

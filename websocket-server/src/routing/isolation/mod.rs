@@ -29,7 +29,7 @@ use transport::{Link, LinkPolicy};
 use uuid::Uuid;
 
 use self::owners::{BOUNDED, NAMES, Owners, PUBLIC, SESSIONS, TRUSTED, To, USERS};
-use super::{ConnectionId, Outgoing, Pass, Peer, PeerKind, Router, RouterLimits};
+use super::{Attached, ConnectionId, Outgoing, Pass, Peer, PeerKind, Router, RouterLimits};
 
 const CONNECTIONS: usize = 9;
 
@@ -208,13 +208,16 @@ impl World {
         let peer = self.peer(at, who, is_stale);
         // While nobody with the login is there, the broker cannot know of it (docs/security.md).
         let is_unknown = is_stale && !self.peers.values().any(|(other, peer)| *other == who && !peer.is_cut());
-        if self.peers.contains_key(&at) || is_unknown || self.router.is_stranger(&peer).is_some() {
+        if self.peers.contains_key(&at) || is_unknown {
             return;
         }
-        if let Some(older) = self.router.attach(&peer, AgentDescription::default()) {
-            self.peers.retain(|_, (_, peer)| peer.id != older.id);
+        match self.router.attach(&peer, AgentDescription::default()) {
+            Attached::Here { older, .. } => {
+                self.peers.retain(|_, (_, peer)| older.as_ref().is_none_or(|older| peer.id != older.id));
+                self.peers.insert(at, (who, peer));
+            }
+            Attached::Refused(..) => assert!(peer.is_cut() && !self.router.is_registered(&peer)),
         }
-        self.peers.insert(at, (who, peer));
     }
 
     fn log_in(&mut self, at: usize, user: usize, kept: usize) -> Option<Result<(), ErrorCode>> {
