@@ -151,7 +151,7 @@ impl Link {
         if conflated {
             counts.conflated_frames.fetch_add(1, Relaxed);
         }
-        if was_idle && matches!(sent, Sent::Queued | Sent::QueuedButPause) {
+        if was_idle && sent.is_queued() {
             self.writer.wake();
         }
         sent

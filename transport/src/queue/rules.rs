@@ -115,6 +115,13 @@ pub enum Sent {
     Gone,
 }
 
+impl Sent {
+    /// Whether the frame waits its turn.
+    pub const fn is_queued(self) -> bool {
+        matches!(self, Self::Queued | Self::QueuedButPause)
+    }
+}
+
 /// What happens to data that still waits when a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseMode {

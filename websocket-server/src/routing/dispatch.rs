@@ -235,7 +235,7 @@ impl Router {
         message: &Outgoing,
     ) -> Result<Routed, ErrorCode> {
         self.open_request(from, awaited, peers.first().map_or("", |peer| peer.address()), message)?;
-        let routed = deliver(peers.iter(), route, message, |peer| answer_request(from, peer, message));
+        let routed = deliver(peers.iter(), route, |peer| send_answer(from, peer, message));
         if routed.deliveries == 0 {
             cancel_request(from, message);
             return Err(ErrorCode::ReceiverOverloaded);
@@ -284,18 +284,18 @@ impl Router {
     fn to_user(&self, user_id: &UserId, message: &Outgoing) -> Result<Routed, ErrorCode> {
         let sessions = self.users.get(user_id).ok_or(ErrorCode::UserNotFound)?;
         let peers = sessions.iter().filter_map(|id| self.sessions.get(id)).flat_map(|entry| &entry.peers);
-        Ok(deliver(peers, Route::AgentToUser, message, |_| ()))
+        Ok(deliver(peers, Route::AgentToUser, |peer| send(peer, message)))
     }
 
     fn to_topic(&self, from: &Arc<Peer>, name: &TopicName, message: &Outgoing) -> Result<Routed, ErrorCode> {
         if !from.is_agent() && !self.subscribes(from.id, name) {
             return Err(ErrorCode::NotAllowed);
         }
-        Ok(deliver(self.subscribers_of(from, name), Route::Topic, message, |_| ()))
+        Ok(deliver(self.subscribers_of(from, name), Route::Topic, |peer| send(peer, message)))
     }
 
     fn to_all(&self, from: &Arc<Peer>, scope: Scope, message: &Outgoing) -> Routed {
-        deliver(self.everyone_in(from, scope), Route::Broadcast, message, |_| ())
+        deliver(self.everyone_in(from, scope), Route::Broadcast, |peer| send(peer, message))
     }
 }
 
@@ -315,19 +315,85 @@ pub fn cancel_request(from: &Peer, message: &Outgoing) {
     }
 }
 
-/// Sends the shared frame to each; `before` sees each receiver first.
-fn deliver<'a>(peers: impl Iterator<Item = &'a Arc<Peer>>, route: Route, message: &Outgoing, before: impl Fn(&Peer)) -> Routed {
+/// Sends the shared frame.
+fn send(receiver: &Peer, message: &Outgoing) -> Sent {
+    receiver.link.send_with(message.lane, message.frame.clone(), message.overflow)
+}
+
+/// Sends what the receiver may have waited for. Its wait ends if there is room for the message, and before it can have read it: then the
+/// id of its request is free again.
+fn send_answer(from: &Peer, receiver: &Peer, message: &Outgoing) -> Sent {
+    let Some(answered) = message.correlation_id.as_deref().filter(|_| receiver.has_requests()) else {
+        return send(receiver, message);
+    };
+    receiver.with_requests(|requests| {
+        let sent = send(receiver, message);
+        if sent.is_queued() {
+            requests.answer(answered, from.address());
+        }
+        sent
+    })
+}
+
+/// Has `send` send to each, and counts who got it.
+fn deliver<'a>(peers: impl Iterator<Item = &'a Arc<Peer>>, route: Route, send: impl Fn(&Peer) -> Sent) -> Routed {
     let mut routed = Routed { route, deliveries: 0, pause_for: None };
     for peer in peers {
-        before(peer);
-        match peer.link.send_with(message.lane, message.frame.clone(), message.overflow) {
-            Sent::Queued => routed.deliveries += 1,
-            Sent::QueuedButPause => {
-                routed.deliveries += 1;
-                routed.pause_for = Some(Arc::clone(&peer.link));
-            }
-            Sent::Dropped | Sent::Gone => {}
+        let sent = send(peer);
+        routed.deliveries += usize::from(sent.is_queued());
+        if sent == Sent::QueuedButPause {
+            routed.pause_for = Some(Arc::clone(&peer.link));
         }
     }
     routed
+}
+
+#[cfg(test)]
+mod tests {
+    use common::{assertion::Reading, config::Settings, message::AgentDescription, rate::Rate};
+    use identity::policy::Policy;
+
+    use super::*;
+    use crate::routing::{ConnectionId, RouterLimits};
+
+    fn router() -> Router {
+        let limits = RouterLimits {
+            max_subscriptions: 10,
+            max_session_subscriptions: 10,
+            max_user_subscriptions: 10,
+            max_key_subscriptions: 10,
+            max_topics: 10,
+            max_requests: 10,
+            answers: Rate::UNLIMITED,
+        };
+        Router::new(limits, Policy::open())
+    }
+
+    #[test]
+    fn an_answer_for_which_there_is_no_room_leaves_the_request_open() {
+        let mut router = router();
+        let links = crate::broker::link_policy(&Settings::for_tests());
+        let id = |name: &str| AgentId::new(name).expect("a name");
+        let [asker, responder] = ["asker", "responder"].map(|name| {
+            let link = Link::new(Arc::clone(&links));
+            let peer = Peer::new(ConnectionId::next(), PeerKind::Agent(id(name)), link, Reading::default(), None);
+            router.attach(&peer, AgentDescription::default());
+            peer
+        });
+        let mut question = Outgoing::plain("?", Some(Address::Agent(id("responder"))));
+        question.id = Some("q".to_owned());
+        question.deadline_ms = Some(u64::MAX);
+        router.dispatch(&asker, &question).expect("asked");
+
+        let to_asker = Some(Address::Agent(id("asker")));
+        let large = "x".repeat(links.outbox_bytes / 8);
+        while router.dispatch(&responder, &Outgoing::plain(&large, to_asker.clone())).is_ok() {}
+        let answer = Outgoing { correlation_id: Some("q".to_owned()), ..Outgoing::plain(&large, to_asker) };
+        let refused = router.dispatch(&responder, &answer).expect_err("no room");
+        assert_eq!(refused.code, ErrorCode::ReceiverOverloaded);
+        assert!(asker.has_requests(), "it still waits");
+        asker.link.drain();
+        router.dispatch(&responder, &answer).expect("answered");
+        assert!(!asker.has_requests());
+    }
 }
