@@ -40,7 +40,7 @@ use crate::{
     keys::Keys,
     revocations::SharedRevocations,
     routing::{Counters, ErrorCounts, Router, RouterLimits, SeenAgent},
-    snapshot::Snapshot,
+    snapshot::Lifetime,
 };
 
 /// How long a closing connection may take to finish.
@@ -69,8 +69,8 @@ pub struct Broker {
     pub channels: Arc<Channels>,
     /// What happened.
     pub audit: Audit,
-    /// What is known of earlier lives.
-    pub restored: Snapshot,
+    /// What was carried in earlier lives.
+    pub before: Lifetime,
     /// The keys of agents.
     pub keys: Keys,
     /// What the edges have revoked.
@@ -113,7 +113,7 @@ impl Broker {
         keys: Keys,
         revocations: SharedRevocations,
         channels: Arc<Channels>,
-        restored: Snapshot,
+        (before, seen_agents): (Lifetime, Vec<SeenAgent>),
         state: Addr<StateManagerActor>,
         tls: Option<Arc<ServerTls>>,
     ) -> Arc<Self> {
@@ -131,13 +131,13 @@ impl Broker {
             Policy::of(&settings.access),
         );
         // Of others it is not known what their keys will reach.
-        let is_as_it_was = |agent: &&SeenAgent| keys.bounds_of(&agent.key).is_some_and(|bounds| bounds == agent.bounds);
-        router.restore_seen_agents(restored.agents.iter().filter(is_as_it_was).cloned());
+        let is_as_it_was = |agent: &SeenAgent| keys.bounds_of(&agent.key).is_some_and(|bounds| bounds == agent.bounds);
+        router.restore_seen_agents(seen_agents.into_iter().filter(is_as_it_was));
         Arc::new(Self {
             settings: settings.clone(),
             router: RwLock::new(router),
             audit: Audit::new(settings.store.audit),
-            restored,
+            before,
             channels,
             keys,
             revocations,

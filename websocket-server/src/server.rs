@@ -21,7 +21,7 @@ use crate::{
     http::{self, sockets::LocalBroker},
     keys::{self, Keys},
     revocations::SharedRevocations,
-    snapshot::Snapshot,
+    snapshot,
 };
 
 /// On every answer: nobody's page, nobody's cache.
@@ -103,10 +103,10 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     let opening =
         Channels::open(store, settings.store.ack_timeout, u32::try_from(settings.store.max_deliveries).unwrap_or(u32::MAX));
     let channels = opening.await.map_err(OpenError::from)?;
-    let restored = Snapshot::load(channels.store().as_ref()).await;
+    let before = snapshot::load(channels.store().as_ref()).await;
     let state_thread = Arbiter::new();
     let state = StateManagerActor::start_in_arbiter(&state_thread.handle(), |_| StateManagerActor::default());
-    let broker = Broker::new(settings, keys, revocations, channels, restored, state, tls.as_ref().map(Listener::server));
+    let broker = Broker::new(settings, keys, revocations, channels, before, state, tls.as_ref().map(Listener::server));
     broker.state.do_send(UseBroker(Arc::downgrade(&broker)));
 
     let workers = match settings.broker.workers {

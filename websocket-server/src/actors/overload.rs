@@ -1,18 +1,9 @@
 //! What a message's sender says of receivers that read too slowly, in the transport's words.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    sync::LazyLock,
-};
-
-use common::{
-    address::Address,
-    envelope::{self, Envelope, Priority, merge_deltas},
-};
+use common::envelope::{self, Envelope, Priority, merge_deltas};
 use transport::{Frame, Lane, Overflow, StreamKey};
 
-/// The key of the hashes: a sender that knew it could have its messages take the place of another's.
-static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+use crate::routing::hash;
 
 /// The lane that a message takes.
 pub(super) const fn lane_of(priority: Priority) -> Lane {
@@ -26,10 +17,10 @@ pub(super) const fn lane_of(priority: Priority) -> Lane {
 
 /// The rule of a message from `source`.
 pub(super) fn overflow_of(envelope: &Envelope<'_>, source: &str) -> Overflow {
-    // A stream: messages of one sender, rule, type and target, with the same key.
+    // A stream: messages of one sender, rule, type and target, with the same key. A sender that could aim its hash at another's would
+    // have its messages take the place of the other's.
     let stream = |key: Option<&str>| {
-        let target = envelope.target.as_ref().map(Address::to_string);
-        StreamKey::from_hash(HASHES.hash_one((source, envelope.overflow, envelope.kind.as_ref(), target, key)))
+        StreamKey::from_hash(hash((source, envelope.overflow, envelope.kind.as_ref(), &envelope.target, key)))
     };
     match envelope.overflow {
         None | Some(envelope::Overflow::DropNewest) => Overflow::DropNewest,

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, WrapFuture};
 use common::{
     close::CloseCode,
     connection::ConnectionState,
@@ -19,12 +19,12 @@ use crate::{
     broker::{Broker, millis},
     http::stats::{self, ConnectionStats, Rates, Totals},
     routing::ConnectionId,
-    snapshot::Snapshot,
+    snapshot::{Agents, Lifetime},
 };
 
 /// How often counters are sampled: the grain of the rates.
 const SAMPLE: Duration = Duration::from_secs(1);
-/// How often a snapshot is kept, while things change.
+/// How often it is kept what is to outlive the process, while it changes.
 const SNAPSHOT: Duration = Duration::from_secs(5);
 /// How often connections are closed while draining.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
@@ -70,7 +70,7 @@ pub struct Changed {
 #[rtype(result = "serde_json::Value")]
 pub struct GetStats;
 
-/// Keep a snapshot now, if something has changed since the last. The write has its place in line before the answer.
+/// Keep now what has changed since it was last kept. The write has its place in line before the answer.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct KeepSnapshot;
@@ -94,7 +94,10 @@ pub struct StateManagerActor {
     connections: HashMap<ConnectionId, Tracked>,
     closed: ConnectionStats,
     rates: Rates,
-    kept: Snapshot,
+    /// What is kept of how much was carried.
+    kept: Lifetime,
+    /// The revision of the agents that are kept.
+    kept_agents: u64,
 }
 
 impl Actor for StateManagerActor {
@@ -105,25 +108,36 @@ impl Actor for StateManagerActor {
             Some(broker) => state.rates.sample(Totals::of(&broker)),
             None => ctx.stop(),
         });
-        ctx.run_interval(SNAPSHOT, |state, _| state.keep_snapshot());
+        ctx.run_interval(SNAPSHOT, |state, ctx| state.keep_snapshot(ctx));
     }
 }
 
 impl StateManagerActor {
-    /// Keeps a snapshot, if something has changed since the last.
-    fn keep_snapshot(&mut self) {
+    /// Keeps what has changed since it was last kept.
+    fn keep_snapshot(&mut self, ctx: &mut Context<Self>) {
         let Some(broker) = self.broker.upgrade() else { return };
-        let snapshot = Snapshot::of(&broker, self.closed.opened());
-        if snapshot == self.kept {
-            return;
+        let store = broker.channels.store();
+        let lifetime = Lifetime::of(&broker, self.closed.opened());
+        if lifetime != self.kept {
+            let saved = lifetime.save(store.as_ref());
+            let before = std::mem::replace(&mut self.kept, lifetime);
+            ctx.spawn(saved.into_actor(self).map(move |saved, state, _| {
+                if let Err(error) = saved {
+                    tracing::warn!(%error, "how much was carried was not kept");
+                    state.kept = before;
+                }
+            }));
         }
-        let saved = snapshot.save(broker.channels.store().as_ref());
-        self.kept = snapshot;
-        actix_rt::spawn(async move {
-            if let Err(error) = saved.await {
-                tracing::warn!(%error, "a snapshot was not kept");
-            }
-        });
+        if let Some(agents) = Agents::since(self.kept_agents, &broker) {
+            let saved = agents.save(store.as_ref());
+            let before = std::mem::replace(&mut self.kept_agents, agents.revision);
+            ctx.spawn(saved.into_actor(self).map(move |saved, state, _| {
+                if let Err(error) = saved {
+                    tracing::warn!(%error, "which agents were seen was not kept");
+                    state.kept_agents = before;
+                }
+            }));
+        }
     }
 
     fn enter(&mut self, id: ConnectionId, next: ConnectionState) {
@@ -174,8 +188,8 @@ impl Handler<Changed> for StateManagerActor {
 impl Handler<KeepSnapshot> for StateManagerActor {
     type Result = ();
 
-    fn handle(&mut self, _: KeepSnapshot, _: &mut Self::Context) {
-        self.keep_snapshot();
+    fn handle(&mut self, _: KeepSnapshot, ctx: &mut Self::Context) {
+        self.keep_snapshot(ctx);
     }
 }
 

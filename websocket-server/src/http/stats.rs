@@ -13,6 +13,7 @@ use crate::{
     actors::Side,
     broker::{Broker, Readiness},
     routing::{Counters, Route, RouteCounts},
+    snapshot::Lifetime,
 };
 
 /// Seconds that rates look back at most.
@@ -151,7 +152,11 @@ pub fn depths(all: impl Iterator<Item = (usize, usize)>) -> Value {
 /// The whole page.
 pub fn to_json(broker: &Broker, opened: u64, connections: Value, outboxes: Value, rates: &Rates) -> Value {
     let shards = broker.shards();
-    let router = broker.router.read();
+    let (agents, sessions, topics) = {
+        let router = broker.router.read();
+        (router.agents(), router.session_count(), router.topic_count())
+    };
+    let lifetime = Lifetime::of(broker, opened);
     let links = &broker.link_policy.counts;
     let readiness = match broker.readiness() {
         Readiness::Starting => "starting",
@@ -170,14 +175,11 @@ pub fn to_json(broker: &Broker, opened: u64, connections: Value, outboxes: Value
         "version": env!("CARGO_PKG_VERSION"),
         "status": readiness,
         "uptime_seconds": broker.started.elapsed().as_secs_f64(),
-        "agents": { "connected": router.agents().len(), "list": router.agents() },
-        "sessions": { "connected": router.session_count() },
-        "topics": router.topic_count(),
+        "agents": { "connected": agents.len(), "list": agents },
+        "sessions": { "connected": sessions },
+        "topics": topics,
         "connections": connections,
-        "lifetime": {
-            "messages": Totals::sum([broker.restored.carried, Totals::of(broker)].into_iter()).to_json(),
-            "connections": broker.restored.connections + opened,
-        },
+        "lifetime": { "messages": lifetime.carried.to_json(), "connections": lifetime.connections },
         "messages": {
             "total": Totals::of(broker).to_json(),
             "by_family": table(&Family::NAMES, &|shard, at| Totals::read(&shard.families[at])),

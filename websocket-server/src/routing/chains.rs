@@ -8,7 +8,7 @@
 //! A loop is fast against that. An id counts together with who sent it, or with the topic it was sent to.
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hash, RandomState},
     sync::{
         LazyLock,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -28,9 +28,9 @@ const ANSWERED: u64 = 1;
 /// Ids are hashed with a secret of the process: nobody can aim at another's entry.
 static HASH: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// The hash of an address or an id.
-pub fn hash(text: &str) -> u64 {
-    HASH.hash_one(text)
+/// The hash of an address, an id, or what else names something here: nobody outside can tell which two are alike.
+pub fn hash(name: impl Hash) -> u64 {
+    HASH.hash_one(name)
 }
 
 /// What a message says of itself, as hashes.

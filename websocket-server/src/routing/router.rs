@@ -111,18 +111,18 @@ impl Router {
 
     /// Every agent, by id.
     pub fn agents(&self) -> Vec<AgentInfo> {
-        let mut agents: Vec<_> = self.agents.values().map(|entry| entry.info.clone()).collect();
-        agents.sort_by(|one, other| one.agent_id.cmp(&other.agent_id));
-        agents
+        self.agents_where(|_, _| true)
     }
 
     /// The agents that a peer may know of, by id.
     pub fn agents_seen_by(&self, peer: &Peer) -> Vec<AgentInfo> {
-        let mut agents = self.agents();
-        agents.retain(|info| {
-            let bounds = self.agents.get(&info.agent_id).and_then(|entry| entry.peer.bounds());
-            self.sees_agent(peer, &info.agent_id, bounds)
-        });
+        self.agents_where(|id, entry| self.sees_agent(peer, id, entry.peer.bounds()))
+    }
+
+    fn agents_where(&self, is_meant: impl Fn(&AgentId, &AgentEntry) -> bool) -> Vec<AgentInfo> {
+        let meant = self.agents.iter().filter(|(id, entry)| is_meant(id, entry));
+        let mut agents: Vec<_> = meant.map(|(_, entry)| entry.info.clone()).collect();
+        agents.sort_unstable_by(|one, other| one.agent_id.cmp(&other.agent_id));
         agents
     }
 
@@ -136,9 +136,14 @@ impl Router {
         self.sessions.keys().copied().collect()
     }
 
-    /// At most `limit` of the agents that were here.
+    /// The last `limit` of the agents that were here, in the order in which they came.
     pub fn seen_agents(&self, limit: usize) -> Vec<SeenAgent> {
-        self.seen_agents.iter().take(limit).cloned().collect()
+        self.seen_agents.last(limit)
+    }
+
+    /// Rises whenever [`Router::seen_agents`] changes.
+    pub fn seen_revision(&self) -> u64 {
+        self.seen_agents.revision()
     }
 
     /// What keys reach has changed: agents that are away and came with one of them were not here.
@@ -146,7 +151,7 @@ impl Router {
         self.seen_agents.forget_keys(has_changed);
     }
 
-    /// Agents that were here in an earlier life.
+    /// Agents that were here in an earlier life, in the order in which they came.
     pub fn restore_seen_agents(&mut self, agents: impl Iterator<Item = SeenAgent>) {
         agents.for_each(|agent| self.seen_agents.add(agent));
     }
