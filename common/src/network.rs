@@ -77,6 +77,22 @@ pub fn customer(address: IpAddr) -> IpAddr {
     }
 }
 
+/// What an address is counted as; `None` where it is exempt.
+pub fn counted(address: IpAddr, exempt: &[Network]) -> Option<IpAddr> {
+    let is_exempt = exempt.iter().any(|network| network.contains(address));
+    (!is_exempt).then(|| customer(address))
+}
+
+/// Whether `host[:port]` is `localhost` or a loopback address. No other name is: what it resolves to is its owner's to say.
+pub fn is_loopback(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -125,6 +141,18 @@ mod tests {
             if let Ok(network) = text.parse::<Network>() {
                 prop_assert_eq!(network.to_string().parse(), Ok(network));
             }
+        }
+    }
+
+    #[test]
+    fn names_and_addresses_of_this_machine() {
+        for host in ["localhost", "LOCALHOST:8081", "127.0.0.1:8081", "[::1]:8081", "[::1]", "127.9.9.9", "[::ffff:127.0.0.1]:1"]
+        {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["", "example.org", "10.0.0.1:8081", "127.evil.example", "localhost.evil.example:80", "[2001:db8::1]:1", "::"]
+        {
+            assert!(!is_loopback(host), "{host}");
         }
     }
 }

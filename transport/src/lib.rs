@@ -19,6 +19,7 @@
 
 pub mod accept;
 pub mod accounts;
+mod bearer;
 pub mod client_address;
 pub mod clock;
 pub mod dial;
@@ -41,6 +42,7 @@ pub mod sweeper;
 
 pub use accept::{Upgraded, accept};
 pub use accounts::{Accounts, Allowance, Tab};
+pub use bearer::bearer;
 pub use dial::{DialError, connect, dial};
 pub use frame::{Frame, FrameError};
 pub use gate::{Gate, GateRules};

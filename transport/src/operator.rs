@@ -6,10 +6,15 @@
 
 use std::net::SocketAddr;
 
-use actix_web::{HttpRequest, http::header};
-use common::{config::ProxySettings, error::ErrorCode, network::Network, secret::Secret};
+use actix_web::HttpRequest;
+use common::{
+    config::ProxySettings,
+    error::ErrorCode,
+    network::{Network, is_loopback},
+    secret::Secret,
+};
 
-use crate::{client_address::peer_of, origin::OriginRule, site};
+use crate::{bearer, client_address::peer_of, origin::OriginRule, site};
 
 /// Headers by which it shows that a request was passed on.
 const PASSED_ON: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
@@ -51,14 +56,13 @@ impl Operators {
     }
 
     fn shows_token(&self, request: &HttpRequest) -> bool {
-        let presented = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
-        presented.is_some_and(|(scheme, text)| scheme.eq_ignore_ascii_case("bearer") && self.token.matches(text.trim()))
+        bearer(request.headers()).is_some_and(|token| self.token.matches(token))
     }
 
     fn is_from_here(&self, request: &HttpRequest) -> bool {
         self.is_private
             && Network::this_machine().iter().any(|network| network.contains(peer_of(request)))
-            && site::host(request).is_some_and(site::is_loopback)
+            && site::host(request).is_some_and(is_loopback)
             && OriginRule::default().admits(request)
             && PASSED_ON.iter().all(|name| !request.headers().contains_key(*name))
     }

@@ -7,12 +7,12 @@ use actix_web::{
     Error, HttpRequest,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    http::{Method, header},
+    http::Method,
     middleware::Next,
     web,
 };
 use common::error::ErrorCode;
-use transport::OriginRule;
+use transport::{OriginRule, bearer};
 
 use super::Refusal;
 
@@ -38,15 +38,10 @@ pub async fn refuse_forged(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let changes_nothing = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
     if !changes_nothing
-        && !has_bearer(request.request())
+        && bearer(request.headers()).is_none()
         && let Err(refusal) = require_own_origin(request.request())
     {
         return Ok(request.error_response(refusal));
     }
     next.call(request).await.map(ServiceResponse::map_into_boxed_body)
-}
-
-fn has_bearer(request: &HttpRequest) -> bool {
-    let value = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    value.and_then(|value| value.split_once(' ')).is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
 }

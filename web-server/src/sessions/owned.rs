@@ -3,6 +3,7 @@
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
 use common::{error::ErrorCode, id::SessionId};
 use futures_util::future::LocalBoxFuture;
+use transport::bearer;
 
 use super::{cookie::COOKIE, credentials::Credentials, token::Session};
 use crate::http::{ClientAddress, Refusal, Throttle};
@@ -79,8 +80,8 @@ pub fn presented(request: &HttpRequest) -> Result<(String, Proof), ErrorCode> {
 }
 
 fn found(request: &HttpRequest) -> Option<(String, Proof)> {
-    if let Some(value) = request.headers().get(header::AUTHORIZATION) {
-        return value.to_str().ok().and_then(bearer).map(|token| (token.to_owned(), Proof::Bearer));
+    if request.headers().contains_key(header::AUTHORIZATION) {
+        return bearer(request.headers()).map(|token| (token.to_owned(), Proof::Bearer));
     }
     let offered = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).filter_map(|value| value.to_str().ok());
     if let Some(token) =
@@ -93,10 +94,4 @@ fn found(request: &HttpRequest) -> Option<(String, Proof)> {
 
 fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte))
-}
-
-/// The token of `Bearer <token>`; the scheme's case does not matter.
-fn bearer(value: &str) -> Option<&str> {
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

@@ -1,5 +1,6 @@
 //! The broker's HTTP: the two socket endpoints, health and statistics, and what operators may do.
 
+pub mod credentials;
 pub mod edge_api;
 pub mod operator_api;
 pub mod operators;
@@ -10,16 +11,21 @@ pub mod stats;
 use std::sync::Arc;
 
 use actix_web::{
-    Error, HttpResponse,
+    Error, HttpMessage, HttpResponse, ResponseError,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::StatusCode,
     middleware::{Next, from_fn},
     web,
 };
-use common::error::{ClientError, ErrorCode};
+use common::{
+    audit::Event,
+    error::{ClientError, ErrorCode},
+};
+use store::StoreError;
 use transport::{RouteFamily, client_address};
 
+use self::credentials::Vouched;
 use crate::broker::Broker;
 
 /// Bytes of an edge's report: entries without what was said are short.
@@ -29,29 +35,29 @@ const LONGEST_REPORT: usize = 1024 * 1024;
 pub fn routes(config: &mut web::ServiceConfig, broker: &Arc<Broker>) {
     config
         .app_data(web::Data::from(Arc::clone(broker)))
-        .service(only("/ws/agent", web::get().to(sockets::agent)))
-        .service(only("/ws/client/{session_id}", web::get().to(sockets::client)))
+        .app_data(web::QueryConfig::default().error_handler(|error, _| Refused::bad_request(error).into()))
         .service(only("/health/live", web::get().to(operators::live)))
         .service(only("/health/ready", web::get().to(operators::ready)))
-        .service(only("/stats", web::get().to(operators::stats)).wrap(from_fn(paced)))
         .service(
-            web::scope("/api/v1")
-                .wrap(from_fn(paced))
-                .service(only("/keys", web::get().to(operator_api::keys)))
-                .service(only("/keys/reload", web::post().to(operator_api::reload_keys)))
-                .service(only("/channels", web::get().to(past_api::channels)))
-                .service(only("/channels/{channel:.+}/history", web::get().to(past_api::history)))
-                .service(
-                    only("/audit", web::get().to(past_api::audit))
-                        .app_data(web::JsonConfig::default().limit(LONGEST_REPORT))
-                        .route(web::post().to(edge_api::report)),
-                )
-                .service(
-                    only("/revocations", web::post().to(edge_api::revocations))
-                        .app_data(web::JsonConfig::default().limit(LONGEST_REPORT)),
-                )
+            web::scope("")
+                .wrap(from_fn(note_refusals))
+                .service(only("/ws/agent", web::get().to(sockets::agent)))
+                .service(only("/ws/client/{session_id}", web::get().to(sockets::client)))
+                .service(only("/stats", web::get().to(operators::stats)).wrap(from_fn(paced)))
+                .service(web::scope("/api/v1").wrap(from_fn(paced)).configure(api))
                 .default_service(web::to(|| async { refusal(ErrorCode::NotFound.into()) })),
-        )
+        );
+}
+
+fn api(config: &mut web::ServiceConfig) {
+    let json = web::JsonConfig::default().limit(LONGEST_REPORT).error_handler(|error, _| Refused::bad_request(error).into());
+    config
+        .service(only("/keys", web::get().to(operator_api::keys)))
+        .service(only("/keys/reload", web::post().to(operator_api::reload_keys)))
+        .service(only("/channels", web::get().to(past_api::channels)))
+        .service(only("/channels/{channel:.+}/history", web::get().to(past_api::history)))
+        .service(only("/audit", web::get().to(past_api::audit)).app_data(json.clone()).route(web::post().to(edge_api::report)))
+        .service(only("/revocations", web::post().to(edge_api::revocations)).app_data(json))
         .default_service(web::to(|| async { refusal(ErrorCode::NotFound.into()) }));
 }
 
@@ -59,15 +65,45 @@ fn only(path: &str, route: actix_web::Route) -> actix_web::Resource {
     web::resource(path).route(route).default_service(web::to(|| async { refusal(ErrorCode::MethodNotAllowed.into()) }))
 }
 
-/// Middleware: refuses what comes from an address more often than may be, before anything is looked at. Edges ask for many, whom they
-/// have paced themselves.
+/// Middleware: counts refusals, and notes those that are because of who asks, by path and code, as often as an address may fill the log.
+async fn note_refusals<B: MessageBody + 'static>(
+    broker: web::Data<Broker>,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let answer = next.call(request).await?;
+    let Some(code) = answer.response().extensions().get::<ErrorCode>().copied() else { return Ok(answer) };
+    let request = answer.request();
+    tracing::debug!(code = code.as_str(), path = request.path(), "refused");
+    broker.refusals.count(code);
+    let event = match answer.status() {
+        StatusCode::UNAUTHORIZED => Event::Authentication,
+        StatusCode::FORBIDDEN => Event::Refusal,
+        _ => return Ok(answer),
+    };
+    let address = client_address::of(request, &broker.proxies);
+    match broker.http_rates.take(RouteFamily::Refusal, address) {
+        Ok(()) => {
+            let what = format!("{} {}: {code}", request.method(), request.path());
+            broker.audit.note(event, "", &what, &address.to_string());
+        }
+        Err(_) => broker.audit.pass_over(1),
+    }
+    Ok(answer)
+}
+
+/// Middleware: refuses what comes from an address more often than may be, before anything else is looked at than whether an edge asks:
+/// edges ask for many, whom they have paced themselves. What their assertion says is for the handlers to find.
 async fn paced(
     broker: web::Data<Broker>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let address = client_address::of(request.request(), &broker.proxies);
-    if sockets::is_edge(request.request(), &broker) {
+    let vouched = Vouched::of(request.request(), &broker.settings.broker.bridge_secret);
+    let is_of_edge = vouched.is_ok();
+    request.extensions_mut().insert(vouched);
+    if is_of_edge {
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     }
     match broker.http_rates.take(RouteFamily::Operator, address) {
@@ -87,5 +123,42 @@ pub fn refusal(error: ClientError) -> HttpResponse {
         let seconds = error.retry_after_ms.map_or(1, |wait| wait.div_ceil(1000).max(1));
         response.insert_header(("Retry-After", seconds.to_string()));
     }
-    response.content_type("application/json").body(error.to_http_body())
+    let mut response = response.content_type("application/json").body(error.to_http_body());
+    response.extensions_mut().insert(error.code);
+    response
+}
+
+/// A request that is refused.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Refused(#[from] ClientError);
+
+impl Refused {
+    /// The request cannot be read.
+    pub fn bad_request(fault: impl std::fmt::Display) -> Self {
+        Self(ClientError::with_message(ErrorCode::BadRequest, fault.to_string()))
+    }
+}
+
+impl From<ErrorCode> for Refused {
+    fn from(code: ErrorCode) -> Self {
+        Self(code.into())
+    }
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        tracing::warn!(%error, "the store cannot be read");
+        ErrorCode::StoreUnavailable.into()
+    }
+}
+
+impl ResponseError for Refused {
+    fn status_code(&self) -> StatusCode {
+        self.error_response().status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        refusal(self.0.clone())
+    }
 }

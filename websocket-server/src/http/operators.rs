@@ -3,8 +3,9 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use common::error::{ClientError, ErrorCode};
 use serde_json::json;
+use transport::operator::Operators;
 
-use super::refusal;
+use super::{Refused, credentials::check_operator, refusal};
 use crate::{
     actors::GetStats,
     broker::{Broker, Readiness},
@@ -33,12 +34,8 @@ pub async fn ready(broker: web::Data<Broker>) -> HttpResponse {
 }
 
 /// `GET /stats`, for operators.
-pub async fn stats(request: HttpRequest, broker: web::Data<Broker>) -> HttpResponse {
-    if let Err(code) = broker.operators.check_observer(&request) {
-        return refusal(code.into());
-    }
-    match broker.state.send(GetStats).await {
-        Ok(stats) => HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(stats),
-        Err(_) => refusal(ErrorCode::NotReady.into()),
-    }
+pub async fn stats(request: HttpRequest, broker: web::Data<Broker>) -> Result<HttpResponse, Refused> {
+    check_operator(&broker, &request, Operators::check_observer)?;
+    let stats = broker.state.send(GetStats).await.map_err(|_| ErrorCode::NotReady)?;
+    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(stats))
 }

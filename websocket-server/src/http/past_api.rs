@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use common::{
-    assertion,
     error::{ClientError, ErrorCode},
     id::AgentId,
     message::{HistoryAsk, Start, parse_agent_id},
@@ -12,13 +11,12 @@ use common::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::{AuditQuery, AuditRow, ChannelFamily, ChannelInfo, ChannelName, StoreError};
+use store::{AuditQuery, AuditRow, ChannelFamily, ChannelInfo, ChannelName};
 use transport::{Link, client_address};
 
 use super::{
-    operator_api::Operator,
-    refusal,
-    sockets::{admit_agent, credentials},
+    Refused,
+    credentials::{Operator, Vouched, admit_agent, is_operator},
 };
 use crate::{
     audit::Event,
@@ -42,8 +40,8 @@ pub struct HistoryQuery {
 }
 
 impl HistoryQuery {
-    fn ask(&self, channel: &str) -> Result<HistoryAsk, ClientError> {
-        let bad = |message: &str| ClientError::with_message(ErrorCode::BadRequest, message);
+    fn ask(&self, channel: &str) -> Result<HistoryAsk, Refused> {
+        let bad = |message: &str| Refused::bad_request(message);
         let from = match (self.after, self.last, &self.since) {
             (None, None, None) => HistoryAsk::beginning(),
             (Some(seq), None, None) => Start::After { epoch: self.epoch.clone(), seq },
@@ -55,7 +53,7 @@ impl HistoryQuery {
         };
         let limit = self.limit.unwrap_or(HistoryAsk::usual_limit());
         let ask = HistoryAsk { channel: channel.to_owned(), from, limit };
-        ask.check().map_err(|error| bad(&error.message))?;
+        ask.check().map_err(|error| Refused::bad_request(error.message))?;
         Ok(ask)
     }
 }
@@ -65,43 +63,30 @@ impl HistoryQuery {
 pub async fn history(
     request: HttpRequest,
     channel: web::Path<String>,
-    query: Result<web::Query<HistoryQuery>, actix_web::Error>,
+    query: web::Query<HistoryQuery>,
     broker: web::Data<Broker>,
-) -> HttpResponse {
-    let asked = || -> Result<_, ClientError> {
-        let query = query.map_err(|error| ClientError::with_message(ErrorCode::BadRequest, error.to_string()))?;
-        let ask = query.ask(&channel)?;
-        let channel = ChannelName::parse(&channel)
-            .map_err(|error| ClientError::with_message(ErrorCode::InvalidTarget, format!("the channel {error}")))?;
-        authorise(&request, &broker, &channel, query.agent_id.as_deref())?;
-        Ok((channel, ask))
-    };
-    let (channel, ask) = match asked() {
-        Ok(asked) => asked,
-        Err(error) => return refusal(error),
-    };
-    match broker.channels.history(&channel, &ask.from, ask.limit).await {
-        Ok(page) => shown(page),
-        Err(error) => unavailable(&error),
-    }
+) -> Result<HttpResponse, Refused> {
+    let ask = query.ask(&channel)?;
+    let channel = ChannelName::parse(&channel)
+        .map_err(|error| ClientError::with_message(ErrorCode::InvalidTarget, format!("the channel {error}")))?;
+    authorise(&request, &broker, &channel, query.agent_id.as_deref())?;
+    Ok(shown(broker.channels.history(&channel, &ask.from, ask.limit).await?))
 }
 
 /// Whether the caller may read a channel.
 fn authorise(request: &HttpRequest, broker: &Broker, channel: &ChannelName, agent: Option<&str>) -> Result<(), ClientError> {
     let address = client_address::of(request, &broker.proxies);
-    let presented = credentials(request);
-    if broker.operators.check_administrator(request).is_ok() {
+    if is_operator(broker, request, address) {
         broker.audit.note(Event::Admin, "operator", &format!("read {channel}"), &address.to_string());
         return Ok(());
     }
-    let vouched = presented.map(|token| assertion::verify(token, &broker.settings.broker.bridge_secret));
-    let (kind, pass) = match vouched {
-        Some(Ok(identity)) => {
+    let (kind, pass) = match Vouched::found(request) {
+        Ok(Vouched::Session(identity)) => {
             broker.revocations.check(&identity)?;
-            (PeerKind::Session(Box::new(identity)), None)
+            (PeerKind::Session(identity), None)
         }
-        Some(Err(code @ ErrorCode::CredentialsExpired)) => return Err(code.into()),
-        _ => {
+        Err(code @ ErrorCode::CredentialsExpired) => return Err(code.into()),
+        Ok(Vouched::Edge) | Err(_) => {
             let agent: Option<AgentId> = agent.map(parse_agent_id).transpose()?;
             let pass = admit_agent(broker, request, agent.as_ref(), address)?;
             (PeerKind::Agent(agent.unwrap_or_else(AgentId::assigned)), Some(pass))
@@ -122,29 +107,16 @@ pub struct ChannelsQuery {
 }
 
 /// `GET /api/v1/channels`, for operators: what is stored, by channel, in the order of their names.
-pub async fn channels(
-    _: Operator,
-    query: Result<web::Query<ChannelsQuery>, actix_web::Error>,
-    broker: web::Data<Broker>,
-) -> HttpResponse {
-    let asked = || -> Result<_, ClientError> {
-        let bad = |message: String| ClientError::with_message(ErrorCode::BadRequest, message);
-        let query = query.map_err(|error| bad(error.to_string()))?.into_inner();
-        let family = query.family.map(|name| {
-            let known = ChannelFamily::ALL.into_iter().find(|family| family.as_str() == name);
-            known.ok_or_else(|| bad("`family` must be agent, session, user, topic, broadcast or dead".to_owned()))
-        });
-        let after = query.after.map(|name| ChannelName::parse(&name).map_err(|error| bad(format!("`after` {error}"))));
-        Ok((family.transpose()?, after.transpose()?, query.limit.unwrap_or(100).clamp(1, MOST_ROWS)))
-    };
-    let (family, after, limit) = match asked() {
-        Ok(asked) => asked,
-        Err(error) => return refusal(error),
-    };
-    match broker.channels.store().channels(family, after, limit).await {
-        Ok(channels) => shown(json!({ "channels": channels.iter().map(channel_row).collect::<Vec<_>>() })),
-        Err(error) => unavailable(&error),
-    }
+pub async fn channels(_: Operator, query: web::Query<ChannelsQuery>, broker: web::Data<Broker>) -> Result<HttpResponse, Refused> {
+    let ChannelsQuery { family, after, limit } = query.into_inner();
+    let family = family.map(|name| {
+        let known = ChannelFamily::ALL.into_iter().find(|family| family.as_str() == name);
+        known.ok_or_else(|| Refused::bad_request("`family` must be agent, session, user, topic, broadcast or dead"))
+    });
+    let after = after.map(|name| ChannelName::parse(&name).map_err(|error| Refused::bad_request(format!("`after` {error}"))));
+    let limit = limit.unwrap_or(100).clamp(1, MOST_ROWS);
+    let channels = broker.channels.store().channels(family.transpose()?, after.transpose()?, limit).await?;
+    Ok(shown(json!({ "channels": channels.iter().map(channel_row).collect::<Vec<_>>() })))
 }
 
 /// Which entries of the audit log to show.
@@ -159,35 +131,22 @@ pub struct AuditApiQuery {
 }
 
 /// `GET /api/v1/audit`, for operators: the newest entries first.
-pub async fn audit(
-    _: Operator,
-    query: Result<web::Query<AuditApiQuery>, actix_web::Error>,
-    broker: web::Data<Broker>,
-) -> HttpResponse {
-    let asked = || -> Result<_, ClientError> {
-        let bad = |message: String| ClientError::with_message(ErrorCode::BadRequest, message);
-        let query = query.map_err(|error| bad(error.to_string()))?.into_inner();
-        let time = |text: Option<String>| {
-            text.map(|text| timestamp::parse_ms(&text).ok_or_else(|| bad(format!("{text:?} is not an RFC 3339 time"))))
-                .transpose()
-        };
-        Ok(AuditQuery {
-            since: time(query.since)?.unwrap_or(0),
-            until: time(query.until)?.unwrap_or(u64::MAX),
-            kind: query.kind,
-            before_id: query.before.unwrap_or(u64::MAX),
-            limit: query.limit.unwrap_or(100).clamp(1, MOST_ROWS),
-        })
+pub async fn audit(_: Operator, query: web::Query<AuditApiQuery>, broker: web::Data<Broker>) -> Result<HttpResponse, Refused> {
+    let AuditApiQuery { kind, since, until, before, limit } = query.into_inner();
+    let time = |text: Option<String>, default: u64| match text {
+        Some(text) => timestamp::parse_ms(&text).ok_or_else(|| Refused::bad_request(format!("{text:?} is not an RFC 3339 time"))),
+        None => Ok(default),
     };
-    let asked = match asked() {
-        Ok(asked) => asked,
-        Err(error) => return refusal(error),
+    let asked = AuditQuery {
+        since: time(since, 0)?,
+        until: time(until, u64::MAX)?,
+        kind,
+        before_id: before.unwrap_or(u64::MAX),
+        limit: limit.unwrap_or(100).clamp(1, MOST_ROWS),
     };
     crate::audit::write(&broker).await;
-    match broker.channels.store().audit_log(asked).await {
-        Ok(rows) => shown(json!({ "entries": rows.iter().map(audit_row).collect::<Vec<_>>() })),
-        Err(error) => unavailable(&error),
-    }
+    let rows = broker.channels.store().audit_log(asked).await?;
+    Ok(shown(json!({ "entries": rows.iter().map(audit_row).collect::<Vec<_>>() })))
 }
 
 fn channel_row(info: &ChannelInfo) -> Value {
@@ -220,9 +179,4 @@ fn audit_row(row: &AuditRow) -> Value {
 
 fn shown(body: impl serde::Serialize) -> HttpResponse {
     HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(body)
-}
-
-fn unavailable(error: &StoreError) -> HttpResponse {
-    tracing::warn!(%error, "the store cannot be read");
-    refusal(ErrorCode::StoreUnavailable.into())
 }

@@ -93,7 +93,7 @@ async fn the_audit_log_tells_who_came_who_was_refused_and_what_operators_did() {
     assert!(connections.iter().any(|entry| entry["who"] == "agent:a" && entry["what"] == "connected with key default"));
     assert!(connections.iter().any(|entry| entry["who"] == session.address().as_str()));
     let refused = entries("authentication").await;
-    assert_eq!((&refused[0]["what"], &refused[0]["origin"]), (&json!("/ws/agent: unauthorized"), &json!("127.0.0.1")));
+    assert_eq!((&refused[0]["what"], &refused[0]["origin"]), (&json!("GET /ws/agent: unauthorized"), &json!("127.0.0.1")));
     let refusals = entries("refusal").await;
     assert_eq!(refusals[0]["what"], "not_allowed broadcast:all");
     let acts = entries("admin").await;
@@ -105,6 +105,64 @@ async fn the_audit_log_tells_who_came_who_was_refused_and_what_operators_did() {
     let none = ask(&broker, &format!("/api/v1/audit?before={oldest}"), TOKEN).await.1;
     assert_eq!(none["entries"], json!([]));
     assert_eq!(ask(&broker, "/api/v1/audit?since=yesterday", TOKEN).await.0, 400);
+}
+
+#[actix_rt::test]
+async fn who_is_refused_is_noted_and_counted_wherever_it_asks() {
+    let broker = TestBroker::with(|settings| {
+        settings.broker.operator_token = Secret::new(TOKEN);
+        settings.access.user_agents = vec!["b".into()];
+    })
+    .await;
+    let forged = format!("/ws/client/{}", SessionId::fresh());
+    let ways = ["/stats", "/api/v1/keys", "/api/v1/channels", "/api/v1/audit", "/api/v1/channels/topic:t/history", &forged];
+    for path in ways {
+        assert_eq!(ask(&broker, path, "a guess").await.0, 401, "{path}");
+    }
+    let history = "/api/v1/channels/agent:b/history";
+    assert_eq!(ask(&broker, history, "test-agent-key").await.0, 403);
+    let mut session = broker.session().await;
+    session.send(json!({"type":"x:y","target":"agent:b"})).await;
+    session.expect_error("login_required").await;
+
+    let noted = ask(&broker, "/api/v1/audit", TOKEN).await.1["entries"].clone();
+    let noted: Vec<_> = noted.as_array().expect("entries").iter().map(|entry| (&entry["kind"], &entry["what"])).collect();
+    for path in ways {
+        let what = json!(format!("GET {path}: unauthorized"));
+        assert_eq!(noted.iter().filter(|entry| **entry == (&json!("authentication"), &what)).count(), 1, "{path} in {noted:?}");
+    }
+    assert!(noted.contains(&(&json!("refusal"), &json!(format!("GET {history}: not_allowed")))), "{noted:?}");
+    assert!(noted.contains(&(&json!("refusal"), &json!("login_required agent:b"))), "{noted:?}");
+    let errors = broker.stats().await["errors"].clone();
+    assert_eq!((&errors["unauthorized"], &errors["not_allowed"]), (&json!(ways.len()), &json!(1)), "{errors}");
+}
+
+#[actix_rt::test]
+async fn guesses_at_the_operators_token_cost_what_guesses_at_keys_cost() {
+    let broker = TestBroker::with(|settings| {
+        settings.broker.operator_token = Secret::new(TOKEN);
+        settings.limits.exempt_networks.clear();
+        settings.rates.operators = Rate::UNLIMITED;
+        settings.limits.free_failures = 3;
+        settings.limits.first_failure_wait = std::time::Duration::from_secs(600);
+        settings.proxies.trusted = vec!["127.0.0.1".parse().expect("a network")];
+    })
+    .await;
+    let ask = async |path: &str, address: usize, token: &str| {
+        let headers = format!("X-Forwarded-For: 192.0.2.{address}\r\nAuthorization: Bearer {token}\r\n");
+        broker.get_with(path, &headers).await.0
+    };
+    let paths = ["/stats", "/api/v1/keys", "/api/v1/channels", "/api/v1/audit", "/api/v1/channels/topic:t/history"];
+    for (address, path) in paths.into_iter().enumerate() {
+        assert_eq!(ask(path, address, TOKEN).await, 200, "{path}");
+        for _ in 0..4 {
+            assert_eq!(ask(path, address, "a guess").await, 401, "{path}");
+        }
+        for (other, _) in paths.iter().enumerate().filter(|(_, other)| **other != "/api/v1/keys") {
+            assert_eq!(ask(paths[other], address, TOKEN).await, 429, "{path}: short tokens are not looked at meanwhile");
+        }
+        assert_eq!(ask("/api/v1/keys", 100, TOKEN).await, 200, "elsewhere they are");
+    }
 }
 
 #[actix_rt::test]

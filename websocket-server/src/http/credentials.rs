@@ -1,0 +1,201 @@
+//! Who asks: agents by their keys, operators by their token, edges by their assertions. What can be guessed costs whoever guesses wrong
+//! a wait that grows.
+
+use std::{
+    future::{Ready, ready},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, web};
+use common::{
+    assertion::{self, ClientIdentity},
+    config::{BrokerSettings, ClientCertificates},
+    error::{ClientError, ErrorCode},
+    id::AgentId,
+    secret::Secret,
+};
+use tls::ClientCertificate;
+use transport::{bearer, client_address, clock::now_ms, operator::Operators};
+
+use super::Refused;
+use crate::{broker::Broker, routing::Pass};
+
+/// Secrets shorter than this might be guessed.
+const GUESSABLE: usize = 32;
+
+/// Looks at a secret that somebody presents. A wrong one costs its address a wait that grows, in which short ones are not looked at:
+/// whoever is guessing learns nothing. A right one that is too long to be guessed does not suffer for its neighbours.
+fn weigh<T>(
+    broker: &Broker,
+    presented: Option<&str>,
+    address: IpAddr,
+    look: impl FnOnce() -> Result<T, ClientError>,
+) -> Result<T, ClientError> {
+    let now = Duration::from_millis(now_ms());
+    let waits = broker.penalties.check(address, now).map_err(|wait| ClientError::new(ErrorCode::TooManyFailures).after(wait));
+    if presented.is_none_or(|secret| secret.len() < GUESSABLE) {
+        waits.clone()?;
+    }
+    match look() {
+        Err(error) if error.code == ErrorCode::Unauthorized => {
+            waits?;
+            let wait = broker.penalties.on_failure(address, now);
+            tracing::info!(%address, wait_ms = crate::broker::millis(wait), "a wrong key or token");
+            Err(error)
+        }
+        Ok(good) => {
+            broker.penalties.on_success(address, now);
+            Ok(good)
+        }
+        // One that has ended, or is for others: neither a guess nor a proof.
+        Err(error) => Err(error),
+    }
+}
+
+/// Checks what an agent presents: its key, and its certificate where that is asked for or has a say.
+///
+/// # Errors
+/// `client_certificate_required`, `too_many_failures`, `unauthorized`, `agent_key_revoked`, `agent_key_expired`, `not_allowed`.
+pub fn admit_agent(
+    broker: &Broker,
+    request: &HttpRequest,
+    wanted: Option<&AgentId>,
+    address: IpAddr,
+) -> Result<Pass, ClientError> {
+    let certificate = certificate(request, &broker.settings.broker)?;
+    let presented = presented(request);
+    let mut pass = weigh(broker, presented, address, || broker.keys.admit(presented, wanted))?.from(address);
+    if let Some(certificate) = certificate.filter(|_| broker.settings.broker.client_names) {
+        pass = pass.named(Arc::clone(&certificate.names));
+        wanted.map_or(Ok(()), |wanted| pass.check_id(wanted))?;
+    }
+    Ok(pass)
+}
+
+/// Checks with `rule` whether an operator asks. A request that shows no token is refused, and has guessed at nothing.
+///
+/// # Errors
+/// Those of the rule, `too_many_failures`.
+pub fn check_operator(
+    broker: &Broker,
+    request: &HttpRequest,
+    rule: impl FnOnce(&Operators, &HttpRequest) -> Result<(), ErrorCode>,
+) -> Result<(), ClientError> {
+    let look = || Ok(rule(&broker.operators, request)?);
+    match bearer(request.headers()) {
+        Some(token) => weigh(broker, Some(token), client_address::of(request, &broker.proxies), look),
+        None => look(),
+    }
+}
+
+/// Whether an operator asks, where others may ask too: what is not the token costs nothing here, as it is looked at again.
+pub fn is_operator(broker: &Broker, request: &HttpRequest, address: IpAddr) -> bool {
+    let may_be_looked_at = bearer(request.headers()).is_some_and(|token| token.len() >= GUESSABLE)
+        || broker.penalties.check(address, Duration::from_millis(now_ms())).is_ok();
+    may_be_looked_at && broker.operators.check_administrator(request).is_ok()
+}
+
+/// An operator sent this request. Without the token in the configuration there are no operators, and nothing here.
+#[derive(Debug)]
+pub struct Operator;
+
+impl FromRequest for Operator {
+    type Error = Refused;
+    type Future = Ready<Result<Self, Refused>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let checked = match request.app_data::<web::Data<Broker>>() {
+            Some(broker) => check_operator(broker, request, Operators::check_administrator),
+            None => Err(ErrorCode::Internal.into()),
+        };
+        ready(checked.map(|()| Self).map_err(Refused::from))
+    }
+}
+
+/// For whom an edge asks, as its assertion says.
+#[derive(Clone, Debug)]
+pub enum Vouched {
+    /// For one of its sessions.
+    Session(Box<ClientIdentity>),
+    /// For itself.
+    Edge,
+}
+
+impl Vouched {
+    /// Checks the assertion that a request shows.
+    ///
+    /// # Errors
+    /// `credentials_expired` for one that was valid once, `unauthorized`.
+    pub fn of(request: &HttpRequest, secret: &Secret) -> Result<Self, ErrorCode> {
+        let token = bearer(request.headers()).ok_or(ErrorCode::Unauthorized)?;
+        assertion::verify(token, secret).map(|identity| Self::Session(Box::new(identity))).or_else(|code| {
+            let of_edge = assertion::verify_edge(token, secret).map(|()| Self::Edge);
+            of_edge.map_err(|other| if other == ErrorCode::CredentialsExpired { other } else { code })
+        })
+    }
+
+    /// What [`super::paced`] found of this request.
+    ///
+    /// # Errors
+    /// Those of [`Vouched::of`].
+    pub fn found(request: &HttpRequest) -> Result<Self, ErrorCode> {
+        request.extensions().get::<Result<Self, ErrorCode>>().cloned().unwrap_or(Err(ErrorCode::Unauthorized))
+    }
+}
+
+/// An edge sent this request, for itself.
+#[derive(Debug)]
+pub struct Edge;
+
+impl FromRequest for Edge {
+    type Error = Refused;
+    type Future = Ready<Result<Self, Refused>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(match Vouched::found(request) {
+            Ok(Vouched::Edge) => Ok(Self),
+            Ok(Vouched::Session(_)) => Err(ErrorCode::Unauthorized.into()),
+            Err(code) => Err(code.into()),
+        })
+    }
+}
+
+/// The certificate the agent showed. It was checked in the handshake: with a wrong one there is no request.
+///
+/// # Errors
+/// `client_certificate_required`.
+fn certificate<'a>(request: &'a HttpRequest, settings: &BrokerSettings) -> Result<Option<&'a ClientCertificate>, ErrorCode> {
+    let shown = request.conn_data::<ClientCertificate>();
+    match settings.client_certificates {
+        ClientCertificates::Required if shown.is_none() => Err(ErrorCode::ClientCertificateRequired),
+        _ => Ok(shown),
+    }
+}
+
+/// The `Authorization` header's value, without `Bearer` if that is its scheme: agents may present their keys bare.
+fn presented(request: &HttpRequest) -> Option<&str> {
+    bearer(request.headers()).or_else(|| Some(request.headers().get("authorization")?.to_str().ok()?.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_presented_bare_or_as_bearer() {
+        let shown = |header: &str| {
+            let request = TestRequest::get().insert_header(("authorization", header)).to_http_request();
+            presented(&request).map(str::to_owned)
+        };
+        assert_eq!(shown("one").as_deref(), Some("one"));
+        assert_eq!(shown("Bearer two").as_deref(), Some("two"));
+        assert_eq!(shown("bearer  two ").as_deref(), Some("two"));
+        assert_eq!(shown("Basic two").as_deref(), Some("Basic two"));
+        assert_eq!(shown("").as_deref(), Some(""));
+        assert_eq!(shown("Bearer").as_deref(), Some("Bearer"));
+    }
+}
