@@ -19,7 +19,7 @@ use std::{
 
 use common::{
     config::Settings,
-    network::{Network, customer},
+    network::{Network, counted},
     rate::{Bucket, Rate},
 };
 use parking_lot::Mutex;
@@ -136,10 +136,9 @@ impl Gate {
     }
 
     fn take(self: Arc<Self>, address: IpAddr, is_proxy: bool) -> Option<Place> {
-        if is_proxy || self.rules.exempt.iter().any(|network| network.contains(address)) {
+        let Some(key) = counted(address, &self.rules.exempt).filter(|_| !is_proxy) else {
             return Some(Place { gate: self, customer: None });
-        }
-        let key = customer(address);
+        };
         let now = Duration::from_millis(clock::now_ms());
         let is_in = self.table.lock().take(key, &self.rules, now);
         if !is_in {

@@ -7,7 +7,7 @@ use std::{collections::HashMap, net::IpAddr, time::Duration};
 use common::{
     config::Settings,
     error::{ClientError, ErrorCode},
-    network::{Network, customer},
+    network::{Network, counted},
     rate::{Bucket, Rate},
 };
 use parking_lot::Mutex;
@@ -62,16 +62,14 @@ impl HttpRates {
     }
 
     fn take_at(&self, family: RouteFamily, address: IpAddr, now: Duration) -> Result<(), ClientError> {
-        if self.exempt.iter().any(|network| network.contains(address)) {
-            return Ok(());
-        }
+        let Some(address) = counted(address, &self.exempt) else { return Ok(()) };
         let rate = match family {
             RouteFamily::Registration => self.rates.registrations,
             RouteFamily::Login | RouteFamily::Refusal => self.rates.logins,
             RouteFamily::Session => self.rates.sessions,
             RouteFamily::Operator => self.rates.operators,
         };
-        let taken = self.buckets.lock().take(rate, (family, customer(address)), now);
+        let taken = self.buckets.lock().take(rate, (family, address), now);
         taken.map_err(|wait| ClientError::new(ErrorCode::RateLimited).after(wait))
     }
 }

@@ -17,6 +17,7 @@ use common::{
     close::CloseCode,
     config::{CookieSecure, Settings, WebSettings, ws_authority},
     error::ErrorCode,
+    network::is_loopback,
 };
 use tls::{Listener, TlsError};
 use transport::{Gate, GateRules, OriginRule, ServeOptions, client_address::TrustedProxies, listen, operator::Operators, serve};
@@ -204,10 +205,7 @@ fn warn_of_clear_text(settings: &Settings, addr: SocketAddr, under_tls: bool) {
         );
     }
     let url = settings.web.broker_url.as_deref().unwrap_or_default();
-    let authority = ws_authority(url);
-    let host = authority.rsplit_once(':').map_or("", |(host, _)| host.trim_matches(['[', ']']));
-    let is_local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
-    if url.starts_with("ws://") && !is_local {
+    if url.starts_with("ws://") && !is_loopback(&ws_authority(url)) {
         tracing::warn!(url, "all messages cross the network in the clear on their way to the broker: dial it by wss://");
     }
 }

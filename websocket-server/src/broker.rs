@@ -20,7 +20,7 @@ use common::{
     error::ErrorCode,
     id::{SessionId, UserId},
     message::{AnnouncedHeartbeat, AnnouncedLimits, Speaker, SystemMessage},
-    network::customer,
+    network::counted,
     rate::Rate,
 };
 use identity::{limits::SharedPenalties, policy::Policy};
@@ -222,8 +222,7 @@ impl Broker {
 
     /// What an address counts as; `None` if it is not counted.
     fn counted(&self, address: IpAddr) -> Option<IpAddr> {
-        let is_exempt = self.settings.limits.exempt_networks.iter().any(|network| network.contains(address));
-        (!is_exempt).then(|| customer(address))
+        counted(address, &self.settings.limits.exempt_networks)
     }
 
     /// Connections there are.

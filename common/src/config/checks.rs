@@ -1,8 +1,8 @@
 //! The forms that textual settings must have.
 
-use std::net::Ipv4Addr;
-
 use tracing_subscriber::EnvFilter;
+
+use crate::network::is_loopback;
 
 /// `ws://host:port` or `ws://host`, or the same with `wss`; nothing after it but one slash.
 pub(super) fn is_ws_url(text: &str) -> bool {
@@ -78,9 +78,9 @@ pub(super) fn is_key_url(text: &str) -> bool {
         (None, None) => return false,
     };
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    let host = authority.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map_or(authority, |(host, _)| host);
-    let is_loopback = host == "localhost" || host == "[::1]" || host.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback());
-    is_authority(authority) && (!loopback_only || is_loopback) && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+    is_authority(authority)
+        && (!loopback_only || is_loopback(authority))
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
 /// Visible ASCII.

@@ -2,7 +2,10 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use common::{config::Limits, network::Network};
+use common::{
+    config::Limits,
+    network::{Network, counted},
+};
 use parking_lot::Mutex;
 
 use super::{Penalties, PenaltySettings};
@@ -36,10 +39,7 @@ impl SharedPenalties {
 
     /// A try from this address failed: how long it is to wait now.
     pub fn on_failure(&self, address: IpAddr, now: Duration) -> Duration {
-        if self.exempt.iter().any(|network| network.contains(address)) {
-            return Duration::ZERO;
-        }
-        self.table.lock().on_failure(address, now)
+        counted(address, &self.exempt).map_or(Duration::ZERO, |address| self.table.lock().on_failure(address, now))
     }
 
     /// A try from this address succeeded.

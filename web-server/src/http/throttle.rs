@@ -10,7 +10,7 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use common::{
     config::Settings,
     error::{ClientError, ErrorCode},
-    network::{Network, customer},
+    network::{Network, counted},
     rate::Rate,
 };
 use identity::limits::SharedPenalties;
@@ -57,11 +57,9 @@ impl Throttle {
     /// # Errors
     /// `too_many_connections`.
     pub fn open_socket(&self, ClientAddress(address): ClientAddress) -> Result<Option<Tab>, Refusal> {
-        if self.is_exempt(address) {
-            return Ok(None);
-        }
+        let Some(address) = counted(address, &self.exempt) else { return Ok(None) };
         let allowance = Allowance { connections: self.sockets_of_address, messages: Rate::UNLIMITED, bytes: Rate::UNLIMITED };
-        let tab = self.sockets.open(customer(address), allowance);
+        let tab = self.sockets.open(address, allowance);
         tab.map(Some).map_err(|_| ErrorCode::TooManyConnections.into())
     }
 
@@ -78,10 +76,6 @@ impl Throttle {
     /// A token from this address was refused: what to answer.
     pub fn on_refused_token(&self, ClientAddress(address): ClientAddress, code: ErrorCode) -> Refusal {
         refuse(&self.forged_tokens, address, code)
-    }
-
-    fn is_exempt(&self, address: IpAddr) -> bool {
-        self.exempt.iter().any(|network| network.contains(address))
     }
 }
 
