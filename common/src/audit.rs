@@ -5,6 +5,7 @@
 //! wait, and where strangers could fill the log, they are counted instead, and the count is an entry.
 
 use std::{
+    str::FromStr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -36,7 +37,23 @@ pub enum Event {
     Admin,
 }
 
+/// Not the name of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be connection, authentication, refusal or admin")]
+pub struct UnknownEvent;
+
+impl FromStr for Event {
+    type Err = UnknownEvent;
+
+    fn from_str(name: &str) -> Result<Self, UnknownEvent> {
+        Self::ALL.into_iter().find(|event| event.as_str() == name).ok_or(UnknownEvent)
+    }
+}
+
 impl Event {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Connection, Self::Authentication, Self::Refusal, Self::Admin];
+
     /// The `kind` in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -88,6 +105,12 @@ impl Entry {
             cut(detail, LONGEST_DETAIL);
         }
         self
+    }
+
+    /// Whether nothing in it is too long.
+    pub fn fits(&self) -> bool {
+        [&self.who, &self.what, &self.origin].into_iter().all(|field| field.len() <= LONGEST)
+            && self.detail.as_ref().is_none_or(|detail| detail.len() <= LONGEST_DETAIL)
     }
 }
 
@@ -228,6 +251,7 @@ mod tests {
     #[test]
     fn long_fields_are_cut_between_characters() {
         let entry = Entry::new(Event::Refusal, &"ä".repeat(1000), "x", "").with_detail(&"€".repeat(10_000));
+        assert!(entry.fits() && !Entry { who: "x".repeat(LONGEST + 1), ..entry.clone() }.fits());
         assert_eq!((entry.who.len(), entry.detail.map(|detail| detail.len())), (LONGEST, Some(LONGEST_DETAIL - 1)));
     }
 

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use common::audit::{Entry, Event};
 use common::config::{Durability, Settings};
 use store::operators::{self, Throttle};
-use store::{AuditEntry, SqliteStore, Store, StoreOptions};
+use store::{SqliteStore, Store, StoreOptions};
 
 use super::serve::block_on;
 
@@ -71,8 +71,7 @@ fn note(settings: &Settings, what: &str) {
     if !settings.store.audit {
         return;
     }
-    let Entry { at, kind, who, what, origin, detail } = Entry::new(Event::Admin, "operator", what, "command line");
-    let entry = AuditEntry { at, kind: kind.as_str().to_owned(), who, what, origin, detail };
+    let entry = Entry::new(Event::Admin, "operator", what, "command line");
     let noted = || -> Result<()> {
         let store = SqliteStore::open(&settings.data.dir, StoreOptions::default())?;
         block_on(async { Ok(store.audit(vec![entry]).await?) })

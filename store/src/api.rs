@@ -9,10 +9,10 @@
 use std::{future::Future, ops::Range, pin::Pin};
 
 use bytes::Bytes;
-use common::id::SessionId;
+use common::{audit::Entry, id::SessionId};
 
 use crate::{
-    audit::{AuditEntry, AuditQuery, AuditRow},
+    audit::{AuditQuery, AuditRow},
     channel::{ChannelFamily, ChannelName},
     error::StoreError,
     health::StoreHealth,
@@ -118,7 +118,7 @@ pub trait Store: Send + Sync + 'static {
     fn forget_sessions(&self, not_seen_since: u64, now: u64, limit: u32) -> Reply<Forgotten>;
 
     /// Appends to the audit log.
-    fn audit(&self, entries: Vec<AuditEntry>) -> Reply<()>;
+    fn audit(&self, entries: Vec<Entry>) -> Reply<()>;
 
     /// Reads the audit log.
     fn audit_log(&self, query: AuditQuery) -> Reply<Vec<AuditRow>>;

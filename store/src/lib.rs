@@ -30,7 +30,7 @@ use std::{path::Path, sync::Arc};
 
 pub use self::{
     api::{Reply, Store},
-    audit::{AuditEntry, AuditQuery, AuditRow},
+    audit::{AuditQuery, AuditRow},
     channel::{ChannelFamily, ChannelName, ChannelNameError},
     error::StoreError,
     health::StoreHealth,

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use common::audit::{Batch, Entry, TICK};
-use store::AuditEntry;
+use common::{
+    audit::{Batch, Entry, TICK},
+    error::ClientError,
+};
 
 use crate::{broker::Broker, routing::Peer};
 
@@ -52,14 +54,9 @@ async fn store(broker: &Broker, batch: Batch) {
     if batch.is_empty() {
         return;
     }
-    let entries = batch.clone().into_entries().into_iter().map(stored).collect();
+    let entries = batch.clone().into_entries();
     if let Err(error) = broker.channels.store().audit(entries).await {
         tracing::warn!(%error, entries = batch.entries.len(), "entries of the audit log are not written yet");
         broker.audit.put_back(batch);
     }
-}
-
-fn stored(entry: Entry) -> AuditEntry {
-    let Entry { at, kind, who, what, origin, detail } = entry;
-    AuditEntry { at, kind: kind.as_str().to_owned(), who, what, origin, detail }
 }

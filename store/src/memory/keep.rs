@@ -9,7 +9,7 @@ use common::id::SessionId;
 
 use super::state::State;
 use crate::{
-    audit::{AuditEntry, AuditQuery, AuditRow},
+    audit::{self, AuditQuery, AuditRow},
     channel::ChannelName,
     error::StoreError,
     inbox::{DeadReason, Death},
@@ -157,8 +157,8 @@ impl State {
         self.drop_cursors(ConsumerId::told_of_dead_letters(), Some(std::slice::from_ref(inbox)));
     }
 
-    pub(super) fn audit(&mut self, entries: Vec<AuditEntry>) -> Result<(), StoreError> {
-        entries.iter().try_for_each(AuditEntry::check)?;
+    pub(super) fn audit(&mut self, entries: Vec<common::audit::Entry>) -> Result<(), StoreError> {
+        entries.iter().try_for_each(audit::check)?;
         for entry in entries {
             self.audit.push_back(AuditRow { id: self.next_audit, entry });
             self.next_audit += 1;
@@ -173,7 +173,7 @@ impl State {
             .filter(|row| {
                 row.id < query.before_id
                     && (query.since..query.until).contains(&row.entry.at)
-                    && query.kind.as_ref().is_none_or(|kind| *kind == row.entry.kind)
+                    && query.kind.is_none_or(|kind| kind == row.entry.kind)
             })
             .take(query.limit as usize)
             .cloned()

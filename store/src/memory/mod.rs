@@ -12,13 +12,13 @@ mod state;
 use std::{future::ready, ops::Range};
 
 use bytes::Bytes;
-use common::id::SessionId;
+use common::{audit::Entry, id::SessionId};
 use parking_lot::Mutex;
 
 use self::state::State;
 use crate::{
     api::{Reply, Store, check_state_name},
-    audit::{AuditEntry, AuditQuery, AuditRow},
+    audit::{AuditQuery, AuditRow},
     channel::{ChannelFamily, ChannelName},
     error::StoreError,
     health::StoreHealth,
@@ -178,7 +178,7 @@ impl Store for MemoryStore {
         self.change(|state| state.forget_sessions(not_seen_since, now, limit))
     }
 
-    fn audit(&self, entries: Vec<AuditEntry>) -> Reply<()> {
+    fn audit(&self, entries: Vec<Entry>) -> Reply<()> {
         self.change(|state| state.audit(entries))
     }
 

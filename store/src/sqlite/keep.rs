@@ -1,12 +1,12 @@
 //! The small things that are written: sessions, cursors, retained values, audit, state.
 
 use bytes::Bytes;
-use common::id::SessionId;
+use common::{audit::Entry, id::SessionId};
 use rusqlite::{OptionalExtension, params};
 
 use super::{append::sql_integer, error::damaged, tx::Tx};
 use crate::{
-    audit::AuditEntry,
+    audit,
     channel::ChannelName,
     error::StoreError,
     inbox::{DeadReason, Death},
@@ -180,13 +180,20 @@ impl Tx<'_> {
         Ok(true)
     }
 
-    pub(super) fn audit(&mut self, entries: &[AuditEntry]) -> Result<(), StoreError> {
-        entries.iter().try_for_each(AuditEntry::check)?;
+    pub(super) fn audit(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
+        entries.iter().try_for_each(audit::check)?;
         let mut statement = self
             .conn
             .prepare_cached("INSERT INTO audit (at, kind, who, what, origin, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
         for entry in entries {
-            statement.execute(params![sql_integer(entry.at), entry.kind, entry.who, entry.what, entry.origin, entry.detail])?;
+            statement.execute(params![
+                sql_integer(entry.at),
+                entry.kind.as_str(),
+                entry.who,
+                entry.what,
+                entry.origin,
+                entry.detail
+            ])?;
         }
         Ok(())
     }

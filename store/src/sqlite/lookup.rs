@@ -1,12 +1,15 @@
 //! Reading the small things: sessions, cursors, retained values, audit, state. On a reader's connection.
 
 use bytes::Bytes;
-use common::id::{AgentId, SessionId, TopicName, UserId};
+use common::{
+    audit::{Entry, Event},
+    id::{AgentId, SessionId, TopicName, UserId},
+};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{append::sql_integer, error::damaged, keep::session_of};
 use crate::{
-    audit::{AuditEntry, AuditQuery, AuditRow},
+    audit::{AuditQuery, AuditRow},
     channel::ChannelName,
     error::StoreError,
     session::{ConsumerId, Retained, StoredSession, StoredSubscription},
@@ -92,23 +95,24 @@ pub(super) fn audit_log(conn: &Connection, query: &AuditQuery) -> Result<Vec<Aud
     let sql =
         format!("SELECT {COLUMNS} FROM audit WHERE id < ?1 AND at >= ?2 AND at < ?3 AND {by_kind} ORDER BY id DESC LIMIT ?4");
     let mut statement = conn.prepare_cached(&sql)?;
-    let found = statement.query_map(
-        params![sql_integer(query.before_id), sql_integer(query.since), sql_integer(query.until), query.limit, query.kind],
-        |row| {
-            Ok(AuditRow {
-                id: row.get(0)?,
-                entry: AuditEntry {
-                    at: row.get(1)?,
-                    kind: row.get(2)?,
-                    who: row.get(3)?,
-                    what: row.get(4)?,
-                    origin: row.get(5)?,
-                    detail: row.get(6)?,
-                },
-            })
-        },
-    )?;
-    Ok(found.collect::<Result<_, _>>()?)
+    let (before, since, until) = (sql_integer(query.before_id), sql_integer(query.since), sql_integer(query.until));
+    let mut rows = statement.query(params![before, since, until, query.limit, query.kind.map(Event::as_str)])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let kind = row.get_ref(2)?.as_str().ok().and_then(|kind| kind.parse().ok());
+        found.push(AuditRow {
+            id: row.get(0)?,
+            entry: Entry {
+                at: row.get(1)?,
+                kind: kind.ok_or_else(|| damaged("the kind of an entry of the audit log"))?,
+                who: row.get(3)?,
+                what: row.get(4)?,
+                origin: row.get(5)?,
+                detail: row.get(6)?,
+            },
+        });
+    }
+    Ok(found)
 }
 
 pub(super) fn state(conn: &Connection, name: &str) -> Result<Option<Bytes>, StoreError> {

@@ -39,7 +39,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use common::id::SessionId;
+use common::{audit::Entry, id::SessionId};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -56,7 +56,7 @@ use self::{
 };
 use crate::{
     api::{Reply, Store, check_state_name},
-    audit::{AuditEntry, AuditQuery, AuditRow},
+    audit::{AuditQuery, AuditRow},
     channel::{ChannelFamily, ChannelName},
     error::StoreError,
     health::StoreHealth,
@@ -269,7 +269,7 @@ impl Store for SqliteStore {
         self.write(SMALL, Admission::Always, move |tx| tx.forget_sessions(not_seen_since, now, limit))
     }
 
-    fn audit(&self, entries: Vec<AuditEntry>) -> Reply<()> {
+    fn audit(&self, entries: Vec<Entry>) -> Reply<()> {
         let bytes = entries.iter().map(|entry| entry.detail.as_ref().map_or(0, String::len) + SMALL).sum();
         self.write(bytes, Admission::Bounded, move |tx| tx.audit(&entries))
     }

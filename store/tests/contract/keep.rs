@@ -1,9 +1,12 @@
 //! Sessions, cursors, retained values, audit, small values.
 
 use bytes::Bytes;
-use common::id::{AgentId, ClientName, SessionId, TopicName, UserId};
+use common::{
+    audit::{Entry, Event},
+    id::{AgentId, ClientName, SessionId, TopicName, UserId},
+};
 use store::{
-    AuditEntry, AuditQuery, Bounds, ConsumerId, DeadReason, Death, ReadFrom, Retained, StoreError, StoreOptions, StoredSession,
+    AuditQuery, Bounds, ConsumerId, DeadReason, Death, ReadFrom, Retained, StoreError, StoreOptions, StoredSession,
     StoredSubscription,
 };
 
@@ -194,10 +197,10 @@ async fn the_last_value_is_retained(backend: Backend) {
     assert_eq!(store.retained(topic).await, Ok(None));
 }
 
-fn entry(at: u64, kind: &str) -> AuditEntry {
-    AuditEntry {
+fn entry(at: u64, kind: Event) -> Entry {
+    Entry {
         at,
-        kind: kind.to_owned(),
+        kind,
         who: "agent:a".to_owned(),
         what: "connected".to_owned(),
         origin: "127.0.0.1".to_owned(),
@@ -207,7 +210,7 @@ fn entry(at: u64, kind: &str) -> AuditEntry {
 
 async fn the_audit_log_is_read_newest_first(backend: Backend) {
     let mut store = Subject::open(backend);
-    store.audit((1..=6).map(|at| entry(at, if at % 3 == 0 { "admin" } else { "connection" })).collect()).await.unwrap();
+    store.audit((1..=6).map(|at| entry(at, if at % 3 == 0 { Event::Admin } else { Event::Connection })).collect()).await.unwrap();
     store.reopen();
     let read = async |query| {
         let rows = store.audit_log(query).await.unwrap();
@@ -215,11 +218,11 @@ async fn the_audit_log_is_read_newest_first(backend: Backend) {
     };
     assert_eq!(read(AuditQuery::default()).await, [6, 5, 4, 3, 2, 1]);
     assert_eq!(read(AuditQuery { since: 2, until: 5, ..AuditQuery::default() }).await, [4, 3, 2]);
-    assert_eq!(read(AuditQuery { kind: Some("admin".to_owned()), ..AuditQuery::default() }).await, [6, 3]);
+    assert_eq!(read(AuditQuery { kind: Some(Event::Admin), ..AuditQuery::default() }).await, [6, 3]);
     let rows = store.audit_log(AuditQuery { limit: 2, ..AuditQuery::default() }).await.unwrap();
-    assert_eq!(rows[0].entry, entry(6, "admin"));
+    assert_eq!(rows[0].entry, entry(6, Event::Admin));
     assert_eq!(read(AuditQuery { before_id: rows[1].id, limit: 2, ..AuditQuery::default() }).await, [4, 3]);
-    let refused = store.audit(vec![entry(9, "x"), entry(9, "")]).await;
+    let refused = store.audit(vec![entry(9, Event::Admin), Entry { who: "x".repeat(1000), ..entry(9, Event::Admin) }]).await;
     assert!(matches!(refused, Err(StoreError::Invalid(_))));
     assert_eq!(store.audit_log(AuditQuery::default()).await.unwrap().len(), 6);
 }
@@ -228,13 +231,13 @@ async fn the_audit_log_is_bounded(backend: Backend) {
     let mut options = StoreOptions::default();
     options.policies.audit = Bounds { records: 4, bytes: 0, age_ms: 100 };
     let mut store = Subject::open_with(backend, options);
-    store.audit((1..=10).map(|at| entry(at, "admin")).collect()).await.unwrap();
+    store.audit((1..=10).map(|at| entry(at, Event::Admin)).collect()).await.unwrap();
     let newest = store.audit_log(AuditQuery::default()).await.unwrap()[0].id;
     assert_eq!(store.trim(50, 100).await.unwrap().rows, 6);
     assert_eq!(store.trim(109, 100).await.unwrap().rows, 2);
     assert_eq!(store.trim(1_000, 100).await.unwrap().rows, 2);
     store.reopen();
-    store.audit(vec![entry(1_000, "admin")]).await.unwrap();
+    store.audit(vec![entry(1_000, Event::Admin)]).await.unwrap();
     let rows = store.audit_log(AuditQuery::default()).await.unwrap();
     assert_eq!(rows.len(), 1);
     assert!(rows[0].id > newest, "numbers are not used again");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use common::{
+    audit::UnknownEvent,
     error::{ClientError, ErrorCode},
     id::AgentId,
     message::{HistoryAsk, Start, parse_agent_id},
@@ -140,7 +141,9 @@ pub async fn audit(_: Operator, query: web::Query<AuditApiQuery>, broker: web::D
     let asked = AuditQuery {
         since: time(since, 0)?,
         until: time(until, u64::MAX)?,
-        kind,
+        kind: kind
+            .map(|kind| kind.parse().map_err(|error: UnknownEvent| Refused::bad_request(format!("`kind` {error}"))))
+            .transpose()?,
         before_id: before.unwrap_or(u64::MAX),
         limit: limit.unwrap_or(100).clamp(1, MOST_ROWS),
     };

@@ -104,7 +104,9 @@ async fn the_audit_log_tells_who_came_who_was_refused_and_what_operators_did() {
     let oldest = all["entries"].as_array().expect("entries").last().expect("an entry")["id"].clone();
     let none = ask(&broker, &format!("/api/v1/audit?before={oldest}"), TOKEN).await.1;
     assert_eq!(none["entries"], json!([]));
-    assert_eq!(ask(&broker, "/api/v1/audit?since=yesterday", TOKEN).await.0, 400);
+    for wrong in ["since=yesterday", "kind=conection"] {
+        assert_eq!(ask(&broker, &format!("/api/v1/audit?{wrong}"), TOKEN).await.0, 400, "{wrong}");
+    }
 }
 
 #[actix_rt::test]
