@@ -1,6 +1,6 @@
 //! Writes the audit log into the store.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use common::{
     audit::{Batch, Entry, TICK},
@@ -19,10 +19,13 @@ impl Broker {
         }
     }
 
-    /// Notes what a peer was refused, with what it had sent where that is wanted.
-    pub fn note_refusal(&self, peer: &Peer, what: &str, sent: Option<&str>) {
-        if self.audit.is_on() {
-            let entry = Entry::new(Event::Refusal, peer.address(), what, &peer.origin().unwrap_or_default());
+    /// Notes what was refused to a connection because of who it is, with what it had sent where that is wanted. Without a `peer` it is not
+    /// registered yet; `origin`: where it comes from then.
+    pub fn note_refusal(&self, peer: Option<&Peer>, origin: Option<IpAddr>, error: &ClientError, sent: Option<&str>) {
+        if self.audit.is_on() && matches!(error.code.row().status, 401 | 403) {
+            let what = format!("{} {}", error.code, error.target.as_deref().unwrap_or_default());
+            let origin = peer.map_or_else(|| origin.map(|address| address.to_string()), Peer::origin).unwrap_or_default();
+            let entry = Entry::new(Event::Refusal, peer.map_or("", Peer::address), what.trim_end(), &origin);
             let sent = sent.filter(|_| self.settings.store.audit_payloads);
             self.audit.add([match sent {
                 Some(sent) => entry.with_detail(sent),

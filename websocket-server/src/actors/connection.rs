@@ -160,6 +160,8 @@ impl Connection {
     /// Tells the peer an error.
     pub fn refuse(&self, error: ClientError, id: Option<&str>) {
         self.shard.counters().errors.count(error.code);
+        let origin = self.pass.as_ref().and_then(Pass::address);
+        self.broker().note_refusal(self.peer.as_deref(), origin, &error, None);
         self.answer(&SystemMessage::Error(error), id);
     }
 
@@ -293,13 +295,8 @@ impl Connection {
     }
 
     fn submit(&mut self, work: Work) -> Step {
-        match self.shard.try_send(work) {
-            Ok(()) => Step::Continue,
-            Err(work) => {
-                self.waiting = Some(work);
-                Step::Pause
-            }
-        }
+        self.waiting = self.shard.try_send(work);
+        if self.waiting.is_some() { Step::Pause } else { Step::Continue }
     }
 
     /// The peer has answered a ping.

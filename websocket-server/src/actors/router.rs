@@ -1,4 +1,4 @@
-//! The RouterActor: one per worker thread, the only caller of the routing core.
+//! The RouterActor: one per worker thread. RouterActors alone dispatch, attach and subscribe.
 
 use std::{
     cell::RefCell,
@@ -226,10 +226,7 @@ impl Broker {
     /// Tells a peer what is wrong. `sent`: what it had sent.
     pub(super) fn refuse(&self, counters: &Counters, peer: &Peer, error: ClientError, id: Option<&str>, sent: Option<&str>) {
         counters.errors.count(error.code);
-        if matches!(error.code.row().status, 401 | 403) {
-            let what = format!("{} {}", error.code, error.target.as_deref().unwrap_or_default());
-            self.note_refusal(peer, what.trim_end(), sent);
-        }
+        self.note_refusal(Some(peer), None, &error, sent);
         peer.answer(&SystemMessage::Error(error), id);
     }
 }
@@ -402,17 +399,16 @@ impl Shard {
         &self.counters
     }
 
-    /// Hands work to the router, or back if its mailbox is full.
-    pub fn try_send(&self, work: Work) -> Result<(), Work> {
+    /// Hands work to the router. What comes back did not fit into its mailbox.
+    pub fn try_send(&self, work: Work) -> Option<Work> {
         self.counters.mailbox.fetch_add(1, Relaxed);
-        self.router.try_send(work).or_else(|error| {
-            self.counters.mailbox.fetch_sub(1, Relaxed);
-            match error {
-                SendError::Full(work) => Err(work),
-                // The router is gone: so is, in a moment, the process.
-                SendError::Closed(_) => Ok(()),
-            }
-        })
+        let error = self.router.try_send(work).err()?;
+        self.counters.mailbox.fetch_sub(1, Relaxed);
+        match error {
+            SendError::Full(work) => Some(work),
+            // The router is gone: so is, in a moment, the process.
+            SendError::Closed(_) => None,
+        }
     }
 
     /// Registers a connection. Not bounded by the mailbox, but by the connections there may be: each does it once.

@@ -132,7 +132,7 @@ impl Router {
     pub(crate) fn check_loop(&self, from: &Peer, target: &Address, message: &Outgoing) -> Result<(), ClientError> {
         let Some(trace) = message.trace else { return Ok(()) };
         let source = from.key();
-        let peer_of = |peer: Option<&Arc<Peer>>| peer.map_or_else(|| hash(&target.to_string()), |peer| peer.key());
+        let peer_of = |peer: Option<&Arc<Peer>>| peer.map_or_else(|| hash(target.to_string()), |peer| peer.key());
         let between = match target {
             Address::Agent(id) => Between::Two { source, target: peer_of(self.agents.get(id).map(|entry| &entry.peer)) },
             Address::Session(id) => {

@@ -2,6 +2,7 @@
 
 use common::{
     assertion::{self, ClientIdentity},
+    audit::Event,
     config::AgentKey,
     id::SessionId,
     secret::Secret,
@@ -126,7 +127,7 @@ async fn who_comes_after_its_successor_is_refused_and_cannot_speak() {
     other.expect_nothing().await;
     newer.send(json!({"type":"x:y","target":"agent:other"})).await;
     other.expect("x:y").await;
-    let entries = broker.handle.broker().audit.take();
+    let entries = broker.noted(Event::Connection).await;
     let came = entries.iter().filter(|entry| entry.who == "agent:a" && entry.what.starts_with("connected"));
     assert_eq!(came.count(), 1, "who was refused did not connect");
 }

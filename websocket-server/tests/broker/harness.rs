@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use common::{
     assertion::{self, ClientIdentity, Login},
+    audit::{Entry, Event},
     config::Settings,
     id::{AgentId, SessionId, UserId},
 };
@@ -111,6 +112,15 @@ impl TestBroker {
     pub async fn channel(&self, name: &str) -> store::ChannelInfo {
         let channel = store::ChannelName::parse(name).expect("a channel");
         self.handle.broker().channels.store().channel(channel).await.expect("read").expect("a channel that was used")
+    }
+
+    /// What the audit log holds of this kind, the newest first.
+    pub async fn noted(&self, kind: Event) -> Vec<Entry> {
+        let (broker, store) = (self.handle.broker(), self.handle.broker().channels.store());
+        store.audit(broker.audit.take()).await.expect("written");
+        let query = store::AuditQuery { kind: Some(kind), limit: 1000, ..Default::default() };
+        let rows = store.audit_log(query).await.expect("read");
+        rows.into_iter().map(|row| row.entry).collect()
     }
 
     /// A plain HTTP request: status and body.

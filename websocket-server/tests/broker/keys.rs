@@ -2,7 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use common::config::{Durability, Settings};
+use common::{
+    audit::Event,
+    config::{Durability, Settings},
+};
 use identity::agent_keys::{Glob, KeyFile, NewKey, Scopes};
 use serde_json::{Value, json};
 
@@ -157,6 +160,10 @@ async fn a_key_is_for_the_ids_in_its_scope() {
     assert_eq!(silent.ended().await, Ended::Code(4003));
     let listed = &broker.stats().await["agents"]["connected"];
     assert!(listed.as_u64().is_some_and(|count| count <= 2), "{listed}");
+    let noted = broker.noted(Event::Refusal).await;
+    let refused = noted.iter().filter(|entry| entry.what.starts_with("not_allowed"));
+    let refused: Vec<_> = refused.map(|entry| (entry.who.as_str(), entry.origin.as_str())).collect();
+    assert_eq!(refused, [("", "127.0.0.1"); 2], "{noted:?}");
 }
 
 #[actix_rt::test]

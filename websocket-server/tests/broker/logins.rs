@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use common::{
     assertion::{self, Acks, ClientIdentity, LoggedIn, Reading},
+    audit::Event,
     backplane::ToEdge,
     id::SessionId,
     secret::Secret,
@@ -65,6 +66,8 @@ async fn a_session_becomes_its_users_in_place() {
     session.expect("news:live").await;
     agent.send(json!({"type":"session:list"})).await;
     assert_eq!(agent.expect("session:listed").await["payload"]["sessions"][0]["user_id"], "ann");
+    let noted = broker.noted(Event::Authentication).await;
+    assert_eq!(noted.iter().map(|entry| entry.what.as_str()).collect::<Vec<_>>(), ["logged in as ann"]);
     session.close().await;
     assert_eq!(agent.expect("session:disconnected").await["payload"]["user_id"], "ann");
     agent.send(json!({"type":"news:live","target":"user:ann"})).await;
@@ -170,8 +173,8 @@ async fn later_credentials_of_the_same_user_change_what_the_session_carries() {
     identify(&mut session, &broker, mine.session_id, "ann", kept(&mine)).await;
     session.settle().await;
     agent.expect_nothing().await;
-    let noted = broker.handle.broker().audit.take().into_iter().filter(|entry| entry.what.starts_with("logged in"));
-    assert_eq!(noted.count(), 0, "nobody logged in who was not");
+    let noted = broker.noted(Event::Authentication).await;
+    assert!(noted.is_empty(), "nobody logged in who was not: {noted:?}");
 }
 
 #[actix_rt::test]
