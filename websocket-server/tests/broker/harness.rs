@@ -117,7 +117,7 @@ impl TestBroker {
     /// What the audit log holds of this kind, the newest first.
     pub async fn noted(&self, kind: Event) -> Vec<Entry> {
         let (broker, store) = (self.handle.broker(), self.handle.broker().channels.store());
-        store.audit(broker.audit.take()).await.expect("written");
+        store.audit(broker.audit.take().into_entries()).await.expect("written");
         let query = store::AuditQuery { kind: Some(kind), limit: 1000, ..Default::default() };
         let rows = store.audit_log(query).await.expect("read");
         rows.into_iter().map(|row| row.entry).collect()
