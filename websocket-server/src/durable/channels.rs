@@ -1,7 +1,7 @@
 //! The channels that are in use, and their way to the store. Shared by all shards.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::Arc,
     time::Duration,
 };
@@ -55,6 +55,8 @@ pub struct Channels {
     pub(super) untold: Mutex<HashMap<ChannelName, u64>>,
     /// Sessions with a client that its edge named, of which something is kept. `None`: there are too many to remember.
     pub(super) kept_of_edges: Mutex<Option<HashSet<SessionId>>>,
+    /// Clients that have left for good, while what is kept for them is being forgotten: as many as writes wait for the store, at most.
+    leaving: Mutex<HashMap<ConsumerId, usize>>,
     /// Senders that want to hear what becomes of their messages.
     pub receipts: Receipts,
 }
@@ -145,6 +147,7 @@ impl Channels {
             kept: Mutex::new(Kept::new(pending)),
             recent: Mutex::new(recent),
             untold: Mutex::new(untold),
+            leaving: Mutex::default(),
             receipts: Receipts::default(),
         });
         for scope in [Scope::Sessions, Scope::Agents, Scope::All] {
@@ -253,6 +256,39 @@ impl Channels {
     /// Whether anything may be kept of a client of the session that its edge named.
     pub fn may_have_kept_of_edge(&self, session_id: SessionId) -> bool {
         self.kept_of_edges.lock().as_ref().is_none_or(|sessions| sessions.contains(&session_id))
+    }
+
+    /// Forgets where a client has read to that has left for good.
+    pub fn forget_client(self: &Arc<Self>, consumers: [ConsumerId; 2]) {
+        for consumer in consumers {
+            *self.leaving.lock().entry(consumer.clone()).or_default() += 1;
+            let forgotten = self.store.drop_cursors(consumer.clone(), None);
+            let channels = Arc::clone(self);
+            actix_rt::spawn(async move {
+                if let Err(error) = forgotten.await {
+                    tracing::debug!(%error, "what was kept for a client was not forgotten");
+                }
+                if let Entry::Occupied(mut leaving) = channels.leaving.lock().entry(consumer) {
+                    *leaving.get_mut() -= 1;
+                    if *leaving.get() == 0 {
+                        leaving.remove();
+                    }
+                }
+            });
+        }
+    }
+
+    /// Where a client has read to: what the store knows once it has forgotten an earlier client of this name that has left for good.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn positions(&self, consumer: &ConsumerId) -> Result<Vec<(ChannelName, u64)>, StoreError> {
+        let is_leaving = self.leaving.lock().contains_key(consumer);
+        if is_leaving {
+            // A write, though of nothing: it is done after those that were made before it.
+            self.store.save_cursors(consumer.clone(), Vec::new(), unix_ms()).await?;
+        }
+        self.store.cursors(consumer.clone()).await
     }
 
     /// There is a log of a topic or broadcast.

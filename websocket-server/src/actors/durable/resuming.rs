@@ -144,7 +144,7 @@ impl RouterActor {
                 let kept = async {
                     let mut kept = Vec::new();
                     for (consumer, presence) in [(&topics, false), (&with_presence, true)] {
-                        for (channel, seq) in channels.store().cursors(consumer.clone()).await? {
+                        for (channel, seq) in channels.positions(consumer).await? {
                             channels.load(channel.clone()).await?;
                             kept.push(Kept { channel, seq, presence });
                         }
@@ -240,15 +240,8 @@ impl RouterActor {
         if self.broker.router.read().has_namesake(peer) {
             return;
         }
-        let Some((one, other)) = Self::consumers(peer, false) else { return };
-        let store = self.durable.channels.store();
-        let forgotten = [one, other].map(|consumer| store.drop_cursors(consumer, None));
-        actix_rt::spawn(async move {
-            for forgotten in forgotten {
-                if let Err(error) = forgotten.await {
-                    tracing::debug!(%error, "what was kept for a client was not forgotten");
-                }
-            }
-        });
+        if let Some((one, other)) = Self::consumers(peer, false) {
+            self.durable.channels.forget_client([one, other]);
+        }
     }
 }
