@@ -1,8 +1,9 @@
 //! The window in which repeated messages are recognised. Pure; every backend uses it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::record::{MessageKey, RecentId};
+use foldhash::HashMap;
 
 /// Bytes of one id in the stored form.
 const ENCODED: usize = 32;
@@ -21,7 +22,7 @@ pub(crate) struct DedupWindow {
 impl DedupWindow {
     /// An empty window; one of 0 milliseconds recognises nothing.
     pub(crate) fn new(window_ms: u64, max: usize) -> Self {
-        Self { first: HashMap::new(), order: VecDeque::new(), staged: 0, window_ms, max }
+        Self { first: HashMap::default(), order: VecDeque::new(), staged: 0, window_ms, max }
     }
 
     /// The number of the first message with this key.

@@ -3,8 +3,9 @@
 //! Changes are collected during a batch and written once per channel before its commit. After a roll-back everything changed is
 //! forgotten and read anew.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::hash_map::Entry;
 
+use foldhash::HashMap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{commits::Unplaced, error::damaged, fresh::Fresh};
@@ -143,7 +144,7 @@ pub(super) struct Channels {
 
 impl Default for Channels {
     fn default() -> Self {
-        Self { known: HashMap::new(), touched: Vec::new(), batch: 1 }
+        Self { known: HashMap::default(), touched: Vec::new(), batch: 1 }
     }
 }
 

@@ -4,8 +4,9 @@
 //! each for every channel it writes to. So it writes what they lack into its row of `commits`, and [`Tx::place`] moves that over when there is
 //! enough of it, or when somebody needs an index to be whole. What is acknowledged soon never gets into `unacked` at all.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
+use foldhash::HashMap;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
@@ -128,7 +129,7 @@ impl Tx<'_> {
         let (last, newest_at) = newest.unwrap_or((0, 0));
         let mut fresh = Fresh { next_commit: last.max(placed) + 1, placed, newest_at, ..Fresh::default() };
         let records = commits::unplaced(self.conn, None)?;
-        let mut names: HashMap<i64, (ChannelName, bool)> = HashMap::new();
+        let mut names: HashMap<i64, (ChannelName, bool)> = HashMap::default();
         for record in records {
             let id = record.channel;
             let (name, is_known) = match names.get(&id) {

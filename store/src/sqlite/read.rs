@@ -1,8 +1,7 @@
 //! Reading logs and inboxes. Every function runs on a reader's connection, inside one snapshot of the file.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
+use foldhash::HashMap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
@@ -226,7 +225,7 @@ pub(super) fn channels(
     let sql = format!("SELECT {COLUMNS} FROM channels WHERE name > ?1 AND name < ?2 ORDER BY name LIMIT ?3");
     let mut statement = conn.prepare_cached(&sql)?;
     let mut rows = statement.query(params![after, end, limit])?;
-    let mut unplaced_of: HashMap<i64, Vec<Unplaced>> = HashMap::new();
+    let mut unplaced_of: HashMap<i64, Vec<Unplaced>> = HashMap::default();
     for record in unplaced(conn, None)? {
         unplaced_of.entry(record.channel).or_default().push(record);
     }

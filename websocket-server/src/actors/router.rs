@@ -2,7 +2,6 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
     rc::Rc,
     sync::{Arc, Weak, atomic::Ordering::Relaxed},
     time::Duration,
@@ -16,6 +15,7 @@ use common::{
     error::{ClientError, ErrorCode},
     message::{AgentDescription, AgentMessage, PeerRequest, SystemMessage},
 };
+use foldhash::HashMap;
 use transport::{CloseMode, Frame, clock::now_ms};
 
 use super::{
@@ -385,7 +385,7 @@ impl Shard {
             let actor = RouterActor {
                 broker: Arc::clone(broker),
                 counters: Arc::clone(&counters),
-                requesters: HashMap::new(),
+                requesters: HashMap::default(),
                 durable: DurableShard::new(broker, &counters),
             };
             let shard = Rc::new(Self { broker: Arc::downgrade(broker), router: actor.start(), counters });

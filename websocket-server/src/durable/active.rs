@@ -1,7 +1,8 @@
 //! The machines of the channels that are in use.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
+use foldhash::HashMap;
 use parking_lot::Mutex;
 use store::{ChannelFamily, ChannelName};
 
@@ -20,7 +21,7 @@ pub(super) struct Active {
 
 impl Default for Active {
     fn default() -> Self {
-        Self { machines: HashMap::new(), sweep_at: 2 * KEPT_LOADED }
+        Self { machines: HashMap::default(), sweep_at: 2 * KEPT_LOADED }
     }
 }
 

@@ -3,8 +3,9 @@
 //! A receiver is *live* unless it is listed as behind. One that is behind gets nothing live: it reads what is in the store
 //! up to a mark, then takes the tail, and is live again. The order at the seam is kept because both happen under the inbox's lock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
+use foldhash::HashMap;
 use transport::Frame;
 
 use crate::routing::ConnectionId;

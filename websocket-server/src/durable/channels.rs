@@ -1,12 +1,9 @@
 //! The channels that are in use, and their way to the store. Shared by all shards.
 
-use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::hash_map::Entry, sync::Arc, time::Duration};
 
 use common::{address::Scope, assertion::NAMED_BY_EDGE, id::SessionId, timestamp::unix_ms};
+use foldhash::{HashMap, HashSet};
 use parking_lot::Mutex;
 use store::{
     Ack, ChannelFamily, ChannelName, ConsumerId, Delivered, Epoch, Limits, Nack, Page, Pending, PendingQuery, ReadFrom, Reply,
@@ -113,9 +110,9 @@ impl Channels {
             recent.remember_stored(id.key, id.stored_at, id.seq);
         }
         let told: HashMap<_, _> = store.cursors(ConsumerId::told_of_dead_letters()).await?.into_iter().collect();
-        let mut untold = HashMap::new();
-        let mut logs = HashSet::new();
-        let mut pending = HashSet::new();
+        let mut untold = HashMap::default();
+        let mut logs = HashSet::default();
+        let mut pending = HashSet::default();
         let mut after = None;
         loop {
             let page = store.channels(None, after.clone(), CHANNELS_PER_PAGE).await?;
@@ -461,7 +458,7 @@ impl Channels {
 
 /// The sessions with a client that its edge named, of which something is kept; `None` if there are too many.
 async fn kept_of_edges(store: &dyn Store) -> Result<Option<HashSet<SessionId>>, StoreError> {
-    let mut sessions = HashSet::new();
+    let mut sessions = HashSet::default();
     let mut after = None;
     loop {
         let page = store.consumers(after, CONSUMERS_PER_PAGE).await?;

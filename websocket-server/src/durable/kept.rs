@@ -4,9 +4,8 @@
 //! store is asked to forget a session goes to the dead letters with it; what comes after belongs to the session anew, which is written again.
 //! So everything is noted here *after* the store was called for it, and a forgetting begins here *before*.
 
-use std::collections::HashSet;
-
 use common::id::SessionId;
+use foldhash::HashSet;
 use store::ChannelName;
 
 /// Sessions remembered as known to the store; those beyond are noted again and again.
@@ -29,7 +28,7 @@ impl Kept {
     /// The inboxes that have something pending when the store is opened.
     pub(super) fn new(pending: HashSet<ChannelName>) -> Self {
         let pending = Some(pending).filter(|pending| pending.len() <= MOST_PENDING);
-        Self { pending, sessions: HashSet::new(), arrived: None }
+        Self { pending, sessions: HashSet::default(), arrived: None }
     }
 
     /// The store was given a message for an inbox. Answers the session that is to be written, if one is.
@@ -58,7 +57,7 @@ impl Kept {
 
     /// The store is about to be asked to forget sessions.
     pub(super) fn begin_step(&mut self) {
-        self.arrived = Some(HashSet::new());
+        self.arrived = Some(HashSet::default());
     }
 
     /// The store has forgotten sessions. Answers the inboxes that are gone with them.
@@ -105,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_session_is_written_once_and_again_while_it_may_be_forgotten() {
-        let (mut kept, session) = (Kept::new(HashSet::new()), SessionId::fresh());
+        let (mut kept, session) = (Kept::new(HashSet::default()), SessionId::fresh());
         let inbox = ChannelName::session(session);
         assert_eq!((kept.note_pending(&inbox), kept.note_pending(&inbox)), (Some(session), None));
         kept.begin_step();

@@ -3,8 +3,7 @@
 //! A receiver that does not acknowledge itself is asked by a ping that follows what it was given: its pong says that everything
 //! before the ping has reached it. One ping at a time is under way to each.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use store::ChannelName;
 
 /// Numbers up to which channels were given.
@@ -89,10 +88,10 @@ mod tests {
         marks.on_given(channel("agent:a"), 9);
         assert_eq!(marks.begin(), None, "one at a time");
         assert_eq!(marks.confirmed(first + 1), None, "not a pong of ours");
-        assert_eq!(marks.confirmed(first), Some(Given::from([(channel("agent:a"), 5)])));
+        assert_eq!(marks.confirmed(first), Some(Given::from_iter([(channel("agent:a"), 5)])));
         assert_eq!(marks.confirmed(first), None, "once");
         let second = marks.begin().expect("a ping");
-        assert_eq!(marks.confirmed(second), Some(Given::from([(channel("agent:a"), 9)])));
+        assert_eq!(marks.confirmed(second), Some(Given::from_iter([(channel("agent:a"), 9)])));
         assert!(marks.is_empty());
     }
 
@@ -106,6 +105,6 @@ mod tests {
         marks.not_sent();
         marks.forget(&channel("topic:u"));
         let mark = marks.begin().expect("a ping");
-        assert_eq!(marks.confirmed(mark), Some(Given::from([(channel("topic:t"), 6)])));
+        assert_eq!(marks.confirmed(mark), Some(Given::from_iter([(channel("topic:t"), 6)])));
     }
 }

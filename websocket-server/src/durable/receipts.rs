@@ -3,9 +3,10 @@
 //! Kept in memory, by the channel and number of the message; after a restart the messages themselves say it again when they are
 //! read. At the bound the oldest wish is forgotten: a receipt that never comes means nothing.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use common::envelope::Envelope;
+use foldhash::HashMap;
 use parking_lot::Mutex;
 use store::{ChannelName, Record};
 

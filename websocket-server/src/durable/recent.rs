@@ -1,8 +1,9 @@
 //! Which messages came a moment ago, and what became of them, to know repeated ones before they are delivered live. The store knows those it
 //! has, too.
 
-use std::collections::{HashMap, VecDeque, hash_map::Entry};
+use std::collections::VecDeque;
 
+use foldhash::HashMap;
 use store::{MessageKey, StoreError};
 use tokio::sync::oneshot;
 
@@ -39,27 +40,22 @@ impl First {
     }
 }
 
-#[derive(Debug)]
-enum Fate {
-    Stored(u64),
-    /// With those that are to hear of it.
-    OnItsWay(Vec<oneshot::Sender<Answer>>),
-}
-
-#[derive(Debug)]
+/// What is known of a message. As small as it can be: there are many, and for each that comes one is looked up, one is added, and one leaves.
+#[derive(Clone, Copy, Debug)]
 struct Known {
-    /// When it came.
-    at: u64,
-    /// The number it was given when it came.
+    /// The number under which it is in the store or, while it is on its way there, the one that it was given when it came.
     seq: u64,
-    fate: Fate,
+    is_stored: bool,
 }
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Recent {
     messages: HashMap<MessageKey, Known>,
-    order: VecDeque<(u64, MessageKey)>,
+    /// When messages came, with the number they were given then.
+    order: VecDeque<(u64, u64, MessageKey)>,
+    /// Who repeats a message that is on its way, and is to hear what becomes of it.
+    waiting: HashMap<MessageKey, Vec<oneshot::Sender<Answer>>>,
     repeated: u64,
 }
 
@@ -70,14 +66,17 @@ impl Recent {
     /// [`StoreError::Busy`]: it is on its way, and was repeated too often for that.
     pub(super) fn find(&mut self, key: &MessageKey, now_ms: u64) -> Option<Result<First, StoreError>> {
         self.expire(now_ms);
-        let first = match &mut self.messages.get_mut(key)?.fate {
-            Fate::Stored(seq) => First::Stored(*seq),
-            Fate::OnItsWay(waiting) if waiting.len() < MOST_WAITING => {
-                let (tell, answer) = oneshot::channel();
-                waiting.push(tell);
-                First::OnItsWay(answer)
+        let known = self.messages.get(key)?;
+        let first = if known.is_stored {
+            First::Stored(known.seq)
+        } else {
+            let waiting = self.waiting.entry(*key).or_default();
+            if waiting.len() >= MOST_WAITING {
+                return Some(Err(StoreError::Busy));
             }
-            Fate::OnItsWay(_) => return Some(Err(StoreError::Busy)),
+            let (tell, answer) = oneshot::channel();
+            waiting.push(tell);
+            First::OnItsWay(answer)
         };
         self.repeated += 1;
         Some(Ok(first))
@@ -85,35 +84,40 @@ impl Recent {
 
     /// Remembers a message that came now and goes to the disk under a number.
     pub(super) fn remember(&mut self, key: MessageKey, now_ms: u64, seq: u64) {
-        self.insert(key, Known { at: now_ms, seq, fate: Fate::OnItsWay(Vec::new()) });
+        self.insert(key, now_ms, Known { seq, is_stored: false });
     }
 
     /// Remembers a message that came at a time and is in the store.
     pub(super) fn remember_stored(&mut self, key: MessageKey, at: u64, seq: u64) {
-        self.insert(key, Known { at, seq, fate: Fate::Stored(seq) });
+        self.insert(key, at, Known { seq, is_stored: true });
     }
 
-    fn insert(&mut self, key: MessageKey, known: Known) {
-        let at = known.at;
-        self.expire(at);
-        if self.messages.insert(key, known).is_none() {
-            self.order.push_back((at, key));
-        }
+    fn insert(&mut self, key: MessageKey, at: u64, known: Known) {
+        self.messages.insert(key, known);
+        self.order.push_back((at, known.seq, key));
     }
 
     /// The store has answered for a message that went to the disk under a number. What is not in the store is forgotten: who sends it
     /// again sends a new one, which is delivered.
     pub(super) fn settle(&mut self, key: &MessageKey, seq: u64, answer: &Answer) {
         // One that came so long ago may have been forgotten, and have come again.
-        let Entry::Occupied(mut known) = self.messages.entry(*key) else { return };
-        if known.get().seq != seq {
-            return;
+        let Some(known) = self.messages.get_mut(key).filter(|known| known.seq == seq && !known.is_stored) else { return };
+        match answer {
+            Ok(stored) => {
+                *known = Known { seq: *stored, is_stored: true };
+                if *stored != seq {
+                    // The store knew it from before.
+                    let at = self.order.back().map_or(0, |(at, ..)| *at);
+                    self.order.push_back((at, *stored, *key));
+                }
+            }
+            Err(_) => {
+                self.messages.remove(key);
+            }
         }
-        let fate = match answer {
-            Ok(stored) => std::mem::replace(&mut known.get_mut().fate, Fate::Stored(*stored)),
-            Err(_) => known.remove().fate,
-        };
-        if let Fate::OnItsWay(waiting) = fate {
+        if !self.waiting.is_empty()
+            && let Some(waiting) = self.waiting.remove(key)
+        {
             // Those who have left need not hear of it.
             waiting.into_iter().for_each(|tell| drop(tell.send(answer.clone())));
         }
@@ -130,13 +134,14 @@ impl Recent {
     }
 
     fn expire(&mut self, now_ms: u64) {
-        while let Some((at, oldest)) = self.order.front()
+        while let Some((at, seq, oldest)) = self.order.front()
             && (at.saturating_add(REMEMBERED_MS) <= now_ms || self.order.len() > REMEMBERED)
         {
-            if let Entry::Occupied(known) = self.messages.entry(*oldest)
-                && known.get().at == *at
-            {
-                known.remove();
+            // It may have been forgotten, and have come again under another number.
+            if self.messages.get(oldest).is_some_and(|known| known.seq == *seq) {
+                self.messages.remove(oldest);
+                // Whoever still waits hears that it is not known any more.
+                self.waiting.remove(oldest);
             }
             self.order.pop_front();
         }
@@ -166,6 +171,16 @@ mod tests {
         recent.settle(&key, 6, &Err(StoreError::DiskFull));
         assert!(recent.find(&key, 1_000 + REMEMBERED_MS).is_none());
         assert_eq!(recent.repeated(), 2);
+    }
+
+    #[test]
+    fn what_the_store_knew_from_before_leaves_in_its_time_too() {
+        let mut recent = Recent::default();
+        recent.remember(key(1), 1_000, 9);
+        recent.settle(&key(1), 9, &Ok(4));
+        assert!(matches!(recent.find(&key(1), 1_000), Some(Ok(First::Stored(4)))));
+        assert!(recent.find(&key(1), 1_000 + REMEMBERED_MS).is_none());
+        assert_eq!((recent.messages.len(), recent.order.len()), (0, 0));
     }
 
     #[test]

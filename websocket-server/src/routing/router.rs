@@ -1,9 +1,6 @@
 //! The tables, and what looks things up in them.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, atomic::AtomicUsize},
-};
+use std::sync::{Arc, atomic::AtomicUsize};
 
 use common::{
     error::{ClientError, ErrorCode},
@@ -11,6 +8,7 @@ use common::{
     message::{AgentInfo, Page, SessionInfo, SystemMessage},
     rate::Rate,
 };
+use foldhash::{HashMap, HashSet};
 use identity::policy::Policy;
 use store::ChannelName;
 use transport::Lane;
@@ -99,13 +97,13 @@ impl Router {
             policy_is_open: policy.is_open(),
             policy,
             bounded_agents: 0,
-            agents: HashMap::new(),
-            sessions: HashMap::new(),
-            users: HashMap::new(),
-            topics: HashMap::new(),
+            agents: HashMap::default(),
+            sessions: HashMap::default(),
+            users: HashMap::default(),
+            topics: HashMap::default(),
             seen_agents: SeenAgents::default(),
-            subscriptions: HashMap::new(),
-            key_subscriptions: HashMap::new(),
+            subscriptions: HashMap::default(),
+            key_subscriptions: HashMap::default(),
         }
     }
 

@@ -1,8 +1,9 @@
 //! One topic: its subscribers and its presence.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{ConnectionId, Peer};
+use foldhash::HashMap;
 
 #[derive(Debug)]
 struct Subscriber {

@@ -1,8 +1,7 @@
 //! Messages that wait while the store is asked for the newest number of their channel.
 
-use std::collections::HashMap;
-
 use common::error::ErrorCode;
+use foldhash::HashMap;
 use store::ChannelName;
 
 use crate::actors::router::Dispatch;

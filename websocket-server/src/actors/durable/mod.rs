@@ -7,11 +7,7 @@ mod loading;
 mod reading;
 mod resuming;
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use actix::Context;
 use common::{
@@ -20,6 +16,7 @@ use common::{
     error::{ClientError, ErrorCode},
     message::SystemMessage,
 };
+use foldhash::HashMap;
 use store::ChannelName;
 
 pub use reading::{HeldBack, Subscription};
@@ -63,11 +60,11 @@ impl DurableShard {
             channels: Arc::clone(&broker.channels),
             confirmations: Confirmations::start(Arc::clone(broker), Arc::clone(counters)),
             loading: Loading::default(),
-            to_ask: HashMap::new(),
-            owing: HashMap::new(),
-            checked: HashMap::new(),
+            to_ask: HashMap::default(),
+            owing: HashMap::default(),
+            checked: HashMap::default(),
             check_at: Instant::now(),
-            held: HashMap::new(),
+            held: HashMap::default(),
             held_until: VecDeque::new(),
             ticking: false,
         }
