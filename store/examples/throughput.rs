@@ -87,6 +87,7 @@ fn record(channel: ChannelName, seq: u64, source: &str, delivery: Option<FirstDe
         prev: 0,
         message_id: format!("message-{seq}-of-thirty-six-characters"),
         source: source.to_owned(),
+        key: None,
         frame: Bytes::from_static(&[b'x'; BYTES]),
         priority: Priority::Normal,
         expires_at: None,

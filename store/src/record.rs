@@ -21,6 +21,8 @@ pub struct NewRecord {
     pub message_id: String,
     /// The stamped address of the sender, 1 to 160 bytes.
     pub source: String,
+    /// [`MessageKey::of`] the three, where the caller knows it already.
+    pub key: Option<MessageKey>,
     /// The stamped envelope.
     pub frame: Bytes,
     /// Its lane: at the bound of an inbox the lowest goes first.
@@ -64,6 +66,13 @@ impl NewRecord {
             return Err(StoreError::RecordTooLarge { bytes: self.bytes(), limit: max_bytes });
         }
         Ok(())
+    }
+
+    /// By what it is known as a repeated message.
+    pub(crate) fn key(&self) -> MessageKey {
+        let key = self.key.unwrap_or_else(|| MessageKey::of(&self.channel, &self.source, &self.message_id));
+        debug_assert_eq!(key, MessageKey::of(&self.channel, &self.source, &self.message_id));
+        key
     }
 
     /// What counts against bounds: the bytes of the frame.

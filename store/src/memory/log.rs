@@ -10,7 +10,7 @@ use crate::{
     error::StoreError,
     inbox::{DeadLettered, DeadReason, Death},
     lane::lane_of,
-    record::{Appended, ChannelInfo, Limits, MessageKey, NewRecord, Page, ReadFrom, RecentId, Record},
+    record::{Appended, ChannelInfo, Limits, NewRecord, Page, ReadFrom, RecentId, Record},
 };
 
 impl State {
@@ -21,7 +21,7 @@ impl State {
         let mut answers = Vec::with_capacity(records.len());
         let mut touched = BTreeSet::new();
         for record in records {
-            let key = MessageKey::of(&record.channel, &record.source, &record.message_id);
+            let key = record.key();
             if let Some(seq) = self.dedup.find(&key, record.stored_at) {
                 self.duplicates += 1;
                 answers.push(Appended::Duplicate { seq });

@@ -9,7 +9,7 @@ use crate::{
     error::StoreError,
     inbox::{DeadLettered, DeadReason, Death},
     lane::lane_of,
-    record::{Appended, FirstDelivery, MessageKey, NewRecord, RecentId},
+    record::{Appended, FirstDelivery, NewRecord, RecentId},
 };
 
 impl Tx<'_> {
@@ -19,7 +19,7 @@ impl Tx<'_> {
         admission::check(records, self.options, held, |name| Ok(channels.get(self.conn, name)?.map(|channel| channel.head)))?;
         let mut answers = Vec::with_capacity(records.len());
         for record in records {
-            let key = MessageKey::of(&record.channel, &record.source, &record.message_id);
+            let key = record.key();
             if let Some(seq) = self.state.dedup.find(&key, record.stored_at) {
                 self.state.totals.duplicates += 1;
                 answers.push(Appended::Duplicate { seq });

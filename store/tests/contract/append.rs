@@ -23,6 +23,7 @@ async fn a_record_is_read_as_it_was_written(backend: Backend) {
         prev: 0,
         message_id: "ü".repeat(64),
         source: "session:x".to_owned(),
+        key: None,
         frame: Bytes::from_static(b"{\"any\":\"\xc3\xbc\"}"),
         priority: Priority::Control,
         expires_at: Some(99),

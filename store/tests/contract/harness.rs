@@ -109,6 +109,7 @@ impl Subject {
             prev: 0,
             message_id: format!("m{seq}"),
             source: "agent:a".to_owned(),
+            key: None,
             frame: Bytes::from(format!("{{\"n\":{seq}}}")),
             priority: Priority::Normal,
             expires_at: None,

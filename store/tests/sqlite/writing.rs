@@ -30,6 +30,7 @@ pub fn record(name: &str, seq: u64, bytes: usize) -> NewRecord {
         prev: 0,
         message_id: format!("m{seq}"),
         source: "agent:a".to_owned(),
+        key: None,
         frame: Bytes::from(vec![b'x'; bytes]),
         priority: Priority::Normal,
         expires_at: None,

@@ -256,6 +256,7 @@ fn what_the_store_refused_and_is_sent_again_reaches_those_that_read_live() {
             prev: 0,
             message_id: "taken".to_owned(),
             source: "agent:p".to_owned(),
+            key: None,
             frame: "{}".into(),
             priority: Priority::Normal,
             expires_at: None,

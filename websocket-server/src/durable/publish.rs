@@ -209,6 +209,7 @@ impl Channels {
             prev,
             message_id: id.to_owned(),
             source: source.to_owned(),
+            key: Some(key),
             frame: frame.payload(),
             priority,
             expires_at: ttl_ms.map(|ttl| now.saturating_add(ttl)),
