@@ -139,7 +139,7 @@ pub struct StoreOptions {
     pub batch_writes: usize,
     /// Bytes of SQLite's write-ahead log that are copied into the file at once. The log is longer by a commit, up to four times as long
     /// under steady reading, and without bound only while something reads one state of the file for longer, as a backup does.
-    /// More is faster and makes the slowest confirmation slower. Default 16 MiB.
+    /// More is faster and makes the slowest confirmation slower. Default 32 MiB.
     pub checkpoint_bytes: u64,
     /// Threads that read. Default 2.
     pub readers: usize,
@@ -166,7 +166,7 @@ impl Default for StoreOptions {
             queue_writes: 65_536,
             queue_bytes: 64 << 20,
             batch_writes: 1_024,
-            checkpoint_bytes: 16 * MIB,
+            checkpoint_bytes: 32 * MIB,
             readers: 2,
             queue_reads: 256,
             check_at_open: false,
