@@ -19,7 +19,7 @@ use tokio::{net::TcpStream, sync::Mutex};
 use transport::{Gate, operator::Operators};
 
 use crate::{
-    http::{PacedOperator, Refusal, only},
+    http::{PacedOperator, Refusal, Throttle, only},
     proxy::ProxyCounters,
     sessions::OpenSockets,
 };
@@ -131,14 +131,15 @@ async fn ready(status: web::Data<EdgeStatus>) -> HttpResponse {
 
 async fn stats(
     request: HttpRequest,
-    _: PacedOperator,
+    PacedOperator(address): PacedOperator,
+    throttle: web::Data<Throttle>,
     operators: web::Data<Operators>,
     status: web::Data<EdgeStatus>,
     gate: web::Data<Gate>,
     sockets: web::Data<OpenSockets>,
     counters: web::Data<ProxyCounters>,
 ) -> Result<HttpResponse, Refusal> {
-    operators.check_observer(&request)?;
+    throttle.check_operator(&request, address, |request| operators.check_observer(request))?;
     let mut page = json!({
         "name": "agent-bridge-edge",
         "version": VERSION,

@@ -4,11 +4,15 @@ use std::{net::IpAddr, time::Duration};
 
 use common::{
     config::Limits,
+    error::{ClientError, ErrorCode},
     network::{Network, counted},
 };
 use parking_lot::Mutex;
 
 use super::{Penalties, PenaltySettings};
+
+/// Secrets shorter than this might be guessed.
+const GUESSABLE: usize = 32;
 
 /// [`Penalties`] behind a lock, with addresses that never wait.
 pub struct SharedPenalties {
@@ -35,6 +39,43 @@ impl SharedPenalties {
     /// It is to wait for so long.
     pub fn check(&self, address: IpAddr, now: Duration) -> Result<(), Duration> {
         self.table.lock().check(address, now)
+    }
+
+    /// Looks at a secret that somebody presents. A wrong one costs its address a wait that grows, in which short ones are not looked at:
+    /// whoever is guessing learns nothing. A right one that is too long to be guessed does not suffer for its neighbours.
+    ///
+    /// # Errors
+    /// `too_many_failures`, and those of `look`, of which `unauthorized` alone is a wrong guess.
+    pub fn weigh<T>(
+        &self,
+        presented: Option<&str>,
+        address: IpAddr,
+        now: Duration,
+        look: impl FnOnce() -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let waits = self.check(address, now).map_err(|wait| ClientError::new(ErrorCode::TooManyFailures).after(wait));
+        if presented.is_none_or(|secret| secret.len() < GUESSABLE) {
+            waits.clone()?;
+        }
+        match look() {
+            Err(error) if error.code == ErrorCode::Unauthorized => {
+                waits?;
+                let wait = self.on_failure(address, now);
+                tracing::info!(%address, wait_ms = wait.as_millis(), "a wrong key or token");
+                Err(error)
+            }
+            Ok(good) => {
+                self.on_success(address, now);
+                Ok(good)
+            }
+            // One that has ended, or is for others: neither a guess nor a proof.
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a secret may be looked at, where a wrong one costs nothing: it is looked at again.
+    pub fn lets_look(&self, presented: &str, address: IpAddr, now: Duration) -> bool {
+        presented.len() >= GUESSABLE || self.check(address, now).is_ok()
     }
 
     /// A try from this address failed: how long it is to wait now.

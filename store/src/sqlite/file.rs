@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use common::files::make_folder;
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use rustix::fs::{FlockOperation, flock};
 
@@ -45,7 +46,7 @@ pub(super) struct DirectoryLock {
 impl DirectoryLock {
     /// Creates the directory if need be, and takes the lock.
     pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
-        fs::create_dir_all(dir).map_err(|error| io_error(&error))?;
+        make_folder(dir).map_err(|error| io_error(&error))?;
         let path = dir.join(LOCK);
         let mut file = OpenOptions::new()
             .read(true)

@@ -14,7 +14,7 @@ use common::{
     rate::Rate,
 };
 use identity::limits::SharedPenalties;
-use transport::{Accounts, Allowance, HttpRates, RouteFamily, Tab, clock::now_ms};
+use transport::{Accounts, Allowance, HttpRates, RouteFamily, Tab, bearer, clock::now_ms};
 
 use super::{ClientAddress, Refusal};
 
@@ -28,6 +28,8 @@ pub struct Throttle {
     failed_logins: SharedPenalties,
     /// Tokens that nobody signed. Apart from logins: a token cannot be guessed, and a browser that has an old one means no harm.
     forged_tokens: SharedPenalties,
+    /// Operators' tokens that were wrong.
+    guessed_tokens: SharedPenalties,
 }
 
 impl Throttle {
@@ -38,6 +40,7 @@ impl Throttle {
             rates: HttpRates::of(settings),
             failed_logins: SharedPenalties::of(&settings.limits),
             forged_tokens: SharedPenalties::of(&settings.limits),
+            guessed_tokens: SharedPenalties::of(&settings.limits),
             exempt,
             sockets: Accounts::default(),
             sockets_of_address: settings.limits.max_address_connections,
@@ -71,6 +74,25 @@ impl Throttle {
     /// A login from this address was good.
     pub fn on_login(&self, ClientAddress(address): ClientAddress) {
         self.failed_logins.on_success(address, now());
+    }
+
+    /// Checks with `rule` whether an operator asks. What is presented may be guessed, unlike what the edge has signed: a wrong token costs its
+    /// address a wait that grows. A request that shows none is refused, and has guessed at nothing.
+    ///
+    /// # Errors
+    /// Those of the rule, `too_many_failures`.
+    pub fn check_operator(
+        &self,
+        request: &HttpRequest,
+        ClientAddress(address): ClientAddress,
+        rule: impl FnOnce(&HttpRequest) -> Result<(), ErrorCode>,
+    ) -> Result<(), Refusal> {
+        let look = || Ok(rule(request)?);
+        let checked: Result<(), ClientError> = match bearer(request.headers()) {
+            Some(token) => self.guessed_tokens.weigh(Some(token), address, now(), look),
+            None => look(),
+        };
+        Ok(checked?)
     }
 
     /// A token from this address was refused: what to answer.

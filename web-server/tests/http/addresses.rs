@@ -208,6 +208,28 @@ async fn sockets_of_an_address_are_bounded() {
 }
 
 #[actix_web::test]
+async fn guesses_at_the_operators_token_make_their_address_wait() {
+    let right = "a-token-that-is-too-long-for-anybody-to-guess";
+    let edge = Edge::with(|settings| {
+        counted(settings);
+        settings.broker.operator_token = common::secret::Secret::new(right);
+        settings.limits.free_failures = 3;
+        settings.limits.first_failure_wait = std::time::Duration::from_secs(600);
+    });
+    let stats = async |token: &str| {
+        let answer = edge.request("GET", "/stats", &[("Authorization", &format!("Bearer {token}"))]).await;
+        (answer.status, (answer.status != 200).then(|| answer.error_code()))
+    };
+    let refused = |status, code: &str| (status, Some(code.to_owned()));
+    assert_eq!(edge.get("/stats").await.status, 401, "who shows none has not guessed");
+    for _ in 0..4 {
+        assert_eq!(stats("a guess").await, refused(401, "unauthorized"));
+    }
+    assert_eq!(stats("a guess").await, refused(429, "too_many_failures"));
+    assert_eq!(stats(right).await.0, 200, "a token nobody guesses does not wait for others");
+}
+
+#[actix_web::test]
 async fn an_address_has_so_many_connections_that_say_nothing() {
     let edge = Edge::with(|settings| {
         counted(settings);

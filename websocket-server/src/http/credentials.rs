@@ -22,36 +22,8 @@ use transport::{bearer, client_address, clock::now_ms, operator::Operators};
 use super::Refused;
 use crate::{broker::Broker, routing::Pass};
 
-/// Secrets shorter than this might be guessed.
-const GUESSABLE: usize = 32;
-
-/// Looks at a secret that somebody presents. A wrong one costs its address a wait that grows, in which short ones are not looked at:
-/// whoever is guessing learns nothing. A right one that is too long to be guessed does not suffer for its neighbours.
-fn weigh<T>(
-    broker: &Broker,
-    presented: Option<&str>,
-    address: IpAddr,
-    look: impl FnOnce() -> Result<T, ClientError>,
-) -> Result<T, ClientError> {
-    let now = Duration::from_millis(now_ms());
-    let waits = broker.penalties.check(address, now).map_err(|wait| ClientError::new(ErrorCode::TooManyFailures).after(wait));
-    if presented.is_none_or(|secret| secret.len() < GUESSABLE) {
-        waits.clone()?;
-    }
-    match look() {
-        Err(error) if error.code == ErrorCode::Unauthorized => {
-            waits?;
-            let wait = broker.penalties.on_failure(address, now);
-            tracing::info!(%address, wait_ms = crate::broker::millis(wait), "a wrong key or token");
-            Err(error)
-        }
-        Ok(good) => {
-            broker.penalties.on_success(address, now);
-            Ok(good)
-        }
-        // One that has ended, or is for others: neither a guess nor a proof.
-        Err(error) => Err(error),
-    }
+fn now() -> Duration {
+    Duration::from_millis(now_ms())
 }
 
 /// Checks what an agent presents: its key, and its certificate where that is asked for or has a say.
@@ -66,7 +38,8 @@ pub fn admit_agent(
 ) -> Result<Pass, ClientError> {
     let certificate = certificate(request, &broker.settings.broker)?;
     let presented = presented(request);
-    let mut pass = weigh(broker, presented, address, || broker.keys.admit(presented, wanted))?.from(address);
+    let admit = || broker.keys.admit(presented, wanted);
+    let mut pass = broker.penalties.weigh(presented, address, now(), admit)?.from(address);
     if let Some(certificate) = certificate.filter(|_| broker.settings.broker.client_names) {
         pass = pass.named(Arc::clone(&certificate.names));
         wanted.map_or(Ok(()), |wanted| pass.check_id(wanted))?;
@@ -85,16 +58,15 @@ pub fn check_operator(
 ) -> Result<(), ClientError> {
     let look = || Ok(rule(&broker.operators, request)?);
     match bearer(request.headers()) {
-        Some(token) => weigh(broker, Some(token), client_address::of(request, &broker.proxies), look),
+        Some(token) => broker.penalties.weigh(Some(token), client_address::of(request, &broker.proxies), now(), look),
         None => look(),
     }
 }
 
 /// Whether an operator asks, where others may ask too: what is not the token costs nothing here, as it is looked at again.
 pub fn is_operator(broker: &Broker, request: &HttpRequest, address: IpAddr) -> bool {
-    let may_be_looked_at = bearer(request.headers()).is_some_and(|token| token.len() >= GUESSABLE)
-        || broker.penalties.check(address, Duration::from_millis(now_ms())).is_ok();
-    may_be_looked_at && broker.operators.check_administrator(request).is_ok()
+    bearer(request.headers()).is_some_and(|token| broker.penalties.lets_look(token, address, now()))
+        && broker.operators.check_administrator(request).is_ok()
 }
 
 /// An operator sent this request. Without the token in the configuration there are no operators, and nothing here.
