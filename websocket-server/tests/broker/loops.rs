@@ -75,8 +75,11 @@ async fn who_answers_twice_is_stopped_before_it_grows() {
     one.send(json!({"type":"message:send","id":"hello","target":"agent:other","payload":"hello"})).await;
     let started = Instant::now();
     let sent = run(&mut one, &mut other, None, 2).await;
-    let allowed = 2 * (AT_ONCE + started.elapsed().as_secs() + 2) + 2;
-    assert!(sent <= allowed + 2 * AT_ONCE, "{sent}");
+    // The question and its two answers are free, and each answer that is let through is answered twice. Where two messages share an entry
+    // of the table, of which there are 65,536, one more is let through.
+    let let_through = AT_ONCE + started.elapsed().as_secs() + 1;
+    let shared_entries = 4;
+    assert!(sent <= 2 * (3 + 2 * (let_through + shared_entries)), "{sent}");
 }
 
 #[actix_rt::test]
