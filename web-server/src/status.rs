@@ -132,8 +132,7 @@ async fn ready(status: web::Data<EdgeStatus>) -> HttpResponse {
 async fn stats(
     request: HttpRequest,
     PacedOperator(address): PacedOperator,
-    throttle: web::Data<Throttle>,
-    operators: web::Data<Operators>,
+    (throttle, operators): (web::Data<Throttle>, web::Data<Operators>),
     status: web::Data<EdgeStatus>,
     gate: web::Data<Gate>,
     sockets: web::Data<OpenSockets>,
