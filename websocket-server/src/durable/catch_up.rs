@@ -214,7 +214,7 @@ impl CatchUp {
     /// may be what ends the receiver each time. What stands behind it was given as often, and is not to blame.
     async fn without_poison(&self, mut page: Vec<Pending>, on_dead: &impl Fn(&[DeadLettered])) -> Vec<Pending> {
         let Some(first) = page.first().filter(|_| self.given == 0) else { return page };
-        let began_before = self.machine.lock().begin_with(first.record.seq);
+        let began_before = self.machine.lock().begin_with(first.record.seq, &self.peer.link);
         if began_before >= self.channels.max_deliveries() && first.attempts >= self.channels.max_deliveries() {
             let rest = page.split_off(1);
             let (mut left, dead) = self.channels.bury_spent(&self.channel, page).await;

@@ -3,10 +3,13 @@
 //! A receiver is *live* unless it is listed as behind. One that is behind gets nothing live: it reads what is in the store
 //! up to a mark, then takes the tail, and is live again. The order at the seam is kept because both happen under the inbox's lock.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+};
 
 use foldhash::HashMap;
-use transport::Frame;
+use transport::{Frame, Link};
 
 use crate::routing::ConnectionId;
 
@@ -49,8 +52,18 @@ pub struct Channel {
     turns: u64,
     /// Somebody looks what is to be delivered again.
     is_looked_through: bool,
-    /// What the last way back began with, and how many in a row have begun with it.
-    begun_with: (u64, u32),
+    begun: Begun,
+}
+
+/// With what ways back have begun.
+#[derive(Debug, Default)]
+struct Begun {
+    /// The first message of the last one.
+    with: u64,
+    /// How many in a row have begun with it, each after the connection of the one before had ended.
+    times: u32,
+    /// Whose it was.
+    by: Weak<Link>,
 }
 
 impl Channel {
@@ -118,12 +131,18 @@ impl Channel {
         self.behind.get(&receiver).copied()
     }
 
-    /// A way back begins with this message, the first that is not acknowledged. Answers how many in a row did so before.
-    pub fn begin_with(&mut self, seq: u64) -> u32 {
-        let (begun_with, times) = self.begun_with;
-        let before = if begun_with == seq { times } else { 0 };
-        self.begun_with = (seq, before.saturating_add(1));
-        before
+    /// A way back begins with this message, the first that is not acknowledged. Answers how many in a row did so before, and ended with
+    /// their connections: of several connections that read an inbox at once, none has been ended by it.
+    pub fn begin_with(&mut self, seq: u64, by: &Arc<Link>) -> u32 {
+        let Begun { with, times, by: last } = &self.begun;
+        let is_over = last.upgrade().is_none_or(|link| link.is_over());
+        let ended = match *with == seq {
+            true if is_over => *times,
+            true => times.saturating_sub(1),
+            false => 0,
+        };
+        self.begun = Begun { with: seq, times: ended.saturating_add(1), by: Arc::downgrade(by) };
+        ended
     }
 
     /// Somebody begins to look what is to be delivered again. Says whether nobody else does.
@@ -173,6 +192,8 @@ impl Channel {
 
 #[cfg(test)]
 mod tests {
+    use common::config::Settings;
+
     use super::*;
 
     fn message(seq: u64) -> OnItsWay {
@@ -229,7 +250,14 @@ mod tests {
     #[test]
     fn it_is_counted_how_often_in_a_row_ways_back_begin_with_the_same_message() {
         let mut inbox = Channel::default();
-        assert_eq!([5, 5, 5, 6, 5].map(|seq| inbox.begin_with(seq)), [0, 1, 2, 0, 0]);
+        let policy = crate::broker::link_policy(&Settings::for_tests());
+        let mut begin = |seq| inbox.begin_with(seq, &Link::new(Arc::clone(&policy)));
+        assert_eq!([5, 5, 5, 6, 5].map(&mut begin), [0, 1, 2, 0, 0]);
+        // All of these are there at once.
+        let open = [(); 5].map(|()| Link::new(Arc::clone(&policy)));
+        assert_eq!(open.each_ref().map(|link| inbox.begin_with(5, link)), [1, 1, 1, 1, 1]);
+        drop(open);
+        assert_eq!(inbox.begin_with(5, &Link::new(policy)), 2);
     }
 
     #[test]
