@@ -1,9 +1,12 @@
 //! What senders are told once the store has answered for their messages.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
 
 use common::message::SystemMessage;
-use store::{Appended, Reply};
+use store::{Appended, Reply, StoreError};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -20,36 +23,60 @@ struct Unconfirmed {
     committed: Reply<Vec<Appended>>,
 }
 
-/// The messages of a shard that the store has not answered for, in the order in which they were given to it. As many as the store's line
-/// holds at most: who finds no place there is refused, with an answer that is there at once.
+/// The messages of a shard that the store has not answered for, in the order in which they were given to it. As many as its line and the
+/// commit under way hold at most, with their repeats: who finds no place there is answered at once.
 #[derive(Debug)]
-pub(super) struct Confirmations(mpsc::UnboundedSender<Unconfirmed>);
+pub(super) struct Confirmations {
+    broker: Arc<Broker>,
+    counters: Arc<Counters>,
+    waiting: mpsc::UnboundedSender<Unconfirmed>,
+}
 
 impl Confirmations {
     /// Starts to confirm. Runs beside the router, and looks at the oldest message alone: the store answers in order, and is to wake one task
     /// for a commit, not one for each of its messages.
-    pub(super) fn start(broker: Arc<Broker>, counters: Arc<Counters>) -> Self {
-        let (sender, mut waiting) = mpsc::unbounded_channel::<Unconfirmed>();
-        actix_rt::spawn(async move {
-            while let Some(Unconfirmed { from, id, message, committed }) = waiting.recv().await {
-                let answer = committed.await;
-                if let Ok([Appended::Stored { evicted, .. }, ..]) = answer.as_deref() {
-                    broker.on_dead_letters(evicted);
-                }
-                match broker.channels.settle(&message, answer) {
-                    Confirm::Stored { seq, duplicate } => {
-                        let (channel, epoch) = (message.channel.to_string(), broker.channels.epoch().to_string());
-                        from.answer(&SystemMessage::Accepted { channel, epoch, seq, duplicate }, Some(&id));
-                    }
-                    Confirm::Failed(code) => broker.refuse(&counters, &from, code.into(), Some(&id), None),
+    pub(super) fn start(broker: &Arc<Broker>, counters: &Arc<Counters>) -> Self {
+        let (broker, counters) = (Arc::clone(broker), Arc::clone(counters));
+        let (waiting, mut oldest) = mpsc::unbounded_channel::<Unconfirmed>();
+        actix_rt::spawn({
+            let (broker, counters) = (Arc::clone(&broker), Arc::clone(&counters));
+            async move {
+                while let Some(Unconfirmed { from, id, message, committed }) = oldest.recv().await {
+                    let answer = committed.await;
+                    confirm(&broker, &counters, &from, &id, &message, answer);
                 }
             }
         });
-        Self(sender)
+        Self { broker, counters, waiting }
     }
 
-    pub(super) fn wait_for(&self, from: Arc<Peer>, id: String, message: SettledMessage, committed: Reply<Vec<Appended>>) {
-        // Its task ends with the thread, and then nobody is left to be told.
-        let _ = self.0.send(Unconfirmed { from, id, message, committed });
+    /// Tells the sender of a message what becomes of it, once that is known.
+    pub(super) fn wait_for(&self, from: Arc<Peer>, id: String, message: SettledMessage, mut committed: Reply<Vec<Appended>>) {
+        // A refusal must not wait for those before it: as long as they wait, there would be ever more of them.
+        if let Poll::Ready(answer) = committed.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            confirm(&self.broker, &self.counters, &from, &id, &message, answer);
+        } else if self.waiting.send(Unconfirmed { from, id, message, committed }).is_err() {
+            tracing::error!("nobody confirms durable messages any more");
+        }
+    }
+}
+
+fn confirm(
+    broker: &Broker,
+    counters: &Counters,
+    from: &Peer,
+    id: &str,
+    message: &SettledMessage,
+    answer: Result<Vec<Appended>, StoreError>,
+) {
+    if let Ok([Appended::Stored { evicted, .. }, ..]) = answer.as_deref() {
+        broker.on_dead_letters(evicted);
+    }
+    match broker.channels.settle(message, answer) {
+        Confirm::Stored { seq, duplicate } => {
+            let (channel, epoch) = (message.channel.to_string(), broker.channels.epoch().to_string());
+            from.answer(&SystemMessage::Accepted { channel, epoch, seq, duplicate }, Some(id));
+        }
+        Confirm::Failed(code) => broker.refuse(counters, from, code.into(), Some(id), None),
     }
 }

@@ -58,7 +58,7 @@ impl DurableShard {
     pub fn new(broker: &Arc<Broker>, counters: &Arc<Counters>) -> Self {
         Self {
             channels: Arc::clone(&broker.channels),
-            confirmations: Confirmations::start(Arc::clone(broker), Arc::clone(counters)),
+            confirmations: Confirmations::start(broker, counters),
             loading: Loading::default(),
             to_ask: HashMap::default(),
             owing: HashMap::default(),
