@@ -4,7 +4,7 @@ use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use common::{message::SystemMessage, timestamp::unix_ms};
 use parking_lot::Mutex;
-use store::{ChannelName, DeadLettered, DeadReason, Death, Pending, Record, StoreError};
+use store::{ChannelName, DeadLettered, DeadReason, Death, Delivered, Pending, Record, StoreError};
 use transport::{Frame, Lane, Link, Sent};
 
 use super::{
@@ -147,9 +147,13 @@ impl CatchUp {
                     // An earlier connection may have had it live.
                     let is_again = seq <= self.again_through || (is_inbox && is_given);
                     let frame = if is_again { redelivered(&frame.payload(), 1) } else { frame };
-                    if self.peer.link.offer(Lane::Normal, frame) == Sent::Dropped {
-                        self.turn = machine.fall_behind(self.peer.id);
-                        break;
+                    match self.peer.link.offer(Lane::Normal, frame) {
+                        Sent::Queued | Sent::QueuedButPause => {}
+                        Sent::Gone => break,
+                        Sent::Dropped => {
+                            self.turn = machine.fall_behind(self.peer.id);
+                            break;
+                        }
                     }
                     self.given = seq;
                     machine.given(seq);
@@ -294,37 +298,49 @@ impl Drop for Look {
     }
 }
 
-/// Gives what is due again to a receiver that is live, and moves what was delivered too often to the dead letters.
-/// Answers what was moved, and whether anything still waits for an acknowledgement. Does nothing while another thread does the same.
-pub async fn redeliver(channels: &Channels, channel: &ChannelName, peer: &Peer) -> Result<(Vec<DeadLettered>, bool), StoreError> {
-    let mut dead = Vec::new();
-    let Some(_look) = Look::begin(channels.machine(channel)) else { return Ok((dead, true)) };
+/// Gives what is due again to a receiver that is live, and moves what was delivered too often to the dead letters, which `on_dead` sees.
+/// Answers whether anything still waits for an acknowledgement. Does nothing while another thread does the same.
+pub async fn redeliver(
+    channels: &Channels,
+    channel: &ChannelName,
+    peer: &Peer,
+    on_dead: impl Fn(&[DeadLettered]),
+) -> Result<bool, StoreError> {
+    let Some(_look) = Look::begin(channels.machine(channel)) else { return Ok(true) };
     let mut given = 0;
     loop {
         // Who is choked is not waited for: others who read the inbox have their turn.
         let is_open = poll_fn(|task| std::task::Poll::Ready(peer.link.poll_open(task).is_ready())).await;
         if !is_open || peer.link.is_over() {
-            return Ok((dead, true));
+            return Ok(true);
         }
         let page = channels.pending_after(channel, given, unix_ms()).await?;
         let Some(last) = page.last() else { break };
         given = last.record.seq;
         let (due, spent) = channels.bury_spent(channel, page).await;
-        dead.extend(spent);
+        on_dead(&spent);
         // Noted first, as on the way back.
         let attempts = due.iter().map(|pending| (pending.record.seq, pending.attempts + 1));
         channels.mark_delivered(channel, attempts).await?;
         let mut due = due.into_iter();
         while let Some(pending) = due.next() {
-            if peer.link.offer(Lane::Normal, redelivered(&pending.record.frame, pending.attempts)) != Sent::Dropped {
-                continue;
+            match peer.link.offer(Lane::Normal, redelivered(&pending.record.frame, pending.attempts)) {
+                Sent::Queued | Sent::QueuedButPause => {}
+                Sent::Dropped | Sent::Gone => {
+                    // These were not given after all, and stay due.
+                    let not_given = std::iter::once(pending).chain(due).map(|pending| Delivered {
+                        channel: channel.clone(),
+                        seq: pending.record.seq,
+                        attempt: pending.attempts,
+                        next_due: pending.due_at,
+                    });
+                    channels.store().mark_delivered(not_given.collect()).await?;
+                    return Ok(true);
+                }
             }
-            let not_given = std::iter::once(pending).chain(due).map(|pending| (pending.record.seq, pending.attempts));
-            channels.mark_delivered(channel, not_given).await?;
-            return Ok((dead, true));
         }
     }
-    Ok((dead, channels.has_pending(channel).await?))
+    channels.has_pending(channel).await
 }
 
 impl Channels {

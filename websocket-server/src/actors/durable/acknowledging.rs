@@ -201,16 +201,14 @@ impl RouterActor {
                 self.durable.owing.insert((peer.id, channel), (peer, now + TICK));
                 continue;
             }
+            let broker = Arc::clone(&self.broker);
             let looking = async move {
-                let outcome = redeliver(&channels, &channel, &peer).await;
+                let outcome = redeliver(&channels, &channel, &peer, |dead| broker.on_dead_letters(dead)).await;
                 (channel, peer, outcome)
             };
             Self::after(ctx, looking, |router, (channel, peer, outcome), ctx| {
                 let waits = match outcome {
-                    Ok((dead, waits)) => {
-                        router.broker.on_dead_letters(&dead);
-                        waits
-                    }
+                    Ok(waits) => waits,
                     Err(error) => {
                         tracing::warn!(%channel, %error, "what is due cannot be read");
                         true
