@@ -257,7 +257,13 @@ impl RouterActor {
             }
             return;
         }
-        let outcome = self.broker.router.read().dispatch(&from, &message);
+        let router = self.broker.router.read();
+        // It may have been cut while this waited for the lock.
+        if from.is_cut() {
+            return;
+        }
+        let outcome = router.dispatch(&from, &message);
+        drop(router);
         match outcome {
             Ok(routed) => {
                 let frame_bytes = message.frame.len();

@@ -220,6 +220,9 @@ impl Router {
     /// # Errors
     /// `too_many_subscriptions`, `too_many_topics`, `not_allowed`, `login_required`, `scope_required`.
     pub fn subscribe(&mut self, peer: &Arc<Peer>, name: &TopicName, presence: bool) -> Result<Members, ClientError> {
+        if peer.is_cut() {
+            return Err(ErrorCode::NotAllowed.into());
+        }
         self.check_subscription(peer, name).map_err(|code| ClientError::new(code).about(format!("topic:{name}")))?;
         if !self.subscribes(peer.id, name) {
             self.check_room(peer)?;
