@@ -63,6 +63,11 @@ pub fn check_operator(
     }
 }
 
+/// What was presented turned out to be no operator's token, and was not looked at as anything else.
+pub fn count_guess(broker: &Broker, address: IpAddr) {
+    broker.penalties.on_failure(address, now());
+}
+
 /// Whether an operator asks, where others may ask too: what is not the token costs nothing here, as it is looked at again.
 pub fn is_operator(broker: &Broker, request: &HttpRequest, address: IpAddr) -> bool {
     bearer(request.headers()).is_some_and(|token| broker.penalties.lets_look(token, address, now()))

@@ -17,7 +17,7 @@ use transport::{Link, client_address};
 
 use super::{
     Refused,
-    credentials::{Operator, Vouched, admit_agent, is_operator},
+    credentials::{Operator, Vouched, admit_agent, count_guess, is_operator},
 };
 use crate::{
     audit::Event,
@@ -70,12 +70,13 @@ pub async fn history(
     let ask = query.ask(&channel)?;
     let channel = ChannelName::parse(&channel)
         .map_err(|error| ClientError::with_message(ErrorCode::InvalidTarget, format!("the channel {error}")))?;
-    authorise(&request, &broker, &channel, query.agent_id.as_deref())?;
+    let agent = query.agent_id.as_deref().map(parse_agent_id).transpose()?;
+    authorise(&request, &broker, &channel, agent)?;
     Ok(shown(broker.channels.history(&channel, &ask.from, ask.limit).await?))
 }
 
-/// Whether the caller may read a channel.
-fn authorise(request: &HttpRequest, broker: &Broker, channel: &ChannelName, agent: Option<&str>) -> Result<(), ClientError> {
+/// Whether the caller may read a channel. What is not the operators' token is looked at again as an agent's key, and costs there.
+fn authorise(request: &HttpRequest, broker: &Broker, channel: &ChannelName, agent: Option<AgentId>) -> Result<(), ClientError> {
     let address = client_address::of(request, &broker.proxies);
     if is_operator(broker, request, address) {
         broker.audit.note(Event::Admin, "operator", &format!("read {channel}"), &address.to_string());
@@ -88,8 +89,11 @@ fn authorise(request: &HttpRequest, broker: &Broker, channel: &ChannelName, agen
         }
         Err(code @ ErrorCode::CredentialsExpired) => return Err(code.into()),
         Ok(Vouched::Edge) | Err(_) => {
-            let agent: Option<AgentId> = agent.map(parse_agent_id).transpose()?;
-            let pass = admit_agent(broker, request, agent.as_ref(), address)?;
+            let pass = admit_agent(broker, request, agent.as_ref(), address).inspect_err(|error| {
+                if error.code == ErrorCode::ClientCertificateRequired {
+                    count_guess(broker, address);
+                }
+            })?;
             (PeerKind::Agent(agent.unwrap_or_else(AgentId::assigned)), Some(pass))
         }
     };

@@ -110,6 +110,14 @@ async fn the_audit_log_tells_who_came_who_was_refused_and_what_operators_did() {
 }
 
 #[actix_rt::test]
+async fn a_request_that_is_wrong_does_not_tell_whether_its_token_is_right() {
+    let broker = TestBroker::with(|settings| settings.broker.operator_token = Secret::new(TOKEN)).await;
+    for token in [TOKEN, "a guess"] {
+        assert_eq!(ask(&broker, "/api/v1/channels/topic:t/history?agent_id=not%20one", token).await.0, 400, "{token}");
+    }
+}
+
+#[actix_rt::test]
 async fn who_is_refused_is_noted_and_counted_wherever_it_asks() {
     let broker = TestBroker::with(|settings| {
         settings.broker.operator_token = Secret::new(TOKEN);
