@@ -2,7 +2,8 @@
 //!
 //! What is remembered here must agree with the order in which the store is called, while sessions are forgotten: what is appended before the
 //! store is asked to forget a session goes to the dead letters with it; what comes after belongs to the session anew, which is written again.
-//! So everything is noted here *after* the store was called for it, and a forgetting begins here *before*.
+//! So messages are noted here *after* the store was called for them, and a forgetting begins here *before*; a position may be noted before its
+//! write, since the session is then written first.
 
 use common::id::SessionId;
 use foldhash::HashSet;

@@ -2,7 +2,7 @@
 //!
 //! Pure tables and rules: no sockets, no clocks, no actix. A receiver is a [`transport::Link`], whose queue takes frames without
 //! waiting. The tables stand behind one lock: a dispatch reads, so that all shards dispatch at once; a connection that comes,
-//! goes or subscribes writes. [`crate::actors::RouterActor`]s alone dispatch, attach and subscribe; others look things up.
+//! goes or subscribes writes. [`crate::actors::RouterActor`]s alone dispatch, attach and subscribe; others look things up, and a reload of the keys forgets agents that were seen.
 
 mod access;
 mod chains;
