@@ -11,6 +11,8 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use super::{Order, OrderError, http::Directory};
 use crate::{certificate::Facts, client::ClientTls, file};
 
+/// How often the authority is asked why a name was not proved.
+const ASKED_WHY: usize = 5;
 /// How long one order may take from its beginning to its end.
 pub(super) const PATIENCE: Duration = Duration::from_secs(180);
 /// How often an order is begun anew because the authority takes no number that it gave out. The library has tried by then.
@@ -107,16 +109,30 @@ fn answer(name: &str, digest: &[u8]) -> Result<String, rcgen::Error> {
     Ok(format!("{}{}", key.serialize_pem(), certificate.self_signed(&key)?.pem()))
 }
 
-/// What the authority says of the first name that was not proved.
+/// What the authority says of the first name that was not proved. It is asked again if it does not answer.
 async fn why_not(order: &mut instant_acme::Order) -> OrderError {
+    let mut why = "it does not say why".to_owned();
+    for _ in 0..ASKED_WHY {
+        match first_fault(order).await {
+            Ok(Some((name, fault))) => return OrderError::NotProved(name, fault.unwrap_or(why)),
+            Ok(None) => {}
+            Err(error) => why = error.to_string(),
+        }
+    }
+    OrderError::NotProved("one of the names".to_owned(), why)
+}
+
+async fn first_fault(order: &mut instant_acme::Order) -> Result<Option<(String, Option<String>)>, instant_acme::Error> {
     let mut authorizations = order.authorizations();
-    while let Some(Ok(mut authorization)) = authorizations.next().await {
-        if authorization.refresh().await.is_err() || authorization.status == AuthorizationStatus::Valid {
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        authorization.refresh().await?;
+        if authorization.status == AuthorizationStatus::Valid {
             continue;
         }
         let problem = authorization.challenges.iter().find_map(|challenge| challenge.error.as_ref());
-        let why = problem.and_then(|problem| problem.detail.clone()).unwrap_or_else(|| "it does not say why".to_owned());
-        return OrderError::NotProved(authorization.identifier().to_string(), why);
+        let fault = problem.and_then(|problem| problem.detail.clone());
+        return Ok(Some((authorization.identifier().to_string(), fault)));
     }
-    OrderError::NotProved("one of the names".to_owned(), "it does not say why".to_owned())
+    Ok(None)
 }
