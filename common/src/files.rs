@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -13,6 +13,91 @@ use std::{
 /// Those of the file system.
 pub fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Files that hold keys in a form that can be used or attacked. Where others could read one, it is not tightened in silence:
+/// whoever opens it refuses it, because the keys may be known by then.
+const HOLD_KEYS: [&str; 2] = ["secrets.json", "agent-keys.json"];
+/// The folder inside the data folder whose files are private too.
+const CERTIFICATES: &str = "acme";
+/// What the group and others may do.
+const NOT_THE_OWNERS: u32 = 0o077;
+/// The bit of a folder that many users share, such as `/tmp`.
+const SHARED: u32 = 0o1000;
+
+/// Makes the data folder, or takes from everybody but its owner what they may do with it and with the files in it.
+///
+/// Every path that was open to others is named in the log and returned. A path that cannot be changed, because it belongs to
+/// another user or is a folder that many share, is named in the log too, and stays as it is. Symbolic links are not followed.
+///
+/// # Errors
+/// The folder cannot be made or read.
+pub fn secure_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    make_folder(folder)?;
+    let mut tightened = Vec::new();
+    secure_entries(folder, &mut tightened)?;
+    secure_all(&folder.join(CERTIFICATES), &mut tightened)?;
+    Ok(tightened)
+}
+
+/// Creates a file that only its owner may read, or opens the one that is there.
+///
+/// # Errors
+/// Those of the file system.
+pub fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// A folder and its files.
+fn secure_entries(folder: &Path, tightened: &mut Vec<PathBuf>) -> io::Result<()> {
+    tighten(folder, tightened)?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let holds_keys = HOLD_KEYS.iter().any(|name| entry.file_name() == *name);
+        if entry.file_type()?.is_file() && !holds_keys {
+            tighten(&entry.path(), tightened)?;
+        }
+    }
+    Ok(())
+}
+
+/// A folder and everything below it, if it is there.
+fn secure_all(folder: &Path, tightened: &mut Vec<PathBuf>) -> io::Result<()> {
+    match fs::symlink_metadata(folder) {
+        Ok(found) if found.is_dir() => {}
+        _ => return Ok(()),
+    }
+    secure_entries(folder, tightened)?;
+    for entry in fs::read_dir(folder)? {
+        secure_all(&entry?.path(), tightened)?;
+    }
+    Ok(())
+}
+
+fn tighten(path: &Path, tightened: &mut Vec<PathBuf>) -> io::Result<()> {
+    let mode = match fs::metadata(path) {
+        // Files come and go while others use the folder.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?.mode() & 0o7777,
+    };
+    if mode & NOT_THE_OWNERS == 0 {
+        return Ok(());
+    }
+    let (path_shown, before) = (path.display(), format!("{mode:04o}"));
+    if mode & SHARED != 0 {
+        tracing::warn!(path = %path_shown, mode = before, "this folder is shared by many users: name one of your own in data.dir");
+        return Ok(());
+    }
+    match fs::set_permissions(path, fs::Permissions::from_mode(mode & !NOT_THE_OWNERS)) {
+        Ok(()) => {
+            tracing::warn!(path = %path_shown, mode = before, "others could use this path of the data folder: now only its owner can");
+            tightened.push(path.to_owned());
+        }
+        Err(error) => {
+            tracing::warn!(path = %path_shown, mode = before, %error, "others can use this path of the data folder, and that cannot be changed");
+        }
+    }
+    Ok(())
 }
 
 /// Puts a file in place of another in one step, readable by its owner only. The folder must be there.
@@ -51,9 +136,61 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
-
     use super::*;
+
+    fn put(path: &Path, mode: u32) {
+        fs::write(path, "x").expect("written");
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("changed");
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).expect("there").mode() & 0o777
+    }
+
+    #[test]
+    fn an_open_folder_and_its_files_are_tightened_and_named_but_files_of_keys_are_left_to_be_refused() {
+        let outside = tempfile::tempdir().expect("a folder");
+        let data = outside.path().join("data");
+        let acme = data.join("acme/ca.example");
+        fs::create_dir_all(&acme).expect("made");
+        for folder in [&data, &data.join("acme"), &acme] {
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).expect("changed");
+        }
+        put(&data.join("bridge.db"), 0o644);
+        put(&data.join("bridge.db-wal"), 0o660);
+        put(&data.join("private"), 0o600);
+        put(&acme.join("certificate.pem"), 0o640);
+        put(&data.join("secrets.json"), 0o644);
+        put(&data.join("agent-keys.json"), 0o644);
+        put(&outside.path().join("elsewhere"), 0o644);
+        std::os::unix::fs::symlink(outside.path().join("elsewhere"), data.join("link")).expect("linked");
+
+        let mut named = secure_folder(&data).expect("secured");
+        named.sort();
+        let mut expected = vec![
+            data.clone(),
+            data.join("acme"),
+            acme.clone(),
+            acme.join("certificate.pem"),
+            data.join("bridge.db"),
+            data.join("bridge.db-wal"),
+        ];
+        expected.sort();
+        assert_eq!(named, expected);
+        assert_eq!([mode(&data), mode(&acme)], [0o700, 0o700]);
+        assert_eq!([mode(&data.join("bridge.db")), mode(&acme.join("certificate.pem"))], [0o600, 0o600]);
+        assert_eq!([mode(&data.join("secrets.json")), mode(&data.join("agent-keys.json"))], [0o644, 0o644]);
+        assert_eq!(mode(&outside.path().join("elsewhere")), 0o644, "links are not followed");
+        assert!(secure_folder(&data).expect("again").is_empty());
+    }
+
+    #[test]
+    fn a_folder_that_many_share_is_left_as_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).expect("changed");
+        assert!(secure_folder(folder.path()).expect("read").is_empty());
+        assert_eq!(mode(folder.path()), 0o777);
+    }
 
     #[test]
     fn a_file_is_replaced_whole_for_its_owner_only_and_leaves_no_draft() {
@@ -65,7 +202,6 @@ mod tests {
             replace(&path, content.as_bytes()).expect("replaced");
             assert_eq!(fs::read_to_string(&path).expect("there"), content);
         }
-        let mode = |path: &Path| fs::metadata(path).expect("there").mode() & 0o777;
         assert_eq!([mode(&data), mode(&folder.path().join("a")), mode(&path)], [0o700, 0o700, 0o600]);
         assert!(replace(&data, b"a folder is there").is_err());
         assert_eq!(

@@ -4,13 +4,13 @@
 //! so that programs that only read the database are not shut out.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{Read, Seek, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use common::files::make_folder;
+use common::files::{create_private, secure_folder};
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use rustix::fs::{FlockOperation, flock};
 
@@ -44,17 +44,11 @@ pub(super) struct DirectoryLock {
 }
 
 impl DirectoryLock {
-    /// Creates the directory if need be, and takes the lock.
+    /// Creates the directory, or closes it and its files to others, and takes the lock.
     pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
-        make_folder(dir).map_err(|error| io_error(&error))?;
+        secure_folder(dir).map_err(|error| io_error(&error))?;
         let path = dir.join(LOCK);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|error| io_error(&error))?;
+        let mut file = create_private(&path).map_err(|error| io_error(&error))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -128,6 +122,8 @@ pub(super) fn open_reader(path: &Path, vfs: Option<&str>) -> Result<Connection, 
 pub(super) fn open_writer(dir: &Path, options: &StoreOptions) -> Result<(Connection, Epoch), StoreError> {
     let path = database_path(dir);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    // SQLite would create it for everybody to read. Its log and index take the mode of the database.
+    create_private(&path).map_err(|error| io_error(&error))?;
     let mut conn = connect(&path, flags, options.vfs.as_deref())?;
     let kind = schema::inspect(&conn, &path)?;
     if kind == FileKind::Empty {

@@ -1,6 +1,15 @@
 //! Opening: what is refused, and that nothing is left behind.
 
-use store::{Durability, SqliteStore, Store, StoreError, StoreOptions};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use store::{
+    Durability, SqliteStore, Store, StoreError, StoreOptions,
+    operators::{self, Throttle},
+};
 
 use crate::writing::{put, record, whole};
 
@@ -75,6 +84,41 @@ async fn closing_leaves_one_file_and_reopening_finds_all() {
     assert_eq!(names, ["bridge.db", "bridge.lock"]);
     let store = SqliteStore::open(dir.path(), StoreOptions::default()).unwrap();
     assert_eq!(whole(&store, "agent:a").await.len(), 10);
+}
+
+/// Names in a folder that others than the owner may use.
+fn open_to_others(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.chain([dir.to_owned()]).filter(|path| fs::metadata(path).unwrap().mode() & 0o077 != 0).collect()
+}
+
+#[tokio::test]
+async fn every_file_is_the_owners_alone_also_one_that_was_not() {
+    let outside = tempfile::tempdir().unwrap();
+    let dir = outside.path().join("data");
+    let none: [PathBuf; 0] = [];
+    let store = std::sync::Arc::new(SqliteStore::open(&dir, StoreOptions::default()).unwrap());
+    put(&store, "agent:a", 300).await.unwrap();
+    for name in ["bridge.db", "bridge.db-wal", "bridge.db-shm", "bridge.lock"] {
+        assert!(dir.join(name).exists(), "{name}");
+    }
+    assert_eq!(open_to_others(&dir), none);
+    let copy = outside.path().join("copy.db");
+    operators::backup(&dir, &copy, Throttle::default()).unwrap();
+    assert_eq!(fs::metadata(&copy).unwrap().mode() & 0o777, 0o600);
+    drop(store);
+
+    // As an older release left it.
+    for entry in fs::read_dir(&dir).unwrap() {
+        fs::set_permissions(entry.unwrap().path(), fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+    operators::restore(&copy, &dir).unwrap();
+    assert_eq!(open_to_others(&dir), none);
+    fs::set_permissions(dir.join("bridge.db"), fs::Permissions::from_mode(0o644)).unwrap();
+    let store = std::sync::Arc::new(SqliteStore::open(&dir, StoreOptions::default()).unwrap());
+    put(&store, "agent:a", 300).await.unwrap();
+    assert_eq!(open_to_others(&dir), none);
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ pub fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, OpenError> {
         Durability::Memory => store::Durability::Memory,
     };
     if durability != store::Durability::Memory {
-        common::files::make_folder(&settings.data.dir)?;
+        common::files::secure_folder(&settings.data.dir)?;
     }
     let options = StoreOptions {
         durability,

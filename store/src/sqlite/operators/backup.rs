@@ -5,6 +5,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
+use common::files::create_private;
 use rusqlite::{Connection, backup::StepResult};
 
 use super::{existing, open_store};
@@ -33,7 +34,7 @@ pub struct Backup {
     pub bytes: u64,
 }
 
-/// Copies the store of a directory to a file that must not exist yet.
+/// Copies the store of a directory to a file that must not exist yet and that only its owner may read.
 ///
 /// The copy has no epoch: whoever opens it, restored or just put in place, begins a new history.
 pub fn backup(dir: &Path, to: &Path, throttle: Throttle) -> Result<Backup, StoreError> {
@@ -56,6 +57,7 @@ pub(super) fn copy(source: &Connection, to: &Path, throttle: Throttle) -> Result
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file::io_error(&error)),
         _ => {}
     }
+    create_private(to).map_err(|error| file::io_error(&error))?;
     let mut target = Connection::open(to)?;
     target.execute_batch("PRAGMA synchronous = OFF;")?;
     let snapshot = source.unchecked_transaction()?;
