@@ -1,8 +1,11 @@
 //! Processes that are killed and started again under those who are connected.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
@@ -157,4 +160,42 @@ async fn the_loss_of_an_agent_process_is_told_to_sessions_and_to_who_waits_for_i
     assert_eq!(watcher.expect("agent:disconnected").await["payload"]["agent_id"], "demo");
     let gone = outcome_of(&mut asker, "q1").await;
     assert_eq!((&gone["type"], &gone["payload"]["code"]), (&json!("system:error"), &json!("peer_gone")), "{gone}");
+}
+
+#[tokio::test]
+async fn after_quick_restarts_every_session_is_back_within_seconds_of_the_broker() {
+    // The waits as they come: up to a minute.
+    let site = Site::new().with("web.reconnect_min", "1s").with("web.reconnect_max", "1min");
+    let mut broker = site.broker_alone().await;
+    let _edge = site.edge_alone().await;
+    let (losses, back) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    const SESSIONS: usize = 30;
+    const RESTARTS: usize = 4;
+    let mut tasks = Vec::new();
+    for _ in 0..SESSIONS {
+        let (mut session, losses, back) = (site.session("").await, Arc::clone(&losses), Arc::clone(&back));
+        tasks.push(tokio::spawn(async move {
+            // Until the test ends.
+            while let Ok(frame) = session.receive().await {
+                match frame["payload"]["state"].as_str() {
+                    Some("lost") => losses.fetch_add(1, Relaxed),
+                    Some("restored") => back.fetch_add(1, Relaxed),
+                    _ => 0,
+                };
+            }
+        }));
+    }
+    for restart in 1..=RESTARTS {
+        broker.kill();
+        let dials = restart * SESSIONS;
+        eventually("dials have failed", async || losses.load(Relaxed) >= dials).await;
+        broker = site.broker_alone().await;
+    }
+    let since = Instant::now();
+    eventually("every session is back", async || site.stats().await["sessions"]["connected"] == SESSIONS).await;
+    let took = since.elapsed();
+    eprintln!("the last of {SESSIONS} sessions was back {took:?} after the broker");
+    assert!(took < Duration::from_secs(15), "{took:?}: 5 s and what a busy machine takes");
+    assert!(back.load(Relaxed) > 0);
+    tasks.iter().for_each(tokio::task::JoinHandle::abort);
 }

@@ -5,6 +5,7 @@
 //! - [`sessions`]: sessions, their tokens and cookies, and which sockets are open;
 //! - [`logins`]: how a session becomes a user's: by wallet or by an issuer's token;
 //! - [`proxy`]: one [`proxy::ProxyActor`] per browser socket, paired with a socket to the broker;
+//! - `broker_reach`: whether the broker answers, and since when;
 //! - `history`: the past of channels, for sessions;
 //! - [`status`]: health and statistics for operators;
 //! - [`http`]: refusals, security headers, the origin rule.
@@ -12,6 +13,7 @@
 //! The edge never parses a payload, routes nothing, and stores nothing beyond the process but which sessions were revoked.
 
 pub mod assets;
+mod broker_reach;
 mod edge;
 mod history;
 pub mod http;

@@ -166,7 +166,8 @@ pub(super) static TABLE: &[Setting] = settings! {
     "web.reconnect_min" => Span { min: MS, max: HOUR, at: |d| &mut d.settings.web.reconnect_min },
         "The first bound of the random wait before the broker is redialled; it doubles each time.";
     "web.reconnect_max" => Span { min: MS, max: HOUR, at: |d| &mut d.settings.web.reconnect_max },
-        "The last bound of the random wait before the broker is redialled.";
+        "The last bound of the random wait before the broker is redialled. When the broker has answered for 2 s again, all sessions of an edge dial within 3 s, \
+        however long their waits were to be.";
     "web.upstream_queue_bytes" => Size { min: 0, max: GIB, at: |d| &mut d.settings.web.upstream_queue_bytes },
         "Bytes of a browser's frames kept while the broker is away; 0: none.";
     "web.tls_cert_file" => OptionalFolder { at: |d| &mut d.settings.web.tls.cert_file },

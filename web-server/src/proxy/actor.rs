@@ -109,7 +109,10 @@ impl ProxyActor {
         match effect {
             Effect::Dial => self.dial(ctx),
             Effect::RetryAfter(wait) => {
-                let handle = ctx.run_later(wait, |actor, ctx| actor.apply(Event::RetryDue, ctx));
+                let dice = getrandom::u64().unwrap_or(0);
+                let sharing = Arc::clone(&self.environment.sharing);
+                let due = async move { sharing.reach.until_due(wait, dice).await };
+                let handle = ctx.spawn(due.into_actor(self).map(|(), actor, ctx| actor.apply(Event::RetryDue, ctx)));
                 self.upstream = Upstream::Pending(handle);
             }
             Effect::TellLost { retry_in } => {

@@ -23,7 +23,7 @@ use super::{
     authority::SessionAuthority,
     open_sockets::{OpenSockets, Order},
 };
-use crate::http::BrokerApi;
+use crate::{broker_reach::BrokerReach, http::BrokerApi};
 
 /// How often the broker is asked.
 const EVERY: Duration = Duration::from_millis(400);
@@ -39,6 +39,8 @@ pub struct Sharing {
     sockets: Arc<OpenSockets>,
     broker: Arc<BrokerApi>,
     cursor: Mutex<Cursor>,
+    /// Whether the broker answers.
+    pub reach: BrokerReach,
     /// Exchanges that are over, whatever became of them.
     finished: AtomicU64,
 }
@@ -57,7 +59,7 @@ struct Cursor {
 impl Sharing {
     /// Between this edge's sessions and its broker.
     pub fn new(authority: Arc<SessionAuthority>, sockets: Arc<OpenSockets>, broker: Arc<BrokerApi>) -> Self {
-        Self { authority, sockets, broker, cursor: Mutex::default(), finished: AtomicU64::new(0) }
+        Self { authority, sockets, broker, cursor: Mutex::default(), reach: BrokerReach::default(), finished: AtomicU64::new(0) }
     }
 
     /// Shares for as long as it is polled.
@@ -118,9 +120,11 @@ impl Sharing {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::debug!(error, "revocations were not shared with the broker");
+                self.reach.on_no_answer();
                 return false;
             }
         };
+        self.reach.on_answer(&answer.life);
         let is_another = ask.life.as_ref() != Some(&answer.life);
         // A broker that has begun anew may have forgotten what an earlier one was told.
         let told = if is_another && cursor.told > 0 { 0 } else { mine.upto };

@@ -1,0 +1,157 @@
+//! What this edge knows of its broker: whether it answers, and since when it does so steadily.
+//!
+//! Learned from the exchange of revocations, several times a second. A pair of sockets that waits before it dials again waits with a growing
+//! random bound; when the broker is steady again the rest of that wait is cut to a few seconds, so that all sessions of an edge come back
+//! soon after each other and not at once. Does not dial, and does not know who waits.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+/// A broker that has answered for this long, in one life, is steady.
+pub const STEADY_AFTER: Duration = Duration::from_secs(2);
+/// Within this time of that moment everybody who waits dials.
+pub const SPREAD: Duration = Duration::from_secs(3);
+/// For this long after that moment, those whose dials fail late are also let in on it: longer than a dial may hang.
+const STILL_NEWS: Duration = Duration::from_secs(10);
+
+/// See the module. Shared by all threads of an edge.
+#[derive(Debug)]
+pub struct BrokerReach {
+    answering: Mutex<Option<Answering>>,
+    /// Since when the broker is steady; `None`: it is not.
+    steady: watch::Sender<Option<Instant>>,
+}
+
+/// The broker answers.
+#[derive(Debug)]
+struct Answering {
+    /// Another one after each start of the broker.
+    life: String,
+    since: Instant,
+}
+
+impl Default for BrokerReach {
+    fn default() -> Self {
+        Self { answering: Mutex::default(), steady: watch::Sender::new(None) }
+    }
+}
+
+impl BrokerReach {
+    /// The broker has answered, in this life of it.
+    pub fn on_answer(&self, life: &str) {
+        let now = Instant::now();
+        let mut answering = self.answering.lock();
+        match answering.as_ref().filter(|known| known.life == life) {
+            Some(known) if now.duration_since(known.since) >= STEADY_AFTER => {
+                self.steady.send_if_modified(|steady| {
+                    let is_news = steady.is_none();
+                    steady.get_or_insert(now);
+                    is_news
+                });
+            }
+            Some(_) => {}
+            None => {
+                *answering = Some(Answering { life: life.to_owned(), since: now });
+                self.steady.send_replace(None);
+            }
+        }
+    }
+
+    /// The broker has not answered, or has refused.
+    pub fn on_no_answer(&self) {
+        *self.answering.lock() = None;
+        self.steady.send_replace(None);
+    }
+
+    /// Ready after this wait, or sooner where the broker turns out to be steady: at a moment of the [`SPREAD`] that `dice` chooses.
+    pub async fn until_due(&self, wait: Duration, dice: u64) {
+        let due = Instant::now() + wait;
+        let spread = Duration::from_millis(dice % (u64::try_from(SPREAD.as_millis()).unwrap_or(u64::MAX) + 1));
+        let mut steady = self.steady.subscribe();
+        let is_news = |since: &Option<Instant>| since.is_some_and(|since| since.elapsed() < STILL_NEWS);
+        let sooner = async {
+            // Never an error: the sender is in `self`. The guard is let go at once.
+            let _ = steady.wait_for(is_news).await.is_ok();
+            sleep_until(Instant::now() + spread).await;
+        };
+        tokio::select! {
+            () = sleep_until(due) => {}
+            () = sooner => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const TICK: Duration = Duration::from_millis(400);
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// How long each of fifty waits lasts while `happen` happens.
+    async fn waits(reach: &Arc<BrokerReach>, happen: impl Future<Output = ()>) -> Vec<Duration> {
+        let began = Instant::now();
+        let waiting: Vec<_> = (0..50_u64)
+            .map(|number| {
+                let reach = Arc::clone(reach);
+                tokio::spawn(async move {
+                    reach.until_due(LONG, number * 61).await;
+                    began.elapsed()
+                })
+            })
+            .collect();
+        happen.await;
+        let mut waited = Vec::new();
+        for one in waiting {
+            waited.push(one.await.expect("it waits"));
+        }
+        waited
+    }
+
+    async fn answer(reach: &BrokerReach, life: &str, times: u32) {
+        for _ in 0..times {
+            reach.on_answer(life);
+            sleep(TICK).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_the_broker_is_steady_again_everybody_is_back_within_seconds() {
+        let reach = Arc::<BrokerReach>::default();
+        let waited = waits(&reach, async {
+            // It comes and goes: nobody is hurried.
+            for life in ["a", "b", "c"] {
+                answer(&reach, life, 4).await;
+                reach.on_no_answer();
+            }
+            answer(&reach, "d", 10).await;
+        });
+        let waited = waited.await;
+        let steady = TICK * 12 + STEADY_AFTER;
+        let (first, last) = (waited.iter().min().expect("fifty"), waited.iter().max().expect("fifty"));
+        assert!(*first >= steady && *last <= steady + SPREAD + TICK, "{first:?} {last:?}");
+        assert!(*last - *first > SPREAD / 2, "not all at once: {first:?} {last:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_restart_between_two_looks_is_one_too_and_a_dial_that_failed_late_is_let_in() {
+        let reach = Arc::<BrokerReach>::default();
+        answer(&reach, "a", 100).await;
+        let waited = waits(&reach, answer(&reach, "b", 10)).await;
+        assert!(waited.iter().all(|waited| *waited <= STEADY_AFTER + SPREAD + TICK), "{waited:?}");
+        let late = waits(&reach, async {}).await;
+        assert!(late.iter().all(|waited| *waited <= SPREAD), "{late:?}");
+        sleep(STILL_NEWS).await;
+        let later = waits(&reach, async {}).await;
+        assert!(later.iter().all(|waited| *waited == LONG), "who fails for another reason backs off: {later:?}");
+    }
+}
