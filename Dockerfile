@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 
-FROM rust:1.95-slim-bookworm AS build
+FROM rust:1.95.0-slim-bookworm AS build
 # The C compiler, make and cmake are for jemalloc and the TLS library.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends build-essential cmake \

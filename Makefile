@@ -25,9 +25,10 @@ test: ## All tests: Rust, end to end, clients of other languages, a browser.
 soak: ## The long tests: crowds, stuck readers, kills, properties, fuzzing, the long benchmark; an hour or more.
 	tests/soak.sh
 
-lint: ## Formatting and lints, warnings are errors.
+lint: ## Formatting and lints, warnings are errors; and what the image is built from is complete.
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	tests/image-context.sh
 
 bench: ## Measure the broker beside nats-server and a raw relay.
 	$(CARGO) build --release --locked --workspace --bins
