@@ -67,7 +67,7 @@ error_table! {
     TlsRequired "tls_required" 400 None, false, "This port speaks TLS only. Use https:// or wss://.";
     ClientCertificateRequired "client_certificate_required" 401 None, false, "Agents need a certificate here, signed by an authority of the broker's operator, besides their key.";
     OriginNotAllowed "origin_not_allowed" 403 None, false, "A page of this origin may do nothing here. Add the origin to web.allowed_origins.";
-    AtCapacity "at_capacity" 503 Some(CloseCode::TRY_AGAIN_LATER), true, "The server has as many connections as it may. Try again later.";
+    AtCapacity "at_capacity" 503 Some(CloseCode::TRY_AGAIN_LATER), true, "The server has as many connections as it may; a part of them is for agents alone. Try again later.";
     TooManyConnections "too_many_connections" 429 None, true, "This session, user, address or agent key has as many connections as it may. Close one first.";
     RateLimited "rate_limited" 429 Some(CloseCode::RATE_LIMITED), true, "More came than may in a second. Over HTTP nothing was done: try again after the wait that is told. On a socket nothing is lost, but what follows is read later; whoever goes on is closed.";
     TooManyFailures "too_many_failures" 429 None, true, "Too many logins or keys from this address were wrong. Try again after the wait that is told; it grows with every failure.";
@@ -89,9 +89,10 @@ error_table! {
     UserNotFound "user_not_found" 404 None, true, "No session of this user is connected.";
     AlreadyRegistered "already_registered" 409 None, false, "This connection has its agent id already. Open another connection for another id.";
     InvalidPayload "invalid_payload" 400 None, false, "The payload of a frame for the bridge has not the shape the protocol asks for; the message says what is wrong.";
-    TooManySubscriptions "too_many_subscriptions" 429 None, false, "This connection, its session, its user or its agent key subscribes to as many topics as it may. Unsubscribe from one first.";
-    TooManyTopics "too_many_topics" 503 None, true, "The server has as many topics as it may. Try again later.";
-    TooManyRequests "too_many_requests" 429 None, true, "This connection has as many open requests as it may. Wait for answers.";
+    TooManySubscriptions "too_many_subscriptions" 429 None, false, "This connection, its session, user, address or agent key subscribes to as many topics as it may; the message says which. Unsubscribe from one first.";
+    TooManyTopics "too_many_topics" 503 None, true, "The server, or all sessions together, have as many topics as they may. Try again later.";
+    ShareExceeded "share_exceeded" 429 None, true, "This session, user, address or agent key has its share of a table that all use. The message says whose share of what. Give something back, then try again.";
+    TooManyRequests "too_many_requests" 429 None, true, "This connection, its session, user, address or agent key has as many open requests, or readings of the past under way, as it may. Wait for answers.";
     RequestTargetInvalid "request_target_invalid" 400 None, false, "timeout_ms asks for one answer, so the target must be one agent or one session.";
     DuplicateRequest "duplicate_request" 409 None, false, "A request with this id is still open. Give every request an id of its own.";
     LoopStopped "loop_stopped" 429 None, true, "Too many answers to answers in one chain of messages in a short time: two programs seem to answer each other. The message was dropped. Begin anew without a correlation_id, or wait.";
@@ -100,7 +101,7 @@ error_table! {
     ReceiverOverloaded "receiver_overloaded" 503 None, true, "The receiver reads too slowly and its outbox is full; the message was dropped. Try again later.";
     DurableTargetInvalid "durable_target_invalid" 400 None, false, "A durable message goes to an agent, session, user, topic or broadcast, not to the bridge.";
     StoreUnavailable "store_unavailable" 503 None, true, "The message could not be stored and is not confirmed. Send it again later under the same id.";
-    InboxBusy "inbox_busy" 503 None, true, "Too many messages wait for this inbox to be opened. Try again later.";
+    InboxBusy "inbox_busy" 503 None, true, "Too many messages wait for inboxes to be opened: of all, or of this session, user, address or agent key. Try again later.";
 
     SlowConsumer "slow_consumer" 503 Some(CloseCode::SLOW_CONSUMER), true, "The connection did not read what was waiting for it within the time limit.";
     TakenOver "taken_over" 409 Some(CloseCode::TAKEN_OVER), false, "A newer connection has the same agent id.";

@@ -4,13 +4,15 @@
 //! held back: the charge says for how long the connection is to read nothing more. An account outlives its last connection until its
 //! buckets are full again, so that coming back brings no second burst; the table is bounded by the connections there are and were
 //! in that time.
+//!
+//! An account also counts what its holder has of tables that all connections use together: see [`crate::shares`].
 
 use std::{
     collections::HashMap,
     hash::Hash,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -18,7 +20,7 @@ use std::{
 use common::rate::{Rate, SharedBucket};
 use parking_lot::Mutex;
 
-use crate::clock::now_ms;
+use crate::{clock::now_ms, shares::TABLES};
 
 /// Accounts in the table at which those that mean nothing any more are taken out; it doubles with what is left.
 const FIRST_CLEANING: usize = 1024;
@@ -32,6 +34,16 @@ pub struct Allowance {
     pub messages: Rate,
     /// Bytes of those.
     pub bytes: Rate,
+    /// How much of each table; 0: not counted.
+    pub shares: [u32; TABLES],
+    /// Whose account it is, for messages to people: `this session`.
+    pub whose: &'static str,
+}
+
+impl Allowance {
+    /// No bounds at all.
+    pub const UNLIMITED: Self =
+        Self { connections: 0, messages: Rate::UNLIMITED, bytes: Rate::UNLIMITED, shares: [0; TABLES], whose: "this holder" };
 }
 
 /// All accounts of one kind of holder.
@@ -46,12 +58,15 @@ struct Table<K> {
     clean_at: usize,
 }
 
+/// The account of one holder.
 #[derive(Debug)]
-struct Account {
+pub struct Account {
     allowance: Allowance,
     open: AtomicUsize,
     messages: SharedBucket,
     bytes: SharedBucket,
+    held: [AtomicU32; TABLES],
+    refused: [AtomicU64; TABLES],
 }
 
 /// A connection's part in an account, given back when dropped.
@@ -69,42 +84,124 @@ impl<K> Default for Accounts<K> {
 }
 
 impl<K: Eq + Hash> Accounts<K> {
+    /// The account of a holder. The allowance is that of the first call.
+    pub fn account(&self, holder: K, allowance: Allowance) -> Arc<Account> {
+        let mut table = self.table.lock();
+        if table.accounts.len() >= table.clean_at {
+            let now = Duration::from_millis(now_ms());
+            // An account that somebody else knows pays for a connection, or for what one left in a table.
+            table.accounts.retain(|_, account| Arc::strong_count(account) > 1 || !account.is_rested(now));
+            table.clean_at = FIRST_CLEANING.max(table.accounts.len() * 2);
+        }
+        Arc::clone(table.accounts.entry(holder).or_insert_with(|| Arc::new(Account::new(allowance))))
+    }
+
     /// Opens a tab. The allowance is that of the account's first connection.
     ///
     /// # Errors
     /// [`TooMany`].
     pub fn open(&self, holder: K, allowance: Allowance) -> Result<Tab, TooMany> {
-        let mut table = self.table.lock();
-        if table.accounts.len() >= table.clean_at {
-            let now = Duration::from_millis(now_ms());
-            table.accounts.retain(|_, account| account.open.load(Relaxed) > 0 || !account.is_rested(now));
-            table.clean_at = FIRST_CLEANING.max(table.accounts.len() * 2);
-        }
-        let account = table.accounts.entry(holder).or_insert_with(|| Arc::new(Account::new(allowance)));
-        if allowance.connections > 0 && account.open.load(Relaxed) >= allowance.connections {
-            return Err(TooMany);
-        }
-        account.open.fetch_add(1, Relaxed);
-        Ok(Tab(Arc::clone(account)))
+        Tab::open(self.account(holder, allowance))
     }
 
     /// Connections of a holder.
     pub fn connections(&self, holder: &K) -> usize {
         self.table.lock().accounts.get(holder).map_or(0, |account| account.open.load(Relaxed))
     }
+
+    /// The holder among those that `is_meant` takes who has most of a table, and how much, if anybody has anything. Looks at every account.
+    pub fn largest(&self, table: usize, is_meant: impl Fn(&K) -> bool) -> Option<(K, u32)>
+    where
+        K: Clone,
+    {
+        let accounts = self.table.lock();
+        let meant = accounts.accounts.iter().filter(|(holder, _)| is_meant(holder));
+        let (holder, held) = meant.map(|(holder, account)| (holder, account.held(table))).max_by_key(|(_, held)| *held)?;
+        (held > 0).then(|| (holder.clone(), held))
+    }
 }
 
 impl Account {
     fn new(allowance: Allowance) -> Self {
-        Self { allowance, open: AtomicUsize::new(0), messages: SharedBucket::default(), bytes: SharedBucket::default() }
+        Self {
+            allowance,
+            open: AtomicUsize::new(0),
+            messages: SharedBucket::default(),
+            bytes: SharedBucket::default(),
+            held: Default::default(),
+            refused: Default::default(),
+        }
     }
 
     fn is_rested(&self, now: Duration) -> bool {
         self.messages.is_full(now) && self.bytes.is_full(now)
     }
+
+    /// Whose it is, for messages to people.
+    pub fn whose(&self) -> &'static str {
+        self.allowance.whose
+    }
+
+    /// How much of a table it may have; 0: it is not counted.
+    pub fn share(&self, table: usize) -> u32 {
+        self.allowance.shares.get(table).copied().unwrap_or_default()
+    }
+
+    /// How much it has of a table, where that is counted.
+    pub fn held(&self, table: usize) -> u32 {
+        self.held.get(table).map_or(0, |held| held.load(Relaxed))
+    }
+
+    /// How often those that it pays for were refused something of a table.
+    pub fn refused(&self, table: usize) -> u64 {
+        self.refused.get(table).map_or(0, |refused| refused.load(Relaxed))
+    }
+
+    pub(crate) fn note_refusal(&self, table: usize) {
+        if let Some(refused) = self.refused.get(table) {
+            refused.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Takes so much of a table. Who has nothing may always take once. `forced`: the share does not matter.
+    pub(crate) fn take(&self, table: usize, amount: u32, forced: bool) -> bool {
+        let (share, Some(held)) = (self.share(table), self.held.get(table)) else { return true };
+        if share == 0 {
+            return true;
+        }
+        let before = held.fetch_add(amount, Relaxed);
+        let fits = forced || before == 0 || before.saturating_add(amount) <= share;
+        if !fits {
+            held.fetch_sub(amount, Relaxed);
+        }
+        fits
+    }
+
+    pub(crate) fn give_back(&self, table: usize, amount: u32) {
+        if let Some(held) = self.held.get(table).filter(|_| self.share(table) > 0) {
+            held.fetch_sub(amount, Relaxed);
+        }
+    }
 }
 
 impl Tab {
+    /// Opens a tab on an account.
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn open(account: Arc<Account>) -> Result<Self, TooMany> {
+        let most = account.allowance.connections;
+        let before = account.open.fetch_add(1, Relaxed);
+        // Dropped, it gives the place back.
+        let tab = Self(account);
+        if most > 0 && before >= most { Err(TooMany) } else { Ok(tab) }
+    }
+
+    /// The account.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.0
+    }
+
     /// Whether anything is counted in it beside the connection.
     pub fn is_metered(&self) -> bool {
         let Allowance { messages, bytes, .. } = &self.0.allowance;
@@ -129,7 +226,8 @@ impl Drop for Tab {
 mod tests {
     use super::*;
 
-    const ALLOWANCE: Allowance = Allowance { connections: 2, messages: Rate::new(10, 20), bytes: Rate::new(1000, 2000) };
+    const ALLOWANCE: Allowance =
+        Allowance { connections: 2, messages: Rate::new(10, 20), bytes: Rate::new(1000, 2000), ..Allowance::UNLIMITED };
 
     #[test]
     fn connections_share_one_account() {
@@ -154,8 +252,7 @@ mod tests {
         let tab = accounts.open(1, ALLOWANCE).expect("the first");
         assert_eq!(tab.charge(2000, 0), Duration::ZERO);
         assert_eq!(tab.charge(500, 0), Duration::from_millis(500));
-        let free = Allowance { connections: 0, messages: Rate::UNLIMITED, bytes: Rate::UNLIMITED };
-        assert!(tab.is_metered() && !accounts.open(2, free).expect("no bound").is_metered());
+        assert!(tab.is_metered() && !accounts.open(2, Allowance::UNLIMITED).expect("no bound").is_metered());
     }
 
     #[test]

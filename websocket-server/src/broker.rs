@@ -18,10 +18,9 @@ use common::{
     assertion::ClientIdentity,
     config::Settings,
     error::ErrorCode,
-    id::{SessionId, UserId},
+    id::UserId,
     message::{AnnouncedHeartbeat, AnnouncedLimits, Speaker, SystemMessage},
     network::counted,
-    rate::Rate,
 };
 use identity::{limits::SharedPenalties, policy::Policy};
 use parking_lot::{Mutex, RwLock};
@@ -29,14 +28,15 @@ use store::DeadLettered;
 use tls::ServerTls;
 use tokio::sync::watch;
 use transport::{
-    Accounts, Allowance, Frame, Gate, GateRules, HttpRates, Lane, LinkPolicy, OriginRule, Tab, client_address::TrustedProxies,
-    flow::FlowPolicy, link::LinkCounts, operator::Operators,
+    Account, Accounts, Frame, Gate, GateRules, HttpRates, Lane, LinkPolicy, OriginRule, Payers, Tab,
+    client_address::TrustedProxies, flow::FlowPolicy, link::LinkCounts, operator::Operators,
 };
 
 use crate::{
     actors::{Side, StateManagerActor},
     audit::Audit,
     durable::Channels,
+    holders::Holder,
     keys::Keys,
     revocations::SharedRevocations,
     routing::{Counters, ErrorCounts, Router, RouterLimits, SeenAgent},
@@ -87,7 +87,8 @@ pub struct Broker {
     pub origins: OriginRule,
     /// Addresses that presented wrong keys.
     pub penalties: SharedPenalties,
-    accounts: Accounts<Holder>,
+    /// What each holder has and takes.
+    pub accounts: Accounts<Holder>,
     /// The rules of its connections.
     pub link_policy: Arc<LinkPolicy>,
     /// Tracks its connections.
@@ -121,10 +122,6 @@ impl Broker {
         let mut router = Router::new(
             RouterLimits {
                 max_subscriptions: limits.max_subscriptions,
-                max_session_subscriptions: limits.max_session_subscriptions,
-                max_user_subscriptions: limits.max_user_subscriptions,
-                max_key_subscriptions: limits.max_key_subscriptions,
-                max_topics: limits.max_topics,
                 max_requests: limits.max_pending_requests,
                 answers: settings.rates.answers,
             },
@@ -188,13 +185,12 @@ impl Broker {
         if self.readiness() != Readiness::Ready {
             return Err(ErrorCode::NotReady);
         }
-        let mut admission = Admission { broker: Arc::clone(self), tabs: Vec::new(), has_user: false };
-        if self.connections.fetch_add(1, Relaxed) >= self.settings.limits.max_connections {
-            return Err(ErrorCode::AtCapacity);
-        }
-        for holder in holders {
+        self.connections.fetch_add(1, Relaxed);
+        let mut admission = Admission { broker: Arc::clone(self), tabs: Vec::new(), payers: Arc::default(), has_user: false };
+        for holder in std::iter::once(Holder::Everybody).chain(holders) {
             admission.open(holder)?;
         }
+        admission.payers = Payers::new(admission.tabs.iter());
         Ok(admission)
     }
 
@@ -215,14 +211,19 @@ impl Broker {
         self.revocations.check(identity)?;
         let address = identity.ip.as_deref().and_then(|ip| ip.parse().ok()).and_then(|ip| self.counted(ip));
         let user = identity.user_id().cloned().map(Holder::User);
-        self.admit(
-            std::iter::once(Holder::Session(identity.session_id)).chain(user).chain(address.map(Holder::AddressOfSessions)),
-        )
+        let own = [Holder::Sessions, Holder::Session(identity.session_id)];
+        self.admit(own.into_iter().chain(user).chain(address.map(Holder::AddressOfSessions)))
     }
 
     /// What an address counts as; `None` if it is not counted.
     fn counted(&self, address: IpAddr) -> Option<IpAddr> {
         counted(address, &self.settings.limits.exempt_networks)
+    }
+
+    /// The account of a holder.
+    pub fn account(&self, holder: Holder) -> Arc<Account> {
+        let allowance = holder.allowance(&self.settings);
+        self.accounts.account(holder, allowance)
     }
 
     /// Connections there are.
@@ -317,37 +318,13 @@ impl Broker {
     }
 }
 
-/// Who has an account.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Holder {
-    /// An address that sessions come from.
-    AddressOfSessions(IpAddr),
-    /// An address that agents come from. What they send counts for their key.
-    AddressOfAgents(IpAddr),
-    Session(SessionId),
-    User(UserId),
-    Key(String),
-}
-
-impl Holder {
-    fn allowance(&self, settings: &Settings) -> Allowance {
-        let (limits, rates) = (&settings.limits, &settings.rates);
-        let (connections, messages, bytes) = match self {
-            Self::AddressOfSessions(_) => (limits.max_address_connections, rates.address_messages, rates.address_bytes),
-            Self::AddressOfAgents(_) => (limits.max_address_connections, Rate::UNLIMITED, Rate::UNLIMITED),
-            Self::Session(_) => (limits.max_session_connections, rates.session_messages, rates.session_bytes),
-            Self::User(_) => (limits.max_user_connections, rates.user_messages, rates.user_bytes),
-            Self::Key(_) => (limits.max_key_connections, rates.key_messages, rates.key_bytes),
-        };
-        Allowance { connections, messages, bytes }
-    }
-}
-
 /// A connection's place among those there may be. Given back when dropped.
 #[derive(Debug)]
 pub struct Admission {
     broker: Arc<Broker>,
+    /// The first are those of [`Holder::Everybody`] and, for a session, of [`Holder::Sessions`].
     tabs: Vec<Tab>,
+    payers: Arc<Payers>,
     has_user: bool,
 }
 
@@ -357,10 +334,16 @@ impl Admission {
         &self.broker
     }
 
+    /// Who pays for what the connection takes of the tables that all use.
+    pub fn payers(&self) -> &Arc<Payers> {
+        &self.payers
+    }
+
     fn open(&mut self, holder: Holder) -> Result<(), ErrorCode> {
         let allowance = holder.allowance(&self.broker.settings);
         self.has_user |= matches!(holder, Holder::User(_));
-        self.tabs.push(self.broker.accounts.open(holder, allowance).map_err(|_| ErrorCode::TooManyConnections)?);
+        let refusal = if holder.is_collective() { ErrorCode::AtCapacity } else { ErrorCode::TooManyConnections };
+        self.tabs.push(self.broker.accounts.open(holder, allowance).map_err(|_| refusal)?);
         Ok(())
     }
 
@@ -369,7 +352,14 @@ impl Admission {
     /// # Errors
     /// `too_many_connections` of the user.
     pub fn join(&mut self, user: &UserId) -> Result<(), ErrorCode> {
-        if self.has_user { Ok(()) } else { self.open(Holder::User(user.clone())) }
+        if self.has_user {
+            return Ok(());
+        }
+        self.open(Holder::User(user.clone()))?;
+        if let Some(tab) = self.tabs.last() {
+            self.payers.join(tab);
+        }
+        Ok(())
     }
 
     /// Whether anything is charged for.

@@ -10,6 +10,7 @@ pub mod actors;
 mod audit;
 mod broker;
 pub mod durable;
+mod holders;
 mod http;
 mod keys;
 mod revocations;

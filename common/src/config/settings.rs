@@ -164,7 +164,7 @@ pub struct Limits {
     pub max_session_subscriptions: usize,
     /// Subscriptions of all sessions of a user. Default 16,384.
     pub max_user_subscriptions: usize,
-    /// Subscriptions of all agents with one key; 0 = no bound. Default 0.
+    /// Subscriptions of all agents with one key; 0 = as `key_share` says. Default 0.
     pub max_key_subscriptions: usize,
     /// Open requests of a connection. Default 1024.
     pub max_pending_requests: usize,
@@ -180,6 +180,16 @@ pub struct Limits {
     pub max_user_connections: usize,
     /// Sockets of agents with one key; 0 = no bound. Default 0.
     pub max_key_connections: usize,
+    /// The part of each shared table that one session may have; 1 = no share of its own. Default 0.02.
+    pub session_share: f64,
+    /// The same for one user, over all sessions. Default 0.05.
+    pub user_share: f64,
+    /// The same for all sessions of one address. Default 0.1.
+    pub address_share: f64,
+    /// The same for all agents with one key. Default 0.5.
+    pub key_share: f64,
+    /// The part of each shared table, and of the connections, that only agents may have. Default 0.1.
+    pub agents_reserve: f64,
     /// Wrong credentials of one address without a wait. Default 5.
     pub free_failures: usize,
     /// The wait after one more; it doubles with each. Default 1 s.
@@ -370,6 +380,11 @@ impl Default for Limits {
             max_address_connections: 2048,
             max_user_connections: 128,
             max_key_connections: 0,
+            session_share: 0.02,
+            user_share: 0.05,
+            address_share: 0.1,
+            key_share: 0.5,
+            agents_reserve: 0.1,
             free_failures: 5,
             first_failure_wait: Duration::from_secs(1),
             longest_failure_wait: Duration::from_secs(900),

@@ -278,7 +278,7 @@ pub(super) static TABLE: &[Setting] = settings! {
     "limits.max_user_subscriptions" => Integer { min: 1, max: 10_000_000, at: |d| &mut d.settings.limits.max_user_subscriptions },
         "Subscriptions of all sessions of a user together; the next is refused.";
     "limits.max_key_subscriptions" => Integer { min: 0, max: 10_000_000, at: |d| &mut d.settings.limits.max_key_subscriptions },
-        "Subscriptions of all agents with one key together; the next is refused. 0: no bound.";
+        "Subscriptions of all agents with one key together; the next is refused. 0: as `limits.key_share` says.";
     "limits.max_pending_requests" => Integer { min: 1, max: 10_000_000, at: |d| &mut d.settings.limits.max_pending_requests },
         "Open requests of a connection; the next is refused.";
     "limits.max_session_connections" => Integer {
@@ -297,6 +297,16 @@ pub(super) static TABLE: &[Setting] = settings! {
         "Sockets of one user, over all sessions; the next is refused with 429.";
     "limits.max_key_connections" => Integer { min: 0, max: 10_000_000, at: |d| &mut d.settings.limits.max_key_connections },
         "Sockets of agents with one key; the next is refused with 429. 0: no bound.";
+    "limits.session_share" => Ratio { at: |d| &mut d.settings.limits.session_share },
+        "The part of each table that all connections use (topics, open requests, messages that wait for inboxes to be opened, readings of the past) that one session may have, at least 16 places. 1: no share of its own.";
+    "limits.user_share" => Ratio { at: |d| &mut d.settings.limits.user_share },
+        "The same for one user, over all sessions.";
+    "limits.address_share" => Ratio { at: |d| &mut d.settings.limits.address_share },
+        "The same for all sessions of one address, also of the 2,000,000 subscriptions there may be. Addresses in `limits.exempt_networks` have no share.";
+    "limits.key_share" => Ratio { at: |d| &mut d.settings.limits.key_share },
+        "The same for all agents with one key.";
+    "limits.agents_reserve" => Ratio { at: |d| &mut d.settings.limits.agents_reserve },
+        "The part of each of these tables, and of the connections, that sessions leave to agents, however many sessions there are.";
     "limits.free_failures" => Integer { min: 1, max: 1_000_000, at: |d| &mut d.settings.limits.free_failures },
         "Wrong keys, logins or tokens of one address that cost nothing; their count halves with time (`limits.failure_half_life`).";
     "limits.first_failure_wait" => Span { min: Duration::from_millis(10), max: DAY, at: |d| &mut d.settings.limits.first_failure_wait },

@@ -11,7 +11,6 @@ use common::{
     config::Settings,
     error::{ClientError, ErrorCode},
     network::{Network, counted},
-    rate::Rate,
 };
 use identity::limits::SharedPenalties;
 use transport::{Accounts, Allowance, HttpRates, RouteFamily, Tab, bearer, clock::now_ms};
@@ -61,7 +60,7 @@ impl Throttle {
     /// `too_many_connections`.
     pub fn open_socket(&self, ClientAddress(address): ClientAddress) -> Result<Option<Tab>, Refusal> {
         let Some(address) = counted(address, &self.exempt) else { return Ok(None) };
-        let allowance = Allowance { connections: self.sockets_of_address, messages: Rate::UNLIMITED, bytes: Rate::UNLIMITED };
+        let allowance = Allowance { connections: self.sockets_of_address, ..Allowance::UNLIMITED };
         let tab = self.sockets.open(address, allowance);
         tab.map(Some).map_err(|_| ErrorCode::TooManyConnections.into())
     }

@@ -133,7 +133,8 @@ impl Connection {
         description: AgentDescription,
         registration: Option<Option<String>>,
     ) {
-        let peer = Peer::new(self.id, kind, Arc::clone(&self.link), reading, self.pass.clone());
+        let peer =
+            Peer::new(self.id, kind, Arc::clone(&self.link), reading, self.pass.clone(), Arc::clone(self.admission.payers()));
         self.peer = Some(Arc::clone(&peer));
         self.shard.attach(Attach { peer, description, registration });
     }

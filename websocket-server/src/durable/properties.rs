@@ -155,7 +155,7 @@ impl World {
         }
         let kind = PeerKind::Agent(AgentId::new("r").expect("a name"));
         let link = Link::new(Arc::clone(&self.policy));
-        let peer = Peer::new(ConnectionId::next(), kind, link, Reading::default(), None);
+        let peer = Peer::new(ConnectionId::next(), kind, link, Reading::default(), None, Default::default());
         let after = if is_inbox {
             0
         } else {
@@ -231,7 +231,7 @@ fn a_later_way_back_ends_the_earlier_and_one_that_is_dropped_is_over() {
         World::rest().await;
         let link = Link::new(Arc::clone(&world.policy));
         let kind = PeerKind::Agent(AgentId::new("r").expect("a name"));
-        let peer = Peer::new(ConnectionId::next(), kind, link, Reading::default(), None);
+        let peer = Peer::new(ConnectionId::next(), kind, link, Reading::default(), None, Default::default());
         let earlier = world.channels.fall_behind(&world.channel, &peer, 0);
         let later = world.channels.fall_behind(&world.channel, &peer, 0);
         assert_eq!((earlier.run(|_, _| (), |_| ()).await, peer.link.drain().len()), (0, 0));

@@ -98,7 +98,7 @@ fn authorise(request: &HttpRequest, broker: &Broker, channel: &ChannelName, agen
         }
     };
     let link = Link::new(Arc::clone(&broker.link_policy));
-    let reader = Peer::new(ConnectionId::next(), kind, link, Default::default(), pass);
+    let reader = Peer::new(ConnectionId::next(), kind, link, Default::default(), pass, Default::default());
     broker.router.read().check_read(&reader, channel).map_err(|code| ClientError::new(code).about(channel.to_string()))
 }
 

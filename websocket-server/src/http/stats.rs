@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     actors::Side,
     broker::{Broker, Readiness},
+    holders::{Holder, Table},
     routing::{Counters, Route, RouteCounts},
     snapshot::Lifetime,
 };
@@ -187,6 +188,7 @@ pub fn to_json(broker: &Broker, opened: u64, connections: Value, outboxes: Value
         },
         "rates_per_second": { "1s": rates.over(1), "10s": rates.over(10), "60s": rates.over(60) },
         "errors": errors(broker, &shards),
+        "shares": shares(broker),
         "turned_away": broker.gate.turned_away(),
         "queues": { "router_mailboxes": mailboxes, "outboxes": outboxes },
         "slow_consumers": {
@@ -201,6 +203,23 @@ pub fn to_json(broker: &Broker, opened: u64, connections: Value, outboxes: Value
         "tls": broker.tls.as_ref().map(|tls| tls.status()),
         "sockets": { "bytes_in": load(&links.bytes_in), "bytes_out": load(&links.bytes_out) },
     })
+}
+
+/// What of each table that all connections use is taken, by all and by sessions, and who has most.
+fn shares(broker: &Broker) -> Value {
+    let [everybody, sessions] = [Holder::Everybody, Holder::Sessions].map(|holder| broker.account(holder));
+    let row = |table: Table| {
+        let at = table as usize;
+        let largest = broker.accounts.largest(at, |holder| !holder.is_collective());
+        let row = json!({
+            "held": everybody.held(at), "most": everybody.share(at),
+            "held_by_sessions": sessions.held(at), "most_by_sessions": sessions.share(at),
+            "refused": everybody.refused(at),
+            "largest": largest.map(|(holder, held)| json!({ "holder": holder.to_string(), "held": held })),
+        });
+        (table.name().to_owned(), row)
+    };
+    Value::Object(Table::ALL.into_iter().map(row).collect())
 }
 
 /// How the store of durable messages is.

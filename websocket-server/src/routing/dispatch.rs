@@ -13,7 +13,7 @@ use common::{
 };
 use transport::{Frame, Lane, Link, Overflow, Sent, clock::now_ms};
 
-use crate::durable::Retain;
+use crate::{durable::Retain, holders::Table};
 
 use super::{
     OpenError, Peer, PeerKind, Route, Router, Trace,
@@ -97,17 +97,15 @@ impl Router {
     /// # Errors
     /// What the sender is to be told; then nobody got it.
     pub fn dispatch(&self, from: &Arc<Peer>, message: &Outgoing) -> Result<Routed, ClientError> {
-        let error = |code: ErrorCode| {
-            let error = ClientError::new(code);
-            match (&message.target, &from.kind) {
-                (Some(target), _) => error.about(target.to_string()),
-                (None, PeerKind::Session(identity)) => match &identity.agent {
-                    Some(agent_id) => error.about(format!("agent:{agent_id}")),
-                    None => error,
-                },
-                (None, _) => error,
-            }
+        let about = |error: ClientError| match (&message.target, &from.kind) {
+            (Some(target), _) => error.about(target.to_string()),
+            (None, PeerKind::Session(identity)) => match &identity.agent {
+                Some(agent_id) => error.about(format!("agent:{agent_id}")),
+                None => error,
+            },
+            (None, _) => error,
         };
+        let error = |code: ErrorCode| about(code.into());
         if !self.is_one_receiver(message) && message.deadline_ms.is_some() {
             return Err(error(ErrorCode::RequestTargetInvalid));
         }
@@ -117,12 +115,12 @@ impl Router {
         let outcome = match &*target {
             Address::Agent(agent_id) => self.to_agent(from, agent_id, message),
             Address::Session(session_id) => self.to_session(from, *session_id, message),
-            Address::User(user_id) => self.to_user(user_id, message),
-            Address::Topic(name) => self.to_topic(from, name, message),
+            Address::User(user_id) => self.to_user(user_id, message).map_err(ClientError::from),
+            Address::Topic(name) => self.to_topic(from, name, message).map_err(ClientError::from),
             Address::Broadcast(scope) => Ok(self.to_all(from, *scope, message)),
-            Address::Bridge => Err(ErrorCode::ReservedType),
+            Address::Bridge => Err(ErrorCode::ReservedType.into()),
         };
-        outcome.map_err(error)
+        outcome.map_err(about)
     }
 
     /// Stops a message whose chain goes round in circles.
@@ -161,7 +159,7 @@ impl Router {
         matches!(message.target, None | Some(Address::Agent(_) | Address::Session(_)))
     }
 
-    fn to_agent(&self, from: &Arc<Peer>, agent_id: &AgentId, message: &Outgoing) -> Result<Routed, ErrorCode> {
+    fn to_agent(&self, from: &Arc<Peer>, agent_id: &AgentId, message: &Outgoing) -> Result<Routed, ClientError> {
         let AgentEntry { peer, awaited, .. } = self.agents.get(agent_id).ok_or(ErrorCode::AgentNotFound)?;
         let route = if from.is_agent() { Route::AgentToAgent } else { Route::SessionToAgent };
         self.to_one(from, awaited, std::slice::from_ref(peer), route, message)
@@ -220,7 +218,7 @@ impl Router {
         agents.into_iter().flatten().chain(sessions.into_iter().flatten()).filter(move |peer| peer.id != sender)
     }
 
-    fn to_session(&self, from: &Arc<Peer>, session_id: SessionId, message: &Outgoing) -> Result<Routed, ErrorCode> {
+    fn to_session(&self, from: &Arc<Peer>, session_id: SessionId, message: &Outgoing) -> Result<Routed, ClientError> {
         let SessionEntry { peers, awaited, .. } = self.sessions.get(&session_id).ok_or(ErrorCode::SessionNotFound)?;
         self.to_one(from, awaited, peers, Route::AgentToSession, message)
     }
@@ -233,12 +231,12 @@ impl Router {
         peers: &[Arc<Peer>],
         route: Route,
         message: &Outgoing,
-    ) -> Result<Routed, ErrorCode> {
+    ) -> Result<Routed, ClientError> {
         self.open_request(from, awaited, peers.first().map_or("", |peer| peer.address()), message)?;
         let routed = deliver(peers.iter(), route, |peer| send_answer(from, peer, message));
         if routed.deliveries == 0 {
             cancel_request(from, message);
-            return Err(ErrorCode::ReceiverOverloaded);
+            return Err(ErrorCode::ReceiverOverloaded.into());
         }
         Ok(routed)
     }
@@ -249,12 +247,18 @@ impl Router {
         awaited: &Arc<AtomicUsize>,
         responder: &str,
         message: &Outgoing,
-    ) -> Result<(), ErrorCode> {
+    ) -> Result<(), ClientError> {
         let Some((deadline_ms, id)) = message.deadline_ms.zip(message.id.as_deref()) else { return Ok(()) };
         let limit = self.limits.max_requests;
-        from.with_requests(|requests| requests.open(id, responder, deadline_ms, awaited, limit)).map_err(|error| match error {
-            OpenError::TooMany => ErrorCode::TooManyRequests,
-            OpenError::Duplicate => ErrorCode::DuplicateRequest,
+        let place = || from.payers.take(Table::Requests as u8, 1).map(Some);
+        let opened = from.with_requests(|requests| requests.open(id, responder, deadline_ms, awaited, limit, place));
+        opened.map_err(|error| match error {
+            OpenError::TooMany => {
+                let message = format!("This connection has as many open requests as it may: {limit}. Wait for answers.");
+                ClientError::with_message(ErrorCode::TooManyRequests, message)
+            }
+            OpenError::Duplicate => ErrorCode::DuplicateRequest.into(),
+            OpenError::ShareUsed(used) => Table::Requests.refusal(used),
         })
     }
 
@@ -262,7 +266,7 @@ impl Router {
     ///
     /// # Errors
     /// `too_many_requests`, `duplicate_request`.
-    pub fn open_durable_request(&self, from: &Arc<Peer>, address: &Address, message: &Outgoing) -> Result<(), ErrorCode> {
+    pub fn open_durable_request(&self, from: &Arc<Peer>, address: &Address, message: &Outgoing) -> Result<(), ClientError> {
         if message.deadline_ms.is_none() {
             return Ok(());
         }
@@ -357,15 +361,7 @@ mod tests {
     use crate::routing::{ConnectionId, RouterLimits};
 
     fn router() -> Router {
-        let limits = RouterLimits {
-            max_subscriptions: 10,
-            max_session_subscriptions: 10,
-            max_user_subscriptions: 10,
-            max_key_subscriptions: 10,
-            max_topics: 10,
-            max_requests: 10,
-            answers: Rate::UNLIMITED,
-        };
+        let limits = RouterLimits { max_subscriptions: 10, max_requests: 10, answers: Rate::UNLIMITED };
         Router::new(limits, Policy::open())
     }
 
@@ -376,7 +372,8 @@ mod tests {
         let id = |name: &str| AgentId::new(name).expect("a name");
         let [asker, responder] = ["asker", "responder"].map(|name| {
             let link = Link::new(Arc::clone(&links));
-            let peer = Peer::new(ConnectionId::next(), PeerKind::Agent(id(name)), link, Reading::default(), None);
+            let peer =
+                Peer::new(ConnectionId::next(), PeerKind::Agent(id(name)), link, Reading::default(), None, Default::default());
             router.attach(&peer, AgentDescription::default());
             peer
         });

@@ -11,15 +11,16 @@ use std::{
 use common::{
     address::Scope,
     assertion::{ClientIdentity, Login, Reading},
+    error::{ClientError, ErrorCode},
     id::{AgentId, SessionId, UserId},
     message::{Speaker, SystemMessage},
 };
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use store::{ChannelName, ConsumerId};
-use transport::{Frame, Lane, Link, Sent};
+use transport::{Frame, Lane, Link, Payers, Place, Sent};
 
-use crate::durable::Marks;
+use crate::{durable::Marks, holders::Table};
 
 use super::{Pass, chains::hash, requests::Requests};
 
@@ -56,11 +57,14 @@ const MAX_READS: usize = 8;
 
 /// A place among the readings of a peer. Given back when dropped.
 #[derive(Debug)]
-pub struct ReadPlace(Arc<Peer>);
+pub struct ReadPlace {
+    peer: Arc<Peer>,
+    _shared: Option<Place>,
+}
 
 impl Drop for ReadPlace {
     fn drop(&mut self) {
-        self.0.reads.fetch_sub(1, Relaxed);
+        self.peer.reads.fetch_sub(1, Relaxed);
     }
 }
 
@@ -90,6 +94,8 @@ pub struct Peer {
     pub consumer: Option<ConsumerId>,
     /// What an agent's key opens.
     pub pass: Option<Pass>,
+    /// Who pays for what it takes of the tables that all use.
+    pub payers: Arc<Payers>,
     /// The user of a session.
     user: OnceLock<UserId>,
     /// The login it has now; what it carries may change, its user does not.
@@ -109,7 +115,14 @@ pub struct Peer {
 
 impl Peer {
     /// A peer of a fresh connection.
-    pub fn new(id: ConnectionId, kind: PeerKind, link: Arc<Link>, reading: Reading, pass: Option<Pass>) -> Arc<Self> {
+    pub fn new(
+        id: ConnectionId,
+        kind: PeerKind,
+        link: Arc<Link>,
+        reading: Reading,
+        pass: Option<Pass>,
+        payers: Arc<Payers>,
+    ) -> Arc<Self> {
         let address = match &kind {
             PeerKind::Agent(agent_id) => format!("agent:{agent_id}"),
             PeerKind::Session(identity) => format!("session:{}", identity.session_id),
@@ -126,6 +139,7 @@ impl Peer {
             reading,
             consumer,
             pass,
+            payers,
             key: hash(&address),
             user: login.as_ref().map_or_else(OnceLock::new, |login| OnceLock::from(login.user.clone())),
             login: RwLock::new(login),
@@ -200,10 +214,28 @@ impl Peer {
         }
     }
 
-    /// Takes a place among the readings of the past that this peer may have under way; `None` if there are as many as may be.
-    pub fn begin_read(self: &Arc<Self>) -> Option<ReadPlace> {
-        let place = ReadPlace(Arc::clone(self));
-        (self.reads.fetch_add(1, Relaxed) < MAX_READS).then_some(place)
+    /// Takes so much of a table that all use.
+    ///
+    /// # Errors
+    /// The share of one of its payers is used up: what to tell the peer.
+    pub fn take(&self, table: Table, amount: usize) -> Result<Place, ClientError> {
+        self.payers.take(table as u8, amount).map_err(|used| table.refusal(used))
+    }
+
+    /// Takes a place among the readings of the past that this peer may have under way.
+    ///
+    /// # Errors
+    /// `too_many_requests`: there are as many as may be.
+    pub fn begin_read(self: &Arc<Self>) -> Result<ReadPlace, ClientError> {
+        let before = self.reads.fetch_add(1, Relaxed);
+        let mut place = ReadPlace { peer: Arc::clone(self), _shared: None };
+        if before >= MAX_READS {
+            let message =
+                format!("This connection has {MAX_READS} readings of the past under way, as many as it may. Wait for an answer.");
+            return Err(ClientError::with_message(ErrorCode::TooManyRequests, message));
+        }
+        place._shared = Some(self.take(Table::Reads, 1)?);
+        Ok(place)
     }
 
     /// Where it comes from: an IP address.

@@ -170,7 +170,14 @@ fn peer(who: Who, policy: &Arc<LinkPolicy>) -> Arc<Peer> {
             PeerKind::Session(Box::new(identity))
         }
     };
-    Peer::new(ConnectionId::next(), kind, Link::new(Arc::clone(policy)), common::assertion::Reading::default(), None)
+    Peer::new(
+        ConnectionId::next(),
+        kind,
+        Link::new(Arc::clone(policy)),
+        common::assertion::Reading::default(),
+        None,
+        Default::default(),
+    )
 }
 
 /// Whether the connection is registered and was not taken over.
@@ -188,7 +195,7 @@ proptest! {
     #[test]
     fn any_history_delivers_like_the_model(steps in steps()) {
         let policy = crate::broker::link_policy(&Settings::for_tests());
-        let limits = RouterLimits { max_subscriptions: 100, max_session_subscriptions: 100, max_user_subscriptions: 100, max_key_subscriptions: 0, max_topics: 100, max_requests: 100, answers: common::rate::Rate::UNLIMITED };
+        let limits = RouterLimits { max_subscriptions: 100, max_requests: 100, answers: common::rate::Rate::UNLIMITED };
         let (mut router, mut model) = (Router::new(limits, identity::policy::Policy::open()), Model::default());
         let mut peers: BTreeMap<usize, Arc<Peer>> = BTreeMap::new();
         let mut expected: BTreeMap<usize, Vec<usize>> = BTreeMap::new();

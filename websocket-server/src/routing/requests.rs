@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use foldhash::HashMap;
+use transport::{Place, ShareUsed};
 
 /// Why a request cannot be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub enum OpenError {
     TooMany,
     /// One with this id is open.
     Duplicate,
+    /// A holder behind the peer has as many open as it may.
+    ShareUsed(ShareUsed),
 }
 
 #[derive(Debug)]
@@ -22,6 +25,8 @@ struct Open {
     deadline_ms: u64,
     /// How many requests wait for the responder, in all.
     awaited: Arc<AtomicUsize>,
+    /// Its place among the requests of everybody.
+    _place: Option<Place>,
 }
 
 impl Drop for Open {
@@ -39,7 +44,10 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// Opens a request.
+    /// Opens a request, which keeps its place among the requests of everybody.
+    ///
+    /// # Errors
+    /// [`OpenError`], as `place` says.
     pub fn open(
         &mut self,
         id: &str,
@@ -47,6 +55,7 @@ impl Requests {
         deadline_ms: u64,
         awaited: &Arc<AtomicUsize>,
         limit: usize,
+        place: impl FnOnce() -> Result<Option<Place>, ShareUsed>,
     ) -> Result<(), OpenError> {
         if self.open.contains_key(id) {
             return Err(OpenError::Duplicate);
@@ -54,9 +63,10 @@ impl Requests {
         if self.open.len() >= limit {
             return Err(OpenError::TooMany);
         }
+        let place = place().map_err(OpenError::ShareUsed)?;
         self.earliest_ms = if self.open.is_empty() { deadline_ms } else { self.earliest_ms.min(deadline_ms) };
         awaited.fetch_add(1, Relaxed);
-        let open = Open { responder: responder.to_owned(), deadline_ms, awaited: Arc::clone(awaited) };
+        let open = Open { responder: responder.to_owned(), deadline_ms, awaited: Arc::clone(awaited), _place: place };
         self.open.insert(id.to_owned(), open);
         Ok(())
     }
@@ -111,7 +121,7 @@ mod tests {
     #[test]
     fn only_the_responder_answers() {
         let (mut requests, awaited) = (Requests::default(), awaited());
-        assert_eq!(requests.open("1", "agent:a", 100, &awaited, 9), Ok(()));
+        assert_eq!(requests.open("1", "agent:a", 100, &awaited, 9, || Ok(None)), Ok(()));
         assert_eq!(awaited.load(Relaxed), 1);
         assert!(!requests.answer("1", "agent:b"));
         assert!(!requests.answer("2", "agent:a"));
@@ -124,7 +134,7 @@ mod tests {
     fn deadlines_expire_in_their_time() {
         let (mut requests, awaited) = (Requests::default(), awaited());
         for (id, deadline) in [("1", 300), ("2", 100), ("3", 200)] {
-            requests.open(id, "agent:a", deadline, &awaited, 9).expect("opens");
+            requests.open(id, "agent:a", deadline, &awaited, 9, || Ok(None)).expect("opens");
         }
         assert!(requests.expire(99).is_empty());
         assert_eq!(requests.expire(100), [("2".to_owned(), "agent:a".to_owned())]);
@@ -137,9 +147,9 @@ mod tests {
     #[test]
     fn the_table_is_bounded_and_ids_are_unique() {
         let (mut requests, awaited) = (Requests::default(), awaited());
-        assert_eq!(requests.open("1", "agent:a", 1, &awaited, 1), Ok(()));
-        assert_eq!(requests.open("1", "agent:a", 1, &awaited, 1), Err(OpenError::Duplicate));
-        assert_eq!(requests.open("2", "agent:a", 1, &awaited, 1), Err(OpenError::TooMany));
+        assert_eq!(requests.open("1", "agent:a", 1, &awaited, 1, || Ok(None)), Ok(()));
+        assert_eq!(requests.open("1", "agent:a", 1, &awaited, 1, || Ok(None)), Err(OpenError::Duplicate));
+        assert_eq!(requests.open("2", "agent:a", 1, &awaited, 1, || Ok(None)), Err(OpenError::TooMany));
         assert_eq!(requests.fail("agent:b"), []);
         assert_eq!(requests.fail("agent:a").len(), 1);
     }

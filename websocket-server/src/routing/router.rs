@@ -11,10 +11,12 @@ use common::{
 use foldhash::{HashMap, HashSet};
 use identity::policy::Policy;
 use store::ChannelName;
-use transport::Lane;
+use transport::{Lane, Place};
+
+use crate::holders::Table;
 
 use super::{
-    ConnectionId, Pass, Peer, PeerKind,
+    ConnectionId, Peer, PeerKind,
     chains::Chains,
     seen::{SeenAgent, SeenAgents},
     topics::Topic,
@@ -28,14 +30,6 @@ const MEMBERS_LISTED: usize = 1000;
 pub struct RouterLimits {
     /// Topics of one connection.
     pub max_subscriptions: usize,
-    /// Those of all connections of a session together.
-    pub max_session_subscriptions: usize,
-    /// Those of all sessions of a user together.
-    pub max_user_subscriptions: usize,
-    /// Those of all agents with one key together; 0 = no bound.
-    pub max_key_subscriptions: usize,
-    /// Topics in all.
-    pub max_topics: usize,
     /// Open requests of one connection.
     pub max_requests: usize,
     /// Answers to answers in one chain.
@@ -82,10 +76,8 @@ pub struct Router {
     pub(super) topics: HashMap<TopicName, Topic>,
     /// Agents that were here.
     pub(super) seen_agents: SeenAgents,
-    /// The topics of each connection that has any.
-    pub(super) subscriptions: HashMap<ConnectionId, HashSet<TopicName>>,
-    /// How many subscriptions there are with each agent key, by its name.
-    key_subscriptions: HashMap<String, usize>,
+    /// The topics of each connection that has any, each with its place among all subscriptions.
+    pub(super) subscriptions: HashMap<ConnectionId, HashMap<TopicName, Place>>,
 }
 
 impl Router {
@@ -103,7 +95,6 @@ impl Router {
             topics: HashMap::default(),
             seen_agents: SeenAgents::default(),
             subscriptions: HashMap::default(),
-            key_subscriptions: HashMap::default(),
         }
     }
 
@@ -218,19 +209,14 @@ impl Router {
     /// Subscribes a connection to a topic, or changes whether it hears who comes and goes.
     ///
     /// # Errors
-    /// `too_many_subscriptions`, `too_many_topics`, `not_allowed`, `login_required`, `scope_required`.
+    /// `too_many_subscriptions`, `too_many_topics`, `share_exceeded`, `not_allowed`, `login_required`, `scope_required`.
     pub fn subscribe(&mut self, peer: &Arc<Peer>, name: &TopicName, presence: bool) -> Result<Members, ClientError> {
         if peer.is_cut() {
             return Err(ErrorCode::NotAllowed.into());
         }
         self.check_subscription(peer, name).map_err(|code| ClientError::new(code).about(format!("topic:{name}")))?;
         if !self.subscribes(peer.id, name) {
-            self.check_room(peer)?;
-            if !self.topics.contains_key(name) && self.topics.len() >= self.limits.max_topics {
-                return Err(ErrorCode::TooManyTopics.into());
-            }
-            self.subscriptions.entry(peer.id).or_default().insert(name.clone());
-            self.count_for_key(peer, 1);
+            self.make_room(peer, name).map_err(|error| error.about(format!("topic:{name}")))?;
         }
         if self.topics.entry(name.clone()).or_default().subscribe(peer, presence) {
             let notice = SystemMessage::PresenceJoin { topic: name.clone(), member: peer.address().to_owned() };
@@ -240,65 +226,36 @@ impl Router {
         Ok(Members { count, listed })
     }
 
-    /// Whether a connection may have one more subscription. Few connections are looked at: how many there are of a session and of a user
-    /// is bounded.
-    fn check_room(&self, peer: &Peer) -> Result<(), ErrorCode> {
-        let of_session = |id: &SessionId| {
-            let peers = self.sessions.get(id).map_or(&[][..], |entry| &entry.peers);
-            peers.iter().map(|peer| self.subscription_count(peer.id)).sum::<usize>()
-        };
-        let of_user = |user: &UserId| self.users.get(user).into_iter().flatten().map(of_session).sum::<usize>();
-        let has_room = self.subscription_count(peer.id) < self.limits.max_subscriptions
-            && peer.session_id().is_none_or(|id| of_session(&id) < self.limits.max_session_subscriptions)
-            && peer.user_id().is_none_or(|user| of_user(user) < self.limits.max_user_subscriptions)
-            && self.has_room_for_key(peer);
-        if has_room { Ok(()) } else { Err(ErrorCode::TooManySubscriptions) }
-    }
-
-    fn subscription_count(&self, id: ConnectionId) -> usize {
-        self.subscriptions.get(&id).map_or(0, HashSet::len)
-    }
-
-    fn has_room_for_key(&self, peer: &Peer) -> bool {
-        let most = self.limits.max_key_subscriptions;
-        let count = |pass: &Pass| self.key_subscriptions.get(pass.name()).copied().unwrap_or_default();
-        most == 0 || peer.pass.as_ref().is_none_or(|pass| count(pass) < most)
-    }
-
-    /// An agent has so many subscriptions more, or fewer.
-    fn count_for_key(&mut self, peer: &Peer, change: isize) {
-        let Some(key) = peer.pass.as_ref().map(Pass::name) else { return };
-        if !self.key_subscriptions.contains_key(key) {
-            self.key_subscriptions.insert(key.to_owned(), 0);
+    /// Takes the places of a new subscription: among all subscriptions, and among all topics where the topic is new.
+    fn make_room(&mut self, peer: &Arc<Peer>, name: &TopicName) -> Result<(), ClientError> {
+        let most = self.limits.max_subscriptions;
+        let own = self.subscriptions.get(&peer.id).map_or(0, HashMap::len);
+        if own >= most {
+            let message = format!("This connection has as many subscriptions as it may: {most}. Unsubscribe from one first.");
+            return Err(ClientError::with_message(ErrorCode::TooManySubscriptions, message));
         }
-        if let Some(count) = self.key_subscriptions.get_mut(key) {
-            *count = count.saturating_add_signed(change);
-            if *count == 0 {
-                self.key_subscriptions.remove(key);
-            }
+        let subscription = peer.take(Table::Subscriptions, 1)?;
+        if !self.topics.contains_key(name) {
+            let topic = peer.take(Table::Topics, 1)?;
+            self.topics.insert(name.clone(), Topic::paid_by(peer.id, topic));
         }
+        self.subscriptions.entry(peer.id).or_default().insert(name.clone(), subscription);
+        Ok(())
     }
 
     /// Ends a subscription, if there is one.
     pub fn unsubscribe(&mut self, peer: &Peer, name: &TopicName) {
         if let Some(subscriptions) = self.subscriptions.get_mut(&peer.id) {
-            let has_left = subscriptions.remove(name);
+            subscriptions.remove(name);
             if subscriptions.is_empty() {
                 self.subscriptions.remove(&peer.id);
-            }
-            if has_left {
-                self.count_for_key(peer, -1);
             }
         }
         self.leave_topic(peer, name);
     }
 
     pub(super) fn leave_all_topics(&mut self, peer: &Peer) {
-        let names = self.subscriptions.remove(&peer.id).unwrap_or_default();
-        if !names.is_empty() {
-            self.count_for_key(peer, 0_isize.saturating_sub_unsigned(names.len()));
-        }
-        for name in names {
+        for name in self.subscriptions.remove(&peer.id).unwrap_or_default().into_keys() {
             self.leave_topic(peer, &name);
         }
     }

@@ -1,6 +1,6 @@
 //! Agents that were here, and what their keys reached: what sessions leave behind waits for these, where they may write to them at all.
 
-use std::hash::RandomState;
+use std::{collections::HashMap, hash::RandomState};
 
 use common::id::AgentId;
 use hashlink::LinkedHashMap;
@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Peer;
 
-/// Most agents remembered after they have gone. Beyond them, who came longest ago is forgotten: not only those who come again have names.
+/// Most agents remembered after they have gone. Beyond them an agent is forgotten of the key with most of them, the one that came longest ago:
+/// not only those who come again have names, and no key pushes out the agents of another that has fewer.
 const REMEMBERED: usize = 100_000;
 
 /// An agent that was here.
@@ -27,6 +28,8 @@ pub struct SeenAgent {
 #[derive(Debug, Default)]
 pub(super) struct SeenAgents {
     agents: LinkedHashMap<AgentId, SeenAgent, RandomState>,
+    /// The ids that came with each key, in the order in which they did.
+    of_keys: HashMap<String, LinkedHashMap<AgentId, (), RandomState>>,
     /// Those with bounds.
     bounded: usize,
     /// Rises with every change.
@@ -47,15 +50,34 @@ impl SeenAgents {
         }
         self.revision += 1;
         self.bounded += usize::from(agent.bounds.is_some());
-        let older = self.agents.insert(agent.agent_id.clone(), agent);
-        let evicted = if self.agents.len() > REMEMBERED { self.agents.pop_front().map(|(_, agent)| agent) } else { None };
-        self.bounded -= [older, evicted].iter().flatten().filter(|agent| agent.bounds.is_some()).count();
+        if let Some(older) = self.agents.remove(&agent.agent_id) {
+            self.on_forgotten(&older);
+        }
+        self.of_keys.entry(agent.key.clone()).or_default().insert(agent.agent_id.clone(), ());
+        self.agents.insert(agent.agent_id.clone(), agent);
+        if self.agents.len() > REMEMBERED
+            && let Some(largest) = self.of_keys.values().max_by_key(|ids| ids.len())
+            && let Some(evicted) = largest.front().and_then(|(id, ())| self.agents.remove(id))
+        {
+            self.on_forgotten(&evicted);
+        }
+    }
+
+    fn on_forgotten(&mut self, agent: &SeenAgent) {
+        self.bounded -= usize::from(agent.bounds.is_some());
+        if let Some(ids) = self.of_keys.get_mut(&agent.key) {
+            ids.remove(&agent.agent_id);
+            if ids.is_empty() {
+                self.of_keys.remove(&agent.key);
+            }
+        }
     }
 
     /// What keys reach has changed: who came with one of them, and under which bounds it will come again, is not known.
     pub(super) fn forget_keys(&mut self, has_changed: impl Fn(&str) -> bool) {
         self.revision += 1;
         self.agents.retain(|_, agent| !has_changed(&agent.key));
+        self.of_keys.retain(|key, _| !has_changed(key));
         self.bounded = self.agents.values().filter(|agent| agent.bounds.is_some()).count();
     }
 
@@ -73,10 +95,26 @@ impl SeenAgents {
         self.revision
     }
 
-    /// The last so many, in the order in which they came.
+    /// The last so many, in the order in which they came. Where there are more, keys with few keep all of theirs.
     pub(super) fn last(&self, limit: usize) -> Vec<SeenAgent> {
-        let before = self.agents.len().saturating_sub(limit);
-        self.agents.values().skip(before).cloned().collect()
+        if self.agents.len() <= limit {
+            return self.agents.values().cloned().collect();
+        }
+        let mut keys: Vec<_> = self.of_keys.iter().map(|(key, ids)| (key.as_str(), ids.len())).collect();
+        keys.sort_unstable_by_key(|(_, count)| *count);
+        let (mut left, count) = (limit, keys.len());
+        for (at, (_, quota)) in keys.iter_mut().enumerate() {
+            *quota = (*quota).min(left / (count - at));
+            left -= *quota;
+        }
+        let mut quotas: HashMap<_, _> = keys.into_iter().collect();
+        let mut has_place = |agent: &&SeenAgent| {
+            let quota = quotas.get_mut(agent.key.as_str()).filter(|quota| **quota > 0);
+            quota.map(|quota| *quota -= 1).is_some()
+        };
+        let mut last: Vec<_> = self.agents.values().rev().filter(|agent| has_place(agent)).cloned().collect();
+        last.reverse();
+        last
     }
 }
 
@@ -100,6 +138,22 @@ mod tests {
         assert_eq!((seen.agents.len(), seen.bounded), (REMEMBERED, REMEMBERED / 2 + 1));
         seen.forget_keys(|key| key == "k");
         assert_eq!((seen.last(1), seen.bounded), (Vec::new(), 0));
+    }
+
+    #[test]
+    fn no_key_pushes_out_the_agents_of_a_key_with_fewer() {
+        let mut seen = SeenAgents::default();
+        let of = |key: &str, number: usize| SeenAgent { key: key.to_owned(), ..agent(number) };
+        (0..10).for_each(|number| seen.add(of("few", number)));
+        (10..REMEMBERED + 1000).for_each(|number| seen.add(of("many", number)));
+        assert_eq!(seen.agents.len(), REMEMBERED);
+        assert!((0..10).all(|number| seen.contains(&format!("a{number}"))));
+        assert!(!seen.contains("a10") && !seen.contains("a1009") && seen.contains("a1010"));
+        let last = seen.last(100);
+        assert_eq!((last.len(), &last[..10]), (100, &(0..10).map(|number| of("few", number)).collect::<Vec<_>>()[..]));
+        assert_eq!(last.last(), Some(&of("many", REMEMBERED + 999)));
+        seen.forget_keys(|key| key == "few");
+        assert!(!seen.contains("a0") && seen.of_keys.len() == 1);
     }
 
     #[test]

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{ConnectionId, Peer};
 use foldhash::HashMap;
+use transport::Place;
+
+use super::{ConnectionId, Peer};
+use crate::holders::Table;
 
 #[derive(Debug)]
 struct Subscriber {
@@ -19,9 +22,16 @@ pub struct Topic {
     /// Connections per address: a session with two tabs is one member.
     members: HashMap<String, u32>,
     watchers: usize,
+    /// The topic's place among all topics, and the subscriber that it counts for.
+    place: Option<(ConnectionId, Place)>,
 }
 
 impl Topic {
+    /// An empty topic that counts for this connection, which is about to subscribe.
+    pub fn paid_by(id: ConnectionId, place: Place) -> Self {
+        Self { place: Some((id, place)), ..Self::default() }
+    }
+
     /// Adds a subscriber, or changes whether it watches. Says whether its address is new among the members.
     pub fn subscribe(&mut self, peer: &Arc<Peer>, watches: bool) -> bool {
         if let Some(subscriber) = self.positions.get(&peer.id).and_then(|at| self.subscribers.get_mut(*at)) {
@@ -46,6 +56,11 @@ impl Topic {
             self.positions.insert(moved.peer.id, at);
         }
         self.watchers -= usize::from(removed.watches);
+        if self.place.as_ref().is_some_and(|(payer, _)| *payer == peer.id) {
+            // It counts for who is still there, also beyond that one's share: else nobody's would be full.
+            let heir = self.subscribers.first().map(|heir| &heir.peer);
+            self.place = heir.and_then(|heir| Some((heir.id, heir.payers.take_anyway(Table::Topics as u8, 1)?)));
+        }
         let Some(connections) = self.members.get_mut(peer.address()) else { return false };
         *connections -= 1;
         if *connections > 0 {

@@ -25,5 +25,6 @@ mod requests;
 mod resume;
 mod revocations;
 mod routing;
+mod shares;
 mod tls;
 mod topics;

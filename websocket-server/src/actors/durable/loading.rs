@@ -1,20 +1,26 @@
 //! Messages that wait while the store is asked for the newest number of their channel.
 
-use common::error::ErrorCode;
+use common::error::{ClientError, ErrorCode};
 use foldhash::HashMap;
 use store::ChannelName;
+use transport::Place;
 
-use crate::actors::router::Dispatch;
+use crate::{
+    actors::router::Dispatch,
+    holders::{Table, WAITING_BYTES, WAITING_MESSAGES},
+};
 
-/// Messages that may wait in one shard. Those beyond are refused with `inbox_busy`.
-const MOST: usize = 1024;
-/// The same in bytes of their frames. One always may.
-const MOST_BYTES: usize = 16 << 20;
+/// A message that waits, with its places among all that do.
+#[derive(Debug)]
+struct Waiting {
+    dispatch: Dispatch,
+    _places: [Place; 2],
+}
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Loading {
-    channels: HashMap<ChannelName, Vec<Dispatch>>,
+    channels: HashMap<ChannelName, Vec<Waiting>>,
     messages: usize,
     bytes: usize,
 }
@@ -28,15 +34,17 @@ impl Loading {
     /// Has a message wait behind the others of its channel.
     ///
     /// # Errors
-    /// `inbox_busy`: there is no room.
-    pub(super) fn push(&mut self, channel: &ChannelName, dispatch: Dispatch) -> Result<(), ErrorCode> {
+    /// `inbox_busy`: there is no room, or its sender has its share.
+    pub(super) fn push(&mut self, channel: &ChannelName, dispatch: Dispatch) -> Result<(), ClientError> {
         let bytes = dispatch.message.frame.len();
-        if self.messages >= MOST || (self.messages > 0 && self.bytes + bytes > MOST_BYTES) {
-            return Err(ErrorCode::InboxBusy);
+        if self.messages >= WAITING_MESSAGES || (self.messages > 0 && self.bytes + bytes > WAITING_BYTES) {
+            return Err(ClientError::new(ErrorCode::InboxBusy).about(channel.to_string()));
         }
+        let take = |table, amount| dispatch.from.take(table, amount).map_err(|error| error.about(channel.to_string()));
+        let places = [take(Table::WaitingMessages, 1)?, take(Table::WaitingBytes, bytes)?];
         self.messages += 1;
         self.bytes += bytes;
-        self.channels.entry(channel.clone()).or_default().push(dispatch);
+        self.channels.entry(channel.clone()).or_default().push(Waiting { dispatch, _places: places });
         Ok(())
     }
 
@@ -44,7 +52,7 @@ impl Loading {
     pub(super) fn take(&mut self, channel: &ChannelName) -> Vec<Dispatch> {
         let waiting = self.channels.remove(channel).unwrap_or_default();
         self.messages -= waiting.len();
-        self.bytes -= waiting.iter().map(|dispatch| dispatch.message.frame.len()).sum::<usize>();
-        waiting
+        self.bytes -= waiting.iter().map(|waiting| waiting.dispatch.message.frame.len()).sum::<usize>();
+        waiting.into_iter().map(|waiting| waiting.dispatch).collect()
     }
 }

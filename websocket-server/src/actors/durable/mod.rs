@@ -108,7 +108,7 @@ impl RouterActor {
         }
         if self.durable.loading.holds(&channel) {
             drop(router);
-            return Ok(self.durable.loading.push(&channel, dispatch)?);
+            return self.durable.loading.push(&channel, dispatch);
         }
         let id = message.id.as_deref().unwrap_or_default();
         let draft = Draft {
@@ -123,7 +123,7 @@ impl RouterActor {
             receipt: message.receipt,
             own: Some(from).filter(|from| from.consumer.is_some() && router.reads_itself(from, &address, &channel)),
         };
-        router.open_durable_request(from, &address, message).map_err(|code| ClientError::new(code).about(address.to_string()))?;
+        router.open_durable_request(from, &address, message).map_err(|error| error.about(address.to_string()))?;
         let outcome = router.with_readers(from, &address, |readers| self.durable.channels.accept(draft, readers));
         if matches!(outcome, Ok(Outcome::Accepted(_))) {
             router.answer_requests(from, &address, message);

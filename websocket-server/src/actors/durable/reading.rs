@@ -344,7 +344,7 @@ impl RouterActor {
         let channel = ChannelName::parse(&ask.channel)
             .map_err(|error| ClientError::with_message(ErrorCode::InvalidTarget, format!("the channel {error}")))?;
         self.check_may_read(peer, &channel)?;
-        let place = peer.begin_read().ok_or(ErrorCode::TooManyRequests)?;
+        let place = peer.begin_read().map_err(|error| error.about(channel.to_string()))?;
         let channels = Arc::clone(&self.durable.channels);
         let reading = async move {
             let page = channels.history(&channel, &ask.from, ask.limit).await;

@@ -137,15 +137,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let limits = RouterLimits {
-            max_subscriptions: 100,
-            max_session_subscriptions: 100,
-            max_user_subscriptions: 100,
-            max_key_subscriptions: 0,
-            max_topics: 100,
-            max_requests: 100,
-            answers: common::rate::Rate::UNLIMITED,
-        };
+        let limits = RouterLimits { max_subscriptions: 100, max_requests: 100, answers: common::rate::Rate::UNLIMITED };
         let policy = Policy { visible_members: Vec::new(), ..Policy::open() };
         let links = crate::broker::link_policy(&Settings::for_tests());
         let owners = Owners::of(std::array::from_fn(session_id));
@@ -195,7 +187,7 @@ impl World {
                 (PeerKind::Session(Box::new(identity)), None)
             }
         };
-        Peer::new(ConnectionId::next(), kind, Link::new(Arc::clone(&self.links)), Reading::default(), pass)
+        Peer::new(ConnectionId::next(), kind, Link::new(Arc::clone(&self.links)), Reading::default(), pass, Default::default())
     }
 
     /// Who is at a place. Nobody is listened to who was cut off.

@@ -1,0 +1,169 @@
+//! Shares of tables that all connections use together, so that no holder takes what belongs to all.
+//!
+//! A server numbers its tables. Everybody who pays for a connection (its session, user, address or key, and accounts that stand for many,
+//! such as all sessions) has an [`Account`] whose allowance says how much of each table it may have. A connection takes a [`Place`] before
+//! it puts anything into a table and keeps it beside the entry; every payer is charged, and all get it back when the entry goes. No
+//! locks, and no table of its own: an account lives as long as a place that it paid for.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::accounts::{Account, Tab};
+
+/// How many tables accounts can count.
+pub const TABLES: usize = 6;
+
+/// Who pays for what a connection takes.
+#[derive(Debug, Default)]
+pub struct Payers {
+    /// The first stands for everybody, and counts the refusals.
+    accounts: Box<[Arc<Account>]>,
+    /// One that joined later: the user of a session that has logged in.
+    joined: OnceLock<Arc<Account>>,
+}
+
+/// Something that was taken of a table; given back when dropped.
+#[derive(Debug)]
+pub struct Place {
+    payers: Arc<Payers>,
+    amount: u32,
+    table: u8,
+    /// Whether the one that joined later paid too.
+    is_joint: bool,
+}
+
+/// A payer has its share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShareUsed {
+    /// Which of the payers, in the order in which they were given.
+    pub payer: usize,
+    /// Whose share it is, for messages to people: `this session`.
+    pub whose: &'static str,
+    /// How much it may have.
+    pub share: u32,
+}
+
+impl Payers {
+    /// The payers of a connection: those of its tabs, the one for everybody first.
+    pub fn new<'a>(tabs: impl Iterator<Item = &'a Tab>) -> Arc<Self> {
+        Arc::new(Self { accounts: tabs.map(|tab| Arc::clone(tab.account())).collect(), joined: OnceLock::new() })
+    }
+
+    /// One more pays for what is taken from here on. A second one is not taken.
+    pub fn join(&self, tab: &Tab) {
+        let _ = self.joined.set(Arc::clone(tab.account()));
+    }
+
+    /// Takes so much of a table.
+    ///
+    /// # Errors
+    /// [`ShareUsed`]; then nothing was taken.
+    pub fn take(self: &Arc<Self>, table: u8, amount: usize) -> Result<Place, ShareUsed> {
+        self.take_as(table, amount, false)
+    }
+
+    /// The same for what cannot be refused, such as an entry that is handed on: the payers may come to have more than their shares.
+    pub fn take_anyway(self: &Arc<Self>, table: u8, amount: usize) -> Option<Place> {
+        self.take_as(table, amount, true).ok()
+    }
+
+    fn take_as(self: &Arc<Self>, table: u8, amount: usize, forced: bool) -> Result<Place, ShareUsed> {
+        let (at, amount) = (usize::from(table), u32::try_from(amount).unwrap_or(u32::MAX));
+        let joined = self.joined.get();
+        let payers = || self.accounts.iter().chain(joined);
+        for (payer, account) in payers().enumerate() {
+            if !account.take(at, amount, forced) {
+                payers().take(payer).for_each(|paid| paid.give_back(at, amount));
+                if let Some(everybody) = self.accounts.first() {
+                    everybody.note_refusal(at);
+                }
+                return Err(ShareUsed { payer, whose: account.whose(), share: account.share(at) });
+            }
+        }
+        Ok(Place { payers: Arc::clone(self), amount, table, is_joint: joined.is_some() })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let joined = self.payers.joined.get().filter(|_| self.is_joint);
+        for account in self.payers.accounts.iter().chain(joined) {
+            account.give_back(usize::from(self.table), self.amount);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::accounts::{Accounts, Allowance};
+
+    const TABLE: u8 = 1;
+
+    fn tab(accounts: &Accounts<&'static str>, holder: &'static str, share: u32) -> Tab {
+        let shares = std::array::from_fn(|table| if table == usize::from(TABLE) { share } else { 0 });
+        let allowance = Allowance { shares, whose: holder, ..Allowance::UNLIMITED };
+        accounts.open(holder, allowance).expect("no bound")
+    }
+
+    #[test]
+    fn who_has_its_share_is_refused_and_others_are_not() {
+        let accounts = Accounts::default();
+        let all = tab(&accounts, "all", 10);
+        let [ann, ben] = ["ann", "ben"].map(|holder| tab(&accounts, holder, 4));
+        let [of_ann, of_ben] = [&ann, &ben].map(|one| Payers::new([&all, one].into_iter()));
+        let mut held: Vec<_> = (0..4).map(|_| of_ann.take(TABLE, 1).expect("within the share")).collect();
+        assert_eq!(of_ann.take(TABLE, 1).err(), Some(ShareUsed { payer: 1, whose: "ann", share: 4 }));
+        held.push(of_ben.take(TABLE, 3).expect("another's share"));
+        assert!(of_ann.take(TABLE + 1, 1_000_000).is_ok(), "not counted");
+        assert_eq!((all.account().held(1), all.account().refused(1)), (7, 1));
+        assert_eq!(accounts.largest(1, |holder| *holder != "all"), Some(("ann", 4)));
+        held.push(of_ann.take_anyway(TABLE, 9).expect("cannot be refused"));
+        assert_eq!(of_ben.take(TABLE, 1).err().map(|used| used.whose), Some("all"));
+        held.clear();
+        assert_eq!((all.account().held(1), ann.account().held(1), ben.account().held(1)), (0, 0, 0));
+        assert!(of_ann.take(TABLE, 50).is_ok(), "who has nothing may always take once");
+    }
+
+    #[test]
+    fn who_joins_pays_from_then_on() {
+        let accounts = Accounts::default();
+        let (session, user) = (tab(&accounts, "session", 9), tab(&accounts, "user", 2));
+        let payers = Payers::new(std::iter::once(&session));
+        let before = payers.take(TABLE, 1).expect("room");
+        payers.join(&user);
+        let after = [payers.take(TABLE, 1), payers.take(TABLE, 1)];
+        assert_eq!(payers.take(TABLE, 1).err().map(|used| used.whose), Some("user"));
+        drop(before);
+        assert_eq!((session.account().held(1), user.account().held(1)), (2, 2));
+        drop(after);
+        assert_eq!((session.account().held(1), user.account().held(1)), (0, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_has_more_than_its_share_and_all_comes_back(steps in prop::collection::vec((0_usize..3, 1_usize..4, any::<bool>()), 0..200)) {
+            let accounts = Accounts::default();
+            let all = tab(&accounts, "all", 12);
+            let tabs = ["one", "two", "three"].map(|holder| tab(&accounts, holder, 6));
+            let payers = tabs.each_ref().map(|own| Payers::new([&all, own].into_iter()));
+            let mut held: [Vec<(Place, usize)>; 3] = Default::default();
+            for (who, amount, takes) in steps {
+                let has: usize = held[who].iter().map(|(_, amount)| amount).sum();
+                let all_have: usize = held.iter().flatten().map(|(_, amount)| amount).sum();
+                if takes {
+                    let fits = has + amount <= 6 && all_have + amount <= 12;
+                    let taken = payers[who].take(TABLE, amount);
+                    prop_assert_eq!(taken.is_ok(), fits);
+                    held[who].extend(taken.ok().map(|place| (place, amount)));
+                } else {
+                    held[who].pop();
+                }
+            }
+            held.iter_mut().for_each(Vec::clear);
+            prop_assert_eq!(all.account().held(1), 0);
+            prop_assert!(tabs.iter().all(|tab| tab.account().held(1) == 0));
+        }
+    }
+}
