@@ -25,9 +25,9 @@ use super::wire::{connect, handshake};
 use crate::harness::{Credentials, EchoAgent, Ended, Peer, Site};
 
 /// Between two tries of one attacker, so that the attackers do not take the processor that they share with their victim.
-const BREATH: Duration = Duration::from_millis(5);
+pub(super) const BREATH: Duration = Duration::from_millis(5);
 /// How long an attacker waits for an answer before it goes on.
-const MOMENT: Duration = Duration::from_millis(200);
+pub(super) const MOMENT: Duration = Duration::from_millis(200);
 
 /// The attackers, and what they count.
 #[derive(Default)]
@@ -80,7 +80,8 @@ impl Attackers {
         Siege { stop: Some(stop), thread: Some(thread) }
     }
 
-    fn start<F: Future<Output = ()> + Send + 'static>(&mut self, attack: impl FnOnce(Arc<Counts>) -> F) {
+    /// One more attacker.
+    pub(super) fn start<F: Future<Output = ()> + Send + 'static>(&mut self, attack: impl FnOnce(Arc<Counts>) -> F) {
         self.attacks.push(Box::pin(attack(Arc::clone(&self.counts))));
     }
 

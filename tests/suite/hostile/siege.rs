@@ -1,7 +1,6 @@
 //! Attacks, one by one and all at once, and an honest client in the middle.
 
 use std::{
-    net::Ipv4Addr,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -9,7 +8,11 @@ use std::{
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
-use super::{attacks::Attackers, wire::handshake};
+use super::{
+    attacks::Attackers,
+    namespace::{self, Field},
+    wire::handshake,
+};
 use crate::harness::{AGENT_KEY, Credentials, EchoAgent, Peer, Site, everyone, scaled};
 
 /// What a client that means no harm asks: so many questions a second.
@@ -57,71 +60,83 @@ async fn register(site: &Site) -> Vec<Credentials> {
     .await
 }
 
-const fn at(last: u8) -> Ipv4Addr {
-    Ipv4Addr::new(127, 0, 0, last)
-}
-
 /// What one attacker does.
-type Attack = fn(&mut Attackers, &Site, &[Credentials]);
+type Attack = fn(&mut Attackers, Field, &Site, &[Credentials]);
 
 /// Every attack alone. The numbers are what an address may have by default, or more.
-const ATTACKS: [(&str, Attack); 10] = [
-    ("slowloris", |attackers, site, _| attackers.slowloris(at(2), [site.edge, site.broker], 600)),
-    ("connections", |attackers, site, _| attackers.connection_flood(at(3), [site.edge, site.broker], 8)),
-    ("guessed keys and tokens", |attackers, site, _| attackers.guesses(at(4), site)),
-    ("bad frames", |attackers, site, sessions| attackers.bad_frames(at(5), site.edge, sessions[0].clone())),
-    ("messages", |attackers, site, sessions| attackers.message_flood(at(6), site, sessions[1..].to_vec(), "sink")),
-    ("injected headers", |attackers, site, _| {
-        attackers.requests(at(7), [site.edge, site.broker], |to| {
+pub const ATTACKS: [(&str, Attack); 11] = [
+    ("slowloris", |attackers, field, site, _| attackers.slowloris(field.at(2), [site.edge, site.broker], 600)),
+    ("connections", |attackers, field, site, _| attackers.connection_flood(field.at(3), [site.edge, site.broker], 8)),
+    ("guessed keys and tokens", |attackers, field, site, _| attackers.guesses(field.at(4), site)),
+    ("bad frames", |attackers, field, site, sessions| attackers.bad_frames(field.at(5), site.edge, sessions[0].clone())),
+    ("messages", |attackers, field, site, sessions| attackers.message_flood(field.at(6), site, sessions[1..].to_vec(), "sink")),
+    ("injected headers", |attackers, field, site, _| {
+        attackers.requests(field.at(7), [site.edge, site.broker], |to| {
             format!(
                 "POST /api/client HTTP/1.1\r\nHost: {to}\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\nX: a\r\n b\r\n\r\n"
             )
         });
     }),
-    ("climbing paths", |attackers, site, _| {
-        attackers.requests(at(8), [site.edge, site.broker], |to| {
+    ("climbing paths", |attackers, field, site, _| {
+        attackers.requests(field.at(8), [site.edge, site.broker], |to| {
             format!("GET /assets/..%2f..%2fetc/passwd HTTP/1.1\r\nHost: {to}\r\n\r\n")
         });
     }),
-    ("sockets from other sites", |attackers, site, sessions| {
+    ("sockets from other sites", |attackers, field, site, sessions| {
         let cookie = format!("Cookie: agent_bridge_session={}\r\nOrigin: https://evil.example\r\n", sessions[0].token);
-        attackers.requests(at(9), [site.edge, site.edge], |to| handshake("/ws", to, &cookie));
+        attackers.requests(field.at(9), [site.edge, site.edge], |to| handshake("/ws", to, &cookie));
         let key = format!("Authorization: Bearer {AGENT_KEY}\r\nOrigin: https://evil.example\r\n");
-        attackers.requests(at(9), [site.broker, site.broker], |to| handshake("/ws/agent", to, &key));
+        attackers.requests(field.at(9), [site.broker, site.broker], |to| handshake("/ws/agent", to, &key));
     }),
-    ("guessed ids", |attackers, site, sessions| {
+    ("guessed ids", |attackers, field, site, sessions| {
         let bearer = format!("Authorization: Bearer {}\r\n", sessions[0].token);
-        attackers
-            .requests(at(10), [site.edge, site.broker], |to| handshake("/ws/6f9619ff-8b86-4011-b42d-00c04fc964ff", to, &bearer));
+        attackers.requests(field.at(10), [site.edge, site.broker], |to| {
+            handshake("/ws/6f9619ff-8b86-4011-b42d-00c04fc964ff", to, &bearer)
+        });
     }),
-    ("planted sessions", |attackers, site, _| {
-        attackers.requests(at(11), [site.edge, site.edge], |to| {
+    ("planted sessions", |attackers, field, site, _| {
+        attackers.requests(field.at(11), [site.edge, site.edge], |to| {
             handshake("/ws", to, "Cookie: agent_bridge_session=6f9619ff-8b86-4011-b42d-00c04fc964ff\r\n")
         });
     }),
+    ("topics", |attackers, field, site, sessions| attackers.topic_flood(field.at(12), site, sessions[1..].to_vec())),
 ];
 
 #[tokio::test]
 async fn beside_each_attack_an_honest_client_keeps_its_rate_at_the_default_limits() {
-    let window = Duration::from_secs(scaled(1, 15));
     // By default this machine's addresses have no limits as addresses. The attackers' do, as they would have elsewhere.
-    let site = Site::new().with("limits.exempt_networks", "127.0.0.1");
+    one_by_one(&Site::new().with("limits.exempt_networks", "127.0.0.1"), Field::Loopback).await;
+}
+
+#[tokio::test]
+async fn beside_each_attack_from_another_network_an_honest_client_keeps_its_rate() {
+    if namespace::enter("hostile::siege::beside_each_attack_from_another_network_an_honest_client_keeps_its_rate") {
+        one_by_one(&Site::new(), Field::Namespace).await;
+    }
+}
+
+/// Lets each attack go on for a while beside an honest client of another address.
+async fn one_by_one(site: &Site, field: Field) {
+    let window = Duration::from_secs(scaled(1, 15));
     let _daemon = site.daemon().await;
-    let _echo = EchoAgent::start(&site, "echo").await;
-    let mut client = site.session("").await;
-    let sessions = register(&site).await;
+    let _echo = EchoAgent::start(site, "echo").await;
+    let honest_session = site.register().await;
+    let path = format!("/ws/{}", honest_session.id);
+    let mut client = Peer::dial_from(field.honest(), site.edge, &path, &honest_session.token).await.expect("upgraded");
+    client.expect_ack(&honest_session.id).await;
+    let sessions = register(site).await;
     let (normal, _) = honest(&mut client, window).await;
     let mut least: (f64, &str) = (f64::MAX, "");
     for (name, attack) in ATTACKS {
         let mut attackers = Attackers::default();
-        attack(&mut attackers, &site, &sessions);
+        attack(&mut attackers, field, site, &sessions);
         let counts = Arc::clone(&attackers.counts);
         let siege = attackers.begin();
         let (answered, longest) = honest(&mut client, window).await;
         drop(siege);
         let kept = answered as f64 / normal as f64;
         println!(
-            "attack alone: {name}: {answered} of {normal} answers ({:.0}%), longest wait {longest:?}; {counts:?}",
+            "attack alone ({field:?}): {name}: {answered} of {normal} answers ({:.0}%), longest wait {longest:?}; {counts:?}",
             kept * 100.0
         );
         let met = [&counts.connections, &counts.bad_frames, &counts.refused, &counts.messages];
@@ -129,7 +144,7 @@ async fn beside_each_attack_an_honest_client_keeps_its_rate_at_the_default_limit
         assert!(answered > 0, "{name}: an honest client was not served at all");
         least = if kept < least.0 { (kept, name) } else { least };
     }
-    println!("attacks one by one: the honest client kept {:.0}% at least ({})", least.0 * 100.0, least.1);
+    println!("attacks one by one ({field:?}): the honest client kept {:.0}% at least ({})", least.0 * 100.0, least.1);
     if scaled(false, true) {
         assert!(least.0 >= KEPT, "{least:?}");
     }
@@ -159,11 +174,11 @@ async fn an_honest_client_is_served_while_everything_is_attacked() {
 
     let mut attackers = Attackers::default();
     let listeners = [site.edge, site.broker];
-    attackers.slowloris(at(2), listeners, scaled(100, 400));
-    attackers.connection_flood(at(3), listeners, 8);
-    attackers.guesses(at(4), &site);
-    attackers.bad_frames(at(5), site.edge, sessions[0].clone());
-    attackers.message_flood(at(6), &site, sessions[1..].to_vec(), "sink");
+    attackers.slowloris(Field::Loopback.at(2), listeners, scaled(100, 400));
+    attackers.connection_flood(Field::Loopback.at(3), listeners, 8);
+    attackers.guesses(Field::Loopback.at(4), &site);
+    attackers.bad_frames(Field::Loopback.at(5), site.edge, sessions[0].clone());
+    attackers.message_flood(Field::Loopback.at(6), &site, sessions[1..].to_vec(), "sink");
     let counts = Arc::clone(&attackers.counts);
     let siege = attackers.begin();
     let (attacked, longest) = honest(&mut client, window).await;

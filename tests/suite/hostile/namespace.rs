@@ -1,0 +1,69 @@
+//! A network of a test's own, in which strangers have addresses that are not this machine's loopback.
+
+use std::{
+    net::Ipv4Addr,
+    process::{Command, Stdio},
+};
+
+/// Set in a process that runs in such a network.
+const INSIDE: &str = "BRIDGE_TEST_NAMESPACE";
+/// How many addresses there are: `10.99.0.1` and on.
+const ADDRESSES: u8 = 60;
+
+/// Where attackers and honest clients come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Field {
+    /// Loopback: each number is an address of `127.0.0.0/24`.
+    Loopback,
+    /// A network of the test's own: each number is an address of `10.99.0.0/24`.
+    Namespace,
+}
+
+impl Field {
+    /// The address with this number, from 1 to 60.
+    pub const fn at(self, number: u8) -> Ipv4Addr {
+        match self {
+            Self::Loopback => Ipv4Addr::new(127, 0, 0, number),
+            Self::Namespace => Ipv4Addr::new(10, 99, 0, number),
+        }
+    }
+
+    /// The address of the honest client.
+    pub const fn honest(self) -> Ipv4Addr {
+        match self {
+            Self::Loopback => Ipv4Addr::LOCALHOST,
+            Self::Namespace => self.at(ADDRESSES),
+        }
+    }
+}
+
+/// Whether this process is in a network of its own. If not, it runs the test of this name (`hostile::siege::name`) once more in one, and
+/// fails as that one does; the caller has nothing left to do. The network goes with its process.
+pub fn enter(test: &str) -> bool {
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    let addresses: String =
+        (1..=ADDRESSES).map(|number| format!(" && ip addr add {}/32 dev lo", Field::Namespace.at(number))).collect();
+    let network = format!("ip link set lo up{addresses}");
+    let in_network = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "sh", "-c", script]).stdin(Stdio::null());
+        command
+    };
+    let is_permitted = in_network(&network).output().is_ok_and(|output| output.status.success());
+    if !is_permitted {
+        println!(
+            "skipped: {test}: no network namespace can be made here (it takes root, unshare of util-linux and ip of iproute2)"
+        );
+        return false;
+    }
+    let program = std::env::current_exe().expect("this program");
+    let script = format!("{network} && exec '{}' --exact {test} --nocapture --test-threads 1", program.display());
+    let output = in_network(&script).env(INSIDE, "1").output().expect("runs");
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stdout).contains("1 passed");
+    assert!(output.status.success() && said, "{test} failed in a network of its own");
+    false
+}
