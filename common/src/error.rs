@@ -61,6 +61,8 @@ error_table! {
     NotFound "not_found" 404 None, false, "There is nothing at this path.";
     MethodNotAllowed "method_not_allowed" 405 None, false, "The path exists, but not for this method.";
     BadRequest "bad_request" 400 None, false, "The request is malformed; the message says where.";
+    HeadTooLong "head_too_long" 431 None, false, "The head of the request has more bytes or lines than the server reads. Send fewer or shorter headers.";
+    RequestTimeout "request_timeout" 408 None, true, "The request was not whole within the time limit. Send it faster.";
     InvalidSessionId "invalid_session_id" 400 None, false, "The session id in the path is not a UUID.";
     InvalidAgentId "invalid_agent_id" 400 None, false, "The agent id is empty, longer than 128 characters, or has characters other than A-Z a-z 0-9 . _ - : / @ +.";
     UpgradeRequired "upgrade_required" 426 None, false, "This path speaks WebSocket version 13 only. Send an upgrade request.";

@@ -5,9 +5,9 @@
 //! that moves bytes for an actor ([`pump`]), the heartbeat and the judgement of slow readers ([`sweeper`]), and the client's side of
 //! the handshake ([`dial`]), each in the clear or under TLS ([`stream`]). It knows nothing of envelopes, agents or sessions.
 //!
-//! **How it sits on actix.** HTTP goes the ordinary way through an actix-web `App`. A handler that wants the socket answers with
-//! [`accept`]; the server's upgrade service sends that 101 and then gives the bare socket to the handler's closure, which starts an
-//! actor with an ordinary [`actix::Context`] and spawns a [`pump::Pump`] into it. The HTTP dispatcher is gone by then, so a peer
+//! **How it sits on actix.** Requests are answered by an ordinary actix-web `App`, one at a time on each connection (`http1`). A
+//! handler that wants the socket answers with [`accept`]; that 101 is sent, and the bare socket is given to the handler's closure,
+//! which starts an actor with an ordinary [`actix::Context`] and spawns a [`pump::Pump`] into it. HTTP is over by then, so a peer
 //! that stops reading cannot freeze its actor: only the pump's write half waits. Bytes are read into one buffer per thread, so
 //! that an idle connection holds none.
 //!
@@ -26,6 +26,7 @@ pub mod dial;
 pub mod flow;
 pub mod frame;
 pub mod gate;
+mod http1;
 pub mod http_rates;
 pub mod link;
 pub mod message;
@@ -48,6 +49,7 @@ pub use dial::{DialError, connect, dial};
 pub use frame::{Frame, FrameError};
 pub use gate::{Gate, GateRules};
 pub use http_rates::{HttpRates, RouteFamily};
+pub use http1::{HttpFault, HttpFaults};
 pub use link::{CloseMode, Lane, Link, LinkPolicy, Overflow, Sent};
 pub use message::{Message, MessageReader};
 pub use origin::OriginRule;

@@ -1,7 +1,6 @@
 //! The HTTP server: an actix-web `App` whose handlers may take the socket.
 
 use std::{
-    convert::Infallible,
     fmt, io,
     net::{SocketAddr, TcpListener},
     rc::Rc,
@@ -9,27 +8,17 @@ use std::{
     time::Duration,
 };
 
-use actix_codec::Framed;
-use actix_http::{
-    HttpService, Request, Response,
-    body::{BodySize, MessageBody, to_bytes},
-    h1,
-};
+use actix_http::{Request, Response, ServiceConfig, body::MessageBody};
 use actix_server::Server;
-use actix_service::{
-    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt,
-    boxed::{self, BoxServiceFactory},
-    fn_factory, fn_service, map_config,
-};
+use actix_service::{IntoServiceFactory, ServiceFactory, fn_factory, fn_service};
 use actix_web::{Error, dev::AppConfig};
-use futures_util::SinkExt;
 use socket2::{Domain, SockRef, Socket, Type};
 use tls::ServerTls;
 use tokio::net::TcpStream;
 
 use crate::{
-    accept::{Handover, Upgraded},
     gate::Gate,
+    http1::{Client, HttpFaults, Limits, serve_connection},
     secure::secure,
     stream::Stream,
 };
@@ -48,10 +37,14 @@ pub struct ServeOptions {
     pub tls: Option<Arc<ServerTls>>,
     /// How long a client may take for the TLS handshake, and again to send its request head.
     pub handshake_timeout: Duration,
+    /// How long a client may take to send a whole request; and the grace of a client that reads its answer more slowly than 4 KiB/s.
+    pub request_timeout: Duration,
     /// HTTP connections and handshakes a worker serves at once; more wait in the kernel's queue. Upgraded sockets do not count.
     pub max_in_flight: usize,
     /// Who may come in.
     pub gate: Arc<Gate>,
+    /// What clients do wrong.
+    pub faults: Arc<HttpFaults>,
     /// How long a graceful stop waits for requests in flight.
     pub shutdown_timeout: Duration,
 }
@@ -79,74 +72,23 @@ where
     S::Response: Into<Response<B>> + 'static,
     B: MessageBody + 'static,
 {
-    let ServeOptions { workers, tls, handshake_timeout, max_in_flight, shutdown_timeout, gate } = options.clone();
+    let ServeOptions { workers, max_in_flight, shutdown_timeout, .. } = *options;
     let name = format!("http-{}", listener.local_addr()?.port());
+    let options = options.clone();
     let server = Server::build()
         .workers(workers)
         .max_concurrent_connections(max_in_flight)
         .shutdown_timeout(shutdown_timeout.as_secs())
         .disable_signals()
-        .listen(name, listener, move || {
-            let app = map_config(factory(), |()| AppConfig::default());
-            let http = HttpService::build()
-                .client_request_timeout(handshake_timeout)
-                .client_disconnect_timeout(Duration::from_secs(1))
-                .on_connect_ext(|stream, extensions| {
-                    if let Stream::Tls(stream) = stream
-                        && let Some(certificate) = ServerTls::client_certificate(stream)
-                    {
-                        extensions.insert(certificate);
-                    }
-                })
-                .upgrade(upgrade_service(factory.clone()))
-                .h1(app);
-            let entrance = Entrance { gate: Arc::clone(&gate), tls: tls.clone(), limit: handshake_timeout };
-            through(entrance, http)
-        })?;
+        .listen(name, listener, move || worker(options.clone(), factory.clone()))?;
     Ok(server.run())
 }
 
-/// The way from the listener to HTTP.
-#[derive(Clone)]
-struct Entrance {
-    gate: Arc<Gate>,
-    tls: Option<Arc<ServerTls>>,
-    /// Time for the TLS handshake.
-    limit: Duration,
-}
-
-/// Lets in whom the gate lets in, under TLS if the listener has it, with the client's address.
-fn through<H>(
-    entrance: Entrance,
-    http: H,
-) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = H::Error, InitError = H::InitError>
-where
-    H: ServiceFactory<(Stream, Option<SocketAddr>), Config = (), Response = ()> + 'static,
-    H::Service: 'static,
-    H::Error: From<io::Error>,
-{
-    let http = Rc::new(http);
-    fn_factory(move || {
-        let (entrance, http) = (entrance.clone(), Rc::clone(&http));
-        async move {
-            let http = Rc::new(http.new_service(()).await?);
-            Ok(fn_service(move |mut socket: TcpStream| {
-                let (Entrance { gate, tls, limit }, http) = (entrance.clone(), Rc::clone(&http));
-                async move {
-                    let Some((client, _place)) = gate.enter(&mut socket).await else { return Ok(()) };
-                    let stream = secure(socket, tls, limit).await?;
-                    http.call((stream, Some(client))).await
-                }
-            }))
-        }
-    })
-}
-
-type Handshake = (Request, Framed<Stream, h1::Codec>);
-
-/// The service for requests that ask for an upgrade: the same `App`, but if its handler answered with [`crate::accept`],
-/// the socket goes to the handler's closure.
-fn upgrade_service<F, I, S, B>(factory: F) -> BoxServiceFactory<(), Handshake, (), Infallible, &'static str>
+/// What each worker thread does with a connection: lets in whom the gate lets in, under TLS if the listener has it, and speaks HTTP.
+fn worker<F, I, S, B>(
+    options: ServeOptions,
+    factory: F,
+) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = io::Error, InitError = ()>
 where
     F: Fn() -> I + Clone + 'static,
     I: IntoServiceFactory<S, Request>,
@@ -155,58 +97,30 @@ where
     S::Response: Into<Response<B>> + 'static,
     B: MessageBody + 'static,
 {
-    let upgrade = fn_factory(move || {
-        let app = factory().into_factory().new_service(AppConfig::default());
+    let options = Rc::new(options);
+    fn_factory(move || {
+        let (options, app) = (Rc::clone(&options), factory().into_factory().new_service(AppConfig::default()));
         async move {
-            let app = Rc::new(app.await.map_err(|_| ())?);
-            Ok::<_, ()>(fn_service(move |(request, framed): Handshake| {
-                let app = Rc::clone(&app);
+            let app = Rc::new(app.await.map_err(|error| tracing::error!(?error, "the application could not be built"))?);
+            // It keeps the text of the `Date` header, for all connections of the thread.
+            let config = ServiceConfig::default();
+            Ok(fn_service(move |mut socket: TcpStream| {
+                let (options, app, config) = (Rc::clone(&options), Rc::clone(&app), config.clone());
                 async move {
-                    let response = match app.call(request).await {
-                        Ok(response) => response.into().map_into_boxed_body(),
-                        Err(error) => error.error_response().into(),
+                    let Some((address, _place)) = Arc::clone(&options.gate).enter(&mut socket).await else { return Ok(()) };
+                    tune(&socket);
+                    let stream = secure(socket, options.tls.clone(), options.handshake_timeout).await?;
+                    let certificate = match &stream {
+                        Stream::Tls(stream) => ServerTls::client_certificate(stream),
+                        Stream::Plain(_) => None,
                     };
-                    if let Err(error) = answer(framed, response).await {
-                        tracing::debug!(kind = %error, "handshake did not finish");
-                    }
-                    Ok::<_, Infallible>(())
+                    let limits = Limits { head: options.handshake_timeout, request: options.request_timeout };
+                    serve_connection(stream, Client { address, certificate }, &*app, config, limits, &options.faults).await;
+                    Ok(())
                 }
             }))
         }
     })
-    .map_init_err(|()| "the application could not be built");
-    boxed::factory(upgrade)
-}
-
-async fn answer(
-    mut framed: Framed<Stream, h1::Codec>,
-    mut response: Response<actix_http::body::BoxBody>,
-) -> Result<(), AnswerError> {
-    let handover = response.extensions_mut().remove::<Handover>();
-    if let Some(handover) = handover {
-        tune(framed.io_ref().tcp());
-        framed.send(h1::Message::Item((response.drop_body(), BodySize::None))).await?;
-        let parts = framed.into_parts();
-        handover.start(Upgraded { socket: parts.io, leftover: parts.read_buf });
-        return Ok(());
-    }
-    response.head_mut().set_connection_type(actix_http::ConnectionType::Close);
-    let (response, body) = response.into_parts();
-    let body = to_bytes(body).await.map_err(|_| AnswerError::Body)?;
-    // One write for head and body: a client that has seen the status must not miss what it means.
-    framed.feed(h1::Message::Item((response, BodySize::Sized(body.len() as u64)))).await?;
-    framed.feed(h1::Message::Chunk(Some(body))).await?;
-    framed.send(h1::Message::Chunk(None)).await?;
-    framed.close().await?;
-    Ok(())
-}
-
-#[derive(Debug, thiserror::Error)]
-enum AnswerError {
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    #[error("the body could not be read")]
-    Body,
 }
 
 /// Sets what a long-lived message socket needs. A kernel without one of the options still serves.

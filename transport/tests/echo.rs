@@ -115,6 +115,8 @@ fn start_with(tls: Option<Arc<ServerTls>>, ping_interval: Duration) -> (SocketAd
         gate: Gate::new(GateRules::open()),
         workers: 1,
         handshake_timeout: Duration::from_secs(5),
+        request_timeout: Duration::from_secs(30),
+        faults: Arc::default(),
         max_in_flight: 100,
         shutdown_timeout: Duration::from_secs(1),
     };

@@ -20,7 +20,9 @@ use common::{
     network::is_loopback,
 };
 use tls::{Listener, TlsError};
-use transport::{Gate, GateRules, OriginRule, ServeOptions, client_address::TrustedProxies, listen, operator::Operators, serve};
+use transport::{
+    Gate, GateRules, HttpFaults, OriginRule, ServeOptions, client_address::TrustedProxies, listen, operator::Operators, serve,
+};
 
 use crate::{
     assets::{self, AssetError, Library},
@@ -106,6 +108,7 @@ struct Parts {
     origins: OriginRule,
     hsts: Option<Hsts>,
     gate: Arc<Gate>,
+    faults: Arc<HttpFaults>,
     proxies: TrustedProxies,
     throttle: Arc<Throttle>,
     operators: Operators,
@@ -147,6 +150,8 @@ fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeH
         },
         tls: tls.as_ref().map(Listener::server),
         handshake_timeout: settings.limits.handshake_timeout,
+        request_timeout: settings.limits.request_timeout,
+        faults: Arc::clone(&parts.faults),
         max_in_flight: settings.limits.max_handshakes,
         shutdown_timeout: settings.drain.timeout,
     };
@@ -293,6 +298,7 @@ impl Parts {
             hsts: tls.and_then(|_| Hsts::new(settings.web.hsts)),
             origins: OriginRule::new(&settings.web.allowed_origins),
             gate: Gate::new(GateRules::of(settings, settings.proxies.web_protocol)),
+            faults: Arc::default(),
             proxies: TrustedProxies::of(&settings.proxies),
             throttle: Arc::new(Throttle::new(settings)),
             operators: Operators::new(
@@ -314,6 +320,7 @@ impl Parts {
             .app_data(web::Data::new(self.origins))
             .app_data(web::Data::new(self.hsts))
             .app_data(web::Data::from(self.gate))
+            .app_data(web::Data::from(self.faults))
             .app_data(web::Data::new(self.proxies))
             .app_data(web::Data::from(self.throttle))
             .app_data(web::Data::new(self.operators))

@@ -16,7 +16,7 @@ use serde_json::json;
 use tls::ServerTls;
 use tokio::{net::TcpStream, sync::Mutex};
 
-use transport::{Gate, operator::Operators};
+use transport::{Gate, HttpFaults, operator::Operators};
 
 use crate::{
     http::{PacedOperator, Refusal, Throttle, only},
@@ -134,7 +134,7 @@ async fn stats(
     PacedOperator(address): PacedOperator,
     (throttle, operators): (web::Data<Throttle>, web::Data<Operators>),
     status: web::Data<EdgeStatus>,
-    gate: web::Data<Gate>,
+    (gate, faults): (web::Data<Gate>, web::Data<HttpFaults>),
     sockets: web::Data<OpenSockets>,
     counters: web::Data<ProxyCounters>,
 ) -> Result<HttpResponse, Refusal> {
@@ -146,6 +146,7 @@ async fn stats(
         "status": status.phase().name(),
     });
     page["turned_away"] = json!(gate.turned_away());
+    page["http_faults"] = faults.counts().map(|(name, count)| (name.to_owned(), json!(count))).collect();
     page["browsers"] = counters.browsers(sockets.count());
     page["upstream"] = counters.upstream();
     page["tls"] = json!(status.tls.as_ref().map(|tls| tls.status()));

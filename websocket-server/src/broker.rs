@@ -28,7 +28,7 @@ use store::DeadLettered;
 use tls::ServerTls;
 use tokio::sync::watch;
 use transport::{
-    Account, Accounts, Frame, Gate, GateRules, HttpRates, Lane, LinkPolicy, OriginRule, Payers, Tab,
+    Account, Accounts, Frame, Gate, GateRules, HttpFaults, HttpRates, Lane, LinkPolicy, OriginRule, Payers, Tab,
     client_address::TrustedProxies, flow::FlowPolicy, link::LinkCounts, operator::Operators,
 };
 
@@ -77,6 +77,8 @@ pub struct Broker {
     pub revocations: SharedRevocations,
     /// Who may come in at all.
     pub gate: Arc<Gate>,
+    /// What clients do wrong over HTTP, before any handler hears of it.
+    pub http_faults: Arc<HttpFaults>,
     /// Whose word about a client's address is taken.
     pub proxies: TrustedProxies,
     /// How often an address may ask over HTTP.
@@ -139,6 +141,7 @@ impl Broker {
             keys,
             revocations,
             gate: Gate::new(GateRules::of(settings, settings.proxies.broker_protocol)),
+            http_faults: Arc::default(),
             proxies: TrustedProxies::of(&settings.proxies),
             http_rates: HttpRates::of(settings),
             operators: Operators::new(

@@ -118,6 +118,8 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
         workers,
         tls: tls.as_ref().map(Listener::server),
         handshake_timeout: settings.limits.handshake_timeout,
+        request_timeout: settings.limits.request_timeout,
+        faults: Arc::clone(&broker.http_faults),
         max_in_flight: settings.limits.max_handshakes.div_ceil(workers),
         shutdown_timeout: settings.drain.timeout,
     };

@@ -140,6 +140,8 @@ pub struct Limits {
     pub max_handshakes: usize,
     /// Time for the HTTP request head. Default 5 s.
     pub handshake_timeout: Duration,
+    /// Time for a whole HTTP request, and the grace of a client that reads its answer slowly. Default 30 s.
+    pub request_timeout: Duration,
     /// Bytes of a frame, and of a message of several fragments. Default 1 MiB.
     pub max_frame_bytes: usize,
     /// The same for sessions; 0 = as `max_frame_bytes`. Read it through [`Limits::client_frame_bytes`]. Default 0.
@@ -360,6 +362,7 @@ impl Default for Limits {
             max_connections: 20_000,
             max_handshakes: 1024,
             handshake_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(30),
             max_frame_bytes: MIB,
             max_client_frame_bytes: 0,
             max_fragments: 256,

@@ -245,6 +245,8 @@ pub(super) static TABLE: &[Setting] = settings! {
         "HTTP connections and handshakes at once, without the WebSockets; at the edge, of each worker thread. More wait in the kernel to be accepted.";
     "limits.handshake_timeout" => Span { min: SECOND, max: HOUR, at: |d| &mut d.settings.limits.handshake_timeout },
         "Time for the HTTP request head; then the connection is closed.";
+    "limits.request_timeout" => Span { min: SECOND, max: HOUR, at: |d| &mut d.settings.limits.request_timeout },
+        "Time for a whole HTTP request, head and body; then it is answered with 408. Also how long an answer waits for a client that reads nothing, or less than 4 KiB/s over the whole answer; then the connection is closed.";
     "limits.max_frame_bytes" => Size { min: KIB, max: GIB, at: |d| &mut d.settings.limits.max_frame_bytes },
         "Bytes of a frame, and of a message of several fragments; a larger one closes its connection with 1009.";
     "limits.max_client_frame_bytes" => Size { min: 0, max: GIB, at: |d| &mut d.settings.limits.max_client_frame_bytes },

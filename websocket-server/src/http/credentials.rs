@@ -143,8 +143,8 @@ impl FromRequest for Edge {
 ///
 /// # Errors
 /// `client_certificate_required`.
-fn certificate<'a>(request: &'a HttpRequest, settings: &BrokerSettings) -> Result<Option<&'a ClientCertificate>, ErrorCode> {
-    let shown = request.conn_data::<ClientCertificate>();
+fn certificate(request: &HttpRequest, settings: &BrokerSettings) -> Result<Option<ClientCertificate>, ErrorCode> {
+    let shown = request.extensions().get::<ClientCertificate>().cloned();
     match settings.client_certificates {
         ClientCertificates::Required if shown.is_none() => Err(ErrorCode::ClientCertificateRequired),
         _ => Ok(shown),

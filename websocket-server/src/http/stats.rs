@@ -190,6 +190,7 @@ pub fn to_json(broker: &Broker, opened: u64, connections: Value, outboxes: Value
         "errors": errors(broker, &shards),
         "shares": shares(broker),
         "turned_away": broker.gate.turned_away(),
+        "http_faults": broker.http_faults.counts().map(|(name, count)| (name.to_owned(), json!(count))).collect::<Value>(),
         "queues": { "router_mailboxes": mailboxes, "outboxes": outboxes },
         "slow_consumers": {
             "closed": load(&links.slow_consumers),
