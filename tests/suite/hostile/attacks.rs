@@ -189,6 +189,24 @@ impl Attackers {
         }
     }
 
+    /// Requests sent ahead on many connections, none of whose answers is read.
+    pub fn unread_answers(&mut self, from: Ipv4Addr, listeners: [SocketAddr; 2], connections: usize) {
+        for number in 0..connections {
+            let to = listeners[number % listeners.len()];
+            let ahead = format!("GET / HTTP/1.1\r\nHost: {to}\r\n\r\n").repeat(1000);
+            self.start(async move |counts| {
+                loop {
+                    let mut socket = connected(from, to, &counts).await;
+                    while let Ok(Ok(())) = timeout(MOMENT, socket.write_all(ahead.as_bytes())).await {}
+                    // Stuck, and kept for as long as the server lets it be.
+                    let _ = timeout(Duration::from_secs(60), socket.ready(tokio::io::Interest::ERROR)).await;
+                    counts.turned_away.fetch_add(1, Relaxed);
+                    sleep(BREATH).await;
+                }
+            });
+        }
+    }
+
     /// Frames that are too long, half, or none.
     pub fn bad_frames(&mut self, from: Ipv4Addr, edge: SocketAddr, session: Credentials) {
         const FRAMES: [&[u8]; 7] = [

@@ -8,8 +8,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::wire::{connect, first_answer, handshake};
-use crate::harness::{AGENT_KEY, Ended, Peer, Site};
+use super::wire::{connect, exchange, first_answer, handshake};
+use crate::harness::{AGENT_KEY, Ended, Peer, Site, everyone};
 
 /// Longest that anything here may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -117,4 +117,54 @@ async fn handshakes_that_never_end_are_cut_on_both_listeners() {
         }
         honest.settle().await;
     }
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_take_little_memory_and_are_cut() {
+    const SOCKETS: usize = 150;
+    let site = Site::new().with("limits.request_timeout", "2s");
+    let daemon = site.daemon().await;
+    let mut honest = site.session("").await;
+    for (listener, path) in [(site.edge, "/"), (site.edge, "/api/"), (site.edge, "/nothing/here"), (site.broker, "/nothing")] {
+        let before = daemon.memory();
+        let ahead = format!("GET {path} HTTP/1.1\r\nHost: {listener}\r\n\r\n").repeat(20_000);
+        let senders = everyone((0..SOCKETS).map(|_| {
+            let ahead = ahead.clone();
+            async move {
+                let mut socket = connect(Ipv4Addr::LOCALHOST, listener).await.expect("connects");
+                let _ = timeout(Duration::from_secs(1), socket.write_all(ahead.as_bytes())).await;
+                socket
+            }
+        }));
+        let sockets = senders.await;
+        let grown = daemon.memory().peak.saturating_sub(before.peak.max(before.now));
+        assert!(grown < 48 << 20, "{path} of {listener}: {SOCKETS} connections took {} MiB", grown >> 20);
+        // Cut: what is left in the kernel is read, and then the end.
+        everyone(sockets.into_iter().map(|mut socket| async move {
+            let mut some = vec![0; 64 * 1024];
+            let end = timeout(PATIENCE, socket.ready(tokio::io::Interest::ERROR)).await;
+            assert!(end.is_ok(), "still open");
+            while socket.read(&mut some).await.is_ok_and(|read| read > 0) {}
+        }))
+        .await;
+        honest.settle().await;
+    }
+    let stats = site.stats().await;
+    assert!(stats["http_faults"]["not_read"].as_u64() > Some(0), "{}", stats["http_faults"]);
+}
+
+#[tokio::test]
+async fn nonsense_is_logged_at_a_bounded_rate_with_who_sent_it_and_counted() {
+    let site = Site::new();
+    let daemon = site.daemon().await;
+    for _ in 0..300 {
+        let answer = exchange(site.broker, b"nonsense\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("bad_request"), "{answer}");
+    }
+    let log = daemon.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("malformed")).collect();
+    assert!((1..60).contains(&lines.len()), "{} lines", lines.len());
+    assert!(lines.iter().all(|line| line.contains("127.0.0.1")), "{lines:?}");
+    assert!(!log.contains("ERROR"), "{log}");
+    assert_eq!(site.stats().await["http_faults"]["malformed"], 300);
 }

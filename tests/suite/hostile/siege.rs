@@ -64,9 +64,10 @@ async fn register(site: &Site) -> Vec<Credentials> {
 type Attack = fn(&mut Attackers, Field, &Site, &[Credentials]);
 
 /// Every attack alone. The numbers are what an address may have by default, or more.
-pub const ATTACKS: [(&str, Attack); 11] = [
+pub const ATTACKS: [(&str, Attack); 12] = [
     ("slowloris", |attackers, field, site, _| attackers.slowloris(field.at(2), [site.edge, site.broker], 600)),
     ("connections", |attackers, field, site, _| attackers.connection_flood(field.at(3), [site.edge, site.broker], 8)),
+    ("unread answers", |attackers, field, site, _| attackers.unread_answers(field.at(12), [site.edge, site.broker], 200)),
     ("guessed keys and tokens", |attackers, field, site, _| attackers.guesses(field.at(4), site)),
     ("bad frames", |attackers, field, site, sessions| attackers.bad_frames(field.at(5), site.edge, sessions[0].clone())),
     ("messages", |attackers, field, site, sessions| attackers.message_flood(field.at(6), site, sessions[1..].to_vec(), "sink")),
