@@ -148,22 +148,21 @@ impl Challenges {
         let message = Message::parse(text)?;
         let signature = Signature::parse(signature)?;
         let is = |is_good: bool, otherwise: SiweError| if is_good { Ok(()) } else { Err(otherwise) };
-        let SiweSettings { domain, uri, chains, leeway, .. } = &self.settings;
+        let SiweSettings { domain, uri, chains, .. } = &self.settings;
         is(message.domain == domain, SiweError::DomainMismatch)?;
         is(message.uri == uri, SiweError::UriMismatch)?;
         is(chains.contains(&message.chain), SiweError::ChainNotAllowed)?;
 
-        let later = now.checked_add(*leeway).unwrap_or(now);
-        let earlier = now.checked_sub(*leeway).unwrap_or(now);
         let open = self.open.get_mut(message.nonce).ok_or(SiweError::NonceUnknown)?;
         is(open.session == session, SiweError::NonceOfAnother)?;
         is(!open.is_used, SiweError::NonceUsed)?;
         open.is_used = true;
         is(open.address == message.address, SiweError::AddressMismatch)?;
         is(open.chain == message.chain, SiweError::ChainMismatch)?;
-        is(message.expires_at.is_none_or(|end| end.time > earlier) && open.expires_at > earlier, SiweError::Expired)?;
-        is(message.not_before.is_none_or(|start| start.time <= later), SiweError::NotYetValid)?;
-        is(message.issued_at.time <= later, SiweError::IssuedInFuture)?;
+        // The times are this process's own, so there is no other clock to allow for.
+        is(message.expires_at.is_none_or(|end| end.time > now) && open.expires_at > now, SiweError::Expired)?;
+        is(message.not_before.is_none_or(|start| start.time <= now), SiweError::NotYetValid)?;
+        is(message.issued_at.time <= now, SiweError::IssuedInFuture)?;
         is(Sha256::digest(text.as_bytes()).as_slice() == open.digest, SiweError::Altered)?;
         self.judge(&message, &personal_hash(text), &signature)
     }
@@ -187,10 +186,7 @@ impl Challenges {
     fn make_room(&mut self, session: SessionId, now: SystemTime) {
         // All live equally long, so the oldest expire first.
         while let Some((number, nonce)) = self.order.first_key_value()
-            && self.open.get(nonce).is_none_or(|open| {
-                open.expires_at.checked_add(self.settings.leeway).is_none_or(|end| end <= now)
-                    || self.open.len() >= self.settings.max_challenges
-            })
+            && self.open.get(nonce).is_none_or(|open| open.expires_at <= now || self.open.len() >= self.settings.max_challenges)
         {
             self.remove(*number);
         }

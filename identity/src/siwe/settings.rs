@@ -19,8 +19,6 @@ pub struct SiweSettings {
     pub contract_chains: BTreeSet<u64>,
     /// How long a challenge is good for. Default 5 minutes.
     pub lifetime: Duration,
-    /// How far clocks may differ. Default 30 s.
-    pub leeway: Duration,
     /// Challenges open in all; at the bound the oldest gives way. Default 100,000, some 40 MB.
     pub max_challenges: usize,
     /// Challenges open for one session; at the bound its oldest gives way. Default 4.
@@ -37,7 +35,6 @@ impl SiweSettings {
             chains: BTreeSet::from([1]),
             contract_chains: BTreeSet::new(),
             lifetime: Duration::from_secs(300),
-            leeway: Duration::from_secs(30),
             max_challenges: 100_000,
             max_per_session: 4,
         }
@@ -70,7 +67,6 @@ impl SiweSettings {
             (Duration::from_secs(10)..=Duration::from_secs(3600)).contains(&self.lifetime),
             "the lifetime of a challenge is not between 10 s and 1 h",
         );
-        fault_unless(self.leeway <= Duration::from_secs(300), "the leeway is over 5 minutes");
         fault_unless(self.max_challenges > 0 && self.max_per_session > 0, "no challenge could be open at all");
         faults
     }

@@ -29,7 +29,6 @@ struct Settings {
     statement: String,
     chains: Vec<u64>,
     lifetime_ms: u64,
-    leeway_ms: u64,
 }
 
 #[derive(Deserialize)]
@@ -76,7 +75,6 @@ impl Fixture {
         settings.statement = Some(self.settings.statement.clone());
         settings.chains = self.settings.chains.iter().copied().collect();
         settings.lifetime = Duration::from_millis(self.settings.lifetime_ms);
-        settings.leeway = Duration::from_millis(self.settings.leeway_ms);
         assert_eq!(settings.faults(), Vec::<&str>::new());
         let mut nonces = vec![self.other.nonce.clone(), self.own.nonce.clone()];
         Challenges::with_nonces(settings, Box::new(move || nonces.pop()))
