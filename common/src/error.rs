@@ -69,6 +69,7 @@ error_table! {
     TlsRequired "tls_required" 400 None, false, "This port speaks TLS only. Use https:// or wss://.";
     ClientCertificateRequired "client_certificate_required" 401 None, false, "Agents need a certificate here, signed by an authority of the broker's operator, besides their key.";
     OriginNotAllowed "origin_not_allowed" 403 None, false, "A page of this origin may do nothing here. Add the origin to web.allowed_origins.";
+    HostNotAllowed "host_not_allowed" 421 None, false, "This server does not answer under the name in Host. Use its address or a configured name, or add the name to web.hosts (edge) or broker.hosts (broker).";
     AtCapacity "at_capacity" 503 Some(CloseCode::TRY_AGAIN_LATER), true, "The server has as many connections as it may; a part of them is for agents alone. Try again later.";
     TooManyConnections "too_many_connections" 429 None, true, "This session, user, address or agent key has as many connections as it may. Close one first.";
     RateLimited "rate_limited" 429 Some(CloseCode::RATE_LIMITED), true, "More came than may in a second. Over HTTP nothing was done: try again after the wait that is told. On a socket nothing is lost, but what follows is read later; whoever goes on is closed.";

@@ -9,7 +9,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use common::{close::CloseCode, config::Settings, error::ClientError, id::AgentId};
+use common::{
+    close::CloseCode,
+    config::{DEV_AGENT_KEY, RETIRED_DEV_AGENT_KEY, Settings},
+    error::{ClientError, ErrorCode},
+    id::AgentId,
+};
 use identity::agent_keys::{AgentKeys, ConfiguredKey, KeyFile, KeyFileError, KeyInfo, Scopes};
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
@@ -66,7 +71,13 @@ impl Keys {
     /// `unauthorized`, `agent_key_revoked`, `agent_key_expired`; `not_allowed` where the key is not for this id.
     pub fn admit(&self, presented: Option<&str>, wanted: Option<&AgentId>) -> Result<Pass, ClientError> {
         let checked_at = Instant::now();
-        let grant = self.keys.verify(presented.unwrap_or_default(), SystemTime::now())?;
+        let grant = match self.keys.verify(presented.unwrap_or_default(), SystemTime::now()) {
+            Err(_) if presented == Some(RETIRED_DEV_AGENT_KEY) => {
+                let hint = format!("`{RETIRED_DEV_AGENT_KEY}` is no key any more: the development key is `{DEV_AGENT_KEY}` now");
+                return Err(ClientError::with_message(ErrorCode::Unauthorized, hint));
+            }
+            checked => checked?,
+        };
         let pass = Pass::new(grant, checked_at);
         if let Some(wanted) = wanted {
             pass.check_id(wanted)?;

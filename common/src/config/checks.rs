@@ -49,6 +49,14 @@ pub(super) fn is_domain(text: &str) -> bool {
     text.len() <= 253 && text.contains('.') && text.split('.').all(is_label) && text.parse::<std::net::Ipv4Addr>().is_err()
 }
 
+/// A host's name without a port, or `*.` and the end of names.
+pub(super) fn is_host(text: &str) -> bool {
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    let is_label =
+        |label: &str| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
 /// Something at something; whether it can be written to, only writing tells.
 pub(super) fn is_mail_address(text: &str) -> bool {
     let is_part = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic() && !b"@<>,;".contains(&byte));
@@ -149,6 +157,16 @@ mod tests {
         }
         for bad in ["*", "app.example", "https://", "https://a/b", "HTTPS://a", "https://A.example"] {
             assert!(!is_origin(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_names_without_ports() {
+        for good in ["bridge.example", "broker", "my_broker.internal", "*.bridge.example", "B.Example"] {
+            assert!(is_host(good), "{good}");
+        }
+        for bad in ["", "*", "*.", "a..b", ".a", "a.", "a:80", "https://a", "a.*", "a/b", "[::1]", "u@a"] {
+            assert!(!is_host(bad), "{bad}");
         }
     }
 

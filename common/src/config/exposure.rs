@@ -8,7 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::faults::Fault;
 use super::load::Role;
 use super::settings::{CookieSecure, DEV_AGENT_KEY, Settings};
-use crate::network::Network;
+use super::strength::{SHOWN, SIGNS, Strength};
+use crate::{network::Network, secret::Secret};
 
 /// Secrets for signing tokens that manuals and starter kits print, and that everybody knows therefore.
 const PUBLISHED_SECRETS: [&str; 2] =
@@ -41,6 +42,14 @@ pub(super) fn check(settings: &Settings, origins: &BTreeMap<&'static str, String
             );
             refuse(key, "unsafe_agent_key", message);
         }
+    }
+    for (key, message) in weak_secrets(settings, role) {
+        refuse(key, "unsafe_weak_secret", message);
+    }
+    for (key, other) in shared_secrets(settings, role) {
+        let message =
+            format!("is the same secret as {other}: whoever is told the one has the other; set each to a secret of its own");
+        refuse(key, "unsafe_shared_secret", message);
     }
     let token = &settings.broker.operator_token;
     if !token.is_empty() && keys.iter().any(|key| key.key.matches(token.reveal())) {
@@ -77,6 +86,64 @@ pub(super) fn check(settings: &Settings, origins: &BTreeMap<&'static str, String
         refuse("auth.jwt_secret", "unsafe_jwt_secret", message.to_owned());
     }
     faults
+}
+
+/// A secret that somebody set: its setting, what it is called in a message, and how strong it has to be.
+struct Given<'a> {
+    key: &'static str,
+    name: String,
+    secret: &'a Secret,
+    strength: Strength,
+}
+
+/// The secrets that a process of this role is given. Those that it makes by itself are strong.
+fn given(settings: &Settings, role: Role) -> Vec<Given<'_>> {
+    let broker = &settings.broker;
+    let mut given = Vec::new();
+    let mut add = |key: &'static str, name: String, secret, strength| given.push(Given { key, name, secret, strength });
+    if role != Role::Edge {
+        // The development key has a refusal of its own.
+        for agent in broker.agent_keys.iter().filter(|agent| !agent.key.matches(DEV_AGENT_KEY)) {
+            let key = if agent.name == "default" { "broker.agent_token" } else { "broker.agent_keys" };
+            add(key, format!("the agent key `{}`", agent.name), &agent.key, SHOWN);
+        }
+    }
+    add("broker.operator_token", "it".to_owned(), &broker.operator_token, SHOWN);
+    add("broker.bridge_secret", "it".to_owned(), &broker.bridge_secret, SIGNS);
+    if role != Role::Broker {
+        add("web.session_secret", "it".to_owned(), &settings.web.session_secret, SIGNS);
+        add("auth.jwt_secret", "it".to_owned(), &settings.auth.jwt_secret, SIGNS);
+    }
+    given.retain(|given| !given.secret.is_empty());
+    given
+}
+
+fn weak_secrets(settings: &Settings, role: Role) -> Vec<(&'static str, String)> {
+    let weak = given(settings, role).into_iter().filter(|given| !given.strength.has(given.secret.reveal()));
+    weak.map(|Given { key, name, strength: Strength { length, bits }, .. }| {
+        let message = format!(
+            "{name} can be guessed: a secret that strangers can try has at least {length} characters and an estimated {bits} bits; make one with \
+             `openssl rand -hex 32`"
+        );
+        (key, message)
+    })
+    .collect()
+}
+
+/// Pairs of settings with one secret. Those of which one can become the other's holder have refusals of their own.
+fn shared_secrets(settings: &Settings, role: Role) -> Vec<(&'static str, &'static str)> {
+    let is_agents = |key: &str| key.starts_with("broker.agent_");
+    let given = given(settings, role);
+    let pairs = given.iter().enumerate().flat_map(|(place, one)| given.iter().skip(place + 1).map(move |other| (one, other)));
+    pairs
+        .filter(|(one, other)| one.secret.matches(other.secret.reveal()))
+        .filter(|(one, other)| !(is_agents(one.key) && is_agents(other.key)))
+        .filter(|(one, other)| !(is_agents(one.key) && other.key == "broker.operator_token"))
+        .filter(|(one, other)| {
+            other.key != "auth.jwt_secret" || !["broker.bridge_secret", "web.session_secret"].contains(&one.key)
+        })
+        .map(|(one, other)| (other.key, one.key))
+        .collect()
 }
 
 /// Whether every address of a family is in a network.

@@ -36,7 +36,7 @@ impl Source for Layer {
 /// The TOML file. `name` is how it is called in faults.
 pub(super) fn file_layer(name: &str, content: &str, faults: &mut Vec<Fault>) -> Layer {
     let mut layer = Layer::default();
-    match FileFormat::Toml.parse(Some(&name.to_owned()), content) {
+    match FileFormat::Toml.parse(Some(&name.to_owned()), without_mark(content)) {
         Ok(table) => {
             for (key, value) in flatten(table) {
                 match find(&key) {
@@ -52,16 +52,16 @@ pub(super) fn file_layer(name: &str, content: &str, faults: &mut Vec<Fault>) -> 
 
 /// `.env`, where it exists.
 pub(super) fn dotenv_layer(path: &Path, faults: &mut Vec<Fault>) -> Layer {
-    let lines = match dotenvy::from_path_iter(path) {
-        Ok(lines) => lines,
-        Err(error) if error.not_found() => return Layer::default(),
+    let content = match std::fs::read_to_string(path) {
+        Ok(content) => content,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Layer::default(),
         Err(error) => {
             faults.push(Fault::new(".env", "", format!("cannot be read: {error}")));
             return Layer::default();
         }
     };
     let mut pairs = Vec::new();
-    for (index, line) in lines.enumerate() {
+    for (index, line) in dotenvy::from_read_iter(without_mark(&content).as_bytes()).enumerate() {
         match line {
             Ok(pair) => pairs.push(pair),
             Err(dotenvy::Error::Io(error)) => {
@@ -79,7 +79,8 @@ pub(super) fn dotenv_layer(path: &Path, faults: &mut Vec<Fault>) -> Layer {
     env_layer(".env", pairs, faults)
 }
 
-/// Environment variables. Empty ones count as unset, as they do with most tools that fill in templates.
+/// Environment variables. An empty one is the empty list where the setting is a list. Any other empty one counts as unset, as it does
+/// with most tools that fill in templates.
 pub(super) fn env_layer(origin: &str, variables: Vec<(String, String)>, faults: &mut Vec<Fault>) -> Layer {
     let mut layer = Layer::default();
     let mut seen: BTreeMap<&str, (String, String)> = BTreeMap::new();
@@ -90,7 +91,7 @@ pub(super) fn env_layer(origin: &str, variables: Vec<(String, String)>, faults: 
             }
             continue;
         };
-        if value.trim().is_empty() {
+        if value.trim().is_empty() && !setting.field.is_list() {
             continue;
         }
         if let Some((other_name, other)) = seen.get(setting.key) {
@@ -136,6 +137,11 @@ pub(super) fn flatten(table: Map<String, Value>) -> Vec<(String, Value)> {
     }
     flat.sort_by(|left, right| left.0.cmp(&right.0));
     flat
+}
+
+/// The text without the byte order mark that some editors begin a file with.
+fn without_mark(content: &str) -> &str {
+    content.strip_prefix('\u{feff}').unwrap_or(content)
 }
 
 fn by_env(name: &str) -> Option<&'static Setting> {

@@ -101,6 +101,17 @@ impl Loaded {
         &self.draft.settings
     }
 
+    /// The settings in the making.
+    #[cfg(test)]
+    pub(super) fn draft(&self) -> Draft {
+        self.draft.clone()
+    }
+
+    /// A fault of a setting, with the source that its value came from.
+    pub fn fault(&self, key: &str, message: impl Into<String>) -> Fault {
+        Fault::new(key, self.origins.get(key).map_or("default", String::as_str), message)
+    }
+
     /// Makes or reads the secrets that nobody set, and hands out the settings.
     pub fn resolve_secrets(self) -> Result<Settings, SecretsError> {
         let mut settings = self.draft.settings;

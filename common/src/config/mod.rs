@@ -18,6 +18,7 @@ mod rules;
 mod secrets;
 mod settings;
 mod store_settings;
+mod strength;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -33,7 +34,7 @@ pub use reference::{env_example, markdown};
 pub use secrets::SecretsError;
 pub use settings::{
     AgentKey, BrokerSettings, CookieSecure, DEV_AGENT_KEY, DataSettings, DemoSettings, Drain, Heartbeat, Limits, LogFormat,
-    LogSettings, Settings, WebSettings, dialable,
+    LogSettings, RETIRED_DEV_AGENT_KEY, Settings, WebSettings, dialable,
 };
 pub use store_settings::{DefaultDelivery, Durability, Retention, StoreSettings};
 pub use tls::{AcmeSettings, ClientCertificates, ListenerTls};

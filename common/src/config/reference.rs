@@ -13,7 +13,8 @@ const INTRODUCTION: &str = "\
 Settings come from, each over the one before it: built-in defaults; `agent-bridge.toml` in the working directory, or the file named by
 `--config` (or `AGENT_BRIDGE_CONFIG`); `.env` in the working directory; the environment; flags (`--broker-addr`, `--web-addr`,
 `--set key=value`). Everything is checked before a socket opens, and every fault is reported at once. A key that does not exist, in the
-file, in a flag, or in a variable that begins with `AGENT_BRIDGE_`, is a fault. Variables that are empty count as unset.
+file, in a flag, or in a variable that begins with `AGENT_BRIDGE_`, is a fault. 
+An empty value of a list means the empty list, in every source. Any other variable that is empty counts as unset.
 
 `agent-bridge check-config` prints every setting in force and where it came from, secrets redacted.
 

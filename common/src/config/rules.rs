@@ -7,7 +7,7 @@ use super::exposure;
 use super::faults::Fault;
 use super::kinds::{show_duration, show_size};
 use super::load::Role;
-use super::settings::Settings;
+use super::settings::{DEV_AGENT_KEY, RETIRED_DEV_AGENT_KEY, Settings};
 use super::tls::ClientCertificates;
 
 /// A token of 16 KiB and what is around it.
@@ -107,6 +107,13 @@ impl Rules<'_> {
 
     fn agent_keys(&mut self, settings: &Settings) {
         let keys = &settings.broker.agent_keys;
+        let retired = keys.iter().find(|key| key.key.matches(RETIRED_DEV_AGENT_KEY)).map(|key| key.name.as_str());
+        let setting = if retired == Some("default") { "broker.agent_token" } else { "broker.agent_keys" };
+        self.require(retired.is_none(), setting, || {
+            format!(
+                "`{RETIRED_DEV_AGENT_KEY}` was the development key; it is `{DEV_AGENT_KEY}` now, and is used where none is set"
+            )
+        });
         for (index, key) in keys.iter().enumerate() {
             let before = keys.get(..index).unwrap_or_default();
             self.require(!before.iter().any(|other| other.name == key.name), "broker.agent_keys", || {

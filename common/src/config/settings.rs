@@ -14,7 +14,10 @@ use super::tls::{AcmeSettings, ClientCertificates, ListenerTls};
 use crate::{network::Network, secret::Secret};
 
 /// The agent key that ships with the project, for development on one's own machine only.
-pub const DEV_AGENT_KEY: &str = "dev-agent-key";
+pub const DEV_AGENT_KEY: &str = "dev_token";
+
+/// The development key of earlier releases, which is refused everywhere.
+pub const RETIRED_DEV_AGENT_KEY: &str = "dev-agent-key";
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -76,6 +79,8 @@ pub struct BrokerSettings {
     pub client_ca_file: Option<PathBuf>,
     /// Whether an agent's certificate must name the agent's id. Default false.
     pub client_names: bool,
+    /// Names under which the broker answers besides those of [`Settings::public_hosts`]. Default none.
+    pub hosts: Vec<String>,
     /// The authorities of the broker's own certificate, in PEM, for those who dial it; `None` = those the system trusts.
     pub ca_file: Option<PathBuf>,
 }
@@ -108,6 +113,8 @@ pub struct WebSettings {
     pub cookie_secure: CookieSecure,
     /// Origins besides its own from which browsers may connect, `scheme://host[:port]`. Default none.
     pub allowed_origins: Vec<String>,
+    /// Names under which the edge answers besides those of [`Settings::public_hosts`]. Default none.
+    pub hosts: Vec<String>,
     /// The first wait bound when the broker is redialled. Default 1 s.
     pub reconnect_min: Duration,
     /// The largest wait bound when the broker is redialled. Default 60 s.
@@ -283,6 +290,13 @@ impl Settings {
         format!("{scheme}://{}", dialable(self.broker.addr))
     }
 
+    /// The names that the configuration gives to this site elsewhere: those of certificates, of logins, and of allowed origins.
+    /// May have ports.
+    pub fn public_hosts(&self) -> impl Iterator<Item = &str> {
+        let origins = self.web.allowed_origins.iter().filter_map(|origin| origin.split_once("://")).map(|(_, host)| host);
+        self.acme.domains.iter().map(String::as_str).chain(self.auth.siwe_domain.as_deref()).chain(origins)
+    }
+
     /// Settings for tests: loopback and port 0 everywhere, one worker, fixed secrets, agent key `test-agent-key`, fast
     /// reconnects.
     pub fn for_tests() -> Self {
@@ -331,6 +345,7 @@ impl Default for BrokerSettings {
             client_certificates: ClientCertificates::Optional,
             client_ca_file: None,
             client_names: false,
+            hosts: Vec::new(),
             ca_file: None,
         }
     }
@@ -347,6 +362,7 @@ impl Default for WebSettings {
             session_ttl: 30 * DAY,
             cookie_secure: CookieSecure::Auto,
             allowed_origins: Vec::new(),
+            hosts: Vec::new(),
             reconnect_min: Duration::from_secs(1),
             reconnect_max: Duration::from_secs(60),
             upstream_queue_bytes: 64 * KIB,

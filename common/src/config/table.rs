@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::checks::{
-    is_agent_id, is_authority, is_domain, is_https_url, is_key_url, is_line, is_log_filter, is_mail_address, is_origin,
+    is_agent_id, is_authority, is_domain, is_host, is_https_url, is_key_url, is_line, is_log_filter, is_mail_address, is_origin,
     is_pattern, is_topic_pattern, is_visible, is_ws_url,
 };
 use super::guards::ProxyHeader;
@@ -87,6 +87,7 @@ const KIB: usize = 1 << 10;
 const GIB: usize = 1 << 30;
 
 const PATTERN: &str = "patterns, where `*` is any run of characters and `?` any one";
+const HOSTS: &str = "host names without a port, where `*.` at the beginning is any name before";
 const SITE: &str = "`host` or `host:port`";
 const KEY_URL: &str = "an `https` URL (`http` on loopback)";
 const CLAIM: &str = "a claim's name, or a JSON pointer such as `/app_metadata/role`";
@@ -109,7 +110,7 @@ pub(super) static TABLE: &[Setting] = settings! {
         "Worker threads of the broker; 0: one per core.";
     "broker.agent_token" | "AGENT_TOKEN" => SecretText { min_length: 1, at: |d| &mut d.agent_token },
         "The key agents present, known in logs by the name `default`. Unset, and without `broker.agent_keys`: the development key \
-        `dev-agent-key`, with which nothing but loopback is bound.";
+        `dev_token`, with which nothing but loopback is bound.";
     "broker.agent_keys" | "AGENT_KEYS" => Keys { at: |d| &mut d.named_keys },
         "Several keys with names, all good at once: to rotate, add the new one, move the agents, remove the old one.";
     "broker.allow_dev_key" => Flag { at: |d| &mut d.settings.broker.allow_dev_key },
@@ -138,6 +139,10 @@ pub(super) static TABLE: &[Setting] = settings! {
     "broker.ca_file" => OptionalFolder { at: |d| &mut d.settings.broker.ca_file },
         "The authorities of the broker's own certificate, PEM, for the edge and the demo agent that dial it by `wss://`. Unset: those the system \
         trusts.";
+    "broker.hosts" => List { allowed: HOSTS, check: is_host, at: |d| &mut d.settings.broker.hosts },
+        "Further names under which the broker answers (`Host`). It always answers to IP addresses, to `localhost`, to the names in \
+        `acme.domains`, `auth.siwe_domain` and `web.allowed_origins`, and to whoever shows an agent's key, the operators' token or an edge's \
+        assertion. Any other request is refused with 421 `host_not_allowed`.";
 
     "web.addr" | "WEB_SERVER_ADDR" => Address { at: |d| &mut d.settings.web.addr },
         "Where the edge listens. Port 0: the system picks one.";
@@ -163,6 +168,10 @@ pub(super) static TABLE: &[Setting] = settings! {
         at: |d| &mut d.settings.web.allowed_origins,
     },
         "Origins besides its own from which browsers may connect. Empty: its own only.";
+    "web.hosts" => List { allowed: HOSTS, check: is_host, at: |d| &mut d.settings.web.hosts },
+        "Further names under which the edge answers (`Host`). It always answers to IP addresses, to `localhost`, and to the names in \
+        `acme.domains`, `auth.siwe_domain` and `web.allowed_origins`. Any other request is refused with 421 `host_not_allowed`, so that no \
+        site can lead its visitors' browsers here under a name of its own.";
     "web.reconnect_min" => Span { min: MS, max: HOUR, at: |d| &mut d.settings.web.reconnect_min },
         "The first bound of the random wait before the broker is redialled; it doubles each time.";
     "web.reconnect_max" => Span { min: MS, max: HOUR, at: |d| &mut d.settings.web.reconnect_max },

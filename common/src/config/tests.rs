@@ -161,6 +161,71 @@ fn empty_variables_count_as_unset() {
     assert!(loaded.settings().broker.agent_keys[0].key.matches(DEV_AGENT_KEY));
 }
 
+/// A value for each setting that is a list, other than its default and not empty.
+fn some_list(key: &str) -> &'static str {
+    match key {
+        "broker.agent_keys" => "one=an-agent-key-of-my-own",
+        "broker.hosts" | "web.hosts" => "bridge.example",
+        "web.allowed_origins" => "https://app.example",
+        "proxies.trusted" | "limits.exempt_networks" => "10.0.0.0/8",
+        "auth.siwe_chains" => "1,5",
+        "auth.eth_rpc_urls" => "1=https://node.example",
+        "acme.domains" => "bridge.example",
+        _ => "other",
+    }
+}
+
+#[test]
+fn an_empty_list_is_empty_whatever_source_says_so_and_whatever_was_set_below() {
+    let lists: Vec<_> = TABLE.iter().filter(|setting| setting.field.is_list()).collect();
+    assert!(lists.len() > 15, "{}", lists.len());
+    for setting in lists {
+        let (key, name) = (setting.key, setting.generic_env());
+        let (section, field) = key.split_once('.').expect("a section");
+        let full = |value: &str| format!("[{section}]\n{field} = \"{value}\"\n");
+        // What lists are needed with, and what comes after them.
+        let world = || World::new().env("AGENT_TOKEN", "an-agent-key-of-my-own");
+        let below = || world().file("agent-bridge.toml", &full(some_list(key)));
+        let sources = [
+            ("TOML text", world().file("agent-bridge.toml", &full(""))),
+            ("TOML list", world().file("agent-bridge.toml", &format!("[{section}]\n{field} = []\n"))),
+            (".env", below().file(".env", &format!("{name}=\n"))),
+            ("environment", below().env(&name, "")),
+            ("environment of blanks", below().env(&name, " , ")),
+            ("flag", below().env(&name, some_list(key)).set(key, "")),
+        ];
+        for (source, world) in sources {
+            match world.load(Role::Client) {
+                Ok(loaded) => {
+                    let mut draft = loaded.draft();
+                    assert_eq!(setting.field.show(&mut draft), "", "{key} from {source}");
+                }
+                // The chains of wallets are the one list that must not be empty, and that is said.
+                Err(faults) => {
+                    assert_eq!(key, "auth.siwe_chains", "{faults}");
+                    assert!(faults.0[0].message.contains("it is empty"), "{source}: {faults}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_empty_list_by_a_well_known_name_is_empty_too() {
+    let world = World::new().file("agent-bridge.toml", "[proxies]\ntrusted = [\"10.0.0.0/8\"]\n").env("TRUSTED_PROXIES", "");
+    assert!(world.load(Role::Client).unwrap().settings().proxies.trusted.is_empty());
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_first_line() {
+    let world = World::new()
+        .file(".env", "\u{feff}WEB_SERVER_ADDR=127.0.0.1:9\nLOG_FORMAT=json\n")
+        .file("agent-bridge.toml", "\u{feff}[limits]\nmax_depth = 9\n");
+    let loaded = world.load(Role::Daemon).unwrap();
+    assert_eq!((loaded.settings().web.addr.port(), loaded.settings().limits.max_depth), (9, 9));
+    assert_eq!(loaded.settings().log.format, LogFormat::Json);
+}
+
 #[test]
 fn a_broken_line_of_dotenv_is_a_fault_that_shows_nothing_of_it() {
     let faults = World::new().file(".env", "LOG_FORMAT=json\nAGENT_TOKEN=two words hunter2\n").faults(Role::Daemon);
@@ -186,7 +251,19 @@ fn what_is_unsafe_beyond_loopback_is_refused_there_by_code() {
         let world = World::new().env("JWT_ISSUER", "me").env("JWT_AUDIENCE", "bridge");
         world.env("JWT_SECRET", secret).env("SESSION_SECRET", SECRET)
     };
-    let unsafe_worlds: [(&str, &str, &dyn Fn() -> World); 7] = [
+    const WEAK: &str = "unsafe_weak_secret";
+    let repeated = "a".repeat(40);
+    let named = |secret: &str| World::new().env("AGENT_KEYS", &format!("mine=another-key-of-my-own,weak={secret}"));
+    let unsafe_worlds: [(&str, &str, &dyn Fn() -> World); 14] = [
+        ("broker.agent_keys", WEAK, &|| named("secret-")),
+        ("broker.agent_keys", WEAK, &|| named("secret-secret-secret-secret-")),
+        ("broker.operator_token", WEAK, &|| World::new().env("OPERATOR_TOKEN", &repeated)),
+        ("broker.bridge_secret", WEAK, &|| World::new().env("BRIDGE_SECRET", &repeated)),
+        ("web.session_secret", WEAK, &|| World::new().env("SESSION_SECRET", "0123456789abcdef0123456789abcdef")),
+        ("web.session_secret", "unsafe_shared_secret", &|| {
+            World::new().env("SESSION_SECRET", SECRET).env("BRIDGE_SECRET", SECRET)
+        }),
+        ("broker.bridge_secret", "unsafe_shared_secret", &|| named(SECRET).env("BRIDGE_SECRET", SECRET)),
         ("broker.operator_token", "unsafe_operator_token", &|| World::new().env("OPERATOR_TOKEN", "an-agent-key-of-my-own")),
         ("proxies.trusted", "unsafe_proxies", &|| World::new().env("TRUSTED_PROXIES", "10.0.0.1,0.0.0.0/0")),
         ("proxies.trusted", "unsafe_proxies", &|| World::new().env("TRUSTED_PROXIES", "::/0")),
@@ -203,11 +280,38 @@ fn what_is_unsafe_beyond_loopback_is_refused_there_by_code() {
         assert!(faults[0].message.ends_with(&format!("({code})")), "{faults:?}");
         assert!(!faults[0].message.contains("secret-"), "{faults:?}");
     }
-    let private = World::new().env("AGENT_TOKEN", "mine").env("TRUSTED_PROXIES", "10.0.0.0/8,fd00::/8,127.0.0.1");
+    let private =
+        World::new().env("AGENT_TOKEN", "an-agent-key-of-my-own").env("TRUSTED_PROXIES", "10.0.0.0/8,fd00::/8,127.0.0.1");
     private.env("WEB_SERVER_ADDR", "0.0.0.0:8081").load(Role::Daemon).unwrap();
     // The broker has no cookies, whatever the file says that it shares with the edge.
-    let shared = World::new().env("AGENT_TOKEN", "mine").set("web.cookie_secure", "false");
+    let shared = World::new().env("AGENT_TOKEN", "an-agent-key-of-my-own").set("web.cookie_secure", "false");
     shared.env("WEBSOCKET_SERVER_ADDR", "0.0.0.0:8080").load(Role::Daemon).unwrap();
+}
+
+#[test]
+fn the_development_key_of_earlier_releases_is_refused_and_the_new_one_named() {
+    for (key, world) in [
+        ("broker.agent_token", World::new().env("AGENT_TOKEN", "dev-agent-key")),
+        ("broker.agent_keys", World::new().env("AGENT_KEYS", "one=an-agent-key,two=dev-agent-key")),
+    ] {
+        let faults = world.faults(Role::Daemon);
+        assert_eq!((faults.len(), faults[0].key.as_str()), (1, key), "{faults:?}");
+        assert!(faults[0].message.contains("`dev_token`"), "{faults:?}");
+    }
+}
+
+#[test]
+fn a_weak_agent_token_is_refused_beyond_loopback_and_not_shown() {
+    for weak in ["x", "hunter2", "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz"] {
+        let world = || World::new().env("AGENT_TOKEN", weak);
+        world().load(Role::Broker).unwrap();
+        let faults = world().env("WEBSOCKET_SERVER_ADDR", "0.0.0.0:8080").faults(Role::Broker);
+        assert_eq!((faults.len(), faults[0].key.as_str()), (1, "broker.agent_token"), "{faults:?}");
+        assert!(faults[0].message.ends_with("(unsafe_weak_secret)"), "{faults:?}");
+        assert!(weak == "x" || !Faults(faults.clone()).to_string().contains(weak), "{faults:?}");
+        // An edge alone has no agents.
+        world().env("WEB_SERVER_ADDR", "0.0.0.0:8081").load(Role::Edge).unwrap();
+    }
 }
 
 #[test]
@@ -217,9 +321,9 @@ fn development_key_binds_loopback_only_unless_told() {
         let faults = open().faults(role);
         assert_eq!((faults[0].key.as_str(), faults[0].origin.as_str()), ("broker.addr", "environment WEBSOCKET_SERVER_ADDR"));
         open().set("broker.allow_dev_key", "true").load(role).unwrap();
-        open().env("AGENT_TOKEN", "a-key-of-my-own").load(role).unwrap();
-        open().env("AGENT_KEYS", "mine=a-key-of-my-own").load(role).unwrap();
-        assert_eq!(open().env("AGENT_KEYS", "mine=dev-agent-key").faults(role).len(), 1);
+        open().env("AGENT_TOKEN", "an-agent-key-of-my-own").load(role).unwrap();
+        open().env("AGENT_KEYS", "mine=an-agent-key-of-my-own").load(role).unwrap();
+        assert_eq!(open().env("AGENT_KEYS", "mine=dev_token").faults(role).len(), 1);
     }
     open().load(Role::Edge).unwrap();
     let edge = || World::new().env("WEB_SERVER_ADDR", "[::]:8081");

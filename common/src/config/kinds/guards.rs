@@ -74,4 +74,8 @@ impl Field for Networks {
     fn allowed(&self) -> String {
         "a list (with commas between, or a TOML array) of addresses and networks such as `10.0.0.0/8`".into()
     }
+
+    fn is_list(&self) -> bool {
+        true
+    }
 }

@@ -46,6 +46,10 @@ pub(super) trait Field: Sync {
     fn is_secret(&self) -> bool {
         false
     }
+    /// Whether it is a list: there an empty value is the empty list, and not a value that was left out.
+    fn is_list(&self) -> bool {
+        false
+    }
 }
 
 /// The value as text; a list or a table is none.

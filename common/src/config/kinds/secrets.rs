@@ -66,6 +66,10 @@ impl Field for Keys {
     fn is_secret(&self) -> bool {
         true
     }
+
+    fn is_list(&self) -> bool {
+        true
+    }
 }
 
 /// URLs of nodes, `chain=url`.
@@ -103,6 +107,10 @@ impl Field for ChainUrls {
     }
 
     fn is_secret(&self) -> bool {
+        true
+    }
+
+    fn is_list(&self) -> bool {
         true
     }
 }

@@ -142,6 +142,10 @@ impl Field for List {
     fn allowed(&self) -> String {
         format!("a list (with commas between, or a TOML array) of {}", self.allowed)
     }
+
+    fn is_list(&self) -> bool {
+        true
+    }
 }
 
 /// A list of the numbers of chains (EIP-155), at least one.
@@ -167,6 +171,10 @@ impl Field for Chains {
 
     fn allowed(&self) -> String {
         "a list of numbers (with commas between, or a TOML array)".into()
+    }
+
+    fn is_list(&self) -> bool {
+        true
     }
 }
 
