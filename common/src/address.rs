@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::id::{AgentId, SessionId, TopicName, UserId};
+use crate::id::{AgentId, PoolName, RunId, SessionId, ThreadId, TopicName, UserId};
 
 /// Whom a broadcast reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,12 +30,18 @@ pub enum Address {
     Broadcast(Scope),
     /// `bridge`: the broker itself.
     Bridge,
+    /// `run:<id>`
+    Run(RunId),
+    /// `thread:<id>`
+    Thread(ThreadId),
+    /// `pool:<name>`
+    Pool(PoolName),
 }
 
 /// The string is not an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the target is not an address: use agent:<id>, session:<uuid>, user:<id>, topic:<name>, broadcast:sessions|agents|all or bridge"
+    "the target is not an address: use agent:<id>, session:<uuid>, user:<id>, topic:<name>, broadcast:sessions|agents|all, bridge, run:<id>, thread:<id> or pool:<name>"
 )]
 pub struct AddressError;
 
@@ -51,6 +57,9 @@ impl Address {
             "session" => rest.parse().map(Self::Session),
             "user" => UserId::new(rest).map(Self::User),
             "topic" => TopicName::new(rest).map(Self::Topic),
+            "run" => RunId::new(rest).map(Self::Run),
+            "thread" => ThreadId::new(rest).map(Self::Thread),
+            "pool" => PoolName::new(rest).map(Self::Pool),
             "broadcast" => {
                 return match rest {
                     "sessions" => Ok(Self::Broadcast(Scope::Sessions)),
@@ -62,6 +71,12 @@ impl Address {
             _ => return Err(AddressError),
         };
         address.map_err(|_| AddressError)
+    }
+
+    /// Whether it names the bridge or something that the bridge keeps, and not a peer or a topic.
+    /// Frames to such an address are for a bridge service; free messages are refused.
+    pub const fn is_bridge(&self) -> bool {
+        matches!(self, Self::Bridge | Self::Run(_) | Self::Thread(_) | Self::Pool(_))
     }
 }
 
@@ -76,6 +91,9 @@ impl fmt::Display for Address {
             Self::Broadcast(Scope::Agents) => out.write_str("broadcast:agents"),
             Self::Broadcast(Scope::All) => out.write_str("broadcast:all"),
             Self::Bridge => out.write_str("bridge"),
+            Self::Run(id) => write!(out, "run:{id}"),
+            Self::Thread(id) => write!(out, "thread:{id}"),
+            Self::Pool(name) => write!(out, "pool:{name}"),
         }
     }
 }
@@ -96,6 +114,9 @@ mod tests {
             "broadcast:agents",
             "broadcast:all",
             "bridge",
+            "run:r-1",
+            "thread:t/2",
+            "pool:coders",
         ] {
             assert_eq!(Address::parse(text).map(|address| address.to_string()), Ok(text.to_owned()));
         }
@@ -103,9 +124,19 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused() {
-        for text in
-            ["", "agent", "agent:", "Agent:x", "session:1", "broadcast:", "broadcast:everyone", "bridge:x", "pool:x", "topic:a b"]
-        {
+        for text in [
+            "",
+            "agent",
+            "agent:",
+            "Agent:x",
+            "session:1",
+            "broadcast:",
+            "broadcast:everyone",
+            "bridge:x",
+            "pool:",
+            "run:a b",
+            "topic:a b",
+        ] {
             assert_eq!(Address::parse(text), Err(AddressError), "{text}");
         }
     }

@@ -110,6 +110,19 @@ name_type! {
 }
 
 name_type! {
+    /// The id of a run: one piece of an agent's work.
+    RunId
+}
+name_type! {
+    /// The id of a thread: a conversation.
+    ThreadId
+}
+name_type! {
+    /// The name of a pool: agents that share work.
+    PoolName
+}
+
+name_type! {
     /// What a client calls itself, so that it is known again when it comes back: a tab, a process.
     ClientName
 }

@@ -2,7 +2,11 @@
 
 use common::{
     envelope::Envelope,
-    message::{AgentMessage, ClientMessage, MAX_DESCRIPTION_BYTES, MAX_HISTORY, MAX_RESUMED, PeerRequest},
+    message::{AgentDescription, ClientMessage, HistoryAsk, MAX_DESCRIPTION_BYTES, MAX_HISTORY, MAX_RESUMED, ResumeAsk},
+};
+use websocket_server::{
+    actors::Side,
+    services::{self, AckAsk, NackAsk, Page, StatusAsk, TopicAsk},
 };
 
 const TYPES: [&str; 14] = [
@@ -30,41 +34,42 @@ pub fn asks(data: &[u8]) {
     let kind = TYPES[usize::from(*first) % TYPES.len()];
     let text = format!(r#"{{"type":"{kind}","payload":{payload}}}"#);
     let Ok(envelope) = Envelope::parse(&text, 64) else { return };
-    let common = match ClientMessage::of(&envelope) {
-        Ok(ClientMessage::Common(request)) => Some(request),
-        Ok(ClientMessage::Identify(secret) | ClientMessage::Refresh(secret)) => {
-            assert!(payload.contains(secret.reveal()) || payload.contains('\\'), "it was not in the payload");
-            None
-        }
-        Ok(ClientMessage::Route) | Err(_) => None,
-    };
-    if let Some(request) = &common {
-        check(request);
+    let read = |side| services::read(side, &envelope).map(|ask| ask.map(|ask| format!("{ask:?}")));
+    let (by_session, by_agent) = (read(Side::Session), read(Side::Agent));
+    if let Ok(Some(by_session)) = &by_session {
+        assert_eq!(Some(by_session), by_agent.as_ref().ok().and_then(Option::as_ref), "agents may ask for it too");
     }
-    match AgentMessage::of(&envelope) {
-        Ok(AgentMessage::Common(request)) => {
-            check(&request);
-            assert_eq!(format!("{request:?}"), format!("{:?}", common.expect("both may ask for it")));
-        }
-        Ok(AgentMessage::Register(description)) => {
+    if let Ok(ClientMessage::Identify(secret) | ClientMessage::Refresh(secret)) = ClientMessage::of(&envelope) {
+        assert!(payload.contains(secret.reveal()) || payload.contains('\\'), "it was not in the payload");
+    }
+    let is_asked = matches!(by_agent, Ok(Some(_)));
+    assert_eq!(is_asked, check(kind, envelope.payload), "{kind} {payload}");
+}
+
+/// Whether a payload of a service's type is good. What is read from it keeps its bounds.
+fn check(kind: &str, payload: Option<&str>) -> bool {
+    match kind {
+        "connection:resume" => ResumeAsk::from_payload(payload).is_ok_and(|ask| holds(ask.channels.len() <= MAX_RESUMED)),
+        "channel:history" => HistoryAsk::from_payload(payload).is_ok_and(|ask| holds(ask.limit <= MAX_HISTORY)),
+        "message:ack" => AckAsk::from_payload(payload)
+            .is_ok_and(|ask| holds(ask.through.is_some() == ask.seqs.is_empty() && ask.seqs.len() <= 1000)),
+        "message:nack" => NackAsk::from_payload(payload).is_ok(),
+        "topic:subscribe" | "topic:unsubscribe" => TopicAsk::from_payload(payload)
+            .and_then(|ask| ask.topic())
+            .is_ok_and(|topic| holds((1..=128).contains(&topic.as_str().len()) && topic.as_str().is_ascii())),
+        "agent:register" => AgentDescription::from_payload(payload).is_ok_and(|description| {
             let _ = description.wanted_id();
-            let written = serde_json::to_string(&*description).expect("written").len();
-            assert!(written <= 2 * MAX_DESCRIPTION_BYTES, "a description of {written} bytes");
-        }
-        Ok(AgentMessage::Status(status)) => assert!((1..=4 * 64).contains(&status.len())),
-        Ok(AgentMessage::ListSessions(page)) => assert!((1..=1000).contains(&page.limit)),
-        Ok(AgentMessage::Route) | Err(_) => {}
+            let written = serde_json::to_string(&description).expect("written").len();
+            holds(written <= 2 * MAX_DESCRIPTION_BYTES)
+        }),
+        "session:list" => Page::from_payload(payload).is_ok_and(|page| holds((1..=1000).contains(&page.limit))),
+        "agent:status" => StatusAsk::from_payload(payload).is_ok(),
+        "agent:list" => true,
+        _ => false,
     }
 }
 
-fn check(request: &PeerRequest) {
-    match request {
-        PeerRequest::Resume(ask) => assert!(ask.channels.len() <= MAX_RESUMED),
-        PeerRequest::History(ask) => assert!(ask.limit <= MAX_HISTORY),
-        PeerRequest::Ack(ask) => assert!(ask.through.is_some() == ask.seqs.is_empty() && ask.seqs.len() <= 1000),
-        PeerRequest::Subscribe { topic, .. } | PeerRequest::Unsubscribe { topic } => {
-            assert!((1..=128).contains(&topic.as_str().len()) && topic.as_str().is_ascii());
-        }
-        PeerRequest::Nack(_) | PeerRequest::Ping | PeerRequest::Pong | PeerRequest::ListAgents => {}
-    }
+fn holds(bound: bool) -> bool {
+    assert!(bound, "a bound is not kept");
+    true
 }

@@ -16,6 +16,7 @@ mod keys;
 mod revocations;
 pub mod routing;
 mod server;
+pub mod services;
 mod snapshot;
 
 pub use broker::Broker;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::ask::read_payload;
+use super::payload::read_payload;
 use crate::{
     error::{ClientError, ErrorCode},
     timestamp,
@@ -81,7 +81,11 @@ impl HistoryAsk {
         100
     }
 
-    pub(super) fn from_payload(payload: Option<&str>) -> Result<Self, ClientError> {
+    /// Reads a payload.
+    ///
+    /// # Errors
+    /// `invalid_payload`.
+    pub fn from_payload(payload: Option<&str>) -> Result<Self, ClientError> {
         let ask: Self = read_payload(payload)?;
         ask.check()?;
         Ok(ask)
@@ -116,7 +120,11 @@ pub struct ResumeAsk {
 }
 
 impl ResumeAsk {
-    pub(super) fn from_payload(payload: Option<&str>) -> Result<Self, ClientError> {
+    /// Reads a payload.
+    ///
+    /// # Errors
+    /// `invalid_payload`.
+    pub fn from_payload(payload: Option<&str>) -> Result<Self, ClientError> {
         let ask: Self = read_payload(payload)?;
         if ask.channels.len() > MAX_RESUMED {
             return Err(ClientError::with_message(ErrorCode::InvalidPayload, "`channels` must be at most 1100"));

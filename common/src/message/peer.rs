@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::ask::read_payload;
+use super::payload::read_payload;
 use crate::{
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId, UserId},
@@ -49,7 +49,11 @@ pub struct AgentDescription {
 }
 
 impl AgentDescription {
-    pub(super) fn from_payload(payload: Option<&str>) -> Result<Self, ClientError> {
+    /// Reads a payload.
+    ///
+    /// # Errors
+    /// `invalid_payload`.
+    pub fn from_payload(payload: Option<&str>) -> Result<Self, ClientError> {
         if payload.is_some_and(|payload| payload.len() > MAX_DESCRIPTION_BYTES) {
             return Err(ClientError::with_message(ErrorCode::InvalidPayload, "the description is longer than 64 KiB"));
         }

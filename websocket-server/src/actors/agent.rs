@@ -24,6 +24,7 @@ use super::{
 use crate::{
     broker::Admission,
     routing::{Pass, PeerKind},
+    services,
 };
 
 /// How long an agent that named no id may take to register before it is announced under the id it was given.
@@ -117,17 +118,24 @@ impl AgentActor {
     }
 
     fn on_envelope(&mut self, envelope: &Envelope<'_>) -> Result<Step, ClientError> {
-        let message = AgentMessage::of(envelope)?;
-        match (&self.handshake, message) {
-            (AgentHandshake::Unnamed { .. }, AgentMessage::Register(description)) => {
-                self.register(Some(*description), envelope.id.as_deref())?;
-                Ok(Step::Continue)
-            }
-            (_, message) => {
-                self.register(None, None)?;
-                Ok(self.connection.handle(envelope, message))
-            }
+        if matches!(self.handshake, AgentHandshake::Unnamed { .. })
+            && let Some(description) = services::registration(envelope)?
+        {
+            self.register(Some(description), envelope.id.as_deref())?;
+            return Ok(Step::Continue);
         }
+        if let Some(ask) = services::read(Side::Agent, envelope)? {
+            self.register(None, None)?;
+            return Ok(self.connection.ask(envelope, ask));
+        }
+        let message = AgentMessage::of(envelope)?;
+        self.register(None, None)?;
+        match message {
+            AgentMessage::Other => return Ok(self.connection.route(envelope)),
+            AgentMessage::Ping => self.connection.pong(envelope),
+            AgentMessage::Pong => {}
+        }
+        Ok(Step::Continue)
     }
 }
 

@@ -17,7 +17,7 @@ use common::{
     envelope::{Delivery, Envelope, EnvelopeError},
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId},
-    message::{Ack, AgentDescription, AgentMessage, PeerRequest, Speaker, SystemMessage},
+    message::{Ack, AgentDescription, Speaker, SystemMessage},
     secret::Secret,
 };
 use serde_json::value::RawValue;
@@ -31,13 +31,14 @@ use super::{
     login::Identify,
     overload::{lane_of, overflow_of},
     pace::{Pace, Verdict},
-    router::{Ask, Attach, Detach, Dispatch, Marked, Shard, Work},
+    router::{Asked, Attach, Detach, Dispatch, Marked, Shard, Work},
     state::{Changed, Opened, Side},
 };
 use crate::{
     broker::{Admission, Broker},
     durable::Retain,
     routing::{ConnectionId, Outgoing, Pass, Peer, PeerKind, Trace, hash},
+    services::Ask,
 };
 
 /// What the first frame says of whom it goes to.
@@ -196,26 +197,23 @@ impl Connection {
         Step::Pause
     }
 
-    /// Does what the frame asks for, or hands it to the router.
-    pub fn handle(&mut self, envelope: &Envelope<'_>, message: AgentMessage) -> Step {
-        match message {
-            AgentMessage::Common(PeerRequest::Pong) => Step::Continue,
-            AgentMessage::Common(PeerRequest::Ping) => {
-                let payload = envelope.payload.and_then(|payload| RawValue::from_string(payload.to_owned()).ok());
-                self.answer(&SystemMessage::Pong(payload), envelope.id.as_deref());
-                Step::Continue
-            }
-            AgentMessage::Route => self.route(envelope),
-            request => {
-                let Some(peer) = &self.peer else { return Step::Continue };
-                let id = envelope.id.as_deref().map(str::to_owned);
-                let ask = Ask { peer: Arc::clone(peer), request, id, bytes: envelope.text.len() };
-                self.submit(Work::Ask(ask))
-            }
-        }
+    /// Hands the router what a frame asks of a bridge service.
+    pub fn ask(&mut self, envelope: &Envelope<'_>, ask: Box<dyn Ask>) -> Step {
+        let Some(peer) = &self.peer else { return Step::Continue };
+        let id = envelope.id.as_deref().map(str::to_owned);
+        let (family, bytes) = (envelope.family(), envelope.text.len());
+        let asked = Asked { peer: Arc::clone(peer), ask, id, family, bytes };
+        self.submit(Work::Ask(asked))
     }
 
-    fn route(&mut self, envelope: &Envelope<'_>) -> Step {
+    /// Answers a ping.
+    pub fn pong(&self, envelope: &Envelope<'_>) {
+        let payload = envelope.payload.and_then(|payload| RawValue::from_string(payload.to_owned()).ok());
+        self.answer(&SystemMessage::Pong(payload), envelope.id.as_deref());
+    }
+
+    /// Routes a frame by its target.
+    pub fn route(&mut self, envelope: &Envelope<'_>) -> Step {
         let Some(peer) = &self.peer else { return Step::Continue };
         let is_durable = self.is_durable(envelope);
         let fault = if envelope.retain && !matches!(envelope.target, Some(Address::Topic(_))) {
@@ -267,7 +265,8 @@ impl Connection {
             (Some(delivery), _) => delivery == Delivery::Durable,
             _ if envelope.retain || envelope.receipt => true,
             (None, Some(Address::Topic(name))) => store.is_durable_topic(name.as_str()),
-            (None, Some(Address::Broadcast(_) | Address::Bridge)) => false,
+            (None, Some(Address::Broadcast(_))) => false,
+            (None, Some(target)) if target.is_bridge() => false,
             // What is of no use later: questions that are asked for a time, steps on the way to an answer, what may be dropped.
             (None, _) if envelope.timeout_ms.is_some() || envelope.overflow.is_some() || is_step(&envelope.kind) => false,
             (None, _) => store.default_delivery == DefaultDelivery::Durable,

@@ -13,13 +13,13 @@ use common::{
     connection::ConnectionState,
     envelope::{Envelope, Family},
     error::{ClientError, ErrorCode},
-    message::{AgentDescription, AgentMessage, PeerRequest, SystemMessage},
+    message::{AgentDescription, SystemMessage},
 };
 use foldhash::HashMap;
 use transport::{CloseMode, Frame, clock::now_ms};
 
 use super::{
-    durable::{DurableShard, Subscription},
+    durable::DurableShard,
     login::{Identify, close_strangers},
     state::Changed,
 };
@@ -28,6 +28,7 @@ use crate::{
     broker::Broker,
     keys,
     routing::{Attached, ConnectionId, Counters, Outgoing, Peer, PeerKind, Route, TAKEN_OVER},
+    services::{Ask, Call},
 };
 
 /// Messages that may wait for a router. Beyond it the connections of its thread stop reading.
@@ -42,7 +43,7 @@ pub enum Work {
     /// Route a message.
     Dispatch(Dispatch),
     /// Do what it asks.
-    Ask(Ask),
+    Ask(Asked),
     /// Note what has reached it.
     Mark(Marked),
     /// Log its session in.
@@ -53,7 +54,7 @@ impl Work {
     fn peer(&self) -> &Peer {
         match self {
             Self::Dispatch(Dispatch { from: peer, .. })
-            | Self::Ask(Ask { peer, .. })
+            | Self::Ask(Asked { peer, .. })
             | Self::Mark(Marked { peer, .. })
             | Self::Identify(Identify { peer, .. }) => peer,
         }
@@ -102,15 +103,17 @@ pub struct Marked {
     pub mark: u64,
 }
 
-/// What a peer asks of the bridge.
+/// A frame that asks something of a bridge service.
 #[derive(Debug)]
-pub struct Ask {
+pub struct Asked {
     /// Who asks.
     pub peer: Arc<Peer>,
-    /// What for. Never [`AgentMessage::Route`].
-    pub request: AgentMessage,
+    /// What for.
+    pub ask: Box<dyn Ask>,
     /// The id of the frame.
     pub id: Option<String>,
+    /// The family of the frame, for the counters.
+    pub family: Family,
     /// Bytes of the frame.
     pub bytes: usize,
 }
@@ -177,12 +180,17 @@ impl RouterActor {
         Some((code, keys::reason(code)))
     }
 
+    /// What all worker threads share.
+    pub(crate) fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
     pub(super) fn refuse(&self, peer: &Peer, error: ClientError, id: Option<&str>) {
         self.broker.refuse(&self.counters, peer, error, id, None);
     }
 
     /// The same, for what the router does not wait for.
-    pub(super) fn refuser(&self) -> impl Fn(&Peer, ClientError, Option<&str>) + use<> {
+    pub(crate) fn refuser(&self) -> impl Fn(&Peer, ClientError, Option<&str>) + use<> {
         let (broker, counters) = (Arc::clone(&self.broker), Arc::clone(&self.counters));
         move |peer, error, id| broker.refuse(&counters, peer, error, id, None)
     }
@@ -192,33 +200,6 @@ impl RouterActor {
         let envelope = Envelope::parse(frame.payload_text(), usize::MAX).ok();
         let id = envelope.and_then(|envelope| envelope.id);
         self.broker.refuse(&self.counters, peer, error, id.as_deref(), Some(frame.payload_text()));
-    }
-
-    fn serve(&self, peer: &Arc<Peer>, request: AgentMessage, id: Option<&str>) -> Result<Option<SystemMessage>, ClientError> {
-        match request {
-            AgentMessage::Common(PeerRequest::ListAgents) => {
-                Ok(Some(SystemMessage::AgentListed { agents: self.broker.router.read().agents_seen_by(peer) }))
-            }
-            // The connection answers pings itself; a pong needs no answer; the rest is done by the durable half.
-            AgentMessage::Common(_) => Ok(None),
-            AgentMessage::ListSessions(page) => Ok(Some(self.broker.router.read().list_sessions(peer, page))),
-            AgentMessage::Status(status) => {
-                self.broker.router.write().set_status(peer, &status);
-                Ok(None)
-            }
-            AgentMessage::Register(description) => {
-                let current = peer.address().strip_prefix("agent:");
-                if description.wanted_id()?.is_some_and(|wanted| Some(wanted.as_str()) != current) {
-                    return Err(ErrorCode::AlreadyRegistered.into());
-                }
-                let agent = self.broker.router.write().describe(peer, *description);
-                Ok(agent.map(|agent| SystemMessage::AgentRegistered { agent_id: agent.agent_id.clone(), agent: Box::new(agent) }))
-            }
-            AgentMessage::Route => {
-                debug_assert!(false, "{id:?} is routed by Dispatch");
-                Ok(None)
-            }
-        }
     }
 }
 
@@ -241,7 +222,7 @@ impl Handler<Work> for RouterActor {
         }
         match work {
             Work::Dispatch(dispatch) => self.on_dispatch(dispatch, ctx),
-            Work::Ask(ask) => self.on_ask(ask, ctx),
+            Work::Ask(asked) => self.on_ask(asked, ctx),
             Work::Mark(Marked { peer, mark }) => self.on_mark(&peer, mark, ctx),
             Work::Identify(identify) => self.on_identify(identify, ctx),
         }
@@ -279,30 +260,10 @@ impl RouterActor {
         }
     }
 
-    fn on_ask(&mut self, Ask { peer, request, id, bytes }: Ask, ctx: &mut Context<Self>) {
-        let family = match &request {
-            AgentMessage::Common(PeerRequest::ListAgents) | AgentMessage::Register(_) | AgentMessage::Status(_) => Family::Agent,
-            AgentMessage::Common(PeerRequest::Ack(_) | PeerRequest::Nack(_)) => Family::Message,
-            AgentMessage::Common(PeerRequest::Resume(_)) => Family::Connection,
-            AgentMessage::Common(PeerRequest::History(_)) => Family::Other,
-            AgentMessage::Common(_) => Family::Topic,
-            AgentMessage::ListSessions(_) => Family::Session,
-            AgentMessage::Route => Family::Other,
-        };
+    fn on_ask(&mut self, Asked { peer, ask, id, family, bytes }: Asked, ctx: &mut Context<Self>) {
         self.counters.on_message(family, Route::Bridge, bytes, 0, 0);
-        let outcome = match request {
-            AgentMessage::Common(PeerRequest::Ack(ask)) => self.on_ack(&peer, ask, id.clone()).map(|()| None),
-            AgentMessage::Common(PeerRequest::Nack(ask)) => self.on_nack(&peer, ask, id.clone(), ctx).map(|()| None),
-            AgentMessage::Common(PeerRequest::Subscribe { topic, presence, from }) => {
-                let subscription = Subscription { topic, presence, from };
-                self.on_subscribe(&peer, subscription, id.clone(), ctx).map(|()| None)
-            }
-            AgentMessage::Common(PeerRequest::Unsubscribe { topic }) => Ok(Some(self.on_unsubscribe(&peer, topic))),
-            AgentMessage::Common(PeerRequest::History(ask)) => self.on_history(&peer, ask, id.clone()).map(|()| None),
-            AgentMessage::Common(PeerRequest::Resume(ask)) => self.on_resume(&peer, ask, id.clone(), ctx).map(|()| None),
-            request => self.serve(&peer, request, id.as_deref()),
-        };
-        match outcome {
+        let call = Call { router: self, peer: &peer, id: id.clone(), ctx };
+        match ask.serve(call) {
             Ok(Some(answer)) => drop(peer.answer(&answer, id.as_deref())),
             Ok(None) => {}
             Err(error) => self.refuse(&peer, error, id.as_deref()),

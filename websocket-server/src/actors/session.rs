@@ -3,7 +3,9 @@
 use actix::{Actor, Context};
 use common::{
     assertion::ClientIdentity,
-    message::{AgentDescription, AgentMessage, ClientMessage},
+    envelope::Envelope,
+    error::ClientError,
+    message::{AgentDescription, ClientMessage},
 };
 use transport::{Socket, Step, Upgraded};
 
@@ -11,7 +13,7 @@ use super::{
     connection::{Connection, ConnectionActor, Named},
     state::Side,
 };
-use crate::{broker::Admission, routing::PeerKind};
+use crate::{broker::Admission, routing::PeerKind, services};
 
 /// The actor. Its session is registered from the start: the edge's assertion said who it is.
 pub struct ClientSessionActor {
@@ -31,6 +33,23 @@ impl ClientSessionActor {
     }
 }
 
+impl ClientSessionActor {
+    fn on_envelope(&mut self, envelope: &Envelope<'_>) -> Result<Step, ClientError> {
+        let connection = &mut self.connection;
+        if let Some(ask) = services::read(Side::Session, envelope)? {
+            return Ok(connection.ask(envelope, ask));
+        }
+        match ClientMessage::of(envelope)? {
+            ClientMessage::Other => return Ok(connection.route(envelope)),
+            ClientMessage::Identify(assertion) => return Ok(connection.identify(&assertion, envelope.id.as_deref())),
+            ClientMessage::Refresh(token) => connection.pass_to_edge(token, envelope.id.as_deref()),
+            ClientMessage::Ping => connection.pong(envelope),
+            ClientMessage::Pong => {}
+        }
+        Ok(Step::Continue)
+    }
+}
+
 impl Actor for ClientSessionActor {
     type Context = Context<Self>;
 }
@@ -42,19 +61,9 @@ impl ConnectionActor for ClientSessionActor {
 
     fn on_text(&mut self, text: &str, _: &mut Context<Self>) -> Step {
         let Some(envelope) = self.connection.read(text) else { return Step::Continue };
-        let message = match ClientMessage::of(&envelope) {
-            Ok(ClientMessage::Common(request)) => AgentMessage::Common(request),
-            Ok(ClientMessage::Route) => AgentMessage::Route,
-            Ok(ClientMessage::Identify(assertion)) => return self.connection.identify(&assertion, envelope.id.as_deref()),
-            Ok(ClientMessage::Refresh(token)) => {
-                self.connection.pass_to_edge(token, envelope.id.as_deref());
-                return Step::Continue;
-            }
-            Err(error) => {
-                self.connection.refuse(error, envelope.id.as_deref());
-                return Step::Continue;
-            }
-        };
-        self.connection.handle(&envelope, message)
+        self.on_envelope(&envelope).unwrap_or_else(|error| {
+            self.connection.refuse(error, envelope.id.as_deref());
+            Step::Continue
+        })
     }
 }

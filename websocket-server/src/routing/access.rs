@@ -90,7 +90,7 @@ impl Router {
             Address::User(user) => Place::User(user),
             Address::Topic(name) => Place::Topic(name),
             Address::Broadcast(scope) => Place::Broadcast(*scope),
-            Address::Bridge => Place::Bridge,
+            Address::Bridge | Address::Run(_) | Address::Thread(_) | Address::Pool(_) => Place::Bridge,
         };
         // Answered like one that is not here, so that the answer does not tell.
         let is_hidden = from.is_agent() && !is_kept && matches!(target, Address::Session(_));

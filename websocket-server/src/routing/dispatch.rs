@@ -118,7 +118,7 @@ impl Router {
             Address::User(user_id) => self.to_user(user_id, message).map_err(ClientError::from),
             Address::Topic(name) => self.to_topic(from, name, message).map_err(ClientError::from),
             Address::Broadcast(scope) => Ok(self.to_all(from, *scope, message)),
-            Address::Bridge => Err(ErrorCode::ReservedType.into()),
+            Address::Bridge | Address::Run(_) | Address::Thread(_) | Address::Pool(_) => Err(ErrorCode::ReservedType.into()),
         };
         outcome.map_err(about)
     }
@@ -139,7 +139,7 @@ impl Router {
             Address::Topic(name) => Between::Many { source, place: hash(name.as_str()) },
             Address::User(user) => Between::Many { source, place: hash(user.as_str()) },
             Address::Broadcast(_) => Between::Many { source, place: 0 },
-            Address::Bridge => return Ok(()),
+            Address::Bridge | Address::Run(_) | Address::Thread(_) | Address::Pool(_) => return Ok(()),
         };
         self.chains.follow(trace, between, now_ms).map_err(|wait| {
             tracing::debug!(from = from.address(), %target, "a loop was stopped");
@@ -187,7 +187,8 @@ impl Router {
             Address::Agent(agent_id) => self.agents.get(agent_id).map(|entry| Arc::clone(&entry.peer)).into_iter().collect(),
             Address::Session(session_id) => of_session(session_id),
             Address::User(user_id) => self.users.get(user_id).into_iter().flatten().flat_map(of_session).collect(),
-            Address::Topic(_) | Address::Broadcast(_) | Address::Bridge => Vec::new(),
+            Address::Topic(_) | Address::Broadcast(_) => Vec::new(),
+            Address::Bridge | Address::Run(_) | Address::Thread(_) | Address::Pool(_) => Vec::new(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::AtomicUsize};
 use common::{
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId, TopicName, UserId},
-    message::{AgentInfo, Page, SessionInfo, SystemMessage},
+    message::{AgentInfo, SessionInfo, SystemMessage},
     rate::Rate,
 };
 use foldhash::{HashMap, HashSet};
@@ -166,14 +166,14 @@ impl Router {
     }
 
     /// One page of the sessions an agent may see, ordered by id.
-    pub fn list_sessions(&self, seen_by: &Peer, page: Page) -> SystemMessage {
+    pub fn list_sessions(&self, seen_by: &Peer, after: Option<SessionId>, limit: usize) -> SystemMessage {
         let seen = self.sessions.iter().filter(|(id, entry)| self.sees_session(seen_by, **id, entry.info.user_id.as_ref()));
         let seen: Vec<_> = seen.map(|(id, _)| *id).collect();
         let total = seen.len();
-        let mut ids: Vec<_> = seen.into_iter().filter(|id| page.after.is_none_or(|after| *id > after)).collect();
+        let mut ids: Vec<_> = seen.into_iter().filter(|id| after.is_none_or(|after| *id > after)).collect();
         ids.sort_unstable();
-        let next = (ids.len() > page.limit).then(|| ids.get(page.limit - 1).copied()).flatten();
-        ids.truncate(page.limit);
+        let next = (ids.len() > limit).then(|| ids.get(limit - 1).copied()).flatten();
+        ids.truncate(limit);
         let sessions = ids.iter().filter_map(|id| self.sessions.get(id)).map(|entry| entry.info.clone()).collect();
         SystemMessage::SessionListed { sessions, total, next }
     }

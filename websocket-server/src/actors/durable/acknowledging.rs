@@ -8,14 +8,18 @@ use std::{
 use actix::{AsyncContext, Context};
 use common::{
     error::{ClientError, ErrorCode},
-    message::{AckAsk, NackAsk, SystemMessage},
+    message::SystemMessage,
     timestamp::unix_ms,
 };
 use store::{Ack, ChannelName};
 use transport::{Frame, Lane, Sent};
 
 use super::RouterActor;
-use crate::{durable::redeliver, routing::Peer};
+use crate::{
+    durable::redeliver,
+    routing::Peer,
+    services::{AckAsk, NackAsk},
+};
 
 /// How often receivers are asked what has reached them, and it is looked what is due again.
 const TICK: Duration = Duration::from_millis(100);
@@ -31,7 +35,7 @@ impl RouterActor {
         found.ok_or_else(|| ClientError::with_message(ErrorCode::NotAllowed, "the channel is not an inbox of yours"))
     }
 
-    pub(in crate::actors) fn on_ack(&self, peer: &Arc<Peer>, ask: AckAsk, id: Option<String>) -> Result<(), ClientError> {
+    pub(crate) fn on_ack(&self, peer: &Arc<Peer>, ask: AckAsk, id: Option<String>) -> Result<(), ClientError> {
         let channel = Self::own_inbox(peer, ask.channel.as_deref())?;
         let ack = ask.through.map_or(Ack::Each(ask.seqs), Ack::Through);
         let acked = self.durable.channels.ack(channel.clone(), ack);
@@ -48,7 +52,7 @@ impl RouterActor {
         Ok(())
     }
 
-    pub(in crate::actors) fn on_nack(
+    pub(crate) fn on_nack(
         &mut self,
         peer: &Arc<Peer>,
         ask: NackAsk,

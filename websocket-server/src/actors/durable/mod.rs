@@ -19,7 +19,8 @@ use common::{
 use foldhash::HashMap;
 use store::ChannelName;
 
-pub use reading::{HeldBack, Subscription};
+pub use reading::HeldBack;
+pub(crate) use reading::Subscription;
 
 use self::{confirming::Confirmations, loading::Loading};
 use super::router::{Dispatch, RouterActor};
@@ -205,7 +206,9 @@ impl Router {
             Address::Session(session_id) => (ChannelName::session(*session_id), Route::AgentToSession),
             Address::User(user_id) => (ChannelName::user(user_id), Route::AgentToUser),
             Address::Broadcast(scope) => (ChannelName::broadcast(*scope), Route::Broadcast),
-            Address::Bridge => return Err(refused(ErrorCode::DurableTargetInvalid)),
+            Address::Bridge | Address::Run(_) | Address::Thread(_) | Address::Pool(_) => {
+                return Err(refused(ErrorCode::DurableTargetInvalid));
+            }
             Address::Topic(_) => return Err(refused(ErrorCode::NotAllowed)),
         };
         self.check_loop(from, &address, message)?;

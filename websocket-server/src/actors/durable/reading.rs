@@ -9,7 +9,7 @@ use actix::Context;
 use common::{
     error::{ClientError, ErrorCode},
     id::TopicName,
-    message::{HistoryAsk, LostRecords, Recovery, Start, SystemMessage},
+    message::{LostRecords, Recovery, Start, SystemMessage},
     timestamp::unix_ms,
 };
 use store::{ChannelName, ConsumerId};
@@ -24,6 +24,7 @@ use crate::{
 const RESUME_WAIT: Duration = Duration::from_secs(10);
 
 /// `topic:subscribe`.
+#[derive(Debug)]
 pub struct Subscription {
     /// The topic.
     pub topic: TopicName,
@@ -162,7 +163,7 @@ impl RouterActor {
     ///
     /// # Errors
     /// Those of [`crate::routing::Router::subscribe`].
-    pub(in crate::actors) fn on_subscribe(
+    pub(crate) fn on_subscribe(
         &mut self,
         peer: &Arc<Peer>,
         subscription: Subscription,
@@ -313,7 +314,7 @@ impl RouterActor {
     }
 
     /// `topic:unsubscribe`.
-    pub(in crate::actors) fn on_unsubscribe(&mut self, peer: &Arc<Peer>, topic: TopicName) -> SystemMessage {
+    pub(crate) fn on_unsubscribe(&mut self, peer: &Arc<Peer>, topic: TopicName) -> SystemMessage {
         self.broker.router.write().unsubscribe(peer, &topic);
         let channel = ChannelName::topic(&topic);
         self.stop_reading(peer, &channel);
@@ -331,44 +332,11 @@ impl RouterActor {
         SystemMessage::TopicUnsubscribed { topic }
     }
 
-    /// `channel:history`.
-    ///
-    /// # Errors
-    /// `invalid_target`, `not_allowed`, `too_many_requests`.
-    pub(in crate::actors) fn on_history(
-        &mut self,
-        peer: &Arc<Peer>,
-        ask: HistoryAsk,
-        id: Option<String>,
-    ) -> Result<(), ClientError> {
-        let channel = ChannelName::parse(&ask.channel)
-            .map_err(|error| ClientError::with_message(ErrorCode::InvalidTarget, format!("the channel {error}")))?;
-        self.check_may_read(peer, &channel)?;
-        let place = peer.begin_read().map_err(|error| error.about(channel.to_string()))?;
-        let channels = Arc::clone(&self.durable.channels);
-        let reading = async move {
-            let page = channels.history(&channel, &ask.from, ask.limit).await;
-            drop(place);
-            page
-        };
-        let (peer, refuse) = (Arc::clone(peer), self.refuser());
-        actix_rt::spawn(async move {
-            match reading.await {
-                Ok(page) => drop(peer.answer(&SystemMessage::Records(Box::new(page)), id.as_deref())),
-                Err(error) => {
-                    tracing::warn!(%error, "a channel cannot be read");
-                    refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref());
-                }
-            }
-        });
-        Ok(())
-    }
-
     /// Whether a peer may read a channel.
     ///
     /// # Errors
     /// `not_allowed`.
-    pub(super) fn check_may_read(&self, peer: &Peer, channel: &ChannelName) -> Result<(), ClientError> {
+    pub(crate) fn check_may_read(&self, peer: &Peer, channel: &ChannelName) -> Result<(), ClientError> {
         let checked = self.broker.router.read().check_read(peer, channel);
         checked.map_err(|code| ClientError::new(code).about(channel.to_string()))
     }

@@ -28,7 +28,7 @@ impl RouterActor {
     ///
     /// # Errors
     /// `invalid_target`, `not_allowed`, and those of a subscription. Then nothing was changed.
-    pub(in crate::actors) fn on_resume(
+    pub(crate) fn on_resume(
         &mut self,
         peer: &Arc<Peer>,
         ask: ResumeAsk,

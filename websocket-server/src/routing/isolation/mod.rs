@@ -17,7 +17,7 @@ use common::{
     config::Settings,
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId, TopicName, UserId},
-    message::{AgentDescription, Page, Speaker, SystemMessage},
+    message::{AgentDescription, Speaker, SystemMessage},
 };
 use identity::{
     agent_keys::{Grant, Scopes},
@@ -283,8 +283,7 @@ impl World {
                 if let Some((_, peer)) = self.active(at) {
                     heard.push((at, told(SystemMessage::AgentListed { agents: self.router.agents_seen_by(&peer) })));
                     if peer.is_agent() {
-                        let page = Page { after: None, limit: 100 };
-                        heard.push((at, told(self.router.list_sessions(&peer, page))));
+                        heard.push((at, told(self.router.list_sessions(&peer, None, 100))));
                         self.router.set_status(&peer, "busy");
                     }
                 }

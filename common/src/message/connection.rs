@@ -1,0 +1,87 @@
+//! What a connection itself understands: `connection:*`. All other frames are a bridge service's, or
+//! are routed by their target.
+
+use serde::Deserialize;
+
+use crate::{
+    envelope::Envelope,
+    error::{ClientError, ErrorCode},
+    secret::{Secret, json_fault},
+};
+
+/// A frame from a client session, as its connection sees it.
+#[derive(Debug)]
+pub enum ClientMessage {
+    /// `connection:ping`
+    Ping,
+    /// `connection:pong`
+    Pong,
+    /// `connection:identify`: the edge's assertion that the session has logged in.
+    Identify(Secret),
+    /// `connection:refresh`: later credentials, which the edge judges.
+    Refresh(Secret),
+    /// Not for the connection.
+    Other,
+}
+
+/// A frame from an agent, as its connection sees it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum AgentMessage {
+    /// `connection:ping`
+    Ping,
+    /// `connection:pong`
+    Pong,
+    /// Not for the connection.
+    Other,
+}
+
+impl ClientMessage {
+    /// Reads a frame that no bridge service owns.
+    ///
+    /// # Errors
+    /// `reserved_type`, `invalid_payload`.
+    pub fn of(envelope: &Envelope<'_>) -> Result<Self, ClientError> {
+        match envelope.kind.as_ref() {
+            "connection:identify" => read_secret(envelope.payload).map(|IdentifyAsk { assertion }| Self::Identify(assertion)),
+            "connection:refresh" => read_secret(envelope.payload).map(|RefreshAsk { token }| Self::Refresh(token)),
+            _ => AgentMessage::of(envelope).map(|message| match message {
+                AgentMessage::Ping => Self::Ping,
+                AgentMessage::Pong => Self::Pong,
+                AgentMessage::Other => Self::Other,
+            }),
+        }
+    }
+}
+
+impl AgentMessage {
+    /// Reads a frame that no bridge service owns.
+    ///
+    /// # Errors
+    /// `reserved_type`.
+    pub fn of(envelope: &Envelope<'_>) -> Result<Self, ClientError> {
+        match envelope.kind.as_ref() {
+            "connection:ping" => Ok(Self::Ping),
+            "connection:pong" => Ok(Self::Pong),
+            kind if kind.starts_with("connection:") || kind.starts_with("system:") => {
+                Err(ClientError::new(ErrorCode::ReservedType))
+            }
+            _ => Ok(Self::Other),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct IdentifyAsk {
+    assertion: Secret,
+}
+
+#[derive(Deserialize)]
+struct RefreshAsk {
+    token: Secret,
+}
+
+/// Reads a payload; the error does not quote what was sent.
+fn read_secret<'a, T: Deserialize<'a>>(payload: Option<&'a str>) -> Result<T, ClientError> {
+    serde_json::from_str(payload.unwrap_or("{}"))
+        .map_err(|error| ClientError::with_message(ErrorCode::InvalidPayload, format!("invalid payload: {}", json_fault(&error))))
+}

@@ -1,0 +1,91 @@
+//! `message:ack` and `message:nack`: receivers acknowledge durable messages, or refuse them.
+
+use common::{
+    error::ClientError,
+    message::{SystemMessage, read_payload},
+};
+use serde::Deserialize;
+
+use super::{Ask, Call, Kind, Page, Senders, Target, invalid_payload};
+
+pub(super) const KINDS: &[Kind] = &[
+    Kind {
+        name: "message:ack",
+        senders: Senders::All,
+        target: Target::Ignored,
+        read: |envelope| Ok(Box::new(AckAsk::from_payload(envelope.payload)?)),
+    },
+    Kind {
+        name: "message:nack",
+        senders: Senders::All,
+        target: Target::Ignored,
+        read: |envelope| Ok(Box::new(NackAsk::from_payload(envelope.payload)?)),
+    },
+];
+
+/// Which durable messages are acknowledged: either `through` or `seqs`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct AckAsk {
+    /// The inbox; the sender's own where absent.
+    #[serde(default)]
+    pub channel: Option<String>,
+    /// Everything up to this number.
+    #[serde(default)]
+    pub through: Option<u64>,
+    /// These numbers, 1000 at most.
+    #[serde(default)]
+    pub seqs: Vec<u64>,
+}
+
+impl AckAsk {
+    /// Reads a payload.
+    ///
+    /// # Errors
+    /// `invalid_payload`.
+    pub fn from_payload(payload: Option<&str>) -> Result<Self, ClientError> {
+        let ask: Self = read_payload(payload)?;
+        if ask.through.is_none() == ask.seqs.is_empty() || ask.seqs.len() > Page::longest() {
+            return Err(invalid_payload("an ack names either `through` or up to 1000 `seqs`"));
+        }
+        Ok(ask)
+    }
+}
+
+/// Which durable message could not be used.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct NackAsk {
+    /// The inbox; the sender's own where absent.
+    #[serde(default)]
+    pub channel: Option<String>,
+    /// The message.
+    pub seq: u64,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// How long to wait before it is delivered again, in milliseconds.
+    #[serde(default)]
+    pub delay_ms: u64,
+}
+
+impl NackAsk {
+    /// Reads a payload.
+    ///
+    /// # Errors
+    /// `invalid_payload`.
+    pub fn from_payload(payload: Option<&str>) -> Result<Self, ClientError> {
+        read_payload(payload)
+    }
+}
+
+impl Ask for AckAsk {
+    fn serve(self: Box<Self>, call: Call<'_>) -> Result<Option<SystemMessage>, ClientError> {
+        call.router.on_ack(call.peer, *self, call.id).map(|()| None)
+    }
+}
+
+impl Ask for NackAsk {
+    fn serve(self: Box<Self>, call: Call<'_>) -> Result<Option<SystemMessage>, ClientError> {
+        let Call { router, peer, id, ctx } = call;
+        router.on_nack(peer, *self, id, ctx).map(|()| None)
+    }
+}
