@@ -1,28 +1,31 @@
 //! The origin rule: pages of other sites may not act with what a browser knows, nor open sockets.
 //!
 //! A request that says no `Origin` does not come from a page, or is same-origin by its kind. One that does must come
-//! from the host it went to, or from an origin that is allowed by configuration. `Origin: null` is no origin.
+//! from the site it went to, or from an origin that is allowed by configuration. `Origin: null` is no origin. A site is scheme, host and
+//! port: what a page that came by `http` says, anybody on the way may have written, so under TLS it is another site.
 
 use actix_web::{HttpRequest, http::header};
 
-use crate::site::host;
+use crate::{client_address::TrustedProxies, site::Site};
 
 /// The origins allowed besides the server's own.
 #[derive(Clone, Debug, Default)]
 pub struct OriginRule {
     allowed: Vec<String>,
+    /// Who says by what scheme a client came.
+    proxies: TrustedProxies,
 }
 
 impl OriginRule {
-    /// The rule with these origins, `scheme://host[:port]`.
-    pub fn new(allowed: &[String]) -> Self {
-        Self { allowed: allowed.iter().map(|origin| origin.to_ascii_lowercase()).collect() }
+    /// The rule with these origins, `scheme://host[:port]`, behind these proxies.
+    pub fn new(allowed: &[String], proxies: TrustedProxies) -> Self {
+        Self { allowed: allowed.iter().map(|origin| origin.to_ascii_lowercase()).collect(), proxies }
     }
 
-    /// Whether a page of `origin` may act on the host that a request went to.
-    pub fn allows(&self, origin: &str, host: Option<&str>) -> bool {
+    /// Whether a page of `origin` may act on the site that a request went to.
+    pub fn allows(&self, origin: &str, site: Site<'_>) -> bool {
         let origin = origin.to_ascii_lowercase();
-        self.allowed.contains(&origin) || host.is_some_and(|host| is_same(&origin, host))
+        self.allowed.contains(&origin) || is_same(&origin, site)
     }
 
     /// Whether a request may be answered: it names an origin that is allowed, or none and no browser says that a page of another
@@ -30,22 +33,25 @@ impl OriginRule {
     pub fn admits(&self, request: &HttpRequest) -> bool {
         let headers = request.headers();
         match headers.get(header::ORIGIN) {
-            Some(origin) => origin.to_str().is_ok_and(|origin| self.allows(origin, host(request))),
+            Some(origin) => origin.to_str().is_ok_and(|origin| self.allows(origin, Site::of(request, &self.proxies))),
             None => headers.get("sec-fetch-site").is_none_or(|site| ["same-origin", "none"].iter().any(|own| site == own)),
         }
     }
 }
 
-/// Whether an origin is that of the host. A host without a port is at the default port of whatever scheme the browser
-/// used, which a proxy in front may hide: then the origin's default port is taken for the host's.
-fn is_same(origin: &str, host: &str) -> bool {
+/// Whether an origin is that of the site. A host without a port is at the default port of the scheme that the browser used. Where that is
+/// not known, because a proxy that nobody named may hide it, it is taken for the origin's.
+fn is_same(origin: &str, site: Site<'_>) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
-    let default = match scheme {
-        "http" => "80",
-        "https" => "443",
+    let (default, is_https) = match scheme {
+        "http" => ("80", false),
+        "https" => ("443", true),
         _ => return false,
     };
-    let host = host.to_ascii_lowercase();
+    if site.is_https.is_some_and(|known| known != is_https) {
+        return false;
+    }
+    let host = site.host.to_ascii_lowercase();
     let (origin_name, origin_port) = split(authority);
     let (host_name, host_port) = split(&host);
     !origin_name.is_empty() && origin_name == host_name && origin_port.unwrap_or(default) == host_port.unwrap_or(default)
@@ -65,9 +71,44 @@ mod tests {
 
     use super::*;
 
+    fn site(host: &str, is_https: Option<bool>) -> Site<'_> {
+        Site { host, is_https }
+    }
+
+    #[test]
+    fn a_site_that_is_known_to_be_https_is_another_than_that_of_http() {
+        let rule = OriginRule::new(&["http://app.example".to_owned()], TrustedProxies::default());
+        for (origin, host, known, expected) in [
+            ("http://bridge.example", "bridge.example", Some(true), false),
+            ("https://bridge.example", "bridge.example", Some(true), true),
+            ("http://bridge.example:8443", "bridge.example:8443", Some(true), false),
+            ("https://bridge.example:443", "bridge.example", Some(true), true),
+            ("http://bridge.example:443", "bridge.example", Some(true), false),
+            ("https://bridge.example", "bridge.example", Some(false), false),
+            ("http://bridge.example", "bridge.example", Some(false), true),
+            ("http://bridge.example", "bridge.example", None, true),
+            ("http://app.example", "bridge.example", Some(true), true),
+        ] {
+            assert_eq!(rule.allows(origin, site(host, known)), expected, "{origin} {host} {known:?}");
+        }
+    }
+
+    #[test]
+    fn a_trusted_proxy_says_which_scheme_it_was() {
+        let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().expect("a network")], Default::default());
+        let rule = OriginRule::new(&[], proxies);
+        let admits = |peer: &str, proto: &'static str| {
+            let request = TestRequest::get().peer_addr(format!("{peer}:4711").parse().expect("an address"));
+            let request = request.insert_header(("host", "bridge.example")).insert_header(("x-forwarded-proto", proto));
+            rule.admits(&request.insert_header(("origin", "http://bridge.example")).to_http_request())
+        };
+        assert!(!admits("10.0.0.1", "https") && admits("10.0.0.1", "http"));
+        assert!(admits("192.0.2.1", "https"), "a stranger is not believed");
+    }
+
     #[test]
     fn the_host_itself_and_allowed_origins_pass() {
-        let rule = OriginRule::new(&["https://app.example".to_owned()]);
+        let rule = OriginRule::new(&["https://app.example".to_owned()], TrustedProxies::default());
         for (origin, host) in [
             ("http://localhost:8081", "localhost:8081"),
             ("https://bridge.example", "bridge.example"),
@@ -77,7 +118,7 @@ mod tests {
             ("http://[::1]", "[::1]"),
             ("https://app.example", "bridge.example"),
         ] {
-            assert!(rule.allows(origin, Some(host)), "{origin} {host}");
+            assert!(rule.allows(origin, site(host, None)), "{origin} {host}");
         }
     }
 
@@ -96,7 +137,7 @@ mod tests {
 
     #[test]
     fn other_sites_do_not_pass() {
-        let rule = OriginRule::new(&["https://app.example".to_owned()]);
+        let rule = OriginRule::new(&["https://app.example".to_owned()], TrustedProxies::default());
         for (origin, host) in [
             ("https://evil.example", "bridge.example"),
             ("http://localhost:3000", "localhost:8081"),
@@ -109,8 +150,8 @@ mod tests {
             ("http://", ""),
             ("", ""),
         ] {
-            assert!(!rule.allows(origin, Some(host)), "{origin} {host}");
+            assert!(!rule.allows(origin, site(host, None)), "{origin} {host}");
         }
-        assert!(!rule.allows("http://localhost", None));
+        assert!(!rule.allows("http://localhost", site("", None)));
     }
 }

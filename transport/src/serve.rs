@@ -110,12 +110,14 @@ where
                     let Some((address, _place)) = Arc::clone(&options.gate).enter(&mut socket).await else { return Ok(()) };
                     tune(&socket);
                     let stream = secure(socket, options.tls.clone(), options.handshake_timeout).await?;
+                    let under_tls = matches!(stream, Stream::Tls(_));
                     let certificate = match &stream {
                         Stream::Tls(stream) => ServerTls::client_certificate(stream),
                         Stream::Plain(_) => None,
                     };
                     let limits = Limits { head: options.handshake_timeout, request: options.request_timeout };
-                    serve_connection(stream, Client { address, certificate }, &*app, config, limits, &options.faults).await;
+                    serve_connection(stream, Client { address, under_tls, certificate }, &*app, config, limits, &options.faults)
+                        .await;
                     Ok(())
                 }
             }))

@@ -1,9 +1,10 @@
 //! The site that a request went to, as its client has it: scheme and host.
 //!
 //! The host is what the client said in `Host`, which proxies in front have to pass on: the origin rule compares it with what
-//! browsers say. The scheme of a request that came in the clear is `https` only if a trusted proxy says so.
+//! browsers say. The scheme is `https` under the listener's own TLS. Of a request that came in the clear it is what a trusted proxy
+//! says; where none says it, the scheme is not known, because a proxy that nobody named may stand in front.
 
-use actix_web::{HttpRequest, http::header};
+use actix_web::{HttpMessage, HttpRequest, http::header};
 use common::network::is_loopback;
 
 use crate::client_address::{TrustedProxies, peer_of};
@@ -13,14 +14,20 @@ use crate::client_address::{TrustedProxies, peer_of};
 pub struct Site<'a> {
     /// `host[:port]`; empty where the request named none that can be read.
     pub host: &'a str,
-    /// Whether a trusted proxy says that its client came by `https`.
-    pub is_https: bool,
+    /// Whether its client came by `https`, or by `http`; `None`: not known.
+    pub is_https: Option<bool>,
 }
+
+/// Marks a request that came by TLS, in its extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct UnderTls;
 
 impl<'a> Site<'a> {
     /// The site of a request.
     pub fn of(request: &'a HttpRequest, proxies: &TrustedProxies) -> Self {
-        Self { host: host(request).unwrap_or_default(), is_https: proxies.say_https(peer_of(request), request.headers()) }
+        let under_tls = request.extensions().get::<UnderTls>().map(|_| true);
+        let is_https = under_tls.or_else(|| proxies.say_https(peer_of(request), request.headers()));
+        Self { host: host(request).unwrap_or_default(), is_https }
     }
 
     /// Whether its host is this machine's own name or address.
@@ -44,7 +51,7 @@ mod tests {
     fn is_https(header: AddressHeader, peer: &str, headers: &[(&'static str, &'static str)]) -> bool {
         let request = TestRequest::get().peer_addr(format!("{peer}:4711").parse().unwrap());
         let request = headers.iter().fold(request, |request, header| request.append_header(*header)).to_http_request();
-        Site::of(&request, &TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()], header)).is_https
+        Site::of(&request, &TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()], header)).is_https == Some(true)
     }
 
     #[test]

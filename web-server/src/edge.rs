@@ -21,7 +21,8 @@ use common::{
 };
 use tls::{Listener, TlsError};
 use transport::{
-    Gate, GateRules, HttpFaults, OriginRule, ServeOptions, client_address::TrustedProxies, listen, operator::Operators, serve,
+    Gate, GateRules, HostRule, HttpFaults, OriginRule, ServeOptions, client_address::TrustedProxies, listen, operator::Operators,
+    serve,
 };
 
 use crate::{
@@ -29,7 +30,7 @@ use crate::{
     history,
     http::{
         BrokerApi, Hsts, InFlight, Refusal, Throttle, allow_origins, count_in_flight, keep_reporting, note_refusals,
-        refuse_forged, security_headers,
+        refuse_forged, require_own_host, security_headers,
     },
     logins::{self, Logins},
     proxy::{self, LocalConnect, ProxyEnvironment},
@@ -106,6 +107,7 @@ struct Parts {
     status: Arc<EdgeStatus>,
     cookies: CookiePolicy,
     origins: OriginRule,
+    hosts: HostRule,
     hsts: Option<Hsts>,
     gate: Arc<Gate>,
     faults: Arc<HttpFaults>,
@@ -164,6 +166,7 @@ fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeH
             .wrap(from_fn(refuse_forged))
             .wrap(from_fn(note_refusals))
             .wrap(Condition::new(!allowed_origins.is_empty(), allow_origins(&allowed_origins)))
+            .wrap(from_fn(require_own_host))
             .wrap(from_fn(security_headers))
             .wrap(from_fn(count_in_flight))
             .configure(move |routes| parts.configure(routes))
@@ -296,7 +299,8 @@ impl Parts {
             status: EdgeStatus::new(environment.broker().to_owned(), tls.map(Listener::server)),
             cookies: CookiePolicy { secure: settings.web.cookie_secure, tls: tls.is_some() },
             hsts: tls.and_then(|_| Hsts::new(settings.web.hsts)),
-            origins: OriginRule::new(&settings.web.allowed_origins),
+            origins: OriginRule::new(&settings.web.allowed_origins, TrustedProxies::of(&settings.proxies)),
+            hosts: HostRule::new(settings.web.hosts.iter().map(String::as_str).chain(settings.public_hosts())),
             gate: Gate::new(GateRules::of(settings, settings.proxies.web_protocol)),
             faults: Arc::default(),
             proxies: TrustedProxies::of(&settings.proxies),
@@ -318,6 +322,7 @@ impl Parts {
         sessions::routes::share(routes, &self.authority, &self.credentials, &self.sockets, self.cookies);
         routes
             .app_data(web::Data::new(self.origins))
+            .app_data(web::Data::new(self.hosts))
             .app_data(web::Data::new(self.hsts))
             .app_data(web::Data::from(self.gate))
             .app_data(web::Data::from(self.faults))

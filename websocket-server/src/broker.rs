@@ -28,7 +28,7 @@ use store::DeadLettered;
 use tls::ServerTls;
 use tokio::sync::watch;
 use transport::{
-    Account, Accounts, Frame, Gate, GateRules, HttpFaults, HttpRates, Lane, LinkPolicy, OriginRule, Payers, Tab,
+    Account, Accounts, Frame, Gate, GateRules, HostRule, HttpFaults, HttpRates, Lane, LinkPolicy, OriginRule, Payers, Tab,
     client_address::TrustedProxies, flow::FlowPolicy, link::LinkCounts, operator::Operators,
 };
 
@@ -87,6 +87,8 @@ pub struct Broker {
     pub operators: Operators,
     /// Whose pages may open sockets.
     pub origins: OriginRule,
+    /// Under which names it answers.
+    pub hosts: HostRule,
     /// Addresses that presented wrong keys.
     pub penalties: SharedPenalties,
     /// What each holder has and takes.
@@ -150,7 +152,8 @@ impl Broker {
                 &settings.proxies,
                 settings.proxies.broker_protocol,
             ),
-            origins: OriginRule::new(&settings.web.allowed_origins),
+            origins: OriginRule::new(&settings.web.allowed_origins, TrustedProxies::of(&settings.proxies)),
+            hosts: HostRule::new(settings.broker.hosts.iter().map(String::as_str).chain(settings.public_hosts())),
             penalties: SharedPenalties::of(limits),
             accounts: Accounts::default(),
             link_policy: link_policy(settings),

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::{DialError, Peer, Process, eventually, program, request};
 
 /// The key that agents present.
-pub const AGENT_KEY: &str = "suite-agent-key";
+pub const AGENT_KEY: &str = "suite-agent-key-for-tests";
 
 /// See the module. Clones are the same place.
 #[derive(Clone)]

@@ -15,16 +15,17 @@ use common::{
 use super::forwarded::{ForwardedNode, forwarded, forwarded_for};
 
 /// The header in which the trusted proxies say for whom they ask. Each of them must set or extend it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AddressHeader {
     /// RFC 7239.
     Forwarded,
     /// The customary one.
+    #[default]
     XForwardedFor,
 }
 
 /// See the module.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TrustedProxies {
     networks: Vec<Network>,
     header: AddressHeader,
@@ -58,26 +59,31 @@ impl TrustedProxies {
         }
     }
 
-    /// Whether they say that the client came by `https`: in `Forwarded`, the proxy that saw the client does; in
-    /// `X-Forwarded-Proto`, which goes with `X-Forwarded-For`, the last one.
-    pub fn say_https(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+    /// Whether the client came by `https` (`Some(true)`) or `http` (`Some(false)`), as they say: in `Forwarded`, the proxy that saw the
+    /// client does; in `X-Forwarded-Proto`, which goes with `X-Forwarded-For`, the last one. `None`: nobody says that is trusted.
+    pub fn say_https(&self, peer: IpAddr, headers: &HeaderMap) -> Option<bool> {
         if !self.contains(peer.to_canonical()) {
-            return false;
+            return None;
         }
+        let is_https = |proto: &str| match proto.trim() {
+            proto if proto.eq_ignore_ascii_case("https") => Some(true),
+            proto if proto.eq_ignore_ascii_case("http") => Some(false),
+            _ => None,
+        };
         let values = |name| headers.get_all(name).filter_map(|value| value.to_str().ok()).collect::<Vec<_>>();
         if self.header == AddressHeader::XForwardedFor {
             let values = values("x-forwarded-proto");
             let last = values.last().and_then(|value| value.rsplit(',').next());
-            return last.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"));
+            return last.and_then(is_https);
         }
-        let mut is_https = false;
+        let mut told = None;
         for element in forwarded(&values("forwarded")).unwrap_or_default().into_iter().rev() {
-            is_https = element.proto.as_deref() == Some("https");
+            told = element.proto.as_deref().and_then(is_https);
             if !matches!(element.node, Some(ForwardedNode::Address(address)) if self.contains(address)) {
                 break;
             }
         }
-        is_https
+        told
     }
 
     /// The client's address. `peer` is the other end of the connection (or what the PROXY protocol said, from a trusted one),

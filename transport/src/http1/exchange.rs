@@ -29,7 +29,7 @@ use super::{
     patience::Patience,
     wire::{NoRequest, Wire},
 };
-use crate::{accept::Handover, stream::Stream};
+use crate::{accept::Handover, site::UnderTls, stream::Stream};
 
 /// Bytes of an answer's body that are encoded at once.
 const PORTION: usize = 16 * 1024;
@@ -38,6 +38,7 @@ const PORTION: usize = 16 * 1024;
 #[derive(Debug)]
 pub(crate) struct Client {
     pub address: SocketAddr,
+    pub under_tls: bool,
     pub certificate: Option<ClientCertificate>,
 }
 
@@ -157,6 +158,9 @@ impl Connection<'_> {
     /// Tells handlers who asks, and gives them the body if there is one.
     fn introduce(&self, request: &mut Request, client: &Client) {
         request.head_mut().peer_addr = Some(client.address);
+        if client.under_tls {
+            request.extensions_mut().insert(UnderTls);
+        }
         if let Some(certificate) = &client.certificate {
             request.extensions_mut().insert(certificate.clone());
         }

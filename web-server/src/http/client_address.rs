@@ -40,6 +40,6 @@ impl FromRequest for ClientAddress {
 pub fn site_of(request: &HttpRequest) -> Site<'_> {
     match request.app_data::<web::Data<TrustedProxies>>() {
         Some(proxies) => Site::of(request, proxies),
-        None => Site { host: transport::site::host(request).unwrap_or_default(), is_https: false },
+        None => Site { host: transport::site::host(request).unwrap_or_default(), is_https: None },
     }
 }

@@ -1,4 +1,8 @@
 //! The session cookie.
+//!
+//! Where it carries `Secure`, its name begins with `__Host-`: browsers take a cookie of such a name only from this very host, over TLS, for
+//! all paths and for no other host. There a cookie without the prefix, which a neighbouring host or a page in the clear can plant, is not
+//! looked at.
 
 use std::time::SystemTime;
 
@@ -10,8 +14,10 @@ use common::config::CookieSecure;
 
 use crate::http::site_of;
 
-/// The cookie's name.
+/// The cookie's name where it does not carry `Secure`.
 pub const COOKIE: &str = "agent_bridge_session";
+/// Its name where it does.
+pub const SECURE_COOKIE: &str = "__Host-agent_bridge_session";
 
 /// When cookies carry `Secure`.
 #[derive(Clone, Copy, Debug)]
@@ -34,22 +40,30 @@ impl CookiePolicy {
         self.cookie(request, String::new(), Duration::ZERO)
     }
 
-    fn cookie(self, request: &HttpRequest, value: String, max_age: Duration) -> Cookie<'static> {
-        let secure = match self.secure {
+    /// The name of the cookie that counts for this request; no other is looked at.
+    pub fn name(self, request: &HttpRequest) -> &'static str {
+        if self.is_secure(request) { SECURE_COOKIE } else { COOKIE }
+    }
+
+    fn is_secure(self, request: &HttpRequest) -> bool {
+        match self.secure {
             CookieSecure::Always => true,
             CookieSecure::Never => false,
             // Off only on loopback, where nobody listens in: everywhere else a cookie in the clear would be anybody's.
             CookieSecure::Auto => {
                 let site = site_of(request);
-                self.tls || site.is_https || !site.is_loopback()
+                self.tls || site.is_https == Some(true) || !site.is_loopback()
             }
-        };
-        Cookie::build(COOKIE, value)
+        }
+    }
+
+    fn cookie(self, request: &HttpRequest, value: String, max_age: Duration) -> Cookie<'static> {
+        Cookie::build(self.name(request), value)
             .path("/")
             .max_age(max_age)
             .http_only(true)
             .same_site(SameSite::Strict)
-            .secure(secure)
+            .secure(self.is_secure(request))
             .finish()
     }
 }
@@ -70,6 +84,18 @@ mod tests {
         };
         assert!(!is_secure("localhost:8081") && !is_secure("[::1]:8081"));
         assert!(is_secure("example.org") && is_secure("127.evil.example") && is_secure(""));
+    }
+
+    #[test]
+    fn a_secure_cookie_has_a_name_that_no_other_host_can_plant() {
+        let policy = CookiePolicy { secure: CookieSecure::Auto, tls: false };
+        let cookie = |host: &str| {
+            let request = TestRequest::get().insert_header(("host", host)).to_http_request();
+            policy.keep(&request, "token".into(), SystemTime::now())
+        };
+        let (secure, plain) = (cookie("bridge.example"), cookie("localhost"));
+        assert_eq!((secure.name(), secure.path(), secure.domain()), ("__Host-agent_bridge_session", Some("/"), None));
+        assert_eq!((plain.name(), plain.secure()), ("agent_bridge_session", Some(false)));
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub mod sharing;
 mod token;
 
 pub use authority::SessionAuthority;
-pub use cookie::{COOKIE, CookiePolicy};
+pub use cookie::{COOKIE, CookiePolicy, SECURE_COOKIE};
 pub use credentials::Credentials;
 pub use open_sockets::{Admission, OpenSockets, Order, SocketTicket};
 pub use owned::{OwnedSession, Proof, presented};

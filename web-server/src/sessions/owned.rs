@@ -5,7 +5,11 @@ use common::{error::ErrorCode, id::SessionId};
 use futures_util::future::LocalBoxFuture;
 use transport::bearer;
 
-use super::{cookie::COOKIE, credentials::Credentials, token::Session};
+use super::{
+    cookie::{COOKIE, CookiePolicy},
+    credentials::Credentials,
+    token::Session,
+};
 use crate::http::{ClientAddress, Refusal, Throttle};
 
 /// What a subprotocol begins with that carries a token: browsers' scripts can set no header on a WebSocket, but this one.
@@ -89,7 +93,9 @@ fn found(request: &HttpRequest) -> Option<(String, Proof)> {
     {
         return Some((token.to_owned(), Proof::Bearer));
     }
-    request.cookie(COOKIE).map(|cookie| (cookie.value().to_owned(), Proof::Cookie))
+    let policy = request.app_data::<web::Data<CookiePolicy>>();
+    let name = policy.map_or(COOKIE, |policy| policy.as_ref().name(request));
+    request.cookie(name).map(|cookie| (cookie.value().to_owned(), Proof::Cookie))
 }
 
 fn is_token(text: &str) -> bool {

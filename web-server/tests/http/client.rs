@@ -37,7 +37,8 @@ impl Answer {
 
     /// The value of the session cookie that was set, and all of its attributes.
     pub fn cookie(&self) -> Option<(String, String)> {
-        let header = self.header("set-cookie")?.strip_prefix("agent_bridge_session=")?;
+        let header = self.header("set-cookie")?;
+        let header = header.strip_prefix("__Host-").unwrap_or(header).strip_prefix("agent_bridge_session=")?;
         let (value, attributes) = header.split_once(';').unwrap_or((header, ""));
         Some((value.to_owned(), attributes.to_owned()))
     }
@@ -46,7 +47,15 @@ impl Answer {
 impl Edge {
     /// Sends a request with these headers (besides `Host` and `Connection`).
     pub async fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.host());
+        self.request_under(&self.host(), method, path, headers).await
+    }
+
+    /// The same with a `Host` of one's own, and perhaps a `Connection`.
+    pub async fn request_under(&self, host: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n");
+        if !headers.iter().any(|(name, _)| *name == "Connection") {
+            head.push_str("Connection: close\r\n");
+        }
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }

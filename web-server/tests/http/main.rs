@@ -8,6 +8,7 @@ mod broker;
 mod browser;
 mod client;
 mod harness;
+mod hosts;
 mod issuer_keys;
 mod lifecycle;
 mod limits;

@@ -23,15 +23,22 @@ impl Site {
         let edge = Edge::with(|settings| {
             settings.web.tls.cert_file = Some(cert_file);
             settings.web.hsts = hsts;
+            settings.web.hosts = vec![NAME.to_owned()];
         });
         Self { edge, authority, _folder: folder }
     }
 
     /// The head of the answer.
     async fn head(&self, method: &str, path: &str, host: &str) -> String {
+        self.head_with(method, path, host, "").await
+    }
+
+    /// The same with header lines of one's own.
+    async fn head_with(&self, method: &str, path: &str, host: &str, headers: &str) -> String {
         let client = connector(&self.authority, None);
         let mut stream = connect(&client, self.edge.handle.addr(), NAME).await.expect("a handshake");
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: 0\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.expect("writes");
         let mut answer = Vec::new();
         in_time("an answer", stream.read_to_end(&mut answer)).await.expect("ends in order");
@@ -48,8 +55,26 @@ async fn browsers_are_told_to_come_by_https_and_cookies_are_secure() {
         assert!(head.contains("\r\nstrict-transport-security: max-age=86400"), "{head}");
     }
     let head = site.head("POST", "/api/client", &format!("{NAME}:8443")).await;
-    assert!(head.contains("strict-transport-security") && head.contains("set-cookie: agent_bridge_session="), "{head}");
+    assert!(head.contains("strict-transport-security") && head.contains("set-cookie: __host-agent_bridge_session="), "{head}");
     assert!(head.contains("; secure"), "{head}");
+}
+
+#[actix_rt::test]
+async fn a_page_of_the_same_name_that_came_in_the_clear_is_another_site() {
+    let site = Site::with_hsts(Duration::ZERO);
+    let status = async |host: &str, origin: &str| {
+        let head = site.head_with("POST", "/api/client", host, &format!("Origin: {origin}\r\n")).await;
+        head.split(' ').nth(1).map(str::to_owned)
+    };
+    for (host, origin, expected) in [
+        (NAME, "http://bridge.example", "403"),
+        (NAME, "http://bridge.example:443", "403"),
+        ("bridge.example:8443", "http://bridge.example:8443", "403"),
+        (NAME, "https://bridge.example", "201"),
+        ("bridge.example:8443", "https://bridge.example:8443", "201"),
+    ] {
+        assert_eq!(status(host, origin).await.as_deref(), Some(expected), "{host} {origin}");
+    }
 }
 
 #[actix_rt::test]

@@ -19,7 +19,7 @@ use common::{
 use tls::ClientCertificate;
 use transport::{bearer, client_address, clock::now_ms, operator::Operators};
 
-use super::Refused;
+use super::{Refused, hosts};
 use crate::{broker::Broker, routing::Pass};
 
 fn now() -> Duration {
@@ -29,7 +29,8 @@ fn now() -> Duration {
 /// Checks what an agent presents: its key, and its certificate where that is asked for or has a say.
 ///
 /// # Errors
-/// `client_certificate_required`, `too_many_failures`, `unauthorized`, `agent_key_revoked`, `agent_key_expired`, `not_allowed`.
+/// `client_certificate_required`, `too_many_failures`, `unauthorized`, `agent_key_revoked`, `agent_key_expired`, `not_allowed`,
+/// `host_not_allowed`.
 pub fn admit_agent(
     broker: &Broker,
     request: &HttpRequest,
@@ -40,6 +41,7 @@ pub fn admit_agent(
     let presented = presented(request);
     let admit = || broker.keys.admit(presented, wanted);
     let mut pass = broker.penalties.weigh(presented, address, now(), admit)?.from(address);
+    hosts::check_key(request, presented)?;
     if let Some(certificate) = certificate.filter(|_| broker.settings.broker.client_names) {
         pass = pass.named(Arc::clone(&certificate.names));
         wanted.map_or(Ok(()), |wanted| pass.check_id(wanted))?;

@@ -2,6 +2,7 @@
 
 pub mod credentials;
 pub mod edge_api;
+mod hosts;
 pub mod operator_api;
 pub mod operators;
 pub mod past_api;
@@ -40,6 +41,7 @@ pub fn routes(config: &mut web::ServiceConfig, broker: &Arc<Broker>) {
         .service(only("/health/ready", web::get().to(operators::ready)))
         .service(
             web::scope("")
+                .wrap(from_fn(hosts::require_own_host))
                 .wrap(from_fn(note_refusals))
                 .service(only("/ws/agent", web::get().to(sockets::agent)))
                 .service(only("/ws/client/{session_id}", web::get().to(sockets::client)))

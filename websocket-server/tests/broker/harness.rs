@@ -158,6 +158,24 @@ impl TestBroker {
         (status, serde_json::from_str(body).unwrap_or(Value::Null))
     }
 
+    /// A request under another name, with these header lines: status and body, or nothing of it after an upgrade.
+    pub async fn ask_under(&self, host: &str, method: &str, target: &str, headers: &str) -> (u16, Value) {
+        let mut socket = TcpStream::connect(self.handle.addr()).await.expect("connects");
+        let close = if headers.contains("Connection:") { "" } else { "Connection: close\r\n" };
+        let request = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n{close}{headers}\r\n");
+        socket.write_all(request.as_bytes()).await.expect("writes");
+        let mut head = [0; 12];
+        socket.read_exact(&mut head).await.expect("a status line");
+        let status = std::str::from_utf8(&head[9..]).ok().and_then(|status| status.parse().ok()).expect("a status");
+        if status == 101 {
+            return (status, Value::Null);
+        }
+        socket.shutdown().await.expect("half closes");
+        let mut answer = String::new();
+        timeout(LIMIT, socket.read_to_string(&mut answer)).await.expect("in time").expect("reads");
+        (status, serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap_or_default()).unwrap_or(Value::Null))
+    }
+
     pub async fn stats(&self) -> Value {
         let token = self.settings.broker.operator_token.reveal();
         let authorization = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };

@@ -11,6 +11,7 @@ mod connections;
 mod durable;
 mod durable_topics;
 mod forgotten;
+mod hosts;
 mod isolation;
 mod keys;
 mod lanes;
