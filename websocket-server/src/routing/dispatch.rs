@@ -1,9 +1,6 @@
-//! Where one message goes, and whether it may.
+//! Delivers ephemeral messages to everyone they are for.
 
-use std::{
-    borrow::Cow,
-    sync::{Arc, atomic::AtomicUsize},
-};
+use std::sync::{Arc, atomic::AtomicUsize};
 
 use common::{
     address::{Address, Scope},
@@ -11,13 +8,12 @@ use common::{
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId, TopicName, UserId},
 };
-use transport::{Frame, Lane, Link, Overflow, Sent, clock::now_ms};
+use transport::{Frame, Lane, Link, Overflow, Sent};
 
 use crate::{durable::Retain, holders::Table};
 
 use super::{
-    OpenError, Peer, PeerKind, Route, Router, Trace,
-    chains::{Between, hash},
+    Destination, OpenError, Peer, Route, Router, Trace,
     router::{AgentEntry, SessionEntry},
 };
 
@@ -92,92 +88,26 @@ pub struct Routed {
 }
 
 impl Router {
-    /// Delivers a message to everyone it is for.
+    /// Delivers an ephemeral message to everyone it is for.
     ///
     /// # Errors
-    /// What the sender is to be told; then nobody got it.
+    /// What the sender is told; then nobody got it.
     pub fn dispatch(&self, from: &Arc<Peer>, message: &Outgoing) -> Result<Routed, ClientError> {
-        let about = |error: ClientError| match (&message.target, &from.kind) {
-            (Some(target), _) => error.about(target.to_string()),
-            (None, PeerKind::Session(identity)) => match &identity.agent {
-                Some(agent_id) => error.about(format!("agent:{agent_id}")),
-                None => error,
-            },
-            (None, _) => error,
-        };
-        let error = |code: ErrorCode| about(code.into());
-        if !self.is_one_receiver(message) && message.deadline_ms.is_some() {
-            return Err(error(ErrorCode::RequestTargetInvalid));
-        }
-        let target = self.resolve(from, message.target.as_ref()).map_err(error)?;
-        self.check_send(from, &target, false).map_err(error)?;
-        self.check_loop(from, &target, message)?;
-        let outcome = match &*target {
-            Address::Agent(agent_id) => self.to_agent(from, agent_id, message),
-            Address::Session(session_id) => self.to_session(from, *session_id, message),
-            Address::User(user_id) => self.to_user(user_id, message).map_err(ClientError::from),
-            Address::Topic(name) => self.to_topic(from, name, message).map_err(ClientError::from),
-            Address::Broadcast(scope) => Ok(self.to_all(from, *scope, message)),
+        let Destination { address, route } = self.destination(from, message)?;
+        let outcome = match &*address {
+            Address::Agent(agent_id) => self.to_agent(from, agent_id, route, message),
+            Address::Session(session_id) => self.to_session(from, *session_id, route, message),
+            Address::User(user_id) => self.to_user(user_id, route, message),
+            Address::Topic(name) => Ok(deliver(self.subscribers_of(from, name), route, |peer| send(peer, message))),
+            Address::Broadcast(scope) => Ok(deliver(self.everyone_in(from, *scope), route, |peer| send(peer, message))),
             Address::Bridge | Address::Run(_) | Address::Thread(_) | Address::Pool(_) => Err(ErrorCode::ReservedType.into()),
         };
-        outcome.map_err(about)
+        outcome.map_err(|error| error.about(address.to_string()))
     }
 
-    /// Stops a message whose chain goes round in circles.
-    ///
-    /// # Errors
-    /// `loop_stopped`, with the time after which one more may pass.
-    pub(crate) fn check_loop(&self, from: &Peer, target: &Address, message: &Outgoing) -> Result<(), ClientError> {
-        let Some(trace) = message.trace else { return Ok(()) };
-        let source = from.key();
-        let peer_of = |peer: Option<&Arc<Peer>>| peer.map_or_else(|| hash(target.to_string()), |peer| peer.key());
-        let between = match target {
-            Address::Agent(id) => Between::Two { source, target: peer_of(self.agents.get(id).map(|entry| &entry.peer)) },
-            Address::Session(id) => {
-                Between::Two { source, target: peer_of(self.sessions.get(id).and_then(|entry| entry.peers.first())) }
-            }
-            Address::Topic(name) => Between::Many { source, place: hash(name.as_str()) },
-            Address::User(user) => Between::Many { source, place: hash(user.as_str()) },
-            Address::Broadcast(_) => Between::Many { source, place: 0 },
-            Address::Bridge | Address::Run(_) | Address::Thread(_) | Address::Pool(_) => return Ok(()),
-        };
-        self.chains.follow(trace, between, now_ms).map_err(|wait| {
-            tracing::debug!(from = from.address(), %target, "a loop was stopped");
-            ClientError::new(ErrorCode::LoopStopped).about(target.to_string()).after(wait)
-        })
-    }
-
-    /// The address a message goes to: its target, or the sender's agent.
-    pub(crate) fn resolve<'a>(&self, from: &Peer, target: Option<&'a Address>) -> Result<Cow<'a, Address>, ErrorCode> {
-        match target {
-            Some(target) => Ok(Cow::Borrowed(target)),
-            None => self.default_agent(from).map(|agent_id| Cow::Owned(Address::Agent(agent_id.clone()))),
-        }
-    }
-
-    fn is_one_receiver(&self, message: &Outgoing) -> bool {
-        matches!(message.target, None | Some(Address::Agent(_) | Address::Session(_)))
-    }
-
-    fn to_agent(&self, from: &Arc<Peer>, agent_id: &AgentId, message: &Outgoing) -> Result<Routed, ClientError> {
+    fn to_agent(&self, from: &Arc<Peer>, agent_id: &AgentId, route: Route, message: &Outgoing) -> Result<Routed, ClientError> {
         let AgentEntry { peer, awaited, .. } = self.agents.get(agent_id).ok_or(ErrorCode::AgentNotFound)?;
-        let route = if from.is_agent() { Route::AgentToAgent } else { Route::SessionToAgent };
         self.to_one(from, awaited, std::slice::from_ref(peer), route, message)
-    }
-
-    /// The agent that a peer's untargeted messages go to.
-    pub fn default_agent<'a>(&'a self, from: &'a Peer) -> Result<&'a AgentId, ErrorCode> {
-        let PeerKind::Session(identity) = &from.kind else { return Err(ErrorCode::TargetRequired) };
-        if let Some(named) = &identity.agent {
-            return Ok(named);
-        }
-        let seen = |(id, entry): &(&AgentId, &AgentEntry)| self.sees_agent(from, id, entry.peer.bounds());
-        let mut ids = self.agents.iter().filter(seen).map(|(id, _)| id);
-        match (ids.next(), ids.next()) {
-            (None, _) => Err(ErrorCode::NoAgent),
-            (Some(only), None) => Ok(only),
-            (Some(_), Some(_)) => Err(ErrorCode::AgentAmbiguous),
-        }
     }
 
     /// Every connection at an address of one agent, session or user.
@@ -219,9 +149,15 @@ impl Router {
         agents.into_iter().flatten().chain(sessions.into_iter().flatten()).filter(move |peer| peer.id != sender)
     }
 
-    fn to_session(&self, from: &Arc<Peer>, session_id: SessionId, message: &Outgoing) -> Result<Routed, ClientError> {
+    fn to_session(
+        &self,
+        from: &Arc<Peer>,
+        session_id: SessionId,
+        route: Route,
+        message: &Outgoing,
+    ) -> Result<Routed, ClientError> {
         let SessionEntry { peers, awaited, .. } = self.sessions.get(&session_id).ok_or(ErrorCode::SessionNotFound)?;
-        self.to_one(from, awaited, peers, Route::AgentToSession, message)
+        self.to_one(from, awaited, peers, route, message)
     }
 
     /// Delivers to the connections of one agent or session: opens the request before the frame can be answered.
@@ -286,21 +222,10 @@ impl Router {
         }
     }
 
-    fn to_user(&self, user_id: &UserId, message: &Outgoing) -> Result<Routed, ErrorCode> {
+    fn to_user(&self, user_id: &UserId, route: Route, message: &Outgoing) -> Result<Routed, ClientError> {
         let sessions = self.users.get(user_id).ok_or(ErrorCode::UserNotFound)?;
         let peers = sessions.iter().filter_map(|id| self.sessions.get(id)).flat_map(|entry| &entry.peers);
-        Ok(deliver(peers, Route::AgentToUser, |peer| send(peer, message)))
-    }
-
-    fn to_topic(&self, from: &Arc<Peer>, name: &TopicName, message: &Outgoing) -> Result<Routed, ErrorCode> {
-        if !from.is_agent() && !self.subscribes(from.id, name) {
-            return Err(ErrorCode::NotAllowed);
-        }
-        Ok(deliver(self.subscribers_of(from, name), Route::Topic, |peer| send(peer, message)))
-    }
-
-    fn to_all(&self, from: &Arc<Peer>, scope: Scope, message: &Outgoing) -> Routed {
-        deliver(self.everyone_in(from, scope), Route::Broadcast, |peer| send(peer, message))
+        Ok(deliver(peers, route, |peer| send(peer, message)))
     }
 }
 
@@ -359,6 +284,7 @@ mod tests {
     use identity::policy::Policy;
 
     use super::*;
+    use crate::routing::PeerKind;
     use crate::routing::{ConnectionId, RouterLimits};
 
     fn router() -> Router {

@@ -7,6 +7,7 @@
 mod access;
 mod chains;
 mod counters;
+mod destination;
 mod dispatch;
 mod logins;
 mod members;
@@ -19,6 +20,7 @@ mod topics;
 
 pub use chains::{Trace, hash};
 pub use counters::{Counters, ErrorCounts, Route, RouteCounts};
+pub use destination::Destination;
 pub use dispatch::{Outgoing, Routed, cancel_request};
 pub use logins::{LoginOutcome, STRANGER};
 pub use members::{Attached, TAKEN_OVER};

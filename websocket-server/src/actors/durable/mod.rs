@@ -27,7 +27,7 @@ use super::router::{Dispatch, RouterActor};
 use crate::{
     broker::Broker,
     durable::{Channels, Draft, Outcome},
-    routing::{ConnectionId, Counters, Outgoing, Peer, Route, Router, cancel_request},
+    routing::{ConnectionId, Counters, Destination, Peer, Router, cancel_request},
 };
 
 type Reader = (ConnectionId, ChannelName);
@@ -98,15 +98,8 @@ impl RouterActor {
         if from.is_cut() {
             return Ok(());
         }
-        let (address, channel, route) = router.channel_of(from, message)?;
-        // What a session leaves behind waits for agents the bridge knows of only: strangers do not make inboxes.
-        if let Address::Agent(agent_id) = &address
-            && !from.is_agent()
-            && router.agent(agent_id).is_none()
-            && !router.has_seen(&channel)
-        {
-            return Err(ClientError::new(ErrorCode::AgentNotFound).about(channel.to_string()));
-        }
+        let Destination { address, route } = router.destination(from, message)?;
+        let channel = channel_of(&address).ok_or(ErrorCode::DurableTargetInvalid)?;
         if self.durable.loading.holds(&channel) {
             drop(router);
             return self.durable.loading.push(&channel, dispatch);
@@ -185,36 +178,6 @@ impl RouterActor {
 }
 
 impl Router {
-    /// Where a durable message goes: the address, its channel, and between whom it travels.
-    ///
-    /// # Errors
-    /// `durable_target_invalid`, `not_allowed`, and those of an untargeted message. A session can write to agents and to topics it
-    /// subscribes to; what an agent writes waits for whom it is addressed to.
-    fn channel_of(&self, from: &Peer, message: &Outgoing) -> Result<(Address, ChannelName, Route), ClientError> {
-        let address = self.resolve(from, message.target.as_ref())?.into_owned();
-        let refused = |code: ErrorCode| ClientError::new(code).about(address.to_string());
-        if message.deadline_ms.is_some() && !matches!(address, Address::Agent(_) | Address::Session(_)) {
-            return Err(refused(ErrorCode::RequestTargetInvalid));
-        }
-        self.check_send(from, &address, true).map_err(refused)?;
-        let is_agent = from.is_agent();
-        let (channel, route) = match &address {
-            Address::Agent(agent_id) => {
-                (ChannelName::agent(agent_id), if is_agent { Route::AgentToAgent } else { Route::SessionToAgent })
-            }
-            Address::Topic(name) if is_agent || self.subscribes(from.id, name) => (ChannelName::topic(name), Route::Topic),
-            Address::Session(session_id) => (ChannelName::session(*session_id), Route::AgentToSession),
-            Address::User(user_id) => (ChannelName::user(user_id), Route::AgentToUser),
-            Address::Broadcast(scope) => (ChannelName::broadcast(*scope), Route::Broadcast),
-            Address::Bridge | Address::Run(_) | Address::Thread(_) | Address::Pool(_) => {
-                return Err(refused(ErrorCode::DurableTargetInvalid));
-            }
-            Address::Topic(_) => return Err(refused(ErrorCode::NotAllowed)),
-        };
-        self.check_loop(from, &address, message)?;
-        Ok((address, channel, route))
-    }
-
     /// Whether the sender of a message reads its channel.
     fn reads_itself(&self, from: &Peer, address: &Address, channel: &ChannelName) -> bool {
         match address {
@@ -222,5 +185,17 @@ impl Router {
             Address::Broadcast(_) => from.broadcasts().contains(channel),
             _ => false,
         }
+    }
+}
+
+/// The channel of an address; `None` for an address of the bridge.
+fn channel_of(address: &Address) -> Option<ChannelName> {
+    match address {
+        Address::Agent(agent_id) => Some(ChannelName::agent(agent_id)),
+        Address::Session(session_id) => Some(ChannelName::session(*session_id)),
+        Address::User(user_id) => Some(ChannelName::user(user_id)),
+        Address::Topic(name) => Some(ChannelName::topic(name)),
+        Address::Broadcast(scope) => Some(ChannelName::broadcast(*scope)),
+        Address::Bridge | Address::Run(_) | Address::Thread(_) | Address::Pool(_) => None,
     }
 }
