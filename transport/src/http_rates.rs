@@ -1,12 +1,15 @@
-//! How often one address may ask for things over HTTP, by family of routes.
+//! How often one peer may ask for things over HTTP, by family of routes.
 //!
-//! The table of buckets is bounded by how many addresses ask while a bucket fills.
+//! A request is charged to whoever it proves to come from: a session, or the holder of a key. One that proves nothing is charged to its
+//! address. So nobody who shows good credentials waits for what others behind the same address have done.
+//! The table of buckets is bounded by how many peers ask while a bucket fills.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{borrow::Cow, collections::HashMap, net::IpAddr, time::Duration};
 
 use common::{
     config::Settings,
     error::{ClientError, ErrorCode},
+    id::SessionId,
     network::{Network, counted},
     rate::{Bucket, Rate},
 };
@@ -28,8 +31,21 @@ pub enum RouteFamily {
     Session,
     /// What operators ask, and agents about the past.
     Operator,
+    /// Checks of signatures that others than this server have made: what they may cost.
+    Check,
     /// Refusals because of who asks that the audit log notes. Whoever is refused has nothing to lose: the log is not theirs to fill.
     Refusal,
+}
+
+/// Who a request is charged to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Payer {
+    /// An address: of a request that proves nothing.
+    Address(IpAddr),
+    /// The session that it proves.
+    Session(SessionId),
+    /// The holder of the key or token that it shows, by the key's name.
+    Key(Cow<'static, str>),
 }
 
 /// See the module. Shared by all threads of a server.
@@ -42,7 +58,7 @@ pub struct HttpRates {
 
 #[derive(Debug, Default)]
 struct Buckets {
-    table: HashMap<(RouteFamily, IpAddr), Bucket>,
+    table: HashMap<(RouteFamily, Payer), Bucket>,
     clean_at: usize,
 }
 
@@ -58,24 +74,34 @@ impl HttpRates {
     /// # Errors
     /// `rate_limited`, with the wait.
     pub fn take(&self, family: RouteFamily, address: IpAddr) -> Result<(), ClientError> {
-        self.take_at(family, address, Duration::from_millis(now_ms()))
+        self.take_of(family, Payer::Address(address), address)
     }
 
-    fn take_at(&self, family: RouteFamily, address: IpAddr, now: Duration) -> Result<(), ClientError> {
+    /// Counts a request that comes from an address and is charged to `payer`. Requests of exempt addresses are not counted.
+    ///
+    /// # Errors
+    /// `rate_limited`, with the wait.
+    pub fn take_of(&self, family: RouteFamily, payer: Payer, address: IpAddr) -> Result<(), ClientError> {
+        self.take_at(family, payer, address, Duration::from_millis(now_ms()))
+    }
+
+    fn take_at(&self, family: RouteFamily, payer: Payer, address: IpAddr, now: Duration) -> Result<(), ClientError> {
         let Some(address) = counted(address, &self.exempt) else { return Ok(()) };
+        let payer = if matches!(payer, Payer::Address(_)) { Payer::Address(address) } else { payer };
         let rate = match family {
             RouteFamily::Registration => self.rates.registrations,
             RouteFamily::Login | RouteFamily::Refusal => self.rates.logins,
             RouteFamily::Session => self.rates.sessions,
             RouteFamily::Operator => self.rates.operators,
+            RouteFamily::Check => self.rates.checks,
         };
-        let taken = self.buckets.lock().take(rate, (family, address), now);
+        let taken = self.buckets.lock().take(rate, (family, payer), now);
         taken.map_err(|wait| ClientError::new(ErrorCode::RateLimited).after(wait))
     }
 }
 
 impl Buckets {
-    fn take(&mut self, rate: Rate, key: (RouteFamily, IpAddr), now: Duration) -> Result<(), Duration> {
+    fn take(&mut self, rate: Rate, key: (RouteFamily, Payer), now: Duration) -> Result<(), Duration> {
         if self.table.len() >= self.clean_at.max(FIRST_CLEANING) {
             self.table.retain(|_, bucket| !bucket.is_full(now));
             self.clean_at = self.table.len() * 2;
@@ -90,6 +116,10 @@ mod tests {
 
     const S: fn(u64) -> Duration = Duration::from_secs;
 
+    fn take_at(rates: &HttpRates, family: RouteFamily, address: IpAddr, now: Duration) -> Result<(), ClientError> {
+        rates.take_at(family, Payer::Address(address), address, now)
+    }
+
     fn rates() -> HttpRates {
         let mut settings = Settings::for_tests();
         settings.rates.logins = Rate::new(1, 3);
@@ -101,13 +131,26 @@ mod tests {
     fn each_family_has_a_rate_and_this_machine_none() {
         let (rates, stranger) = (rates(), IpAddr::from([192, 0, 2, 1]));
         for _ in 0..3 {
-            assert!(rates.take_at(RouteFamily::Login, stranger, S(1)).is_ok());
+            assert!(take_at(&rates, RouteFamily::Login, stranger, S(1)).is_ok());
         }
-        let refused = rates.take_at(RouteFamily::Login, stranger, S(1)).expect_err("too many");
+        let refused = take_at(&rates, RouteFamily::Login, stranger, S(1)).expect_err("too many");
         assert_eq!((refused.code, refused.retry_after_ms), (ErrorCode::RateLimited, Some(1000)));
-        assert!(rates.take_at(RouteFamily::Operator, stranger, S(1)).is_ok());
-        assert!(rates.take_at(RouteFamily::Login, stranger, S(2)).is_ok());
+        assert!(take_at(&rates, RouteFamily::Operator, stranger, S(1)).is_ok());
+        assert!(take_at(&rates, RouteFamily::Login, stranger, S(2)).is_ok());
         assert!((0..10).all(|_| rates.take(RouteFamily::Operator, [127, 0, 0, 1].into()).is_ok()));
+    }
+
+    #[test]
+    fn who_proves_who_it_is_pays_for_itself_and_not_for_its_address() {
+        let rates = rates();
+        let (stranger, neighbour) = (IpAddr::from([192, 0, 2, 1]), Payer::Session(SessionId::fresh()));
+        while take_at(&rates, RouteFamily::Login, stranger, S(0)).is_ok() {}
+        let take = |payer: &Payer| rates.take_at(RouteFamily::Login, payer.clone(), stranger, S(0));
+        assert!((0..3).all(|_| take(&neighbour).is_ok()));
+        assert_eq!(take(&neighbour).map_err(|error| error.code), Err(ErrorCode::RateLimited));
+        assert!(take(&Payer::Key("operator".into())).is_ok());
+        let local = IpAddr::from([127, 0, 0, 1]);
+        assert!((0..10).all(|_| rates.take_at(RouteFamily::Login, neighbour.clone(), local, S(0)).is_ok()), "exempt");
     }
 
     #[test]
@@ -115,7 +158,7 @@ mod tests {
         let rates = rates();
         for number in 0..10 * FIRST_CLEANING {
             let second = number as u64 / 100;
-            assert!(rates.take_at(RouteFamily::Operator, IpAddr::V4((number as u32).into()), S(second)).is_ok());
+            assert!(take_at(&rates, RouteFamily::Operator, IpAddr::V4((number as u32).into()), S(second)).is_ok());
         }
         assert!(rates.buckets.lock().table.len() <= 2 * FIRST_CLEANING);
     }

@@ -50,7 +50,7 @@ pub use dial::{DialError, connect, dial};
 pub use frame::{Frame, FrameError};
 pub use gate::{Gate, GateRules};
 pub use hosts::HostRule;
-pub use http_rates::{HttpRates, RouteFamily};
+pub use http_rates::{HttpRates, Payer, RouteFamily};
 pub use http1::{HttpFault, HttpFaults};
 pub use link::{CloseMode, Lane, Link, LinkPolicy, Overflow, Sent};
 pub use message::{Message, MessageReader};

@@ -8,18 +8,17 @@ use actix_web::{
 use common::error::{ClientError, ErrorCode};
 
 use crate::{
-    http::{BrokerApi, PacedSession, Refusal, only},
-    sessions::{OwnedSession, sharing::Sharing},
+    http::{BrokerApi, Refusal, only},
+    sessions::{PacedSession, sharing::Sharing},
 };
 
 /// Asks the broker for the caller, and passes on what it says: its own inboxes, the broadcasts that reach it, topics it subscribes to.
 ///
 /// # Errors
-/// Those of [`PacedSession`], of [`OwnedSession`] and of the broker's route; 503 `not_ready`.
+/// Those of [`PacedSession`] and of the broker's route; 503 `not_ready`.
 async fn history(
     request: actix_web::HttpRequest,
-    _: PacedSession,
-    owned: OwnedSession,
+    PacedSession(owned): PacedSession,
     channel: web::Path<String>,
     broker: web::Data<BrokerApi>,
     sharing: web::Data<Sharing>,

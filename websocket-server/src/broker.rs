@@ -89,8 +89,10 @@ pub struct Broker {
     pub origins: OriginRule,
     /// Under which names it answers.
     pub hosts: HostRule,
-    /// Addresses that presented wrong keys.
+    /// Addresses that presented wrong agent keys.
     pub penalties: SharedPenalties,
+    /// Addresses that presented wrong operators' tokens. Apart from keys: a good key must not take back a guess at the token.
+    pub guessed_tokens: SharedPenalties,
     /// What each holder has and takes.
     pub accounts: Accounts<Holder>,
     /// The rules of its connections.
@@ -155,6 +157,7 @@ impl Broker {
             origins: OriginRule::new(&settings.web.allowed_origins, TrustedProxies::of(&settings.proxies)),
             hosts: HostRule::new(settings.broker.hosts.iter().map(String::as_str).chain(settings.public_hosts())),
             penalties: SharedPenalties::of(limits),
+            guessed_tokens: SharedPenalties::of(limits),
             accounts: Accounts::default(),
             link_policy: link_policy(settings),
             state,

@@ -36,9 +36,11 @@ pub struct Rates {
     pub address_connections: Rate,
     /// New sessions of one address. Default 5 a second, 200 at once.
     pub registrations: Rate,
-    /// Logins of one address. Default 2 a second, 20 at once.
+    /// Steps of logins of one session, and failed logins of one address. Default 2 a second, 20 at once.
     pub logins: Rate,
-    /// Requests of one address about sessions that it has. Default 50 a second, 500 at once.
+    /// Checks of signatures of issuers and wallets for one address. Default 500 a second, 2000 at once.
+    pub checks: Rate,
+    /// Requests of one session about itself, and of one address without a session. Default 50 a second, 500 at once.
     pub sessions: Rate,
     /// Requests of one address for statistics and the operators' API. Default 20 a second, 200 at once.
     pub operators: Rate,
@@ -70,6 +72,7 @@ impl Default for Rates {
             address_connections: Rate::new(100, 1000),
             registrations: Rate::new(5, 200),
             logins: Rate::new(2, 20),
+            checks: Rate::new(500, 2000),
             sessions: Rate::new(50, 500),
             operators: Rate::new(20, 200),
             session_messages: Rate::new(2000, 20_000),

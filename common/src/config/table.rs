@@ -335,9 +335,13 @@ pub(super) static TABLE: &[Setting] = settings! {
     "rates.registrations" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.registrations },
         "New sessions of one address; the next is refused with 429 and `Retry-After`.";
     "rates.logins" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.logins },
-        "Logins of one address, each step counted; the next is refused with 429 and `Retry-After`. Also the refusals (401, 403) of one address that the audit log notes; the next are counted.";
+        "Steps of logins of one session, and failed logins of one address; the next is refused with 429 and `Retry-After`. What is good is let in \
+        whatever else fails at its address. Also the refusals (401, 403) of one address that the audit log notes; the next are counted.";
+    "rates.checks" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.checks },
+        "Signatures of issuers and wallets that are checked for one address; the next is refused with 429 and `Retry-After`. Bounds what forged \
+        tokens may cost. For all addresses together there are 5000 a second, and as many more for addresses without failures.";
     "rates.sessions" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.sessions },
-        "Requests of one address about sessions that it has (confirm, describe, refresh, end); the next is refused with 429 and `Retry-After`.";
+        "Requests of one session about itself (confirm, describe, refresh, end), and of one address that prove no session; the next is refused with 429 and `Retry-After`.";
     "rates.operators" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.operators },
         "Requests of one address for `/stats` and `/api/v1/…`, to broker and edge each; the next is refused with 429 and `Retry-After`.";
     "rates.session_messages" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.session_messages },

@@ -6,4 +6,4 @@ mod penalties;
 mod shared;
 
 pub use penalties::{Penalties, PenaltySettings};
-pub use shared::SharedPenalties;
+pub use shared::{GUESSABLE, SharedPenalties};

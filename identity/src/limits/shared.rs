@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 
 use super::{Penalties, PenaltySettings};
 
-/// Secrets shorter than this might be guessed.
-const GUESSABLE: usize = 32;
+/// Secrets shorter than this, in bytes, might be guessed.
+pub const GUESSABLE: usize = 32;
 
 /// [`Penalties`] behind a lock, with addresses that never wait.
 pub struct SharedPenalties {

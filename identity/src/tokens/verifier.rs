@@ -57,17 +57,27 @@ impl TokenVerifier {
         self.issuers.is_empty()
     }
 
+    /// Checks of a token what costs next to nothing: its form, issuer and algorithm.
+    ///
+    /// # Errors
+    /// The first check that fails.
+    pub fn screen(&self, token: &str) -> Result<(), TokenError> {
+        self.issuer_of(&Unverified::parse(token)?).map(|_| ())
+    }
+
+    fn issuer_of(&self, token: &Unverified<'_>) -> Result<&Issuer, TokenError> {
+        let name = token.claims.get("iss").and_then(Value::as_str).ok_or(TokenError::IssuerUnknown)?;
+        let issuer = self.by_name.get(name).and_then(|place| self.issuers.get(*place)).ok_or(TokenError::IssuerUnknown)?;
+        if issuer.algorithms.contains(&token.algorithm) { Ok(issuer) } else { Err(TokenError::AlgorithmRefused) }
+    }
+
     /// Checks a token, fetching keys where that is needed.
     ///
     /// # Errors
     /// The first check that fails: the form, the issuer, the algorithm, the signature, then the claims.
     pub async fn verify(&self, token: &str, now: SystemTime) -> Result<TokenIdentity, TokenError> {
         let token = Unverified::parse(token)?;
-        let name = token.claims.get("iss").and_then(Value::as_str).ok_or(TokenError::IssuerUnknown)?;
-        let issuer = self.by_name.get(name).and_then(|place| self.issuers.get(*place)).ok_or(TokenError::IssuerUnknown)?;
-        if !issuer.algorithms.contains(&token.algorithm) {
-            return Err(TokenError::AlgorithmRefused);
-        }
+        let issuer = self.issuer_of(&token)?;
         match &issuer.keys {
             Keys::Secret(secret) => verify_with_secret(&token, secret)?,
             Keys::Published(ring) => {

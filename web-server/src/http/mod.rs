@@ -24,4 +24,4 @@ pub use noting::{note_refusals, note_session};
 pub use outbound::{Answer, Outbound, OutboundError, Question};
 pub use refusal::{Refusal, only};
 pub use security_headers::{Hsts, security_headers};
-pub use throttle::{PacedLogin, PacedOperator, PacedSession, Throttle};
+pub use throttle::{PacedOperator, Throttle};

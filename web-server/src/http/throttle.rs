@@ -10,12 +10,17 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use common::{
     config::Settings,
     error::{ClientError, ErrorCode},
+    id::SessionId,
     network::{Network, counted},
+    rate::{Rate, SharedBucket},
 };
-use identity::limits::SharedPenalties;
-use transport::{Accounts, Allowance, HttpRates, RouteFamily, Tab, bearer, clock::now_ms};
+use identity::limits::{GUESSABLE, SharedPenalties};
+use transport::{Accounts, Allowance, HttpRates, Payer, RouteFamily, Tab, bearer, clock::now_ms, operator::Operators};
 
 use super::{ClientAddress, Refusal};
+
+/// Signatures of others that are checked in a second for all addresses together: a third of a processor, with the slowest algorithms.
+const ALL_CHECKS: Rate = Rate::new(5000, 5000);
 
 /// See the module. Shared by all threads of an edge.
 pub struct Throttle {
@@ -29,6 +34,10 @@ pub struct Throttle {
     forged_tokens: SharedPenalties,
     /// Operators' tokens that were wrong.
     guessed_tokens: SharedPenalties,
+    /// Checks of signatures, for all.
+    checks: SharedBucket,
+    /// As many more, for addresses whose credentials have not failed.
+    reserved_checks: SharedBucket,
 }
 
 impl Throttle {
@@ -40,6 +49,8 @@ impl Throttle {
             failed_logins: SharedPenalties::of(&settings.limits),
             forged_tokens: SharedPenalties::of(&settings.limits),
             guessed_tokens: SharedPenalties::of(&settings.limits),
+            checks: SharedBucket::default(),
+            reserved_checks: SharedBucket::default(),
             exempt,
             sockets: Accounts::default(),
             sockets_of_address: settings.limits.max_address_connections,
@@ -54,6 +65,28 @@ impl Throttle {
         Ok(self.rates.take(family, address)?)
     }
 
+    /// Counts a request that a session's owner has sent from an address: it pays itself, and not for its neighbours.
+    ///
+    /// # Errors
+    /// `rate_limited`, with the wait.
+    pub fn take_of(&self, family: RouteFamily, session: SessionId, ClientAddress(address): ClientAddress) -> Result<(), Refusal> {
+        Ok(self.rates.take_of(family, Payer::Session(session), address)?)
+    }
+
+    /// Counts a signature that is to be checked for an address and that this edge has not made. Bounds what checks cost, for one address and
+    /// for all. Where all addresses together ask for more, those go first whose credentials have not failed.
+    ///
+    /// # Errors
+    /// `rate_limited`.
+    pub fn pay_for_check(&self, ClientAddress(address): ClientAddress) -> Result<(), ErrorCode> {
+        self.rates.take(RouteFamily::Check, address).map_err(|error| error.code)?;
+        let now = now();
+        let has_failed = [&self.failed_logins, &self.forged_tokens].iter().any(|table| table.check(address, now).is_err());
+        let taken = ALL_CHECKS.take_shared(&self.checks, 1, now);
+        let taken = if has_failed { taken } else { taken.or_else(|_| ALL_CHECKS.take_shared(&self.reserved_checks, 1, now)) };
+        taken.map_err(|_| ErrorCode::RateLimited)
+    }
+
     /// A part in the sockets that an address may have; `None` where they are not counted.
     ///
     /// # Errors
@@ -65,8 +98,13 @@ impl Throttle {
         tab.map(Some).map_err(|_| ErrorCode::TooManyConnections.into())
     }
 
-    /// A login from this address was refused: what to answer.
+    /// A login from this address was refused: what to answer. Failed logins of an address have a rate; good ones are not counted here.
     pub fn on_failed_login(&self, ClientAddress(address): ClientAddress, code: ErrorCode) -> Refusal {
+        if code.row().status == 401
+            && let Err(error) = self.rates.take(RouteFamily::Login, address)
+        {
+            return error.into();
+        }
         refuse(&self.failed_logins, address, code)
     }
 
@@ -136,39 +174,25 @@ fn is_forged(code: ErrorCode) -> bool {
         )
 }
 
-/// Declares an extractor: a handler that takes it is reached at the rate of its family only.
-macro_rules! paced {
-    ($(#[$doc:meta])* $name:ident = $family:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
-        pub struct $name(pub ClientAddress);
+/// A request for statistics that its address may make just now. A right token that is too long to be guessed does not pay for its address.
+#[derive(Clone, Copy, Debug)]
+pub struct PacedOperator(pub ClientAddress);
 
-        impl FromRequest for $name {
-            type Error = Refusal;
-            type Future = Ready<Result<Self, Refusal>>;
+impl FromRequest for PacedOperator {
+    type Error = Refusal;
+    type Future = Ready<Result<Self, Refusal>>;
 
-            fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-                let address = ClientAddress::of(request);
-                let Some(throttle) = request.app_data::<web::Data<Throttle>>() else {
-                    return ready(Err(ErrorCode::Internal.into()));
-                };
-                ready(throttle.take(RouteFamily::$family, address).map(|()| Self(address)))
-            }
-        }
-    };
-}
-
-paced! {
-    /// A step of a login that its address may take just now. The handler says to the [`Throttle`] how the login went.
-    PacedLogin = Login
-}
-paced! {
-    /// A request about a session that its address may make just now.
-    PacedSession = Session
-}
-paced! {
-    /// A request for statistics that its address may make just now.
-    PacedOperator = Operator
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let address = ClientAddress::of(request);
+        let Some(throttle) = request.app_data::<web::Data<Throttle>>() else {
+            return ready(Err(ErrorCode::Internal.into()));
+        };
+        let shows_token = bearer(request.headers()).is_some_and(|token| token.len() >= GUESSABLE)
+            && request.app_data::<web::Data<Operators>>().is_some_and(|operators| operators.check_observer(request).is_ok());
+        let payer = if shows_token { Payer::Key("operator".into()) } else { Payer::Address(address.0) };
+        let taken = throttle.rates.take_of(RouteFamily::Operator, payer, address.0);
+        ready(taken.map(|()| Self(address)).map_err(Refusal::from))
+    }
 }
 
 fn now() -> Duration {
@@ -205,6 +229,7 @@ mod tests {
         assert_eq!(fail(STRANGER, ErrorCode::TokenExpired), ErrorCode::TokenExpired, "no guess");
         assert_eq!(fail(STRANGER, ErrorCode::TokenKeysUnavailable), ErrorCode::TokenKeysUnavailable, "not the client's fault");
         assert!((0..10).all(|_| fail(LOCAL, ErrorCode::TokenMalformed) == ErrorCode::TokenMalformed));
+        assert!((0..40).any(|_| fail(STRANGER, ErrorCode::TokenExpired) == ErrorCode::RateLimited), "failures have a rate");
         let token = throttle.on_refused_token(STRANGER, ErrorCode::Unauthorized);
         assert_eq!(token.code(), ErrorCode::Unauthorized, "tokens are counted apart");
     }
@@ -220,6 +245,24 @@ mod tests {
         assert_eq!([fail().code(), fail().code()], [ErrorCode::TokenMalformed; 2]);
         let body = fail().error_response();
         assert_eq!(body.headers().get("retry-after").and_then(|wait| wait.to_str().ok()), Some("7"));
+    }
+
+    #[test]
+    fn checks_of_signatures_are_bounded_for_an_address_and_for_all_and_who_has_not_failed_goes_first() {
+        let mut settings = Settings::for_tests();
+        settings.rates.checks = Rate::new(1, 10);
+        let throttle = Throttle::new(&settings);
+        let address = |number: u32| ClientAddress(IpAddr::V4((0x0a00_0000 + number).into()));
+        let checked = (0..100).filter(|_| throttle.pay_for_check(STRANGER).is_ok()).count();
+        assert!((10..20).contains(&checked), "{checked}");
+        for _ in 0..20 {
+            throttle.on_refused_token(address(1), ErrorCode::Unauthorized);
+        }
+        // More than there are for those who have failed, and fewer than for all.
+        let busy = (10..1210).flat_map(|number| [number; 5]).filter(|number| throttle.pay_for_check(address(*number)).is_ok());
+        assert_eq!(busy.count(), 6000);
+        assert_eq!(throttle.pay_for_check(address(1)), Err(ErrorCode::RateLimited), "who has failed waits");
+        assert_eq!(throttle.pay_for_check(address(2)), Ok(()), "and others do not");
     }
 
     #[test]

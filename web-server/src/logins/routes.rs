@@ -17,9 +17,10 @@ use uuid::Uuid;
 
 use super::{Logins, Wallets};
 use crate::{
-    http::{ClientAddress, PacedLogin, PacedSession, Refusal, Throttle, note_session, only},
+    http::{ClientAddress, Refusal, Throttle, note_session, only},
     sessions::{
-        self, CookiePolicy, Credentials, OpenSockets, Order, OwnedSession, SessionAuthority, SessionLogin, routes::hand_out,
+        self, CookiePolicy, Credentials, LoginStep, OpenSockets, Order, OwnedSession, PacedSession, SessionAuthority,
+        SessionLogin, routes::hand_out,
     },
 };
 
@@ -93,11 +94,10 @@ impl Shared {
 /// The text that the caller's wallet is to sign. Only this session can answer it, once.
 ///
 /// # Errors
-/// Those of [`PacedLogin`] and [`OwnedSession`]; `login_not_offered`, and those of
+/// Those of [`LoginStep`]; `login_not_offered`, and those of
 /// [`identity::siwe::Challenges::challenge`].
 async fn challenge(
-    _: PacedLogin,
-    owned: OwnedSession,
+    LoginStep(owned): LoginStep,
     ask: web::Json<ChallengeAsk>,
     logins: web::Data<Logins>,
 ) -> Result<HttpResponse, Refusal> {
@@ -113,12 +113,11 @@ async fn challenge(
 /// Logs the caller's session in with what its wallet signed.
 ///
 /// # Errors
-/// Those of [`PacedLogin`] and [`OwnedSession`]; `login_not_offered`, `already_logged_in`, and every `siwe_`
+/// Those of [`LoginStep`]; `rate_limited`, `login_not_offered`, `already_logged_in`, and every `siwe_`
 /// code.
 async fn verify(
     request: HttpRequest,
-    PacedLogin(address): PacedLogin,
-    owned: OwnedSession,
+    LoginStep(owned): LoginStep,
     ask: web::Json<VerifyAsk>,
     logins: web::Data<Logins>,
     shared: Shared,
@@ -126,6 +125,8 @@ async fn verify(
     let VerifyAsk { message, signature, sockets } = ask.into_inner();
     check_sockets(&sockets)?;
     let Wallets { challenges, nodes, .. } = logins.wallets.as_ref().ok_or(ErrorCode::LoginNotOffered)?;
+    let address = ClientAddress::of(&request);
+    shared.throttle.pay_for_check(address)?;
     let verdict = challenges.lock().verify(owned.session.id, &message, &signature, SystemTime::now());
     let proved = match verdict {
         Ok(verdict) => verdict.settle(nodes).await,
@@ -140,10 +141,9 @@ async fn verify(
 /// Logs the caller's session in with an issuer's token; a caller without a session gets one. The login ends when the token would.
 ///
 /// # Errors
-/// Those of [`PacedLogin`]; `login_not_offered`, `already_logged_in`, and every `token_` code.
+/// `rate_limited`, `login_not_offered`, `already_logged_in`, and every `token_` code.
 async fn exchange(
     request: HttpRequest,
-    PacedLogin(address): PacedLogin,
     ask: web::Json<TokenAsk>,
     credentials: web::Data<Credentials>,
     shared: Shared,
@@ -152,7 +152,8 @@ async fn exchange(
     check_sockets(&sockets)?;
     // As at the registration: what is expired, ended or rubbish is no reason to refuse a new session.
     let owned = OwnedSession::of(&request).await.ok().filter(|owned| owned.session.source == sessions::Source::Edge);
-    let login = shared.judged(address, credentials.login(&token).await)?;
+    let address = ClientAddress::of(&request);
+    let login = shared.judged(address, credentials.login(&token, || shared.throttle.pay_for_check(address)).await)?;
     match owned {
         Some(owned) => log_in(&request, owned, login, sockets, shared).await,
         None => {
@@ -190,8 +191,8 @@ async fn log_in(
 /// A later token of the caller's session; its open sockets last as long as that.
 ///
 /// # Errors
-/// Those of [`PacedSession`] and [`OwnedSession`]; `bad_request` for an issuer's token, which is the issuer's to refresh.
-async fn refresh(request: HttpRequest, _: PacedSession, owned: OwnedSession, shared: Shared) -> Result<HttpResponse, Refusal> {
+/// Those of [`PacedSession`]; `bad_request` for an issuer's token, which is the issuer's to refresh.
+async fn refresh(request: HttpRequest, PacedSession(owned): PacedSession, shared: Shared) -> Result<HttpResponse, Refusal> {
     if owned.session.source == sessions::Source::Issuer {
         return Err(Refusal::with_message(ErrorCode::BadRequest, "this token is its issuer's: refresh it there"));
     }
@@ -202,7 +203,12 @@ async fn refresh(request: HttpRequest, _: PacedSession, owned: OwnedSession, sha
 
 /// The routes, to be put under `/auth`.
 pub fn configure(routes: &mut web::ServiceConfig) {
-    let json = web::JsonConfig::default().limit(LONGEST_BODY).error_handler(|error, _| {
+    let json = web::JsonConfig::default().limit(LONGEST_BODY).error_handler(|error, request| {
+        // Who sends what cannot be read has failed to log in, too.
+        let throttle = request.app_data::<web::Data<Throttle>>();
+        if let Some(Err(refusal)) = throttle.map(|throttle| throttle.take(RouteFamily::Login, ClientAddress::of(request))) {
+            return refusal.into();
+        }
         let fault = match &error {
             JsonPayloadError::Deserialize(error) => json_fault(error),
             error => error.to_string(),

@@ -68,7 +68,7 @@ impl ProxyActor {
         }
         self.is_refreshing = true;
         let credentials = Arc::clone(&self.environment.credentials);
-        let judging = async move { credentials.recognise(token.reveal()).await };
+        let judging = async move { credentials.recognise(token.reveal(), || Ok(())).await };
         ctx.spawn(judging.into_actor(self).map(move |judged, actor, _| {
             actor.is_refreshing = false;
             let answer = match judged.and_then(|session| actor.prolong(&session)) {

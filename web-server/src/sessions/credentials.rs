@@ -35,11 +35,12 @@ impl Credentials {
     /// The session that a token proves.
     ///
     /// # Errors
-    /// Those of [`SessionAuthority::recognise`]; where issuers are trusted, what is wrong with the token as one of theirs.
-    pub async fn recognise(&self, token: &str) -> Result<Session, ErrorCode> {
+    /// Those of [`SessionAuthority::recognise`]; where issuers are trusted, what is wrong with the token as one of theirs, and what `pay`
+    /// says, which is asked before an issuer's signature is checked.
+    pub async fn recognise(&self, token: &str, pay: impl FnOnce() -> Result<(), ErrorCode>) -> Result<Session, ErrorCode> {
         match self.authority.recognise(token) {
             Err(ErrorCode::Unauthorized) if !self.issuers.is_empty() => {
-                let identity = self.verify(token).await?;
+                let identity = self.verify(token, pay).await?;
                 let issued_at = identity.issued_at.ok_or(ErrorCode::TokenClaimMissing)?;
                 let session = session_of(&identity, issued_at, self.end(&identity, issued_at)?);
                 self.authority.check(&session)?;
@@ -53,12 +54,12 @@ impl Credentials {
     ///
     /// # Errors
     /// `login_not_offered` where no issuer is trusted; `session_ended` for a token whose own session was ended; or what is wrong with
-    /// the token.
-    pub async fn login(&self, token: &str) -> Result<SessionLogin, ErrorCode> {
+    /// the token, or what `pay` says, which is asked before its signature is checked.
+    pub async fn login(&self, token: &str, pay: impl FnOnce() -> Result<(), ErrorCode>) -> Result<SessionLogin, ErrorCode> {
         if self.issuers.is_empty() {
             return Err(ErrorCode::LoginNotOffered);
         }
-        let identity = self.verify(token).await?;
+        let identity = self.verify(token, pay).await?;
         let until = self.end(&identity, identity.issued_at.unwrap_or_else(SystemTime::now))?;
         // One that does not say when it was issued is older than any logout.
         self.authority.check(&session_of(&identity, identity.issued_at.unwrap_or(UNIX_EPOCH), until))?;
@@ -77,7 +78,9 @@ impl Credentials {
         if end > SystemTime::now() { Ok(end) } else { Err(ErrorCode::TokenExpired) }
     }
 
-    async fn verify(&self, token: &str) -> Result<TokenIdentity, ErrorCode> {
+    async fn verify(&self, token: &str, pay: impl FnOnce() -> Result<(), ErrorCode>) -> Result<TokenIdentity, ErrorCode> {
+        self.issuers.screen(token)?;
+        pay()?;
         Ok(self.issuers.verify(token, SystemTime::now()).await?)
     }
 }

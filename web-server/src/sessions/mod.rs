@@ -18,5 +18,5 @@ pub use authority::SessionAuthority;
 pub use cookie::{COOKIE, CookiePolicy, SECURE_COOKIE};
 pub use credentials::Credentials;
 pub use open_sockets::{Admission, OpenSockets, Order, SocketTicket};
-pub use owned::{OwnedSession, Proof, presented};
+pub use owned::{LoginStep, OwnedSession, PacedSession, Proof, presented};
 pub use token::{Session, SessionLogin, Source, TokenFault, TokenKeys};

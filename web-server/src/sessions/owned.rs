@@ -3,7 +3,7 @@
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
 use common::{error::ErrorCode, id::SessionId};
 use futures_util::future::LocalBoxFuture;
-use transport::bearer;
+use transport::{RouteFamily, bearer};
 
 use super::{
     cookie::{COOKIE, CookiePolicy},
@@ -27,7 +27,7 @@ pub enum Proof {
 /// A session whose owner sent this request. Where the path names a session (`{client_id}`), it is that one.
 ///
 /// Refusals, in this order: 400 `invalid_session_id` for a path that names none, 401 without valid credentials (429
-/// after too many forged ones), 403 with those of another session.
+/// after too many forged ones, or after as many signatures of others as are checked for an address), 403 with those of another session.
 #[derive(Clone, Debug)]
 pub struct OwnedSession {
     /// The session.
@@ -44,7 +44,11 @@ impl OwnedSession {
     pub async fn of(request: &HttpRequest) -> Result<Self, ErrorCode> {
         let credentials = request.app_data::<web::Data<Credentials>>().ok_or(ErrorCode::Internal)?;
         let (token, proof) = presented(request)?;
-        Ok(Self { session: credentials.recognise(&token).await?, proof })
+        let pay = || match request.app_data::<web::Data<Throttle>>() {
+            Some(throttle) => throttle.pay_for_check(ClientAddress::of(request)),
+            None => Err(ErrorCode::Internal),
+        };
+        Ok(Self { session: credentials.recognise(&token, pay).await?, proof })
     }
 }
 
@@ -55,6 +59,43 @@ impl FromRequest for OwnedSession {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
         Box::pin(async move { owned(&request).await })
+    }
+}
+
+/// Declares an extractor of an [`OwnedSession`] at the rate of a family: of the session, or where the request proves none, of its address.
+macro_rules! paced {
+    ($(#[$doc:meta])* $name:ident = $family:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $name(pub OwnedSession);
+
+        impl FromRequest for $name {
+            type Error = Refusal;
+            type Future = LocalBoxFuture<'static, Result<Self, Refusal>>;
+
+            fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+                let request = request.clone();
+                Box::pin(async move { paced(&request, RouteFamily::$family).await.map(Self) })
+            }
+        }
+    };
+}
+
+paced! {
+    /// A session whose owner asks about it, as often as it may.
+    PacedSession = Session
+}
+paced! {
+    /// A session whose owner takes a step of a login, as often as it may.
+    LoginStep = Login
+}
+
+async fn paced(request: &HttpRequest, family: RouteFamily) -> Result<OwnedSession, Refusal> {
+    let address = ClientAddress::of(request);
+    let throttle = request.app_data::<web::Data<Throttle>>().ok_or(ErrorCode::Internal)?;
+    match owned(request).await {
+        Ok(owned) => throttle.take_of(family, owned.session.id, address).map(|()| owned),
+        Err(refusal) => throttle.take(family, address).and(Err(refusal)),
     }
 }
 

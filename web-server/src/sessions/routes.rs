@@ -7,7 +7,7 @@ use actix_web::{
     http::{StatusCode, header},
     web,
 };
-use common::{close::CloseCode, id::SessionId, timestamp};
+use common::{close::CloseCode, error::ErrorCode, id::SessionId, timestamp};
 use serde::Serialize;
 use tokio::sync::oneshot;
 use transport::RouteFamily;
@@ -17,10 +17,10 @@ use super::{
     cookie::CookiePolicy,
     credentials::Credentials,
     open_sockets::{OpenSockets, Order},
-    owned::{OwnedSession, Proof, presented},
+    owned::{OwnedSession, PacedSession, Proof, presented},
     token::Session,
 };
-use crate::http::{ClientAddress, PacedSession, Refusal, Throttle, note_session, only};
+use crate::http::{ClientAddress, Refusal, Throttle, note_session, only};
 
 /// A session as its owner is told of it.
 #[derive(Serialize)]
@@ -94,11 +94,18 @@ pub async fn register(
     cookies: web::Data<CookiePolicy>,
     throttle: web::Data<Throttle>,
 ) -> Result<HttpResponse, Refusal> {
-    // What is expired, ended or rubbish is no reason to refuse a new session.
-    let owned = OwnedSession::of(&request).await.ok();
+    let address = ClientAddress::of(&request);
+    let owned = match OwnedSession::of(&request).await {
+        // It may be good: it was not looked at.
+        Err(ErrorCode::RateLimited) => return Err(ErrorCode::RateLimited.into()),
+        // What is expired, ended or rubbish is no reason to refuse a new session.
+        owned => owned.ok(),
+    };
     let proof = owned.as_ref().map(|owned| owned.proof);
-    let family = if owned.is_some() { RouteFamily::Session } else { RouteFamily::Registration };
-    throttle.take(family, ClientAddress::of(&request))?;
+    match &owned {
+        Some(owned) => throttle.take_of(RouteFamily::Session, owned.session.id, address)?,
+        None => throttle.take(RouteFamily::Registration, address)?,
+    }
     let (session, token) = match owned {
         Some(owned) => match authority.renew(&owned.session)? {
             Some((session, token)) => (session, Some(token)),
@@ -116,8 +123,8 @@ pub async fn register(
 /// Describes the caller's session.
 ///
 /// # Errors
-/// Those of [`PacedSession`] and [`OwnedSession`].
-pub async fn describe(_: PacedSession, owned: OwnedSession, sockets: web::Data<OpenSockets>) -> HttpResponse {
+/// Those of [`PacedSession`].
+pub async fn describe(PacedSession(owned): PacedSession, sockets: web::Data<OpenSockets>) -> HttpResponse {
     #[derive(Serialize)]
     struct WithConnections<'a> {
         #[serde(flatten)]
@@ -132,11 +139,10 @@ pub async fn describe(_: PacedSession, owned: OwnedSession, sockets: web::Data<O
 /// Ends the caller's session: its tokens, its cookie, its open sockets.
 ///
 /// # Errors
-/// Those of [`PacedSession`] and [`OwnedSession`].
+/// Those of [`PacedSession`].
 pub async fn end(
     request: HttpRequest,
-    _: PacedSession,
-    owned: OwnedSession,
+    PacedSession(owned): PacedSession,
     authority: web::Data<SessionAuthority>,
     cookies: web::Data<CookiePolicy>,
     sockets: web::Data<OpenSockets>,

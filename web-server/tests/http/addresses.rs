@@ -123,11 +123,10 @@ async fn every_family_of_routes_has_a_rate_of_its_own() {
         settings.rates.operators = Rate::new(1, 1);
         settings.rates.logins = Rate::new(1, 1);
     });
-    let (id, token) = edge.session().await;
-    let bearer = format!("Bearer {token}");
-    let describe = format!("/api/client/{id}");
+    let describe = format!("/api/client/{}", common::id::SessionId::fresh());
+    // Without a session: everything is charged to the address.
     let families = [
-        vec![("GET", &*describe), ("POST", "/api/client"), ("POST", "/auth/refresh"), ("DELETE", "/api/client/session")],
+        vec![("GET", &*describe), ("POST", "/auth/refresh"), ("DELETE", "/api/client/session")],
         vec![("GET", "/stats")],
         vec![("POST", "/auth/challenge"), ("POST", "/auth/verify"), ("POST", "/auth/token")],
     ];
@@ -136,10 +135,7 @@ async fn every_family_of_routes_has_a_rate_of_its_own() {
             let refused = until_refused(async |attempt| {
                 // An address of its own, which has used up its rate.
                 let address = format!("192.0.{attempt}.{}", 10 * family + number);
-                let ask = async |method: &str, path: &str| {
-                    let headers = [("X-Forwarded-For", &*address), ("Authorization", &bearer)];
-                    edge.request(method, path, &headers).await
-                };
+                let ask = async |method: &str, path: &str| edge.request(method, path, &[("X-Forwarded-For", &*address)]).await;
                 let (first_method, first_path) = routes[0];
                 assert_ne!(ask(first_method, first_path).await.status, 429, "{method} {path}");
                 let answer = ask(method, path).await;
@@ -152,6 +148,20 @@ async fn every_family_of_routes_has_a_rate_of_its_own() {
             assert_eq!(refused.header("retry-after"), Some("1"), "{method} {path}");
         }
     }
+}
+
+#[actix_web::test]
+async fn each_session_has_its_own_rate_behind_one_address() {
+    let edge = Edge::with(|settings| {
+        counted(settings);
+        settings.rates.sessions = Rate::new(1, 1);
+    });
+    let (mine, others) = (edge.session().await, edge.session().await);
+    let describe = async |(id, token): &(String, String)| {
+        edge.request("GET", &format!("/api/client/{id}"), &[("Authorization", &format!("Bearer {token}"))]).await
+    };
+    assert_eq!(until_refused(async |_| describe(&mine).await).await.error_code(), "rate_limited");
+    assert_eq!(describe(&others).await.status, 200);
 }
 
 #[actix_web::test]

@@ -47,6 +47,45 @@ fn token_of(subject: &str, audience: &str, secret: &str, lifetime: Duration, now
 
 const HOUR: Duration = Duration::from_secs(3600);
 
+#[actix_web::test]
+async fn valid_logins_are_let_in_beside_any_number_of_forged_ones_of_the_same_address() {
+    let edge = Edge::with(|settings| {
+        trusts_an_issuer(settings);
+        settings.limits.exempt_networks.clear();
+    });
+    let forged = async || {
+        let token = token_of("ann", "bridge", "another-secret-of-at-least-32-bytes-too", HOUR, SystemTime::now());
+        let (login, bearer) = (json!({"token": token}), format!("Bearer {token}"));
+        let statuses = [
+            edge.post("/auth/token", &[], &login).await.status,
+            edge.request("POST", "/auth/refresh", &[("Authorization", &bearer)]).await.status,
+            edge.post("/auth/challenge", &[("Authorization", &bearer)], &json!({})).await.status,
+        ];
+        assert!(statuses.iter().all(|status| matches!(status, 401 | 429)), "{statuses:?}");
+        statuses
+    };
+    // More than every rate and all free failures allow.
+    let mut refused = 0;
+    while refused < 20 {
+        refused += forged().await.iter().filter(|status| **status == 429).count();
+    }
+    let (neighbour, session_token) = edge.session().await;
+    let bearer = format!("Bearer {session_token}");
+    for number in 0..12 {
+        forged().await;
+        let answer = edge.post("/auth/token", &[], &json!({"token": token_for("bob", HOUR)})).await;
+        assert_eq!(answer.status, 201, "{number}: {}", answer.text());
+        let answer = edge.request("POST", "/auth/refresh", &[("Authorization", &bearer)]).await;
+        assert_eq!(answer.status, 200, "{number}: {}", answer.text());
+        let answer = edge.request("GET", &format!("/api/client/{neighbour}"), &[("Authorization", &bearer)]).await;
+        assert_eq!(answer.status, 200, "{number}: {}", answer.text());
+        forged().await;
+    }
+    let wallet = Wallet::new(3);
+    let answer = edge.sign_in(&session_token, &wallet, &[]).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
 fn identity_of(edge: &Edge, link: &BrokerLink) -> assertion::ClientIdentity {
     let bearer = link.authorization.strip_prefix("Bearer ").expect("a bearer assertion");
     assertion::verify(bearer, &edge.settings.broker.bridge_secret).expect("valid")

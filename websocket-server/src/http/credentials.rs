@@ -16,8 +16,9 @@ use common::{
     id::AgentId,
     secret::Secret,
 };
+use identity::limits::GUESSABLE;
 use tls::ClientCertificate;
-use transport::{bearer, client_address, clock::now_ms, operator::Operators};
+use transport::{Payer, bearer, client_address, clock::now_ms, operator::Operators};
 
 use super::{Refused, hosts};
 use crate::{broker::Broker, routing::Pass};
@@ -60,19 +61,35 @@ pub fn check_operator(
 ) -> Result<(), ClientError> {
     let look = || Ok(rule(&broker.operators, request)?);
     match bearer(request.headers()) {
-        Some(token) => broker.penalties.weigh(Some(token), client_address::of(request, &broker.proxies), now(), look),
+        Some(token) => broker.guessed_tokens.weigh(Some(token), client_address::of(request, &broker.proxies), now(), look),
         None => look(),
     }
 }
 
-/// What was presented turned out to be no operator's token, and was not looked at as anything else.
-pub fn count_guess(broker: &Broker, address: IpAddr) {
-    broker.penalties.on_failure(address, now());
+/// What was presented turned out to be no operator's token, and nothing else that is good: what to answer.
+pub fn on_guess(broker: &Broker, address: IpAddr, error: ClientError) -> ClientError {
+    match broker.guessed_tokens.check(address, now()) {
+        Err(wait) => ClientError::new(ErrorCode::TooManyFailures).after(wait),
+        Ok(()) => {
+            broker.guessed_tokens.on_failure(address, now());
+            error
+        }
+    }
+}
+
+/// Who pays for a request to the API: who shows something good that is too long to be guessed, for itself; everybody else for their address.
+pub fn payer_of(broker: &Broker, request: &HttpRequest, address: IpAddr) -> Payer {
+    let Some(token) = bearer(request.headers()).filter(|token| token.len() >= GUESSABLE) else { return Payer::Address(address) };
+    if broker.operators.check_administrator(request).is_ok() {
+        return Payer::Key("operator".into());
+    }
+    let pass = broker.keys.admit(Some(token), None);
+    pass.map_or(Payer::Address(address), |pass| Payer::Key(format!("agents {}", pass.name()).into()))
 }
 
 /// Whether an operator asks, where others may ask too: what is not the token costs nothing here, as it is looked at again.
 pub fn is_operator(broker: &Broker, request: &HttpRequest, address: IpAddr) -> bool {
-    bearer(request.headers()).is_some_and(|token| broker.penalties.lets_look(token, address, now()))
+    bearer(request.headers()).is_some_and(|token| broker.guessed_tokens.lets_look(token, address, now()))
         && broker.operators.check_administrator(request).is_ok()
 }
 

@@ -26,7 +26,7 @@ use common::{
 use store::StoreError;
 use transport::{RouteFamily, client_address};
 
-use self::credentials::Vouched;
+use self::credentials::{Vouched, payer_of};
 use crate::broker::Broker;
 
 /// Bytes of an edge's report: entries without what was said are short.
@@ -108,7 +108,8 @@ async fn paced(
     if is_of_edge {
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     }
-    match broker.http_rates.take(RouteFamily::Operator, address) {
+    let payer = payer_of(&broker, request.request(), address);
+    match broker.http_rates.take_of(RouteFamily::Operator, payer, address) {
         Ok(()) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
         Err(error) => Ok(request.into_response(refusal(error))),
     }

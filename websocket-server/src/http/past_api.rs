@@ -17,7 +17,7 @@ use transport::{Link, client_address};
 
 use super::{
     Refused,
-    credentials::{Operator, Vouched, admit_agent, count_guess, is_operator},
+    credentials::{Operator, Vouched, admit_agent, is_operator, on_guess},
 };
 use crate::{
     audit::Event,
@@ -75,7 +75,8 @@ pub async fn history(
     Ok(shown(broker.channels.history(&channel, &ask.from, ask.limit).await?))
 }
 
-/// Whether the caller may read a channel. What is not the operators' token is looked at again as an agent's key, and costs there.
+/// Whether the caller may read a channel. What is not the operators' token is looked at again as an agent's key, and costs there
+/// and as a guess at the token.
 fn authorise(request: &HttpRequest, broker: &Broker, channel: &ChannelName, agent: Option<AgentId>) -> Result<(), ClientError> {
     let address = client_address::of(request, &broker.proxies);
     if is_operator(broker, request, address) {
@@ -89,10 +90,9 @@ fn authorise(request: &HttpRequest, broker: &Broker, channel: &ChannelName, agen
         }
         Err(code @ ErrorCode::CredentialsExpired) => return Err(code.into()),
         Ok(Vouched::Edge) | Err(_) => {
-            let pass = admit_agent(broker, request, agent.as_ref(), address).inspect_err(|error| {
-                if error.code == ErrorCode::ClientCertificateRequired {
-                    count_guess(broker, address);
-                }
+            let pass = admit_agent(broker, request, agent.as_ref(), address).map_err(|error| {
+                let may_be_a_guess = matches!(error.code, ErrorCode::ClientCertificateRequired | ErrorCode::Unauthorized);
+                if may_be_a_guess { on_guess(broker, address, error) } else { error }
             })?;
             (PeerKind::Agent(agent.unwrap_or_else(AgentId::assigned)), Some(pass))
         }

@@ -176,6 +176,24 @@ async fn guesses_at_the_operators_token_cost_what_guesses_at_keys_cost() {
 }
 
 #[actix_rt::test]
+async fn a_good_key_takes_back_no_guess_at_the_operators_token() {
+    let broker = TestBroker::with(|settings| {
+        settings.broker.operator_token = Secret::new(TOKEN);
+        settings.limits.exempt_networks.clear();
+        settings.limits.free_failures = 3;
+        settings.limits.first_failure_wait = std::time::Duration::from_secs(600);
+    })
+    .await;
+    let ask = async |path: &str, token: &str| broker.get_with(path, &format!("Authorization: Bearer {token}\r\n")).await.0;
+    for _ in 0..4 {
+        assert_eq!(ask("/stats", "a guess").await, 401);
+        assert_eq!(ask("/api/v1/channels/topic:t/history?agent_id=a", "test-agent-key").await, 200);
+    }
+    assert_eq!(ask("/stats", TOKEN).await, 429, "it waits for its guesses");
+    assert_eq!(ask("/api/v1/channels/topic:t/history?agent_id=a", "test-agent-key").await, 200, "keys do not");
+}
+
+#[actix_rt::test]
 async fn a_session_that_its_edge_vouches_for_reads_what_it_may_read() {
     let broker = broker().await;
     let mut agent = broker.agent("a").await;
