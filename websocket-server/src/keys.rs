@@ -154,6 +154,8 @@ impl Broker {
         for (peer, pass) in router.agent_peers().filter_map(|peer| Some((peer, peer.pass.as_ref()?))) {
             if let Some(code) = end(pass) {
                 tracing::info!(agent = peer.address(), key = pass.name(), code = code.0, "closed: its key is good no longer");
+                // What it has sent and the router has not done yet is not done.
+                peer.cut();
                 peer.link.close(code, reason(code), CloseMode::Discard);
             }
         }

@@ -89,6 +89,8 @@ impl Router {
             Some(_) => SystemMessage::AgentUpdated { agent },
         };
         if let Some(older) = &older {
+            // What it has sent and the router has not done yet is not done.
+            older.cut();
             self.leave_all_topics(older);
         }
         self.tell_of_agent(peer, agent_id, &message);

@@ -34,3 +34,5 @@ pub use seen::SeenAgent;
 mod isolation;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod takeover_tests;

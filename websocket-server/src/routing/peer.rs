@@ -188,7 +188,7 @@ impl Peer {
     }
 
     /// From here on nothing that came from it is routed, though its socket is still to be closed.
-    pub(super) fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.is_cut.store(true, Relaxed);
     }
 
