@@ -30,6 +30,7 @@ pub mod hosts;
 mod http1;
 pub mod http_rates;
 pub mod link;
+pub mod liveness;
 pub mod message;
 pub mod operator;
 pub mod origin;

@@ -22,6 +22,7 @@ use crate::{
     clock::now_ms,
     flow::{FlowPolicy, FlowState},
     frame::Frame,
+    liveness::Liveness,
     queue::{Lost, Pushed, Queue},
 };
 
@@ -76,6 +77,9 @@ pub struct Link {
     waiting: Mutex<Vec<Waker>>,
     writer: AtomicWaker,
     seen_ms: AtomicU64,
+    /// Bytes that the kernel has taken.
+    written: AtomicU64,
+    liveness: Mutex<Liveness>,
     pinged_ms: AtomicU64,
     /// Its peer is not read just now, and so silent for no fault of its own.
     held: AtomicBool,
@@ -104,6 +108,8 @@ impl Link {
             waiting: Mutex::new(Vec::new()),
             writer: AtomicWaker::new(),
             seen_ms: AtomicU64::new(now),
+            written: AtomicU64::new(0),
+            liveness: Mutex::default(),
             pinged_ms: AtomicU64::new(now),
             held: AtomicBool::new(false),
             killed: AtomicBool::new(false),
@@ -238,19 +244,31 @@ impl Link {
             self.close(CloseCode::SLOW_CONSUMER, "read too slowly", CloseMode::Discard);
             return;
         }
-        let silent_for = now_ms.saturating_sub(self.seen_ms.load(Relaxed));
-        if silent_for >= millis(self.policy.silence_timeout) && !self.held.load(Relaxed) {
+        let heard_ms = self.seen_ms.load(Relaxed);
+        let mut liveness = self.liveness.lock();
+        liveness.on_tick(now_ms, heard_ms, self.written.load(Relaxed), unread);
+        let is_silent = liveness.is_silent(now_ms, heard_ms, millis(self.policy.silence_timeout));
+        drop(liveness);
+        if is_silent && !self.held.load(Relaxed) {
             self.policy.counts.silent.fetch_add(1, Relaxed);
             self.close(CloseCode::HEARTBEAT_TIMEOUT, "nothing heard within the heartbeat timeout", CloseMode::Discard);
             return;
         }
         if now_ms.saturating_sub(self.pinged_ms.load(Relaxed)) >= millis(self.policy.ping_interval) {
             self.pinged_ms.store(now_ms, Relaxed);
-            // A peer with unread bytes has not read the last ping either.
-            if !unread && !self.masks {
+            // Also where bytes wait: a reader that is never quite through is asked all the same.
+            if !self.masks {
                 self.send(Lane::Control, Frame::ping());
             }
         }
+    }
+
+    /// The bridge itself did nothing for `gap_ms`: it neither read nor pinged. What lies in the kernel is read before the connection
+    /// is judged again, and its time goes on from where it was.
+    pub(crate) fn excuse(&self, gap_ms: u64) {
+        self.seen_ms.fetch_add(gap_ms, Relaxed);
+        self.liveness.lock().excuse(gap_ms);
+        self.queue.lock().excuse(gap_ms);
     }
 
     /// Whether the peer is not read just now.
@@ -273,6 +291,7 @@ impl Link {
 
     pub(crate) fn on_written(&self, written: usize) {
         self.policy.counts.bytes_out.fetch_add(written as u64, Relaxed);
+        self.written.fetch_add(written as u64, Relaxed);
         let (wake, lost) = self.queue.lock().on_written(written, now_ms());
         if wake {
             self.wake_waiting();
@@ -336,6 +355,29 @@ mod tests {
         assert!(!link.is_over());
         link.judge(now_ms() + 3_000);
         assert!(link.is_over());
+    }
+
+    #[test]
+    fn a_stall_of_the_bridge_counts_as_nobodys_silence_or_slowness() {
+        let link = Link::new(policy());
+        let start = now_ms();
+        link.send(Lane::Normal, Frame::text(&"x".repeat(250)));
+        link.judge(start + 1_000);
+        link.excuse(40_000);
+        link.judge(start + 41_100);
+        assert_eq!(link.closing(), None);
+        // From there on its time goes on.
+        link.judge(start + 40_000 + 10_100);
+        assert_eq!(link.closing(), Some(CloseCode::SLOW_CONSUMER));
+    }
+
+    #[test]
+    fn a_peer_for_which_bytes_wait_is_pinged_all_the_same() {
+        let link = Link::new(policy());
+        link.send(Lane::Normal, Frame::text("x"));
+        let (_, waiting) = link.depth();
+        link.judge(now_ms() + 5_100);
+        assert_eq!(link.depth().1, waiting + 1);
     }
 
     #[test]

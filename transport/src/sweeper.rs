@@ -1,6 +1,7 @@
 //! The sweeper: one timer per worker thread that judges every connection of that thread.
 //!
-//! One timer for all is what keeps an idle connection small; the judgement itself is [`Link::judge`].
+//! One timer for all is what keeps an idle connection small; the judgement itself is [`Link::judge`]. After a stall of its own (the process was stopped, the thread held up) the
+//! sweeper counts that time against nobody.
 
 use std::{cell::RefCell, sync::Arc, time::Duration};
 
@@ -8,6 +9,9 @@ use crate::{clock::now_ms, link::Link};
 
 /// How often connections are judged: the grain of heartbeats, pauses and slow-consumer limits.
 pub const TICK: Duration = Duration::from_millis(100);
+
+/// A tick that comes later than this was held up: the thread, the process or the machine stood still.
+const STALLED: Duration = Duration::from_secs(1);
 
 thread_local! {
     static WATCHED: RefCell<Option<Vec<Arc<Link>>>> = const { RefCell::new(None) };
@@ -39,11 +43,20 @@ async fn sweep() {
     let _reset = Reset;
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut last = now_ms();
     loop {
         ticks.tick().await;
         let now = now_ms();
+        let stall = stall(now.saturating_sub(last));
+        last = now;
+        if let Some(gap_ms) = stall {
+            tracing::warn!(gap_ms, "this thread stood still: its connections are not judged by that time");
+        }
         let mut links = WATCHED.with_borrow_mut(|watched| watched.as_mut().map(std::mem::take).unwrap_or_default());
         links.retain(|link| {
+            if let Some(gap_ms) = stall {
+                link.excuse(gap_ms);
+            }
             link.judge(now);
             !link.is_over()
         });
@@ -52,5 +65,22 @@ async fn sweep() {
             links.append(watched);
             *watched = links;
         });
+    }
+}
+
+/// For how long the thread stood still, if it did, by the time since the last tick.
+fn stall(since_ms: u64) -> Option<u64> {
+    let tick = TICK.as_millis() as u64;
+    (since_ms >= STALLED.as_millis() as u64).then(|| since_ms - tick)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_tick_is_a_stall_and_a_tick_in_time_is_none() {
+        assert_eq!([100, 130, 999].map(stall), [None; 3]);
+        assert_eq!(stall(40_000), Some(39_900));
     }
 }

@@ -269,6 +269,15 @@ impl Queue {
         still.max(self.flow.behind_for(now_ms).min(since(self.kept_up_ms)))
     }
 
+    /// The bridge itself did nothing for `gap_ms`: that is no slowness of the reader.
+    pub fn excuse(&mut self, gap_ms: u64) {
+        self.progressed_ms += gap_ms;
+        self.kept_up_ms += gap_ms;
+        if let Phase::Closing { since_ms, .. } = &mut self.phase {
+            *since_ms += gap_ms;
+        }
+    }
+
     /// Queues a close frame, after which nothing is accepted. Says whether it was the first.
     pub fn close(&mut self, code: CloseCode, frame: Frame, mode: CloseMode, now_ms: u64) -> bool {
         if matches!(self.phase, Phase::Closing { .. }) {
