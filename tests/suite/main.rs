@@ -28,6 +28,7 @@ mod past;
 mod restarts;
 mod returns;
 mod secrets;
+mod slow_readers;
 mod store_faults;
 mod takeover;
 mod tls;

@@ -105,8 +105,6 @@ pub struct Broker {
     connections: AtomicUsize,
     shards: Mutex<Vec<Arc<Counters>>>,
     router_died: watch::Sender<bool>,
-    /// Tells marks of this process from those of an earlier one.
-    mark_prefix: String,
     /// TLS of the listener.
     pub tls: Option<Arc<ServerTls>>,
     /// Connections refused over HTTP, by code.
@@ -166,7 +164,6 @@ impl Broker {
             connections: AtomicUsize::new(0),
             shards: Mutex::new(Vec::new()),
             router_died: watch::Sender::new(false),
-            mark_prefix: format!("{}-", &uuid::Uuid::new_v4().simple().to_string()[..12]),
             tls,
             refusals: ErrorCounts::default(),
         })
@@ -272,16 +269,6 @@ impl Broker {
                 peer.link.send(Lane::Control, frame.clone());
             }
         }
-    }
-
-    /// The payload of the ping that asks what has come, by the number of the mark.
-    pub fn mark_text(&self, mark: u64) -> Vec<u8> {
-        format!("{}{mark}", self.mark_prefix).into_bytes()
-    }
-
-    /// The number of the mark that a pong answers, if it answers one of this process.
-    pub fn mark_of(&self, pong: &[u8]) -> Option<u64> {
-        std::str::from_utf8(pong).ok()?.strip_prefix(&self.mark_prefix)?.parse().ok()
     }
 
     /// A router has died outside a shutdown: the process is to end.

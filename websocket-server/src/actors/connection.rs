@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     broker::{Admission, Broker},
-    durable::Retain,
+    durable::{Retain, mark_of},
     routing::{ConnectionId, Outgoing, Pass, Peer, PeerKind, Trace, hash},
     services::Ask,
 };
@@ -301,8 +301,9 @@ impl Connection {
 
     /// The peer has answered a ping.
     fn on_pong(&mut self, payload: &[u8]) -> Step {
-        match (self.broker().mark_of(payload), &self.peer) {
-            (Some(mark), Some(peer)) => self.submit(Work::Mark(Marked { peer: Arc::clone(peer), mark })),
+        let (Some(mark), Some(peer)) = (mark_of(payload), &self.peer) else { return Step::Continue };
+        match peer.on_mark(mark) {
+            Some(given) if !given.is_empty() => self.submit(Work::Mark(Marked { peer: Arc::clone(peer), given })),
             _ => Step::Continue,
         }
     }
@@ -310,6 +311,7 @@ impl Connection {
     /// Unregisters the connection, unless that was done.
     fn unregister(&mut self, reason: &str) {
         if let Some(peer) = self.peer.take() {
+            peer.let_go();
             self.shard.detach(Detach { peer, reason: reason.to_owned(), for_good: self.has_left });
         }
     }

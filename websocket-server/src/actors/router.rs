@@ -26,6 +26,7 @@ use super::{
 use crate::{
     audit::Event,
     broker::Broker,
+    durable::Given,
     keys,
     routing::{Attached, ConnectionId, Counters, Outgoing, Peer, PeerKind, Route, TAKEN_OVER},
     services::{Ask, Call},
@@ -99,8 +100,8 @@ pub struct Detach {
 pub struct Marked {
     /// The connection.
     pub peer: Arc<Peer>,
-    /// The number of the ping.
-    pub mark: u64,
+    /// What has reached it.
+    pub given: Given,
 }
 
 /// A frame that asks something of a bridge service.
@@ -223,7 +224,7 @@ impl Handler<Work> for RouterActor {
         match work {
             Work::Dispatch(dispatch) => self.on_dispatch(dispatch, ctx),
             Work::Ask(asked) => self.on_ask(asked, ctx),
-            Work::Mark(Marked { peer, mark }) => self.on_mark(&peer, mark, ctx),
+            Work::Mark(Marked { peer, given }) => self.on_arrived(&peer, given, ctx),
             Work::Identify(identify) => self.on_identify(identify, ctx),
         }
     }

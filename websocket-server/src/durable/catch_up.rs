@@ -5,7 +5,7 @@ use std::{future::poll_fn, sync::Arc, time::Duration};
 use common::{message::SystemMessage, timestamp::unix_ms};
 use parking_lot::Mutex;
 use store::{ChannelName, DeadLettered, DeadReason, Death, Delivered, Pending, Record, StoreError};
-use transport::{Frame, Lane, Link, Sent};
+use transport::{Frame, Lane, Sent};
 
 use super::{
     Channel, Channels, OnItsWay,
@@ -120,7 +120,7 @@ impl CatchUp {
             let value = self.channels.store().retained(self.channel.clone()).await?;
             self.with_retained = false;
             if let Some(value) = value
-                && !self.give(|| retained(&value.frame)).await
+                && !self.give(retained(&value.frame)).await
             {
                 return Ok(false);
             }
@@ -147,7 +147,7 @@ impl CatchUp {
                     // An earlier connection may have had it live.
                     let is_again = seq <= self.again_through || (is_inbox && is_given);
                     let frame = if is_again { redelivered(&frame.payload(), 1) } else { frame };
-                    match self.peer.link.offer(Lane::Normal, frame) {
+                    match self.peer.give(Lane::Normal, frame) {
                         Sent::Queued | Sent::QueuedButPause => {}
                         Sent::Gone => break,
                         Sent::Dropped => {
@@ -159,6 +159,7 @@ impl CatchUp {
                     machine.given(seq);
                     delivered.push((seq, 1 + u32::from(is_again)));
                 }
+                self.note_given();
                 if is_inbox && !delivered.is_empty() {
                     self.note_delivered(delivered);
                 }
@@ -168,6 +169,13 @@ impl CatchUp {
                 }
                 machine.is_live(self.peer.id)
             }
+        }
+    }
+
+    /// From here on the answer to a mark says that the receiver has everything up to here.
+    fn note_given(&self) {
+        if self.given > 0 && self.peer.confirms_by_mark(&self.channel) {
+            self.peer.marks.lock().on_given(self.channel.clone(), self.given);
         }
     }
 
@@ -190,7 +198,13 @@ impl CatchUp {
     ) -> Result<bool, StoreError> {
         loop {
             poll_fn(|task| self.peer.link.poll_open(task)).await;
-            let page = self.channels.pending_after(&self.channel, self.given, u64::MAX).await?;
+            if self.is_current() {
+                self.note_given();
+            }
+            self.wait_for_room(1).await;
+            // No more than has room: what is read here is noted as delivered.
+            let room = self.peer.window.room();
+            let page = self.channels.pending_after(&self.channel, self.given, u64::MAX, room).await?;
             if page.is_empty() || self.peer.link.is_over() || !self.is_current() {
                 return Ok(!self.peer.link.is_over() && self.is_current());
             }
@@ -203,7 +217,7 @@ impl CatchUp {
             }
             for pending in page {
                 self.channels.receipts.recall(&self.channel, &pending.record);
-                if !self.give(|| redelivered(&pending.record.frame, pending.attempts)).await {
+                if !self.give(redelivered(&pending.record.frame, pending.attempts)).await {
                     return Ok(false);
                 }
                 if pending.attempts == 0 {
@@ -229,15 +243,46 @@ impl CatchUp {
         page
     }
 
-    async fn give(&self, frame: impl FnOnce() -> Frame) -> bool {
-        poll_fn(|task| self.peer.link.poll_open(task)).await;
-        self.is_current() && give(&self.peer.link, frame()).await
+    /// Gives one message, as soon as the reader has room. `false`: the receiver is gone.
+    async fn give(&self, frame: Frame) -> bool {
+        loop {
+            poll_fn(|task| self.peer.link.poll_open(task)).await;
+            self.wait_for_room(frame.len()).await;
+            if self.peer.link.is_over() || !self.is_current() {
+                return false;
+            }
+            match self.peer.give(Lane::Normal, frame.clone()) {
+                Sent::Queued | Sent::QueuedButPause => return true,
+                Sent::Gone => return false,
+                // Its outbox is full, or somebody else has taken the room.
+                Sent::Dropped => tokio::time::sleep(FULL_OUTBOX_WAIT).await,
+            }
+        }
+    }
+
+    /// Waits until so many bytes may be on their way to the reader besides those that are, or it is gone.
+    async fn wait_for_room(&self, bytes: usize) {
+        if self.peer.window.has_room(bytes) {
+            return;
+        }
+        // What it has read is confirmed, although it is not through yet.
+        if self.is_current() {
+            self.note_given();
+        }
+        self.peer.ask_what_has_come();
+        while !self.peer.window.has_room(bytes) && !self.peer.link.is_over() && self.is_current() {
+            self.peer.wait_for_room(bytes).await;
+            self.peer.ask_regularly();
+        }
     }
 
     /// Gives everything in the log after `given`, and says what is not there any more. `false`: the receiver is gone.
     async fn give_log(&mut self) -> Result<bool, StoreError> {
         loop {
             poll_fn(|task| self.peer.link.poll_open(task)).await;
+            if self.is_current() {
+                self.note_given();
+            }
             let page = self.channels.log_after(&self.channel, self.given).await?;
             if let Some(lost) = page.lost.filter(|lost| lost.through > self.told_through) {
                 self.told_through = lost.through;
@@ -249,7 +294,7 @@ impl CatchUp {
             }
             for record in page.records {
                 let attempts = u32::from(record.seq <= self.again_through);
-                if !self.give(|| redelivered(&record.frame, attempts)).await {
+                if !self.give(redelivered(&record.frame, attempts)).await {
                     return Ok(false);
                 }
                 self.given = record.seq;
@@ -263,21 +308,6 @@ impl Drop for CatchUp {
         let mut machine = self.machine.lock();
         if machine.turn_of(self.peer.id) == Some(self.turn) {
             machine.forget(self.peer.id);
-        }
-    }
-}
-
-/// Gives one message, as soon as the reader has room. `false`: the receiver is gone.
-async fn give(link: &Arc<Link>, frame: Frame) -> bool {
-    loop {
-        poll_fn(|task| link.poll_open(task)).await;
-        if link.is_over() {
-            return false;
-        }
-        match link.offer(Lane::Normal, frame.clone()) {
-            Sent::Queued | Sent::QueuedButPause => return true,
-            Sent::Gone => return false,
-            Sent::Dropped => tokio::time::sleep(FULL_OUTBOX_WAIT).await,
         }
     }
 }
@@ -314,7 +344,7 @@ pub async fn redeliver(
         if !is_open || peer.link.is_over() {
             return Ok(true);
         }
-        let page = channels.pending_after(channel, given, unix_ms()).await?;
+        let page = channels.pending_after(channel, given, unix_ms(), u64::MAX).await?;
         let Some(last) = page.last() else { break };
         given = last.record.seq;
         let (due, spent) = channels.bury_spent(channel, page).await;
@@ -324,7 +354,7 @@ pub async fn redeliver(
         channels.mark_delivered(channel, attempts).await?;
         let mut due = due.into_iter();
         while let Some(pending) = due.next() {
-            match peer.link.offer(Lane::Normal, redelivered(&pending.record.frame, pending.attempts)) {
+            match peer.give(Lane::Normal, redelivered(&pending.record.frame, pending.attempts)) {
                 Sent::Queued | Sent::QueuedButPause => {}
                 Sent::Dropped | Sent::Gone => {
                     // These were not given after all, and stay due.

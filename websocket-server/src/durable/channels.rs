@@ -383,9 +383,10 @@ impl Channels {
         self.active.lock().get_or_insert(channel)
     }
 
-    /// What is pending in an inbox after a number.
-    pub fn pending_after(&self, channel: &ChannelName, after: u64, due_before: u64) -> Reply<Vec<Pending>> {
-        self.store.pending(channel.clone(), PendingQuery { due_before, after, limits: Limits { records: 32, ..PAGE } })
+    /// What is pending in an inbox after a number: about `bytes` of it, and not more than a page.
+    pub fn pending_after(&self, channel: &ChannelName, after: u64, due_before: u64, bytes: u64) -> Reply<Vec<Pending>> {
+        let limits = Limits { records: 32, bytes: PAGE.bytes.min(bytes.max(1)) };
+        self.store.pending(channel.clone(), PendingQuery { due_before, after, limits })
     }
 
     /// Whether anything of an inbox waits for an acknowledgement, as the store knows.

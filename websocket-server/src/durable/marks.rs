@@ -1,22 +1,58 @@
 //! What a receiver was given and has not confirmed. Pure.
 //!
-//! A receiver that does not acknowledge itself is asked by a ping that follows what it was given: its pong says that everything
-//! before the ping has reached it. One ping at a time is under way to each.
+//! A mark is a ping that follows what a receiver was given: its pong says that everything before the ping has reached it. Several may
+//! be under way. A pong confirms its own mark and all earlier ones, because a client need answer only the latest of several pings
+//! (RFC 6455, section 5.5.3). Each mark has a number of its own: none is sent twice, so that a pong says which ping it answers.
+
+use std::{collections::VecDeque, sync::LazyLock};
 
 use foldhash::HashMap;
 use store::ChannelName;
 
+use super::window::{Stretch, Window};
+
+/// Marks that may be under way to one receiver. A further one takes the place of the newest.
+const MOST: usize = 64;
+/// How long to wait for a pong before another mark is sent, at first, in milliseconds: of a mark and a heartbeat that come together a
+/// client may answer the heartbeat alone.
+const ASK_AGAIN_MS: u64 = 1000;
+/// The same at most. The wait doubles each time.
+const ASK_AGAIN_AT_LAST_MS: u64 = 8000;
+
+/// Tells marks of this process from those of an earlier one, whose pongs may still come through the edge.
+static PREFIX: LazyLock<String> = LazyLock::new(|| format!("{}-", &uuid::Uuid::new_v4().simple().to_string()[..12]));
+
 /// Numbers up to which channels were given.
 pub type Given = HashMap<ChannelName, u64>;
+
+/// The payload of a mark's ping.
+pub fn mark_text(number: u64) -> Vec<u8> {
+    format!("{}{number}", *PREFIX).into_bytes()
+}
+
+/// The number of the mark that a pong answers, if it answers one of this process. A heartbeat's is empty.
+pub fn mark_of(pong: &[u8]) -> Option<u64> {
+    std::str::from_utf8(pong).ok()?.strip_prefix(&**PREFIX)?.parse().ok()
+}
+
+#[derive(Debug)]
+struct Mark {
+    number: u64,
+    /// Given before it, and after the mark before it.
+    given: Given,
+    stretch: Stretch,
+}
 
 /// The marks of one receiver.
 #[derive(Debug, Default)]
 pub struct Marks {
     /// Given since the last mark.
     given: Given,
-    /// Given before the mark that is under way.
-    marked: Option<(u64, Given)>,
+    /// Under way, the oldest first.
+    marks: VecDeque<Mark>,
     last: u64,
+    /// How often was asked since the last pong.
+    asked: u32,
 }
 
 impl Marks {
@@ -28,41 +64,77 @@ impl Marks {
     /// The receiver does not read the channel any more.
     pub fn forget(&mut self, channel: &ChannelName) {
         self.given.remove(channel);
-        if let Some((_, given)) = &mut self.marked {
-            given.remove(channel);
+        for mark in &mut self.marks {
+            mark.given.remove(channel);
         }
     }
 
-    /// The number of the ping that is to be sent now, if one is.
-    pub fn begin(&mut self) -> Option<u64> {
-        if self.marked.is_some() || self.given.is_empty() {
+    /// The number of the ping that is to be sent now, if anything was given since the last one.
+    pub fn begin(&mut self, window: &Window, now_ms: u64) -> Option<u64> {
+        if self.given.is_empty() && !window.is_unmarked() {
             return None;
         }
-        self.last += 1;
-        self.marked = Some((self.last, std::mem::take(&mut self.given)));
-        Some(self.last)
+        Some(self.push(window, now_ms))
     }
 
-    /// The ping could not be sent.
-    pub fn not_sent(&mut self) {
-        for (channel, seq) in self.marked.take().map(|(_, marked)| marked).unwrap_or_default() {
+    /// The same at a regular look: while a mark is under way the next one waits for its pong, unless that is overdue.
+    pub fn begin_regular(&mut self, window: &Window, now_ms: u64) -> Option<u64> {
+        let Some(newest) = self.marks.back() else { return self.begin(window, now_ms) };
+        let wait = (ASK_AGAIN_MS << self.asked.min(8)).min(ASK_AGAIN_AT_LAST_MS);
+        if now_ms.saturating_sub(newest.stretch.sent_ms()) < wait {
+            return None;
+        }
+        self.asked += 1;
+        Some(self.push(window, now_ms))
+    }
+
+    fn push(&mut self, window: &Window, now_ms: u64) -> u64 {
+        let mut given = std::mem::take(&mut self.given);
+        if self.marks.len() >= MOST
+            && let Some(newest) = self.marks.pop_back()
+        {
+            newest.given.into_iter().for_each(|(channel, seq)| raise(&mut given, channel, seq));
+        }
+        self.last += 1;
+        self.marks.push_back(Mark { number: self.last, given, stretch: window.mark(now_ms) });
+        self.last
+    }
+
+    /// The newest ping could not be sent.
+    pub fn not_sent(&mut self, window: &Window) {
+        for (channel, seq) in self.marks.pop_back().map(|mark| mark.given).unwrap_or_default() {
             raise(&mut self.given, channel, seq);
         }
+        window.unmark(self.marks.back().map(|mark| mark.stretch));
     }
 
-    /// The receiver answered a ping: what has reached it.
-    pub fn confirmed(&mut self, mark: u64) -> Option<Given> {
-        self.marked.take_if(|(under_way, _)| *under_way == mark).map(|(_, given)| given)
+    /// The receiver answered a ping: what has reached it. `None`: that is known already, or nothing was asked.
+    pub fn confirmed(&mut self, number: u64, window: &Window, now_ms: u64) -> Option<Given> {
+        if number > self.last {
+            return None;
+        }
+        let mut given: Option<Given> = None;
+        while self.marks.front().is_some_and(|mark| mark.number <= number)
+            && let Some(mark) = self.marks.pop_front()
+        {
+            window.confirm(mark.stretch, now_ms);
+            match &mut given {
+                Some(given) => mark.given.into_iter().for_each(|(channel, seq)| raise(given, channel, seq)),
+                None => given = Some(mark.given),
+            }
+            self.asked = 0;
+        }
+        given
     }
 
     /// Whether something of a channel waits to be confirmed.
     pub fn knows(&self, channel: &ChannelName) -> bool {
-        self.given.contains_key(channel) || self.marked.as_ref().is_some_and(|(_, given)| given.contains_key(channel))
+        self.given.contains_key(channel) || self.marks.iter().any(|mark| mark.given.contains_key(channel))
     }
 
     /// Whether nothing waits to be confirmed.
     pub fn is_empty(&self) -> bool {
-        self.given.is_empty() && self.marked.is_none()
+        self.given.is_empty() && self.marks.is_empty()
     }
 }
 
@@ -79,32 +151,83 @@ mod tests {
         ChannelName::parse(name).expect("a channel")
     }
 
+    fn of(name: &str, seq: u64) -> Option<Given> {
+        Some(Given::from_iter([(channel(name), seq)]))
+    }
+
     #[test]
     fn a_pong_confirms_what_was_given_before_its_ping_and_nothing_else() {
-        let mut marks = Marks::default();
-        assert_eq!(marks.begin(), None);
+        let (mut marks, window) = (Marks::default(), Window::new(30_000));
+        assert_eq!(marks.begin(&window, 0), None);
         marks.on_given(channel("agent:a"), 5);
-        let first = marks.begin().expect("a ping");
+        let first = marks.begin(&window, 0).expect("a ping");
         marks.on_given(channel("agent:a"), 9);
-        assert_eq!(marks.begin(), None, "one at a time");
-        assert_eq!(marks.confirmed(first + 1), None, "not a pong of ours");
-        assert_eq!(marks.confirmed(first), Some(Given::from_iter([(channel("agent:a"), 5)])));
-        assert_eq!(marks.confirmed(first), None, "once");
-        let second = marks.begin().expect("a ping");
-        assert_eq!(marks.confirmed(second), Some(Given::from_iter([(channel("agent:a"), 9)])));
+        assert_eq!(marks.begin_regular(&window, 0), None, "its pong is waited for");
+        assert_eq!(marks.confirmed(first + 1, &window, 0), None, "not a pong of ours");
+        assert_eq!(marks.confirmed(first, &window, 0), of("agent:a", 5));
+        assert_eq!(marks.confirmed(first, &window, 0), None, "once");
+        let second = marks.begin_regular(&window, 0).expect("a ping");
+        assert_eq!(marks.confirmed(second, &window, 0), of("agent:a", 9));
+        assert!(marks.is_empty());
+    }
+
+    #[test]
+    fn a_pong_of_the_latest_ping_alone_confirms_all_earlier_ones() {
+        let (mut marks, window) = (Marks::default(), Window::new(30_000));
+        for (seq, bytes) in [(1, 100), (2, 200), (3, 300)] {
+            marks.on_given(channel("agent:a"), seq);
+            window.on_given(bytes);
+            marks.begin(&window, 0).expect("a ping");
+        }
+        assert_eq!(window.under_way(), 600);
+        assert_eq!(marks.confirmed(2, &window, 1), of("agent:a", 2));
+        assert_eq!(window.under_way(), 300);
+        assert_eq!(marks.confirmed(1, &window, 1), None);
+        assert_eq!(marks.confirmed(3, &window, 1), of("agent:a", 3));
+        assert_eq!(window.under_way(), 0);
+    }
+
+    #[test]
+    fn who_answers_another_ping_instead_is_asked_again_with_a_number_of_its_own() {
+        let (mut marks, window) = (Marks::default(), Window::new(30_000));
+        marks.on_given(channel("agent:a"), 1);
+        let first = marks.begin(&window, 0).expect("a ping");
+        assert_eq!(marks.begin_regular(&window, 999), None);
+        let second = marks.begin_regular(&window, 1000).expect("asked again");
+        assert!(second > first);
+        assert_eq!(marks.begin_regular(&window, 2999), None, "the wait doubles");
+        assert!(marks.begin_regular(&window, 3000).is_some());
+        assert_eq!(marks.confirmed(second, &window, 3000), of("agent:a", 1));
+    }
+
+    #[test]
+    fn however_many_are_unanswered_they_are_bounded_and_nothing_is_forgotten() {
+        let (mut marks, window) = (Marks::default(), Window::new(30_000));
+        for seq in 1..=1000 {
+            marks.on_given(channel("agent:a"), seq);
+            marks.begin(&window, 0).expect("a ping");
+            assert!(marks.marks.len() <= MOST);
+        }
+        assert_eq!(marks.confirmed(1000, &window, 0), of("agent:a", 1000));
         assert!(marks.is_empty());
     }
 
     #[test]
     fn what_was_not_asked_is_asked_again_but_for_what_is_forgotten() {
-        let mut marks = Marks::default();
+        let (mut marks, window) = (Marks::default(), Window::new(30_000));
         marks.on_given(channel("topic:t"), 5);
         marks.on_given(channel("topic:u"), 7);
-        marks.begin().expect("a ping");
+        marks.begin(&window, 0).expect("a ping");
         marks.on_given(channel("topic:t"), 6);
-        marks.not_sent();
+        marks.not_sent(&window);
         marks.forget(&channel("topic:u"));
-        let mark = marks.begin().expect("a ping");
-        assert_eq!(marks.confirmed(mark), Some(Given::from_iter([(channel("topic:t"), 6)])));
+        let mark = marks.begin(&window, 0).expect("a ping");
+        assert_eq!(marks.confirmed(mark, &window, 0), of("topic:t", 6));
+    }
+
+    #[test]
+    fn a_mark_is_known_by_its_payload_and_a_heartbeat_is_none() {
+        assert_eq!(mark_of(&mark_text(42)), Some(42));
+        assert_eq!([&b""[..], b"42", b"another-42", &[0xff]].map(mark_of), [None; 4]);
     }
 }

@@ -25,15 +25,17 @@ mod properties;
 mod publish;
 mod receipts;
 mod recent;
+mod window;
 
 pub use catch_up::{CatchUp, STORE_WAIT, redeliver};
 pub use channel::{Channel, OnItsWay, Step};
 pub use channels::{Channels, Remembered};
 pub use forgetting::Forgetting;
 pub use history::{Place, lost_records, start_after};
-pub use marks::{Given, Marks};
+pub use marks::{Given, Marks, mark_of, mark_text};
 pub use numbers::Numbers;
 pub use options::{OpenError, open_store};
 pub use position::{positioned, redelivered, retained};
 pub use publish::{Accepted, Confirm, Draft, Outcome, Refused, Retain, SettledMessage};
 pub use receipts::{Receipts, Wish};
+pub use window::Window;

@@ -322,7 +322,7 @@ fn what_arrives_for_a_session_in_the_moment_it_is_forgotten_waits_for_it() {
         drop(forgetting);
         World::rest().await;
         assert!(channels.may_have_pending(&world.channel), "who comes looks for it");
-        let pending = channels.pending_after(&world.channel, 0, u64::MAX).await.expect("read");
+        let pending = channels.pending_after(&world.channel, 0, u64::MAX, u64::MAX).await.expect("read");
         assert_eq!(pending.iter().map(|pending| pending.record.seq).collect::<Vec<_>>(), world.published[1..]);
         let known = channels.store().session(session).await.expect("read");
         assert!(known.is_some(), "it is forgotten again some day");

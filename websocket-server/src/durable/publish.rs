@@ -189,7 +189,7 @@ impl Channels {
             if !machine.is_live(peer.id) {
                 continue;
             }
-            let sent = peer.link.offer(lane, frame.clone());
+            let sent = peer.give(lane, frame.clone());
             if sent == Sent::Dropped {
                 // It is in the log: the receiver reads it when it is ready.
                 let turn = machine.fall_behind(peer.id);

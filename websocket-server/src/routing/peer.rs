@@ -6,11 +6,12 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use common::{
     address::Scope,
-    assertion::{ClientIdentity, Login, Reading},
+    assertion::{Acks, ClientIdentity, Login, Reading},
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId, UserId},
     message::{Speaker, SystemMessage},
@@ -18,9 +19,13 @@ use common::{
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use store::{ChannelName, ConsumerId};
-use transport::{Frame, Lane, Link, Payers, Place, Sent};
+use tokio::sync::Notify;
+use transport::{Frame, Lane, Link, Payers, Place, Sent, clock::now_ms};
 
-use crate::{durable::Marks, holders::Table};
+use crate::{
+    durable::{Given, Marks, Window, mark_text},
+    holders::Table,
+};
 
 use super::{Pass, chains::hash, requests::Requests};
 
@@ -54,6 +59,9 @@ pub enum PeerKind {
 
 /// Readings of the past that one connection may have under way.
 const MAX_READS: usize = 8;
+
+/// How long to wait for a reader's confirmations before it is looked whether it is still there.
+const ROOM_WAIT: Duration = Duration::from_millis(500);
 
 /// A place among the readings of a peer. Given back when dropped.
 #[derive(Debug)]
@@ -106,6 +114,10 @@ pub struct Peer {
     source_json: String,
     /// What it was given and has not confirmed.
     pub marks: Mutex<Marks>,
+    /// How many bytes of durable messages may be on their way to it.
+    pub window: Window,
+    /// Wakes those who wait for room in the window.
+    room: Notify,
     reads: AtomicUsize,
     has_requests: AtomicBool,
     requests: Mutex<Requests>,
@@ -131,6 +143,7 @@ impl Peer {
             PeerKind::Agent(_) => None,
             PeerKind::Session(identity) => identity.login.clone().map(Arc::new),
         };
+        let window = Window::new(u64::try_from(link.policy().silence_timeout.as_millis()).unwrap_or(u64::MAX));
         let consumer = reading.client.as_ref().map(|client| ConsumerId::of_client(&address, client, false));
         Arc::new(Self {
             id,
@@ -147,6 +160,8 @@ impl Peer {
             source_json: format!("\"{address}\""),
             address,
             marks: Mutex::default(),
+            window,
+            room: Notify::new(),
             reads: AtomicUsize::new(0),
             has_requests: AtomicBool::new(false),
             requests: Mutex::default(),
@@ -271,6 +286,65 @@ impl Peer {
     /// Says something to the peer, in the order of the data around it.
     pub fn tell(&self, message: &SystemMessage) -> Sent {
         self.link.send(Lane::Normal, Frame::text(&message.encode(Speaker::Bridge, Some(&self.address), None)))
+    }
+
+    /// Whether its answer to a mark counts: as an acknowledgement, or as a position that is kept.
+    pub fn confirms_by_mark(&self, channel: &ChannelName) -> bool {
+        if channel.family().is_inbox() { self.reading.acks == Acks::Automatic } else { self.consumer.is_some() }
+    }
+
+    /// Gives it a durable message, and after each portion asks what has come. `Dropped`: there is no room for it, in its window or in
+    /// its outbox.
+    pub fn give(&self, lane: Lane, frame: Frame) -> Sent {
+        let bytes = frame.len();
+        if !self.window.has_room(bytes) {
+            return Sent::Dropped;
+        }
+        let sent = self.link.offer(lane, frame);
+        if sent.is_queued() && self.window.on_given(bytes) {
+            self.ask_what_has_come();
+        }
+        sent
+    }
+
+    /// Sends a ping behind what it was given since the last one.
+    pub fn ask_what_has_come(&self) {
+        self.ask(Marks::begin);
+    }
+
+    /// A regular look: asks behind what was given lately, and once more where an answer is overdue.
+    pub fn ask_regularly(&self) {
+        self.ask(Marks::begin_regular);
+    }
+
+    fn ask(&self, begin: impl FnOnce(&mut Marks, &Window, u64) -> Option<u64>) {
+        let mut marks = self.marks.lock();
+        if let Some(mark) = begin(&mut marks, &self.window, now_ms())
+            && self.link.offer(Lane::Normal, Frame::ping_with(&mark_text(mark))) == Sent::Dropped
+        {
+            marks.not_sent(&self.window);
+        }
+    }
+
+    /// It answered a mark: what has reached it.
+    pub fn on_mark(&self, mark: u64) -> Option<Given> {
+        let given = self.marks.lock().confirmed(mark, &self.window, now_ms())?;
+        self.room.notify_waiters();
+        Some(given)
+    }
+
+    /// Waits for room for so many bytes, or a while: who waits looks again.
+    pub async fn wait_for_room(&self, bytes: usize) {
+        // Before the look: the answer that makes room may come right after it.
+        let room = self.room.notified();
+        if !self.window.has_room(bytes) {
+            let _ = tokio::time::timeout(ROOM_WAIT, room).await;
+        }
+    }
+
+    /// Its connection is over: nobody waits for it any longer.
+    pub fn let_go(&self) {
+        self.room.notify_waiters();
     }
 
     /// Works on the open requests.

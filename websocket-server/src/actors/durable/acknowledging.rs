@@ -12,11 +12,10 @@ use common::{
     timestamp::unix_ms,
 };
 use store::{Ack, ChannelName};
-use transport::{Frame, Lane, Sent};
 
 use super::RouterActor;
 use crate::{
-    durable::redeliver,
+    durable::{Given, redeliver},
     routing::Peer,
     services::{AckAsk, NackAsk},
 };
@@ -100,20 +99,18 @@ impl RouterActor {
 
     /// Sends a ping after what receivers were given that do not acknowledge themselves: its pong says that everything before has come.
     fn ask_what_has_come(&mut self) {
-        let broker = &self.broker;
         self.durable.to_ask.retain(|_, peer| {
             // A close may have discarded what waited: nothing says that it has come.
             if peer.link.is_over() || peer.link.closing().is_some() {
                 return false;
             }
-            broker.ask_what_has_come(peer);
-            !peer.marks.lock().is_empty()
+            peer.ask_regularly();
+            peer.window.is_unmarked() || !peer.marks.lock().is_empty()
         });
     }
 
-    /// The receiver answered a mark.
-    pub(in crate::actors) fn on_mark(&mut self, peer: &Arc<Peer>, mark: u64, ctx: &mut Context<Self>) {
-        let Some(given) = peer.marks.lock().confirmed(mark) else { return };
+    /// What a receiver was given has reached it, as it has answered a mark.
+    pub(in crate::actors) fn on_arrived(&mut self, peer: &Arc<Peer>, given: Given, ctx: &mut Context<Self>) {
         let (inboxes, logs): (Vec<_>, Vec<_>) = given.into_iter().partition(|(channel, _)| channel.family().is_inbox());
         if let Some(consumer) = &peer.consumer
             && !logs.is_empty()
@@ -229,16 +226,6 @@ impl RouterActor {
 }
 
 impl crate::broker::Broker {
-    /// Sends a ping after what the receiver was given, unless one is under way or nothing was.
-    pub(crate) fn ask_what_has_come(&self, peer: &Peer) {
-        let mut marks = peer.marks.lock();
-        if let Some(mark) = marks.begin()
-            && peer.link.offer(Lane::Normal, Frame::ping_with(&self.mark_text(mark))) == Sent::Dropped
-        {
-            marks.not_sent();
-        }
-    }
-
     /// Messages were acknowledged: tells the senders that want to hear of it.
     pub(crate) fn on_acknowledged(&self, channel: &ChannelName, seqs: &[u64]) {
         for seq in seqs {

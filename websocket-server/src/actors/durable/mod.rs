@@ -12,7 +12,6 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 use actix::Context;
 use common::{
     address::Address,
-    assertion::Acks,
     error::{ClientError, ErrorCode},
     message::SystemMessage,
 };
@@ -77,7 +76,7 @@ impl DurableShard {
     }
 
     fn on_given(&mut self, peer: Arc<Peer>, channel: ChannelName, seq: u64) {
-        if peer.reading.acks == Acks::Automatic || !channel.family().is_inbox() {
+        if peer.confirms_by_mark(&channel) {
             peer.marks.lock().on_given(channel, seq);
             self.to_ask.insert(peer.id, peer);
         } else {

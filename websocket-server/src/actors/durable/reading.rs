@@ -143,10 +143,13 @@ impl RouterActor {
             way.run(|channel, record| broker.on_first_delivery(channel, record.seq), |dead| broker.on_dead_letters(dead)).await
         };
         Self::after(ctx, running, move |router, given, ctx| {
-            if given > 0 && is_kept && !peer.link.is_over() {
-                router.durable.on_given(Arc::clone(&peer), channel, given);
+            if given > 0 && !peer.link.is_over() {
+                if is_kept {
+                    router.durable.on_given(Arc::clone(&peer), channel, given);
+                }
                 // Its way back need not be gone again, should the connection break now.
-                router.broker.ask_what_has_come(&peer);
+                peer.ask_what_has_come();
+                router.durable.to_ask.insert(peer.id, peer);
                 router.tick_durable(ctx);
             }
         });
