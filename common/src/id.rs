@@ -146,6 +146,13 @@ impl SessionId {
     }
 }
 
+impl SessionId {
+    /// Its bytes, to be kept in less room than its text.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+}
+
 impl From<Uuid> for SessionId {
     fn from(id: Uuid) -> Self {
         Self(id)

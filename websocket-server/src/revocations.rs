@@ -1,4 +1,5 @@
-//! What the edges have revoked: remembered here for all of them, also across restarts, until the credentials would have expired anyway.
+//! What the edges have revoked: remembered here for all of them, however many, also across restarts, until the credentials would have
+//! expired anyway.
 //!
 //! Asked when an edge vouches for a client, and again when that is registered. Edges tell and hear over HTTP, `POST /api/v1/revocations`.
 
@@ -10,7 +11,7 @@ use common::{
     error::{ClientError, ErrorCode},
 };
 use identity::revocations::{
-    CAPACITY, Exchange, Exchanged, MOST_EXCHANGED, Page, Revocation, RevocationLog, Revocations, Revoked, Standing,
+    CAPACITY, Exchange, Exchanged, MOST_EXCHANGED, Page, Revocation, RevocationStore, Revocations, Revoked, Standing,
 };
 use parking_lot::RwLock;
 use transport::CloseMode;
@@ -18,14 +19,14 @@ use transport::CloseMode;
 use crate::{broker::Broker, routing::PeerKind};
 
 /// The file in the data folder.
-const FILE: &str = "broker-revocations.jsonl";
+const FILE: &str = "broker-revocations.db";
 
-/// See the module. At the bound the oldest gives way, and all credentials signed before it are refused with it.
+/// See the module.
 pub struct SharedRevocations {
     /// Tells numbers of this process from those of an earlier one.
     life: String,
     table: RwLock<Revocations>,
-    log: RevocationLog,
+    store: Arc<RevocationStore>,
 }
 
 impl fmt::Debug for SharedRevocations {
@@ -40,22 +41,20 @@ impl SharedRevocations {
     /// # Errors
     /// They cannot be read: sessions that were ended would be good again.
     pub fn open(folder: &Path) -> io::Result<Self> {
-        let (log, now) = (RevocationLog::at(folder.join(FILE)), SystemTime::now());
-        let mut table = Revocations::new(CAPACITY);
-        for revocation in log.read()? {
-            table.load(revocation, now);
-        }
-        Ok(Self { life: uuid::Uuid::new_v4().simple().to_string(), table: RwLock::new(table), log })
+        let store = Arc::new(RevocationStore::open(folder.join(FILE))?);
+        let table = RwLock::new(Revocations::open(CAPACITY, Arc::clone(&store))?);
+        Ok(Self { life: uuid::Uuid::new_v4().simple().to_string(), table, store })
     }
 
     /// Whether what an edge vouches for a client with is still good.
     ///
     /// # Errors
-    /// `session_ended`; `credentials_expired` where the session has later credentials.
+    /// `session_ended`; `credentials_expired` where the session has later credentials; `not_ready` where that cannot be read.
     pub fn check(&self, identity: &ClientIdentity) -> Result<(), ErrorCode> {
         self.table.read().check(&Standing::of(identity)).map_err(|revoked| match revoked {
             Revoked::Ended => ErrorCode::SessionEnded,
             Revoked::Superseded => ErrorCode::CredentialsExpired,
+            Revoked::Unknown => ErrorCode::NotReady,
         })
     }
 
@@ -67,8 +66,8 @@ impl SharedRevocations {
     }
 
     /// Blocks on the disk.
-    fn write_down(&self, news: &[Revocation]) -> io::Result<()> {
-        self.log.append(news, || self.table.read().written())
+    fn write_down(&self) -> io::Result<()> {
+        self.store.write_changes(&self.table)
     }
 }
 
@@ -87,7 +86,7 @@ impl Broker {
         news.iter().filter_map(Revocation::ended).for_each(|(session, least)| self.close_session(session, least));
         if !news.is_empty() {
             let broker = Arc::clone(self);
-            match tokio::task::spawn_blocking(move || broker.revocations.write_down(&news)).await {
+            match tokio::task::spawn_blocking(move || broker.revocations.write_down()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     tracing::error!(%error, "a revocation could not be written down: it may not outlive this process");

@@ -1,19 +1,17 @@
-//! Sessions' credentials that are good no longer before they expire: [`Revocations`], what is written down of them
-//! ([`RevocationLog`]), and how an edge and its broker tell each other ([`Exchange`]).
+//! Sessions' credentials that are good no longer before they expire: [`Revocations`], of which the newest are in memory and all on the disk
+//! ([`RevocationStore`]), and how an edge and its broker tell each other ([`Exchange`]).
 //!
 //! An edge revokes, at a logout and at a login. The broker remembers what all its edges revoked, lets nobody in with it, and tells the
 //! other edges. Both hold the same table and keep it in the same kind of file.
 
 mod exchange;
-mod log;
+mod store;
 mod table;
 
-use std::time::SystemTime;
-
-use common::{assertion::ClientIdentity, id::SessionId, timestamp::from_unix_seconds};
+use common::{assertion::ClientIdentity, id::SessionId};
 
 pub use exchange::{Exchange, Exchanged, MOST_EXCHANGED};
-pub use log::RevocationLog;
+pub use store::RevocationStore;
 pub use table::{CAPACITY, Page, Revocation, Revocations};
 
 /// What of a session's credentials decides whether they are revoked.
@@ -23,8 +21,6 @@ pub struct Standing {
     pub session: SessionId,
     /// Rises when the session logs in. Of a session that came with an issuer's token: the second in which that was issued.
     pub generation: u64,
-    /// When they were signed.
-    pub issued_at: SystemTime,
     /// Whether the session has a user.
     pub has_user: bool,
 }
@@ -32,12 +28,7 @@ pub struct Standing {
 impl Standing {
     /// Of a client that an edge vouches for.
     pub fn of(identity: &ClientIdentity) -> Self {
-        Self {
-            session: identity.session_id,
-            generation: identity.generation,
-            issued_at: from_unix_seconds(identity.issued_at),
-            has_user: identity.login.is_some(),
-        }
+        Self { session: identity.session_id, generation: identity.generation, has_user: identity.login.is_some() }
     }
 }
 
@@ -46,6 +37,8 @@ impl Standing {
 pub enum Revoked {
     /// Their session was ended.
     Ended,
-    /// Their session has later ones, or all of their age were revoked.
+    /// Their session has later ones.
     Superseded,
+    /// It cannot be read whether they are revoked.
+    Unknown,
 }

@@ -2,15 +2,16 @@
 //! session logged in.
 //!
 //! A session's tokens carry a generation, which rises when it logs in; an entry says the least generation that is still good.
-//! It is kept until every older token has expired. The table is bounded. At the bound the oldest entry gives way, and from
-//! then on every token signed up to that entry's moment is refused: the rule errs on the side of ending more sessions, never
-//! of reviving an ended one.
+//! It is kept until every older token has expired. Memory holds the newest entries, up to a bound; the rest is looked up in the
+//! [`RevocationStore`], which holds all. So no number of revocations ends a session that nobody revoked, or revives one.
 //!
-//! Sessions of nobody, which anybody may make and end as often as they like, have a table of their own: what they do at its bound
-//! ends sessions of nobody.
+//! Sessions of nobody, which anybody may make and end as often as they like, are kept apart in memory: what is done to them pushes out
+//! no entry of a user's.
 
 use std::{
     collections::{BTreeMap, HashMap},
+    io,
+    sync::Arc,
     time::SystemTime,
 };
 
@@ -20,66 +21,103 @@ use common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Revoked, Standing};
+use super::{RevocationStore, Revoked, Standing};
 
-/// Entries kept of each kind by default: about 20 MB at most.
+/// Entries of each kind in memory: about 20 MB at most.
 pub const CAPACITY: usize = 100_000;
 
-/// What is written down of a revocation, so that it outlives the process.
+/// What is written down of a revocation, so that it outlives the process, and what edges and broker tell each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Revocation {
-    /// Of one session.
-    Session {
-        /// The session.
-        session: SessionId,
-        /// The least generation that is still good; absent: none is.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        least: Option<u64>,
-        /// When it was revoked, in seconds since 1970.
-        at: u64,
-        /// When the last of the tokens expires, in seconds since 1970.
-        until: u64,
-        /// Whether the revoked tokens had a user.
-        #[serde(default)]
-        user: bool,
-    },
-    /// Of every session.
-    Everything {
-        /// Tokens signed up to this second since 1970.
-        all_until: u64,
-        /// Whether of those with a user, and not of those without.
-        #[serde(default)]
-        user: bool,
-    },
+pub struct Revocation {
+    /// The session.
+    pub session: SessionId,
+    /// The least generation that is still good; absent: none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub least: Option<u64>,
+    /// When it was revoked, in seconds since 1970.
+    pub at: u64,
+    /// When the last of the tokens expires, in seconds since 1970.
+    pub until: u64,
+    /// Whether the revoked tokens had a user.
+    #[serde(default)]
+    pub user: bool,
 }
 
 impl Revocation {
-    /// The session that it ends, and below which generation; `None` where it makes older tokens of a session worth nothing that goes on, and
-    /// where it is of every session. Those of users end: a login revokes what had none.
+    /// The session that it ends, and below which generation; `None` where it makes older tokens of a session worth nothing that goes on.
+    /// Those of users end: a login revokes what had none.
     pub fn ended(&self) -> Option<(SessionId, u64)> {
-        match *self {
-            Self::Session { session, least, user, .. } if user || least.is_none() => Some((session, least.unwrap_or(u64::MAX))),
-            Self::Session { .. } | Self::Everything { .. } => None,
-        }
+        (self.user || self.least.is_none()).then_some((self.session, self.least.unwrap_or(u64::MAX)))
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Entry {
+/// What is kept of one session's revocation. Whole seconds: what was written down and read is the same as before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// [`ENDED`]: none is good.
     least: u64,
-    /// Whole seconds, like `until`: what was written down and read is the same as before.
-    at: SystemTime,
-    until: SystemTime,
+    at: u64,
+    until: u64,
     number: u64,
+}
+
+/// The least generation of a session that has ended: as much as the database holds.
+const ENDED: u64 = i64::MAX as u64;
+
+impl Entry {
+    /// One that was written down.
+    pub(super) fn read(least: u64, at: u64, until: u64, number: u64) -> Self {
+        Self { least: least.min(ENDED), at, until, number }
+    }
+
+    fn of(revocation: &Revocation) -> Self {
+        Self::read(revocation.least.unwrap_or(ENDED), revocation.at, revocation.until, 0)
+    }
+
+    /// The number of its last change.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// What of it is told and written down.
+    pub(super) fn told(&self, session: SessionId, user: bool) -> Revocation {
+        Revocation { session, least: (self.least < ENDED).then_some(self.least), at: self.at, until: self.until, user }
+    }
+
+    fn is_ended(&self) -> bool {
+        self.least == ENDED
+    }
+
+    fn refuses(&self, of: &Standing) -> bool {
+        of.generation < self.least
+    }
+
+    fn and(&self, other: &Self) -> Self {
+        Self {
+            least: self.least.max(other.least),
+            at: self.at.max(other.at),
+            until: self.until.max(other.until),
+            number: self.number,
+        }
+    }
+
+    fn says_no_less_than(&self, other: &Self) -> bool {
+        self.least >= other.least && self.at >= other.at && self.until >= other.until
+    }
 }
 
 /// See the module.
 pub struct Revocations {
-    of_nobody: Table,
-    of_users: Table,
+    /// Of nobody, and of users.
+    tables: [Table; 2],
+    capacity: usize,
     /// Rises with every change.
     newest: u64,
+    /// The number up to which changes are in the store.
+    written: u64,
+    /// Whether the store has entries that are not in memory.
+    has_more: bool,
+    store: Arc<RevocationStore>,
 }
 
 /// Some of the revocations, in the order of their last changes.
@@ -94,150 +132,153 @@ pub struct Page {
 }
 
 impl Revocations {
-    /// Two tables of at most `capacity` entries each.
-    pub fn new(capacity: usize) -> Self {
-        Self { of_nobody: Table::new(false, capacity), of_users: Table::new(true, capacity), newest: 0 }
-    }
-
-    /// Revokes the credentials of a session below a generation; `until` is when the last of them expires. Answers what is to be written
-    /// down.
-    pub fn revoke(&mut self, of: &Standing, least: u64, until: SystemTime, now: SystemTime) -> Vec<Revocation> {
-        let table = if of.has_user { &mut self.of_users } else { &mut self.of_nobody };
-        let mut written = table.insert(of.session, (least, round_up(now), round_up(until)), now, &mut self.newest).1;
-        written.extend(table.entries.get(&of.session).map(|entry| entry.written(of.session, table.user)));
-        written
-    }
-
-    /// Takes in what was written down, or what another one revoked. Says whether it was new.
-    pub fn load(&mut self, revocation: Revocation, now: SystemTime) -> bool {
-        let (Revocation::Session { user, .. } | Revocation::Everything { user, .. }) = revocation;
-        let table = if user { &mut self.of_users } else { &mut self.of_nobody };
-        match revocation {
-            Revocation::Everything { all_until, .. } => table.refuse_all(from_unix_seconds(all_until), &mut self.newest),
-            Revocation::Session { until, .. } if from_unix_seconds(until) <= now => false,
-            Revocation::Session { session, least, at, until, .. } => {
-                let entry = (least.unwrap_or(u64::MAX), from_unix_seconds(at), from_unix_seconds(until));
-                table.insert(session, entry, now, &mut self.newest).0
+    /// Those of a store, of which at most `capacity` of each kind are kept in memory.
+    ///
+    /// # Errors
+    /// The store cannot be read: sessions that were ended would be good again.
+    pub fn open(capacity: usize, store: Arc<RevocationStore>) -> io::Result<Self> {
+        let (count, newest) = store.extent()?;
+        let mut tables = [Table::default(), Table::default()];
+        for (user, table) in [false, true].into_iter().zip(&mut tables) {
+            for (number, revocation) in store.newest(user, capacity)? {
+                table.put(revocation.session, Entry { number, ..Entry::of(&revocation) });
             }
         }
+        let has_more = tables.iter().map(Table::len).sum::<usize>() < count;
+        Ok(Self { tables, capacity, newest, written: newest, has_more, store })
     }
 
-    /// Everything that is to be written down.
-    pub fn written(&self) -> Vec<Revocation> {
-        self.since(0, usize::MAX).revocations
+    /// Revokes the credentials of a session below a generation; `until` is when the last of them expires. Says whether that is new.
+    pub fn revoke(&mut self, of: &Standing, least: u64, until: SystemTime, now: SystemTime) -> bool {
+        let entry = Entry::read(least, round_up(now), round_up(until), 0);
+        self.insert(of.session, of.has_user, entry, now)
     }
 
-    /// What has changed after the change of this number, at most so much.
+    /// Takes in what another one revoked. Says whether it was new.
+    pub fn load(&mut self, revocation: Revocation, now: SystemTime) -> bool {
+        from_unix_seconds(revocation.until) > now && self.insert(revocation.session, revocation.user, Entry::of(&revocation), now)
+    }
+
+    /// What has changed after the change of this number, at most so much. Where the store cannot be read, what memory holds.
     pub fn since(&self, number: u64, most: usize) -> Page {
-        let mut found: Vec<_> =
-            [&self.of_nobody, &self.of_users].into_iter().flat_map(|table| table.since(number, most)).collect();
-        found.sort_unstable_by_key(|(number, _)| *number);
+        let enough = most.saturating_add(1);
+        let mut found: BTreeMap<u64, Revocation> =
+            self.with_users().flat_map(|(user, table)| table.since(number, enough, user)).collect();
+        // What has left memory is older than all that is left there of its kind.
+        let is_older = self.tables.iter().any(|table| table.order.first_key_value().is_some_and(|(first, _)| number < *first));
+        if self.has_more && is_older {
+            match self.store.since(number, enough) {
+                Ok(more) => found.extend(more),
+                Err(error) => tracing::error!(%error, "revocations cannot be read from the disk"),
+            }
+        }
         let more = found.len() > most;
-        found.truncate(most);
-        let upto = found.last().filter(|_| more).map_or(self.newest, |(number, _)| *number);
-        Page { revocations: found.into_iter().map(|(_, revocation)| revocation).collect(), upto, more }
+        let page: Vec<_> = found.into_iter().take(most).collect();
+        let upto = page.last().filter(|_| more).map_or(self.newest, |(number, _)| *number);
+        Page { revocations: page.into_iter().map(|(_, revocation)| revocation).collect(), upto, more }
     }
 
     /// Whether credentials are refused, and why.
+    ///
+    /// # Errors
+    /// See [`Revoked`].
     pub fn check(&self, of: &Standing) -> Result<(), Revoked> {
-        let own = if of.has_user { &self.of_users } else { &self.of_nobody };
-        let is_of_users = self.of_users.refuses(of);
-        if !is_of_users && !self.of_nobody.refuses(of) && !own.refuses_all_of(of) {
-            return Ok(());
+        let [nobody, users] = self.tables.each_ref().map(|table| table.entries.get(&of.session).copied());
+        let known = judge(nobody, users, of);
+        if known == Err(Revoked::Ended) || !self.has_more || nobody.is_some() && users.is_some() {
+            return known;
         }
-        Err(if is_of_users || self.of_nobody.is_ended(of.session) || self.of_users.is_ended(of.session) {
-            Revoked::Ended
-        } else {
-            Revoked::Superseded
-        })
+        let kept = self.store.look_up(of.session).map_err(|error| {
+            tracing::error!(%error, "revocations cannot be read from the disk");
+            Revoked::Unknown
+        })?;
+        judge(nobody.or(kept[0]), users.or(kept[1]), of)
+    }
+
+    /// What is not in the store yet, the first so many, in order.
+    pub(super) fn unwritten(&self, most: usize) -> Vec<(u64, Revocation)> {
+        let mut found: Vec<_> = self.with_users().flat_map(|(user, table)| table.since(self.written, most, user)).collect();
+        found.sort_unstable_by_key(|(number, _)| *number);
+        found.truncate(most);
+        found
+    }
+
+    /// Changes up to this number are in the store: what is too much for memory leaves it.
+    pub(super) fn on_written(&mut self, upto: u64) {
+        self.written = self.written.max(upto);
+        for table in &mut self.tables {
+            while table.len() > self.capacity
+                && let Some((number, id)) = table.order.first_key_value().map(|(number, id)| (*number, *id))
+                && number <= self.written
+            {
+                table.order.remove(&number);
+                table.entries.remove(&id);
+                self.has_more = true;
+            }
+        }
+    }
+
+    fn with_users(&self) -> impl Iterator<Item = (bool, &Table)> {
+        [false, true].into_iter().zip(&self.tables)
+    }
+
+    fn insert(&mut self, id: SessionId, user: bool, entry: Entry, now: SystemTime) -> bool {
+        let [nobody, users] = &mut self.tables;
+        let table = if user { users } else { nobody };
+        table.forget_expired(unix_seconds(now));
+        let known = match table.entries.get(&id) {
+            None if self.has_more => {
+                // Where it cannot be read it counts as new, which is told and written once more.
+                let kept = self.store.look_up(id).unwrap_or_default();
+                kept[usize::from(user)]
+            }
+            known => known.copied(),
+        };
+        if known.is_some_and(|known| known.says_no_less_than(&entry)) {
+            return false;
+        }
+        self.newest += 1;
+        let entry = Entry { number: self.newest, ..known.map_or(entry, |known| known.and(&entry)) };
+        table.put(id, entry);
+        true
     }
 }
 
-/// The revocations of one kind of credentials.
+fn judge(nobody: Option<Entry>, users: Option<Entry>, of: &Standing) -> Result<(), Revoked> {
+    let refuses = |entry: &Option<Entry>| entry.is_some_and(|entry| entry.refuses(of));
+    if !refuses(&nobody) && !refuses(&users) {
+        return Ok(());
+    }
+    let is_ended = [nobody, users].iter().flatten().any(Entry::is_ended);
+    Err(if refuses(&users) || is_ended { Revoked::Ended } else { Revoked::Superseded })
+}
+
+/// The revocations of one kind of credentials that are in memory.
+#[derive(Default)]
 struct Table {
-    /// Whether they have a user.
-    user: bool,
     entries: HashMap<SessionId, Entry>,
     /// In the order of their last changes, by their numbers.
     order: BTreeMap<u64, SessionId>,
-    capacity: usize,
-    /// Credentials signed up to this moment are refused, and the number of that change.
-    all_until: Option<(SystemTime, u64)>,
 }
 
 impl Table {
-    fn new(user: bool, capacity: usize) -> Self {
-        Self { user, entries: HashMap::new(), order: BTreeMap::new(), capacity: capacity.max(1), all_until: None }
+    fn len(&self) -> usize {
+        self.order.len()
     }
 
-    fn refuses(&self, of: &Standing) -> bool {
-        self.entries.get(&of.session).is_some_and(|entry| of.generation < entry.least)
-    }
-
-    fn refuses_all_of(&self, of: &Standing) -> bool {
-        self.all_until.is_some_and(|(moment, _)| of.issued_at <= moment)
-    }
-
-    fn is_ended(&self, id: SessionId) -> bool {
-        self.entries.get(&id).is_some_and(|entry| entry.least == u64::MAX)
-    }
-
-    fn since(&self, number: u64, most: usize) -> impl Iterator<Item = (u64, Revocation)> {
-        let all = self.all_until.filter(|(_, at)| *at > number).map(|(until, at)| (at, self.everything(until)));
-        let later = self
-            .order
-            .range(number.saturating_add(1)..)
-            .filter_map(|(number, id)| self.entries.get(id).map(|entry| (*number, entry.written(*id, self.user))));
-        // One more than asked for, so that it is known whether there are more.
-        all.into_iter().chain(later.take(most.saturating_add(1)))
-    }
-
-    fn everything(&self, until: SystemTime) -> Revocation {
-        Revocation::Everything { all_until: unix_seconds(until), user: self.user }
-    }
-
-    /// Says whether that is new.
-    fn refuse_all(&mut self, until: SystemTime, newest: &mut u64) -> bool {
-        let is_new = self.all_until.is_none_or(|(known, _)| known < until);
-        if is_new {
-            *newest += 1;
-            self.all_until = Some((until, *newest));
+    fn put(&mut self, id: SessionId, entry: Entry) {
+        if let Some(before) = self.entries.insert(id, entry) {
+            self.order.remove(&before.number);
         }
-        is_new
-    }
-
-    /// Says whether anything changed, and what is to be written down beside the entry.
-    fn insert(
-        &mut self,
-        id: SessionId,
-        (least, at, until): (u64, SystemTime, SystemTime),
-        now: SystemTime,
-        newest: &mut u64,
-    ) -> (bool, Vec<Revocation>) {
-        self.forget_expired(now);
-        let mut entry = Entry { least, at, until, number: 0 };
-        let mut written = Vec::new();
-        if let Some(known) = self.entries.get(&id) {
-            if known.least >= least && known.at >= at && known.until >= until {
-                return (false, written);
-            }
-            let (least, at, until) = (known.least.max(least), known.at.max(at), known.until.max(until));
-            entry = Entry { least, at, until, number: 0 };
-            self.order.remove(&known.number);
-        } else if self.order.len() >= self.capacity
-            && let Some(oldest) = self.order.pop_first().and_then(|(_, oldest)| self.entries.remove(&oldest))
-            && self.refuse_all(oldest.at, newest)
-        {
-            written.push(self.everything(oldest.at));
-        }
-        *newest += 1;
-        entry.number = *newest;
-        self.entries.insert(id, entry);
         self.order.insert(entry.number, id);
-        (true, written)
     }
 
-    fn forget_expired(&mut self, now: SystemTime) {
+    fn since(&self, number: u64, most: usize, user: bool) -> impl Iterator<Item = (u64, Revocation)> {
+        let later = self.order.range(number.saturating_add(1)..);
+        later.filter_map(move |(number, id)| self.entries.get(id).map(|entry| (*number, entry.told(*id, user)))).take(most)
+    }
+
+    fn forget_expired(&mut self, now: u64) {
         while let Some((number, id)) = self.order.first_key_value()
             && self.entries.get(id).is_none_or(|entry| entry.until < now)
         {
@@ -248,17 +289,10 @@ impl Table {
     }
 }
 
-impl Entry {
-    fn written(&self, session: SessionId, user: bool) -> Revocation {
-        let least = (self.least < u64::MAX).then_some(self.least);
-        Revocation::Session { session, least, at: unix_seconds(self.at), until: unix_seconds(self.until), user }
-    }
-}
-
 /// The next whole second: the side on which more is refused.
-fn round_up(moment: SystemTime) -> SystemTime {
+fn round_up(moment: SystemTime) -> u64 {
     let whole = unix_seconds(moment);
-    from_unix_seconds(if from_unix_seconds(whole) < moment { whole.saturating_add(1) } else { whole })
+    if from_unix_seconds(whole) < moment { whole.saturating_add(1) } else { whole }
 }
 
 #[cfg(test)]

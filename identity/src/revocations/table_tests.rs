@@ -1,149 +1,233 @@
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
+
+use parking_lot::RwLock;
+use proptest::prelude::*;
 
 use super::*;
 
+/// A table with its store, in a folder of its own.
+struct Bench {
+    folder: tempfile::TempDir,
+    store: Arc<RevocationStore>,
+    table: RwLock<Revocations>,
+    capacity: usize,
+}
+
+impl Bench {
+    fn new(capacity: usize) -> Self {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let (store, table) = open(&folder, capacity);
+        Self { folder, store, table, capacity }
+    }
+
+    fn write(&self) {
+        self.store.write_changes(&self.table).expect("written");
+    }
+
+    fn restart(&mut self) {
+        self.write();
+        (self.store, self.table) = open(&self.folder, self.capacity);
+    }
+
+    /// Revokes at a time, for a hundred seconds.
+    fn revoke(&self, of: &Standing, least: u64, second: u64) -> bool {
+        self.table.write().revoke(of, least, at(second + 100), at(second))
+    }
+
+    fn check(&self, of: &Standing) -> Result<(), Revoked> {
+        self.table.read().check(of)
+    }
+
+    fn in_memory(&self) -> usize {
+        self.table.read().tables.iter().map(Table::len).sum()
+    }
+}
+
+fn open(folder: &tempfile::TempDir, capacity: usize) -> (Arc<RevocationStore>, RwLock<Revocations>) {
+    let store = Arc::new(RevocationStore::open(folder.path().join("revoked.db")).expect("opens"));
+    let table = Revocations::open(capacity, Arc::clone(&store)).expect("reads");
+    (store, RwLock::new(table))
+}
+
+/// Far away, so that nothing expires by the clock of the machine.
+const START: u64 = 5_000_000_000;
+
 fn at(seconds: u64) -> SystemTime {
-    from_unix_seconds(seconds)
+    from_unix_seconds(START + seconds)
 }
 
-fn standing(issued: u64, generation: u64) -> Standing {
-    Standing { session: SessionId::fresh(), generation, issued_at: at(issued), has_user: false }
+fn standing(generation: u64) -> Standing {
+    Standing { session: SessionId::fresh(), generation, has_user: false }
 }
 
-/// Revokes at a time, for a hundred seconds.
-fn revoke(table: &mut Revocations, of: &Standing, least: u64, second: u64) -> Vec<Revocation> {
-    table.revoke(of, least, at(second + 100), at(second))
+fn of_user(generation: u64) -> Standing {
+    Standing { has_user: true, ..standing(generation) }
 }
 
 #[test]
 fn an_ended_session_stays_ended_while_its_tokens_could_live() {
-    let mut table = Revocations::new(10);
-    let (ended, other) = (standing(950, 0), standing(950, 0));
-    revoke(&mut table, &ended, u64::MAX, 1000);
-    assert_eq!(table.check(&ended), Err(Revoked::Ended));
-    assert_eq!(table.check(&other), Ok(()));
-    revoke(&mut table, &other, u64::MAX, 1100);
-    assert!(table.check(&ended).is_err(), "its last token expires at 1100");
-    revoke(&mut table, &standing(1101, 0), u64::MAX, 1101);
-    assert!(!table.of_nobody.entries.contains_key(&ended.session));
+    let bench = Bench::new(10);
+    let (ended, other) = (standing(0), standing(0));
+    bench.revoke(&ended, u64::MAX, 1000);
+    assert_eq!(bench.check(&ended), Err(Revoked::Ended));
+    assert_eq!(bench.check(&other), Ok(()));
+    bench.revoke(&other, u64::MAX, 1100);
+    assert!(bench.check(&ended).is_err(), "its last token expires at 1100");
+    bench.revoke(&standing(0), u64::MAX, 1101);
+    assert_eq!(bench.in_memory(), 2);
 }
 
 #[test]
 fn a_login_ends_the_tokens_before_it_and_not_its_own() {
-    let mut table = Revocations::new(10);
-    let before = standing(950, 0);
-    let written = revoke(&mut table, &before, 1, 1000);
-    assert_eq!(written[0].ended(), None, "the session goes on");
+    let bench = Bench::new(10);
+    let before = standing(0);
+    assert!(bench.revoke(&before, 1, 1000));
+    assert_eq!(bench.table.read().since(0, 1).revocations[0].ended(), None, "the session goes on");
     let after = Standing { generation: 1, ..before };
-    assert_eq!((table.check(&before), table.check(&after)), (Err(Revoked::Superseded), Ok(())));
-    let written = revoke(&mut table, &after, u64::MAX, 1010);
-    assert_eq!(written[0].ended(), Some((after.session, u64::MAX)));
-    revoke(&mut table, &before, 1, 1020);
-    assert_eq!(table.check(&after), Err(Revoked::Ended), "what was ended does not come back");
-    assert_eq!(table.check(&before), Err(Revoked::Ended));
+    assert_eq!((bench.check(&before), bench.check(&after)), (Err(Revoked::Superseded), Ok(())));
+    bench.revoke(&after, u64::MAX, 1010);
+    assert_eq!(bench.table.read().since(1, 1).revocations[0].ended(), Some((after.session, u64::MAX)));
+    assert!(!bench.revoke(&before, 1, 1005));
+    assert_eq!(bench.check(&after), Err(Revoked::Ended), "what was ended does not come back");
+    assert_eq!(bench.check(&before), Err(Revoked::Ended));
 }
 
 #[test]
-fn at_the_bound_more_is_ended_and_never_less() {
-    let mut table = Revocations::new(2);
-    let ended: Vec<_> = (0..3).map(|_| standing(50, 0)).collect();
-    for (second, of) in ended.iter().enumerate() {
-        revoke(&mut table, of, u64::MAX, 100 + second as u64);
-    }
-    assert_eq!((table.of_nobody.order.len(), table.of_nobody.entries.len()), (2, 2));
-    assert!(ended.iter().all(|of| table.check(of).is_err()));
-    assert_eq!(table.check(&standing(100, 0)), Err(Revoked::Superseded), "signed before the entry that gave way");
-    assert_eq!(table.check(&standing(101, 0)), Ok(()));
-}
-
-#[test]
-fn an_entry_that_was_raised_gives_way_with_all_that_it_stood_for() {
-    let mut table = Revocations::new(2);
-    let again = Standing { generation: 10, has_user: true, ..standing(10, 0) };
-    revoke(&mut table, &again, 11, 10);
-    revoke(&mut table, &Standing { has_user: true, ..standing(11, 0) }, u64::MAX, 11);
-    let later = Standing { generation: 20, issued_at: at(20), ..again };
-    revoke(&mut table, &later, 21, 20);
-    for second in 21..25 {
-        revoke(&mut table, &Standing { has_user: true, ..standing(second, 0) }, u64::MAX, second);
-    }
-    assert!(table.check(&later).is_err());
-}
-
-#[test]
-fn what_was_written_down_holds_after_a_restart() {
-    let mut table = Revocations::new(2);
-    let revoked: Vec<_> = (0..3).map(|_| standing(50, 3)).collect();
-    let mut log = Vec::new();
-    for (second, of) in revoked.iter().enumerate() {
-        log.extend(revoke(&mut table, of, 4 + second as u64, 150 + second as u64));
-    }
-    assert_eq!(log.len(), 4);
-    for log in [log, table.written()] {
-        let text = serde_json::to_string(&log).expect("JSON");
-        let mut again = Revocations::new(2);
-        for revocation in serde_json::from_str::<Vec<Revocation>>(&text).expect("reads") {
-            again.load(revocation, at(200));
+fn two_hundred_thousand_revocations_lose_nobody_and_revoke_all() {
+    let mut bench = Bench::new(1000);
+    let (bystanders, ended): (Vec<_>, Vec<_>) =
+        (0..100_u64).map(|number| (of_user(number), if number % 2 == 0 { of_user(1) } else { standing(0) })).unzip();
+    ended.iter().for_each(|of| assert!(bench.revoke(of, u64::MAX, 0)));
+    let mut later = Vec::new();
+    for number in 0..200_000 {
+        let of = if number % 10 == 0 { of_user(1) } else { standing(0) };
+        assert!(bench.revoke(&of, u64::MAX, 1));
+        if number % 1000 == 0 {
+            later.push(of);
         }
-        assert!(revoked.iter().all(|of| again.check(of).is_err()));
-        assert!(again.check(&standing(150, 9)).is_err(), "what gave way at the bound is remembered too");
-        let later = Standing { generation: 9, issued_at: at(180), ..revoked[2] };
-        assert_eq!(again.check(&later), Ok(()));
+        if number % 20_000 == 0 {
+            bench.write();
+        }
     }
+    for is_again in [false, true] {
+        bench.write();
+        assert!(bench.in_memory() <= 2000, "memory is bounded: {}", bench.in_memory());
+        assert!(bystanders.iter().all(|of| bench.check(of).is_ok()), "restarted: {is_again}");
+        assert!(ended.iter().chain(&later).all(|of| bench.check(of) == Err(Revoked::Ended)), "restarted: {is_again}");
+        assert!(!bench.revoke(&ended[0], u64::MAX, 0), "what is on the disk only is known too");
+        bench.restart();
+    }
+    let (mut known, mut heard) = (0, 0);
+    loop {
+        let page = bench.table.read().since(known, 1000);
+        assert!(page.revocations.len() <= 1000);
+        heard += page.revocations.len();
+        known = page.upto;
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(heard, 200_100, "who begins anew hears of all");
 }
 
 #[test]
-fn revoking_twice_takes_one_entry() {
-    let mut table = Revocations::new(2);
-    let of = standing(0, 0);
-    for second in 0..5 {
-        revoke(&mut table, &of, second + 1, second);
-    }
-    assert_eq!(table.of_nobody.order.len(), 1);
-}
-
-#[test]
-fn what_nobodies_end_at_the_bound_ends_no_user() {
-    let mut table = Revocations::new(2);
-    let of_user = || Standing { has_user: true, ..standing(50, 1) };
-    let (ann, ended) = (of_user(), of_user());
-    revoke(&mut table, &ended, u64::MAX, 60);
-    for second in 0..10 {
-        revoke(&mut table, &standing(50, 0), u64::MAX, 100 + second);
-    }
-    assert!(table.check(&standing(50, 0)).is_err(), "sessions of nobody are ended");
-    assert_eq!(table.check(&ann), Ok(()), "a user is not");
-    assert_eq!(table.check(&ended), Err(Revoked::Ended), "but one that was ended stays so");
+fn what_the_disk_does_not_take_stays_in_memory() {
+    let bench = Bench::new(2);
+    std::fs::create_dir(bench.folder.path().join("revoked.db")).expect("in the way");
+    let ended: Vec<_> = (0..10).map(|_| of_user(1)).collect();
+    ended.iter().for_each(|of| assert!(bench.revoke(of, u64::MAX, 0)));
+    assert!(bench.store.write_changes(&bench.table).is_err());
+    assert!(ended.iter().all(|of| bench.check(of).is_err()) && bench.check(&of_user(1)).is_ok());
+    std::fs::remove_dir(bench.folder.path().join("revoked.db")).expect("out of the way");
+    bench.write();
+    assert_eq!(bench.in_memory(), 2);
+    assert!(ended.iter().all(|of| bench.check(of).is_err()));
 }
 
 #[test]
 fn two_tables_that_tell_each_other_what_changed_are_soon_alike_and_silent() {
-    let (mut edge, mut broker) = (Revocations::new(3), Revocations::new(3));
+    let (edge, broker) = (Bench::new(3), Bench::new(3));
     let now = at(1000) + Duration::from_millis(1);
     for number in 0..5 {
-        let of = Standing { has_user: number % 2 == 0, ..standing(900, 0) };
-        edge.revoke(&of, number + 1, now + Duration::from_millis(100_500), now);
-        edge.revoke(&standing(900, 0), u64::MAX, at(2000), now);
+        let of = Standing { has_user: number % 2 == 0, ..standing(0) };
+        edge.table.write().revoke(&of, number + 1, now + Duration::from_millis(100_500), now);
+        edge.table.write().revoke(&standing(0), u64::MAX, at(2000), now);
+        edge.write();
     }
     let (mut told, mut heard, mut rounds) = (0, 0, 0);
     loop {
-        let (up, down) = (edge.since(told, 2), broker.since(heard, 2));
+        let (up, down) = (edge.table.read().since(told, 2), broker.table.read().since(heard, 2));
         if up.revocations.is_empty() && down.revocations.is_empty() {
             break;
         }
-        for (table, news) in [(&mut broker, &up), (&mut edge, &down)] {
+        for (bench, news) in [(&broker, &up), (&edge, &down)] {
             for revocation in &news.revocations {
-                table.load(*revocation, now);
+                bench.table.write().load(*revocation, now);
             }
+            bench.write();
         }
         (told, heard, rounds) = (up.upto, down.upto, rounds + 1);
-        assert!(rounds < 20, "they never come to rest: {up:?} {down:?}");
+        assert!(rounds < 40, "they never come to rest: {up:?} {down:?}");
     }
-    let sorted = |table: &Revocations| {
-        let mut all: Vec<_> = table.written().iter().map(|one| serde_json::to_string(one).expect("JSON")).collect();
+    let sorted = |bench: &Bench| {
+        let page = bench.table.read().since(0, usize::MAX - 1);
+        let mut all: Vec<_> = page.revocations.iter().map(|one| serde_json::to_string(one).expect("JSON")).collect();
         all.sort();
         all
     };
     assert_eq!(sorted(&edge), sorted(&broker));
-    assert!(!sorted(&edge).is_empty());
+    assert_eq!(sorted(&edge).len(), 10);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Revoke { session: usize, user: bool, least: u64 },
+    Write,
+    Restart,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..8_usize, any::<bool>(), prop_oneof![1..5_u64, Just(u64::MAX)])
+            .prop_map(|(session, user, least)| Step::Revoke { session, user, least }),
+        2 => Just(Step::Write),
+        1 => Just(Step::Restart),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn any_history_refuses_what_a_naive_model_refuses(steps in prop::collection::vec(any_step(), 1..40)) {
+        let mut bench = Bench::new(2);
+        let sessions: Vec<_> = (0..8).map(|_| SessionId::fresh()).collect();
+        let mut model = HashMap::<(usize, bool), u64>::new();
+        for (second, step) in (0..).zip(steps) {
+            match step {
+                Step::Revoke { session, user, least } => {
+                    let of = Standing { session: sessions[session], generation: 0, has_user: user };
+                    bench.revoke(&of, least, second);
+                    let known = model.entry((session, user)).or_default();
+                    *known = least.max(*known);
+                }
+                Step::Write => bench.write(),
+                Step::Restart => bench.restart(),
+            }
+            for (number, session) in sessions.iter().enumerate() {
+                let least = |user| model.get(&(number, user)).copied().unwrap_or_default();
+                for generation in 0..6 {
+                    let of = Standing { session: *session, generation, has_user: generation > 0 };
+                    let expected = if generation >= least(false).max(least(true)) {
+                        Ok(())
+                    } else if generation < least(true) || least(false) == u64::MAX {
+                        Err(Revoked::Ended)
+                    } else {
+                        Err(Revoked::Superseded)
+                    };
+                    prop_assert_eq!(bench.check(&of), expected);
+                }
+            }
+        }
+    }
 }

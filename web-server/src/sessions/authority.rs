@@ -11,20 +11,20 @@ use std::{
 };
 
 use common::{error::ErrorCode, secret::Secret, timestamp::unix_seconds};
-use identity::revocations::{CAPACITY, Page, Revocation, RevocationLog, Revocations, Revoked, Standing};
+use identity::revocations::{CAPACITY, Page, Revocation, RevocationStore, Revocations, Revoked, Standing};
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
 use super::token::{Session, SessionLogin, Source, TokenFault, TokenKeys};
 
 /// The file in the data folder.
-const FILE: &str = "revoked-sessions.jsonl";
+const FILE: &str = "revoked-sessions.db";
 
 /// See the module.
 pub struct SessionAuthority {
     keys: TokenKeys,
     revocations: RwLock<Revocations>,
-    log: RevocationLog,
+    store: Arc<RevocationStore>,
     has_revoked: Notify,
 }
 
@@ -34,16 +34,12 @@ impl SessionAuthority {
     /// # Errors
     /// What was revoked before cannot be read.
     pub fn open(secret: &Secret, lifetime: Duration, folder: &Path) -> io::Result<Self> {
-        let mut revocations = Revocations::new(CAPACITY);
-        let log = RevocationLog::at(folder.join(FILE));
-        let now = SystemTime::now();
-        for revocation in log.read()? {
-            revocations.load(revocation, now);
-        }
+        let store = Arc::new(RevocationStore::open(folder.join(FILE))?);
+        let revocations = Revocations::open(CAPACITY, Arc::clone(&store))?;
         Ok(Self {
             keys: TokenKeys::new(secret, lifetime),
             revocations: RwLock::new(revocations),
-            log,
+            store,
             has_revoked: Notify::new(),
         })
     }
@@ -77,11 +73,13 @@ impl SessionAuthority {
     /// Whether a session that was recognised is still good.
     ///
     /// # Errors
-    /// `session_ended`; `credentials_expired` where the session has logged in since and has newer credentials.
+    /// `session_ended`; `credentials_expired` where the session has logged in since and has newer credentials; `not_ready` where that cannot
+    /// be read.
     pub fn check(&self, session: &Session) -> Result<(), ErrorCode> {
         self.check_standing(&session.standing()).map_err(|code| match session.source {
             Source::Edge => code,
-            Source::Issuer => ErrorCode::SessionEnded,
+            Source::Issuer if code == ErrorCode::CredentialsExpired => ErrorCode::SessionEnded,
+            Source::Issuer => code,
         })
     }
 
@@ -93,6 +91,7 @@ impl SessionAuthority {
         self.revocations.read().check(standing).map_err(|revoked| match revoked {
             Revoked::Ended => ErrorCode::SessionEnded,
             Revoked::Superseded => ErrorCode::CredentialsExpired,
+            Revoked::Unknown => ErrorCode::NotReady,
         })
     }
 
@@ -115,7 +114,7 @@ impl SessionAuthority {
             let mut table = self.revocations.write();
             news.retain(|revocation| table.load(*revocation, now));
         }
-        let written = self.write_down(news.clone());
+        let written = self.write_down(!news.is_empty());
         (news, written)
     }
 
@@ -163,9 +162,9 @@ impl SessionAuthority {
         }
         let generation = if is_again { session.generation } else { session.generation.saturating_add(1) };
         let (session_now, token) = self.sign(&Session { generation, login: Some(Arc::new(login)), ..session.clone() })?;
-        let written = if is_again {
+        let is_new = if is_again {
             self.check(session)?;
-            Vec::new()
+            false
         } else {
             let mut revocations = self.revocations.write();
             // Of two logins at once the second finds the session changed.
@@ -175,7 +174,7 @@ impl SessionAuthority {
             }
             self.revoke(&mut revocations, session, generation, SystemTime::now())
         };
-        Ok((session_now, token, self.write_down(written)))
+        Ok((session_now, token, self.write_down(is_new)))
     }
 
     /// Ends a session at once: every token of it. A session that came with an issuer's token begins anew with the next one. The answer
@@ -187,11 +186,12 @@ impl SessionAuthority {
             // Also where the issuer's clock is ahead of ours.
             Source::Issuer => unix_seconds(now).max(session.generation).saturating_add(1),
         };
-        let written = self.revoke(&mut self.revocations.write(), session, least, now);
-        self.write_down(written)
+        let is_new = self.revoke(&mut self.revocations.write(), session, least, now);
+        self.write_down(is_new)
     }
 
-    fn revoke(&self, revocations: &mut Revocations, session: &Session, least: u64, now: SystemTime) -> Vec<Revocation> {
+    /// Says whether that is new.
+    fn revoke(&self, revocations: &mut Revocations, session: &Session, least: u64, now: SystemTime) -> bool {
         self.has_revoked.notify_one();
         let newest = now.checked_add(self.keys.lifetime()).unwrap_or(now);
         revocations.revoke(&session.standing(), least, newest.max(session.expires_at), now)
@@ -207,12 +207,11 @@ impl SessionAuthority {
 
     /// Begins at once, whether anybody waits for its end or not. A disk that does not take it is no reason to leave the session as it
     /// was: it is revoked while this process lives.
-    fn write_down(self: &Arc<Self>, written: Vec<Revocation>) -> impl Future<Output = ()> + use<> {
+    fn write_down(self: &Arc<Self>, is_needed: bool) -> impl Future<Output = ()> + use<> {
         let this = Arc::clone(self);
-        let is_needed = !written.is_empty();
         let write = move || {
-            if let Err(error) = this.log.append(&written, || this.revocations.read().written()) {
-                tracing::error!(%error, "a revocation could not be written down: it will not outlive this process");
+            if let Err(error) = this.store.write_changes(&this.revocations) {
+                tracing::error!(%error, "a revocation could not be written down: it may not outlive this process");
             }
         };
         let writing = is_needed.then(|| tokio::task::spawn_blocking(write));

@@ -96,8 +96,8 @@ pub async fn register(
 ) -> Result<HttpResponse, Refusal> {
     let address = ClientAddress::of(&request);
     let owned = match OwnedSession::of(&request).await {
-        // It may be good: it was not looked at.
-        Err(ErrorCode::RateLimited) => return Err(ErrorCode::RateLimited.into()),
+        // It may be good: it was not looked at, or could not be.
+        Err(code @ (ErrorCode::RateLimited | ErrorCode::NotReady)) => return Err(code.into()),
         // What is expired, ended or rubbish is no reason to refuse a new session.
         owned => owned.ok(),
     };

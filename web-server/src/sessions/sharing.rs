@@ -136,7 +136,7 @@ impl Sharing {
     async fn learn(&self, revocations: Vec<Revocation>) {
         let (news, written) = self.authority.learn(revocations);
         for revocation in &news {
-            let Revocation::Session { session, least, .. } = *revocation else { continue };
+            let Revocation { session, least, .. } = *revocation;
             let (least, order) = match revocation.ended() {
                 Some((_, least)) => (least, Order::Close { code: CloseCode::SESSION_ENDED, reason: "the session was ended" }),
                 None => {

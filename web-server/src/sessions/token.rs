@@ -91,8 +91,8 @@ impl Session {
 
     /// What decides whether its token is revoked.
     pub fn standing(&self) -> Standing {
-        let Self { id, generation, issued_at, .. } = *self;
-        Standing { session: id, generation, issued_at, has_user: self.login.is_some() }
+        let Self { id, generation, .. } = *self;
+        Standing { session: id, generation, has_user: self.login.is_some() }
     }
 
     /// What the broker is told of it.
