@@ -57,7 +57,7 @@ pub use link::{CloseMode, Lane, Link, LinkPolicy, Overflow, Sent};
 pub use message::{Message, MessageReader};
 pub use origin::OriginRule;
 pub use pump::{End, Inbound, Pump, Socket, Step};
-pub use queue::StreamKey;
+pub use queue::{Source, StreamKey};
 pub use scanner::{FrameScanner, RawFrame};
 pub use serve::{ServeOptions, listen, serve};
 pub use shares::{Payers, Place, ShareUsed};

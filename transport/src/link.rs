@@ -17,7 +17,7 @@ use common::{
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
-pub use crate::queue::{CloseMode, Lane, Overflow, Sent};
+pub use crate::queue::{CloseMode, Lane, Overflow, Sent, Source};
 use crate::{
     clock::now_ms,
     flow::{FlowPolicy, FlowState},
@@ -130,9 +130,14 @@ impl Link {
 
     /// Sends a frame with a rule for a reader that is behind.
     pub fn send_with(&self, lane: Lane, frame: Frame, rule: Overflow) -> Sent {
+        self.send_from(Source::BRIDGE, lane, frame, rule)
+    }
+
+    /// Sends a frame of one of many senders, who take turns where the reader is behind.
+    pub fn send_from(&self, source: Source, lane: Lane, frame: Frame, rule: Overflow) -> Sent {
         let mut queue = self.queue.lock();
         let was_idle = queue.is_idle();
-        let pushed = queue.push(lane, frame, rule, &self.policy.flow, now_ms);
+        let pushed = queue.push(lane, source, frame, rule, &self.policy.flow, now_ms);
         drop(queue);
         self.on_pushed(pushed, was_idle)
     }

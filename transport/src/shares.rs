@@ -19,6 +19,8 @@ pub struct Payers {
     accounts: Box<[Arc<Account>]>,
     /// One that joined later: the user of a session that has logged in.
     joined: OnceLock<Arc<Account>>,
+    /// Names those with whom the connection has turns together where many send to one; 0: it has turns of its own.
+    group: u64,
 }
 
 /// Something that was taken of a table; given back when dropped.
@@ -43,9 +45,15 @@ pub struct ShareUsed {
 }
 
 impl Payers {
-    /// The payers of a connection: those of its tabs, the one for everybody first.
-    pub fn new<'a>(tabs: impl Iterator<Item = &'a Tab>) -> Arc<Self> {
-        Arc::new(Self { accounts: tabs.map(|tab| Arc::clone(tab.account())).collect(), joined: OnceLock::new() })
+    /// The payers of a connection: those of its tabs, the one for everybody first. `group`: a hash of whose turns it shares.
+    pub fn new<'a>(tabs: impl Iterator<Item = &'a Tab>, group: Option<u64>) -> Arc<Self> {
+        let accounts = tabs.map(|tab| Arc::clone(tab.account())).collect();
+        Arc::new(Self { accounts, joined: OnceLock::new(), group: group.unwrap_or_default() })
+    }
+
+    /// The group whose turns the connection shares, if it has not turns of its own.
+    pub fn group(&self) -> Option<u64> {
+        (self.group != 0).then_some(self.group)
     }
 
     /// One more pays for what is taken from here on. A second one is not taken.
@@ -112,7 +120,7 @@ mod tests {
         let accounts = Accounts::default();
         let all = tab(&accounts, "all", 10);
         let [ann, ben] = ["ann", "ben"].map(|holder| tab(&accounts, holder, 4));
-        let [of_ann, of_ben] = [&ann, &ben].map(|one| Payers::new([&all, one].into_iter()));
+        let [of_ann, of_ben] = [&ann, &ben].map(|one| Payers::new([&all, one].into_iter(), None));
         let mut held: Vec<_> = (0..4).map(|_| of_ann.take(TABLE, 1).expect("within the share")).collect();
         assert_eq!(of_ann.take(TABLE, 1).err(), Some(ShareUsed { payer: 1, whose: "ann", share: 4 }));
         held.push(of_ben.take(TABLE, 3).expect("another's share"));
@@ -130,7 +138,7 @@ mod tests {
     fn who_joins_pays_from_then_on() {
         let accounts = Accounts::default();
         let (session, user) = (tab(&accounts, "session", 9), tab(&accounts, "user", 2));
-        let payers = Payers::new(std::iter::once(&session));
+        let payers = Payers::new(std::iter::once(&session), None);
         let before = payers.take(TABLE, 1).expect("room");
         payers.join(&user);
         let after = [payers.take(TABLE, 1), payers.take(TABLE, 1)];
@@ -147,7 +155,7 @@ mod tests {
             let accounts = Accounts::default();
             let all = tab(&accounts, "all", 12);
             let tabs = ["one", "two", "three"].map(|holder| tab(&accounts, holder, 6));
-            let payers = tabs.each_ref().map(|own| Payers::new([&all, own].into_iter()));
+            let payers = tabs.each_ref().map(|own| Payers::new([&all, own].into_iter(), None));
             let mut held: [Vec<(Place, usize)>; 3] = Default::default();
             for (who, amount, takes) in steps {
                 let has: usize = held[who].iter().map(|(_, amount)| amount).sum();

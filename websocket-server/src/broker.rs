@@ -39,7 +39,7 @@ use crate::{
     holders::Holder,
     keys::Keys,
     revocations::SharedRevocations,
-    routing::{Counters, ErrorCounts, Router, RouterLimits, SeenAgent},
+    routing::{Counters, ErrorCounts, Router, RouterLimits, SeenAgent, hash},
     snapshot::Lifetime,
 };
 
@@ -183,11 +183,11 @@ impl Broker {
         self.readiness.store(readiness as u8, SeqCst);
     }
 
-    /// Takes a place for one more connection, on the accounts of these holders.
+    /// Takes a place for one more connection, on the accounts of these holders. `group`: whose turns it shares.
     ///
     /// # Errors
     /// `not_ready` while starting or draining, `at_capacity` when there are as many as may be, `too_many_connections` of a holder.
-    fn admit(self: &Arc<Self>, holders: impl Iterator<Item = Holder>) -> Result<Admission, ErrorCode> {
+    fn admit(self: &Arc<Self>, holders: impl Iterator<Item = Holder>, group: Option<u64>) -> Result<Admission, ErrorCode> {
         if self.readiness() != Readiness::Ready {
             return Err(ErrorCode::NotReady);
         }
@@ -196,7 +196,7 @@ impl Broker {
         for holder in std::iter::once(Holder::Everybody).chain(holders) {
             admission.open(holder)?;
         }
-        admission.payers = Payers::new(admission.tabs.iter());
+        admission.payers = Payers::new(admission.tabs.iter(), group);
         Ok(admission)
     }
 
@@ -206,7 +206,7 @@ impl Broker {
     /// See [`Broker::admit`].
     pub fn admit_agent(self: &Arc<Self>, key: &str, address: IpAddr) -> Result<Admission, ErrorCode> {
         let address = self.counted(address).map(Holder::AddressOfAgents);
-        self.admit(std::iter::once(Holder::Key(key.to_owned())).chain(address))
+        self.admit(std::iter::once(Holder::Key(key.to_owned())).chain(address), None)
     }
 
     /// Takes a place for a session.
@@ -218,7 +218,8 @@ impl Broker {
         let address = identity.ip.as_deref().and_then(|ip| ip.parse().ok()).and_then(|ip| self.counted(ip));
         let user = identity.user_id().cloned().map(Holder::User);
         let own = [Holder::Sessions, Holder::Session(identity.session_id)];
-        self.admit(own.into_iter().chain(user).chain(address.map(Holder::AddressOfSessions)))
+        // Many sessions of one address are one sender where senders take turns.
+        self.admit(own.into_iter().chain(user).chain(address.map(Holder::AddressOfSessions)), address.map(hash))
     }
 
     /// What an address counts as; `None` if it is not counted.

@@ -4,22 +4,30 @@
 //! queue, and the control lane may exceed the bound by a quarter.
 //!
 //! Lanes are strict, `control > high > normal > low`, but that the first frame of the low lane goes after [`LOW_TURN`] others went
-//! before it. A frame that does not fit pushes ephemeral frames of lower lanes out, then those of its own lane that
-//! [`Overflow::DropOldest`] says so of: the lowest lane first, the oldest first. If that would not make room, nothing is pushed out and
-//! the frame itself is dropped. Durable frames are never pushed out: where they do not fit they wait in the log. Among themselves
+//! before it. Within a lane senders take turns once more waits than a reader that keeps up leaves there: first groups of senders (the
+//! sessions of one address), by bytes, then the senders of a group. Frames of one sender keep their order in a lane; all durable
+//! frames are one sender's, the log's.
+//!
+//! A frame that does not fit pushes ephemeral frames of lower lanes out, the lowest lane first; then those of its own lane that
+//! [`Overflow::DropOldest`] says so of; then, if it is ephemeral itself, the oldest of whoever has more of the lane than its own sender
+//! would. So a full queue costs the sender that fills it, not the newcomer. If that would not make room, nothing is pushed out and the
+//! frame itself is dropped. Durable frames are never pushed out: where they do not fit they wait in the log. Among themselves
 //! they keep their order across lanes: one takes a lower lane than it asks for while such a frame waits there, and never the low one.
 
+mod lane;
 mod lanes;
 #[cfg(test)]
 mod properties;
+mod row;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use bytes::Bytes;
 use common::close::CloseCode;
 
-pub use self::rules::{CloseMode, Lane, Lost, Merge, Overflow, Pushed, Sent, StreamKey};
+pub use self::rules::{CloseMode, Lane, Lost, Merge, Overflow, Pushed, Sent, Source, StreamKey};
 use self::{lanes::Lanes, rules::Mark};
 use crate::{
     flow::{Flow, FlowPolicy},
@@ -32,7 +40,12 @@ pub const LOW_TURN: u8 = lanes::LOW_TURN;
 #[derive(Debug)]
 enum Phase {
     Open,
-    Closing { since_ms: u64, code: CloseCode },
+    /// The close frame goes after everything else.
+    Closing {
+        since_ms: u64,
+        code: CloseCode,
+        frame: Option<Frame>,
+    },
 }
 
 /// The queue of one connection.
@@ -48,7 +61,6 @@ pub struct Queue {
     /// Bytes written since `progressed_ms`.
     progress: usize,
     progressed_ms: u64,
-    kept_up_ms: u64,
 }
 
 /// The most a queue holds, so that the bytes of a lane fit 32 bits together with the longest frame.
@@ -68,7 +80,7 @@ impl Queue {
     /// An empty queue that holds `max_bytes`, but not more than 2 GiB.
     pub fn new(max_bytes: usize, policy: &FlowPolicy, now_ms: u64) -> Self {
         Self {
-            lanes: Lanes::default(),
+            lanes: Lanes::new(max_bytes.min(MAX_BYTES)),
             bytes: 0,
             max_bytes: max_bytes.min(MAX_BYTES),
             flow: Flow::new(policy),
@@ -77,7 +89,6 @@ impl Queue {
             phase: Phase::Open,
             progress: 0,
             progressed_ms: now_ms,
-            kept_up_ms: now_ms,
         }
     }
 
@@ -89,13 +100,21 @@ impl Queue {
     }
 
     /// Puts an ephemeral frame into a lane.
-    pub fn push(&mut self, lane: Lane, frame: Frame, rule: Overflow, policy: &FlowPolicy, now_ms: impl Fn() -> u64) -> Pushed {
+    pub fn push(
+        &mut self,
+        lane: Lane,
+        source: Source,
+        frame: Frame,
+        rule: Overflow,
+        policy: &FlowPolicy,
+        now_ms: impl Fn() -> u64,
+    ) -> Pushed {
         if let Overflow::Latest(_) | Overflow::Merge(..) = rule
-            && let Some(pushed) = self.conflate(lane, &frame, rule)
+            && let Some(pushed) = self.conflate(lane, source, &frame, rule)
         {
             return pushed;
         }
-        let mut pushed = self.put(lane, frame, Mark::of(rule), policy, now_ms);
+        let mut pushed = self.put(lane, source, frame, Mark::of(rule), policy, now_ms);
         if pushed.sent == Sent::QueuedButPause && !rule.may_pause() {
             pushed.sent = Sent::Queued;
         }
@@ -107,7 +126,7 @@ impl Queue {
     /// before, and is not counted as lost where it does not fit.
     pub fn offer(&mut self, lane: Lane, frame: Frame, policy: &FlowPolicy, now_ms: impl Fn() -> u64) -> Pushed {
         let lane = self.lanes.behind_durable(lane);
-        let mut pushed = self.put(lane, frame, Mark::DURABLE, policy, now_ms);
+        let mut pushed = self.put(lane, Source::BRIDGE, frame, Mark::DURABLE, policy, now_ms);
         if pushed.sent == Sent::Dropped {
             pushed.lost = Lost::default();
         }
@@ -115,7 +134,15 @@ impl Queue {
         pushed
     }
 
-    fn put(&mut self, lane: Lane, frame: Frame, mark: Mark, policy: &FlowPolicy, now_ms: impl Fn() -> u64) -> Pushed {
+    fn put(
+        &mut self,
+        lane: Lane,
+        source: Source,
+        frame: Frame,
+        mark: Mark,
+        policy: &FlowPolicy,
+        now_ms: impl Fn() -> u64,
+    ) -> Pushed {
         if matches!(self.phase, Phase::Closing { .. }) {
             return Sent::Gone.into();
         }
@@ -124,7 +151,7 @@ impl Queue {
             self.progressed_ms = now_ms();
             self.progress = 0;
         } else if self.bytes + frame.len() > self.bound(lane) {
-            match self.make_room(lane, frame.len()) {
+            match self.make_room(lane, source, frame.len(), mark) {
                 Some(pushed_out) => lost = pushed_out,
                 None => {
                     self.flow.on_full(now_ms(), policy);
@@ -133,32 +160,33 @@ impl Queue {
             }
         }
         self.bytes += frame.len();
-        self.lanes.push(lane, frame, mark);
+        self.lanes.push(lane, source, frame, mark);
         let is_crowded = self.bytes > self.max_bytes / 2 && self.bytes - self.lanes.yielding() > self.max_bytes / 2;
-        let pause = is_crowded && self.flow.on_full(now_ms(), policy);
+        // Who has less of it than others is not why it is crowded.
+        let pause = is_crowded && self.flow.on_full(now_ms(), policy) && !self.lanes.is_light(lane, source);
         Pushed { sent: if pause { Sent::QueuedButPause } else { Sent::Queued }, lost, conflated: false }
     }
 
     /// Pushes out what must go for `length` more bytes in a lane. `None`: that would not be enough.
     #[cold]
-    fn make_room(&mut self, lane: Lane, length: usize) -> Option<Lost> {
+    fn make_room(&mut self, lane: Lane, source: Source, length: usize, mark: Mark) -> Option<Lost> {
         let needed = (self.bytes + length).saturating_sub(self.bound(lane));
-        if self.lanes.gives_way_to(lane) < needed {
-            return None;
+        if needed == 0 {
+            return Some(Lost::default());
         }
-        let lost = if needed == 0 { Lost::default() } else { self.lanes.push_out(lane, needed) };
+        let lost = self.lanes.make_room(lane, source, length, mark, needed)?;
         self.bytes -= lost.bytes as usize;
         Some(lost)
     }
 
     /// Puts a frame in the place of the newest of its stream that waits, or together with it. `None`: it takes a place of its own.
-    fn conflate(&mut self, lane: Lane, frame: &Frame, rule: Overflow) -> Option<Pushed> {
+    fn conflate(&mut self, lane: Lane, source: Source, frame: &Frame, rule: Overflow) -> Option<Pushed> {
         if matches!(self.phase, Phase::Closing { .. }) {
             return None;
         }
         let is_behind = self.bytes > self.max_bytes / 4;
         let mark = Mark::of(rule);
-        let waiting = self.lanes.find(lane, mark)?;
+        let waiting = self.lanes.find(lane, source, mark)?;
         let (older, frame) = match rule {
             Overflow::Merge(_, merge) => {
                 if !is_behind || waiting.len() + frame.len() > MERGED_BYTES {
@@ -171,7 +199,7 @@ impl Queue {
         let mut lost = Lost::default();
         let growth = frame.len().saturating_sub(older);
         if growth > 0 && self.bytes + growth > self.bound(lane) {
-            let room = self.make_room(lane, growth);
+            let room = self.make_room(lane, source, growth, mark);
             lost = room.unwrap_or_else(|| Lost::one(&frame));
             self.lost += lost;
             if room.is_none() {
@@ -179,13 +207,17 @@ impl Queue {
             }
         }
         self.bytes = self.bytes + frame.len() - older;
-        self.lanes.replace(lane, mark, frame);
+        self.lanes.replace(lane, source, mark, frame);
         Some(Pushed { sent: Sent::Queued, lost, conflated: true })
     }
 
     /// Whether the writer has nothing to take.
     pub fn is_idle(&self) -> bool {
-        self.lanes.is_empty()
+        self.lanes.is_empty() && !self.owes_close()
+    }
+
+    fn owes_close(&self) -> bool {
+        matches!(self.phase, Phase::Closing { frame: Some(_), .. })
     }
 
     /// Bytes that wait, those handed to the writer included.
@@ -195,7 +227,7 @@ impl Queue {
 
     /// Frames that wait.
     pub fn frames(&self) -> usize {
-        self.lanes.len()
+        self.lanes.len() + usize::from(self.owes_close())
     }
 
     /// Where the reader stands.
@@ -205,7 +237,6 @@ impl Queue {
 
     /// Takes what should be written next: either small frames copied to the end of `copy` up to `limit` bytes, or one big frame.
     pub fn take(&mut self, copy: &mut Vec<u8>, limit: usize) -> Option<Bytes> {
-        // The close frame is the last of the lowest lane.
         let strictly = matches!(self.phase, Phase::Closing { .. });
         while let Some((lane, next)) = self.lanes.next(strictly) {
             if !copy.is_empty() && copy.len() + next > limit {
@@ -217,12 +248,21 @@ impl Queue {
             }
             copy.extend_from_slice(frame.bytes());
         }
+        if let Phase::Closing { frame, .. } = &mut self.phase
+            && self.lanes.is_empty()
+            && let Some(close) = frame.take_if(|close| copy.is_empty() || copy.len() + close.len() <= limit)
+        {
+            copy.extend_from_slice(close.bytes());
+        }
         None
     }
 
     /// Takes every frame out, lane by lane.
     pub fn drain(&mut self) -> Vec<Frame> {
-        let frames = self.lanes.drain();
+        let mut frames = self.lanes.drain();
+        if let Phase::Closing { frame, .. } = &mut self.phase {
+            frames.extend(frame.take());
+        }
         self.bytes -= frames.iter().map(Frame::len).sum::<usize>();
         frames
     }
@@ -250,29 +290,21 @@ impl Queue {
 
     /// Time has passed. Says whether waiting senders are to be woken.
     pub fn on_tick(&mut self, now_ms: u64) -> bool {
-        if self.lanes.is_empty() {
-            if now_ms.saturating_sub(self.progressed_ms) >= IDLE_MS {
-                self.lanes.release();
-            }
-            self.kept_up_ms = now_ms;
-        } else if self.lanes.firm() <= self.max_bytes / 4 {
-            self.kept_up_ms = now_ms;
+        if self.lanes.is_empty() && now_ms.saturating_sub(self.progressed_ms) >= IDLE_MS {
+            self.lanes.release();
         }
         self.flow.on_tick(now_ms)
     }
 
-    /// For how long hardly anything could be written, or the reader was behind with frames that cannot be had again,
-    /// whichever is longer; in milliseconds.
+    /// For how long hardly anything could be written, in milliseconds. A reader that reads on is not stuck, however much is sent to it: else
+    /// whoever sends more than it reads could have it closed.
     pub fn stuck_for(&self, now_ms: u64) -> u64 {
-        let since = |then_ms: u64| now_ms.saturating_sub(then_ms);
-        let still = if self.bytes == 0 { 0 } else { since(self.progressed_ms) };
-        still.max(self.flow.behind_for(now_ms).min(since(self.kept_up_ms)))
+        if self.bytes == 0 { 0 } else { now_ms.saturating_sub(self.progressed_ms) }
     }
 
     /// The bridge itself did nothing for `gap_ms`: that is no slowness of the reader.
     pub fn excuse(&mut self, gap_ms: u64) {
         self.progressed_ms += gap_ms;
-        self.kept_up_ms += gap_ms;
         if let Phase::Closing { since_ms, .. } = &mut self.phase {
             *since_ms += gap_ms;
         }
@@ -287,8 +319,7 @@ impl Queue {
             self.bytes -= self.lanes.discard_data();
         }
         self.bytes += frame.len();
-        self.lanes.push(Lane::Low, frame, Mark::DURABLE);
-        self.phase = Phase::Closing { since_ms: now_ms, code };
+        self.phase = Phase::Closing { since_ms: now_ms, code, frame: Some(frame) };
         true
     }
 
@@ -296,7 +327,7 @@ impl Queue {
     pub fn closing(&self) -> Option<(CloseCode, u64)> {
         match self.phase {
             Phase::Open => None,
-            Phase::Closing { since_ms, code } => Some((code, since_ms)),
+            Phase::Closing { since_ms, code, .. } => Some((code, since_ms)),
         }
     }
 

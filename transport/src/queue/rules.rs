@@ -22,6 +22,20 @@ impl Lane {
     pub(super) const COUNT: usize = 4;
 }
 
+/// Who sends a frame, so far as turns are concerned. Hashes whose key nobody outside may know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Source {
+    /// Those who have turns together: the address of a session, so that many sessions of one are not many senders.
+    pub group: u64,
+    /// The sender among them.
+    pub sender: u64,
+}
+
+impl Source {
+    /// The bridge itself, and the log: answers, notices of nobody in particular, durable frames.
+    pub const BRIDGE: Self = Self { group: 0, sender: 0 };
+}
+
 /// Names the messages of which one may take the place of another: same sender, type, target and conflation key. A keyed hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StreamKey(NonZeroU64);

@@ -11,7 +11,7 @@ fn frame(length: usize) -> Frame {
 }
 
 fn push(queue: &mut Queue, lane: Lane, length: usize) -> Sent {
-    queue.push(lane, frame(length), Overflow::DropNewest, &POLICY, || 0).sent
+    queue.push(lane, Source::BRIDGE, frame(length), Overflow::DropNewest, &POLICY, || 0).sent
 }
 
 fn drain(queue: &mut Queue) -> usize {
@@ -50,7 +50,9 @@ fn control_exceeds_the_bound_by_a_quarter_before_it_pushes_data_out() {
     let mut queue = queue();
     push(&mut queue, Lane::Normal, 600);
     push(&mut queue, Lane::Normal, 400);
-    let control = |queue: &mut Queue, length| queue.push(Lane::Control, frame(length), Overflow::DropNewest, &POLICY, || 0).lost;
+    let control = |queue: &mut Queue, length| {
+        queue.push(Lane::Control, Source::BRIDGE, frame(length), Overflow::DropNewest, &POLICY, || 0).lost
+    };
     assert_eq!(control(&mut queue, 250), Lost::default());
     assert_eq!(control(&mut queue, 10), Lost { count: 1, bytes: 600 });
 }
@@ -73,7 +75,7 @@ fn named(name: char, length: usize) -> Frame {
 }
 
 fn send(queue: &mut Queue, lane: Lane, name: char, rule: Overflow) -> Pushed {
-    queue.push(lane, named(name, 100), rule, &POLICY, || 0)
+    queue.push(lane, Source::BRIDGE, named(name, 100), rule, &POLICY, || 0)
 }
 
 #[test]
@@ -98,7 +100,7 @@ fn the_low_lane_gets_a_turn_and_a_close_still_goes_last() {
     let fill = |queue: &mut Queue| {
         for (lane, name, count) in [(Lane::Low, 'l', 3), (Lane::Normal, 'n', 2 * usize::from(LOW_TURN) + 1)] {
             for _ in 0..count {
-                queue.push(lane, named(name, 5), Overflow::DropNewest, &POLICY, || 0);
+                queue.push(lane, Source::BRIDGE, named(name, 5), Overflow::DropNewest, &POLICY, || 0);
             }
         }
     };
@@ -116,11 +118,11 @@ fn the_low_lane_gets_a_turn_and_a_close_still_goes_last() {
 fn a_higher_lane_pushes_out_the_oldest_of_the_lowest() {
     let mut queue = queue();
     for (lane, name) in [(Lane::Normal, 'a'), (Lane::Low, 'b'), (Lane::Low, 'c'), (Lane::Normal, 'd')] {
-        queue.push(lane, named(name, 250), Overflow::DropNewest, &POLICY, || 0);
+        queue.push(lane, Source::BRIDGE, named(name, 250), Overflow::DropNewest, &POLICY, || 0);
     }
     let pushed = send(&mut queue, Lane::High, 'h', Overflow::DropNewest);
     assert_eq!(pushed, Pushed { sent: Sent::QueuedButPause, lost: Lost { count: 1, bytes: 250 }, conflated: false });
-    let pushed = queue.push(Lane::High, named('H', 500), Overflow::DropNewest, &POLICY, || 0);
+    let pushed = queue.push(Lane::High, Source::BRIDGE, named('H', 500), Overflow::DropNewest, &POLICY, || 0);
     assert_eq!(pushed.lost, Lost { count: 2, bytes: 500 });
     assert_eq!(written(&mut queue), "hHd");
     assert_eq!(queue.on_written(850, 0).1, Some(Lost { count: 3, bytes: 750 }));
@@ -129,9 +131,9 @@ fn a_higher_lane_pushes_out_the_oldest_of_the_lowest() {
 #[test]
 fn nothing_is_pushed_out_in_vain() {
     let mut queue = queue();
-    queue.push(Lane::High, named('h', 800), Overflow::DropNewest, &POLICY, || 0);
-    queue.push(Lane::Normal, named('n', 200), Overflow::DropNewest, &POLICY, || 0);
-    let pushed = queue.push(Lane::High, named('H', 300), Overflow::DropNewest, &POLICY, || 0);
+    queue.push(Lane::High, Source::BRIDGE, named('h', 800), Overflow::DropNewest, &POLICY, || 0);
+    queue.push(Lane::Normal, Source::BRIDGE, named('n', 200), Overflow::DropNewest, &POLICY, || 0);
+    let pushed = queue.push(Lane::High, Source::BRIDGE, named('H', 300), Overflow::DropNewest, &POLICY, || 0);
     assert_eq!((pushed.sent, pushed.lost), (Sent::Dropped, Lost { count: 1, bytes: 300 }));
     assert_eq!(written(&mut queue), "hn");
 }
@@ -181,7 +183,7 @@ fn the_latest_takes_the_place_of_the_one_that_waits() {
     send(&mut queue, Lane::Normal, 'a', key(7));
     send(&mut queue, Lane::Normal, 'n', Overflow::DropNewest);
     send(&mut queue, Lane::Normal, 'x', key(8));
-    let pushed = queue.push(Lane::Normal, named('b', 50), key(7), &POLICY, || 0);
+    let pushed = queue.push(Lane::Normal, Source::BRIDGE, named('b', 50), key(7), &POLICY, || 0);
     assert_eq!(pushed, Pushed { sent: Sent::Queued, lost: Lost::default(), conflated: true });
     assert!(!send(&mut queue, Lane::High, 'h', key(7)).conflated);
     assert_eq!((queue.bytes(), queue.frames()), (350, 4));
@@ -195,9 +197,9 @@ fn a_latest_that_grows_over_the_bound_is_dropped_and_the_older_one_stays() {
     let key = Overflow::Latest(StreamKey::from_hash(7));
     let mut queue = queue();
     send(&mut queue, Lane::Normal, 'a', key);
-    queue.push(Lane::Normal, named('n', 900), Overflow::DropNewest, &POLICY, || 0);
-    assert_eq!(queue.push(Lane::Normal, named('b', 101), key, &POLICY, || 0).sent, Sent::Dropped);
-    assert!(queue.push(Lane::Normal, named('c', 100), key, &POLICY, || 0).conflated);
+    queue.push(Lane::Normal, Source::BRIDGE, named('n', 900), Overflow::DropNewest, &POLICY, || 0);
+    assert_eq!(queue.push(Lane::Normal, Source::BRIDGE, named('b', 101), key, &POLICY, || 0).sent, Sent::Dropped);
+    assert!(queue.push(Lane::Normal, Source::BRIDGE, named('c', 100), key, &POLICY, || 0).conflated);
     assert_eq!(written(&mut queue), "cn");
 }
 
@@ -252,7 +254,7 @@ fn close_discards_or_flushes_and_is_the_last_frame() {
 #[test]
 fn a_queue_without_progress_is_stuck() {
     let mut queue = queue();
-    queue.push(Lane::Normal, frame(10), Overflow::DropNewest, &POLICY, || 100);
+    queue.push(Lane::Normal, Source::BRIDGE, frame(10), Overflow::DropNewest, &POLICY, || 100);
     assert_eq!(queue.stuck_for(600), 500);
     drain(&mut queue);
     queue.on_written(10, 700);
@@ -265,7 +267,7 @@ fn a_reader_that_reads_on_is_not_stuck_behind_what_yields_or_can_be_had_again() 
     for at in 0..100 {
         let now = at * 1000;
         while queue.offer(Lane::Normal, frame(1000), &POLICY, || now).sent != Sent::Dropped {}
-        queue.push(Lane::Normal, frame(1000), Overflow::DropOldest, &POLICY, || now);
+        queue.push(Lane::Normal, Source::BRIDGE, frame(1000), Overflow::DropOldest, &POLICY, || now);
         let mut copy = Vec::new();
         queue.take(&mut copy, 1000);
         queue.on_written(copy.len(), now);
@@ -285,4 +287,86 @@ fn a_reader_that_takes_crumbs_is_stuck() {
         queue.on_written(1, now * 1000);
     }
     assert!(queue.stuck_for(10_000) >= 10_000);
+}
+
+/// A sender of its own group.
+fn sender(number: u64) -> Source {
+    Source { group: number, sender: number }
+}
+
+fn send_of(queue: &mut Queue, source: Source, name: char) -> Sent {
+    queue.push(Lane::Normal, source, named(name, 100), Overflow::DropNewest, &POLICY, || 0).sent
+}
+
+#[test]
+fn who_comes_behind_a_flood_waits_its_turn_and_not_for_the_backlog() {
+    let mut queue = Queue::new(1 << 20, &POLICY, 0);
+    for flooder in [1, 2] {
+        for _ in 0..2000 {
+            send_of(&mut queue, sender(flooder), 'f');
+        }
+    }
+    send_of(&mut queue, sender(3), 'a');
+    send_of(&mut queue, sender(3), 'b');
+    let order = written(&mut queue);
+    // What was in the front already, and a turn of each flooder.
+    let place = |name| order.find(name).expect("it was written");
+    assert!(place('a') < (16 * 1024 + 2 * 4096) / 100 + 3, "{}", place('a'));
+    assert_eq!(place('b'), place('a') + 1);
+    assert_eq!(order.len(), 4002);
+}
+
+#[test]
+fn many_sessions_of_one_address_are_one_sender_and_take_turns_among_themselves() {
+    let mut queue = Queue::new(1 << 20, &POLICY, 0);
+    for round in 0..20 {
+        for session in 0..100 {
+            send_of(&mut queue, Source { group: 1, sender: session }, if session == 7 { 's' } else { 'f' });
+        }
+        if round > 10 {
+            send_of(&mut queue, sender(2), 'h');
+        }
+    }
+    let order = written(&mut queue);
+    let back = &order[order.find('h').expect("written") - 41..];
+    // By bytes the two addresses have the same: as long as the honest one has anything, at least every second turn is its.
+    assert_eq!(back.chars().take(41 + 9).filter(|name| *name == 'h').count(), 9, "{back}");
+    let own: Vec<_> = order.match_indices('s').map(|(at, _)| at).collect();
+    assert_eq!(own.len(), 20);
+    assert!(own.windows(2).skip(3).all(|pair| pair[1] - pair[0] <= 110), "{own:?}");
+}
+
+#[test]
+fn a_full_queue_costs_who_fills_it_and_not_the_newcomer() {
+    let mut queue = Queue::new(10_000, &POLICY, 0);
+    let source = |number: u64| Source { group: 1, sender: number };
+    while send_of(&mut queue, source(1), 'f') != Sent::Dropped {}
+    for (number, name) in [(2, 'n'), (3, 'm')] {
+        assert_eq!(send_of(&mut queue, sender(number), name), Sent::Queued, "nor is it paused");
+    }
+    // Also of two sessions of one address.
+    assert_ne!(send_of(&mut queue, source(2), 's'), Sent::Dropped);
+    assert_eq!(send_of(&mut queue, source(1), 'f'), Sent::Dropped);
+    assert_eq!((queue.bytes(), queue.frames()), (10_000, 100));
+    let order = written(&mut queue);
+    for name in ['n', 'm', 's'] {
+        assert!(order.contains(name), "{order}");
+    }
+}
+
+#[test]
+fn a_long_frame_is_paid_for_in_later_turns() {
+    let mut queue = Queue::new(1 << 20, &POLICY, 0);
+    let long = |queue: &mut Queue| {
+        queue.push(Lane::Normal, sender(1), named('L', 7000), Overflow::DropNewest, &POLICY, || 0);
+    };
+    (0..5).for_each(|_| long(&mut queue));
+    for _ in 0..500 {
+        send_of(&mut queue, sender(2), 's');
+    }
+    let order = written(&mut queue);
+    let longs: Vec<_> = order.match_indices('L').map(|(at, _)| at).collect();
+    assert_eq!(longs.len(), 5);
+    // 7000 bytes of the one for as many of the other, in turns of 4096.
+    assert!(longs.windows(2).skip(2).all(|pair| (40..=90).contains(&(pair[1] - pair[0]))), "{longs:?}");
 }

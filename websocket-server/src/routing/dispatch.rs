@@ -97,9 +97,9 @@ impl Router {
         let outcome = match &*address {
             Address::Agent(agent_id) => self.to_agent(from, agent_id, route, message),
             Address::Session(session_id) => self.to_session(from, *session_id, route, message),
-            Address::User(user_id) => self.to_user(user_id, route, message),
-            Address::Topic(name) => Ok(deliver(self.subscribers_of(from, name), route, |peer| send(peer, message))),
-            Address::Broadcast(scope) => Ok(deliver(self.everyone_in(from, *scope), route, |peer| send(peer, message))),
+            Address::User(user_id) => self.to_user(from, user_id, route, message),
+            Address::Topic(name) => Ok(deliver(self.subscribers_of(from, name), route, |peer| send(from, peer, message))),
+            Address::Broadcast(scope) => Ok(deliver(self.everyone_in(from, *scope), route, |peer| send(from, peer, message))),
             Address::Bridge | Address::Run(_) | Address::Thread(_) | Address::Pool(_) => Err(ErrorCode::ReservedType.into()),
         };
         outcome.map_err(|error| error.about(address.to_string()))
@@ -222,10 +222,10 @@ impl Router {
         }
     }
 
-    fn to_user(&self, user_id: &UserId, route: Route, message: &Outgoing) -> Result<Routed, ClientError> {
+    fn to_user(&self, from: &Peer, user_id: &UserId, route: Route, message: &Outgoing) -> Result<Routed, ClientError> {
         let sessions = self.users.get(user_id).ok_or(ErrorCode::UserNotFound)?;
         let peers = sessions.iter().filter_map(|id| self.sessions.get(id)).flat_map(|entry| &entry.peers);
-        Ok(deliver(peers, route, |peer| send(peer, message)))
+        Ok(deliver(peers, route, |peer| send(from, peer, message)))
     }
 }
 
@@ -246,18 +246,18 @@ pub fn cancel_request(from: &Peer, message: &Outgoing) {
 }
 
 /// Sends the shared frame.
-fn send(receiver: &Peer, message: &Outgoing) -> Sent {
-    receiver.link.send_with(message.lane, message.frame.clone(), message.overflow)
+fn send(from: &Peer, receiver: &Peer, message: &Outgoing) -> Sent {
+    receiver.link.send_from(from.source(), message.lane, message.frame.clone(), message.overflow)
 }
 
 /// Sends what the receiver may have waited for. Its wait ends if there is room for the message, and before it can have read it: then the
 /// id of its request is free again.
 fn send_answer(from: &Peer, receiver: &Peer, message: &Outgoing) -> Sent {
     let Some(answered) = message.correlation_id.as_deref().filter(|_| receiver.has_requests()) else {
-        return send(receiver, message);
+        return send(from, receiver, message);
     };
     receiver.with_requests(|requests| {
-        let sent = send(receiver, message);
+        let sent = send(from, receiver, message);
         if sent.is_queued() {
             requests.answer(answered, from.address());
         }

@@ -12,7 +12,7 @@ use common::{
     id::SessionId,
     message::{SessionInfo, SystemMessage},
 };
-use transport::Lane;
+use transport::{Lane, Overflow, Source};
 
 use super::{Peer, PeerKind, Router, members::notice, peer::LoginNews};
 
@@ -98,9 +98,9 @@ impl Router {
         entry.info.user_id = Some(login.user.clone());
         entry.info.wallet_address.clone_from(&login.wallet);
         entry.info.authenticated = true;
-        let info = entry.info.clone();
+        let (info, source) = (entry.info.clone(), entry.source());
         self.users.entry(login.user.clone()).or_default().insert(session_id);
-        self.tell_agents_of_login(&info);
+        self.tell_agents_of_login(source, &info);
     }
 
     /// The user of a session has later credentials. What of them agents are told may have changed.
@@ -109,12 +109,12 @@ impl Router {
             return;
         };
         entry.info.wallet_address.clone_from(&login.wallet);
-        let info = entry.info.clone();
-        self.tell_agents_of_session(&info, &SystemMessage::SessionIdentified(Box::new(info.clone())));
+        let (info, source) = (entry.info.clone(), entry.source());
+        self.tell_agents_of_session(source, &info, &SystemMessage::SessionIdentified(Box::new(info.clone())));
     }
 
     /// What an agent hears depends on whether it may hear of those without a user, of this user, or of both.
-    fn tell_agents_of_login(&self, info: &SessionInfo) {
+    fn tell_agents_of_login(&self, source: Source, info: &SessionInfo) {
         self.publish_state(&SystemMessage::SessionIdentified(Box::new(info.clone())));
         let identified = notice(&SystemMessage::SessionIdentified(Box::new(info.clone())));
         let connected = notice(&SystemMessage::SessionConnected(Box::new(info.clone())));
@@ -132,7 +132,7 @@ impl Router {
                 (true, false) => &out_of_sight,
                 (false, false) => continue,
             };
-            entry.peer.link.send(Lane::Normal, frame.clone());
+            entry.peer.link.send_from(source, Lane::Normal, frame.clone(), Overflow::DropNewest);
         }
     }
 }

@@ -12,7 +12,7 @@ use common::{
     message::{AgentDescription, AgentInfo, ClientInfo, SessionInfo, Speaker, SystemMessage},
     timestamp,
 };
-use transport::{Frame, Lane};
+use transport::{Frame, Lane, Overflow, Source};
 
 use super::{
     Peer, PeerKind,
@@ -120,7 +120,7 @@ impl Router {
             self.users.entry(user_id.clone()).or_default().insert(identity.session_id);
         }
         let message = SystemMessage::SessionConnected(Box::new(info.clone()));
-        self.tell_agents_of_session(&info, &message);
+        self.tell_agents_of_session(peer.source(), &info, &message);
         let entry = SessionEntry { peers: vec![Arc::clone(peer)], info, awaited: Arc::default() };
         self.sessions.insert(identity.session_id, entry);
     }
@@ -156,7 +156,7 @@ impl Router {
                     user_id: entry.info.user_id.clone(),
                     reason: reason.to_owned(),
                 };
-                self.tell_agents_of_session(&entry.info, &message);
+                self.tell_agents_of_session(peer.source(), &entry.info, &message);
             }
         }
     }
@@ -231,13 +231,13 @@ impl Router {
         for peer in self.peers() {
             let is_itself = matches!(&peer.kind, PeerKind::Agent(agent_id) if agent_id == id);
             if !is_itself && self.sees_agent(peer, id, about.bounds()) {
-                peer.link.send(Lane::Normal, frame.clone());
+                peer.link.send_from(about.source(), Lane::Normal, frame.clone(), Overflow::DropNewest);
             }
         }
     }
 
     /// Agents hear of the sessions that named them and of those that named none.
-    pub(super) fn tell_agents_of_session(&self, info: &SessionInfo, message: &SystemMessage) {
+    pub(super) fn tell_agents_of_session(&self, source: Source, info: &SessionInfo, message: &SystemMessage) {
         self.publish_state(message);
         if self.agents.is_empty() {
             return;
@@ -246,13 +246,13 @@ impl Router {
         let named = info.agent.as_ref();
         for entry in self.agents.values().filter(|entry| named.is_none_or(|named| entry.info.agent_id == *named)) {
             if self.sees_session(&entry.peer, info.session_id, info.user_id.as_ref()) {
-                entry.peer.link.send(Lane::Normal, frame.clone());
+                entry.peer.link.send_from(source, Lane::Normal, frame.clone(), Overflow::DropNewest);
             }
         }
     }
 }
 
-/// A notice: encoded once, in the order of the data around it, so that nobody hears of a leave before the last words.
+/// A notice: encoded once, and sent among the messages of whom it tells, so that nobody hears of a leave before the last words.
 pub(super) fn notice(message: &SystemMessage) -> Frame {
     Frame::text(&message.encode(Speaker::Bridge, None, None))
 }

@@ -20,7 +20,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use store::{ChannelName, ConsumerId};
 use tokio::sync::Notify;
-use transport::{Frame, Lane, Link, Payers, Place, Sent, clock::now_ms};
+use transport::{Frame, Lane, Link, Payers, Place, Sent, Source, clock::now_ms};
 
 use crate::{
     durable::{Given, Marks, Window, mark_text},
@@ -173,6 +173,11 @@ impl Peer {
     /// Its address: what receivers see as `source`.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Who it is where senders take turns.
+    pub(super) fn source(&self) -> Source {
+        Source { group: self.payers.group().unwrap_or(self.key), sender: self.key }
     }
 
     /// The hash of its address, for those who look for loops.

@@ -11,7 +11,7 @@ use common::{
 use foldhash::{HashMap, HashSet};
 use identity::policy::Policy;
 use store::ChannelName;
-use transport::{Lane, Place};
+use transport::{Lane, Overflow, Place, Source};
 
 use crate::holders::Table;
 
@@ -50,6 +50,13 @@ pub(super) struct SessionEntry {
     pub info: SessionInfo,
     /// Requests that wait for this session.
     pub awaited: Arc<AtomicUsize>,
+}
+
+impl SessionEntry {
+    /// Who the session is where senders take turns.
+    pub fn source(&self) -> Source {
+        self.peers.first().map_or(Source::BRIDGE, |peer| peer.source())
+    }
 }
 
 /// Who else subscribes to a topic, where the subscriber wants to know.
@@ -288,7 +295,7 @@ impl Router {
         let notice = super::members::notice(notice);
         for watcher in topic.watchers().filter(|watcher| watcher.address() != about.address()) {
             if self.sees_all_members(watcher) || self.sees_member(watcher, name, about) {
-                watcher.link.send(Lane::Normal, notice.clone());
+                watcher.link.send_from(about.source(), Lane::Normal, notice.clone(), Overflow::DropNewest);
             }
         }
     }

@@ -10,6 +10,7 @@ mod harness;
 mod connections;
 mod durable;
 mod durable_topics;
+mod fairness;
 mod forgotten;
 mod hosts;
 mod isolation;

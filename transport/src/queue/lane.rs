@@ -1,0 +1,278 @@
+//! One lane of a queue: a front in the order in which frames came, and behind it those of each sender for themselves. Pure.
+//!
+//! The front takes frames while it is short and nothing waits behind it: a reader that keeps up needs no more, and is served in the order
+//! of arrival. What comes while the front is full waits behind it with its sender's other frames, and there senders take turns: first
+//! groups (the sessions of one address), by bytes (deficit round robin), then the senders of a group, frame by frame. So nobody
+//! waits behind another's backlog. Frames of one sender keep their order: as long as anything waits behind, nothing joins the front.
+
+use super::{
+    row::{Row, Sums},
+    rules::{Mark, Source},
+    turns::{Turns, Waits},
+};
+use crate::frame::Frame;
+
+/// Bytes that a group may send before the next has its turn.
+const QUANTUM: i64 = 4096;
+/// A longer frame counts like one of so many bytes, so that the search for who has the next turn ends soon.
+const MOST_COUNTED: i64 = 16 * QUANTUM;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct LaneQueue {
+    front: Row,
+    front_bytes: u32,
+    back: Option<Box<Back>>,
+}
+
+/// What does not fit the front.
+#[derive(Debug, Default)]
+struct Back {
+    groups: Turns<Group>,
+    sums: Sums,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    senders: Turns<Row>,
+    sums: Sums,
+    /// Bytes that it may still send in this turn.
+    credit: i64,
+}
+
+impl Waits for Group {
+    fn is_empty(&self) -> bool {
+        self.sums.frames == 0
+    }
+}
+
+impl LaneQueue {
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.front.is_empty() && self.back.is_none()
+    }
+
+    pub fn frames(&self) -> usize {
+        self.sum(|sums| sums.frames as usize)
+    }
+
+    /// Bytes that a higher lane may push out.
+    pub fn ephemeral(&self) -> usize {
+        self.sum(|sums| sums.ephemeral as usize)
+    }
+
+    /// Bytes of frames that give way to newer ones of the lane.
+    pub fn yielding(&self) -> usize {
+        self.sum(|sums| sums.yielding as usize)
+    }
+
+    /// Whether anything waits that nothing may push out.
+    pub fn has_durable(&self) -> bool {
+        self.sum(|sums| sums.durable as usize) > 0
+    }
+
+    #[inline]
+    fn sum(&self, part: impl Fn(&Sums) -> usize) -> usize {
+        part(self.front.sums()) + self.back.as_ref().map_or(0, |back| part(&back.sums))
+    }
+
+    /// Puts a frame behind those of its sender. `front_bytes`: how much the front takes.
+    #[inline]
+    pub fn push(&mut self, source: Source, frame: Frame, mark: Mark, front_bytes: usize) {
+        let length = frame.len();
+        if self.back.is_none() && (self.front.is_empty() || self.front_bytes as usize + length <= front_bytes) {
+            self.front_bytes += length as u32;
+            self.front.push(frame, mark);
+        } else {
+            self.back.get_or_insert_default().push(source, frame, mark);
+        }
+    }
+
+    /// How long the next frame is.
+    #[inline]
+    pub fn next(&self) -> Option<usize> {
+        self.front.first().or_else(|| self.back.as_ref()?.groups.now().senders.now().first())
+    }
+
+    #[inline]
+    pub fn pop(&mut self) -> Option<Frame> {
+        if let Some((frame, _)) = self.front.pop() {
+            self.front_bytes -= frame.len() as u32;
+            return Some(frame);
+        }
+        let frame = self.back.as_mut()?.pop();
+        self.drop_back();
+        frame
+    }
+
+    fn drop_back(&mut self) {
+        if self.back.as_ref().is_some_and(|back| back.sums.frames == 0) {
+            self.back = None;
+        }
+    }
+
+    /// Takes out one frame for a higher lane, or, `yielding`, one that gives way to newer ones: the oldest of the front, then the oldest
+    /// of whoever has most.
+    pub fn push_out(&mut self, yielding: bool) -> Option<Frame> {
+        if let Some((frame, _)) = self.front.push_out(yielding) {
+            self.front_bytes -= frame.len() as u32;
+            return Some(frame);
+        }
+        let frame = self.back.as_mut()?.push_out(0, yielding);
+        self.drop_back();
+        frame
+    }
+
+    /// Bytes that may go for a frame of this sender and length because others have more: see [`LaneQueue::push_out_excess`].
+    pub fn excess(&self, source: Source, length: usize) -> usize {
+        self.back.as_ref().map_or(0, |back| {
+            let own = back.groups.get(source.group);
+            let above = |sums: &Sums, most: usize| sums.firm().saturating_sub(most);
+            let most = own.map_or(0, |own| own.sums.firm()) + length;
+            let of_groups = back.groups.iter().filter(|(key, _)| *key != source.group).map(|(_, group)| above(&group.sums, most));
+            let of_senders = own.map_or(0, |own| {
+                let most = own.senders.get(source.sender).map_or(0, |row| row.sums().firm()) + length;
+                let others = own.senders.iter().filter(|(key, _)| *key != source.sender);
+                others.map(|(_, row)| above(row.sums(), most)).sum()
+            });
+            of_groups.sum::<usize>() + of_senders
+        })
+    }
+
+    /// Takes out the oldest frame of a group that has more than this sender's would with a frame of this length; where there is none, of a
+    /// sender of the same group that has more than this one would.
+    pub fn push_out_excess(&mut self, source: Source, length: usize) -> Option<Frame> {
+        let back = self.back.as_mut()?;
+        let most = back.groups.get(source.group).map_or(0, |own| own.sums.firm()) + length;
+        let frame = match back.push_out(most, false) {
+            Some(frame) => Some(frame),
+            None => {
+                let own = back.groups.get_mut(source.group)?;
+                let most = own.senders.get(source.sender).map_or(0, |row| row.sums().firm()) + length;
+                let pushed_out = own.push_out(most, false)?;
+                Some(back.on_taken(pushed_out))
+            }
+        };
+        self.drop_back();
+        frame
+    }
+
+    /// Whether a sender's group has less behind the front than groups have on the average: then it is not the one that is too fast.
+    pub fn is_light(&self, source: Source) -> bool {
+        self.back.as_ref().is_some_and(|back| {
+            let own = back.groups.get(source.group).map_or(0, |own| own.sums.ephemeral as usize);
+            own * back.groups.count() < back.sums.ephemeral as usize
+        })
+    }
+
+    /// The newest frame of a stream that waits.
+    pub fn find(&mut self, source: Source, mark: Mark) -> Option<&Frame> {
+        let behind = self.back.as_mut().and_then(|back| back.row_mut(source)?.find(mark));
+        match behind {
+            Some(frame) => Some(frame),
+            None => self.front.find(mark).map(|frame| &*frame),
+        }
+    }
+
+    /// Puts a frame in the place of the newest one of its stream. Gives that one back.
+    pub fn replace(&mut self, source: Source, mark: Mark, frame: Frame) -> Option<Frame> {
+        let newer = frame.len();
+        if let Some(back) = &mut self.back
+            && let Some(row) = back.row_mut(source)
+            && let Some(slot) = row.find(mark)
+        {
+            let older = std::mem::replace(slot, frame);
+            row.on_replaced(older.len(), newer);
+            if let Some(group) = back.groups.get_mut(source.group) {
+                group.sums.replace(older.len(), newer);
+            }
+            back.sums.replace(older.len(), newer);
+            return Some(older);
+        }
+        let older = std::mem::replace(self.front.find(mark)?, frame);
+        self.front.on_replaced(older.len(), newer);
+        self.front_bytes = self.front_bytes - older.len() as u32 + newer as u32;
+        Some(older)
+    }
+
+    /// Gives memory back, if nothing waits.
+    pub fn release(&mut self) {
+        self.front.release();
+    }
+}
+
+impl Back {
+    fn push(&mut self, source: Source, frame: Frame, mark: Mark) {
+        let length = frame.len();
+        let group = self.groups.entry(source.group);
+        group.senders.entry(source.sender).push(frame, mark);
+        group.sums.add(length, mark);
+        self.sums.add(length, mark);
+    }
+
+    fn row_mut(&mut self, source: Source) -> Option<&mut Row> {
+        self.groups.get_mut(source.group)?.senders.get_mut(source.sender)
+    }
+
+    /// Takes the next frame, and sees to whose turn it is then.
+    fn pop(&mut self) -> Option<Frame> {
+        let group = self.groups.now_mut();
+        let (frame, mark) = group.senders.now_mut().pop()?;
+        group.senders.pass();
+        group.senders.settle();
+        let length = frame.len();
+        group.sums.remove(length, mark);
+        self.sums.remove(length, mark);
+        group.credit -= (length as i64).min(MOST_COUNTED);
+        let is_over = group.credit <= 0 || group.is_empty();
+        if self.groups.is_one() {
+            // Nobody waits for it to pay.
+            self.groups.now_mut().credit = 0;
+        } else if is_over {
+            self.next_turn();
+        }
+        Some(frame)
+    }
+
+    /// The next group has its turn that has paid for what it sent in earlier ones.
+    fn next_turn(&mut self) {
+        loop {
+            self.groups.pass();
+            let group = self.groups.now_mut();
+            if group.credit <= 0 {
+                group.credit += QUANTUM;
+            }
+            if group.credit > 0 || self.groups.is_one() {
+                return;
+            }
+        }
+    }
+
+    /// Takes out the oldest frame of the largest sender of the largest group, if that has more than `above`.
+    fn push_out(&mut self, above: usize, yielding: bool) -> Option<Frame> {
+        let largest = self.groups.largest(above, |group| group.sums.of(yielding))?;
+        let pushed_out = self.groups.get_mut(largest)?.push_out(0, yielding)?;
+        Some(self.on_taken(pushed_out))
+    }
+
+    /// A frame was taken out of one of the groups.
+    fn on_taken(&mut self, (frame, mark): (Frame, Mark)) -> Frame {
+        self.sums.remove(frame.len(), mark);
+        self.groups.settle();
+        frame
+    }
+}
+
+impl Group {
+    /// Takes out the oldest frame of the largest sender, if that has more than `above`.
+    fn push_out(&mut self, above: usize, yielding: bool) -> Option<(Frame, Mark)> {
+        let largest = self.senders.largest(above, |row| row.sums().of(yielding))?;
+        let (frame, mark) = self.senders.get_mut(largest)?.push_out(yielding)?;
+        self.sums.remove(frame.len(), mark);
+        self.senders.settle();
+        if self.sums.frames == 0 {
+            self.credit = 0;
+        }
+        Some((frame, mark))
+    }
+}

@@ -1,0 +1,241 @@
+//! Frames in the order in which they came: taken from the front, replaced where they are, pushed out oldest first. Pure.
+//!
+//! Each operation takes constant time, amortised. What only overload needs (where to look for the next frame to push out, which
+//! frame of a stream waits where) is built when it is first needed, by looking at each frame once, and given back when idle.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::{rules::Mark, turns::Waits};
+use crate::frame::Frame;
+
+/// An emptied row gives its memory back from this capacity on.
+const KEEP_CAPACITY: usize = 16;
+/// So few holes are not worth closing.
+const FEW_HOLES: usize = 8;
+
+#[derive(Debug)]
+struct Slot {
+    frame: Frame,
+    mark: Mark,
+}
+
+/// What a row has of each kind of frames.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sums {
+    /// Bytes of frames that a higher lane may push out. A queue is bounded well below what 32 bits hold.
+    pub ephemeral: u32,
+    /// Those of them that also newer frames of the lane may push out.
+    pub yielding: u32,
+    /// Frames that nothing may push out.
+    pub durable: u32,
+    /// Frames of all kinds.
+    pub frames: u32,
+}
+
+/// See the module. Its first slot, if there is one, is no hole.
+#[derive(Debug, Default)]
+pub(super) struct Row {
+    slots: VecDeque<Slot>,
+    sums: Sums,
+    /// Slots whose frame was pushed out.
+    holes: u32,
+    index: Option<Box<Index>>,
+}
+
+/// Where things are while there is overload. Slots are numbered by how many left before.
+#[derive(Debug, Default)]
+struct Index {
+    /// The number of the first slot.
+    first: u64,
+    /// No frame before this one can be pushed out by a higher lane.
+    searched: u64,
+    /// No frame before this one yields.
+    searched_yielding: u64,
+    /// The streams of the slots before this one are in `streams`.
+    keyed: u64,
+    /// The newest slot of each stream. May name slots that have left.
+    streams: HashMap<u64, u64>,
+}
+
+impl Sums {
+    #[inline]
+    pub fn add(&mut self, length: usize, mark: Mark) {
+        let length = length as u32;
+        self.frames += 1;
+        match mark {
+            Mark::DURABLE => self.durable += 1,
+            Mark::YIELDS => {
+                self.ephemeral += length;
+                self.yielding += length;
+            }
+            _ => self.ephemeral += length,
+        }
+    }
+
+    #[inline]
+    pub fn remove(&mut self, length: usize, mark: Mark) {
+        let length = length as u32;
+        self.frames -= 1;
+        match mark {
+            Mark::DURABLE => self.durable -= 1,
+            Mark::YIELDS => {
+                self.ephemeral -= length;
+                self.yielding -= length;
+            }
+            _ => self.ephemeral -= length,
+        }
+    }
+
+    /// A frame was replaced by one of another length.
+    pub fn replace(&mut self, older: usize, newer: usize) {
+        self.ephemeral = self.ephemeral - older as u32 + newer as u32;
+    }
+
+    /// Bytes of the frames that can be pushed out: all ephemeral ones, or those that yield.
+    pub fn of(&self, yielding: bool) -> usize {
+        (if yielding { self.yielding } else { self.ephemeral }) as usize
+    }
+
+    /// Bytes of frames that only a higher lane, or one with less, may push out.
+    pub fn firm(&self) -> usize {
+        (self.ephemeral - self.yielding) as usize
+    }
+}
+
+impl Waits for Row {
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+}
+
+impl Row {
+    pub fn sums(&self) -> &Sums {
+        &self.sums
+    }
+
+    #[inline]
+    pub fn push(&mut self, frame: Frame, mark: Mark) {
+        self.sums.add(frame.len(), mark);
+        self.slots.push_back(Slot { frame, mark });
+    }
+
+    /// How long the first frame is.
+    #[inline]
+    pub fn first(&self) -> Option<usize> {
+        self.slots.front().map(|slot| slot.frame.len())
+    }
+
+    #[inline]
+    pub fn pop(&mut self) -> Option<(Frame, Mark)> {
+        let Slot { frame, mark } = self.slots.pop_front()?;
+        self.sums.remove(frame.len(), mark);
+        if let Some(index) = &mut self.index {
+            index.first += 1;
+        }
+        self.skip_holes();
+        self.give_back();
+        Some((frame, mark))
+    }
+
+    /// Takes the oldest frame out that may be pushed out: any ephemeral one, or only one that yields.
+    pub fn push_out(&mut self, yielding: bool) -> Option<(Frame, Mark)> {
+        if (if yielding { self.sums.yielding } else { self.sums.ephemeral }) == 0 {
+            return None;
+        }
+        let index = self.index.get_or_insert_default();
+        let cursor = if yielding { &mut index.searched_yielding } else { &mut index.searched };
+        let (slot, mark) = loop {
+            let place = cursor.saturating_sub(index.first);
+            let slot = usize::try_from(place).ok().and_then(|place| self.slots.get_mut(place))?;
+            *cursor = index.first + place + 1;
+            let mark = slot.mark;
+            if if yielding { mark == Mark::YIELDS } else { mark.is_ephemeral() } {
+                break (slot, mark);
+            }
+        };
+        slot.mark = Mark::GONE;
+        let frame = std::mem::replace(&mut slot.frame, Frame::none());
+        self.sums.remove(frame.len(), mark);
+        self.holes += 1;
+        self.skip_holes();
+        if self.holes as usize > FEW_HOLES.max(self.slots.len() / 2) {
+            self.slots.retain(|slot| slot.mark != Mark::GONE);
+            self.holes = 0;
+            if let Some(index) = &mut self.index {
+                index.renumber();
+            }
+        }
+        self.give_back();
+        Some((frame, mark))
+    }
+
+    /// The newest frame of a stream that waits.
+    pub fn find(&mut self, mark: Mark) -> Option<&mut Frame> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let index = self.index.get_or_insert_default();
+        index.note_streams(&self.slots);
+        let number = index.streams.get(&mark.key())?;
+        let place = usize::try_from(number.checked_sub(index.first)?).ok()?;
+        self.slots.get_mut(place).filter(|slot| slot.mark == mark).map(|slot| &mut slot.frame)
+    }
+
+    /// A frame was put in the place of another.
+    pub fn on_replaced(&mut self, older: usize, newer: usize) {
+        self.sums.replace(older, newer);
+    }
+
+    /// Gives all memory back, if nothing waits.
+    pub fn release(&mut self) {
+        if self.slots.is_empty() {
+            *self = Self::default();
+        }
+    }
+
+    /// Gives memory back, if nothing waits.
+    #[inline]
+    fn give_back(&mut self) {
+        if self.slots.is_empty() && self.slots.capacity() > KEEP_CAPACITY {
+            self.slots = VecDeque::new();
+        }
+    }
+
+    #[inline]
+    fn skip_holes(&mut self) {
+        while self.holes > 0 && self.slots.front().is_some_and(|slot| slot.mark == Mark::GONE) {
+            self.slots.pop_front();
+            self.holes -= 1;
+            if let Some(index) = &mut self.index {
+                index.first += 1;
+            }
+        }
+    }
+}
+
+impl Index {
+    /// Notes the streams of the slots that were not looked at yet.
+    fn note_streams(&mut self, slots: &VecDeque<Slot>) {
+        let begin = self.keyed.max(self.first);
+        let noted = usize::try_from(begin - self.first).unwrap_or(usize::MAX).min(slots.len());
+        for (number, slot) in (begin..).zip(slots.range(noted..)) {
+            if slot.mark.is_keyed() {
+                self.streams.insert(slot.mark.key(), number);
+            }
+        }
+        self.keyed = self.first + slots.len() as u64;
+        // Slots that have left are forgotten once they are the greater part.
+        if self.streams.len() > 64 + 2 * slots.len() {
+            self.streams.retain(|_, number| *number >= self.first);
+        }
+    }
+
+    /// Holes were closed.
+    fn renumber(&mut self) {
+        self.searched = self.first;
+        self.searched_yielding = self.first;
+        self.keyed = self.first;
+        self.streams.clear();
+    }
+}
