@@ -238,6 +238,12 @@ impl ClientError {
         self
     }
 
+    /// The value of `Retry-After` over HTTP, in seconds: the wait that is told, and a second where status 429 or 503 tells none.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        let told = self.retry_after_ms.map(|wait| wait.div_ceil(1000).max(1));
+        told.or_else(|| matches!(self.code.row().status, 429 | 503).then_some(1))
+    }
+
     /// The JSON body of an HTTP refusal: `{"error":{...}}`.
     pub fn to_http_body(&self) -> String {
         serde_json::json!({ "error": self }).to_string()
@@ -291,6 +297,17 @@ mod tests {
         assert_eq!(value["error"]["code"], "agent_not_found");
         assert_eq!(value["error"]["temporary"], true);
         assert_eq!(value["error"]["target"], "agent:x");
+    }
+
+    #[test]
+    fn whoever_may_try_again_is_told_when() {
+        for code in ErrorCode::ALL {
+            let is_due = matches!(code.row().status, 429 | 503);
+            assert_eq!(ClientError::new(*code).retry_after_seconds().is_some(), is_due, "{code:?}");
+        }
+        let after = |millis| ClientError::new(ErrorCode::RateLimited).after(std::time::Duration::from_millis(millis));
+        assert_eq!(after(1).retry_after_seconds(), Some(1));
+        assert_eq!(after(1001).retry_after_seconds(), Some(2));
     }
 
     #[test]

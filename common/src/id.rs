@@ -17,7 +17,10 @@ pub enum IdError {
     /// Over [`MAX_NAME`].
     #[error("is longer than 128 characters")]
     TooLong,
-    /// A character outside the allowed set.
+    /// The first character outside the allowed set.
+    #[error("has {0:?}, which is none of A-Z a-z 0-9 . _ - : / @ +")]
+    Character(char),
+    /// Characters outside the allowed set.
     #[error("has characters other than A-Z a-z 0-9 . _ - : / @ +")]
     BadCharacter,
     /// Not a UUID.
@@ -33,8 +36,20 @@ pub fn check_name(name: &str) -> Result<(), IdError> {
     if name.len() > MAX_NAME {
         return Err(IdError::TooLong);
     }
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/@+".contains(&byte);
-    if name.bytes().all(allowed) { Ok(()) } else { Err(IdError::BadCharacter) }
+    let is_allowed = |character: char| character.is_ascii_alphanumeric() || "._-:/@+".contains(character);
+    name.chars().find(|character| !is_allowed(*character)).map_or(Ok(()), |character| Err(IdError::Character(character)))
+}
+
+impl IdError {
+    /// What to tell whoever wrote this into a parameter of a query.
+    pub fn in_query(self, parameter: &str) -> String {
+        match self {
+            Self::Character(' ') => {
+                format!("the parameter `{parameter}` {self}; in a query `+` stands for a space: write %2B for a plus sign")
+            }
+            _ => format!("the parameter `{parameter}` {self}"),
+        }
+    }
 }
 
 macro_rules! name_type {
@@ -190,8 +205,13 @@ mod tests {
     fn names_are_checked() {
         assert!(AgentId::new("team-a/planner:1").is_ok());
         assert_eq!(AgentId::new(""), Err(IdError::Empty));
-        assert_eq!(AgentId::new("a b"), Err(IdError::BadCharacter));
-        assert_eq!(AgentId::new("ä"), Err(IdError::BadCharacter));
+        assert_eq!(AgentId::new("a b"), Err(IdError::Character(' ')));
+        assert_eq!(AgentId::new("ä"), Err(IdError::Character('ä')));
+        assert_eq!(
+            IdError::Character('!').in_query("client"),
+            "the parameter `client` has '!', which is none of A-Z a-z 0-9 . _ - : / @ +"
+        );
+        assert!(IdError::Character(' ').in_query("agent_id").ends_with("write %2B for a plus sign"));
         assert_eq!(AgentId::new(&"x".repeat(129)), Err(IdError::TooLong));
     }
 

@@ -2,18 +2,16 @@
 
 use std::cell::RefCell;
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::header::{self, HeaderMap},
-};
-use actix_web_actors::ws;
-use base64::{Engine, engine::general_purpose::STANDARD};
+use actix_http::ws::hash_key;
+use actix_web::{HttpRequest, HttpResponse, http::header};
 use bytes::BytesMut;
+use common::error::ClientError;
 
-use crate::{pump::Socket, stream::Stream};
-
-/// The subprotocol a client may ask for.
-pub const SUBPROTOCOL: &str = "agent-bridge.v1";
+use crate::{
+    handshake::{Handshake, VERSION},
+    pump::Socket,
+    stream::Stream,
+};
 
 /// A socket after its handshake, and the bytes that came right behind it.
 #[derive(Debug)]
@@ -51,57 +49,23 @@ impl Handover {
     }
 }
 
-/// The request is no valid WebSocket handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this path speaks WebSocket version 13: {0}")]
-pub struct NotAHandshake(&'static str);
-
 /// Answers a handshake. `start` gets the socket once the answer is out, on the same worker thread; it starts the connection's actor.
 ///
 /// # Errors
-/// The request is not a WebSocket handshake by RFC 6455 section 4.2.1.
-pub fn accept(request: &HttpRequest, start: impl FnOnce(Upgraded) + 'static) -> Result<HttpResponse, NotAHandshake> {
-    check(request.headers())?;
-    let mut response = ws::handshake_with_protocols(request, &[SUBPROTOCOL])
-        .map_err(|_| NotAHandshake("send GET with Upgrade: websocket and Connection: Upgrade"))?
-        .finish();
+/// The request is not a WebSocket handshake by RFC 6455, section 4.2.1: as it is told to the client.
+pub fn accept(request: &HttpRequest, start: impl FnOnce(Upgraded) + 'static) -> Result<HttpResponse, ClientError> {
+    let handshake = Handshake::read(request.head())?;
+    let mut response = HttpResponse::SwitchingProtocols();
+    let key = hash_key(handshake.key.as_bytes());
+    response.upgrade("websocket").insert_header((header::SEC_WEBSOCKET_ACCEPT, &key[..]));
+    if let Some(protocol) = handshake.protocol {
+        response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, protocol));
+    }
+    let mut response = response.finish();
     response.extensions_mut().insert(Handover(RefCell::new(Some(Box::new(start)))));
     Ok(response)
 }
 
-/// What actix lets pass and the RFC does not: older drafts' versions, and keys that are not 16 bytes of base64.
-fn check(headers: &HeaderMap) -> Result<(), NotAHandshake> {
-    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-        return Err(NotAHandshake("send Sec-WebSocket-Version: 13"));
-    }
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).and_then(|key| STANDARD.decode(key.as_bytes()).ok());
-    if key.is_none_or(|key| key.len() != 16) {
-        return Err(NotAHandshake("Sec-WebSocket-Key must be 16 bytes in base64"));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use actix_web::test::TestRequest;
-
-    use super::*;
-
-    fn request(version: &str, key: &str) -> HttpRequest {
-        TestRequest::get()
-            .insert_header(("upgrade", "websocket"))
-            .insert_header(("connection", "upgrade"))
-            .insert_header(("sec-websocket-version", version))
-            .insert_header(("sec-websocket-key", key))
-            .to_http_request()
-    }
-
-    #[test]
-    fn old_versions_and_bad_keys_are_refused() {
-        let key = "dGhlIHNhbXBsZSBub25jZQ==";
-        assert!(accept(&request("8", key), |_| ()).is_err());
-        assert!(accept(&request("13", "c2hvcnQ="), |_| ()).is_err());
-        assert!(accept(&request("13", "***"), |_| ()).is_err());
-        assert!(accept(&TestRequest::get().to_http_request(), |_| ()).is_err());
-    }
-}
+/// What an answer with status 426 says besides: what to upgrade to (RFC 9110, section 15.5.22) and which version of it is spoken
+/// (RFC 6455, section 4.4). `Connection: upgrade` comes with the first.
+pub const UPGRADE_REQUIRED: [(&str, &str); 2] = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", VERSION)];

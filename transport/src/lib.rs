@@ -26,6 +26,7 @@ pub mod dial;
 pub mod flow;
 pub mod frame;
 pub mod gate;
+pub mod handshake;
 pub mod hosts;
 mod http1;
 pub mod http_rates;
@@ -44,7 +45,7 @@ pub mod site;
 pub mod stream;
 pub mod sweeper;
 
-pub use accept::{Upgraded, accept};
+pub use accept::{UPGRADE_REQUIRED, Upgraded, accept};
 pub use accounts::{Account, Accounts, Allowance, Tab};
 pub use bearer::bearer;
 pub use dial::{DialError, connect, dial};

@@ -30,7 +30,7 @@ use crate::{
     history,
     http::{
         BrokerApi, Hsts, InFlight, Refusal, Throttle, allow_origins, count_in_flight, keep_reporting, note_refusals,
-        refuse_forged, require_own_host, security_headers,
+        refuse_ambiguous, refuse_forged, require_own_host, security_headers,
     },
     logins::{self, Logins},
     proxy::{self, LocalConnect, ProxyEnvironment},
@@ -163,6 +163,7 @@ fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeH
         let parts = shared.clone();
         App::new()
             .app_data(web::Data::from(Arc::clone(&parts.requests)))
+            .wrap(from_fn(refuse_ambiguous))
             .wrap(from_fn(refuse_forged))
             .wrap(from_fn(note_refusals))
             .wrap(Condition::new(!allowed_origins.is_empty(), allow_origins(&allowed_origins)))

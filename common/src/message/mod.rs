@@ -12,5 +12,8 @@ mod tests;
 pub use connection::{AgentMessage, ClientMessage};
 pub use history::{HistoryAsk, HistoryPage, KnownPosition, LostRecords, MAX_HISTORY, MAX_RESUMED, Recovery, ResumeAsk, Start};
 pub use payload::read_payload;
-pub use peer::{AgentDescription, AgentInfo, ClientInfo, MAX_DESCRIPTION_BYTES, SessionInfo, parse_agent_id};
+pub use peer::{
+    AgentDescription, AgentInfo, ClientInfo, MAX_DESCRIPTION_BYTES, SessionInfo, agent_id_in_query, client_name_in_query,
+    parse_agent_id,
+};
 pub use system::{Ack, AnnouncedHeartbeat, AnnouncedLimits, Speaker, SystemMessage};

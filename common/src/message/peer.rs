@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::payload::read_payload;
 use crate::{
     error::{ClientError, ErrorCode},
-    id::{AgentId, SessionId, UserId},
+    id::{AgentId, ClientName, SessionId, UserId},
 };
 
 /// Longest description an agent may register, in bytes of JSON: every session hears it.
@@ -79,6 +79,22 @@ impl AgentDescription {
 /// `invalid_agent_id`, saying why.
 pub fn parse_agent_id(text: &str) -> Result<AgentId, ClientError> {
     AgentId::new(text).map_err(|error| ClientError::with_message(ErrorCode::InvalidAgentId, format!("the agent id {error}")))
+}
+
+/// Parses an agent id in a parameter of a query.
+///
+/// # Errors
+/// `invalid_agent_id`, naming the parameter and what is wrong in it.
+pub fn agent_id_in_query(parameter: &str, text: &str) -> Result<AgentId, ClientError> {
+    AgentId::new(text).map_err(|error| ClientError::with_message(ErrorCode::InvalidAgentId, error.in_query(parameter)))
+}
+
+/// Parses a client's name in a parameter of a query.
+///
+/// # Errors
+/// `bad_request`, naming the parameter and what is wrong in it.
+pub fn client_name_in_query(parameter: &str, text: &str) -> Result<ClientName, ClientError> {
+    ClientName::new(text).map_err(|error| ClientError::with_message(ErrorCode::BadRequest, error.in_query(parameter)))
 }
 
 /// An agent as others see it.

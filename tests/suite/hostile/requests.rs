@@ -4,7 +4,7 @@ use std::{fs, net::SocketAddr};
 
 use uuid::Uuid;
 
-use super::wire::{exchange, handshake, status};
+use super::wire::{exchange, first_answer, handshake, status};
 use crate::harness::{AGENT_KEY, Site, request};
 
 /// A request with further header lines and a body.
@@ -164,4 +164,89 @@ async fn guessed_ids_tell_nothing() {
         answers.push((described.json.to_string(), bodies));
     }
     assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "a guess that is right looks different: {answers:?}");
+}
+
+#[tokio::test]
+async fn only_whole_handshakes_are_upgraded_at_every_listener() {
+    let site = Site::new();
+    let _daemon = site.daemon().await;
+    let session = site.register().await;
+    let token = format!("Authorization: Bearer {}\r\n", session.token);
+    let key = format!("Authorization: Bearer {AGENT_KEY}\r\n");
+    for (listener, path, credentials) in [(site.edge, "/ws", token), (site.broker, "/ws/agent", key)] {
+        let whole = handshake(path, listener, &credentials);
+        for (from, to, expected, says) in [
+            ("Upgrade: websocket", "Upgrade: h2c, WebSocket", 101, "upgrade: websocket"),
+            ("Connection: Upgrade", "Connection: keep-alive\r\nConnection: upgrade", 101, "upgrade: websocket"),
+            (
+                "Connection: Upgrade",
+                "Connection: Upgrade\r\nSec-WebSocket-Protocol: chat\r\nSec-WebSocket-Protocol: agent-bridge.v1",
+                101,
+                "sec-websocket-protocol: agent-bridge.v1",
+            ),
+            ("Upgrade: websocket", "Upgrade: websockets", 426, "sec-websocket-version: 13"),
+            ("Upgrade: websocket", "Upgrade: not websocket", 426, "upgrade: websocket"),
+            ("Connection: Upgrade", "Connection: keep-alive", 426, "connection: close, upgrade"),
+            ("Version: 13", "Version: 12", 426, "sec-websocket-version: 13"),
+            (" HTTP/1.1", " HTTP/1.0", 426, "upgrade_required"),
+            ("dGhlIHNhbXBsZSBub25jZQ==", "dGhl", 400, "sec-websocket-key"),
+            ("Connection: Upgrade", "Connection: Upgrade\r\nContent-Length: 6", 400, "no body"),
+            ("Connection: Upgrade", "Connection: Upgrade\r\nTransfer-Encoding: chunked", 400, "no body"),
+            ("Version: 13", "Version: 13\r\nSec-WebSocket-Version: 8", 400, "more than one sec-websocket-version"),
+            ("Upgrade: websocket", "Upgrade: websocket\r\nOrigin: http://a\r\nOrigin: http://b", 400, "more than one origin"),
+            ("Upgrade: websocket", "Upgrade: websocket\r\nHost: other", 400, "more than one host"),
+            ("Upgrade: websocket", "Upgrade: websocket\r\nAuthorization: Bearer b", 400, "more than one authorization"),
+        ] {
+            let changed = whole.replace(from, to);
+            assert_ne!(changed, whole);
+            let answer = match expected {
+                101 => first_answer(listener, changed.as_bytes()).await,
+                _ => exchange(listener, changed.as_bytes()).await.replace("HTTP/1.0", "HTTP/1.1"),
+            };
+            assert_eq!(status(&answer), expected, "{to:?} at {path}: {answer}");
+            assert!(answer.to_ascii_lowercase().contains(says), "{to:?} at {path}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_shows_two_sessions_is_refused() {
+    let site = Site::new();
+    let _daemon = site.daemon().await;
+    let (one, other) = (site.register().await, site.register().await);
+    let name = "agent_bridge_session";
+    let shown = |first: &str, between: &str, second: &str| format!("Cookie: {name}={first}{between}{name}={second}\r\n");
+    for between in ["; ", "; a=b;", "\r\nCookie: "] {
+        let cookies = shown(&one.token, between, &other.token);
+        for request in
+            [handshake("/ws", site.edge, &cookies), plain("GET", &format!("/api/client/{}", one.id), site.edge, &cookies, "")]
+        {
+            let answer = exchange(site.edge, request.as_bytes()).await;
+            assert!(status(&answer) == 400 && answer.contains("more than one cookie"), "{request}: {answer}");
+        }
+    }
+    // Cookies of others, and parts of values, are nobody's session.
+    let cookies = format!("Cookie: a=b; a=b; x{name}=1; {name}={}; v={name}=2\r\n", one.token);
+    let answer = exchange(site.edge, plain("GET", &format!("/api/client/{}", one.id), site.edge, &cookies, "").as_bytes()).await;
+    assert_eq!(status(&answer), 200, "{answer}");
+}
+
+#[tokio::test]
+async fn errors_in_a_query_name_the_parameter_and_the_character() {
+    let site = Site::new();
+    let _daemon = site.daemon().await;
+    let session = site.register().await;
+    let token = format!("Authorization: Bearer {}\r\n", session.token);
+    let key = format!("Authorization: Bearer {AGENT_KEY}\r\n");
+    for (listener, path, credentials, parameter, says) in [
+        (site.edge, "/ws?agent=a+b", &token, "agent", "' '"),
+        (site.edge, "/ws?client=a%21b", &token, "client", "'!'"),
+        (site.broker, "/ws/agent?agent_id=a+b", &key, "agent_id", "write %2B"),
+        (site.broker, "/ws/agent?client=a%C3%A9", &key, "client", "'é'"),
+    ] {
+        let answer = exchange(listener, handshake(path, listener, credentials).as_bytes()).await;
+        assert!(status(&answer) == 400 && answer.contains(&format!("`{parameter}`")) && answer.contains(says), "{answer}");
+    }
+    let plus = handshake("/ws/agent?agent_id=a%2Bb", site.broker, &key);
+    assert_eq!(status(&first_answer(site.broker, plus.as_bytes()).await), 101);
 }

@@ -2,6 +2,7 @@
 //! ask for, what the audit log hears of it, and that it is counted until it has been sent; and what the edge asks of others over HTTP,
 //! among them its broker.
 
+mod ambiguity;
 mod broker_api;
 mod client_address;
 mod cors;
@@ -14,6 +15,7 @@ mod refusal;
 mod security_headers;
 mod throttle;
 
+pub use ambiguity::refuse_ambiguous;
 pub use broker_api::{BrokerApi, keep_reporting};
 pub use client_address::{ClientAddress, site_of};
 pub use cors::allow_origins;

@@ -9,6 +9,7 @@ use actix_web::{
 };
 use common::error::{ClientError, ErrorCode};
 use identity::siwe::SiweError;
+use transport::UPGRADE_REQUIRED;
 
 /// An error on its way to a client over HTTP: `{"error":{"code","message","temporary"}}`.
 #[derive(Debug)]
@@ -77,8 +78,13 @@ impl ResponseError for Refusal {
         if self.status_code() == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
-        if let Some(milliseconds) = self.error.retry_after_ms {
-            response.insert_header((header::RETRY_AFTER, milliseconds.div_ceil(1000)));
+        if self.status_code() == StatusCode::UPGRADE_REQUIRED {
+            for header in UPGRADE_REQUIRED {
+                response.insert_header(header);
+            }
+        }
+        if let Some(seconds) = self.error.retry_after_seconds() {
+            response.insert_header((header::RETRY_AFTER, seconds));
         }
         response.body(self.error.to_http_body())
     }

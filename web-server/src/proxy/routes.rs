@@ -6,9 +6,9 @@ use actix::Actor;
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use common::{
     assertion::{Acks, ClientIdentity, Reading},
-    error::{ClientError, ErrorCode},
+    error::ErrorCode,
     id::ClientName,
-    message::parse_agent_id,
+    message::{agent_id_in_query, client_name_in_query},
 };
 use serde::Deserialize;
 
@@ -26,7 +26,7 @@ struct Parameters {
     agent: Option<String>,
     #[serde(default)]
     ack: Acks,
-    client: Option<ClientName>,
+    client: Option<String>,
     #[serde(default)]
     resume: bool,
 }
@@ -36,6 +36,7 @@ impl Parameters {
     /// dial again, and when the client comes again.
     fn reading(self, name: impl FnOnce() -> Option<ClientName>) -> Result<Reading, Refusal> {
         let Self { ack, client, resume, .. } = self;
+        let client = client.as_deref().map(|text| client_name_in_query("client", text)).transpose()?;
         let named = Reading { acks: ack, client, resume, away_since: None };
         if named.is_named_by_edge() {
             return Err(Refusal::with_message(ErrorCode::BadRequest, "names of clients that begin with `@edge/` are taken"));
@@ -66,7 +67,7 @@ pub async fn open(
     let ticket = sockets.into_inner().admit(&owned.session)?.with(share);
     let identity = ClientIdentity {
         socket_id: Some(ticket.socket_id()),
-        agent: parameters.agent.as_deref().map(parse_agent_id).transpose()?,
+        agent: parameters.agent.as_deref().map(|text| agent_id_in_query("agent", text)).transpose()?,
         ip: Some(address.0.to_string()),
         user_agent: user_agent(&request),
         reading: parameters.reading(|| environment.name.of_client(ticket.place()))?,
@@ -79,7 +80,7 @@ pub async fn open(
     let accepted = transport::accept(&request, move |upgraded| {
         ProxyActor::new(environment, identity, ticket, upgraded).start();
     });
-    accepted.map_err(|fault| ClientError::with_message(ErrorCode::UpgradeRequired, fault.to_string()).into())
+    Ok(accepted?)
 }
 
 /// The routes.

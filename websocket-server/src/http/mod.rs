@@ -24,7 +24,7 @@ use common::{
     error::{ClientError, ErrorCode},
 };
 use store::StoreError;
-use transport::{RouteFamily, client_address};
+use transport::{RouteFamily, UPGRADE_REQUIRED, client_address};
 
 use self::credentials::{Vouched, payer_of};
 use crate::broker::Broker;
@@ -122,9 +122,13 @@ pub fn refusal(error: ClientError) -> HttpResponse {
     if status == StatusCode::UNAUTHORIZED {
         response.insert_header(("WWW-Authenticate", "Bearer"));
     }
-    if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS {
-        let seconds = error.retry_after_ms.map_or(1, |wait| wait.div_ceil(1000).max(1));
-        response.insert_header(("Retry-After", seconds.to_string()));
+    if status == StatusCode::UPGRADE_REQUIRED {
+        for header in UPGRADE_REQUIRED {
+            response.insert_header(header);
+        }
+    }
+    if let Some(seconds) = error.retry_after_seconds() {
+        response.insert_header(("Retry-After", seconds));
     }
     let mut response = response.content_type("application/json").body(error.to_http_body());
     response.extensions_mut().insert(error.code);

@@ -6,8 +6,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use common::{
     assertion::{self, Acks, ClientIdentity, Reading},
     error::{ClientError, ErrorCode},
-    id::{AgentId, ClientName, SessionId},
-    message::parse_agent_id,
+    id::{AgentId, SessionId},
+    message::{agent_id_in_query, client_name_in_query},
 };
 use serde::Deserialize;
 use tokio::io::DuplexStream;
@@ -27,7 +27,7 @@ pub struct AgentQuery {
     agent_id: Option<String>,
     #[serde(default)]
     ack: Acks,
-    client: Option<ClientName>,
+    client: Option<String>,
     #[serde(default)]
     resume: bool,
 }
@@ -43,11 +43,12 @@ pub async fn agent(request: HttpRequest, query: web::Query<AgentQuery>, broker: 
     let address = client_address::of(&request, &broker.proxies);
     let admitted = || -> Result<_, ClientError> {
         check_origin(&request, &broker)?;
-        let wanted: Option<AgentId> = query.agent_id.as_deref().map(parse_agent_id).transpose()?;
+        let wanted: Option<AgentId> = query.agent_id.as_deref().map(|text| agent_id_in_query("agent_id", text)).transpose()?;
         let pass = admit_agent(&broker, &request, wanted.as_ref(), address)?;
         tracing::debug!(key = pass.name(), %address, agent = wanted.as_ref().map(AgentId::as_str), "agent connects");
         let query = query.into_inner();
-        let reading = Reading { acks: query.ack, client: query.client, resume: query.resume, away_since: None };
+        let client = query.client.as_deref().map(|text| client_name_in_query("client", text)).transpose()?;
+        let reading = Reading { acks: query.ack, client, resume: query.resume, away_since: None };
         if reading.is_named_by_edge() {
             return Err(ClientError::with_message(ErrorCode::BadRequest, "names of clients that begin with `@edge/` are taken"));
         }
@@ -102,6 +103,5 @@ impl LocalBroker {
 }
 
 fn upgrade(request: &HttpRequest, start: impl FnOnce(Upgraded) + 'static) -> HttpResponse {
-    transport::accept(request, start)
-        .unwrap_or_else(|fault| refusal(ClientError::with_message(ErrorCode::UpgradeRequired, fault.to_string())))
+    transport::accept(request, start).unwrap_or_else(refusal)
 }
