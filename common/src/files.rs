@@ -2,10 +2,12 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
+
+use rustix::fs::{Access, FlockOperation, access, flock};
 
 /// Makes a folder that only its owner may enter, and those above it that are missing.
 ///
@@ -38,6 +40,83 @@ pub fn secure_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
     secure_entries(folder, &mut tightened)?;
     secure_all(&folder.join(CERTIFICATES), &mut tightened)?;
     Ok(tightened)
+}
+
+/// The exclusive right to a folder for one purpose, until it is dropped or the process ends, however that ends.
+#[derive(Debug)]
+pub struct FolderLock {
+    file: File,
+}
+
+/// Why a folder could not be locked.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderLockError {
+    /// Another process has it.
+    #[error("{} is in use by process {holder}", path.display())]
+    Taken {
+        /// The lock's file.
+        path: PathBuf,
+        /// The process id that it names; `?` if it names none.
+        holder: String,
+    },
+    /// The file system said no.
+    #[error("cannot lock {}: {source}", path.display())]
+    Io {
+        /// The lock's file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl FolderLock {
+    /// Takes the lock of this name in a folder that is there.
+    ///
+    /// # Errors
+    /// See [`FolderLockError`].
+    pub fn take(folder: &Path, name: &str) -> Result<Self, FolderLockError> {
+        let path = folder.join(name);
+        let failed = |source| FolderLockError::Io { path: path.clone(), source };
+        let mut file = create_private(&path).map_err(failed)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                let is_named = file.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
+                let holder = if is_named { holder.trim().to_owned() } else { "?".to_owned() };
+                return Err(FolderLockError::Taken { path, holder });
+            }
+            Err(errno) => return Err(failed(errno.into())),
+        }
+        // Only for the message above: that it cannot be written is no reason not to start.
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
+        Ok(Self { file })
+    }
+}
+
+impl Drop for FolderLock {
+    /// Unlocks rather than only closes: a child process that is being started has a copy of the descriptor for a moment.
+    fn drop(&mut self) {
+        // The end of the process gives it back in any case.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+/// Whether files can be made in a folder, or in the first above it that is there, where it would be made. Changes nothing.
+///
+/// # Errors
+/// Why they cannot.
+pub fn check_writable(folder: &Path) -> io::Result<()> {
+    for place in folder.ancestors() {
+        let place = if place.as_os_str().is_empty() { Path::new(".") } else { place };
+        match fs::metadata(place) {
+            Ok(found) if found.is_dir() => return Ok(access(place, Access::WRITE_OK | Access::EXEC_OK)?),
+            Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
 }
 
 /// Creates a file that only its owner may read, or opens the one that is there.
@@ -182,6 +261,29 @@ mod tests {
         assert_eq!([mode(&data.join("secrets.json")), mode(&data.join("agent-keys.json"))], [0o644, 0o644]);
         assert_eq!(mode(&outside.path().join("elsewhere")), 0o644, "links are not followed");
         assert!(secure_folder(&data).expect("again").is_empty());
+    }
+
+    #[test]
+    fn a_lock_has_one_holder_who_is_named_and_goes_with_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let lock = FolderLock::take(folder.path(), "a.lock").expect("free");
+        FolderLock::take(folder.path(), "b.lock").expect("another");
+        let refused = FolderLock::take(folder.path(), "a.lock").expect_err("taken").to_string();
+        assert!(refused.contains("a.lock") && refused.contains(&std::process::id().to_string()), "{refused}");
+        assert_eq!(mode(&folder.path().join("a.lock")), 0o600);
+        drop(lock);
+        FolderLock::take(folder.path(), "a.lock").expect("free again");
+    }
+
+    #[test]
+    fn where_a_folder_could_be_made_is_looked_at_and_nothing_made() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let deep = folder.path().join("a/b");
+        check_writable(&deep).expect("can be made");
+        assert!(!folder.path().join("a").exists());
+        put(&folder.path().join("file"), 0o600);
+        assert!(check_writable(&folder.path().join("file/data")).is_err());
+        assert!(check_writable(&folder.path().join("file")).is_err());
     }
 
     #[test]

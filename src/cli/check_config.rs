@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use common::config::{self, Role};
 
-use super::{Options, read};
+use super::{Options, checked};
 
 /// Options of `agent-bridge check-config`.
 #[derive(Debug, Args)]
@@ -43,7 +43,7 @@ pub fn run(args: &CheckConfigArgs, options: &Options) -> Result<ExitCode> {
         Some(Reference::Markdown) => config::markdown(),
         Some(Reference::Env) => config::env_example(),
         Some(Reference::Errors) => common::error::reference_markdown(),
-        None => read(options, Vec::new(), args.role.into())?.listing(),
+        None => checked(options, Vec::new(), args.role.into())?.listing(),
     };
     std::io::stdout().write_all(page.as_bytes())?;
     Ok(ExitCode::SUCCESS)

@@ -113,9 +113,23 @@ fn read(options: &Options, more: Vec<Flag>, role: Role) -> Result<Loaded> {
     Ok(load(&Inputs::from_process(options.config.clone(), flags), role)?)
 }
 
-/// Reads the configuration, sets up logging, and makes the secrets that nobody set.
-fn start(options: &Options, more: Vec<Flag>, role: Role) -> Result<Settings> {
+/// Reads the configuration and has everybody that will use it look at it, before anything is made or opened.
+fn checked(options: &Options, more: Vec<Flag>, role: Role) -> Result<Loaded> {
     let loaded = read(options, more, role)?;
+    let settings = loaded.settings();
+    let mut found = Vec::new();
+    if matches!(role, Role::Daemon | Role::Broker) {
+        found.extend(websocket_server::faults(settings));
+    }
+    if matches!(role, Role::Daemon | Role::Edge) {
+        found.extend(web_server::faults(settings));
+    }
+    Ok(loaded.checked(found)?)
+}
+
+/// Reads and checks the configuration, sets up logging, and makes the secrets that nobody set.
+fn start(options: &Options, more: Vec<Flag>, role: Role) -> Result<Settings> {
+    let loaded = checked(options, more, role)?;
     telemetry::init(&loaded.settings().log)?;
     Ok(loaded.resolve_secrets()?)
 }

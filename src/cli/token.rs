@@ -92,7 +92,10 @@ fn show(token: &str, personal: bool, settings: &Settings) -> Result<ExitCode> {
     let outcome = if settings.auth.jwt_issuers.is_empty() {
         Outcome::NotVerified
     } else {
-        let (_, verifier) = Logins::new(settings).map_err(|faults| anyhow::anyhow!(faults.join("; ")))?;
+        let (_, verifier) = Logins::new(settings).map_err(|faults| {
+            let told: Vec<_> = faults.iter().map(|(key, fault)| format!("{key}: {fault}")).collect();
+            anyhow::anyhow!(told.join("; "))
+        })?;
         block_on(async { Ok(verifier.verify(token, now).await) })?.into()
     };
     let is_good = matches!(outcome, Outcome::Verified(_));

@@ -8,7 +8,7 @@ use crate::channel::ChannelName;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// No space left on the device, or the quota is used up.
-    #[error("the disk is full: free some space, the store goes on by itself")]
+    #[error("the disk is full: free some space")]
     DiskFull,
     /// The file or its file system cannot be written.
     #[error("the store's file cannot be written: check its permissions and whether its file system is mounted read-only")]

@@ -56,6 +56,45 @@ fn check_config_lists_what_is_in_force_without_secrets() {
 }
 
 #[test]
+fn what_start_refuses_check_config_refuses_too_and_before_a_socket_opens() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).expect("written");
+        path.display().to_string()
+    };
+    let (text, none) = (file("text", "no certificate"), folder.path().join("none").display().to_string());
+    let below_text = format!("{text}/data");
+    let issuer = [("JWT_ISSUER", "me"), ("JWT_AUDIENCE", "bridge")];
+    let cases: [(&str, &[(&str, &str)]); 11] = [
+        (
+            "auth.jwt_algorithms",
+            &[("JWT_SECRET", "a-secret-of-more-than-thirty-two-characters"), ("AGENT_BRIDGE_AUTH__JWT_ALGORITHMS", "HS999")],
+        ),
+        ("auth.jwks_file", &[("JWKS_FILE", &none)]),
+        ("auth.jwks_file", &[("JWKS_FILE", &text)]),
+        ("auth.siwe_statement", &[("AGENT_BRIDGE_AUTH__SIWE_STATEMENT", "say \"yes\"")]),
+        ("web.tls_cert_file", &[("AGENT_BRIDGE_WEB__TLS_CERT_FILE", &none)]),
+        ("web.tls_cert_file", &[("AGENT_BRIDGE_WEB__TLS_CERT_FILE", &text)]),
+        ("broker.tls_cert_file", &[("AGENT_BRIDGE_BROKER__TLS_CERT_FILE", &none)]),
+        ("broker.ca_file", &[("BROKER_URL", "wss://broker.example"), ("AGENT_BRIDGE_BROKER__CA_FILE", &text)]),
+        ("web.static_path", &[("STATIC_ASSETS_PATH", &none)]),
+        ("data.dir", &[("DATA_DIR", &below_text)]),
+        ("data.dir", &[("DATA_DIR", &text)]),
+    ];
+    for (key, environment) in cases {
+        let issuer: &[_] = if key.starts_with("auth.jw") { &issuer } else { &[] };
+        let environment = [environment, issuer].concat();
+        for command in [&["check-config"][..], &["--broker-addr", "127.0.0.1:0", "--web-addr", "127.0.0.1:0"]] {
+            let said = run(command, &environment);
+            assert_eq!(said.code, Some(1), "{key}: {}", said.text);
+            assert!(said.text.contains(&format!("\n  - {key} (from ")), "{key}: {}", said.text);
+            assert!(!said.text.contains("listen"), "{key}: {}", said.text);
+        }
+    }
+}
+
+#[test]
 fn the_development_key_is_refused_beyond_loopback() {
     for command in [&["broker"][..], &[][..]] {
         let arguments = [command, &["--broker-addr", "0.0.0.0:0", "--web-addr", "127.0.0.1:0"]].concat();

@@ -1,6 +1,9 @@
 //! What can be wrong with certificates and handshakes.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// Why there is no usable TLS configuration. Each has a permanent code, which its message ends with.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +62,19 @@ pub enum TlsError {
 }
 
 impl TlsError {
+    /// The file that it is about.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Unreadable { path, .. }
+            | Self::Certificate { path, .. }
+            | Self::Key { path, .. }
+            | Self::Unwritable { path, .. } => Some(path),
+            Self::Mismatch { key, .. } => Some(key),
+            Self::Roots { from, .. } => Some(Path::new(from)),
+            Self::Config(_) => None,
+        }
+    }
+
     /// The permanent code.
     pub const fn code(&self) -> &'static str {
         match self {

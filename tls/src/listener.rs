@@ -31,6 +31,14 @@ impl Listener {
         Ok(Some(Self { server, hurry, tasks }))
     }
 
+    /// Whether [`Self::start`] would find good files. Starts nothing.
+    ///
+    /// # Errors
+    /// See [`Self::start`].
+    pub fn check(tls: &ListenerTls, all: &Settings, client_ca_file: Option<PathBuf>) -> Result<(), TlsError> {
+        settings::listener(tls, all, client_ca_file).map_or(Ok(()), |source| source.check())
+    }
+
     /// What handshakes are made with.
     pub fn server(&self) -> Arc<ServerTls> {
         Arc::clone(&self.server)

@@ -270,6 +270,14 @@ impl ServerTls {
 }
 
 impl Source {
+    /// Whether the files are good; those that are being ordered may be absent.
+    pub(crate) fn check(&self) -> Result<(), TlsError> {
+        if self.challenges.is_none() {
+            Identity::read(&self.cert_file, &self.key_file)?;
+        }
+        self.config(&Arc::new(Resolver::new(None, self.challenges.clone()))).map(drop)
+    }
+
     fn stamps(&self) -> [Stamp; 3] {
         [stamp(&self.cert_file), stamp(&self.key_file), self.client_ca_file.as_deref().and_then(stamp)]
     }

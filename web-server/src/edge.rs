@@ -17,6 +17,7 @@ use common::{
     close::CloseCode,
     config::{CookieSecure, Settings, WebSettings, ws_authority},
     error::ErrorCode,
+    files::{FolderLock, FolderLockError, secure_folder},
     network::is_loopback,
 };
 use tls::{Listener, TlsError};
@@ -46,6 +47,8 @@ const RENEWAL_MARGIN: Duration = Duration::from_secs(60);
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 /// What the last report to the audit log may take, also where the drain's time is over.
 const LAST_REPORT: Duration = Duration::from_secs(1);
+/// The lock's file in the data folder.
+const LOCK: &str = "edge.lock";
 /// What is kept of the drain's time for sockets to finish their closing.
 const CLOSING_SHARE: u32 = 4;
 
@@ -67,8 +70,19 @@ pub enum StartError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The ways to log in.
-    #[error("the settings of logins are not good: {}", .0.join("; "))]
-    Logins(Vec<String>),
+    #[error("the settings of logins are not good: {}", .0.iter().map(|(key, fault)| format!("{key}: {fault}")).collect::<Vec<_>>().join("; "))]
+    Logins(Vec<(&'static str, String)>),
+    /// The data folder.
+    #[error("the data folder {} cannot be used: {source}; name another with data.dir (DATA_DIR)", folder.display())]
+    Folder {
+        /// Which.
+        folder: std::path::PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another edge uses the data folder.
+    #[error("{0}: two edges cannot share a data folder; give each its own with data.dir (DATA_DIR)")]
+    Shared(#[from] FolderLockError),
     /// The sessions that were ended.
     #[error("what was revoked before cannot be read from {folder}: {source}")]
     Revocations {
@@ -93,6 +107,8 @@ pub struct EdgeHandle {
     reporting: tokio::task::JoinHandle<()>,
     sharing: tokio::task::JoinHandle<()>,
     tls: Option<Listener>,
+    /// Names of clients and revocations are this edge's alone.
+    _lock: FolderLock,
 }
 
 /// What the worker threads share.
@@ -136,6 +152,9 @@ pub fn start_beside(settings: &Settings, broker: LocalConnect) -> Result<EdgeHan
 }
 
 fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeHandle, StartError> {
+    let folder = &settings.data.dir;
+    secure_folder(folder).map_err(|source| StartError::Folder { folder: folder.clone(), source })?;
+    let lock = FolderLock::take(folder, LOCK)?;
     let tls = Listener::start(&settings.web.tls, settings, None)?;
     let bind = |source| StartError::Bind { addr: settings.web.addr, source };
     let listener = listen(settings.web.addr).map_err(bind)?;
@@ -200,6 +219,7 @@ fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeH
         reporting,
         sharing,
         tls,
+        _lock: lock,
     })
 }
 

@@ -21,6 +21,8 @@ pub mod logins;
 pub mod proxy;
 pub mod sessions;
 pub mod status;
+mod validation;
 
 pub use edge::{EdgeHandle, StartError, start, start_beside};
 pub use proxy::LocalConnect;
+pub use validation::faults;

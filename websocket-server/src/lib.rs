@@ -18,7 +18,9 @@ pub mod routing;
 mod server;
 pub mod services;
 mod snapshot;
+mod validation;
 
 pub use broker::Broker;
 pub use http::sockets::LocalBroker;
 pub use server::{BrokerHandle, StartError, start};
+pub use validation::faults;

@@ -7,7 +7,7 @@ use common::{
     open_files, telemetry,
 };
 use tokio::signal::unix::{SignalKind, signal};
-use websocket_server::start;
+use websocket_server::{faults, start};
 
 fn main() -> ExitCode {
     let run = || actix_rt::System::new().block_on(serve(settings()?));
@@ -19,6 +19,8 @@ fn main() -> ExitCode {
 
 fn settings() -> Result<Settings, Box<dyn Error>> {
     let loaded = config::load(&Inputs::from_arguments(std::env::args().skip(1))?, Role::Broker)?;
+    let found = faults(loaded.settings());
+    let loaded = loaded.checked(found)?;
     telemetry::init(&loaded.settings().log)?;
     common::core_dumps::forbid();
     open_files::raise_limit();

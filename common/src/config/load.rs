@@ -13,6 +13,7 @@ use super::rules;
 use super::secrets::{SecretsError, fill_in};
 use super::settings::{AgentKey, Settings};
 use super::table::{ENV_CONFIG, Setting, TABLE};
+use crate::files::check_writable;
 
 /// The file that is read where it exists and no other is named.
 const DEFAULT_FILE: &str = "agent-bridge.toml";
@@ -110,6 +111,28 @@ impl Loaded {
     /// A fault of a setting, with the source that its value came from.
     pub fn fault(&self, key: &str, message: impl Into<String>) -> Fault {
         Fault::new(key, self.origins.get(key).map_or("default", String::as_str), message)
+    }
+
+    /// The same settings, if nothing was `found` that the parts of the program have to say of them: settings and what is wrong.
+    ///
+    /// # Errors
+    /// All of it, and whether the data folder can be used.
+    pub fn checked(self, found: Vec<(&'static str, String)>) -> Result<Self, Faults> {
+        let faults: Vec<_> =
+            self.data_folder_fault().into_iter().chain(found).map(|(key, message)| self.fault(key, message)).collect();
+        if faults.is_empty() { Ok(self) } else { Err(Faults(faults)) }
+    }
+
+    fn data_folder_fault(&self) -> Option<(&'static str, String)> {
+        let dir = &self.settings().data.dir;
+        if self.role == Role::Client {
+            return None;
+        }
+        let error = check_writable(dir).err()?;
+        Some((
+            "data.dir",
+            format!("{} cannot be made or written ({error}): name a folder that can, with DATA_DIR", dir.display()),
+        ))
     }
 
     /// Makes or reads the secrets that nobody set, and hands out the settings.

@@ -21,7 +21,7 @@ pub use challenges::{Challenges, NonceSource, Verdict};
 pub use contract::{ContractAnswer, ContractQuestion, EthCall, RpcFault, read_rpc_answer};
 pub use error::SiweError;
 pub use message::{Message, Moment};
-pub use settings::SiweSettings;
+pub use settings::{SiweSetting, SiweSettings};
 pub use signature::{Signature, personal_hash};
 
 use common::id::UserId;

@@ -25,6 +25,23 @@ pub struct SiweSettings {
     pub max_per_session: usize,
 }
 
+/// One of the settings, as faults name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SiweSetting {
+    /// [`SiweSettings::domain`].
+    Domain,
+    /// [`SiweSettings::uri`].
+    Uri,
+    /// [`SiweSettings::statement`].
+    Statement,
+    /// [`SiweSettings::chains`].
+    Chains,
+    /// [`SiweSettings::contract_chains`].
+    ContractChains,
+    /// [`SiweSettings::lifetime`] and how many may be open.
+    Lifetime,
+}
+
 impl SiweSettings {
     /// The defaults for a site.
     pub fn new(domain: impl Into<String>, uri: impl Into<String>) -> Self {
@@ -40,34 +57,46 @@ impl SiweSettings {
         }
     }
 
-    /// Everything that is wrong with the settings.
-    pub fn faults(&self) -> Vec<&'static str> {
+    /// Everything that is wrong with the settings: what is, and how.
+    pub fn faults(&self) -> Vec<(SiweSetting, &'static str)> {
         let is_ascii = |text: &str| text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
         let mut faults = Vec::new();
-        let mut fault_unless = |is_good: bool, fault| {
+        let mut fault_unless = |is_good: bool, setting, fault| {
             if !is_good {
-                faults.push(fault);
+                faults.push((setting, fault));
             }
         };
         fault_unless(
             is_ascii(&self.domain) && grammar::is_authority(&self.domain) && self.domain.len() <= 255,
+            SiweSetting::Domain,
             "the domain is not an authority such as app.example or localhost:8081",
         );
         fault_unless(
             is_ascii(&self.uri) && grammar::is_uri(&self.uri) && self.uri.len() <= 1024,
+            SiweSetting::Uri,
             "the URI is not one of RFC 3986",
         );
         fault_unless(
             self.statement.as_deref().is_none_or(|text| grammar::is_statement(text) && text.len() <= 1024),
+            SiweSetting::Statement,
             "the statement is empty, longer than 1024, or has characters that EIP-4361 does not allow (only letters, digits, spaces and -._~:/?#[]@!$&'()*+,;=)",
         );
-        fault_unless(!self.chains.is_empty(), "no chain is allowed");
-        fault_unless(self.contract_chains.is_subset(&self.chains), "a chain with a node is not among the chains allowed");
+        fault_unless(!self.chains.is_empty(), SiweSetting::Chains, "no chain is allowed");
+        fault_unless(
+            self.contract_chains.is_subset(&self.chains),
+            SiweSetting::ContractChains,
+            "a chain with a node is not among the chains allowed",
+        );
         fault_unless(
             (Duration::from_secs(10)..=Duration::from_secs(3600)).contains(&self.lifetime),
+            SiweSetting::Lifetime,
             "the lifetime of a challenge is not between 10 s and 1 h",
         );
-        fault_unless(self.max_challenges > 0 && self.max_per_session > 0, "no challenge could be open at all");
+        fault_unless(
+            self.max_challenges > 0 && self.max_per_session > 0,
+            SiweSetting::Lifetime,
+            "no challenge could be open at all",
+        );
         faults
     }
 }

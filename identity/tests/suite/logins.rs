@@ -75,7 +75,7 @@ impl Fixture {
         settings.statement = Some(self.settings.statement.clone());
         settings.chains = self.settings.chains.iter().copied().collect();
         settings.lifetime = Duration::from_millis(self.settings.lifetime_ms);
-        assert_eq!(settings.faults(), Vec::<&str>::new());
+        assert_eq!(settings.faults(), []);
         let mut nonces = vec![self.other.nonce.clone(), self.own.nonce.clone()];
         Challenges::with_nonces(settings, Box::new(move || nonces.pop()))
     }

@@ -9,7 +9,7 @@ use common::config::AuthSettings;
 use futures_util::{FutureExt, future::BoxFuture};
 use identity::tokens::{
     Algorithm, ClaimPath, ClaimsMap, FileKeys, IssuerSettings, KeyRing, KeyRingSettings, KeySource, KeySourceFault,
-    TokenVerifier, Trust,
+    PublishedKeys, TokenVerifier, Trust,
 };
 
 use crate::http::Outbound;
@@ -35,30 +35,50 @@ impl KeySource for UrlKeys {
 /// The verifier of the issuer's tokens; of nobody's, where none is trusted.
 ///
 /// # Errors
-/// Everything that is wrong with the settings.
-pub fn verifier(settings: &AuthSettings, outbound: &Arc<Outbound>) -> Result<TokenVerifier, Vec<String>> {
+/// Everything that is wrong with the settings: which, and how.
+pub fn verifier(settings: &AuthSettings, outbound: &Arc<Outbound>) -> Result<TokenVerifier, Vec<(&'static str, String)>> {
+    const ISSUER: &str = "auth.jwt_issuer";
+    let of_issuer = |faults: Vec<String>| faults.into_iter().map(|fault| (ISSUER, fault)).collect::<Vec<_>>();
     let trust = match (&settings.jwks_url, &settings.jwks_file) {
-        _ if settings.jwt_issuers.is_empty() => return TokenVerifier::new(Vec::new()),
+        _ if settings.jwt_issuers.is_empty() => return TokenVerifier::new(Vec::new()).map_err(of_issuer),
         (Some(url), _) => published(Box::new(UrlKeys { url: url.clone(), outbound: Arc::clone(outbound) }), settings),
         (None, Some(path)) => published(Box::new(FileKeys(path.clone())), settings),
         (None, None) => Trust::Secret(settings.jwt_secret.clone()),
     };
-    let claim = |text: &String| text.parse::<ClaimPath>().map_err(|error| vec![format!("the claim {text:?} {error}")]);
-    let algorithm = |text: &String| text.parse::<Algorithm>().map_err(|error| vec![format!("the algorithm {text:?} {error}")]);
+    let claim = |key: &'static str, text: &String| {
+        text.parse::<ClaimPath>().map_err(|error| vec![(key, format!("the claim {text:?} {error}"))])
+    };
+    let algorithm = |text: &String| {
+        text.parse::<Algorithm>().map_err(|error| vec![("auth.jwt_algorithms", format!("the algorithm {text:?} {error}"))])
+    };
     let issuer = IssuerSettings {
         name: NAME.to_owned(),
         issuers: settings.jwt_issuers.clone(),
         audiences: settings.jwt_audiences.clone(),
         algorithms: settings.jwt_algorithms.iter().map(algorithm).collect::<Result<_, _>>()?,
         claims: ClaimsMap {
-            user: claim(&settings.jwt_user_claim)?,
+            user: claim("auth.jwt_user_claim", &settings.jwt_user_claim)?,
             user_prefix: settings.jwt_user_prefix.clone().unwrap_or_default(),
-            wallet: settings.jwt_wallet_claim.as_ref().map(claim).transpose()?,
-            scopes: settings.jwt_scope_claims.iter().map(claim).collect::<Result<_, _>>()?,
+            wallet: settings.jwt_wallet_claim.as_ref().map(|text| claim("auth.jwt_wallet_claim", text)).transpose()?,
+            scopes: settings
+                .jwt_scope_claims
+                .iter()
+                .map(|text| claim("auth.jwt_scope_claims", text))
+                .collect::<Result<_, _>>()?,
         },
         leeway: settings.jwt_leeway,
     };
-    TokenVerifier::new(vec![(issuer, trust)])
+    TokenVerifier::new(vec![(issuer, trust)]).map_err(of_issuer)
+}
+
+/// What is wrong with the file of the issuer's keys, which is read again while the edge runs.
+pub fn key_set_fault(settings: &AuthSettings) -> Option<(&'static str, String)> {
+    let path = settings.jwks_file.as_ref().filter(|_| !settings.jwt_issuers.is_empty())?;
+    let fault = match std::fs::read(path) {
+        Ok(json) => PublishedKeys::parse(&json).err().map(|fault| format!("{} is no key set: {fault}", path.display())),
+        Err(error) => Some(format!("{} cannot be read: {error}", path.display())),
+    };
+    fault.map(|fault| ("auth.jwks_file", fault))
 }
 
 fn published(source: Box<dyn KeySource>, settings: &AuthSettings) -> Trust {

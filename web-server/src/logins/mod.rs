@@ -13,12 +13,12 @@ use std::{sync::Arc, time::Duration};
 
 use common::config::Settings;
 use identity::{
-    siwe::{Challenges, SiweSettings},
+    siwe::{Challenges, SiweSetting, SiweSettings},
     tokens::TokenVerifier,
 };
 use parking_lot::Mutex;
 
-pub use issuers::keep_keys;
+pub use issuers::{keep_keys, key_set_fault};
 pub use routes::{ChallengeAsk, TokenAsk, VerifyAsk};
 
 use crate::http::Outbound;
@@ -37,12 +37,24 @@ pub struct Logins {
     wallets: Option<Wallets>,
 }
 
+/// What a setting of logins with a wallet is called in the configuration.
+const fn key_of(setting: SiweSetting) -> &'static str {
+    match setting {
+        SiweSetting::Domain => "auth.siwe_domain",
+        SiweSetting::Uri => "auth.siwe_uri",
+        SiweSetting::Statement => "auth.siwe_statement",
+        SiweSetting::Chains => "auth.siwe_chains",
+        SiweSetting::ContractChains => "auth.eth_rpc_urls",
+        SiweSetting::Lifetime => "auth.siwe_ttl",
+    }
+}
+
 impl Logins {
     /// What the settings offer, and the verifier of the issuer's tokens.
     ///
     /// # Errors
-    /// Everything that is wrong with the settings.
-    pub fn new(settings: &Settings) -> Result<(Self, TokenVerifier), Vec<String>> {
+    /// Everything that is wrong with the settings: which, and how.
+    pub fn new(settings: &Settings) -> Result<(Self, TokenVerifier), Vec<(&'static str, String)>> {
         let outbound = Arc::new(Outbound::default());
         let verifier = issuers::verifier(&settings.auth, &outbound)?;
         let siwe = settings.siwe_domain().zip(settings.siwe_uri()).map(|(domain, uri)| SiweSettings {
@@ -52,7 +64,8 @@ impl Logins {
             lifetime: settings.auth.siwe_ttl,
             ..SiweSettings::new(domain, uri)
         });
-        let faults: Vec<_> = siwe.iter().flat_map(SiweSettings::faults).map(|fault| format!("auth.siwe_*: {fault}")).collect();
+        let faults: Vec<_> =
+            siwe.iter().flat_map(SiweSettings::faults).map(|(setting, fault)| (key_of(setting), fault.to_owned())).collect();
         if !faults.is_empty() {
             return Err(faults);
         }

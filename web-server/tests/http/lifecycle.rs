@@ -14,6 +14,21 @@ use crate::{
 };
 
 #[actix_web::test]
+async fn two_edges_do_not_share_a_data_folder() {
+    let edge = Edge::start();
+    let refused = web_server::start(&edge.settings).err().expect("refused").to_string();
+    let holder = format!("process {}", std::process::id());
+    for part in ["edge.lock", holder.as_str(), "DATA_DIR"] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    let Edge { handle, settings, data } = edge;
+    handle.drain().await;
+    drop(handle);
+    web_server::start(&settings).expect("its lock goes with it");
+    drop(data);
+}
+
+#[actix_web::test]
 async fn ending_a_session_closes_its_sockets_and_no_others() {
     let (mut broker, edge, browser, link) = pair().await;
     let mut other = edge.browser().await;

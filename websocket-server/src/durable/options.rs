@@ -11,11 +11,23 @@ use crate::broker::millis;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The folder.
-    #[error("cannot create the data folder: {0}")]
+    #[error("the data folder cannot be used: {0}; name another with data.dir (DATA_DIR)")]
     Folder(#[from] std::io::Error),
+    /// The disk has no room for what is written at every start: which run it is.
+    #[error("the store cannot be opened, because the disk is full: nothing in it was changed; free some space and start again")]
+    DiskFull,
     /// The store.
     #[error("cannot open the store: {0}")]
-    Store(#[from] StoreError),
+    Store(StoreError),
+}
+
+impl From<StoreError> for OpenError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::DiskFull => Self::DiskFull,
+            error => Self::Store(error),
+        }
+    }
 }
 
 /// Opens it.
