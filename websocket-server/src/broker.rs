@@ -19,7 +19,7 @@ use common::{
     config::Settings,
     error::ErrorCode,
     id::UserId,
-    message::{AnnouncedHeartbeat, AnnouncedLimits, Speaker, SystemMessage},
+    message::{AnnouncedHeartbeat, AnnouncedLimits, MAX_ADDED_BYTES, Speaker, SystemMessage},
     network::counted,
 };
 use identity::{limits::SharedPenalties, policy::Policy};
@@ -298,6 +298,7 @@ impl Broker {
         let limits = &self.settings.limits;
         AnnouncedLimits {
             max_frame_bytes: self.max_frame_bytes(side),
+            max_receive_bytes: limits.max_frame_bytes.max(limits.client_frame_bytes()) + MAX_ADDED_BYTES,
             max_fragments: limits.max_fragments,
             max_depth: limits.max_depth,
             outbox_bytes: limits.outbox_bytes,

@@ -16,4 +16,4 @@ pub use peer::{
     AgentDescription, AgentInfo, ClientInfo, MAX_DESCRIPTION_BYTES, SessionInfo, agent_id_in_query, client_name_in_query,
     parse_agent_id,
 };
-pub use system::{Ack, AnnouncedHeartbeat, AnnouncedLimits, Speaker, SystemMessage};
+pub use system::{Ack, AnnouncedHeartbeat, AnnouncedLimits, MAX_ADDED_BYTES, Speaker, SystemMessage};

@@ -53,6 +53,7 @@ async fn the_first_frame_states_ids_limits_and_heartbeat() {
     assert_eq!(ack["source"], "bridge");
     assert_eq!(ack["payload"]["agent_id"], "planner");
     assert_eq!(ack["payload"]["limits"]["max_frame_bytes"], 1 << 20);
+    assert_eq!(ack["payload"]["limits"]["max_receive_bytes"], (1 << 20) + 4096);
     assert_eq!(ack["payload"]["heartbeat"], json!({"interval_ms": 5000, "timeout_ms": 30000}));
     assert!(ack["payload"]["version"].is_string());
 }
@@ -228,4 +229,22 @@ async fn sessions_may_have_shorter_frames_than_agents() {
     assert_eq!(session.expect("x:z").await["payload"].as_str().map(str::len), Some(100_000));
     session.send(long(33_000)).await;
     assert_eq!(session.ended().await, Ended::Code(1009));
+}
+
+#[actix_rt::test]
+async fn a_frame_of_exactly_the_limit_arrives_within_what_was_announced() {
+    let broker = TestBroker::start().await;
+    let (longest, other) = ("s".repeat(128), "r".repeat(128));
+    let (mut sender, mut receiver) = (broker.agent(&longest).await, broker.agent(&other).await);
+    let head = format!(r#"{{"type":"job:new","target":"agent:{other}","delivery":"durable","payload":""#);
+    let text = format!("{head}{}\"}}", "x".repeat((1 << 20) - head.len() - 2));
+    assert_eq!(text.len(), 1 << 20);
+    sender.send_text(&text).await;
+    let came = loop {
+        let came = receiver.next_text().await;
+        if came.contains("job:new") {
+            break came;
+        }
+    };
+    assert!((text.len() + 1..=text.len() + 4096).contains(&came.len()), "{} bytes", came.len());
 }
