@@ -277,15 +277,21 @@ impl Queue {
         }
         let low_mark = self.max_bytes / 4;
         if self.bytes > low_mark && self.bytes.saturating_sub(self.lanes.yielding()) > low_mark {
-            return (false, None);
+            return (false, self.tell_lost(now_ms));
         }
         let wake = self.flow.on_drained(now_ms);
+        (wake, self.tell_lost(now_ms))
+    }
+
+    /// What was lost, if it can be told now: to a reader that has caught up at once, to one that stays behind now and then.
+    fn tell_lost(&mut self, now_ms: u64) -> Option<Lost> {
+        let low_mark = self.max_bytes / 4;
         let may_tell = self.bytes <= low_mark || now_ms.saturating_sub(self.told_ms) >= TELL_EVERY_MS;
         if self.lost.count == 0 || !may_tell || !matches!(self.phase, Phase::Open) {
-            return (wake, None);
+            return None;
         }
         self.told_ms = now_ms;
-        (wake, Some(std::mem::take(&mut self.lost)))
+        Some(std::mem::take(&mut self.lost))
     }
 
     /// Time has passed. Says whether waiting senders are to be woken.
