@@ -2,13 +2,13 @@
 
 use std::cell::RefCell;
 
-use actix_http::ws::hash_key;
-use actix_web::{HttpRequest, HttpResponse, http::header};
+use actix_web::{HttpRequest, HttpResponse};
+use actix_web_actors::ws;
 use bytes::BytesMut;
 use common::error::ClientError;
 
 use crate::{
-    handshake::{Handshake, VERSION},
+    handshake::{self, NotAHandshake, SUBPROTOCOL, VERSION},
     pump::Socket,
     stream::Stream,
 };
@@ -54,14 +54,10 @@ impl Handover {
 /// # Errors
 /// The request is not a WebSocket handshake by RFC 6455, section 4.2.1: as it is told to the client.
 pub fn accept(request: &HttpRequest, start: impl FnOnce(Upgraded) + 'static) -> Result<HttpResponse, ClientError> {
-    let handshake = Handshake::read(request.head())?;
-    let mut response = HttpResponse::SwitchingProtocols();
-    let key = hash_key(handshake.key.as_bytes());
-    response.upgrade("websocket").insert_header((header::SEC_WEBSOCKET_ACCEPT, &key[..]));
-    if let Some(protocol) = handshake.protocol {
-        response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, protocol));
-    }
-    let mut response = response.finish();
+    // The library's check is weaker than the RFC: it also takes drafts' versions and bad keys.
+    handshake::check(request.head())?;
+    let answer = ws::handshake_with_protocols(request, &[SUBPROTOCOL]);
+    let mut response = answer.map_err(|_| NotAHandshake::NotAsked)?.finish();
     response.extensions_mut().insert(Handover(RefCell::new(Some(Box::new(start)))));
     Ok(response)
 }

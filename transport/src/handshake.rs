@@ -1,10 +1,10 @@
-//! What a WebSocket handshake asks for: the one reading of it for every endpoint.
+//! Checks WebSocket handshakes, for every endpoint.
 //!
 //! RFC 6455, section 4.2.1; `Connection` and `Upgrade` are lists of tokens by RFC 9110, sections 7.6.1 and 7.8, in one header line
-//! or several. That no header is there twice, and that the request has no body, was seen to before (`http1::head`).
+//! or several. `http1::head` has already refused repeated headers and requests with a body.
 
 use actix_http::{Method, RequestHead, Version, header};
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, HeaderValue};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use common::error::{ClientError, ErrorCode};
 
@@ -39,36 +39,39 @@ impl From<NotAHandshake> for ClientError {
     }
 }
 
-/// A handshake that can be answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Handshake<'a> {
-    /// The client's key.
-    pub key: &'a str,
-    /// The subprotocol to confirm.
-    pub protocol: Option<&'static str>,
+/// Checks that a request is a handshake that can be answered.
+///
+/// # Errors
+/// See [`NotAHandshake`].
+pub fn check(head: &RequestHead) -> Result<(), NotAHandshake> {
+    let headers = &head.headers;
+    let names = |name, token| tokens(headers, name).any(|named: &str| named.eq_ignore_ascii_case(token));
+    let is_asked = names(header::CONNECTION, "upgrade") && names(header::UPGRADE, "websocket");
+    if head.method != Method::GET || head.version != Version::HTTP_11 || !is_asked {
+        return Err(NotAHandshake::NotAsked);
+    }
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    if text(header::SEC_WEBSOCKET_VERSION) != Some(VERSION) {
+        return Err(NotAHandshake::Version);
+    }
+    let is_key = |key: &str| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == KEY_BYTES);
+    if !text(header::SEC_WEBSOCKET_KEY).is_some_and(is_key) {
+        return Err(NotAHandshake::Key);
+    }
+    Ok(())
 }
 
-impl<'a> Handshake<'a> {
-    /// Reads the head of a request.
-    ///
-    /// # Errors
-    /// See [`NotAHandshake`].
-    pub fn read(head: &'a RequestHead) -> Result<Self, NotAHandshake> {
-        let headers = &head.headers;
-        let names = |name, token| tokens(headers, name).any(|named: &str| named.eq_ignore_ascii_case(token));
-        let is_asked = names(header::CONNECTION, "upgrade") && names(header::UPGRADE, "websocket");
-        if head.method != Method::GET || head.version != Version::HTTP_11 || !is_asked {
-            return Err(NotAHandshake::NotAsked);
+/// Joins the lines of a handshake's lists into one line each, which means the same by RFC 9110,
+/// section 5.3. The library that answers handshakes reads the first line only.
+pub(crate) fn join_lines(headers: &mut HeaderMap) {
+    for name in [header::CONNECTION, header::UPGRADE, header::SEC_WEBSOCKET_PROTOCOL] {
+        if headers.get_all(&name).nth(1).is_none() {
+            continue;
         }
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-        if text(header::SEC_WEBSOCKET_VERSION) != Some(VERSION) {
-            return Err(NotAHandshake::Version);
+        let lines: Vec<_> = headers.get_all(&name).map(HeaderValue::as_bytes).collect();
+        if let Ok(line) = HeaderValue::from_bytes(&lines.join(&b", "[..])) {
+            headers.insert(name, line);
         }
-        let is_key = |key: &&str| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == KEY_BYTES);
-        let key = text(header::SEC_WEBSOCKET_KEY).filter(is_key).ok_or(NotAHandshake::Key)?;
-        // Subprotocols are told apart by case.
-        let protocol = tokens(headers, header::SEC_WEBSOCKET_PROTOCOL).any(|offered| offered == SUBPROTOCOL);
-        Ok(Self { key, protocol: protocol.then_some(SUBPROTOCOL) })
     }
 }
 
@@ -86,7 +89,7 @@ mod tests {
     const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
     /// Reads a handshake that is good but for what is changed. Lines of a value are divided by `|`; without any, the header is left out.
-    fn read(change: &[(&'static str, &'static str)], request: TestRequest) -> Result<Option<&'static str>, NotAHandshake> {
+    fn read(change: &[(&'static str, &'static str)], request: TestRequest) -> Result<(), NotAHandshake> {
         let good =
             [("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-version", "13"), ("sec-websocket-key", KEY)];
         let unchanged = good.iter().filter(|(name, _)| change.iter().all(|(changed, _)| changed != name));
@@ -97,10 +100,7 @@ mod tests {
             }
         }
         let request = request.to_http_request();
-        Handshake::read(request.head()).map(|handshake| {
-            assert_eq!(handshake.key, KEY);
-            handshake.protocol
-        })
+        check(request.head())
     }
 
     #[test]
@@ -115,7 +115,7 @@ mod tests {
             ("sec-websocket-version", " 13 "),
             ("sec-websocket-extensions", "permessage-deflate"),
         ] {
-            assert_eq!(read(&[change], TestRequest::get()), Ok(None), "{change:?}");
+            assert_eq!(read(&[change], TestRequest::get()), Ok(()), "{change:?}");
         }
     }
 
@@ -149,18 +149,17 @@ mod tests {
     }
 
     #[test]
-    fn the_subprotocol_is_confirmed_wherever_it_is_offered() {
-        for (offers, confirmed) in [
-            ("agent-bridge.v1", true),
-            ("chat, agent-bridge.v1", true),
-            ("chat|agent-bridge.v1", true),
-            ("bearer.token|agent-bridge.v1, chat", true),
-            ("agent-bridge.v10", false),
-            ("Agent-Bridge.v1", false),
-            ("chat", false),
-        ] {
-            let protocol = read(&[("sec-websocket-protocol", offers)], TestRequest::get());
-            assert_eq!(protocol, Ok(confirmed.then_some(SUBPROTOCOL)), "{offers:?}");
-        }
+    fn the_lines_of_a_list_are_joined() {
+        let request = TestRequest::get()
+            .append_header(("sec-websocket-protocol", "chat"))
+            .append_header(("sec-websocket-protocol", "agent-bridge.v1, other"))
+            .append_header(("x-other", "a"))
+            .append_header(("x-other", "b"))
+            .to_http_request();
+        let mut headers = request.headers().clone();
+        join_lines(&mut headers);
+        let lines = |name| headers.get_all(name).filter_map(|line| line.to_str().ok()).collect::<Vec<_>>();
+        assert_eq!(lines("sec-websocket-protocol"), ["chat, agent-bridge.v1, other"]);
+        assert_eq!(lines("x-other"), ["a", "b"]);
     }
 }

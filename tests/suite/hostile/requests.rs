@@ -178,6 +178,7 @@ async fn only_whole_handshakes_are_upgraded_at_every_listener() {
         let whole = handshake(path, listener, &credentials);
         for (from, to, expected, says) in [
             ("Upgrade: websocket", "Upgrade: h2c, WebSocket", 101, "upgrade: websocket"),
+            ("Upgrade: websocket", "Upgrade: h2c\r\nUpgrade: websocket", 101, "upgrade: websocket"),
             ("Connection: Upgrade", "Connection: keep-alive\r\nConnection: upgrade", 101, "upgrade: websocket"),
             (
                 "Connection: Upgrade",

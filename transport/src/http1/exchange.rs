@@ -29,7 +29,7 @@ use super::{
     patience::Patience,
     wire::{NoRequest, Wire},
 };
-use crate::{accept::Handover, site::UnderTls, stream::Stream};
+use crate::{accept::Handover, handshake, site::UnderTls, stream::Stream};
 
 /// Bytes of an answer's body that are encoded at once.
 const PORTION: usize = 16 * 1024;
@@ -158,6 +158,7 @@ impl Connection<'_> {
     /// Tells handlers who asks, and gives them the body if there is one.
     fn introduce(&self, request: &mut Request, client: &Client) {
         request.head_mut().peer_addr = Some(client.address);
+        handshake::join_lines(request.head_mut().headers_mut());
         if client.under_tls {
             request.extensions_mut().insert(UnderTls);
         }
