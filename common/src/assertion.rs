@@ -12,6 +12,10 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
+mod signer;
+
+pub use signer::{CLOCK_HEADER, Signer, tell_clock};
+
 use crate::{
     error::ErrorCode,
     id::{AgentId, ClientName, SessionId, UserId},
@@ -21,7 +25,8 @@ use crate::{
 
 /// How long an assertion is good for: long enough to dial, too short to be worth stealing.
 pub const LIFETIME: Duration = Duration::from_secs(30);
-/// How far the clocks of edge and broker may differ.
+/// How long an assertion is accepted beyond its times. Greater differences between the clocks are told to the edge, which signs
+/// by the broker's clock from then on: see [`Signer`].
 pub const LEEWAY: Duration = Duration::from_secs(10);
 const ISSUER: &str = "edge";
 const AUDIENCE: &str = "broker";
@@ -186,7 +191,7 @@ pub fn mint(identity: &ClientIdentity, secret: &Secret) -> Result<String, ErrorC
 /// Checks an assertion: signature, issuer, audience, times.
 ///
 /// # Errors
-/// `credentials_expired` if it was valid once, `unauthorized` for everything else.
+/// `credentials_expired` if only its times are wrong: it was valid once, or is not yet; `unauthorized` for everything else.
 pub fn verify(assertion: &str, secret: &Secret) -> Result<ClientIdentity, ErrorCode> {
     check(AUDIENCE, assertion, secret)
 }
@@ -229,8 +234,23 @@ pub fn verify_edge(assertion: &str, secret: &Secret) -> Result<(), ErrorCode> {
     check::<Edge>(EDGE_AUDIENCE, assertion, secret).map(|_| ())
 }
 
+/// Whether what somebody presents says of itself that it is an edge's assertion; whether that is true is for [`verify`].
+pub fn claims_to_be_one(token: &str) -> bool {
+    #[derive(Clone, Deserialize)]
+    struct Said {
+        iss: String,
+        aud: String,
+    }
+    let said = jsonwebtoken::dangerous::insecure_decode::<Said>(token).map(|said| said.claims);
+    said.is_ok_and(|said| said.iss == ISSUER && [AUDIENCE, EDGE_AUDIENCE].contains(&said.aud.as_str()))
+}
+
 fn sign<T: Serialize>(audience: &str, content: T, secret: &Secret) -> Result<String, ErrorCode> {
-    let now = unix_seconds(SystemTime::now());
+    sign_at(audience, content, secret, SystemTime::now())
+}
+
+fn sign_at<T: Serialize>(audience: &str, content: T, secret: &Secret, now: SystemTime) -> Result<String, ErrorCode> {
+    let now = unix_seconds(now);
     let exp = now + LIFETIME.as_secs();
     let claims = Claims { iss: ISSUER.to_owned(), aud: audience.to_owned(), iat: now, exp, content };
     let key = EncodingKey::from_secret(secret.reveal().as_bytes());
@@ -238,19 +258,28 @@ fn sign<T: Serialize>(audience: &str, content: T, secret: &Secret) -> Result<Str
 }
 
 fn check<T: DeserializeOwned + Clone>(audience: &str, assertion: &str, secret: &Secret) -> Result<T, ErrorCode> {
+    check_at(audience, assertion, secret, Some(SystemTime::now()))
+}
+
+/// Without `now`, the times are not looked at.
+fn check_at<T>(audience: &str, assertion: &str, secret: &Secret, now: Option<SystemTime>) -> Result<T, ErrorCode>
+where
+    T: DeserializeOwned + Clone,
+{
     let mut rules = Validation::new(Algorithm::HS256);
     rules.set_issuer(&[ISSUER]);
     rules.set_audience(&[audience]);
     rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-    rules.leeway = LEEWAY.as_secs();
+    // Its times are judged below, both ways.
+    rules.validate_exp = false;
     let key = DecodingKey::from_secret(secret.reveal().as_bytes());
-    match jsonwebtoken::decode::<Claims<T>>(assertion, &key, &rules) {
-        Ok(token) => Ok(token.claims.content),
-        Err(error) if matches!(error.kind(), jsonwebtoken::errors::ErrorKind::ExpiredSignature) => {
-            Err(ErrorCode::CredentialsExpired)
-        }
-        Err(_) => Err(ErrorCode::Unauthorized),
-    }
+    let claims = jsonwebtoken::decode::<Claims<T>>(assertion, &key, &rules).map_err(|_| ErrorCode::Unauthorized)?.claims;
+    let is_in_time = |now| {
+        let (now, leeway) = (unix_seconds(now), LEEWAY.as_secs());
+        // An assertion from the future would be good for longer than assertions may be.
+        claims.exp.saturating_add(leeway) > now && claims.exp <= now.saturating_add(LIFETIME.as_secs() + leeway)
+    };
+    if now.is_none_or(is_in_time) { Ok(claims.content) } else { Err(ErrorCode::CredentialsExpired) }
 }
 
 #[cfg(test)]
@@ -272,6 +301,7 @@ mod tests {
     fn another_secret_is_refused() {
         let assertion = mint(&ClientIdentity::anonymous(SessionId::fresh()), &Secret::new("a")).expect("signs");
         assert_eq!(verify(&assertion, &Secret::new("b")), Err(ErrorCode::Unauthorized));
+        assert!(claims_to_be_one(&assertion) && !claims_to_be_one("rubbish"));
         assert_eq!(verify("rubbish", &Secret::new("a")), Err(ErrorCode::Unauthorized));
     }
 
@@ -283,6 +313,8 @@ mod tests {
         let sign = |claims: serde_json::Value| jsonwebtoken::encode(&Header::default(), &claims, &key).expect("signs");
         let old = sign(serde_json::json!({"iss":"edge","aud":"broker","sub":session,"iat":1,"exp":2}));
         assert_eq!(verify(&old, &secret), Err(ErrorCode::CredentialsExpired));
+        let future = sign(serde_json::json!({"iss":"edge","aud":"broker","sub":session,"iat":1,"exp":9_999_999_999_u64}));
+        assert_eq!(verify(&future, &secret), Err(ErrorCode::CredentialsExpired), "good for longer than assertions are");
         let foreign = sign(serde_json::json!({"iss":"edge","aud":"edge","sub":session,"iat":1,"exp":9_999_999_999_u64}));
         assert_eq!(verify(&foreign, &secret), Err(ErrorCode::Unauthorized));
     }

@@ -13,6 +13,7 @@ mod pebble;
 mod bench;
 mod chain;
 mod cli;
+mod clocks;
 mod crowd;
 mod drain;
 mod durable_kills;

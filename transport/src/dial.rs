@@ -6,6 +6,7 @@ use ::tls::ClientTls;
 use actix_http::ws::hash_key;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::BytesMut;
+use common::assertion::CLOCK_HEADER;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -30,6 +31,8 @@ pub enum DialError {
     Refused {
         /// The HTTP status.
         status: u16,
+        /// What a broker says of its clock, where that is the reason: see [`common::assertion::Signer`].
+        clock: Option<String>,
     },
     /// The answer is not HTTP, or not to this handshake.
     #[error("the server's answer is no WebSocket handshake")]
@@ -116,7 +119,9 @@ fn answer_length(bytes: &[u8], key: &str) -> Result<Option<usize>, DialError> {
     };
     let status = answer.code.unwrap_or_default();
     if status != 101 {
-        return Err(DialError::Refused { status });
+        let clock = answer.headers.iter().find(|header| header.name.eq_ignore_ascii_case(CLOCK_HEADER));
+        let clock = clock.and_then(|clock| String::from_utf8(clock.value.to_vec()).ok());
+        return Err(DialError::Refused { status, clock });
     }
     let accept = answer.headers.iter().find(|header| header.name.eq_ignore_ascii_case("sec-websocket-accept"));
     if accept.is_none_or(|accept| accept.value != hash_key(key.as_bytes())) {
@@ -140,7 +145,12 @@ mod tests {
 
     #[test]
     fn refusals_and_strangers_are_told_apart() {
-        assert!(matches!(answer_length(b"HTTP/1.1 401 Unauthorized\r\n\r\n", KEY), Err(DialError::Refused { status: 401 })));
+        assert!(matches!(
+            answer_length(b"HTTP/1.1 401 Unauthorized\r\n\r\n", KEY),
+            Err(DialError::Refused { status: 401, clock: None })
+        ));
+        let told = answer_length(b"HTTP/1.1 401 Unauthorized\r\nBridge-Clock: a.b.c\r\n\r\n", KEY);
+        assert!(matches!(told, Err(DialError::Refused { status: 401, clock: Some(clock) }) if clock == "a.b.c"));
         assert!(matches!(answer_length(b"SSH-2.0-OpenSSH\r\n\r\n", KEY), Err(DialError::NotWebSocket)));
         let wrong = b"HTTP/1.1 101 X\r\nSec-WebSocket-Accept: AAAA\r\n\r\n";
         assert!(matches!(answer_length(wrong, KEY), Err(DialError::NotWebSocket)));

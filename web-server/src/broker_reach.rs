@@ -1,4 +1,5 @@
-//! What this edge knows of its broker: whether it answers, and since when it does so steadily.
+//! What this edge knows of its broker: whether it answers, since when it does so steadily, and why it refuses this
+//! edge, if it does.
 //!
 //! Learned from the exchange of revocations, several times a second. A pair of sockets that waits before it dials again waits with a growing
 //! random bound; when the broker is steady again the rest of that wait is cut to a few seconds, so that all sessions of an edge come back
@@ -12,6 +13,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+/// How often it is logged that the broker refuses this edge.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
 /// A broker that has answered for this long, in one life, is steady.
 pub const STEADY_AFTER: Duration = Duration::from_secs(2);
 /// Within this time of that moment everybody who waits dials.
@@ -23,6 +26,8 @@ const STILL_NEWS: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct BrokerReach {
     answering: Mutex<Option<Answering>>,
+    /// Why the broker refuses this edge, if it does, and when that was logged.
+    refused: Mutex<Option<(String, Instant)>>,
     /// Since when the broker is steady; `None`: it is not.
     steady: watch::Sender<Option<Instant>>,
 }
@@ -37,13 +42,16 @@ struct Answering {
 
 impl Default for BrokerReach {
     fn default() -> Self {
-        Self { answering: Mutex::default(), steady: watch::Sender::new(None) }
+        Self { answering: Mutex::default(), refused: Mutex::default(), steady: watch::Sender::new(None) }
     }
 }
 
 impl BrokerReach {
     /// The broker has answered, in this life of it.
     pub fn on_answer(&self, life: &str) {
+        if self.refused.lock().take().is_some() {
+            tracing::info!("the broker takes this edge again");
+        }
         let now = Instant::now();
         let mut answering = self.answering.lock();
         match answering.as_ref().filter(|known| known.life == life) {
@@ -62,8 +70,29 @@ impl BrokerReach {
         }
     }
 
-    /// The broker has not answered, or has refused.
+    /// The broker answers, and refuses this edge. Logged at the first time and once a minute.
+    pub fn on_refusal(&self, reason: &str) {
+        let mut refused = self.refused.lock();
+        if refused.as_ref().is_none_or(|(_, logged)| logged.elapsed() >= SAY_AGAIN) {
+            tracing::error!(reason, "the broker refuses this edge: sockets wait until it does not");
+            *refused = Some((reason.to_owned(), Instant::now()));
+        }
+        drop(refused);
+        self.forget();
+    }
+
+    /// Why the broker refuses this edge; `None` if it does not, as far as is known.
+    pub fn refusal(&self) -> Option<String> {
+        self.refused.lock().as_ref().map(|(reason, _)| reason.clone())
+    }
+
+    /// The broker has not answered.
     pub fn on_no_answer(&self) {
+        *self.refused.lock() = None;
+        self.forget();
+    }
+
+    fn forget(&self) {
         *self.answering.lock() = None;
         self.steady.send_replace(None);
     }

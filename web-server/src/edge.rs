@@ -14,6 +14,7 @@ use actix_web::{
     web,
 };
 use common::{
+    assertion::Signer,
     close::CloseCode,
     config::{CookieSecure, Settings, WebSettings, ws_authority},
     error::ErrorCode,
@@ -140,7 +141,15 @@ struct Parts {
 /// # Errors
 /// The folder of the app cannot be opened, a file of TLS is no good, or the address cannot be bound.
 pub fn start(settings: &Settings) -> Result<EdgeHandle, StartError> {
-    start_with(settings, None)
+    start_with(settings, None, SystemTime::now())
+}
+
+/// Starts the edge on a machine whose clock says that it is `now` where it signs for the broker.
+///
+/// # Errors
+/// See [`start`].
+pub fn start_by_clock(settings: &Settings, now: SystemTime) -> Result<EdgeHandle, StartError> {
+    start_with(settings, None, now)
 }
 
 /// Starts the edge beside a broker in the same process, which sessions are connected to without a socket between.
@@ -148,10 +157,10 @@ pub fn start(settings: &Settings) -> Result<EdgeHandle, StartError> {
 /// # Errors
 /// See [`start`].
 pub fn start_beside(settings: &Settings, broker: LocalConnect) -> Result<EdgeHandle, StartError> {
-    start_with(settings, Some(broker))
+    start_with(settings, Some(broker), SystemTime::now())
 }
 
-fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeHandle, StartError> {
+fn start_with(settings: &Settings, broker: Option<LocalConnect>, now: SystemTime) -> Result<EdgeHandle, StartError> {
     let folder = &settings.data.dir;
     secure_folder(folder).map_err(|source| StartError::Folder { folder: folder.clone(), source })?;
     let lock = FolderLock::take(folder, LOCK)?;
@@ -161,7 +170,7 @@ fn start_with(settings: &Settings, broker: Option<LocalConnect>) -> Result<EdgeH
     let addr = listener.local_addr().map_err(bind)?;
     // What a wallet is asked to sign may name the address that was really bound.
     let settings = &Settings { web: WebSettings { addr, ..settings.web.clone() }, ..settings.clone() };
-    let parts = Parts::new(settings, broker, tls.as_ref())?;
+    let parts = Parts::new(settings, broker, tls.as_ref(), now)?;
 
     let options = ServeOptions {
         gate: Arc::clone(&parts.gate),
@@ -297,7 +306,12 @@ impl EdgeHandle {
 }
 
 impl Parts {
-    fn new(settings: &Settings, broker: Option<LocalConnect>, tls: Option<&Listener>) -> Result<Self, StartError> {
+    fn new(
+        settings: &Settings,
+        broker: Option<LocalConnect>,
+        tls: Option<&Listener>,
+        now: SystemTime,
+    ) -> Result<Self, StartError> {
         let folder = &settings.data.dir;
         let authority = SessionAuthority::open(&settings.web.session_secret, settings.web.session_ttl, folder);
         let authority = Arc::new(authority.map_err(|source| StartError::Revocations { folder: folder.clone(), source })?);
@@ -308,9 +322,10 @@ impl Parts {
             max_of_session: settings.limits.max_session_connections,
             margin: RENEWAL_MARGIN,
         });
-        let api = Arc::new(BrokerApi::new(settings));
+        let signer = Arc::new(Signer::by_clock(settings.broker.bridge_secret.clone(), now));
+        let api = Arc::new(BrokerApi::new(settings, Arc::clone(&signer)));
         let sharing = Arc::new(Sharing::new(Arc::clone(&authority), Arc::clone(&sockets), Arc::clone(&api)));
-        let environment = ProxyEnvironment::new(settings, Arc::clone(&credentials), Arc::clone(&sharing), broker)?;
+        let environment = ProxyEnvironment::new(settings, Arc::clone(&credentials), Arc::clone(&sharing), signer, broker)?;
         Ok(Self {
             library: Arc::new(Library::open(settings.web.static_path.as_ref())?),
             authority,

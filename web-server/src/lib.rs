@@ -23,6 +23,6 @@ pub mod sessions;
 pub mod status;
 mod validation;
 
-pub use edge::{EdgeHandle, StartError, start, start_beside};
+pub use edge::{EdgeHandle, StartError, start, start_beside, start_by_clock};
 pub use proxy::LocalConnect;
 pub use validation::faults;

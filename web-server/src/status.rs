@@ -21,7 +21,7 @@ use transport::{Gate, HttpFaults, operator::Operators};
 use crate::{
     http::{PacedOperator, Refusal, Throttle, only},
     proxy::ProxyCounters,
-    sessions::OpenSockets,
+    sessions::{OpenSockets, sharing::Sharing},
 };
 
 /// The version in every answer that names one.
@@ -117,16 +117,29 @@ async fn live() -> HttpResponse {
     answer(true, &json!({ "status": "live" }))
 }
 
-/// 503 while starting or draining. Whether the broker is there is said, but does not make the edge unready: it keeps its
-/// browsers while the broker is away, and serves the app.
-async fn ready(status: web::Data<EdgeStatus>) -> HttpResponse {
+/// 503 while the edge starts or drains, and while the broker refuses it, with the `reason`. A broker that is away is named, but
+/// does not make the edge unready: it keeps its browsers meanwhile, and serves the app.
+async fn ready(status: web::Data<EdgeStatus>, sharing: web::Data<Sharing>) -> HttpResponse {
     let phase = status.phase();
-    let broker = if status.broker_is_reachable().await { "reachable" } else { "unreachable" };
-    let mut page = json!({ "status": phase.name(), "broker": broker });
+    let refusal = sharing.reach.refusal();
+    let broker = match &refusal {
+        Some(_) => "refuses",
+        None if status.broker_is_reachable().await => "reachable",
+        None => "unreachable",
+    };
+    let is_refused = refusal.is_some() && phase == Phase::Ready;
+    let mut page = json!({ "status": if is_refused { "refused" } else { phase.name() }, "broker": broker });
+    if let Some(reason) = refusal {
+        page["reason"] = json!(reason);
+    }
+    let ahead = sharing.broker_ahead_seconds();
+    if ahead != 0 {
+        page["broker_clock_ahead_seconds"] = json!(ahead);
+    }
     if let Some(tls) = &status.tls {
         page["tls"] = json!({ "fault": tls.fault().map(|fault| fault.code) });
     }
-    answer(phase == Phase::Ready, &page)
+    answer(phase == Phase::Ready && !is_refused, &page)
 }
 
 async fn stats(

@@ -37,6 +37,7 @@ use crate::{
     audit::Audit,
     durable::Channels,
     holders::Holder,
+    http::refused_edges::RefusedEdges,
     keys::Keys,
     revocations::SharedRevocations,
     routing::{Counters, ErrorCounts, Router, RouterLimits, SeenAgent, hash},
@@ -93,6 +94,8 @@ pub struct Broker {
     pub penalties: SharedPenalties,
     /// Addresses that presented wrong operators' tokens. Apart from keys: a good key must not take back a guess at the token.
     pub guessed_tokens: SharedPenalties,
+    /// Edges whose assertions were refused.
+    pub refused_edges: RefusedEdges,
     /// What each holder has and takes.
     pub accounts: Accounts<Holder>,
     /// The rules of its connections.
@@ -156,6 +159,7 @@ impl Broker {
             hosts: HostRule::new(settings.broker.hosts.iter().map(String::as_str).chain(settings.public_hosts())),
             penalties: SharedPenalties::of(limits),
             guessed_tokens: SharedPenalties::of(limits),
+            refused_edges: RefusedEdges::default(),
             accounts: Accounts::default(),
             link_policy: link_policy(settings),
             state,

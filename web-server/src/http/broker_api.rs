@@ -4,11 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    assertion::{self, ClientIdentity},
+    assertion::{ClientIdentity, Signer},
     audit::{Audit, Batch, Event, TICK},
     config::Settings,
     error::{ClientError, ErrorCode},
-    secret::Secret,
 };
 use identity::revocations::{Exchange, Exchanged};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -21,22 +20,40 @@ use super::{
 /// Bytes of a page of history.
 const LONGEST_PAGE: usize = 16 * 1024 * 1024;
 
+/// Why the broker was not told.
+#[derive(Debug, thiserror::Error)]
+pub enum TellError {
+    /// It does not take this edge for one of its own.
+    #[error("the broker refuses this edge's assertion: broker.bridge_secret must be the same at broker and edge")]
+    Refused,
+    /// It is away, or not well.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl TellError {
+    fn other(error: impl std::fmt::Display) -> Self {
+        Self::Other(error.to_string())
+    }
+}
+
 /// See the module.
 pub struct BrokerApi {
     outbound: Outbound,
     /// `http://host:port`
     origin: String,
-    bridge_secret: Secret,
+    /// Signs for this edge.
+    pub signer: Arc<Signer>,
     audit: Audit,
 }
 
 impl BrokerApi {
     /// Of the broker that these settings name.
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &Settings, signer: Arc<Signer>) -> Self {
         Self {
             outbound: Outbound::trusting(tls::broker_trust(settings, settings.web.broker_url.as_deref())),
             origin: settings.broker_url().replacen("ws", "http", 1).trim_end_matches('/').to_owned(),
-            bridge_secret: settings.broker.bridge_secret.clone(),
+            signer,
             audit: Audit::new(settings.store.audit),
         }
     }
@@ -62,11 +79,10 @@ impl BrokerApi {
     /// # Errors
     /// `not_ready`: the broker does not answer.
     pub async fn history(&self, identity: &ClientIdentity, channel: &str, query: &str) -> Result<Answer, Refusal> {
-        let assertion = assertion::mint(identity, &self.bridge_secret)?;
         let channel = utf8_percent_encode(channel, NON_ALPHANUMERIC);
         let url = format!("{}/api/v1/channels/{channel}/history?{query}", self.origin);
-        let question = Question { bearer: Some(&assertion), longest: LONGEST_PAGE, ..Question::get(&url) };
-        self.outbound.ask(question).await.map_err(|error| {
+        let question = || Question { longest: LONGEST_PAGE, ..Question::get(&url) };
+        self.ask(question, || self.signer.mint(identity)).await.map_err(|error| {
             tracing::warn!(%error, "the broker was not asked for history");
             ClientError::with_message(ErrorCode::NotReady, "the broker does not answer").into()
         })
@@ -76,19 +92,41 @@ impl BrokerApi {
     ///
     /// # Errors
     /// What went wrong.
-    pub async fn exchange(&self, ask: &Exchange) -> Result<Exchanged, String> {
-        let body = serde_json::to_string(ask).map_err(|error| error.to_string())?;
+    pub async fn exchange(&self, ask: &Exchange) -> Result<Exchanged, TellError> {
+        let body = serde_json::to_string(ask).map_err(TellError::other)?;
         let answer = self.tell("revocations", body).await?;
-        serde_json::from_slice(&answer.body).map_err(|error| error.to_string())
+        serde_json::from_slice(&answer.body).map_err(TellError::other)
     }
 
     /// Posts JSON for the edge itself.
-    async fn tell(&self, path: &str, body: String) -> Result<Answer, String> {
-        let assertion = assertion::mint_edge(&self.bridge_secret).map_err(|code| code.to_string())?;
+    async fn tell(&self, path: &str, body: String) -> Result<Answer, TellError> {
         let url = format!("{}/api/v1/{path}", self.origin);
-        let question = Question { bearer: Some(&assertion), ..Question::post(&url, body) };
-        let answer = self.outbound.ask(question).await.map_err(|error| error.to_string())?;
-        if answer.is_success() { Ok(answer) } else { Err(format!("the broker answers with {}", answer.status)) }
+        let answer = self.ask(|| Question::post(&url, body.clone()), || self.signer.mint_edge()).await?;
+        match answer.status {
+            _ if answer.is_success() => Ok(answer),
+            401 => Err(TellError::Refused),
+            status => Err(TellError::Other(format!("the broker answers with {status}"))),
+        }
+    }
+
+    /// Asks with an assertion; once more where the broker has told its time.
+    async fn ask<'a>(
+        &self,
+        question: impl Fn() -> Question<'a>,
+        sign: impl Fn() -> Result<String, ErrorCode>,
+    ) -> Result<Answer, TellError> {
+        let mut has_learned = false;
+        loop {
+            let assertion = sign().map_err(TellError::other)?;
+            let Question { method, url, body, longest, .. } = question();
+            let question = Question { method, url, body, longest, bearer: Some(&assertion) };
+            let answer = self.outbound.ask(question).await.map_err(TellError::other)?;
+            let clock = answer.clock.as_deref().filter(|_| answer.status == 401 && !has_learned);
+            has_learned = clock.is_some_and(|clock| self.signer.learn(clock, &assertion));
+            if !has_learned {
+                return Ok(answer);
+            }
+        }
     }
 
     /// Tells the broker what waits. What it does not take waits on, and so it does where the telling is broken off.
@@ -98,7 +136,7 @@ impl BrokerApi {
             return;
         }
         let told = async {
-            let body = serde_json::to_string(&report.batch).map_err(|error| error.to_string())?;
+            let body = serde_json::to_string(&report.batch).map_err(TellError::other)?;
             self.tell("audit", body).await
         };
         match told.await {
@@ -148,7 +186,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let mut settings = Settings::for_tests();
         settings.web.broker_url = Some(format!("ws://{}", listener.local_addr().expect("bound")));
-        let broker = BrokerApi::new(&settings);
+        let broker = BrokerApi::new(&settings, Arc::new(Signer::new(settings.broker.bridge_secret.clone())));
         broker.audit.note(Event::Authentication, "", "first", "");
         broker.pass_over();
         {

@@ -16,7 +16,7 @@ mod security_headers;
 mod throttle;
 
 pub use ambiguity::refuse_ambiguous;
-pub use broker_api::{BrokerApi, keep_reporting};
+pub use broker_api::{BrokerApi, TellError, keep_reporting};
 pub use client_address::{ClientAddress, site_of};
 pub use cors::allow_origins;
 pub use forgery::{refuse_forged, require_own_origin};

@@ -66,7 +66,10 @@ mod tests {
     async fn strangers_are_noted_at_a_rate_and_counted_beyond() {
         let mut settings = Settings::for_tests();
         settings.rates.logins = Rate::new(1, 3);
-        let broker = web::Data::new(BrokerApi::new(&settings));
+        let broker = web::Data::new(BrokerApi::new(
+            &settings,
+            std::sync::Arc::new(common::assertion::Signer::new(settings.broker.bridge_secret.clone())),
+        ));
         let app = App::new()
             .app_data(broker.clone())
             .app_data(web::Data::new(Throttle::new(&settings)))

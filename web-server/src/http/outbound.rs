@@ -7,6 +7,7 @@
 use std::{io, time::Duration};
 
 use bytes::Bytes;
+use common::assertion::CLOCK_HEADER;
 use http::{
     HeaderValue, Method, Request, Uri,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT},
@@ -83,6 +84,8 @@ impl<'a> Question<'a> {
 pub struct Answer {
     /// The status.
     pub status: u16,
+    /// What a broker says of its clock, where that is why it refuses: see [`common::assertion::Signer`].
+    pub clock: Option<String>,
     /// The body.
     pub body: Bytes,
 }
@@ -172,7 +175,8 @@ where
     tokio::spawn(connection);
     let (head, body) = sender.send_request(request).await?.into_parts();
     let body = Limited::new(body, longest).collect().await.map_err(|_| OutboundError::Body)?;
-    Ok(Answer { status: head.status.as_u16(), body: body.to_bytes() })
+    let clock = head.headers.get(CLOCK_HEADER).and_then(|clock| clock.to_str().ok()).map(str::to_owned);
+    Ok(Answer { status: head.status.as_u16(), clock, body: body.to_bytes() })
 }
 
 /// Reads whom to trust.

@@ -181,7 +181,7 @@ impl ProxyActor {
                 let reason = "the session has later credentials: come back with them";
                 Event::CloseOrdered { code: CloseCode::CREDENTIALS_EXPIRED, reason }
             }
-            NoLink::Failed(DialError::Refused { status }) => Event::DialFailed { status: Some(*status) },
+            NoLink::Failed(DialError::Refused { status, .. }) => Event::DialFailed { status: Some(*status) },
             NoLink::Failed(_) => Event::DialFailed { status: None },
         }
     }

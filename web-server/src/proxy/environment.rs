@@ -3,11 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    assertion::{self, ClientIdentity, LoggedIn},
+    assertion::{ClientIdentity, LoggedIn, Signer},
     config::{Settings, ws_authority},
     error::ErrorCode,
     message::Speaker,
-    secret::Secret,
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tls::{ClientTls, TlsError};
@@ -46,7 +45,7 @@ pub struct ProxyEnvironment {
     broker: String,
     tls: Option<ClientTls>,
     local: Option<LocalConnect>,
-    bridge_secret: Secret,
+    signer: Arc<Signer>,
     /// Names clients that name themselves not.
     pub name: EdgeName,
     /// Judges what clients show in-band.
@@ -79,6 +78,7 @@ impl ProxyEnvironment {
         settings: &Settings,
         credentials: Arc<Credentials>,
         sharing: Arc<Sharing>,
+        signer: Arc<Signer>,
         local: Option<LocalConnect>,
     ) -> Result<Arc<Self>, TlsError> {
         let limits = &settings.limits;
@@ -112,7 +112,7 @@ impl ProxyEnvironment {
             tls: trust.map(ClientTls::new).transpose()?,
             broker: ws_authority(&settings.broker_url()),
             local,
-            bridge_secret: settings.broker.bridge_secret.clone(),
+            signer,
             name: EdgeName::in_folder(&settings.data.dir),
             credentials,
             sharing,
@@ -138,7 +138,7 @@ impl ProxyEnvironment {
 
     /// What tells the broker that a session has logged in; `None` if it cannot be signed.
     pub fn identify(&self, logged_in: &LoggedIn) -> Option<Frame> {
-        let assertion = assertion::mint_login(logged_in, &self.bridge_secret);
+        let assertion = self.signer.mint_login(logged_in);
         let assertion = assertion.inspect_err(|code| tracing::error!(%code, "assertion not signed")).ok()?;
         let message = serde_json::json!({ "type": "connection:identify", "payload": { "assertion": assertion } });
         Some(Frame::client_text(&message.to_string()))
@@ -150,7 +150,7 @@ impl ProxyEnvironment {
     /// See [`NoLink`]; an assertion that cannot be signed counts as a refusal.
     pub async fn dial(self: Arc<Self>, identity: ClientIdentity) -> Result<Upgraded<Box<dyn Socket>>, NoLink> {
         let refused = match self.connect(&identity).await {
-            Err(error @ DialError::Refused { status: 401 }) => error,
+            Err(error @ DialError::Refused { status: 401, .. }) => error,
             outcome => return outcome.map_err(NoLink::Failed),
         };
         // It may know of a revocation that has not come here yet.
@@ -158,16 +158,31 @@ impl ProxyEnvironment {
         Err(self.sharing.check(&identity).map_or_else(NoLink::Revoked, |()| NoLink::Failed(refused)))
     }
 
+    /// Connects; once more where the broker has told its time.
     async fn connect(&self, identity: &ClientIdentity) -> Result<Upgraded<Box<dyn Socket>>, DialError> {
         if let Some(connect) = &self.local {
-            let socket = connect(identity.clone()).map_err(|code| DialError::Refused { status: code.row().status })?;
+            let socket =
+                connect(identity.clone()).map_err(|code| DialError::Refused { status: code.row().status, clock: None })?;
             return Ok(Upgraded::without_handshake(socket));
         }
-        let signed = assertion::mint(identity, &self.bridge_secret);
-        let bearer = signed.map(|assertion| format!("Bearer {assertion}")).map_err(|code| {
+        let assertion = self.sign(identity)?;
+        match self.connect_with(identity, &assertion).await {
+            Err(DialError::Refused { status: 401, clock: Some(clock) }) if self.signer.learn(&clock, &assertion) => {
+                self.connect_with(identity, &self.sign(identity)?).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn sign(&self, identity: &ClientIdentity) -> Result<String, DialError> {
+        self.signer.mint(identity).map_err(|code| {
             tracing::error!(%code, "assertion not signed");
-            DialError::Refused { status: ErrorCode::Unauthorized.row().status }
-        })?;
+            DialError::Refused { status: ErrorCode::Unauthorized.row().status, clock: None }
+        })
+    }
+
+    async fn connect_with(&self, identity: &ClientIdentity, assertion: &str) -> Result<Upgraded<Box<dyn Socket>>, DialError> {
+        let bearer = format!("Bearer {assertion}");
         let mut path = format!("/ws/client/{}", identity.session_id);
         if let Some(agent) = &identity.agent {
             path.push_str(&format!("?agent={}", utf8_percent_encode(agent.as_str(), NON_ALPHANUMERIC)));

@@ -255,8 +255,9 @@ const fn means_away(code: CloseCode) -> bool {
 const fn refusal(status: Option<u16>) -> Option<(CloseCode, &'static str)> {
     match status {
         Some(403) => Some((CloseCode::SESSION_ENDED, "the broker refused this session")),
-        // The edge's credentials or its request are wrong, which is no fault of the browser's.
-        Some(400 | 401 | 404 | 405 | 426) => Some((CloseCode::INTERNAL, "the broker refused the edge")),
+        // The edge's request is wrong, which is no fault of the browser's. With 401 the broker refuses the edge itself, for a secret
+        // or a clock that an operator will set right: it is dialled again, as one that is away.
+        Some(400 | 404 | 405 | 426) => Some((CloseCode::INTERNAL, "the broker refused the edge")),
         _ => None,
     }
 }

@@ -96,7 +96,7 @@ fn each_failed_dial_is_told_and_the_return_once() {
 
 #[test]
 fn a_refused_handshake_ends_the_browsers_socket() {
-    for (status, code) in [(401, CloseCode::INTERNAL), (400, CloseCode::INTERNAL), (403, CloseCode::SESSION_ENDED)] {
+    for (status, code) in [(404, CloseCode::INTERNAL), (400, CloseCode::INTERNAL), (403, CloseCode::SESSION_ENDED)] {
         let (mut machine, _) = ProxyMachine::start(BACKOFF);
         let effects = machine.on_event(Event::DialFailed { status: Some(status) }, at(0));
         assert!(matches!(&effects[0], Effect::CloseBrowser { code: sent, .. } if *sent == code), "{effects:?}");

@@ -23,7 +23,10 @@ use super::{
     authority::SessionAuthority,
     open_sockets::{OpenSockets, Order},
 };
-use crate::{broker_reach::BrokerReach, http::BrokerApi};
+use crate::{
+    broker_reach::BrokerReach,
+    http::{BrokerApi, TellError},
+};
 
 /// How often the broker is asked.
 const EVERY: Duration = Duration::from_millis(400);
@@ -99,6 +102,11 @@ impl Sharing {
         }
     }
 
+    /// How far the broker's clock is known to be ahead of this machine's; 0 while it has not objected to it.
+    pub fn broker_ahead_seconds(&self) -> i64 {
+        self.broker.signer.ahead_ms() / 1000
+    }
+
     /// Whether what the broker is told of a client is still good.
     ///
     /// # Errors
@@ -119,8 +127,11 @@ impl Sharing {
         let answer = match self.broker.exchange(&ask).await {
             Ok(answer) => answer,
             Err(error) => {
-                tracing::debug!(error, "revocations were not shared with the broker");
-                self.reach.on_no_answer();
+                tracing::debug!(%error, "revocations were not shared with the broker");
+                match error {
+                    TellError::Refused => self.reach.on_refusal(&error.to_string()),
+                    TellError::Other(_) => self.reach.on_no_answer(),
+                }
                 return false;
             }
         };

@@ -57,7 +57,7 @@ async fn codes_that_mean_away_are_met_with_another_dial() {
 async fn a_broker_that_is_full_is_dialled_again_and_one_that_refuses_is_not() {
     let mut broker = Broker::start().await;
     let edge = Edge::with(|settings| settings.web.broker_url = Some(broker.url()));
-    for status in [503, 429, 500] {
+    for status in [503, 429, 500, 401] {
         broker.refuse(Some(status));
         let mut browser = edge.browser().await;
         browser.upstream("lost").await;
@@ -65,7 +65,7 @@ async fn a_broker_that_is_full_is_dialled_again_and_one_that_refuses_is_not() {
         let _link = broker.link().await;
         browser.upstream("restored").await;
     }
-    for (status, code) in [(401, 1011), (400, 1011), (403, 4003)] {
+    for (status, code) in [(404, 1011), (400, 1011), (403, 4003)] {
         broker.refuse(Some(status));
         assert_eq!(edge.browser().await.closed().await.0, code, "{status}");
     }

@@ -6,6 +6,7 @@ mod hosts;
 pub mod operator_api;
 pub mod operators;
 pub mod past_api;
+pub mod refused_edges;
 pub mod sockets;
 pub mod stats;
 
@@ -103,16 +104,17 @@ async fn paced(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let address = client_address::of(request.request(), &broker.proxies);
     let vouched = Vouched::of(request.request(), &broker.settings.broker.bridge_secret);
-    let is_of_edge = vouched.is_ok();
+    let refused = vouched.as_ref().err().copied();
     request.extensions_mut().insert(vouched);
-    if is_of_edge {
-        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
-    }
+    let Some(code) = refused else { return next.call(request).await.map(ServiceResponse::map_into_boxed_body) };
     let payer = payer_of(&broker, request.request(), address);
-    match broker.http_rates.take_of(RouteFamily::Operator, payer, address) {
-        Ok(()) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
-        Err(error) => Ok(request.into_response(refusal(error))),
+    if let Err(error) = broker.http_rates.take_of(RouteFamily::Operator, payer, address) {
+        return Ok(request.into_response(refusal(error)));
     }
+    let clock = refused_edges::on_refusal(&broker, request.request(), code, address);
+    let answer = next.call(request).await.map(ServiceResponse::map_into_boxed_body)?;
+    let (request, response) = answer.into_parts();
+    Ok(ServiceResponse::new(request, refused_edges::tell_clock(response, clock)))
 }
 
 /// An error over HTTP.

@@ -13,7 +13,11 @@ use serde::Deserialize;
 use tokio::io::DuplexStream;
 use transport::{Upgraded, bearer, client_address};
 
-use super::{credentials::admit_agent, refusal};
+use super::{
+    credentials::admit_agent,
+    refusal,
+    refused_edges::{on_refusal, tell_clock},
+};
 use crate::{
     actors::{AgentActor, AgentHandshake, ClientSessionActor},
     broker::Broker,
@@ -65,22 +69,25 @@ pub async fn agent(request: HttpRequest, query: web::Query<AgentQuery>, broker: 
 /// `GET /ws/client/{session_id}`
 pub async fn client(request: HttpRequest, path: web::Path<String>, broker: web::Data<Broker>) -> HttpResponse {
     let broker = broker.into_inner();
-    let admitted = || -> Result<_, ClientError> {
-        check_origin(&request, &broker)?;
-        let session_id: SessionId = path.parse().map_err(|_| ErrorCode::InvalidSessionId)?;
-        let assertion = bearer(request.headers()).ok_or(ErrorCode::Unauthorized)?;
-        let identity = assertion::verify(assertion, &broker.settings.broker.bridge_secret)?;
-        if identity.session_id != session_id {
-            return Err(ErrorCode::Forbidden.into());
-        }
-        let admission = broker.admit_session(&identity)?;
-        Ok((admission, identity))
+    let asked = check_origin(&request, &broker).and_then(|()| path.parse().map_err(|_| ErrorCode::InvalidSessionId));
+    let session_id: SessionId = match asked {
+        Ok(session_id) => session_id,
+        Err(code) => return refusal(code.into()),
     };
-    match admitted() {
-        Ok((admission, identity)) => {
-            upgrade(&request, move |upgraded| ClientSessionActor::take_over(upgraded, admission, identity))
+    let assertion = bearer(request.headers()).ok_or(ErrorCode::Unauthorized);
+    let identity = match assertion.and_then(|shown| assertion::verify(shown, &broker.settings.broker.bridge_secret)) {
+        Ok(identity) => identity,
+        Err(code) => {
+            let clock = on_refusal(&broker, &request, code, client_address::of(&request, &broker.proxies));
+            return tell_clock(refusal(code.into()), clock);
         }
-        Err(error) => refusal(error),
+    };
+    if identity.session_id != session_id {
+        return refusal(ErrorCode::Forbidden.into());
+    }
+    match broker.admit_session(&identity) {
+        Ok(admission) => upgrade(&request, move |upgraded| ClientSessionActor::take_over(upgraded, admission, identity)),
+        Err(error) => refusal(error.into()),
     }
 }
 
