@@ -11,6 +11,8 @@ pub enum Advice {
     ReconnectAtOnce,
     /// Connect again after an exponential wait with full jitter.
     ReconnectWithBackoff,
+    /// Connect again after such a wait, under another client name, and go on from the positions that the client holds itself.
+    ReconnectRenamed,
     /// Get new credentials, then connect again.
     RefreshCredentials,
     /// Do not connect again by itself.
@@ -50,6 +52,8 @@ impl CloseCode {
     pub const TAKEN_OVER: Self = Self(4009);
     /// Nothing was heard from the peer in time.
     pub const HEARTBEAT_TIMEOUT: Self = Self(4010);
+    /// A newer connection of the session has the same client name, and with it what is kept under that name.
+    pub const NAME_TAKEN_OVER: Self = Self(4011);
     /// The peer went on sending more than it may.
     pub const RATE_LIMITED: Self = Self(4029);
     /// Too many invalid envelopes in a row.
@@ -61,6 +65,7 @@ impl CloseCode {
             1000 | 1002 | 1003 | 1007 | 1009 | 4003 | 4009 | 4400 => Advice::Never,
             4001 => Advice::RefreshCredentials,
             4010 => Advice::ReconnectAtOnce,
+            4011 => Advice::ReconnectRenamed,
             _ => Advice::ReconnectWithBackoff,
         }
     }
@@ -109,11 +114,20 @@ mod tests {
     fn restart_is_met_with_backoff_and_takeover_with_silence() {
         assert_eq!(CloseCode::SERVICE_RESTART.advice(), Advice::ReconnectWithBackoff);
         assert_eq!(CloseCode::TAKEN_OVER.advice(), Advice::Never);
+        assert_eq!(CloseCode::NAME_TAKEN_OVER.advice(), Advice::ReconnectRenamed);
         assert_eq!(CloseCode::HEARTBEAT_TIMEOUT.advice(), Advice::ReconnectAtOnce);
         assert_eq!(CloseCode::CREDENTIALS_EXPIRED.advice(), Advice::RefreshCredentials);
-        for (code, is_leave) in
-            [(1000, true), (1001, true), (1005, true), (4003, true), (1012, false), (4001, false), (4008, false), (4010, false)]
-        {
+        for (code, is_leave) in [
+            (1000, true),
+            (1001, true),
+            (1005, true),
+            (4003, true),
+            (1012, false),
+            (4001, false),
+            (4008, false),
+            (4010, false),
+            (4011, false),
+        ] {
             assert_eq!(CloseCode(code).is_leave(), is_leave, "{code}");
         }
     }

@@ -142,7 +142,7 @@ fn after(ending: Ending) -> Result<Next, DemoError> {
 fn after_close(code: CloseCode, reason: String) -> Result<Next, DemoError> {
     match code.advice() {
         Advice::ReconnectAtOnce => Ok(Next::AtOnce),
-        Advice::ReconnectWithBackoff => Ok(Next::WithBackoff),
+        Advice::ReconnectWithBackoff | Advice::ReconnectRenamed => Ok(Next::WithBackoff),
         Advice::Never if code == CloseCode::NORMAL => Ok(Next::Stop),
         // A pre-shared key cannot be refreshed.
         Advice::Never | Advice::RefreshCredentials => Err(DemoError::Closed { code: code.0, reason }),

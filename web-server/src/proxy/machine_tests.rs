@@ -47,7 +47,7 @@ fn the_browser_stays_while_the_broker_is_away_and_is_told() {
 
 #[test]
 fn codes_meant_for_the_browser_pass_through_with_their_reason() {
-    for code in [1000, 1002, 1003, 1007, 1009, 4001, 4003, 4008, 4009, 4010, 4400, 4999].map(CloseCode) {
+    for code in [1000, 1002, 1003, 1007, 1009, 4001, 4003, 4008, 4009, 4010, 4011, 4400, 4999].map(CloseCode) {
         let mut machine = linked();
         let effects = machine.on_event(closed(code), at(10));
         assert_eq!(effects[0], Effect::CloseBrowser { code, reason: "why".to_owned() }, "{code:?}");

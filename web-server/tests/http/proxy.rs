@@ -114,7 +114,7 @@ async fn what_is_sent_before_the_broker_is_reached_waits() {
 
 #[actix_web::test]
 async fn close_codes_of_the_broker_pass_through_with_their_reason() {
-    for code in [1000, 1003, 1007, 1009, 4001, 4003, 4008, 4009, 4010, 4400] {
+    for code in [1000, 1003, 1007, 1009, 4001, 4003, 4008, 4009, 4010, 4011, 4400] {
         let (_broker, edge, mut browser, mut link) = pair().await;
         link.say("last words").await;
         link.close(code, "the reason").await;

@@ -28,7 +28,7 @@ use crate::{
     broker::Broker,
     durable::Given,
     keys,
-    routing::{Attached, ConnectionId, Counters, Outgoing, Peer, PeerKind, Route, TAKEN_OVER},
+    routing::{Attached, ConnectionId, Counters, NAME_TAKEN_OVER, Outgoing, Peer, PeerKind, Route, TAKEN_OVER},
     services::{Ask, Call},
 };
 
@@ -300,8 +300,12 @@ impl Handler<Attach> for RouterActor {
         self.broker.note_peer(Event::Connection, &peer, &format!("connected{}", key.unwrap_or_default()));
         self.broker.state.do_send(Changed { id: peer.id, state: ConnectionState::Active });
         if let Some(older) = older {
-            tracing::info!(agent = peer.address(), older = %older.id, newer = %peer.id, "taken over");
-            older.link.close(CloseCode::TAKEN_OVER, TAKEN_OVER, CloseMode::Discard);
+            tracing::info!(peer = peer.address(), older = %older.id, newer = %peer.id, "taken over");
+            let (code, reason) = match &peer.kind {
+                PeerKind::Agent(_) => (CloseCode::TAKEN_OVER, TAKEN_OVER),
+                PeerKind::Session(_) => (CloseCode::NAME_TAKEN_OVER, NAME_TAKEN_OVER),
+            };
+            older.link.close(code, reason, CloseMode::Discard);
         }
         if let Some(id) = registration
             && let PeerKind::Agent(agent_id) = &peer.kind

@@ -27,12 +27,16 @@ const STATE_ADDRESS: &str = "topic:system.state";
 /// What a connection is told whose agent has a newer one.
 pub const TAKEN_OVER: &str = "taken over by a newer connection";
 
+/// What a connection is told whose client name a newer one of its session has.
+pub const NAME_TAKEN_OVER: &str =
+    "another connection has this client name: come back under a new one, from the positions you hold";
+
 /// What became of a connection that was to be registered.
 #[derive(Debug)]
 pub enum Attached {
     /// It is registered.
     Here {
-        /// The agent's connection before it, to be closed.
+        /// The connection before it of the same agent, or of the same session under the same client name: cut off, and to be closed.
         older: Option<Arc<Peer>>,
         /// Connections of the session that did not log in with it: cut off, and to be closed.
         strangers: Vec<Arc<Peer>>,
@@ -61,9 +65,16 @@ impl Router {
             }
             PeerKind::Session(identity) => match self.is_stranger(peer) {
                 Some(code) => Attached::refuse(peer, code, STRANGER),
+                None if self.namesake(peer).is_some_and(|other| other.id > peer.id) => {
+                    Attached::refuse(peer, CloseCode::NAME_TAKEN_OVER, NAME_TAKEN_OVER)
+                }
                 None => {
+                    let older = self.namesake(peer).cloned();
                     self.attach_session(peer);
-                    Attached::Here { older: None, strangers: self.cut_strangers(identity.session_id) }
+                    if let Some(older) = &older {
+                        self.take_name_over(older, identity.session_id);
+                    }
+                    Attached::Here { older, strangers: self.cut_strangers(identity.session_id) }
                 }
             },
         }
@@ -95,6 +106,16 @@ impl Router {
         }
         self.tell_of_agent(peer, agent_id, &message);
         older
+    }
+
+    /// A name has one holder at a time: what two confirmed under one name, each would lose of the other's.
+    fn take_name_over(&mut self, older: &Arc<Peer>, session_id: SessionId) {
+        // What it has sent and confirmed and the router has not done yet is not done.
+        older.cut();
+        self.leave_all_topics(older);
+        if let Some(entry) = self.sessions.get_mut(&session_id) {
+            entry.peers.retain(|peer| peer.id != older.id);
+        }
     }
 
     fn attach_session(&mut self, peer: &Arc<Peer>) {

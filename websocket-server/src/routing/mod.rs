@@ -23,7 +23,7 @@ pub use counters::{Counters, ErrorCounts, Route, RouteCounts};
 pub use destination::Destination;
 pub use dispatch::{Outgoing, Routed, cancel_request};
 pub use logins::{LoginOutcome, STRANGER};
-pub use members::{Attached, TAKEN_OVER};
+pub use members::{Attached, NAME_TAKEN_OVER, TAKEN_OVER};
 pub use pass::Pass;
 pub use peer::{ConnectionId, Peer, PeerKind, ReadPlace};
 pub use requests::{OpenError, Requests};

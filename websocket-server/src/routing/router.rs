@@ -197,10 +197,14 @@ impl Router {
 
     /// Whether another connection of the same session has the same name.
     pub fn has_namesake(&self, peer: &Peer) -> bool {
-        let entry = peer.session_id().and_then(|session_id| self.sessions.get(&session_id));
-        entry.is_some_and(|entry| {
-            entry.peers.iter().any(|other| other.id != peer.id && other.reading.client == peer.reading.client)
-        })
+        self.namesake(peer).is_some()
+    }
+
+    /// The other connection of the session that has the same client name.
+    pub(super) fn namesake(&self, peer: &Peer) -> Option<&Arc<Peer>> {
+        let entry = self.sessions.get(&peer.session_id()?)?;
+        let client = peer.reading.client.as_ref()?;
+        entry.peers.iter().find(|other| other.id != peer.id && other.reading.client.as_ref() == Some(client))
     }
 
     /// Whether a connection subscribes to a topic.

@@ -1,10 +1,17 @@
 use std::sync::Arc;
 
-use common::{assertion::Reading, config::Settings, id::AgentId, message::AgentDescription, rate::Rate};
+use common::{
+    assertion::{ClientIdentity, Reading},
+    close::CloseCode,
+    config::Settings,
+    id::{AgentId, ClientName, SessionId},
+    message::AgentDescription,
+    rate::Rate,
+};
 use identity::policy::Policy;
 use transport::Link;
 
-use super::{ConnectionId, Peer, PeerKind, Router, RouterLimits};
+use super::{Attached, ConnectionId, Peer, PeerKind, Router, RouterLimits};
 
 #[test]
 fn what_an_agent_that_was_taken_over_had_queued_is_not_done() {
@@ -20,4 +27,31 @@ fn what_an_agent_that_was_taken_over_had_queued_is_not_done() {
     });
     // The router drops what came from a connection that is cut.
     assert!(older.is_cut() && !newer.is_cut());
+}
+
+#[test]
+fn a_client_name_has_the_newest_connection_of_its_session() {
+    let limits = RouterLimits { max_subscriptions: 10, max_requests: 10, answers: Rate::UNLIMITED };
+    let mut router = Router::new(limits, Policy::open());
+    let policy = crate::broker::link_policy(&Settings::for_tests());
+    let (mine, others) = (SessionId::fresh(), SessionId::fresh());
+    let peer = |session, client: Option<&str>| {
+        let kind = PeerKind::Session(Box::new(ClientIdentity::anonymous(session)));
+        let reading = Reading { client: client.and_then(|client| ClientName::new(client).ok()), ..Reading::default() };
+        Peer::new(ConnectionId::next(), kind, Link::new(Arc::clone(&policy)), reading, None, Default::default())
+    };
+    let late = peer(mine, Some("tab"));
+    let older = peer(mine, Some("tab"));
+    let bystanders = [peer(mine, None), peer(mine, None), peer(mine, Some("tab-2")), peer(others, Some("tab"))];
+    let newer = peer(mine, Some("tab"));
+    for other in bystanders.iter().chain([&older]) {
+        assert!(matches!(router.attach(other, AgentDescription::default()), Attached::Here { older: None, .. }));
+    }
+    let attached = router.attach(&newer, AgentDescription::default());
+    assert!(matches!(attached, Attached::Here { older: Some(gone), .. } if gone.id == older.id));
+    let refused = router.attach(&late, AgentDescription::default());
+    assert!(matches!(refused, Attached::Refused(CloseCode::NAME_TAKEN_OVER, _)), "it was dialled before the newer one");
+    assert!(older.is_cut() && late.is_cut() && !newer.is_cut() && bystanders.iter().all(|other| !other.is_cut()));
+    router.detach(&older, "taken over");
+    assert!(router.is_registered(&newer) && !router.is_registered(&older));
 }

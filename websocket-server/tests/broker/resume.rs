@@ -7,7 +7,7 @@ use common::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{Peer, TestBroker};
+use crate::harness::{Ended, Peer, TestBroker};
 
 fn durable(id: impl ToString, target: &str, payload: impl Into<Value>) -> Value {
     json!({"type":"job:new","id":id.to_string(),"target":target,"delivery":"durable","payload":payload.into()})
@@ -233,4 +233,45 @@ async fn a_refused_resume_changes_nothing() {
     session.expect_nothing().await;
     session.send(json!({"type":"topic:subscribe","payload":{"topic":"b"}})).await;
     session.expect("topic:subscribed").await;
+}
+
+#[actix_rt::test]
+async fn a_name_has_one_holder_and_the_older_one_goes_on_under_another_from_its_own_positions() {
+    let broker = TestBroker::start().await;
+    let session = SessionId::fresh();
+    let mut sender = broker.agent("sender").await;
+    let mut older = broker.session_as(named(session, "tab")).await;
+    older.send(json!({"type":"topic:subscribe","id":"s","payload":{"topic":"news"}})).await;
+    older.expect("topic:subscribed").await;
+    send_all(&mut sender, "topic:news", 0..2).await;
+    older.expect("job:new").await;
+    let held = older.expect("job:new").await;
+    older.settle().await;
+
+    // The duplicate has the name, and what is kept under it, for itself alone.
+    let mut newer = broker.session_as(named(session, "tab")).await;
+    assert_eq!(older.ended().await, Ended::Code(4011));
+    send_all(&mut sender, "topic:news", 2..4).await;
+    for at in 2..4 {
+        assert_eq!(newer.expect("job:new").await["payload"], at);
+    }
+    newer.settle().await;
+
+    // The other goes on from what it holds, and takes nothing from the duplicate.
+    let mut again = named(session, "tab-2");
+    again.reading.resume = true;
+    let mut again = broker.session_as(again).await;
+    let position = json!({"epoch":held["epoch"],"seq":held["seq"]});
+    again.send(json!({"type":"connection:resume","id":"r","payload":{"channels":{"topic:news":position}}})).await;
+    let resumed = again.expect("connection:resumed").await;
+    assert_eq!(resumed["payload"]["channels"]["topic:news"]["lost"], Value::Null);
+    send_all(&mut sender, "topic:news", 4..5).await;
+    for at in 2..5 {
+        assert_eq!(again.expect("job:new").await["payload"], at);
+    }
+    assert_eq!(newer.expect("job:new").await["payload"], 4);
+    // Another session may use the same name.
+    let mut stranger = broker.session_as(named(SessionId::fresh(), "tab")).await;
+    stranger.settle().await;
+    newer.settle().await;
 }

@@ -126,6 +126,16 @@ for (const code of [1000, 1002, 1003, 1007, 4009, 4400]) {
   });
 }
 
+test("close 4011 is met with a wait and a socket that names itself not", async () => {
+  const run = await connected();
+  run.socket.closes(4011);
+  assert.equal(run.states.at(-1).retryInMs, 500);
+  run.clock.pass(500);
+  await run.settled();
+  assert.equal(run.sockets.length, 2);
+  assert.doesNotMatch(run.socket.url, /client=/);
+});
+
 test("close 4010 is met at once, but not again and again", async () => {
   const run = await connected();
   run.socket.closes(4010);
