@@ -184,6 +184,11 @@ impl ErrorCode {
         self.row().code
     }
 
+    /// The code that is written so on the wire; `None` for one that a later version may have.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.as_str() == text)
+    }
+
     /// The position in [`ErrorCode::ALL`], for tables of counters.
     pub const fn index(self) -> usize {
         self as usize
@@ -287,6 +292,7 @@ mod tests {
         assert_eq!(codes.len(), ErrorCode::ALL.len());
         for (index, code) in ErrorCode::ALL.iter().enumerate() {
             assert_eq!(code.index(), index);
+            assert_eq!(ErrorCode::parse(code.as_str()), Some(*code));
         }
     }
 

@@ -6,6 +6,7 @@
 pub mod address;
 pub mod assertion;
 pub mod audit;
+pub mod backoff;
 pub mod backplane;
 pub mod close;
 pub mod config;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use anyhow::Result;
 use common::config::{Role, Settings};
 use transport::Socket;
-use web_server::{EdgeHandle, LocalConnect};
+use web_server::{EdgeHandle, SessionPipe};
 use websocket_server::BrokerHandle;
 
-fn connect_to(broker: &BrokerHandle) -> LocalConnect {
+fn connect_to(broker: &BrokerHandle) -> SessionPipe {
     let local = broker.local();
     Arc::new(move |identity| {
         let socket = local.connect(identity)?;

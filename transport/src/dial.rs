@@ -33,6 +33,8 @@ pub enum DialError {
         status: u16,
         /// What a broker says of its clock, where that is the reason: see [`common::assertion::Signer`].
         clock: Option<String>,
+        /// The body of the answer, where it came whole and is not too long.
+        body: Vec<u8>,
     },
     /// The answer is not HTTP, or not to this handshake.
     #[error("the server's answer is no WebSocket handshake")]
@@ -79,14 +81,30 @@ async fn handshake(
         if socket.read_buf(&mut leftover).await? == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
-        if let Some(length) = answer_length(&leftover, &key)? {
-            let _ = leftover.split_to(length);
-            return Ok(Upgraded { socket, leftover });
-        }
-        if leftover.len() > MAX_ANSWER {
-            return Err(DialError::NotWebSocket);
+        match read_answer(&leftover, &key)? {
+            Some(Answer::Accepted { head }) => {
+                let _ = leftover.split_to(head);
+                return Ok(Upgraded { socket, leftover });
+            }
+            Some(Answer::Refused { status, clock, head, body }) => {
+                let body = read_body(&mut socket, leftover, head, body).await.unwrap_or_default();
+                return Err(DialError::Refused { status, clock, body });
+            }
+            None if leftover.len() > MAX_ANSWER => return Err(DialError::NotWebSocket),
+            None => {}
         }
     }
+}
+
+/// The body of a refusal, `length` bytes behind a head of `head` bytes; `None` if it is too long or does not come.
+async fn read_body(socket: &mut Stream, mut answer: BytesMut, head: usize, length: usize) -> Option<Vec<u8>> {
+    let end = head.checked_add(length).filter(|end| *end <= MAX_ANSWER)?;
+    while answer.len() < end {
+        if socket.read_buf(&mut answer).await.ok()? == 0 {
+            return None;
+        }
+    }
+    answer.get(head..end).map(<[u8]>::to_vec)
 }
 
 /// Connects to `authority` (`host:port`), by TLS if there is any.
@@ -110,24 +128,34 @@ fn host(authority: &str) -> &str {
     }
 }
 
-/// The length of a whole, acceptable answer; `None` if more bytes are needed.
-fn answer_length(bytes: &[u8], key: &str) -> Result<Option<usize>, DialError> {
-    let mut headers = [httparse::EMPTY_HEADER; 32];
+/// A whole answer to a handshake.
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    /// With a head of so many bytes.
+    Accepted { head: usize },
+    /// Likewise, and a body of so many.
+    Refused { status: u16, clock: Option<String>, head: usize, body: usize },
+}
+
+/// Reads an answer; `None` if more bytes are needed.
+fn read_answer(bytes: &[u8], key: &str) -> Result<Option<Answer>, DialError> {
+    let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut answer = httparse::Response::new(&mut headers);
-    let httparse::Status::Complete(length) = answer.parse(bytes).map_err(|_| DialError::NotWebSocket)? else {
+    let httparse::Status::Complete(head) = answer.parse(bytes).map_err(|_| DialError::NotWebSocket)? else {
         return Ok(None);
     };
     let status = answer.code.unwrap_or_default();
+    let find =
+        |name: &str| answer.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value);
     if status != 101 {
-        let clock = answer.headers.iter().find(|header| header.name.eq_ignore_ascii_case(CLOCK_HEADER));
-        let clock = clock.and_then(|clock| String::from_utf8(clock.value.to_vec()).ok());
-        return Err(DialError::Refused { status, clock });
+        let length = find("content-length").and_then(|value| std::str::from_utf8(value).ok()?.trim().parse().ok());
+        let clock = find(CLOCK_HEADER).and_then(|clock| String::from_utf8(clock.to_vec()).ok());
+        return Ok(Some(Answer::Refused { status, clock, head, body: length.unwrap_or_default() }));
     }
-    let accept = answer.headers.iter().find(|header| header.name.eq_ignore_ascii_case("sec-websocket-accept"));
-    if accept.is_none_or(|accept| accept.value != hash_key(key.as_bytes())) {
+    if find("sec-websocket-accept").is_none_or(|accept| accept != hash_key(key.as_bytes())) {
         return Err(DialError::NotWebSocket);
     }
-    Ok(Some(length))
+    Ok(Some(Answer::Accepted { head }))
 }
 
 #[cfg(test)]
@@ -139,20 +167,34 @@ mod tests {
     #[test]
     fn the_rfc_example_is_accepted_and_frames_behind_it_are_left() {
         let answer = b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n\x81\x00";
-        assert!(matches!(answer_length(answer, KEY), Ok(Some(length)) if length == answer.len() - 2));
-        assert!(matches!(answer_length(&answer[..40], KEY), Ok(None)));
+        assert_eq!(read_answer(answer, KEY).expect("HTTP"), Some(Answer::Accepted { head: answer.len() - 2 }));
+        assert_eq!(read_answer(&answer[..40], KEY).expect("HTTP"), None);
     }
 
     #[test]
     fn refusals_and_strangers_are_told_apart() {
-        assert!(matches!(
-            answer_length(b"HTTP/1.1 401 Unauthorized\r\n\r\n", KEY),
-            Err(DialError::Refused { status: 401, clock: None })
-        ));
-        let told = answer_length(b"HTTP/1.1 401 Unauthorized\r\nBridge-Clock: a.b.c\r\n\r\n", KEY);
-        assert!(matches!(told, Err(DialError::Refused { status: 401, clock: Some(clock) }) if clock == "a.b.c"));
-        assert!(matches!(answer_length(b"SSH-2.0-OpenSSH\r\n\r\n", KEY), Err(DialError::NotWebSocket)));
+        let refused = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 5\r\n\r\n";
+        let expected = Answer::Refused { status: 401, clock: None, head: refused.len(), body: 5 };
+        assert_eq!(read_answer(refused, KEY).expect("HTTP"), Some(expected));
+        let told = b"HTTP/1.1 401 Unauthorized\r\nBridge-Clock: a.b.c\r\n\r\n";
+        let expected = Answer::Refused { status: 401, clock: Some("a.b.c".to_owned()), head: told.len(), body: 0 };
+        assert_eq!(read_answer(told, KEY).expect("HTTP"), Some(expected));
+        assert!(matches!(read_answer(b"SSH-2.0-OpenSSH\r\n\r\n", KEY), Err(DialError::NotWebSocket)));
         let wrong = b"HTTP/1.1 101 X\r\nSec-WebSocket-Accept: AAAA\r\n\r\n";
-        assert!(matches!(answer_length(wrong, KEY), Err(DialError::NotWebSocket)));
+        assert!(matches!(read_answer(wrong, KEY), Err(DialError::NotWebSocket)));
+    }
+
+    #[tokio::test]
+    async fn what_a_refusal_says_is_told() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let authority = listener.local_addr().expect("bound").to_string();
+        let server = async {
+            let (mut socket, _) = listener.accept().await.expect("a connection");
+            assert!(socket.read(&mut [0; 1024]).await.expect("a request") > 0);
+            socket.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\n\r\n").await.expect("open");
+            socket.write_all(b"why").await.expect("open");
+        };
+        let (dialled, ()) = tokio::join!(dial(&authority, None, "/", &[], Duration::from_secs(10)), server);
+        assert!(matches!(dialled, Err(DialError::Refused { status: 403, clock: None, body }) if body == b"why"));
     }
 }

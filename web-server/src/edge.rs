@@ -21,6 +21,7 @@ use common::{
     files::{FolderLock, FolderLockError, secure_folder},
     network::is_loopback,
 };
+use gateway::doors::SessionPipe;
 use tls::{Listener, TlsError};
 use transport::{
     Gate, GateRules, HostRule, HttpFaults, OriginRule, ServeOptions, client_address::TrustedProxies, listen, operator::Operators,
@@ -35,7 +36,7 @@ use crate::{
         refuse_ambiguous, refuse_forged, require_own_host, security_headers,
     },
     logins::{self, Logins},
-    proxy::{self, LocalConnect, ProxyEnvironment},
+    proxy::{self, ProxyEnvironment},
     sessions::{self, Admission, CookiePolicy, Credentials, OpenSockets, Order, SessionAuthority, sharing::Sharing},
     status::{self, EdgeStatus, Phase},
 };
@@ -156,11 +157,11 @@ pub fn start_by_clock(settings: &Settings, now: SystemTime) -> Result<EdgeHandle
 ///
 /// # Errors
 /// See [`start`].
-pub fn start_beside(settings: &Settings, broker: LocalConnect) -> Result<EdgeHandle, StartError> {
+pub fn start_beside(settings: &Settings, broker: SessionPipe) -> Result<EdgeHandle, StartError> {
     start_with(settings, Some(broker), SystemTime::now())
 }
 
-fn start_with(settings: &Settings, broker: Option<LocalConnect>, now: SystemTime) -> Result<EdgeHandle, StartError> {
+fn start_with(settings: &Settings, broker: Option<SessionPipe>, now: SystemTime) -> Result<EdgeHandle, StartError> {
     let folder = &settings.data.dir;
     secure_folder(folder).map_err(|source| StartError::Folder { folder: folder.clone(), source })?;
     let lock = FolderLock::take(folder, LOCK)?;
@@ -308,7 +309,7 @@ impl EdgeHandle {
 impl Parts {
     fn new(
         settings: &Settings,
-        broker: Option<LocalConnect>,
+        broker: Option<SessionPipe>,
         tls: Option<&Listener>,
         now: SystemTime,
     ) -> Result<Self, StartError> {

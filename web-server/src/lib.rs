@@ -24,5 +24,5 @@ pub mod status;
 mod validation;
 
 pub use edge::{EdgeHandle, StartError, start, start_beside, start_by_clock};
-pub use proxy::LocalConnect;
+pub use gateway::doors::SessionPipe;
 pub use validation::faults;

@@ -11,7 +11,7 @@ mod tests;
 
 use std::{borrow::Cow, ops::Range};
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 pub use delta::merge_deltas;
@@ -35,7 +35,7 @@ const MERGEABLE: &str = "message:delta";
 pub const MAX_TTL_MS: u64 = 365 * 24 * 60 * 60 * 1000;
 
 /// Which lane of a receiver's queue a message takes: all that waits in a lane goes before what waits in those below it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
     /// With the bridge's own answers.
@@ -50,7 +50,7 @@ pub enum Priority {
 }
 
 /// What the sender asks of delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Delivery {
     /// Live only.
@@ -60,7 +60,7 @@ pub enum Delivery {
 }
 
 /// What becomes of an ephemeral message for a receiver that reads too slowly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Overflow {
     /// What does not fit is dropped.

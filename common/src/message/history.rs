@@ -145,7 +145,7 @@ pub struct Recovery {
 }
 
 /// Messages that a log does not hold any more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostRecords {
     /// How many, or `null` where that is not known.
     pub count: Option<u64>,

@@ -4,15 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use common::{
     assertion::{ClientIdentity, LoggedIn, Signer},
-    config::{Settings, ws_authority},
+    backoff::Backoff,
+    config::Settings,
     error::ErrorCode,
     message::Speaker,
 };
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use gateway::doors::{BrokerAddress, SessionPipe};
 use tls::{ClientTls, TlsError};
-use transport::{DialError, Frame, LinkPolicy, Socket, Upgraded, dial, flow::FlowPolicy, link::LinkCounts};
+use transport::{DialError, Frame, LinkPolicy, Socket, Upgraded, flow::FlowPolicy, link::LinkCounts};
 
-use super::{backoff::Backoff, counters::ProxyCounters, edge_name::EdgeName, uplink::UplinkLimits};
+use super::{counters::ProxyCounters, edge_name::EdgeName, uplink::UplinkLimits};
 use crate::sessions::{Credentials, sharing::Sharing};
 
 /// How much longer a frame may be when it comes from the broker, which adds to the envelope.
@@ -25,9 +26,6 @@ const LONGEST_FROM_BROKER: usize = 16 * 1024 * 1024;
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// A side is paused for as long as it takes: until the other side is judged too slow.
 const PURE_BACKPRESSURE: FlowPolicy = FlowPolicy { burst_ms: u64::MAX, share: 1.0 };
-
-/// Connects a session to a broker in this process, on the caller's thread.
-pub type LocalConnect = Arc<dyn Fn(ClientIdentity) -> Result<Box<dyn Socket>, ErrorCode> + Send + Sync>;
 
 /// Why a client is not connected to the broker.
 #[derive(Debug, thiserror::Error)]
@@ -42,9 +40,8 @@ pub enum NoLink {
 
 /// See the module.
 pub struct ProxyEnvironment {
-    broker: String,
-    tls: Option<ClientTls>,
-    local: Option<LocalConnect>,
+    broker: BrokerAddress,
+    local: Option<SessionPipe>,
     signer: Arc<Signer>,
     /// Names clients that name themselves not.
     pub name: EdgeName,
@@ -52,7 +49,6 @@ pub struct ProxyEnvironment {
     pub credentials: Arc<Credentials>,
     /// Knows what was revoked elsewhere.
     pub sharing: Arc<Sharing>,
-    dial_limit: Duration,
     /// The waits between dials.
     pub backoff: Backoff,
     /// Bounds of what a browser may send.
@@ -79,7 +75,7 @@ impl ProxyEnvironment {
         credentials: Arc<Credentials>,
         sharing: Arc<Sharing>,
         signer: Arc<Signer>,
-        local: Option<LocalConnect>,
+        local: Option<SessionPipe>,
     ) -> Result<Arc<Self>, TlsError> {
         let limits = &settings.limits;
         let heartbeat = &settings.heartbeat;
@@ -109,14 +105,16 @@ impl ProxyEnvironment {
         let upstream_policy = policy(slowed, patient);
         let trust = tls::broker_trust(settings, settings.web.broker_url.as_deref()).filter(|_| local.is_none());
         Ok(Arc::new(Self {
-            tls: trust.map(ClientTls::new).transpose()?,
-            broker: ws_authority(&settings.broker_url()),
+            broker: BrokerAddress::new(
+                &settings.broker_url(),
+                trust.map(ClientTls::new).transpose()?.map(Arc::new),
+                limits.handshake_timeout,
+            ),
             local,
             signer,
             name: EdgeName::in_folder(&settings.data.dir),
             credentials,
             sharing,
-            dial_limit: limits.handshake_timeout,
             backoff: Backoff { first: settings.web.reconnect_min, longest: settings.web.reconnect_max },
             uplink: UplinkLimits {
                 max_message: limits.client_frame_bytes(),
@@ -133,7 +131,7 @@ impl ProxyEnvironment {
 
     /// `host:port` of the broker.
     pub fn broker(&self) -> &str {
-        &self.broker
+        self.broker.authority()
     }
 
     /// What tells the broker that a session has logged in; `None` if it cannot be signed.
@@ -161,32 +159,13 @@ impl ProxyEnvironment {
     /// Connects; once more where the broker has told its time.
     async fn connect(&self, identity: &ClientIdentity) -> Result<Upgraded<Box<dyn Socket>>, DialError> {
         if let Some(connect) = &self.local {
-            let socket =
-                connect(identity.clone()).map_err(|code| DialError::Refused { status: code.row().status, clock: None })?;
+            let socket = connect(identity.clone()).map_err(|code| DialError::Refused {
+                status: code.row().status,
+                clock: None,
+                body: Vec::new(),
+            })?;
             return Ok(Upgraded::without_handshake(socket));
         }
-        let assertion = self.sign(identity)?;
-        match self.connect_with(identity, &assertion).await {
-            Err(DialError::Refused { status: 401, clock: Some(clock) }) if self.signer.learn(&clock, &assertion) => {
-                self.connect_with(identity, &self.sign(identity)?).await
-            }
-            outcome => outcome,
-        }
-    }
-
-    fn sign(&self, identity: &ClientIdentity) -> Result<String, DialError> {
-        self.signer.mint(identity).map_err(|code| {
-            tracing::error!(%code, "assertion not signed");
-            DialError::Refused { status: ErrorCode::Unauthorized.row().status, clock: None }
-        })
-    }
-
-    async fn connect_with(&self, identity: &ClientIdentity, assertion: &str) -> Result<Upgraded<Box<dyn Socket>>, DialError> {
-        let bearer = format!("Bearer {assertion}");
-        let mut path = format!("/ws/client/{}", identity.session_id);
-        if let Some(agent) = &identity.agent {
-            path.push_str(&format!("?agent={}", utf8_percent_encode(agent.as_str(), NON_ALPHANUMERIC)));
-        }
-        dial(&self.broker, self.tls.as_ref(), &path, &[("Authorization", &bearer)], self.dial_limit).await.map(Upgraded::boxed)
+        self.broker.open_session(identity, &self.signer).await.map(Upgraded::boxed)
     }
 }

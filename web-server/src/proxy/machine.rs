@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use common::close::CloseCode;
 
-use super::backoff::Backoff;
+use common::backoff::Backoff;
 
 /// A link that held for this long proves the broker well: the next loss starts a new series of waits.
 pub const STABLE_AFTER: Duration = Duration::from_secs(5);

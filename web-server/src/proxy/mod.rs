@@ -14,7 +14,6 @@
 //! Does not parse a payload, does not keep frames for a browser that is away, does not check who a browser is.
 
 mod actor;
-mod backoff;
 mod broker_side;
 mod browser_side;
 mod close_frame;
@@ -29,8 +28,8 @@ pub mod routes;
 mod uplink;
 
 pub use actor::ProxyActor;
-pub use backoff::Backoff;
+pub use common::backoff::Backoff;
 pub use counters::ProxyCounters;
-pub use environment::{LocalConnect, ProxyEnvironment};
+pub use environment::ProxyEnvironment;
 pub use machine::{Effect, Event, Moment, ProxyMachine, STABLE_AFTER, State};
 pub use uplink::{Dropped, Uplink, UplinkLimits};

@@ -13,14 +13,14 @@ use tokio_tungstenite::{
     tungstenite::{Message, protocol::Role},
 };
 use transport::Socket;
-use web_server::LocalConnect;
+use web_server::SessionPipe;
 
 use crate::harness::{Edge, in_time};
 
 /// What the broker's side gets of a connection.
 type Accepted = mpsc::UnboundedReceiver<(ClientIdentity, DuplexStream)>;
 
-fn broker() -> (LocalConnect, Accepted, Arc<AtomicBool>) {
+fn broker() -> (SessionPipe, Accepted, Arc<AtomicBool>) {
     let (hand_over, accepted) = mpsc::unbounded_channel();
     let is_full = Arc::new(AtomicBool::new(false));
     let full = Arc::clone(&is_full);

@@ -15,7 +15,7 @@ use common::{
     id::AgentId,
     message::{AgentDescription, AgentMessage},
 };
-use transport::{CloseMode, Step, Upgraded};
+use transport::{CloseMode, Socket, Step, Upgraded};
 
 use super::{
     connection::{Connection, ConnectionActor, Named},
@@ -76,7 +76,13 @@ pub struct AgentActor {
 
 impl AgentActor {
     /// Takes over the socket of an agent whose key was right, also for the id that it names, if it does.
-    pub fn take_over(upgraded: Upgraded, admission: Admission, pass: Pass, handshake: AgentHandshake, reading: Reading) {
+    pub fn take_over<S: Socket>(
+        upgraded: Upgraded<S>,
+        admission: Admission,
+        pass: Pass,
+        handshake: AgentHandshake,
+        reading: Reading,
+    ) {
         let named = Named { agent_id: Some(handshake.agent_id().clone()), ..Named::default() };
         Connection::start(upgraded, admission, Side::Agent, named, |mut connection, ctx: &mut Context<Self>| {
             connection.pass = Some(pass);

@@ -1,6 +1,9 @@
 //! Who may open a socket. Everything is decided before the upgrade.
 
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use common::{
@@ -8,6 +11,7 @@ use common::{
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId},
     message::{agent_id_in_query, client_name_in_query},
+    secret::Secret,
 };
 use serde::Deserialize;
 use tokio::io::DuplexStream;
@@ -91,7 +95,7 @@ pub async fn client(request: HttpRequest, path: web::Path<String>, broker: web::
     }
 }
 
-/// A way into this broker from within its process: for an edge that runs beside it, which needs no socket between.
+/// A way into this broker from within its process, without a socket between: for an edge that runs beside it, and for agents.
 #[derive(Clone, Debug)]
 pub struct LocalBroker(pub(crate) Arc<Broker>);
 
@@ -105,6 +109,22 @@ impl LocalBroker {
         let admission = self.0.admit_session(&identity).inspect_err(|code| self.0.refusals.count(*code))?;
         let (ours, theirs) = tokio::io::duplex(LOCAL_BUFFER);
         ClientSessionActor::take_over(Upgraded::without_handshake(ours), admission, identity);
+        Ok(theirs)
+    }
+
+    /// Connects an agent, on the caller's thread, if the key is good for its id. The handshake is left out, as above.
+    ///
+    /// # Errors
+    /// `unauthorized`, `agent_key_revoked`, `agent_key_expired`, `not_allowed`, `not_ready`, `at_capacity`, `too_many_connections`.
+    pub fn connect_agent(&self, agent: AgentId, key: &Secret, reading: Reading) -> Result<DuplexStream, ClientError> {
+        const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let admitted = || -> Result<_, ClientError> {
+            let pass = self.0.keys.admit(Some(key.reveal()), Some(&agent))?.from(HERE);
+            Ok((self.0.admit_agent(pass.name(), HERE)?, pass))
+        };
+        let (admission, pass) = admitted().inspect_err(|error| self.0.refusals.count(error.code))?;
+        let (ours, theirs) = tokio::io::duplex(LOCAL_BUFFER);
+        AgentActor::take_over(Upgraded::without_handshake(ours), admission, pass, AgentHandshake::new(Some(agent)), reading);
         Ok(theirs)
     }
 }

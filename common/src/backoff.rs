@@ -1,4 +1,4 @@
-//! How long to wait before the broker is dialled again: exponential, with full jitter. Pure.
+//! How long to wait before a server is dialled again: exponential, with full jitter. Pure.
 
 use std::time::Duration;
 
