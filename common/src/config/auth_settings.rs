@@ -33,6 +33,8 @@ pub struct AuthSettings {
     pub jwks_file: Option<PathBuf>,
     /// The least time between two fetches of those keys. Default 30 s.
     pub jwks_least_interval: Duration,
+    /// How long those keys stay good after they should have been fetched again, while the issuer does not answer. Default 24 h.
+    pub jwks_stale_for: Duration,
     /// The algorithms that the issuer may use; empty = HS256 with a secret, else RS256, PS256, ES256, ES384 and EdDSA.
     pub jwt_algorithms: Vec<String>,
     /// How far the issuer's clock may differ. Default 60 s.
@@ -88,6 +90,7 @@ impl Default for AuthSettings {
             jwks_url: None,
             jwks_file: None,
             jwks_least_interval: Duration::from_secs(30),
+            jwks_stale_for: Duration::from_secs(24 * 3600),
             jwt_algorithms: Vec::new(),
             jwt_leeway: Duration::from_secs(60),
             jwt_user_claim: "sub".into(),

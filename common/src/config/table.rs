@@ -225,11 +225,14 @@ pub(super) static TABLE: &[Setting] = settings! {
     "auth.jwt_secret" | "JWT_SECRET" => SecretText { min_length: 32, at: |d| &mut d.settings.auth.jwt_secret },
         "The secret that the issuer signs with (HMAC: HS256, or what `auth.jwt_algorithms` says). Unset: the issuer has published keys.";
     "auth.jwks_url" | "JWKS_URL" => OptionalText { allowed: KEY_URL, check: is_key_url, at: |d| &mut d.settings.auth.jwks_url },
-        "Where the issuer publishes its keys (a JWK set). Fetched when needed, kept, and fetched again when a token names a key that is not among them.";
+        "Where the issuer publishes its keys (a JWK set). Fetched when needed, kept, and fetched again when none of them fits a token.";
     "auth.jwks_file" | "JWKS_FILE" => OptionalFolder { at: |d| &mut d.settings.auth.jwks_file },
         "The file with the issuer's keys (a JWK set), instead of `auth.jwks_url`. Read again like that.";
     "auth.jwks_least_interval" => Span { min: SECOND, max: HOUR, at: |d| &mut d.settings.auth.jwks_least_interval },
-        "The least time between two fetches of those keys, whatever asks for them: invented key ids cause no more. How soon a new key is known.";
+        "The least time between two fetches of those keys, whatever asks for them: invented key ids and wrong signatures cause no more. How soon a new key is known.";
+    "auth.jwks_stale_for" => Span { min: Duration::ZERO, max: Duration::from_secs(7 * 86_400), at: |d| &mut d.settings.auth.jwks_stale_for },
+        "How long those keys stay good after they should have been fetched again (10 min), while the issuer does not answer. A key that it removes \
+        meanwhile is good for as long; while it answers, for 10 min at most.";
     "auth.jwt_algorithms" => List { allowed: "algorithms", check: is_visible, at: |d| &mut d.settings.auth.jwt_algorithms },
         "The algorithms that the issuer may use. Empty: HS256 with a secret; RS256, PS256, ES256, ES384 and EdDSA with published keys. There are also HS384 and \
         HS512, and RS384, RS512, PS384 and PS512; not ES512 and ES256K.";

@@ -1,8 +1,8 @@
 //! The published keys of one issuer, kept between uses.
 //!
-//! Fetched at first use, refetched before they are no longer fresh and when a token names a key that is not among them (the
-//! issuer has rotated), but never more often than the least interval allows: tokens with invented key ids cannot make us
-//! a flood on the issuer. While the issuer is away or slow the keys last fetched stay good for a bounded time, and who comes with
+//! Fetched at first use, and refetched before they are no longer fresh. Also refetched when no key fits a token: the issuer may
+//! have a new one, under a new id, under the old one, or under none. Never more often than the least interval allows, so
+//! tokens with invented key ids or signatures cannot make a flood on the issuer. While the issuer is away or slow the keys last fetched stay good for a bounded time, and who comes with
 //! one of them does not wait. One fetch at a time, which belongs to none of those who wait for it: it goes on without them.
 
 use std::{
@@ -54,7 +54,8 @@ impl KeySource for FileKeys {
 pub struct KeyRingSettings {
     /// How long a fetched set is used without asking again. Default 10 min.
     pub fresh_for: Duration,
-    /// How long after that it is still good while the source does not answer. Default 24 h; zero: not at all.
+    /// How long after that it is still good while the source does not answer. Default 24 h; zero: not at all. A key that the
+    /// issuer has removed meanwhile is good for that long too.
     pub stale_for: Duration,
     /// The least time between two fetches, whatever asks for them. Default 30 s.
     pub least_interval: Duration,
@@ -137,7 +138,8 @@ impl KeyRing {
     /// Judges a signature with the key that the token names.
     ///
     /// # Errors
-    /// `token_key_unknown`, `token_keys_unavailable`, `token_signature_wrong`.
+    /// `token_keys_unavailable` where the last fetch failed and no key that is kept fits; else `token_key_unknown` and
+    /// `token_signature_wrong`, after a fetch if one is due.
     pub(super) async fn verify(
         &self,
         id: Option<&str>,
@@ -147,21 +149,31 @@ impl KeyRing {
         now: SystemTime,
     ) -> Result<(), TokenError> {
         let Inner { kept, settings, .. } = &*self.inner;
-        let (is_known, is_aging) = {
-            let kept = kept.read();
-            (kept.key(id, algorithm, now, settings).is_ok(), kept.is_aging(now, settings))
+        let judge = |kept: &Kept| {
+            let key = kept.key(id, algorithm, now, settings)?;
+            if key.verifies(algorithm, message, signature) { Ok(()) } else { Err(TokenError::SignatureWrong) }
         };
-        if !is_known {
-            if let Some(fetch) = self.fetch(now) {
-                fetch.await;
+        let (judged, is_aging) = {
+            let kept = kept.read();
+            (judge(&kept), kept.is_aging(now, settings))
+        };
+        let Err(refusal) = judged else {
+            if is_aging {
+                // The keys that are here will do meanwhile.
+                self.fetch(now);
             }
-        } else if is_aging {
-            // The keys that are here will do meanwhile.
-            self.fetch(now);
-        }
-        let kept = kept.read();
-        let key = kept.key(id, algorithm, now, settings)?;
-        if key.verifies(algorithm, message, signature) { Ok(()) } else { Err(TokenError::SignatureWrong) }
+            return Ok(());
+        };
+        // The issuer may have a new key, also under an id that is known, or under none.
+        let judged = match self.fetch(now) {
+            Some(fetch) => {
+                fetch.await;
+                judge(&kept.read())
+            }
+            None => Err(refusal),
+        };
+        // Nobody is blamed for a key that could not be fetched.
+        judged.map_err(|refusal| if kept.read().last_fault.is_some() { TokenError::KeysUnavailable } else { refusal })
     }
 
     /// Fetches the keys if they will soon be fresh no longer: at the start, and from time to time, so that no login has to wait for it.

@@ -24,9 +24,25 @@ impl Served {
     }
 }
 
+/// The public half of the key that signs here.
+const PUBLIC: &str = "uZeAL2JTr55jeNZNtPRAVqLNC7n6x0KarS9mTHOoOwc";
+/// An id that stands for another key under the id `a`.
+const REPLACED: &str = "another key under `a`";
+
+/// The right signature of `a.b`.
+fn signature() -> String {
+    let pem = include_str!("../../tests/fixtures/keys/ed25519.private.pem");
+    let key = jsonwebtoken::EncodingKey::from_ed_pem(pem.as_bytes()).expect("a key");
+    jsonwebtoken::crypto::sign(b"a.b", &key, jsonwebtoken::Algorithm::EdDSA).expect("signs")
+}
+
 fn key_set(ids: &[&str]) -> Vec<u8> {
-    let point = BASE64_URL_SAFE_NO_PAD.encode([0xab; 32]);
-    let keys: Vec<_> = ids.iter().map(|id| json!({"kty": "OKP", "crv": "Ed25519", "x": point, "kid": id})).collect();
+    let other = BASE64_URL_SAFE_NO_PAD.encode([0xab; 32]);
+    let key = |id: &&str| match *id {
+        REPLACED => json!({"kty": "OKP", "crv": "Ed25519", "x": other, "kid": "a"}),
+        id => json!({"kty": "OKP", "crv": "Ed25519", "x": PUBLIC, "kid": id}),
+    };
+    let keys: Vec<_> = ids.iter().map(key).collect();
     json!({ "keys": keys }).to_string().into_bytes()
 }
 
@@ -55,11 +71,15 @@ struct Bench {
 }
 
 fn bench(ids: Result<Vec<&'static str>, ()>) -> Bench {
+    bench_with(ids, KeyRingSettings::default())
+}
+
+fn bench_with(ids: Result<Vec<&'static str>, ()>, settings: KeyRingSettings) -> Bench {
     let served = Served { ids: Arc::new(Mutex::new(ids)), count: Arc::default() };
     let spawned = Arc::<Mutex<Vec<BoxFuture<'static, ()>>>>::default();
     let runtime = Arc::clone(&spawned);
     let spawn: Spawn = Box::new(move |fetch| runtime.lock().push(fetch));
-    Bench { ring: KeyRing::new(Box::new(served.clone()), KeyRingSettings::default(), spawn), served, spawned }
+    Bench { ring: KeyRing::new(Box::new(served.clone()), settings, spawn), served, spawned }
 }
 
 /// Runs a future that wakes itself, without a runtime.
@@ -74,9 +94,14 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 impl Bench {
-    /// What becomes of a token with this key id; its signature is always wrong.
-    fn ask(&self, id: &str, seconds: u64) -> TokenError {
-        run(self.ring.verify(Some(id), Algorithm::EdDSA, "a.b", "AAAA", at(seconds))).unwrap_err()
+    /// What becomes of a token with this key id and a right signature.
+    fn ask(&self, id: &str, seconds: u64) -> Result<(), TokenError> {
+        run(self.ring.verify(Some(id), Algorithm::EdDSA, "a.b", &signature(), at(seconds)))
+    }
+
+    /// What becomes of a token with this key id and a signature that somebody made up.
+    fn forge(&self, id: &str, seconds: u64) -> Result<(), TokenError> {
+        run(self.ring.verify(Some(id), Algorithm::EdDSA, "a.b", "AAAA", at(seconds)))
     }
 
     /// The runtime does all that it was given.
@@ -93,7 +118,7 @@ fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
 }
 
-const FOUND: TokenError = TokenError::SignatureWrong;
+const FOUND: Result<(), TokenError> = Ok(());
 
 #[test]
 fn keys_are_fetched_once_and_again_before_they_are_no_longer_fresh() {
@@ -113,8 +138,9 @@ fn who_comes_with_a_key_that_is_here_waits_for_no_fetch() {
     assert_eq!(bench.ask("a", 0), FOUND);
     bench.served.serve(Ok(vec!["b"]));
     for second in [450, 601, 700] {
-        let asked = bench.ring.verify(Some("a"), Algorithm::EdDSA, "a.b", "AAAA", at(second));
-        assert_eq!(asked.now_or_never(), Some(Err(FOUND)), "at {second}");
+        let signature = signature();
+        let asked = bench.ring.verify(Some("a"), Algorithm::EdDSA, "a.b", &signature, at(second));
+        assert_eq!(asked.now_or_never(), Some(FOUND), "at {second}");
     }
     assert_eq!(bench.fetches(), 1, "nobody has run the one fetch yet");
     bench.settle();
@@ -125,7 +151,8 @@ fn who_comes_with_a_key_that_is_here_waits_for_no_fetch() {
 #[test]
 fn a_fetch_goes_on_when_who_asked_for_it_has_gone() {
     let bench = bench(Ok(vec!["a"]));
-    let asked = bench.ring.verify(Some("a"), Algorithm::EdDSA, "a.b", "AAAA", at(0));
+    let signature = signature();
+    let asked = bench.ring.verify(Some("a"), Algorithm::EdDSA, "a.b", &signature, at(0));
     assert_eq!(asked.now_or_never(), None, "it waits, and goes away");
     bench.settle();
     assert_eq!((bench.ask("a", 1), bench.fetches()), (FOUND, 1));
@@ -136,9 +163,9 @@ fn a_rotated_key_is_found_by_its_unknown_id() {
     let bench = bench(Ok(vec!["a"]));
     assert_eq!(bench.ask("a", 0), FOUND);
     bench.served.serve(Ok(vec!["b"]));
-    assert_eq!(bench.ask("b", 10), TokenError::KeyUnknown, "asked for too soon after the last time");
+    assert_eq!(bench.ask("b", 10), Err(TokenError::KeyUnknown), "asked for too soon after the last time");
     assert_eq!(bench.ask("b", 30), FOUND);
-    assert_eq!(bench.ask("a", 31), TokenError::KeyUnknown, "the old one is no longer published");
+    assert_eq!(bench.ask("a", 31), Err(TokenError::KeyUnknown), "the old one is no longer published");
     assert_eq!(bench.fetches(), 2);
 }
 
@@ -146,7 +173,7 @@ fn a_rotated_key_is_found_by_its_unknown_id() {
 fn invented_key_ids_cannot_flood_the_issuer() {
     let bench = bench(Ok(vec!["a"]));
     for second in 0..300 {
-        assert_eq!(bench.ask(&format!("invented-{second}"), second), TokenError::KeyUnknown);
+        assert_eq!(bench.ask(&format!("invented-{second}"), second), Err(TokenError::KeyUnknown));
     }
     assert_eq!(bench.fetches(), 10, "one in 30 s");
     assert_eq!(bench.ask("a", 300), FOUND, "the real key works throughout");
@@ -159,9 +186,10 @@ fn while_the_issuer_is_away_old_keys_are_good_for_a_bounded_time() {
     bench.served.serve(Err(()));
     assert_eq!(bench.ask("a", 601), FOUND);
     bench.settle();
-    assert_eq!(bench.ask("b", 602), TokenError::KeyUnknown);
+    assert_eq!(bench.ask("b", 602), Err(TokenError::KeysUnavailable), "it may be a new key");
+    assert_eq!(bench.forge("a", 603), Err(TokenError::KeysUnavailable), "or a new key under an old id");
     assert_eq!(bench.ask("a", 600 + 24 * 3600), FOUND);
-    assert_eq!(bench.ask("a", 601 + 24 * 3600), TokenError::KeysUnavailable);
+    assert_eq!(bench.ask("a", 601 + 24 * 3600), Err(TokenError::KeysUnavailable));
     bench.served.serve(Ok(vec!["a"]));
     assert_eq!(bench.ask("a", 700 + 24 * 3600), FOUND);
 }
@@ -169,8 +197,8 @@ fn while_the_issuer_is_away_old_keys_are_good_for_a_bounded_time() {
 #[test]
 fn without_any_keys_the_answer_is_to_try_later() {
     let bench = bench(Err(()));
-    assert_eq!(bench.ask("a", 0), TokenError::KeysUnavailable);
-    assert_eq!(bench.ask("a", 29), TokenError::KeysUnavailable);
+    assert_eq!(bench.ask("a", 0), Err(TokenError::KeysUnavailable));
+    assert_eq!(bench.ask("a", 29), Err(TokenError::KeysUnavailable));
     assert_eq!(bench.fetches(), 1);
     assert_eq!(run(bench.ring.refresh(at(30))), Err(KeySourceFault("down".into())));
     bench.served.serve(Ok(vec!["a"]));
@@ -190,8 +218,9 @@ fn an_empty_set_does_not_replace_keys_that_are_good() {
 #[test]
 fn logins_that_come_together_fetch_once() {
     let bench = bench(Ok(vec!["a"]));
-    let ask = || bench.ring.verify(Some("a"), Algorithm::EdDSA, "a.b", "AAAA", at(0));
-    assert_eq!(run(join(ask(), ask())), (Err(FOUND), Err(FOUND)));
+    let signature = signature();
+    let ask = || bench.ring.verify(Some("a"), Algorithm::EdDSA, "a.b", &signature, at(0));
+    assert_eq!(run(join(ask(), ask())), (FOUND, FOUND));
     assert_eq!(bench.fetches(), 1);
 }
 
@@ -209,11 +238,47 @@ fn files_are_read_up_to_the_bound() {
     let path = folder.path().join("keys.json");
     let ask = || {
         let ring = KeyRing::new(Box::new(FileKeys(path.clone())), KeyRingSettings::default(), Box::new(drop));
-        run(ring.verify(Some("a"), Algorithm::EdDSA, "a.b", "AAAA", at(0))).unwrap_err()
+        run(ring.verify(Some("a"), Algorithm::EdDSA, "a.b", &signature(), at(0)))
     };
-    assert_eq!(ask(), TokenError::KeysUnavailable);
+    assert_eq!(ask(), Err(TokenError::KeysUnavailable));
     std::fs::write(&path, key_set(&["a"])).unwrap();
     assert_eq!(ask(), FOUND);
     std::fs::write(&path, vec![b' '; jwk::MAX_BYTES + 1000]).unwrap();
-    assert_eq!(ask(), TokenError::KeysUnavailable);
+    assert_eq!(ask(), Err(TokenError::KeysUnavailable));
+}
+
+#[test]
+fn a_key_that_was_replaced_under_the_same_id_is_fetched_before_anybody_is_blamed() {
+    let bench = bench(Ok(vec![REPLACED]));
+    assert_eq!(bench.ask("a", 0), Err(TokenError::SignatureWrong), "the issuer was asked just now");
+    bench.served.serve(Ok(vec!["a"]));
+    assert_eq!(bench.ask("a", 29), Err(TokenError::SignatureWrong));
+    assert_eq!((bench.ask("a", 30), bench.fetches()), (FOUND, 2));
+    // Without an id, too.
+    bench.served.serve(Ok(vec![REPLACED]));
+    let ask = |seconds| run(bench.ring.verify(None, Algorithm::EdDSA, "a.b", &signature(), at(seconds)));
+    assert_eq!(bench.forge("a", 60), Err(TokenError::SignatureWrong));
+    bench.served.serve(Ok(vec!["a"]));
+    assert_eq!((ask(90), bench.fetches()), (FOUND, 4));
+}
+
+#[test]
+fn forged_signatures_cannot_flood_the_issuer_and_stay_forged() {
+    let bench = bench(Ok(vec!["a"]));
+    for second in 0..300 {
+        assert_eq!(bench.forge("a", second), Err(TokenError::SignatureWrong));
+        assert_eq!(bench.ask("a", second), FOUND, "the real key works throughout");
+    }
+    assert_eq!(bench.fetches(), 10, "one in 30 s");
+}
+
+#[test]
+fn a_removed_key_is_good_no_longer_than_the_settings_say() {
+    let settings = KeyRingSettings { stale_for: Duration::ZERO, ..KeyRingSettings::default() };
+    let bench = bench_with(Ok(vec!["a"]), settings);
+    assert_eq!(bench.ask("a", 0), FOUND);
+    bench.served.serve(Err(()));
+    assert_eq!(bench.ask("a", 600), FOUND);
+    bench.settle();
+    assert_eq!(bench.ask("a", 601), Err(TokenError::KeysUnavailable));
 }

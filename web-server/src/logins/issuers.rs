@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use common::config::AuthSettings;
+use common::{config::AuthSettings, error::ErrorCode};
 use futures_util::{FutureExt, future::BoxFuture};
 use identity::tokens::{
     Algorithm, ClaimPath, ClaimsMap, FileKeys, IssuerSettings, KeyRing, KeyRingSettings, KeySource, KeySourceFault,
@@ -82,7 +82,11 @@ pub fn key_set_fault(settings: &AuthSettings) -> Option<(&'static str, String)> 
 }
 
 fn published(source: Box<dyn KeySource>, settings: &AuthSettings) -> Trust {
-    let settings = KeyRingSettings { least_interval: settings.jwks_least_interval, ..KeyRingSettings::default() };
+    let settings = KeyRingSettings {
+        least_interval: settings.jwks_least_interval,
+        stale_for: settings.jwks_stale_for,
+        ..KeyRingSettings::default()
+    };
     let spawn = |fetch| drop(tokio::spawn(fetch));
     Trust::Keys(Box::new(KeyRing::new(source, settings, Box::new(spawn))))
 }
@@ -95,7 +99,8 @@ pub async fn keep_keys(verifier: &TokenVerifier) {
         ticks.tick().await;
         let faults = verifier.refresh(SystemTime::now()).await;
         for (issuer, error) in faults.iter().filter(|fault| !told.contains(*fault)) {
-            tracing::warn!(issuer, %error, "the issuer's keys cannot be fetched: its tokens are refused when those that are kept are too old");
+            let code = ErrorCode::TokenKeysUnavailable.as_str();
+            tracing::warn!(code, issuer, %error, "the issuer's keys cannot be fetched: tokens that no kept key fits are refused with this code, and all when the kept keys are too old");
         }
         told = faults;
     }
