@@ -443,8 +443,8 @@ impl Machine {
             _ if code == CloseCode::NO_CODE => self.lose(false, moment),
             Advice::ReconnectAtOnce => self.lose(true, moment),
             Advice::ReconnectWithBackoff => self.lose(false, moment),
-            // Keys and assertions are not refreshed here: who holds the door opens another.
-            Advice::Never | Advice::RefreshCredentials => {
+            // The holder of the door renews credentials or chooses another client name, and opens another door.
+            Advice::Never | Advice::RefreshCredentials | Advice::ReconnectRenamed => {
                 self.is_connected = false;
                 self.close(Ending::Closed { code, reason }, None);
             }
