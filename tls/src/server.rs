@@ -225,6 +225,11 @@ impl ServerTls {
         self.resolver.facts()
     }
 
+    /// The names in the certificate in force; none while there is no certificate.
+    pub fn certified_names(&self) -> Vec<String> {
+        self.facts().map(|facts| facts.names).unwrap_or_default()
+    }
+
     /// The file the certificate is read from.
     pub fn cert_file(&self) -> &Path {
         &self.source.cert_file

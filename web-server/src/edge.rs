@@ -326,6 +326,7 @@ impl Parts {
         let signer = Arc::new(Signer::by_clock(settings.broker.bridge_secret.clone(), now));
         let api = Arc::new(BrokerApi::new(settings, Arc::clone(&signer)));
         let sharing = Arc::new(Sharing::new(Arc::clone(&authority), Arc::clone(&sockets), Arc::clone(&api)));
+        let certified = tls.map(|tls| tls.server().certified_names()).unwrap_or_default();
         let environment = ProxyEnvironment::new(settings, Arc::clone(&credentials), Arc::clone(&sharing), signer, broker)?;
         Ok(Self {
             library: Arc::new(Library::open(settings.web.static_path.as_ref())?),
@@ -337,7 +338,7 @@ impl Parts {
             cookies: CookiePolicy { secure: settings.web.cookie_secure, tls: tls.is_some() },
             hsts: tls.and_then(|_| Hsts::new(settings.web.hsts)),
             origins: OriginRule::new(&settings.web.allowed_origins, TrustedProxies::of(&settings.proxies)),
-            hosts: HostRule::new(settings.web.hosts.iter().map(String::as_str).chain(settings.public_hosts())),
+            hosts: HostRule::new(settings.web.hosts.iter().chain(&certified).map(String::as_str).chain(settings.public_hosts())),
             gate: Gate::new(GateRules::of(settings, settings.proxies.web_protocol)),
             faults: Arc::default(),
             proxies: TrustedProxies::of(&settings.proxies),

@@ -134,6 +134,7 @@ impl Broker {
             },
             Policy::of(&settings.access),
         );
+        let certified = tls.as_ref().map(|tls| tls.certified_names()).unwrap_or_default();
         // Of others it is not known what their keys will reach.
         let is_as_it_was = |agent: &SeenAgent| keys.bounds_of(&agent.key).is_some_and(|bounds| bounds == agent.bounds);
         router.restore_seen_agents(seen_agents.into_iter().filter(is_as_it_was));
@@ -156,7 +157,9 @@ impl Broker {
                 settings.proxies.broker_protocol,
             ),
             origins: OriginRule::new(&settings.web.allowed_origins, TrustedProxies::of(&settings.proxies)),
-            hosts: HostRule::new(settings.broker.hosts.iter().map(String::as_str).chain(settings.public_hosts())),
+            hosts: HostRule::new(
+                settings.broker.hosts.iter().chain(&certified).map(String::as_str).chain(settings.public_hosts()),
+            ),
             penalties: SharedPenalties::of(limits),
             guessed_tokens: SharedPenalties::of(limits),
             refused_edges: RefusedEdges::default(),

@@ -169,8 +169,8 @@ pub(super) static TABLE: &[Setting] = settings! {
     },
         "Origins besides its own from which browsers may connect. Empty: its own only.";
     "web.hosts" => List { allowed: HOSTS, check: is_host, at: |d| &mut d.settings.web.hosts },
-        "Further names under which the edge answers (`Host`). It always answers to IP addresses, to `localhost`, and to the names in \
-        `acme.domains`, `auth.siwe_domain` and `web.allowed_origins`. Any other request is refused with 421 `host_not_allowed`, so that no \
+        "Further names under which the edge answers (`Host`). It always answers to IP addresses, to `localhost`, to the names in its \
+        TLS certificate (as read at the start), and to those in `acme.domains`, `auth.siwe_domain` and `web.allowed_origins`. Any other request is refused with 421 `host_not_allowed`, so that no \
         site can lead its visitors' browsers here under a name of its own.";
     "web.reconnect_min" => Span { min: MS, max: HOUR, at: |d| &mut d.settings.web.reconnect_min },
         "The first bound of the random wait before the broker is redialled; it doubles each time.";
