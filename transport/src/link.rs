@@ -185,6 +185,11 @@ impl Link {
         self.writer.wake();
     }
 
+    /// Has the connection's task look once more whether it may go on reading.
+    pub fn wake(&self) {
+        self.writer.wake();
+    }
+
     /// Ready while senders need not pause for this reader.
     pub fn poll_open(&self, task: &mut Context<'_>) -> Poll<()> {
         let queue = self.queue.lock();

@@ -151,7 +151,9 @@ impl Broker {
     /// Closes the agents of whose key `end` says a code.
     fn close_agents(&self, end: impl Fn(&Pass) -> Option<CloseCode>) {
         let router = self.router.read();
-        for (peer, pass) in router.agent_peers().filter_map(|peer| Some((peer, peer.pass.as_ref()?))) {
+        for (peer, pass) in
+            router.agent_peers().chain(router.waiting_agents()).filter_map(|peer| Some((peer, peer.pass.as_ref()?)))
+        {
             if let Some(code) = end(pass) {
                 tracing::info!(agent = peer.address(), key = pass.name(), code = code.0, "closed: its key is good no longer");
                 // What it has sent and the router has not done yet is not done.

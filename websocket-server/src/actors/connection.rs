@@ -64,7 +64,7 @@ pub struct Connection {
     pace: Pace,
     shard: Rc<Shard>,
     peer: Option<Arc<Peer>>,
-    /// What waits because the router's mailbox was full.
+    /// What waits because the router's mailbox was full, or because the connection is not registered yet.
     waiting: Option<Work>,
     invalid_in_row: usize,
     end: Option<End>,
@@ -295,7 +295,7 @@ impl Connection {
     }
 
     fn submit(&mut self, work: Work) -> Step {
-        self.waiting = self.shard.try_send(work);
+        self.waiting = if work.peer().has_come() { self.shard.try_send(work) } else { Some(work) };
         if self.waiting.is_some() { Step::Pause } else { Step::Continue }
     }
 
@@ -319,6 +319,10 @@ impl Connection {
     /// Ready when the next frame may be read: the router has room, and no receiver asks for a pause.
     fn poll_ready(&mut self, task: &mut Task<'_>) -> Poll<()> {
         if self.pace.poll_ready(task).is_pending() {
+            return Poll::Pending;
+        }
+        if self.waiting.as_ref().is_some_and(|work| !work.peer().has_come()) {
+            // It is woken by its link when it is registered.
             return Poll::Pending;
         }
         if let Some(work) = self.waiting.take()

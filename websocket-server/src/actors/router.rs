@@ -52,7 +52,8 @@ pub enum Work {
 }
 
 impl Work {
-    fn peer(&self) -> &Peer {
+    /// For whom.
+    pub(super) fn peer(&self) -> &Peer {
         match self {
             Self::Dispatch(Dispatch { from: peer, .. })
             | Self::Ask(Asked { peer, .. })
@@ -276,15 +277,29 @@ impl Handler<Attach> for RouterActor {
     type Result = ();
 
     fn handle(&mut self, Attach { peer, description, registration }: Attach, ctx: &mut Self::Context) {
+        if peer.is_cut() {
+            // It waited for its turn, and is gone, or a newer one waits.
+            return;
+        }
         let mut router = self.broker.router.write();
         // The key or the session may have ended between the handshake and now. Asked under the lock: who is not there yet when connections
         // are closed for that sees it here.
         let attached = match self.ended(&peer) {
             Some((code, reason)) => Attached::refuse(&peer, code, reason),
-            None => router.attach(&peer, description),
+            // Its copy is for the next try, where it has to wait.
+            None => router.attach(&peer, description.clone(), now_ms()),
         };
-        let (older, strangers) = match attached {
-            Attached::Here { older, strangers } => (older, strangers),
+        let (older, replaced, strangers) = match attached {
+            Attached::Here { older, replaced, strangers } => (older, replaced, strangers),
+            Attached::Waits { replaced, warn_of } => {
+                drop(router);
+                if let Some(holder) = warn_of {
+                    warn_of_fight(&holder, &peer);
+                }
+                close_replaced(replaced);
+                Self::attach_later(Attach { peer, description, registration }, ctx);
+                return;
+            }
             Attached::Refused(code, reason) => {
                 drop(router);
                 self.broker.note_peer(Event::Refusal, &peer, reason);
@@ -294,6 +309,7 @@ impl Handler<Attach> for RouterActor {
         };
         let behind = Self::hold_back(&self.broker.channels, &peer);
         drop(router);
+        close_replaced(replaced);
         close_strangers(strangers);
         self.welcome(&peer, behind, ctx);
         let key = peer.pass.as_ref().map(|pass| format!(" with key {}", pass.name()));
@@ -327,8 +343,39 @@ impl Handler<Detach> for RouterActor {
             // Before it is gone: the next with its name is to find nothing.
             self.forget_client(&peer);
         }
-        self.broker.router.write().detach(&peer, &reason);
-        self.broker.note_peer(Event::Connection, &peer, &format!("disconnected: {reason}"));
+        self.broker.router.write().detach(&peer, &reason, now_ms());
+        if peer.has_come() {
+            self.broker.note_peer(Event::Connection, &peer, &format!("disconnected: {reason}"));
+        }
+    }
+}
+
+impl RouterActor {
+    /// Attaches a connection once more when its turn has come.
+    fn attach_later(attach: Attach, ctx: &Context<Self>) {
+        let peer = Arc::clone(&attach.peer);
+        Self::after(ctx, async move { peer.called_in().await }, |router, (), ctx| router.handle(attach, ctx));
+    }
+}
+
+/// Several connections want to be one agent, more often than is good.
+fn warn_of_fight(holder: &Peer, waiting: &Peer) {
+    let key = |peer: &Peer| peer.pass.as_ref().map(|pass| pass.name().to_owned()).unwrap_or_default();
+    let origin = |peer: &Peer| peer.origin().unwrap_or_default();
+    tracing::warn!(
+        agent = waiting.address(),
+        key = key(waiting),
+        address = origin(waiting),
+        holder_key = key(holder),
+        holder_address = origin(holder),
+        "several connections take this agent id over from each other: a newer one has to wait"
+    );
+}
+
+/// Closes a connection that waited to be an agent for which a newer one waits.
+fn close_replaced(replaced: Option<Arc<Peer>>) {
+    if let Some(peer) = replaced {
+        peer.link.close(CloseCode::TAKEN_OVER, TAKEN_OVER, CloseMode::Discard);
     }
 }
 

@@ -13,7 +13,7 @@ use common::{
     connection::ConnectionState,
     message::{Speaker, SystemMessage},
 };
-use transport::{CloseMode, Frame, Lane, Link};
+use transport::{CloseMode, Frame, Lane, Link, clock::now_ms};
 
 use crate::{
     broker::{Broker, millis},
@@ -26,6 +26,8 @@ use crate::{
 const SAMPLE: Duration = Duration::from_secs(1);
 /// How often it is kept what is to outlive the process, while it changes.
 const SNAPSHOT: Duration = Duration::from_secs(5);
+/// How often the router is asked for what is due.
+const ROUTER_TICK: Duration = Duration::from_millis(100);
 /// How often connections are closed while draining.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 
@@ -107,6 +109,11 @@ impl Actor for StateManagerActor {
         ctx.run_interval(SAMPLE, |state, ctx| match state.broker.upgrade() {
             Some(broker) => state.rates.sample(Totals::of(&broker)),
             None => ctx.stop(),
+        });
+        ctx.run_interval(ROUTER_TICK, |state, _| {
+            if let Some(broker) = state.broker.upgrade().filter(|broker| !broker.router.read().is_idle()) {
+                broker.router.write().tick(now_ms());
+            }
         });
         ctx.run_interval(SNAPSHOT, |state, ctx| state.keep_snapshot(ctx));
     }

@@ -8,6 +8,7 @@ use std::{
 use common::{close::CloseCode, connection::ConnectionState, envelope::Family, error::ErrorCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use transport::clock::now_ms;
 
 use crate::{
     actors::Side,
@@ -153,9 +154,9 @@ pub fn depths(all: impl Iterator<Item = (usize, usize)>) -> Value {
 /// The whole page.
 pub fn to_json(broker: &Broker, opened: u64, connections: Value, outboxes: Value, rates: &Rates) -> Value {
     let shards = broker.shards();
-    let (agents, sessions, topics) = {
+    let (agents, takeovers, sessions, topics) = {
         let router = broker.router.read();
-        (router.agents(), router.session_count(), router.topic_count())
+        (router.agents(), router.takeovers(now_ms()), router.session_count(), router.topic_count())
     };
     let lifetime = Lifetime::of(broker, opened);
     let links = &broker.link_policy.counts;
@@ -176,7 +177,7 @@ pub fn to_json(broker: &Broker, opened: u64, connections: Value, outboxes: Value
         "version": env!("CARGO_PKG_VERSION"),
         "status": readiness,
         "uptime_seconds": broker.started.elapsed().as_secs_f64(),
-        "agents": { "connected": agents.len(), "list": agents },
+        "agents": { "connected": agents.len(), "takeovers": takeovers, "list": agents },
         "sessions": { "connected": sessions },
         "topics": topics,
         "connections": connections,

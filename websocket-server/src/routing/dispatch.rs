@@ -301,7 +301,7 @@ mod tests {
             let link = Link::new(Arc::clone(&links));
             let peer =
                 Peer::new(ConnectionId::next(), PeerKind::Agent(id(name)), link, Reading::default(), None, Default::default());
-            router.attach(&peer, AgentDescription::default());
+            router.attach(&peer, AgentDescription::default(), 0);
             peer
         });
         let mut question = Outgoing::plain("?", Some(Address::Agent(id("responder"))));

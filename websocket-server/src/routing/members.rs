@@ -16,6 +16,8 @@ use transport::{Frame, Lane, Overflow, Source};
 
 use super::{
     Peer, PeerKind,
+    agent_news::{Change, News},
+    contests::{TakeoverStats, Turn},
     logins::STRANGER,
     router::{AgentEntry, Router, SessionEntry},
 };
@@ -38,8 +40,17 @@ pub enum Attached {
     Here {
         /// The connection before it of the same agent, or of the same session under the same client name: cut off, and to be closed.
         older: Option<Arc<Peer>>,
+        /// Who waited to be this agent, and came before it: cut off, and to be closed.
+        replaced: Option<Arc<Peer>>,
         /// Connections of the session that did not log in with it: cut off, and to be closed.
         strangers: Vec<Arc<Peer>>,
+    },
+    /// It waits to be this agent. It is to be attached again when it is called in ([`Peer::called_in`]).
+    Waits {
+        /// Who waited before it: cut off, and to be closed.
+        replaced: Option<Arc<Peer>>,
+        /// The agent's connection, where the log is to warn that several want to be this agent.
+        warn_of: Option<Arc<Peer>>,
     },
     /// It is not, and is cut off: to be closed with this code and reason.
     Refused(CloseCode, &'static str),
@@ -55,14 +66,10 @@ impl Attached {
 
 impl Router {
     /// Registers a connection, unless it comes after a newer generation of itself, or does not belong to its session as that is now.
-    pub fn attach(&mut self, peer: &Arc<Peer>, description: AgentDescription) -> Attached {
+    /// An agent's may have to wait, if its id was taken over too often lately. `now_ms`: of the broker's clock.
+    pub fn attach(&mut self, peer: &Arc<Peer>, description: AgentDescription, now_ms: u64) -> Attached {
         match &peer.kind {
-            PeerKind::Agent(agent_id) if self.agents.get(agent_id).is_some_and(|entry| entry.peer.id > peer.id) => {
-                Attached::refuse(peer, CloseCode::TAKEN_OVER, TAKEN_OVER)
-            }
-            PeerKind::Agent(agent_id) => {
-                Attached::Here { older: self.attach_agent(peer, agent_id, description), strangers: Vec::new() }
-            }
+            PeerKind::Agent(agent_id) => self.attach_agent(peer, agent_id, description, now_ms),
             PeerKind::Session(identity) => match self.is_stranger(peer) {
                 Some(code) => Attached::refuse(peer, code, STRANGER),
                 None if self.namesake(peer).is_some_and(|other| other.id > peer.id) => {
@@ -74,13 +81,45 @@ impl Router {
                     if let Some(older) = &older {
                         self.take_name_over(older, identity.session_id);
                     }
-                    Attached::Here { older, strangers: self.cut_strangers(identity.session_id) }
+                    Attached::Here { older, replaced: None, strangers: self.cut_strangers(identity.session_id) }
                 }
             },
         }
     }
 
-    fn attach_agent(&mut self, peer: &Arc<Peer>, agent_id: &AgentId, description: AgentDescription) -> Option<Arc<Peer>> {
+    fn attach_agent(&mut self, peer: &Arc<Peer>, agent_id: &AgentId, description: AgentDescription, now_ms: u64) -> Attached {
+        let holder = self.agents.get(agent_id).map(|entry| &entry.peer);
+        let waiting = self.contests.waiting_for(agent_id);
+        if [holder, waiting].into_iter().flatten().any(|other| other.id > peer.id) {
+            return Attached::refuse(peer, CloseCode::TAKEN_OVER, TAKEN_OVER);
+        }
+        let holder = holder.cloned();
+        let replaced = self.contests.replace_waiting(agent_id, peer);
+        if let Some(replaced) = &replaced {
+            replaced.cut();
+            replaced.call_in();
+        }
+        match &holder {
+            None => {
+                self.contests.stop_waiting(agent_id, peer);
+            }
+            Some(holder) => {
+                if let Turn::Later { is_news } = self.contests.come(agent_id, peer, now_ms) {
+                    return Attached::Waits { replaced, warn_of: is_news.then(|| Arc::clone(holder)) };
+                }
+            }
+        }
+        let older = self.register_agent(peer, agent_id, description, now_ms);
+        Attached::Here { older, replaced, strangers: Vec::new() }
+    }
+
+    fn register_agent(
+        &mut self,
+        peer: &Arc<Peer>,
+        agent_id: &AgentId,
+        description: AgentDescription,
+        now_ms: u64,
+    ) -> Option<Arc<Peer>> {
         let info = AgentInfo {
             agent_id: agent_id.clone(),
             description,
@@ -92,19 +131,16 @@ impl Router {
         self.bounded_agents += usize::from(peer.bounds().is_some());
         self.bounded_agents -= usize::from(older.as_ref().is_some_and(|older| older.peer.bounds().is_some()));
         let awaited = older.as_ref().map(|older| Arc::clone(&older.awaited)).unwrap_or_default();
-        self.agents.insert(agent_id.clone(), AgentEntry { peer: Arc::clone(peer), info: info.clone(), awaited });
+        self.agents.insert(agent_id.clone(), AgentEntry { peer: Arc::clone(peer), info, awaited });
+        peer.come_in();
         let older = older.map(|entry| entry.peer);
-        let agent = Box::new(info);
-        let message = match &older {
-            None => SystemMessage::AgentConnected { agent },
-            Some(_) => SystemMessage::AgentUpdated { agent },
-        };
         if let Some(older) = &older {
             // What it has sent and the router has not done yet is not done.
             older.cut();
             self.leave_all_topics(older);
         }
-        self.tell_of_agent(peer, agent_id, &message);
+        let change = if older.is_some() { Change::Updated } else { Change::Connected };
+        self.on_agent_change(agent_id, change, peer, older.as_ref(), now_ms);
         older
     }
 
@@ -147,19 +183,24 @@ impl Router {
     }
 
     /// Unregisters a connection. Does nothing for one that was taken over, apart from its own subscriptions.
-    pub fn detach(&mut self, peer: &Arc<Peer>, reason: &str) {
+    pub fn detach(&mut self, peer: &Arc<Peer>, reason: &str, now_ms: u64) {
         self.leave_all_topics(peer);
         match &peer.kind {
             PeerKind::Agent(agent_id) => {
+                if self.contests.stop_waiting(agent_id, peer) {
+                    peer.cut();
+                    peer.call_in();
+                    return;
+                }
                 if self.agents.get(agent_id).is_none_or(|entry| entry.peer.id != peer.id) {
                     return;
                 }
                 let Some(entry) = self.agents.remove(agent_id) else { return };
                 self.bounded_agents -= usize::from(entry.peer.bounds().is_some());
                 self.fail_requests_to(peer, &entry.awaited);
-                let reason = reason.to_owned();
-                let message = SystemMessage::AgentDisconnected { agent_id: agent_id.clone(), reason };
-                self.tell_of_agent(peer, agent_id, &message);
+                let change = Change::Disconnected { reason: reason.to_owned() };
+                self.on_agent_change(agent_id, change, peer, Some(peer), now_ms);
+                self.contests.on_free(agent_id);
             }
             PeerKind::Session(identity) => {
                 let Some(entry) = self.sessions.get_mut(&identity.session_id) else { return };
@@ -205,30 +246,21 @@ impl Router {
     }
 
     /// A later registration of the same connection: replaces what the agent said of itself.
-    pub fn describe(&mut self, peer: &Peer, description: AgentDescription) -> Option<AgentInfo> {
-        self.change_agent(peer, |info| info.description = description, |agent| SystemMessage::AgentUpdated { agent })
+    pub fn describe(&mut self, peer: &Peer, description: AgentDescription, now_ms: u64) -> Option<AgentInfo> {
+        self.change_agent(peer, |info| info.description = description, Change::Updated, now_ms)
     }
 
     /// The agent says how it is.
-    pub fn set_status(&mut self, peer: &Peer, status: &str) {
-        self.change_agent(
-            peer,
-            |info| status.clone_into(&mut info.status),
-            |agent| SystemMessage::AgentStatus { agent_id: agent.agent_id.clone(), status: agent.status.clone(), agent },
-        );
+    pub fn set_status(&mut self, peer: &Peer, status: &str, now_ms: u64) {
+        self.change_agent(peer, |info| status.clone_into(&mut info.status), Change::Status, now_ms);
     }
 
-    fn change_agent(
-        &mut self,
-        peer: &Peer,
-        change: impl FnOnce(&mut AgentInfo),
-        message: impl FnOnce(Box<AgentInfo>) -> SystemMessage,
-    ) -> Option<AgentInfo> {
+    fn change_agent(&mut self, peer: &Peer, edit: impl FnOnce(&mut AgentInfo), change: Change, now_ms: u64) -> Option<AgentInfo> {
         let PeerKind::Agent(agent_id) = &peer.kind else { return None };
         let entry = self.agents.get_mut(agent_id).filter(|entry| entry.peer.id == peer.id)?;
-        change(&mut entry.info);
-        let info = entry.info.clone();
-        self.tell_of_agent(peer, agent_id, &message(Box::new(info.clone())));
+        edit(&mut entry.info);
+        let (info, peer) = (entry.info.clone(), Arc::clone(&entry.peer));
+        self.on_agent_change(agent_id, change, &peer, Some(&peer), now_ms);
         Some(info)
     }
 
@@ -246,14 +278,63 @@ impl Router {
         }
     }
 
-    fn tell_of_agent(&self, about: &Peer, id: &AgentId, message: &SystemMessage) {
-        self.publish_state(message);
-        let frame = notice(message);
+    /// Whether [`Router::tick`] has anything to do, now or later.
+    pub fn is_idle(&self) -> bool {
+        self.contests.is_idle() && self.news.is_idle()
+    }
+
+    /// Tells what is due of agents, and calls in connections that waited for their turn. To be called several times a second.
+    pub fn tick(&mut self, now_ms: u64) {
+        self.contests.tick(now_ms);
+        for (agent_id, news) in self.news.tick(now_ms) {
+            self.tell_of_agent(&agent_id, &news);
+        }
+    }
+
+    /// Connections of agents that wait for their turn.
+    pub fn waiting_agents(&self) -> impl Iterator<Item = &Arc<Peer>> {
+        self.contests.waiting()
+    }
+
+    /// How often agents were taken over, and who waits.
+    pub fn takeovers(&self, now_ms: u64) -> TakeoverStats {
+        self.contests.stats(now_ms)
+    }
+
+    fn on_agent_change(&mut self, id: &AgentId, change: Change, about: &Arc<Peer>, before: Option<&Arc<Peer>>, now_ms: u64) {
+        if let Some(news) = self.news.on_change(id, change, about, before, now_ms) {
+            self.tell_of_agent(id, &news);
+        }
+    }
+
+    fn tell_of_agent(&self, id: &AgentId, News { change, about, told_of }: &News) {
+        let gone = |reason: &str| SystemMessage::AgentDisconnected { agent_id: id.clone(), reason: reason.to_owned() };
+        let info = || self.agent(id).cloned().map(Box::new);
+        let message = match change {
+            Change::Connected => info().map(|agent| SystemMessage::AgentConnected { agent }),
+            Change::Updated => info().map(|agent| SystemMessage::AgentUpdated { agent }),
+            Change::Status => {
+                info().map(|agent| SystemMessage::AgentStatus { agent_id: id.clone(), status: agent.status.clone(), agent })
+            }
+            Change::Disconnected { reason } => Some(gone(reason)),
+        };
+        let Some(message) = message else { return };
+        self.publish_state(&message);
+        let frame = notice(&message);
+        // Of a newer connection with another key others may know than of the one before.
+        let known = told_of.as_ref().filter(|known| known.bounds() != about.bounds());
+        let out_of_sight = known.map(|known| (known, notice(&gone("taken over by an agent out of reach"))));
         for peer in self.peers() {
             let is_itself = matches!(&peer.kind, PeerKind::Agent(agent_id) if agent_id == id);
-            if !is_itself && self.sees_agent(peer, id, about.bounds()) {
-                peer.link.send_from(about.source(), Lane::Normal, frame.clone(), Overflow::DropNewest);
+            if is_itself {
+                continue;
             }
+            let frame = match &out_of_sight {
+                _ if self.sees_agent(peer, id, about.bounds()) => &frame,
+                Some((known, gone)) if self.sees_agent(peer, id, known.bounds()) => gone,
+                _ => continue,
+            };
+            peer.link.send_from(about.source(), Lane::Normal, frame.clone(), Overflow::DropNewest);
         }
     }
 

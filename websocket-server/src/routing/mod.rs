@@ -5,7 +5,9 @@
 //! goes or subscribes writes. [`crate::actors::RouterActor`]s alone dispatch, attach and subscribe; others look things up, and a reload of the keys forgets agents that were seen.
 
 mod access;
+mod agent_news;
 mod chains;
+mod contests;
 mod counters;
 mod destination;
 mod dispatch;
@@ -16,9 +18,11 @@ mod peer;
 mod requests;
 mod router;
 mod seen;
+mod takeover_pace;
 mod topics;
 
 pub use chains::{Trace, hash};
+pub use contests::TakeoverStats;
 pub use counters::{Counters, ErrorCounts, Route, RouteCounts};
 pub use destination::Destination;
 pub use dispatch::{Outgoing, Routed, cancel_request};
@@ -30,6 +34,8 @@ pub use requests::{OpenError, Requests};
 pub use router::{Members, Router, RouterLimits};
 pub use seen::SeenAgent;
 
+#[cfg(test)]
+mod contest_tests;
 #[cfg(test)]
 mod isolation;
 #[cfg(test)]

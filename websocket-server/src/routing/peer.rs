@@ -109,6 +109,10 @@ pub struct Peer {
     /// The login it has now; what it carries may change, its user does not.
     login: RwLock<Option<Arc<Login>>>,
     is_cut: AtomicBool,
+    /// Whether it was registered. A session's is from the start: it never waits.
+    has_come: AtomicBool,
+    /// Its turn to be its agent has come, or there is nothing to wait for any more.
+    called_in: Notify,
     address: String,
     key: u64,
     source_json: String,
@@ -147,6 +151,8 @@ impl Peer {
         let consumer = reading.client.as_ref().map(|client| ConsumerId::of_client(&address, client, false));
         Arc::new(Self {
             id,
+            has_come: AtomicBool::new(matches!(kind, PeerKind::Session(_))),
+            called_in: Notify::new(),
             kind,
             link,
             reading,
@@ -215,6 +221,27 @@ impl Peer {
     /// Whether it was cut off.
     pub fn is_cut(&self) -> bool {
         self.is_cut.load(Relaxed)
+    }
+
+    /// It is registered: what it sends is worked on from here on.
+    pub(super) fn come_in(&self) {
+        self.has_come.store(true, Relaxed);
+        self.link.wake();
+    }
+
+    /// Whether what it sends may be worked on. An agent's connection waits with that until it is registered.
+    pub fn has_come(&self) -> bool {
+        self.has_come.load(Relaxed)
+    }
+
+    /// Ends the wait of a connection that is not registered yet.
+    pub(super) fn call_in(&self) {
+        self.called_in.notify_one();
+    }
+
+    /// Waits until the connection is to be attached once more. It may have been cut off by then.
+    pub async fn called_in(&self) {
+        self.called_in.notified().await;
     }
 
     /// The inboxes it reads: its own, and for a session its user's.

@@ -204,14 +204,15 @@ proptest! {
                 Step::Attach(at, who) => {
                     if let std::collections::btree_map::Entry::Vacant(slot) = peers.entry(at) {
                         let peer = slot.insert(peer(who, &policy));
-                        router.attach(peer, AgentDescription::default());
+                        // So far apart that nobody waits for a takeover.
+                        router.attach(peer, AgentDescription::default(), number as u64 * 10_000);
                         model.attach(at, who);
                     }
                 }
                 Step::Detach(at) => {
                     if let Some(peer) = peers.remove(&at) {
                         prop_assert_eq!(seen(&peer), expected.remove(&at).unwrap_or_default());
-                        router.detach(&peer, "test");
+                        router.detach(&peer, "test", number as u64 * 10_000);
                         model.detach(at);
                     }
                 }
@@ -242,7 +243,7 @@ proptest! {
         }
         for (at, peer) in peers {
             prop_assert_eq!(seen(&peer), expected.remove(&at).unwrap_or_default(), "connection {}", at);
-            router.detach(&peer, "test");
+            router.detach(&peer, "test", 0);
         }
         prop_assert!(router.agents.is_empty() && router.sessions.is_empty() && router.users.is_empty());
         prop_assert!(router.topics.is_empty() && router.subscriptions.is_empty());

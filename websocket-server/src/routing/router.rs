@@ -17,7 +17,9 @@ use crate::holders::Table;
 
 use super::{
     ConnectionId, Peer, PeerKind,
+    agent_news::AgentNews,
     chains::Chains,
+    contests::Contests,
     seen::{SeenAgent, SeenAgents},
     topics::Topic,
 };
@@ -81,6 +83,10 @@ pub struct Router {
     pub(super) sessions: HashMap<SessionId, SessionEntry>,
     pub(super) users: HashMap<UserId, HashSet<SessionId>>,
     pub(super) topics: HashMap<TopicName, Topic>,
+    /// Agent ids that several connections want.
+    pub(super) contests: Contests,
+    /// What is told of agents.
+    pub(super) news: AgentNews,
     /// Agents that were here.
     pub(super) seen_agents: SeenAgents,
     /// The topics of each connection that has any, each with its place among all subscriptions.
@@ -100,6 +106,8 @@ impl Router {
             sessions: HashMap::default(),
             users: HashMap::default(),
             topics: HashMap::default(),
+            contests: Contests::default(),
+            news: AgentNews::default(),
             seen_agents: SeenAgents::default(),
             subscriptions: HashMap::default(),
         }

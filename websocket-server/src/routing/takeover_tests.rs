@@ -22,7 +22,7 @@ fn what_an_agent_that_was_taken_over_had_queued_is_not_done() {
         let kind = PeerKind::Agent(AgentId::new(name).expect("a name"));
         let link = Link::new(Arc::clone(&policy));
         let peer = Peer::new(ConnectionId::next(), kind, link, Reading::default(), None, Default::default());
-        router.attach(&peer, AgentDescription::default());
+        router.attach(&peer, AgentDescription::default(), 0);
         peer
     });
     // The router drops what came from a connection that is cut.
@@ -45,13 +45,13 @@ fn a_client_name_has_the_newest_connection_of_its_session() {
     let bystanders = [peer(mine, None), peer(mine, None), peer(mine, Some("tab-2")), peer(others, Some("tab"))];
     let newer = peer(mine, Some("tab"));
     for other in bystanders.iter().chain([&older]) {
-        assert!(matches!(router.attach(other, AgentDescription::default()), Attached::Here { older: None, .. }));
+        assert!(matches!(router.attach(other, AgentDescription::default(), 0), Attached::Here { older: None, .. }));
     }
-    let attached = router.attach(&newer, AgentDescription::default());
+    let attached = router.attach(&newer, AgentDescription::default(), 0);
     assert!(matches!(attached, Attached::Here { older: Some(gone), .. } if gone.id == older.id));
-    let refused = router.attach(&late, AgentDescription::default());
+    let refused = router.attach(&late, AgentDescription::default(), 0);
     assert!(matches!(refused, Attached::Refused(CloseCode::NAME_TAKEN_OVER, _)), "it was dialled before the newer one");
     assert!(older.is_cut() && late.is_cut() && !newer.is_cut() && bystanders.iter().all(|other| !other.is_cut()));
-    router.detach(&older, "taken over");
+    router.detach(&older, "taken over", 0);
     assert!(router.is_registered(&newer) && !router.is_registered(&older));
 }

@@ -8,6 +8,7 @@ use common::{
     message::{AgentDescription, SystemMessage, read_payload},
 };
 use serde::Deserialize;
+use transport::clock::now_ms;
 
 use super::{Ask, Call, Kind, Senders, Target, invalid_payload};
 
@@ -61,7 +62,7 @@ impl Ask for Register {
         if description.wanted_id()?.is_some_and(|wanted| Some(wanted.as_str()) != current) {
             return Err(ErrorCode::AlreadyRegistered.into());
         }
-        let agent = call.router.broker().router.write().describe(call.peer, *description);
+        let agent = call.router.broker().router.write().describe(call.peer, *description, now_ms());
         Ok(agent.map(|agent| SystemMessage::AgentRegistered { agent_id: agent.agent_id.clone(), agent: Box::new(agent) }))
     }
 }
@@ -90,7 +91,7 @@ impl StatusAsk {
 impl Ask for StatusAsk {
     fn serve(self: Box<Self>, call: Call<'_>) -> Result<Option<SystemMessage>, ClientError> {
         let broker = Arc::clone(call.router.broker());
-        broker.router.write().set_status(call.peer, &self.status);
+        broker.router.write().set_status(call.peer, &self.status, now_ms());
         Ok(None)
     }
 }

@@ -28,5 +28,6 @@ mod resume;
 mod revocations;
 mod routing;
 mod shares;
+mod takeovers;
 mod tls;
 mod topics;

@@ -133,6 +133,8 @@ struct World {
     links: Arc<LinkPolicy>,
     peers: BTreeMap<usize, (Who, Arc<Peer>)>,
     owners: Owners,
+    /// So far from one step to the next that nobody waits for a takeover, and every change is told at once.
+    now_ms: u64,
 }
 
 impl World {
@@ -141,7 +143,7 @@ impl World {
         let policy = Policy { visible_members: Vec::new(), ..Policy::open() };
         let links = crate::broker::link_policy(&Settings::for_tests());
         let owners = Owners::of(std::array::from_fn(session_id));
-        Self { router: Router::new(limits, policy), links, peers: BTreeMap::new(), owners }
+        Self { router: Router::new(limits, policy), links, peers: BTreeMap::new(), owners, now_ms: 0 }
     }
 
     fn address(&self, to: To) -> Option<Address> {
@@ -203,11 +205,12 @@ impl World {
         if self.peers.contains_key(&at) || is_unknown {
             return;
         }
-        match self.router.attach(&peer, AgentDescription::default()) {
+        match self.router.attach(&peer, AgentDescription::default(), self.now_ms) {
             Attached::Here { older, .. } => {
                 self.peers.retain(|_, (_, peer)| older.as_ref().is_none_or(|older| peer.id != older.id));
                 self.peers.insert(at, (who, peer));
             }
+            Attached::Waits { .. } => unreachable!("takeovers are far apart"),
             Attached::Refused(..) => assert!(peer.is_cut() && !self.router.is_registered(&peer)),
         }
     }
@@ -224,6 +227,7 @@ impl World {
 
     /// Does the `number`-th step, and tells what everybody heard of it.
     fn step(&mut self, number: usize, step: Step) -> Heard {
+        self.now_ms = number as u64 * 10_000;
         let mut heard = Heard::new();
         let told = |message: SystemMessage| message.encode(Speaker::Bridge, None, None);
         // What the asker itself named is no news.
@@ -233,7 +237,7 @@ impl World {
             Step::AttachStale(at, session) => self.attach(at, Who::Session(session), true),
             Step::Detach(at) => {
                 if let Some((_, peer)) = self.peers.remove(&at) {
-                    self.router.detach(&peer, "test");
+                    self.router.detach(&peer, "test", self.now_ms);
                 }
             }
             Step::LogIn(at, user, kept) => {
@@ -284,7 +288,7 @@ impl World {
                     heard.push((at, told(SystemMessage::AgentListed { agents: self.router.agents_seen_by(&peer) })));
                     if peer.is_agent() {
                         heard.push((at, told(self.router.list_sessions(&peer, None, 100))));
-                        self.router.set_status(&peer, "busy");
+                        self.router.set_status(&peer, "busy", self.now_ms);
                     }
                 }
             }

@@ -1,0 +1,127 @@
+//! What others are told of an agent: the first change at once, then once a second, the last state.
+
+use std::sync::Arc;
+
+use common::id::AgentId;
+use foldhash::HashMap;
+
+use super::Peer;
+
+/// Milliseconds between two notices about one agent id.
+pub(super) const NOTICE_PAUSE_MS: u64 = 1_000;
+
+/// What has changed about an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It has come.
+    Connected,
+    /// It describes itself otherwise, or has a newer connection.
+    Updated,
+    /// It is otherwise.
+    Status,
+    /// It has gone.
+    Disconnected {
+        /// Why, for the others.
+        reason: String,
+    },
+}
+
+impl Change {
+    /// One change that stands for this one and a later one. Each notice but [`Change::Disconnected`] carries all that is known
+    /// of the agent, so that the more telling name of the two is good for both.
+    fn then(self, later: Self) -> Self {
+        match (self, later) {
+            (Self::Connected, Self::Updated | Self::Status) => Self::Connected,
+            (Self::Updated, Self::Status) => Self::Updated,
+            (_, later) => later,
+        }
+    }
+}
+
+/// A change that is to be told.
+#[derive(Clone, Debug)]
+pub(super) struct News {
+    pub change: Change,
+    /// The agent's connection.
+    pub about: Arc<Peer>,
+    /// The connection of which was told last; `None`: that there is none. Who knows of that one may not know of the other.
+    pub told_of: Option<Arc<Peer>>,
+}
+
+#[derive(Debug)]
+struct Told {
+    at_ms: u64,
+    of: Option<Arc<Peer>>,
+    /// What has changed since.
+    untold: Option<(Change, Arc<Peer>)>,
+}
+
+/// What was told lately, and what is still to be told.
+#[derive(Debug, Default)]
+pub(super) struct AgentNews {
+    by_id: HashMap<AgentId, Told>,
+}
+
+impl AgentNews {
+    /// Something has changed; `before`: the agent's connection until now. Gives back what is to be told at once.
+    pub fn on_change(
+        &mut self,
+        agent_id: &AgentId,
+        change: Change,
+        about: &Arc<Peer>,
+        before: Option<&Arc<Peer>>,
+        now_ms: u64,
+    ) -> Option<News> {
+        let of_late = self.by_id.get_mut(agent_id);
+        let Some(told) = of_late else {
+            let told_of = before.cloned();
+            let told = Told { at_ms: now_ms, of: is_here(&change).then(|| Arc::clone(about)), untold: None };
+            self.by_id.insert(agent_id.clone(), told);
+            return Some(News { change, about: Arc::clone(about), told_of });
+        };
+        let change = match told.untold.take() {
+            Some((earlier, _)) => earlier.then(change),
+            None => change,
+        };
+        told.untold = Some((change, Arc::clone(about)));
+        told.take_due(now_ms)
+    }
+
+    /// Whether there is anything to look at as time passes.
+    pub fn is_idle(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// What is to be told by now.
+    pub fn tick(&mut self, now_ms: u64) -> Vec<(AgentId, News)> {
+        let mut due = Vec::new();
+        self.by_id.retain(|agent_id, told| {
+            let news = told.take_due(now_ms);
+            let is_over = news.is_none() && told.untold.is_none() && told.is_due(now_ms);
+            due.extend(news.map(|news| (agent_id.clone(), news)));
+            !is_over
+        });
+        due
+    }
+}
+
+impl Told {
+    fn is_due(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.at_ms) >= NOTICE_PAUSE_MS
+    }
+
+    fn take_due(&mut self, now_ms: u64) -> Option<News> {
+        if !self.is_due(now_ms) {
+            return None;
+        }
+        let (change, about) = self.untold.take()?;
+        self.at_ms = now_ms;
+        let told_of = std::mem::replace(&mut self.of, is_here(&change).then(|| Arc::clone(&about)));
+        Some(News { change, about, told_of })
+    }
+}
+
+/// Whether the agent is here after a change.
+fn is_here(change: &Change) -> bool {
+    !matches!(change, Change::Disconnected { .. })
+}
