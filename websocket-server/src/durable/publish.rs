@@ -11,7 +11,10 @@ use super::{
     CatchUp, Channel, Channels, OnItsWay, positioned,
     recent::{Answer, First},
 };
-use crate::{broker::millis, routing::Peer};
+use crate::{
+    broker::millis,
+    routing::{Peer, hash},
+};
 
 /// A durable message on its way.
 pub struct Accepted {
@@ -179,7 +182,7 @@ impl Channels {
         }
         let seq = self.next_number().ok_or(Refused(ErrorCode::StoreUnavailable))?;
         // Under the machine's lock, so that no other copy came meanwhile.
-        self.recent.lock().remember(key, now, seq);
+        self.recent.lock().remember(key, hash(source) as u32, now, seq);
         let prev = machine.push(seq);
         let frame = positioned(text, channel, self.epoch(), seq, prev);
         if receipt && is_inbox {

@@ -7,7 +7,7 @@ use foldhash::HashMap;
 use store::{MessageKey, StoreError};
 use tokio::sync::oneshot;
 
-/// Messages remembered; the oldest are forgotten first.
+/// Messages remembered. With more, the oldest of the sender with the most are forgotten.
 const REMEMBERED: usize = 200_000;
 /// For how long. Both are a little less than the store's own.
 const REMEMBERED_MS: u64 = 2 * 60 * 1000 - 5_000;
@@ -45,15 +45,28 @@ impl First {
 struct Known {
     /// The number under which it is in the store or, while it is on its way there, the one that it was given when it came.
     seq: u64,
+    sender: SenderKey,
     is_stored: bool,
 }
+
+/// Who sent a message, for its share. Senders of one key have one share.
+pub(super) type SenderKey = u32;
+
+/// When a message came, and the number it was given then.
+type Came = (u64, u64, MessageKey);
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Recent {
     messages: HashMap<MessageKey, Known>,
-    /// When messages came, with the number they were given then.
-    order: VecDeque<(u64, u64, MessageKey)>,
+    /// The messages of each sender in the order in which they came.
+    senders: HashMap<SenderKey, VecDeque<Came>>,
+    /// All senders. The first is looked at next for messages whose time is up.
+    ring: VecDeque<SenderKey>,
+    /// The sender with the most messages, as far as is known.
+    largest: SenderKey,
+    /// Messages of all senders.
+    count: usize,
     /// Who repeats a message that is on its way, and is to hear what becomes of it.
     waiting: HashMap<MessageKey, Vec<oneshot::Sender<Answer>>>,
     repeated: u64,
@@ -65,7 +78,8 @@ impl Recent {
     /// # Errors
     /// [`StoreError::Busy`]: it is on its way, and was repeated too often for that.
     pub(super) fn find(&mut self, key: &MessageKey, now_ms: u64) -> Option<Result<First, StoreError>> {
-        self.expire(now_ms);
+        let known = *self.messages.get(key)?;
+        self.expire(known.sender, now_ms);
         let known = self.messages.get(key)?;
         let first = if known.is_stored {
             First::Stored(known.seq)
@@ -83,18 +97,52 @@ impl Recent {
     }
 
     /// Remembers a message that came now and goes to the disk under a number.
-    pub(super) fn remember(&mut self, key: MessageKey, now_ms: u64, seq: u64) {
-        self.insert(key, now_ms, Known { seq, is_stored: false });
+    pub(super) fn remember(&mut self, key: MessageKey, sender: SenderKey, now_ms: u64, seq: u64) {
+        self.insert(key, now_ms, Known { seq, sender, is_stored: false });
+        // What others sent leaves as messages come, so that nothing is held for senders that have fallen silent.
+        for _ in 0..2 {
+            if let Some(next) = self.ring.pop_front() {
+                self.expire(next, now_ms);
+                if self.len_of(next) == 0 {
+                    self.senders.remove(&next);
+                } else {
+                    self.note_largest(next);
+                    self.ring.push_back(next);
+                }
+            }
+        }
     }
 
-    /// Remembers a message that came at a time and is in the store.
+    /// Remembers a message that came at a time in an earlier life, and is in the store.
     pub(super) fn remember_stored(&mut self, key: MessageKey, at: u64, seq: u64) {
-        self.insert(key, at, Known { seq, is_stored: true });
+        self.insert(key, at, Known { seq, sender: 0, is_stored: true });
     }
 
     fn insert(&mut self, key: MessageKey, at: u64, known: Known) {
         self.messages.insert(key, known);
-        self.order.push_back((at, known.seq, key));
+        self.note(known.sender, (at, known.seq, key));
+        while self.count > REMEMBERED && self.forget_oldest(self.largest) {}
+    }
+
+    fn note(&mut self, sender: SenderKey, came: Came) {
+        let ring = &mut self.ring;
+        let messages = self.senders.entry(sender).or_insert_with(|| {
+            ring.push_back(sender);
+            VecDeque::new()
+        });
+        messages.push_back(came);
+        self.count += 1;
+        self.note_largest(sender);
+    }
+
+    fn len_of(&self, sender: SenderKey) -> usize {
+        self.senders.get(&sender).map_or(0, VecDeque::len)
+    }
+
+    fn note_largest(&mut self, sender: SenderKey) {
+        if sender != self.largest && self.len_of(sender) > self.len_of(self.largest) {
+            self.largest = sender;
+        }
     }
 
     /// The store has answered for a message that went to the disk under a number. What is not in the store is forgotten: who sends it
@@ -104,11 +152,12 @@ impl Recent {
         let Some(known) = self.messages.get_mut(key).filter(|known| known.seq == seq && !known.is_stored) else { return };
         match answer {
             Ok(stored) => {
-                *known = Known { seq: *stored, is_stored: true };
+                *known = Known { seq: *stored, is_stored: true, ..*known };
                 if *stored != seq {
                     // The store knew it from before.
-                    let at = self.order.back().map_or(0, |(at, ..)| *at);
-                    self.order.push_back((at, *stored, *key));
+                    let sender = known.sender;
+                    let at = self.senders.get(&sender).and_then(|messages| messages.back()).map_or(0, |(at, ..)| *at);
+                    self.note(sender, (at, *stored, *key));
                 }
             }
             Err(_) => {
@@ -125,7 +174,7 @@ impl Recent {
 
     /// How many are remembered.
     pub(super) fn len(&self) -> usize {
-        self.order.len()
+        self.count
     }
 
     /// How many came again.
@@ -133,18 +182,24 @@ impl Recent {
         self.repeated
     }
 
-    fn expire(&mut self, now_ms: u64) {
-        while let Some((at, seq, oldest)) = self.order.front()
-            && (at.saturating_add(REMEMBERED_MS) <= now_ms || self.order.len() > REMEMBERED)
-        {
-            // It may have been forgotten, and have come again under another number.
-            if self.messages.get(oldest).is_some_and(|known| known.seq == *seq) {
-                self.messages.remove(oldest);
-                // Whoever still waits hears that it is not known any more.
-                self.waiting.remove(oldest);
-            }
-            self.order.pop_front();
+    /// Forgets the messages of a sender whose time is up.
+    fn expire(&mut self, sender: SenderKey, now_ms: u64) {
+        let is_over =
+            |messages: &VecDeque<Came>| messages.front().is_some_and(|(at, ..)| at.saturating_add(REMEMBERED_MS) <= now_ms);
+        while self.senders.get(&sender).is_some_and(is_over) && self.forget_oldest(sender) {}
+    }
+
+    /// Says whether there was one.
+    fn forget_oldest(&mut self, sender: SenderKey) -> bool {
+        let Some((_, seq, oldest)) = self.senders.get_mut(&sender).and_then(VecDeque::pop_front) else { return false };
+        self.count -= 1;
+        // It may have been forgotten, and have come again under another number.
+        if self.messages.get(&oldest).is_some_and(|known| known.seq == seq) {
+            self.messages.remove(&oldest);
+            // Whoever still waits hears that it is not known any more.
+            self.waiting.remove(&oldest);
         }
+        true
     }
 }
 
@@ -165,7 +220,7 @@ mod tests {
         recent.remember_stored(key, 1_000, 5);
         assert!(matches!(recent.find(&key, 1_000 + REMEMBERED_MS - 1), Some(Ok(First::Stored(5)))));
         assert!(recent.find(&key, 1_000 + REMEMBERED_MS).is_none());
-        recent.remember(key, 1_000 + REMEMBERED_MS, 6);
+        recent.remember(key, 1, 1_000 + REMEMBERED_MS, 6);
         recent.settle(&key, 5, &Ok(5));
         assert!(matches!(recent.find(&key, 1_000 + REMEMBERED_MS), Some(Ok(First::OnItsWay(_)))), "not of the first any more");
         recent.settle(&key, 6, &Err(StoreError::DiskFull));
@@ -176,11 +231,11 @@ mod tests {
     #[test]
     fn what_the_store_knew_from_before_leaves_in_its_time_too() {
         let mut recent = Recent::default();
-        recent.remember(key(1), 1_000, 9);
+        recent.remember(key(1), 1, 1_000, 9);
         recent.settle(&key(1), 9, &Ok(4));
         assert!(matches!(recent.find(&key(1), 1_000), Some(Ok(First::Stored(4)))));
         assert!(recent.find(&key(1), 1_000 + REMEMBERED_MS).is_none());
-        assert_eq!((recent.messages.len(), recent.order.len()), (0, 0));
+        assert_eq!((recent.messages.len(), recent.len()), (0, 0));
     }
 
     #[test]
@@ -193,11 +248,38 @@ mod tests {
         assert!(recent.find(&key(0), 1_000).is_none());
     }
 
+    #[test]
+    fn a_flood_of_one_sender_forgets_its_own_messages_and_nobody_elses() {
+        let mut recent = Recent::default();
+        let seq = |number: usize| number as u64;
+        for number in 0..1000 {
+            recent.remember(key(number), number as u32 % 10, 1_000, seq(number));
+        }
+        for number in 1000..2 * REMEMBERED {
+            recent.remember(key(number), 10 + number as u32 % 2, 2_000, seq(number));
+        }
+        assert_eq!((recent.len(), recent.messages.len()), (REMEMBERED, REMEMBERED));
+        assert!((0..1000).all(|number| recent.find(&key(number), 3_000).is_some()));
+        assert!(recent.find(&key(1000), 3_000).is_none() && recent.find(&key(2 * REMEMBERED - 1), 3_000).is_some());
+    }
+
+    #[test]
+    fn what_silent_senders_sent_leaves_as_others_send() {
+        let mut recent = Recent::default();
+        for number in 0..100 {
+            recent.remember(key(number), number as u32, 1_000, number as u64);
+        }
+        for number in 100..200 {
+            recent.remember(key(number), 100, 1_000 + REMEMBERED_MS, number as u64);
+        }
+        assert_eq!((recent.len(), recent.senders.len(), recent.ring.len()), (100, 1, 1));
+    }
+
     #[tokio::test]
     async fn who_repeats_a_message_on_its_way_hears_what_becomes_of_it() {
         for answer in [Ok(9), Err(StoreError::DiskFull)] {
             let mut recent = Recent::default();
-            recent.remember(key(1), 1_000, 9);
+            recent.remember(key(1), 1, 1_000, 9);
             let waiting: Vec<_> = (0..MOST_WAITING).map(|_| recent.find(&key(1), 1_000)).collect();
             assert_eq!(recent.find(&key(1), 1_000).expect("known").err(), Some(StoreError::Busy));
             recent.settle(&key(1), 9, &answer);
@@ -207,7 +289,7 @@ mod tests {
             assert_eq!(recent.find(&key(1), 1_000).is_some(), answer.is_ok(), "nobody has to wait any more");
         }
         let mut recent = Recent::default();
-        recent.remember(key(1), 1_000, 9);
+        recent.remember(key(1), 1, 1_000, 9);
         let first = recent.find(&key(1), 1_000).expect("known").expect("not too often");
         drop(recent);
         assert_eq!(first.settled().await, Err(StoreError::Closed));
