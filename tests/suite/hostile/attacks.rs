@@ -250,7 +250,7 @@ async fn connected(from: Ipv4Addr, to: SocketAddr, counts: &Counts) -> TcpStream
 }
 
 /// Sends until the connection ends.
-async fn flood(peer: &mut Peer, agent: &str, counts: &Counts) -> Ended {
+pub(super) async fn flood(peer: &mut Peer, agent: &str, counts: &Counts) -> Ended {
     loop {
         for _ in 0..50 {
             let sent =

@@ -13,6 +13,7 @@
 //! messages) is a test of its own beside it: begin it with `namespace::enter` to have it run there too.
 
 mod attacks;
+mod attacks_agents;
 mod attacks_shares;
 mod fixation;
 mod frames;

@@ -64,7 +64,7 @@ async fn register(site: &Site) -> Vec<Credentials> {
 type Attack = fn(&mut Attackers, Field, &Site, &[Credentials]);
 
 /// Every attack alone. The numbers are what an address may have by default, or more.
-pub const ATTACKS: [(&str, Attack); 12] = [
+pub const ATTACKS: [(&str, Attack); 13] = [
     ("slowloris", |attackers, field, site, _| attackers.slowloris(field.at(2), [site.edge, site.broker], 600)),
     ("connections", |attackers, field, site, _| attackers.connection_flood(field.at(3), [site.edge, site.broker], 8)),
     ("unread answers", |attackers, field, site, _| attackers.unread_answers(field.at(12), [site.edge, site.broker], 200)),
@@ -100,6 +100,7 @@ pub const ATTACKS: [(&str, Attack); 12] = [
             handshake("/ws", to, "Cookie: agent_bridge_session=6f9619ff-8b86-4011-b42d-00c04fc964ff\r\n")
         });
     }),
+    ("takeovers of one agent id", |attackers, field, site, _| attackers.takeovers(field.at(14), site, 3)),
     ("topics", |attackers, field, site, sessions| attackers.topic_flood(field.at(12), site, sessions[1..].to_vec())),
 ];
 
@@ -149,6 +150,29 @@ async fn one_by_one(site: &Site, field: Field) {
     if scaled(false, true) {
         assert!(least.0 >= KEPT, "{least:?}");
     }
+}
+
+/// The agent has as much to read as it can, so the honest client waits behind what is on its way to the agent already, and not behind what
+/// waits at the bridge: there senders take turns.
+#[tokio::test]
+async fn beside_a_flood_at_the_same_agent_an_honest_client_is_answered_in_its_turn() {
+    let window = Duration::from_secs(scaled(1, 15));
+    let site = Site::new().with("limits.exempt_networks", "127.0.0.1");
+    let _daemon = site.daemon().await;
+    let _echo = EchoAgent::start(&site, "echo").await;
+    let mut client = site.session("").await;
+    let sessions = register(&site).await;
+    let mut attackers = Attackers::default();
+    attackers.flood_at_agent(Field::Loopback.at(13), &site, sessions[1..].to_vec(), "echo");
+    let counts = Arc::clone(&attackers.counts);
+    let siege = attackers.begin();
+    // It fails at the first question that is refused.
+    let (answered, longest) = honest(&mut client, window).await;
+    drop(siege);
+    println!("flood at the agent that is asked: {answered} answers in {window:?}, longest wait {longest:?}; {counts:?}");
+    assert!(counts.messages.load(Relaxed) > 0, "no attack: {counts:?}");
+    assert!(answered > 0, "an honest client was not served at all");
+    assert!(longest < Duration::from_secs(10), "{longest:?}");
 }
 
 #[tokio::test]
