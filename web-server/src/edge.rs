@@ -327,7 +327,9 @@ impl Parts {
         let api = Arc::new(BrokerApi::new(settings, Arc::clone(&signer)));
         let sharing = Arc::new(Sharing::new(Arc::clone(&authority), Arc::clone(&sockets), Arc::clone(&api)));
         let certified = tls.map(|tls| tls.server().certified_names()).unwrap_or_default();
-        let environment = ProxyEnvironment::new(settings, Arc::clone(&credentials), Arc::clone(&sharing), signer, broker)?;
+        let throttle = Arc::new(Throttle::new(settings));
+        let judges = (signer, Arc::clone(&throttle));
+        let environment = ProxyEnvironment::new(settings, Arc::clone(&credentials), Arc::clone(&sharing), judges, broker)?;
         Ok(Self {
             library: Arc::new(Library::open(settings.web.static_path.as_ref())?),
             authority,
@@ -342,7 +344,7 @@ impl Parts {
             gate: Gate::new(GateRules::of(settings, settings.proxies.web_protocol)),
             faults: Arc::default(),
             proxies: TrustedProxies::of(&settings.proxies),
-            throttle: Arc::new(Throttle::new(settings)),
+            throttle,
             operators: Operators::new(
                 &settings.broker.operator_token,
                 settings.web.addr,

@@ -27,12 +27,17 @@ use super::{
     machine::{Effect, Event, Moment, ProxyMachine, State},
     uplink::{Dropped, Uplink},
 };
-use crate::sessions::{Order, SocketTicket};
+use crate::{
+    http::ClientAddress,
+    sessions::{Order, SocketTicket},
+};
 
 /// See the module.
 pub struct ProxyActor {
     pub(super) environment: Arc<ProxyEnvironment>,
     pub(super) identity: ClientIdentity,
+    /// Who pays for checks of signatures.
+    pub(super) address: ClientAddress,
     pub(super) ticket: SocketTicket,
     /// The browser's socket, until it is given to its pump.
     upgraded: Option<Upgraded>,
@@ -69,7 +74,13 @@ enum Upstream {
 
 impl ProxyActor {
     /// The actor of a browser's socket that has just been upgraded; `identity` is what the broker will be told.
-    pub fn new(environment: Arc<ProxyEnvironment>, identity: ClientIdentity, ticket: SocketTicket, upgraded: Upgraded) -> Self {
+    pub fn new(
+        environment: Arc<ProxyEnvironment>,
+        identity: ClientIdentity,
+        address: ClientAddress,
+        ticket: SocketTicket,
+        upgraded: Upgraded,
+    ) -> Self {
         let (machine, first) = ProxyMachine::start(environment.backoff);
         environment.counters.on_open(machine.state());
         Self {
@@ -78,6 +89,7 @@ impl ProxyActor {
             downlink: Downlink::default(),
             environment,
             identity,
+            address,
             ticket,
             upgraded: Some(upgraded),
             first,

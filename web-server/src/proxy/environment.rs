@@ -14,7 +14,10 @@ use tls::{ClientTls, TlsError};
 use transport::{DialError, Frame, LinkPolicy, Socket, Upgraded, flow::FlowPolicy, link::LinkCounts};
 
 use super::{counters::ProxyCounters, edge_name::EdgeName, uplink::UplinkLimits};
-use crate::sessions::{Credentials, sharing::Sharing};
+use crate::{
+    http::Throttle,
+    sessions::{Credentials, sharing::Sharing},
+};
 
 /// How much longer a frame may be when it comes from the broker, which adds to the envelope.
 const ENVELOPE_GROWTH: usize = 64 * 1024;
@@ -47,6 +50,8 @@ pub struct ProxyEnvironment {
     pub name: EdgeName,
     /// Judges what clients show in-band.
     pub credentials: Arc<Credentials>,
+    /// Has addresses pay for what clients show in-band.
+    pub throttle: Arc<Throttle>,
     /// Knows what was revoked elsewhere.
     pub sharing: Arc<Sharing>,
     /// The waits between dials.
@@ -74,7 +79,7 @@ impl ProxyEnvironment {
         settings: &Settings,
         credentials: Arc<Credentials>,
         sharing: Arc<Sharing>,
-        signer: Arc<Signer>,
+        (signer, throttle): (Arc<Signer>, Arc<Throttle>),
         local: Option<SessionPipe>,
     ) -> Result<Arc<Self>, TlsError> {
         let limits = &settings.limits;
@@ -114,6 +119,7 @@ impl ProxyEnvironment {
             signer,
             name: EdgeName::in_folder(&settings.data.dir),
             credentials,
+            throttle,
             sharing,
             backoff: Backoff { first: settings.web.reconnect_min, longest: settings.web.reconnect_max },
             uplink: UplinkLimits {

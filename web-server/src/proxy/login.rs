@@ -67,8 +67,13 @@ impl ProxyActor {
             return self.answer(&SystemMessage::Error(ErrorCode::TooManyRequests.into()), id.as_deref());
         }
         self.is_refreshing = true;
-        let credentials = Arc::clone(&self.environment.credentials);
-        let judging = async move { credentials.recognise(token.reveal(), || Ok(())).await };
+        let (environment, address) = (Arc::clone(&self.environment), self.address);
+        let judging = async move {
+            // As over HTTP: the address pays for the check, and a token that nobody signed costs it a wait.
+            let pay = || environment.throttle.pay_for_check(address);
+            let judged = environment.credentials.recognise(token.reveal(), pay).await;
+            judged.map_err(|code| environment.throttle.on_refused_token(address, code).code())
+        };
         ctx.spawn(judging.into_actor(self).map(move |judged, actor, _| {
             actor.is_refreshing = false;
             let answer = match judged.and_then(|session| actor.prolong(&session)) {

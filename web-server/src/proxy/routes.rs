@@ -78,7 +78,7 @@ pub async fn open(
     authority.check(&owned.session)?;
     let environment = environment.into_inner();
     let accepted = transport::accept(&request, move |upgraded| {
-        ProxyActor::new(environment, identity, ticket, upgraded).start();
+        ProxyActor::new(environment, identity, address, ticket, upgraded).start();
     });
     Ok(accepted?)
 }

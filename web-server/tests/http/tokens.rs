@@ -313,6 +313,49 @@ async fn later_credentials_on_the_open_socket_are_judged_by_the_edge() {
 }
 
 #[actix_web::test]
+async fn signatures_that_are_checked_for_an_open_socket_are_paid_for_as_over_http() {
+    let (mut broker, edge) = edge_and_broker(|settings| {
+        settings.limits.exempt_networks = Vec::new();
+        settings.rates.checks = common::rate::Rate::new(1, 3);
+    })
+    .await;
+    let first = token_for("ann", HOUR);
+    let mut browser = edge.open_with("/ws", &[("authorization", &format!("Bearer {first}"))]).await;
+    let mut link = broker.link().await;
+    let mut codes = Vec::new();
+    for number in 1..20 {
+        let answer = refreshed(&mut link, &mut browser, &token_for("ann", HOUR + number * Duration::from_secs(1))).await;
+        codes.push(answer["payload"]["code"].as_str().unwrap_or("good").to_owned());
+    }
+    assert_eq!(codes[0], "good", "{codes:?}");
+    assert!(codes.contains(&"rate_limited".to_owned()), "{codes:?}");
+    // What was not checked changes nothing for the socket.
+    browser.say("still here").await;
+    assert_eq!(link.text().await, "still here");
+}
+
+#[actix_web::test]
+async fn forged_tokens_on_an_open_socket_cost_their_address_a_wait() {
+    let (mut broker, edge) = edge_and_broker(|settings| {
+        settings.limits.exempt_networks = Vec::new();
+        settings.limits.free_failures = 1;
+    })
+    .await;
+    let first = token_for("ann", HOUR);
+    let mut browser = edge.open_with("/ws", &[("authorization", &format!("Bearer {first}"))]).await;
+    let mut link = broker.link().await;
+    let forged = token_of("ann", "bridge", "another-secret-of-at-least-32-bytes!", HOUR, SystemTime::now());
+    let mut codes = Vec::new();
+    for _ in 0..5 {
+        codes.push(refreshed(&mut link, &mut browser, &forged).await["payload"]["code"].clone());
+    }
+    assert_eq!(codes[0], "token_signature_wrong");
+    assert!(codes.contains(&json!("too_many_failures")), "{codes:?}");
+    let good = refreshed(&mut link, &mut browser, &token_for("ann", 2 * HOUR)).await;
+    assert_eq!(good["type"], "connection:refreshed", "good credentials do not wait");
+}
+
+#[actix_web::test]
 async fn the_broker_is_told_what_later_credentials_carry() {
     let (mut broker, edge) = edge_and_broker(|_| ()).await;
     let first = token_for("ann", HOUR);
