@@ -11,7 +11,7 @@ use crate::close::CloseCode;
 
 macro_rules! error_table {
     ($($variant:ident $code:literal $status:literal $close:expr, $temporary:literal, $meaning:literal;)*) => {
-        /// A permanent error code. The row of each says its HTTP status, close code and whether it is temporary.
+        /// A permanent error code. Its row holds the HTTP status, close code and `temporary` flag.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum ErrorCode {
             $(#[doc = $meaning] $variant,)*
@@ -42,13 +42,13 @@ macro_rules! error_table {
 pub struct ErrorRow {
     /// The code on the wire, and the label in metrics.
     pub code: &'static str,
-    /// HTTP status when it is told over HTTP.
+    /// HTTP status of a response with this error.
     pub status: u16,
-    /// Close code, when the connection ends with it.
+    /// Close code; `None` if this error does not close the connection.
     pub close: Option<CloseCode>,
     /// Whether the same request or frame can succeed later.
     pub temporary: bool,
-    /// What it means and what to do.
+    /// What the error means and what the client should do.
     pub meaning: &'static str,
 }
 
@@ -62,27 +62,27 @@ error_table! {
     MethodNotAllowed "method_not_allowed" 405 None, false, "The path exists, but not for this method.";
     BadRequest "bad_request" 400 None, false, "The request is malformed; the message says where.";
     HeadTooLong "head_too_long" 431 None, false, "The head of the request has more bytes or lines than the server reads. Send fewer or shorter headers.";
-    RequestTimeout "request_timeout" 408 None, true, "The request was not whole within the time limit. Send it faster.";
+    RequestTimeout "request_timeout" 408 None, true, "The complete request did not arrive within the time limit. Send it faster.";
     InvalidSessionId "invalid_session_id" 400 None, false, "The session id in the path is not a UUID.";
     InvalidAgentId "invalid_agent_id" 400 None, false, "The agent id is empty, longer than 128 characters, or has characters other than A-Z a-z 0-9 . _ - : / @ +.";
     UpgradeRequired "upgrade_required" 426 None, false, "This path speaks WebSocket version 13 only. Send an upgrade request.";
     TlsRequired "tls_required" 400 None, false, "This port speaks TLS only. Use https:// or wss://.";
     ClientCertificateRequired "client_certificate_required" 401 None, false, "Agents need a certificate here, signed by an authority of the broker's operator, besides their key.";
-    OriginNotAllowed "origin_not_allowed" 403 None, false, "A page of this origin may do nothing here. Add the origin to web.allowed_origins.";
+    OriginNotAllowed "origin_not_allowed" 403 None, false, "Pages of this origin are not allowed. Add the origin to web.allowed_origins.";
     HostNotAllowed "host_not_allowed" 421 None, false, "This server does not answer under the name in Host. Use its address or a configured name, or add the name to web.hosts (edge) or broker.hosts (broker).";
-    AtCapacity "at_capacity" 503 Some(CloseCode::TRY_AGAIN_LATER), true, "The server has as many connections as it may; a part of them is for agents alone. Try again later.";
-    TooManyConnections "too_many_connections" 429 None, true, "This session, user, address or agent key has as many connections as it may. Close one first.";
-    RateLimited "rate_limited" 429 Some(CloseCode::RATE_LIMITED), true, "More came than may in a second. Over HTTP nothing was done: try again after the wait that is told. On a socket nothing is lost, but what follows is read later; whoever goes on is closed.";
-    TooManyFailures "too_many_failures" 429 None, true, "Too many logins or keys from this address were wrong. Try again after the wait that is told; it grows with every failure.";
+    AtCapacity "at_capacity" 503 Some(CloseCode::TRY_AGAIN_LATER), true, "The server has reached its connection limit; a part of it is reserved for agents. Try again later.";
+    TooManyConnections "too_many_connections" 429 None, true, "This session, user, address or agent key has reached its connection limit. Close one first.";
+    RateLimited "rate_limited" 429 Some(CloseCode::RATE_LIMITED), true, "Rate limit exceeded. Over HTTP the request was not executed: retry after the time in Retry-After. On a socket no frame is lost, but later frames are read with a delay; a client that stays over the limit is closed.";
+    TooManyFailures "too_many_failures" 429 None, true, "Too many logins or keys from this address were wrong. Try again after the wait in the answer; each failure makes it longer.";
     NotReady "not_ready" 503 None, true, "The server is starting or draining. Try again later.";
-    UpstreamUnavailable "upstream_unavailable" 503 None, true, "The edge cannot reach the broker just now; what was sent meanwhile did not fit its queue.";
-    Internal "internal" 500 Some(CloseCode::INTERNAL), true, "The server made a mistake. Its log says more.";
+    UpstreamUnavailable "upstream_unavailable" 503 None, true, "The edge cannot reach the broker, and its queue of frames for the broker is full.";
+    Internal "internal" 500 Some(CloseCode::INTERNAL), true, "Internal server error. The server's log has the details.";
 
     InvalidEnvelope "invalid_envelope" 400 None, false, "The frame is not one JSON object with a string `type` and well-formed envelope fields; the message says what is wrong.";
     TooManyInvalid "too_many_invalid" 400 Some(CloseCode::TOO_MANY_INVALID), false, "Too many invalid frames in a row.";
     InvalidTarget "invalid_target" 400 None, false, "The target is not an address; see the table of addresses in the protocol.";
     InvalidTopic "invalid_topic" 400 None, false, "The topic is empty, longer than 128 characters, or has characters other than A-Z a-z 0-9 . _ - : / @ +.";
-    ReservedType "reserved_type" 400 None, false, "This family of types belongs to the bridge, and it has no such verb for a peer to send.";
+    ReservedType "reserved_type" 400 None, false, "This family of types is reserved for the bridge, and peers cannot send this type.";
     TargetRequired "target_required" 400 None, false, "An agent's message needs a target.";
     NotAllowed "not_allowed" 403 None, false, "A session may send to agents and to topics it subscribes to, so far as the operator opened them; an agent to what its key reaches; nowhere else.";
     AgentNotFound "agent_not_found" 404 None, true, "No agent with this id is connected. Send agent:list to see who is, or try again later.";
@@ -90,27 +90,27 @@ error_table! {
     AgentAmbiguous "agent_ambiguous" 409 None, false, "The frame has no target and several agents are connected. Name one as the target, or at connect.";
     SessionNotFound "session_not_found" 404 None, true, "No session with this id is connected.";
     UserNotFound "user_not_found" 404 None, true, "No session of this user is connected.";
-    AlreadyRegistered "already_registered" 409 None, false, "This connection has its agent id already. Open another connection for another id.";
-    InvalidPayload "invalid_payload" 400 None, false, "The payload of a frame for the bridge has not the shape the protocol asks for; the message says what is wrong.";
+    AlreadyRegistered "already_registered" 409 None, false, "This connection already has an agent id. Open another connection for another id.";
+    InvalidPayload "invalid_payload" 400 None, false, "The payload of a frame for the bridge does not have the shape that the protocol defines; the message says what is wrong.";
     TooManySubscriptions "too_many_subscriptions" 429 None, false, "This connection, its session, user, address or agent key subscribes to as many topics as it may; the message says which. Unsubscribe from one first.";
-    TooManyTopics "too_many_topics" 503 None, true, "The server, or all sessions together, have as many topics as they may. Try again later.";
+    TooManyTopics "too_many_topics" 503 None, true, "The server, or all sessions together, have reached the topic limit. Try again later.";
     ShareExceeded "share_exceeded" 429 None, true, "This session, user, address or agent key has its share of a table that all use. The message says whose share of what. Give something back, then try again.";
     TooManyRequests "too_many_requests" 429 None, true, "This connection, its session, user, address or agent key has as many open requests, or readings of the past under way, as it may. Wait for answers.";
     RequestTargetInvalid "request_target_invalid" 400 None, false, "timeout_ms asks for one answer, so the target must be one agent or one session.";
     DuplicateRequest "duplicate_request" 409 None, false, "A request with this id is still open. Give every request an id of its own.";
     LoopStopped "loop_stopped" 429 None, true, "Too many answers to answers in one chain of messages in a short time: two programs seem to answer each other. The message was dropped. Begin anew without a correlation_id, or wait.";
-    ReplyTimeout "reply_timeout" 504 None, true, "No answer came within timeout_ms.";
+    ReplyTimeout "reply_timeout" 504 None, true, "No answer arrived within timeout_ms.";
     PeerGone "peer_gone" 502 None, true, "The peer that was to answer has disconnected.";
     ReceiverOverloaded "receiver_overloaded" 503 None, true, "The receiver reads too slowly and its outbox is full; the message was dropped. Try again later.";
     DurableTargetInvalid "durable_target_invalid" 400 None, false, "A durable message goes to an agent, session, user, topic or broadcast, not to the bridge.";
     StoreUnavailable "store_unavailable" 503 None, true, "The message could not be stored and is not confirmed. Send it again later under the same id.";
     InboxBusy "inbox_busy" 503 None, true, "Too many messages wait for inboxes to be opened: of all, or of this session, user, address or agent key. Try again later.";
 
-    SlowConsumer "slow_consumer" 503 Some(CloseCode::SLOW_CONSUMER), true, "The connection did not read what was waiting for it within the time limit.";
+    SlowConsumer "slow_consumer" 503 Some(CloseCode::SLOW_CONSUMER), true, "The connection did not read its queued frames within the time limit.";
     TakenOver "taken_over" 409 Some(CloseCode::TAKEN_OVER), false, "A newer connection has the same agent id.";
-    HeartbeatTimeout "heartbeat_timeout" 408 Some(CloseCode::HEARTBEAT_TIMEOUT), true, "Nothing was heard from the peer within the heartbeat timeout.";
+    HeartbeatTimeout "heartbeat_timeout" 408 Some(CloseCode::HEARTBEAT_TIMEOUT), true, "The peer sent nothing within the heartbeat timeout.";
     SessionEnded "session_ended" 401 Some(CloseCode::SESSION_ENDED), false, "The session was ended. Register a new one.";
-    ServiceRestart "service_restart" 503 Some(CloseCode::SERVICE_RESTART), true, "The server restarts. Come back.";
+    ServiceRestart "service_restart" 503 Some(CloseCode::SERVICE_RESTART), true, "The server is restarting. Connect again.";
     ProtocolError "protocol_error" 400 Some(CloseCode::PROTOCOL), false, "The bytes are not valid WebSocket frames.";
     UnsupportedData "unsupported_data" 415 Some(CloseCode::UNSUPPORTED), false, "Binary frames are not part of protocol version 1.";
     InvalidUtf8 "invalid_utf8" 400 Some(CloseCode::INVALID_UTF8), false, "A text frame is not valid UTF-8.";
@@ -131,7 +131,7 @@ error_table! {
     SiweTimeMalformed "siwe_time_malformed" 400 None, false, "A time in the message is not one of RFC 3339.";
     SiweRequestIdMalformed "siwe_request_id_malformed" 400 None, false, "The request id has characters that EIP-4361 does not allow in it.";
     SiweResourceMalformed "siwe_resource_malformed" 400 None, false, "A resource in the message is not a URI of RFC 3986 after a dash.";
-    SiweExtraContent "siwe_extra_content" 400 None, false, "The message goes on after its last field.";
+    SiweExtraContent "siwe_extra_content" 400 None, false, "The message has content after its last field.";
     SiweDomainMismatch "siwe_domain_mismatch" 401 None, false, "The message was made for another domain. Sign only what this site asks for.";
     SiweUriMismatch "siwe_uri_mismatch" 401 None, false, "The message was made for another URI.";
     SiweChainNotAllowed "siwe_chain_not_allowed" 403 None, false, "This server accepts no logins on that chain.";
@@ -146,13 +146,13 @@ error_table! {
     SiweAltered "siwe_message_altered" 401 None, false, "The message is not the text of the challenge. Sign and send it unchanged.";
     SiweSignatureEncoding "siwe_signature_encoding" 400 None, false, "The signature is not 0x and hexadecimal digits.";
     SiweSignatureLength "siwe_signature_length" 401 None, false, "The signature has not 65 bytes.";
-    SiweSignatureRecovery "siwe_signature_recovery" 401 None, false, "The last byte of the signature is none of 0, 1, 27, 28.";
+    SiweSignatureRecovery "siwe_signature_recovery" 401 None, false, "The last byte of the signature is not 0, 1, 27 or 28.";
     SiweSignatureRange "siwe_signature_range" 401 None, false, "The signature's numbers are outside the curve's range.";
     SiweSignatureHighS "siwe_signature_high_s" 401 None, false, "The signature is not in its canonical form (its s is in the upper half).";
     SiweWrongSigner "siwe_wrong_signer" 401 None, false, "The signature was not made by the address in the message.";
     SiweContractRefused "siwe_contract_refused" 401 None, false, "The contract at the address does not accept the signature.";
-    SiweContractUnavailable "siwe_contract_unavailable" 503 None, true, "The node that could ask the contract wallet does not answer. Try again later.";
-    SiweUnavailable "siwe_unavailable" 503 None, true, "No challenge can be made just now. Try again later.";
+    SiweContractUnavailable "siwe_contract_unavailable" 503 None, true, "The Ethereum node that checks contract wallets does not answer. Try again later.";
+    SiweUnavailable "siwe_unavailable" 503 None, true, "The server cannot create a challenge now. Try again later.";
 
     TokenTooLong "token_too_long" 401 None, false, "The token is longer than this server reads.";
     TokenMalformed "token_malformed" 401 None, false, "The token is not three parts of base64url with JSON objects in the first two.";

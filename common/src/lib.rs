@@ -1,7 +1,7 @@
-//! What the broker and the edge both speak.
+//! Types that the broker and the edge share.
 //!
-//! Message models, ids, errors, close codes, authentication primitives, configuration and telemetry set-up.
-//! Nothing here knows actix, a socket or a runtime.
+//! Message models, ids, errors, close codes, authentication primitives, configuration and telemetry
+//! set-up. This crate does not depend on actix.
 
 pub mod address;
 pub mod assertion;
