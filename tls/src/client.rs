@@ -1,4 +1,4 @@
-//! The dialer's side: whom to trust.
+//! The client side of TLS and its trust anchors.
 
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -20,20 +20,21 @@ use crate::{
     provider,
 };
 
-/// Whom a dialer trusts.
+/// Which server certificates a client trusts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// The authorities the system trusts, for the name that is dialled.
+    /// Certificates for the dialled name, signed by an authority in the system's trust store.
     System,
-    /// The authorities in this PEM file, for the name that is dialled.
+    /// Certificates for the dialled name, signed by an authority in this PEM file.
     Authorities(PathBuf),
-    /// The very certificate that is first in this PEM file, whatever its names: for a listener of this machine, dialled by address.
+    /// Only the first certificate in this PEM file, whatever its names. For a listener on this machine
+    /// that is dialled by address.
     Exactly(PathBuf),
-    /// Anybody. Only for those who send nothing that is secret and act on nothing that they hear.
+    /// Any certificate. Only for clients that send no secrets and do not act on what they receive.
     Anybody,
 }
 
-/// Dials TLS. Files are read again when they change.
+/// Opens TLS connections. Reloads its files when they change.
 #[derive(Debug)]
 pub struct ClientTls {
     trust: Trust,
@@ -44,14 +45,14 @@ impl ClientTls {
     /// A dialer with this trust.
     ///
     /// # Errors
-    /// A file that cannot be read, or a system without authorities.
+    /// A [`TlsError`] if a file cannot be read or the system's trust store is empty.
     pub fn new(trust: Trust) -> Result<Self, TlsError> {
         let read = trust.stamp();
         let config = trust.config()?;
         Ok(Self { trust, config: Mutex::new((read, config)) })
     }
 
-    /// Makes a connection a TLS connection to `host`, a name or an address without its port.
+    /// Does the TLS handshake on `socket` with `host`, a name or address without a port.
     ///
     /// # Errors
     /// The handshake failed, or the peer is not trusted.
@@ -62,7 +63,7 @@ impl ClientTls {
         connector.connect(name, socket).await.map(TlsStream::Client)
     }
 
-    /// The configuration that is in force, for those who drive TLS themselves.
+    /// The current configuration, for callers that run TLS themselves.
     pub fn config(&self) -> Arc<ClientConfig> {
         self.current()
     }

@@ -1,8 +1,11 @@
 //! TLS for listeners and dialers.
 //!
-//! [`Listener`] is what a server starts: a [`ServerTls`], whose certificate comes from files that are read again when they change, and
-//! the tasks that look after it. [`ClientTls`] is a dialer's side: whom to trust. [`acme`] orders certificates and writes them where a listener
-//! looks for them. Nothing here knows of HTTP servers, WebSockets or actors; there is one provider of cryptography, aws-lc.
+//! - [`Listener`]: the server side. It holds a [`ServerTls`] and the tasks that reload the certificate
+//!   files when they change.
+//! - [`ClientTls`]: the client side, with its trust anchors.
+//! - [`acme`]: orders certificates and writes them to the files that listeners read.
+//!
+//! This crate does not depend on WebSockets or actors. Its only cryptography provider is aws-lc.
 
 pub mod acme;
 mod certificate;
@@ -28,7 +31,7 @@ use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
-/// Named in each configuration, so that nothing depends on a default of the process.
+/// The cryptography provider. Each configuration names it, so none depends on the process default.
 fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: std::sync::OnceLock<Arc<CryptoProvider>> = std::sync::OnceLock::new();
     Arc::clone(PROVIDER.get_or_init(|| Arc::new(aws_lc_rs::default_provider())))

@@ -1,4 +1,4 @@
-//! TLS of a listener, with the tasks that look after its certificate.
+//! TLS of a listener, with the tasks that reload and renew its certificate.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -7,7 +7,7 @@ use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::{acme, error::TlsError, server::ServerTls, settings};
 
-/// See the module. The tasks end when it is dropped.
+/// The TLS side of a listener. Dropping it ends its tasks.
 #[derive(Debug)]
 pub struct Listener {
     server: Arc<ServerTls>,
@@ -16,10 +16,11 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// What the settings ask for; `None`: no TLS. `client_ca_file` is the setting of that name. Needs a runtime.
+    /// Starts TLS as configured; `None` if TLS is off. `client_ca_file` is the setting of that name.
+    /// Must be called inside a Tokio runtime.
     ///
     /// # Errors
-    /// The files are not there or no good.
+    /// A [`TlsError`] if a file is missing or invalid.
     pub fn start(tls: &ListenerTls, all: &Settings, client_ca_file: Option<PathBuf>) -> Result<Option<Self>, TlsError> {
         let Some(source) = settings::listener(tls, all, client_ca_file) else { return Ok(None) };
         let server = ServerTls::open(source)?;
@@ -31,7 +32,7 @@ impl Listener {
         Ok(Some(Self { server, hurry, tasks }))
     }
 
-    /// Whether [`Self::start`] would find good files. Starts nothing.
+    /// Checks the files that [`Self::start`] would use. Starts nothing.
     ///
     /// # Errors
     /// See [`Self::start`].
@@ -39,12 +40,12 @@ impl Listener {
         settings::listener(tls, all, client_ca_file).map_or(Ok(()), |source| source.check())
     }
 
-    /// What handshakes are made with.
+    /// The TLS configuration that handshakes use.
     pub fn server(&self) -> Arc<ServerTls> {
         Arc::clone(&self.server)
     }
 
-    /// Reads the files again, as the operator asks, and says in the log what came of it; an order that waits after a failure is made now.
+    /// Reloads the files and logs the result. An order that waits after a failure starts at once.
     pub async fn reload(&self) {
         let server = Arc::clone(&self.server);
         let reading = move || match server.reload() {

@@ -1,4 +1,4 @@
-//! Which certificate a handshake gets.
+//! Selects the certificate for each handshake.
 
 use std::{
     fmt,
@@ -17,10 +17,10 @@ use crate::{
     certificate::{Facts, Identity, read_answer},
 };
 
-/// The certificate in force, and the answers to certificate authorities' questions.
+/// The current certificate, and the pending ACME challenge responses.
 pub(crate) struct Resolver {
     identity: RwLock<Option<Identity>>,
-    /// Where pending answers are; `None` where no certificate is ordered.
+    /// The folder of pending challenge responses; `None` if ACME is off.
     challenges: Option<PathBuf>,
 }
 
@@ -35,7 +35,7 @@ impl Resolver {
         Self { identity: RwLock::new(identity), challenges }
     }
 
-    /// New handshakes get this one from now on.
+    /// Sets the certificate for new handshakes.
     pub fn replace(&self, identity: Identity) {
         *self.identity.write() = Some(identity);
     }
@@ -51,7 +51,7 @@ impl Resolver {
     }
 }
 
-/// The file with the answer for a domain; `None` for what is no plain DNS name.
+/// The challenge response file of a domain; `None` if it is not a plain DNS name.
 pub(crate) fn challenge_file(folder: &Path, domain: &str) -> Option<PathBuf> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
     let good = !domain.is_empty() && domain.len() <= 253 && !domain.starts_with('.') && domain.bytes().all(plain);

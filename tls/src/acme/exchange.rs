@@ -1,4 +1,4 @@
-//! One order, from the account to the certificate.
+//! One ACME order, from the account to the certificate.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -11,9 +11,9 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use super::{Order, OrderError, http::Directory};
 use crate::{certificate::Facts, client::ClientTls, file};
 
-/// How often the authority is asked why a name was not proved.
+/// How many times to ask the authority why a name could not be validated.
 const ASKED_WHY: usize = 5;
-/// How long one order may take from its beginning to its end.
+/// Time limit of a whole order.
 pub(super) const PATIENCE: Duration = Duration::from_secs(180);
 /// How often an order is begun anew because the authority takes no number that it gave out. The library has tried by then.
 const AGAIN: u32 = 2;
@@ -21,7 +21,7 @@ const AGAIN: u32 = 2;
 const POLLING: RetryPolicy =
     RetryPolicy::new().initial_delay(Duration::from_millis(500)).backoff(1.5).timeout(Duration::from_secs(90));
 
-/// Orders a certificate and puts it in its place.
+/// Orders a certificate and writes it to its file.
 pub(super) async fn order(wanted: &Order) -> Result<Facts, OrderError> {
     let exchanging = async {
         let mut again = AGAIN;
@@ -82,7 +82,7 @@ async fn exchange(wanted: &Order) -> Result<Facts, OrderError> {
     Ok(facts)
 }
 
-/// The account that is kept, or a new one.
+/// Loads the stored account, or creates one.
 async fn account(wanted: &Order) -> Result<Account, OrderError> {
     let client = Arc::new(ClientTls::new(wanted.trust.clone())?);
     let builder = || Account::builder_with_http(Box::new(Directory(Arc::clone(&client))));
@@ -101,7 +101,7 @@ async fn account(wanted: &Order) -> Result<Account, OrderError> {
     Ok(account)
 }
 
-/// The certificate that a listener shows to an authority which asks (RFC 8737 section 3), with its key.
+/// The challenge certificate for a name (RFC 8737 section 3), with its key, in PEM.
 fn answer(name: &str, digest: &[u8]) -> Result<String, rcgen::Error> {
     let key = KeyPair::generate()?;
     let mut certificate = CertificateParams::new(vec![name.to_owned()])?;
@@ -109,7 +109,7 @@ fn answer(name: &str, digest: &[u8]) -> Result<String, rcgen::Error> {
     Ok(format!("{}{}", key.serialize_pem(), certificate.self_signed(&key)?.pem()))
 }
 
-/// What the authority says of the first name that was not proved. It is asked again if it does not answer.
+/// The authority's reason for the first name that could not be validated. Retries on no answer.
 async fn why_not(order: &mut instant_acme::Order) -> OrderError {
     let mut why = "it does not say why".to_owned();
     for _ in 0..ASKED_WHY {

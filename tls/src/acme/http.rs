@@ -1,4 +1,5 @@
-//! How an authority's directory is asked: HTTP/1.1 over TLS, one connection for each request, bounded in time and size.
+//! The HTTP client for the ACME directory: HTTP/1.1 over TLS, one connection per request, limited in
+//! time and size.
 
 use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
@@ -14,10 +15,10 @@ use crate::client::ClientTls;
 
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Bytes of an answer; certificates with long chains are some 10 KiB.
+/// Largest response body in bytes. A long certificate chain is about 10 KiB.
 const LONGEST_ANSWER: usize = 256 * 1024;
 
-/// See the module.
+/// An HTTP client for one ACME directory.
 pub(super) struct Directory(pub Arc<ClientTls>);
 
 impl HttpClient for Directory {

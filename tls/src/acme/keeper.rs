@@ -1,4 +1,4 @@
-//! Orders when it is time, and goes on serving with what there is when that fails.
+//! Orders and renews the certificate when due. If an order fails, the current one stays in use.
 
 use std::{
     sync::Arc,
@@ -13,13 +13,13 @@ use super::{
 };
 use crate::server::ServerTls;
 
-/// How often it is looked whether somebody else is done ordering.
+/// How often to check whether another process has finished its order.
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(1);
-/// Longest sleep: clocks are set, and files replaced by hand.
+/// Longest sleep. The clock may be set and files replaced by hand, so the state is checked again.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60 * 60);
 
-/// Sees to it that there is a certificate, for as long as it is polled. Never fails: what went wrong is in the log and in the server's
-/// status, and it is tried again. `hurry` cuts a wait short.
+/// Orders and renews the certificate for as long as the future is polled. Never returns an error:
+/// failures go to the log and the server's status, and the order is retried. `hurry` ends a wait.
 pub(crate) async fn keep(order: Order, server: Arc<ServerTls>, hurry: Arc<Notify>) {
     let mut hurried = false;
     loop {
@@ -36,15 +36,15 @@ pub(crate) async fn keep(order: Order, server: Arc<ServerTls>, hurry: Arc<Notify
     }
 }
 
-/// What a look came to.
+/// The result of one check.
 struct Next {
-    /// What is wrong.
+    /// The current fault, if any.
     fault: Option<String>,
-    /// How long until the next look.
+    /// Time until the next check.
     wait: Duration,
 }
 
-/// Orders if it is time. `hurried`: even if an order failed a moment ago.
+/// Orders if the certificate is due. `hurried` ignores the wait after a failure.
 async fn step(order: &Order, hurried: bool) -> Result<Next, OrderError> {
     let Order { place, domains, .. } = order;
     if let Some(wait) = until_due(order) {
@@ -81,7 +81,7 @@ async fn step(order: &Order, hurried: bool) -> Result<Next, OrderError> {
     }
 }
 
-/// How long there is nothing to do; `None`: it is time.
+/// Time until the next order is due; `None` if it is due now.
 fn until_due(order: &Order) -> Option<Duration> {
     let due = schedule::due(order.place.facts().as_ref(), &order.domains);
     due.duration_since(SystemTime::now()).ok().filter(|wait| !wait.is_zero()).map(|wait| wait.min(LONGEST_SLEEP))

@@ -1,14 +1,15 @@
-//! Certificates by ACME (RFC 8555): ordered, proved by tls-alpn-01 (RFC 8737), kept in the data folder, renewed in time.
+//! Certificates by ACME (RFC 8555), validated with tls-alpn-01 (RFC 8737).
 //!
-//! What is ordered is a file in the end, and a listener takes files up when they change: an orderer and its listeners know nothing of
-//! each other but a folder. Answers to the authority's questions are files there as well, so that every listener on the folder can give
-//! them, whichever process ordered; a lock on the folder sees to it that one orders at a time.
+//! The process that orders a certificate and the listeners that serve it share only a folder. The
+//! order writes the certificate to a file; listeners reload the file when it changes. Challenge
+//! responses are files too, so every listener on the folder can answer the authority, whichever
+//! process ordered. A lock on the folder allows one order at a time.
 //!
 //! ```text
 //!   DATA_DIR/acme/<host of the directory>/account.json          the account's key
-//!                                         failure.json          the last order's, if it came to nothing
+//!                                         failure.json          the last failed order
 //!                                         certificate.pem       the chain and its key, for listeners
-//!                                         challenge-<name>.pem  while an authority asks
+//!                                         challenge-<name>.pem  while a challenge is pending
 //! ```
 
 mod exchange;
@@ -22,49 +23,49 @@ pub use place::Place;
 
 use crate::client::Trust;
 
-/// The protocol that an authority names in the handshake with which it asks.
+/// The ALPN protocol of the authority's validation handshake.
 pub(crate) const ACME_TLS_ALPN: &[u8] = b"acme-tls/1";
 
-/// What is ordered, where, and where it is put.
+/// The names, authority and folder of a certificate order.
 #[derive(Clone, Debug)]
 pub struct Order {
-    /// The names, in small letters.
+    /// The DNS names of the certificate, in lower case.
     pub domains: Vec<String>,
-    /// The directory of the authority.
+    /// The URL of the ACME directory.
     pub directory_url: String,
-    /// Whom to trust when the directory is asked.
+    /// Trust anchors for requests to the ACME directory.
     pub trust: Trust,
-    /// Where the authority may write to.
+    /// The contact e-mail address for the ACME account.
     pub contact: Option<String>,
-    /// Where everything is kept.
+    /// The folder for the account, certificate and challenges.
     pub place: Place,
 }
 
-/// Why an order came to nothing.
+/// Why an order failed.
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
-    /// The authority refused, or could not be reached.
+    /// The authority refused a request or cannot be reached.
     #[error("the certificate authority: {0}")]
     Authority(#[from] instant_acme::Error),
-    /// The authority knows no way to prove a name that we do.
+    /// The authority does not offer tls-alpn-01 for a name.
     #[error("the certificate authority does not offer tls-alpn-01 for {0}")]
     NoWay(String),
-    /// It was not proved that the names are ours.
+    /// The authority could not validate a name. Holds the name and the reason.
     #[error("the certificate authority could not be shown that {0} is served here: {1}")]
     NotProved(String, String),
-    /// What came is not what was ordered.
+    /// The certificate does not match the order.
     #[error("the certificate authority sent no certificate for what was ordered")]
     NotAsOrdered,
-    /// Keys cannot be made.
+    /// A key could not be generated.
     #[error("no key could be made: {0}")]
     Crypto(#[from] rcgen::Error),
-    /// Something cannot be kept.
+    /// A file could not be written.
     #[error(transparent)]
     Kept(#[from] crate::error::TlsError),
-    /// The account's file is not what was written.
+    /// The account file is not valid. Holds its path.
     #[error("{0} is no account: remove it, and a new account is made")]
     Account(String),
-    /// It took too long.
+    /// The order exceeded its time limit.
     #[error("the order took longer than {0:?}")]
     TimedOut(std::time::Duration),
 }

@@ -1,4 +1,4 @@
-//! The folder of one certificate authority's things.
+//! The folder that holds the files of one certificate authority.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -21,19 +21,19 @@ use crate::{
 /// The file of the last failure.
 const FAILURE: &str = "failure.json";
 
-/// See the module.
+/// The paths of the files that belong to one certificate authority.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// The folder.
     pub folder: PathBuf,
-    /// The account.
+    /// The account file.
     pub account: PathBuf,
-    /// The chain and its key.
+    /// The file with the certificate chain and its private key.
     pub certificate: PathBuf,
 }
 
 impl Place {
-    /// That of the directory at `directory_url`, in the data folder.
+    /// The folder for the ACME directory at `directory_url`, inside the data folder.
     pub fn new(data_dir: &Path, directory_url: &str) -> Self {
         let host = directory_url.strip_prefix("https://").unwrap_or(directory_url);
         let plain = |letter: char| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' };
@@ -48,12 +48,12 @@ impl Place {
         files::make_folder(&self.folder).map_err(|source| TlsError::Unwritable { path: self.folder.clone(), source })
     }
 
-    /// What is known of the certificate that is there; `None` if there is none that can be used.
+    /// Facts about the stored certificate; `None` if there is no usable certificate.
     pub fn facts(&self) -> Option<Facts> {
         Identity::read(&self.certificate, &self.certificate).ok().map(|identity| identity.facts)
     }
 
-    /// The right to order, until it is dropped; `None` if somebody else has it.
+    /// The lock for ordering, held until dropped; `None` if another process holds it.
     pub fn lock(&self) -> Result<Option<File>, TlsError> {
         let path = self.folder.join("lock");
         let failed = |source: io::Error| TlsError::Unwritable { path: path.clone(), source };
@@ -66,13 +66,13 @@ impl Place {
         }
     }
 
-    /// The failure that is kept of an order for these names.
+    /// The stored failure of the last order for these names.
     pub(super) fn failure(&self, domains: &[String]) -> Option<Failure> {
         let content = fs::read(self.folder.join(FAILURE)).ok()?;
         serde_json::from_slice(&content).ok().filter(|failure: &Failure| failure.domains == domains)
     }
 
-    /// Keeps a failure, or forgets the one before.
+    /// Stores a failure; `None` deletes the stored one.
     pub(super) fn keep_failure(&self, failure: Option<&Failure>) -> Result<(), TlsError> {
         let path = self.folder.join(FAILURE);
         match failure.and_then(|failure| serde_json::to_vec(failure).ok()) {
@@ -84,14 +84,14 @@ impl Place {
         }
     }
 
-    /// Puts an answer where listeners look for it.
+    /// Writes a challenge response to the file that listeners read.
     pub fn put_challenge(&self, domain: &str, pem: &str) -> Result<(), TlsError> {
         let path = challenge_file(&self.folder, domain);
         let path = path.ok_or_else(|| TlsError::Config(format!("{domain} is no DNS name")))?;
         file::replace(&path, pem.as_bytes())
     }
 
-    /// Removes the answers for these names.
+    /// Removes the challenge responses for these names.
     pub fn remove_challenges(&self, domains: &[String]) {
         for path in domains.iter().filter_map(|domain| challenge_file(&self.folder, domain)) {
             // Most were never put there.

@@ -1,4 +1,4 @@
-//! When to order: pure arithmetic of times.
+//! When to order: pure time arithmetic.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,27 +6,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::certificate::Facts;
 
-/// The first wait after an order that came to nothing. Authorities bound failures to a handful an hour.
+/// The wait after the first failed order. Authorities allow only a few failures per hour.
 const FIRST_WAIT: Duration = Duration::from_secs(5 * 60);
-/// The longest.
+/// The longest wait after failed orders.
 const LONGEST_WAIT: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// An order that came to nothing, as it is kept beside the account: authorities count failures, and a process that is started again and
-/// again must not order each time.
+/// A failed order, stored beside the account. Authorities count failures, so a process that restarts
+/// repeatedly must not order at each start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Failure {
     /// Failures in a row.
     pub count: u32,
-    /// Seconds since 1970 before which nothing is ordered again.
+    /// Unix time in seconds before which no order is made.
     pub until: u64,
-    /// For which names; others are another matter.
+    /// The names of the order. The failure does not delay orders for other names.
     pub domains: Vec<String>,
     /// What went wrong.
     pub why: String,
 }
 
 impl Failure {
-    /// The one after `before`, with the wait that follows from it.
+    /// The failure that follows `before`, and the wait until the next order.
     pub fn after(before: Option<&Self>, why: String, domains: &[String], now: SystemTime, chance: f64) -> (Self, Duration) {
         let count = before.map_or(0, |failure| failure.count).saturating_add(1);
         let wait = wait_after(count, chance);
@@ -34,14 +34,15 @@ impl Failure {
         (Self { count, until, domains: domains.to_vec(), why }, wait)
     }
 
-    /// How long to wait still; `None`: no longer.
+    /// The remaining wait; `None` if it is over.
     pub fn left(&self, now: SystemTime) -> Option<Duration> {
         let until = UNIX_EPOCH + Duration::from_secs(self.until);
         until.duration_since(now).ok().filter(|left| !left.is_zero()).map(|left| left.min(LONGEST_WAIT))
     }
 }
 
-/// From when on the certificate is to be renewed: when two thirds of its life are over. At once where it is not for these names.
+/// When to renew the certificate: after two thirds of its lifetime, or at once if it does not cover
+/// these names.
 pub(super) fn due(facts: Option<&Facts>, domains: &[String]) -> SystemTime {
     match facts {
         Some(facts) if facts.covers(domains) => {
@@ -52,7 +53,7 @@ pub(super) fn due(facts: Option<&Facts>, domains: &[String]) -> SystemTime {
     }
 }
 
-/// How long to wait after this many failures in a row, at least one; `chance`, from 0 to 1, spreads those who fail together.
+/// The wait after `failures` failures in a row (at least one). `chance`, from 0 to 1, adds jitter.
 pub(super) fn wait_after(failures: u32, chance: f64) -> Duration {
     let bound = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(LONGEST_WAIT);
     bound.mul_f64(1.0 - chance.clamp(0.0, 1.0) / 4.0)
