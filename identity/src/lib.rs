@@ -1,14 +1,15 @@
-//! Who may speak: the parts of identity that need neither a socket, a clock nor a runtime.
+//! Authentication and authorization: the parts that need no socket, clock or async runtime.
 //!
 //! - [`siwe`]: Sign-In with Ethereum (EIP-4361), challenge and verification.
-//! - [`tokens`]: JSON Web Tokens of others' issuers, by secret or by published keys.
+//! - [`tokens`]: JSON Web Tokens of external issuers, verified with a shared secret or published keys.
 //! - [`agent_keys`]: the named keys of agent runtimes, hashed at rest.
-//! - [`limits`]: what failed logins cost.
-//! - [`revocations`]: sessions' credentials that are good no longer.
-//! - [`policy`]: who may do what, in one place.
+//! - [`limits`]: growing waits after failed logins.
+//! - [`revocations`]: revoked session credentials.
+//! - [`policy`]: all authorization rules.
 //!
-//! Times are handed in. What must ask another server (a node's `eth_call`, an issuer's key set) is a trait that the servers
-//! implement. Every refusal is a [`Refusal`]: a row of the one table of errors.
+//! Callers pass in the current time. Queries to other servers (a node's `eth_call`, an issuer's key
+//! set) are traits that the broker and the edge implement. Every refusal implements [`Refusal`], which
+//! maps it to a row of the error table.
 
 pub mod agent_keys;
 mod encoding;

@@ -1,4 +1,4 @@
-//! What every refusal of this crate can say of itself, so that the servers answer all of them in one way.
+//! The trait of all refusals in this crate. It lets the servers answer all of them in one way.
 
 use common::error::ErrorCode;
 

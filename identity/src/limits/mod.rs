@@ -1,6 +1,7 @@
-//! What failed logins cost: [`Penalties`], for addresses whose logins fail, to wait longer each time.
+//! Penalties for failed logins: an address waits longer after each failure ([`Penalties`]).
 //!
-//! Keeps no time. Times are durations since any moment the caller fixed, from a clock that never goes back.
+//! This module reads no clock. Callers pass the time as a duration since a fixed moment, from a
+//! monotonic clock.
 
 mod penalties;
 mod shared;

@@ -1,4 +1,4 @@
-//! Addresses whose logins fail wait, longer with every failure; with time it is forgotten.
+//! Addresses whose logins fail must wait. Each failure makes the wait longer; counts decay with time.
 //!
 //! A failure counts one. The count halves at a fixed interval, a success takes one off. Above a number of free failures the
 //! address waits, and each further failure doubles the wait up to a bound. The table is bounded. At the bound **the least
@@ -22,7 +22,7 @@ pub struct PenaltySettings {
     pub first_wait: Duration,
     /// The longest wait. Default 15 min.
     pub longest_wait: Duration,
-    /// In this time the count halves. Default 10 min.
+    /// The time in which the count halves. Default 10 min.
     pub half_life: Duration,
     /// Addresses in the table. Default 65,536, some 10 MB.
     pub capacity: usize,
@@ -40,7 +40,7 @@ impl Default for PenaltySettings {
     }
 }
 
-/// See the module.
+/// The bounded table of failure counts per address.
 pub struct Penalties {
     settings: PenaltySettings,
     guilty: HashMap<IpAddr, Guilt>,
@@ -66,7 +66,7 @@ impl Penalties {
     /// Whether an address may try to log in.
     ///
     /// # Errors
-    /// It is to wait for so long.
+    /// The time that the address must still wait.
     pub fn check(&self, address: IpAddr, now: Duration) -> Result<(), Duration> {
         match self.guilty.get(&customer(address)).map(|guilt| guilt.waits_until.saturating_sub(now)) {
             Some(wait) if !wait.is_zero() => Err(wait),

@@ -36,7 +36,7 @@ impl SharedPenalties {
     /// Whether an address may try.
     ///
     /// # Errors
-    /// It is to wait for so long.
+    /// The time that the address must still wait.
     pub fn check(&self, address: IpAddr, now: Duration) -> Result<(), Duration> {
         self.table.lock().check(address, now)
     }
