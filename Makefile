@@ -6,7 +6,7 @@ TEST_TIMEOUT ?= 1800
 BUILT = $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak lint bench docs clean
+.PHONY: help run build symbols test soak lint bench docs clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,13 @@ run: ## Build and run broker, edge and a demo agent; the address to open is prin
 
 build: ## Build the release binary.
 	$(CARGO) build --release --locked
+
+symbols: ## Build the same program with its line tables in a file beside it, for profilers and core dumps.
+	$(CARGO) build --profile release-debug --locked --bin agent-bridge
+	objcopy --only-keep-debug $(BUILT)/release-debug/agent-bridge $(BUILT)/release-debug/agent-bridge.debug
+	objcopy --strip-debug --add-gnu-debuglink=$(BUILT)/release-debug/agent-bridge.debug \
+		$(BUILT)/release-debug/agent-bridge $(BUILT)/release-debug/agent-bridge.small
+	mv $(BUILT)/release-debug/agent-bridge.small $(BUILT)/release-debug/agent-bridge.stripped
 
 test: ## All tests: Rust, end to end, clients of other languages, a browser.
 	tests/install.sh
@@ -31,8 +38,8 @@ lint: ## Formatting and lints, warnings are errors; and what the image is built 
 	tests/image-context.sh
 
 bench: ## Measure the broker beside nats-server and a raw relay.
-	$(CARGO) build --release --locked --workspace --bins
-	$(BUILT)/release/agent-bridge bench --compare
+	$(CARGO) build --release --locked --package agent-bridge --package bench
+	$(BUILT)/release/bench --compare
 
 docs: ## Write the generated references.
 	$(CARGO) build --locked --bin agent-bridge

@@ -77,7 +77,7 @@ fuzz() {
 
 bench() {
   step bench-build 1h "$cargo" build --release --locked --workspace --bins
-  step bench 2h "$target/release/agent-bridge" bench --long "${bench_options[@]}"
+  step bench 2h "$target/release/bench" --long "${bench_options[@]}"
   count bench grep -E '^[0-9]+/[0-9]+ s[0-9]'
 }
 

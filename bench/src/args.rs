@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// Options of `agent-bridge bench`.
+/// Options of the load generator.
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BenchArgs {
@@ -30,7 +30,7 @@ pub struct BenchArgs {
     /// Write the report to this file as well, as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// The daemon to measure [default: this program].
+    /// The daemon to measure [default: `agent-bridge` beside this program].
     #[arg(long, value_name = "PROGRAM")]
     pub server: Option<PathBuf>,
     /// The raw relay [default: `relay` beside this program].

@@ -1,6 +1,6 @@
 //! Runs the cases: peers take turns, repetition after repetition.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::args::{BenchArgs, PeerKind, Scenario};
@@ -103,9 +103,8 @@ fn summary(run: &Run) -> String {
 
 fn programs(args: &BenchArgs) -> Programs {
     let this = std::env::current_exe().ok();
-    let bridge = args.server.clone().or_else(|| this.clone()).unwrap_or_else(|| PathBuf::from("agent-bridge"));
     Programs {
-        bridge,
+        bridge: args.server.clone().unwrap_or_else(|| find("agent-bridge", this.as_deref())),
         relay: args.relay.clone().unwrap_or_else(|| find("relay", this.as_deref())),
         nats: args.nats.clone().unwrap_or_else(|| find("nats-server", None)),
     }

@@ -43,8 +43,9 @@ enum Command {
     Demo(DemoArgs),
     /// Check the configuration, and print every setting in force with its source.
     CheckConfig(check_config::CheckConfigArgs),
-    /// Measure the broker, and others beside it.
-    Bench(bench::BenchArgs),
+    /// Say where the load generator is: it is a program of its own.
+    #[command(hide = true)]
+    Bench(BenchArgs),
     /// Check, back up, restore or compact the store of durable messages.
     Store(store_command::StoreArgs),
     /// Make, list and revoke the keys of agents.
@@ -85,6 +86,13 @@ struct DemoArgs {
     agent_id: Option<String>,
 }
 
+#[derive(Debug, Args)]
+struct BenchArgs {
+    /// Options of the load generator.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    options: Vec<String>,
+}
+
 /// Does what was asked.
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let options = arguments.options;
@@ -96,7 +104,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         Some(Command::Web) => serve::run(start(&options, Vec::new(), Role::Edge)?, Role::Edge, limit),
         Some(Command::Demo(args)) => run_demo(&start(&options, args.flags(), Role::Client)?),
         Some(Command::CheckConfig(args)) => check_config::run(&args, &options),
-        Some(Command::Bench(args)) => run_bench(args),
+        Some(Command::Bench(args)) => Ok(refuse_bench(&args)),
         Some(Command::Store(args)) => store_command::run(&args, &read(&options, Vec::new(), Role::Client)?.settings().clone()),
         Some(Command::Key(args)) => key::run(&args, read(&options, Vec::new(), Role::Client)?.settings()),
         Some(Command::Token(args)) => token::run(&args, read(&options, Vec::new(), Role::Client)?.settings()),
@@ -146,13 +154,11 @@ fn run_demo(settings: &Settings) -> Result<ExitCode> {
     })
 }
 
-fn run_bench(args: bench::BenchArgs) -> Result<ExitCode> {
-    match bench::run(args) {
-        Ok(_) => Ok(ExitCode::SUCCESS),
-        // The report is printed already, and says which.
-        Err(bench::BenchError::Failed(_)) => anyhow::bail!("some runs failed"),
-        Err(error) => Err(error.into()),
-    }
+/// Names the program that measures, and fails as a wrong command line does.
+fn refuse_bench(args: &BenchArgs) -> ExitCode {
+    let options = args.options.iter().map(|option| format!(" {option}")).collect::<String>();
+    eprintln!("agent-bridge: the load generator is a program of its own: cargo run --release -p bench --{options}");
+    ExitCode::from(2)
 }
 
 impl Options {

@@ -1,4 +1,4 @@
-//! The bench on its own: the same as `agent-bridge bench`, with the daemon beside it as the server.
+//! The load generator's command line.
 
 use std::process::ExitCode;
 
@@ -14,15 +14,10 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let mut args = Options::parse().args;
-    if args.server.is_none() {
-        let daemon = std::env::current_exe().ok().and_then(|this| Some(this.parent()?.join("agent-bridge")));
-        args.server = daemon.filter(|path| path.is_file());
-    }
-    match bench::run(args) {
+    match bench::run(Options::parse().args) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("bench: {error}");
             ExitCode::FAILURE
         }
     }

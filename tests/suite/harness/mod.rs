@@ -14,6 +14,6 @@ pub use echo::{EchoAgent, answer_all};
 pub use http::{Answer, post, request};
 pub use patience::{eventually, everyone, in_time};
 pub use peer::{DialError, Ended, Peer, question};
-pub use process::{Process, program};
+pub use process::{PROGRAM, Process, program};
 pub use site::{AGENT_KEY, Credentials, Site};
 pub use wallet::Wallet;

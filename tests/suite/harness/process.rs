@@ -12,7 +12,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use super::{eventually, in_time};
 
 /// The program under test.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_agent-bridge");
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_agent-bridge");
 /// Lets a process end with the thread that started it, however that ends.
 const SETPRIV: &str = "/usr/bin/setpriv";
 /// How much of the log is shown when a test fails.
