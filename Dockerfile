@@ -11,7 +11,6 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --release --locked --bin agent-bridge \
     && cp target/release/agent-bridge /usr/local/bin/agent-bridge \
-    && strip /usr/local/bin/agent-bridge \
     && mkdir -p /data
 
 # glibc and nothing else that runs: no shell, no package manager, user 65532.
