@@ -5,7 +5,6 @@ mod healthcheck;
 mod key;
 mod parts;
 mod serve;
-mod signals;
 mod store_command;
 #[cfg(test)]
 mod tests;
@@ -18,6 +17,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use common::config::{Flag, Inputs, Loaded, Role, Settings, load};
 use common::{open_files, telemetry};
+use transport::process::Stops;
 
 use crate::demo::{self, DemoOptions};
 
@@ -145,9 +145,9 @@ fn start(options: &Options, more: Vec<Flag>, role: Role) -> Result<Settings> {
 fn run_demo(settings: &Settings) -> Result<ExitCode> {
     let options = DemoOptions::from_settings(settings)?;
     serve::block_on(async {
-        let mut signals = signals::Signals::listen()?;
+        let mut stops = Stops::listen()?;
         let stop = async {
-            signals.next().await;
+            stops.next().await;
         };
         demo::run(options, stop).await?;
         Ok(ExitCode::SUCCESS)

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use common::config::{Role, Settings};
-use transport::Socket;
+use tokio::sync::oneshot;
+use transport::{Socket, process::Part};
 use web_server::{EdgeHandle, SessionPipe};
 use websocket_server::BrokerHandle;
+
+use crate::demo::{self, DemoOptions};
 
 fn connect_to(broker: &BrokerHandle) -> SessionPipe {
     let local = broker.local();
@@ -16,8 +19,9 @@ fn connect_to(broker: &BrokerHandle) -> SessionPipe {
     })
 }
 
-/// What runs.
+/// What runs, and the demo agent beside it.
 pub struct Parts {
+    demo: Option<DemoInside>,
     broker: Option<BrokerHandle>,
     edge: Option<EdgeHandle>,
 }
@@ -30,7 +34,7 @@ impl Parts {
             // They are drained one after the other.
             share.drain.timeout /= 2;
         }
-        let mut parts = Self { broker: None, edge: None };
+        let mut parts = Self { demo: None, broker: None, edge: None };
         if matches!(role, Role::Daemon | Role::Broker) {
             let broker = websocket_server::start(&share).await?;
             settings.broker.addr = broker.addr();
@@ -50,27 +54,33 @@ impl Parts {
         Ok(parts)
     }
 
-    /// Resolves when a part has died.
-    pub async fn failed(&self) {
+    /// Starts the demo agent, if the settings ask for it. Returns whether it was started.
+    pub fn start_demo(&mut self, settings: &Settings, role: Role) -> bool {
+        self.demo = DemoInside::start(settings, role);
+        self.demo.is_some()
+    }
+}
+
+impl Part for Parts {
+    async fn failed(&self) {
         match &self.broker {
             Some(broker) => broker.failed().await,
             None => std::future::pending().await,
         }
     }
 
-    /// Reads again what can change without a restart.
-    pub async fn reload(&self) {
+    async fn reload(&self) {
         if let Some(broker) = &self.broker {
-            broker.reload_keys().await;
-            broker.reload_certificate().await;
+            Part::reload(broker).await;
         }
         if let Some(edge) = &self.edge {
-            edge.reload_certificate().await;
+            Part::reload(edge).await;
         }
     }
 
-    /// Drains everything: the edge first, so that browsers hear of the restart and not of a broker that went away.
-    pub async fn drain(self) {
+    /// Drains the edge first, so that browsers hear of the restart and not of a broker that went away.
+    async fn drain(self) {
+        drop(self.demo);
         if let Some(broker) = &self.broker {
             broker.refuse_new();
         }
@@ -80,5 +90,35 @@ impl Parts {
         if let Some(broker) = self.broker {
             broker.drain().await;
         }
+    }
+}
+
+/// The demo agent in the process of its broker. When this is dropped, it says goodbye.
+struct DemoInside {
+    _stop: oneshot::Sender<()>,
+}
+
+impl DemoInside {
+    fn start(settings: &Settings, role: Role) -> Option<Self> {
+        if !settings.demo.enabled || role == Role::Edge {
+            return None;
+        }
+        let options = match DemoOptions::from_settings(settings) {
+            Ok(options) => options,
+            Err(error) => {
+                tracing::warn!(%error, "the demo agent does not start");
+                return None;
+            }
+        };
+        let (stop, stopped) = oneshot::channel();
+        tokio::task::spawn_local(async {
+            let ended = demo::run(options, async {
+                let _ = stopped.await;
+            });
+            if let Err(error) = ended.await {
+                tracing::warn!(%error, "the demo agent gave up");
+            }
+        });
+        Some(Self { _stop: stop })
     }
 }

@@ -1,26 +1,17 @@
 //! `agent-bridge`, `agent-bridge broker`, `agent-bridge web`: starts what was asked for and stays until told to stop.
 //!
-//! On SIGTERM or SIGINT everything is drained within `drain.timeout`; a second signal ends the process at once. If the broker's
-//! router dies the process ends with a failure, for its supervisor to start it again: half alive is worse than dead. On SIGHUP the
-//! agent keys and the certificates are read again.
+//! [`transport::process`] says what signals do.
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use common::config::{ListenerTls, Role, Settings, dialable};
 use common::open_files;
-use tokio::signal::unix::Signal;
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+use transport::process::{self, Signals};
 
 use super::parts::Parts;
-use super::signals::{Signals, hangups, survive_file_size_limit};
-use crate::demo::{self, DemoOptions};
 
-/// What draining may take beyond `drain.timeout`, before the process ends without it.
-const GRACE: Duration = Duration::from_secs(3);
 /// Files that a browser's connection takes when one process is broker and edge and the edge dials: browser to edge, and both ends of
 /// edge to broker. One that does not dial takes the first only.
 const FILES_THROUGH_BOTH: u64 = 3;
@@ -39,74 +30,12 @@ pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 async fn serve(mut settings: Settings, role: Role) -> Result<ExitCode> {
-    let mut signals = Signals::listen()?;
-    survive_file_size_limit()?;
-    let hangups = hangups()?;
-    let parts = Parts::start(&mut settings, role).await?;
-    let demo = DemoInside::start(&settings, role);
+    let signals = Signals::listen().context("cannot listen for signals")?;
+    let mut parts = Parts::start(&mut settings, role).await?;
+    let demo = parts.start_demo(&settings, role);
     // A closed stdout is no reason not to serve.
-    let _ = std::io::stdout().write_all(announcement(&settings, role, demo.is_some()).as_bytes());
-
-    tokio::select! {
-        stop = signals.next() => tracing::info!(signal = ?stop, "draining"),
-        () = reload_at(hangups, &parts) => {}
-        () = parts.failed() => {
-            tracing::error!("the router died: ending the process");
-            return Ok(ExitCode::FAILURE);
-        }
-    }
-    drop(demo);
-    tokio::select! {
-        drained = timeout(settings.drain.timeout + GRACE, parts.drain()) => {
-            match drained {
-                Ok(()) => tracing::info!("drained"),
-                Err(_) => tracing::warn!("not everything was drained in time: ending anyway"),
-            }
-            Ok(ExitCode::SUCCESS)
-        }
-        stop = signals.next() => {
-            tracing::warn!(signal = ?stop, "ending at once");
-            Ok(stop.exit_code())
-        }
-    }
-}
-
-/// Has what can change read again at every SIGHUP.
-async fn reload_at(mut hangups: Signal, parts: &Parts) {
-    while hangups.recv().await.is_some() {
-        parts.reload().await;
-    }
-    std::future::pending().await
-}
-
-/// The demo agent beside the broker in the same process; dropped, it says goodbye.
-struct DemoInside {
-    _stop: oneshot::Sender<()>,
-}
-
-impl DemoInside {
-    fn start(settings: &Settings, role: Role) -> Option<Self> {
-        if !settings.demo.enabled || role == Role::Edge {
-            return None;
-        }
-        let options = match DemoOptions::from_settings(settings) {
-            Ok(options) => options,
-            Err(error) => {
-                tracing::warn!(%error, "the demo agent does not start");
-                return None;
-            }
-        };
-        let (stop, stopped) = oneshot::channel();
-        tokio::task::spawn_local(async {
-            let ended = demo::run(options, async {
-                let _ = stopped.await;
-            });
-            if let Err(error) = ended.await {
-                tracing::warn!(%error, "the demo agent gave up");
-            }
-        });
-        Some(Self { _stop: stop })
-    }
+    let _ = std::io::stdout().write_all(announcement(&settings, role, demo).as_bytes());
+    Ok(process::serve(parts, signals, settings.drain.timeout).await)
 }
 
 /// What a person who just started it wants to know.

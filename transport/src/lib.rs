@@ -35,6 +35,7 @@ pub mod liveness;
 pub mod message;
 pub mod operator;
 pub mod origin;
+pub mod process;
 pub mod pump;
 pub mod queue;
 pub mod scanner;

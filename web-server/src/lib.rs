@@ -18,6 +18,7 @@ mod edge;
 mod history;
 pub mod http;
 pub mod logins;
+mod process;
 pub mod proxy;
 pub mod sessions;
 pub mod status;

@@ -13,6 +13,7 @@ pub mod durable;
 mod holders;
 mod http;
 mod keys;
+mod process;
 mod revocations;
 pub mod routing;
 mod server;

@@ -13,6 +13,7 @@ mod issuer_keys;
 mod lifecycle;
 mod limits;
 mod logins;
+mod program;
 mod proxy;
 mod sessions;
 mod sites;

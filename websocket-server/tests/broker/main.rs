@@ -22,6 +22,7 @@ mod loops;
 mod operators;
 mod overload;
 mod past;
+mod program;
 mod receipts;
 mod requests;
 mod resume;

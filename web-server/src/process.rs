@@ -1,0 +1,15 @@
+//! What a process does with its edge.
+
+use transport::process::Part;
+
+use crate::EdgeHandle;
+
+impl Part for EdgeHandle {
+    async fn reload(&self) {
+        self.reload_certificate().await;
+    }
+
+    async fn drain(self) {
+        Self::drain(&self).await;
+    }
+}
