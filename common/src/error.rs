@@ -104,6 +104,8 @@ error_table! {
     ReceiverOverloaded "receiver_overloaded" 503 None, true, "The receiver reads too slowly and its outbox is full; the message was dropped. Try again later.";
     DurableTargetInvalid "durable_target_invalid" 400 None, false, "A durable message goes to an agent, session, user, topic or broadcast, not to the bridge.";
     StoreUnavailable "store_unavailable" 503 None, true, "The message could not be stored and is not confirmed. Send it again later under the same id.";
+    QuotaExceeded "quota_exceeded" 429 None, true, "This session, user, address or agent key has as many messages or bytes stored as it may; the message says which. Nobody got this one. Wait until receivers acknowledge some.";
+    StoreFull "store_full" 507 None, true, "The store, or the part of it that senders like this one may use, is full. Nobody got the message. Try again later.";
     InboxBusy "inbox_busy" 503 None, true, "Too many messages wait for inboxes to be opened: of all, or of this session, user, address or agent key. Try again later.";
 
     SlowConsumer "slow_consumer" 503 Some(CloseCode::SLOW_CONSUMER), true, "The connection did not read its queued frames within the time limit.";

@@ -93,6 +93,8 @@ fn record(channel: ChannelName, seq: u64, source: &str, delivery: Option<FirstDe
         expires_at: None,
         stored_at,
         delivery,
+        owner: None,
+        is_charged: false,
     }
 }
 

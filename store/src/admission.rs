@@ -8,7 +8,6 @@ use crate::{channel::ChannelName, error::StoreError, options::StoreOptions, reco
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Held {
     pub(crate) channels: u64,
-    pub(crate) bytes: u64,
     /// Numbers below it are reserved.
     pub(crate) next_seq: u64,
 }
@@ -17,7 +16,7 @@ pub(crate) struct Held {
 ///
 /// # Errors
 /// [`StoreError::Invalid`], [`StoreError::RecordTooLarge`], [`StoreError::NotReserved`], [`StoreError::OutOfOrder`],
-/// [`StoreError::TooManyChannels`], [`StoreError::Full`], and those of `head_of`.
+/// [`StoreError::TooManyChannels`], and those of `head_of`.
 pub(crate) fn check(
     records: &[NewRecord],
     options: &StoreOptions,
@@ -26,7 +25,6 @@ pub(crate) fn check(
 ) -> Result<(), StoreError> {
     let mut heads: HashMap<&ChannelName, u64> = HashMap::new();
     let mut new_channels = 0_u64;
-    let mut bytes = 0_u64;
     for record in records {
         let bounds = options.policies.family(record.channel.family()).inbox;
         let inbox_limit = if record.delivery.is_some() && bounds.bytes != 0 { bounds.bytes } else { u64::MAX };
@@ -48,15 +46,10 @@ pub(crate) fn check(
         if records.len() > 1 {
             heads.insert(&record.channel, record.seq);
         }
-        bytes = bytes.saturating_add(record.bytes());
     }
     let limit = options.max_channels;
     if new_channels > 0 && held.channels + new_channels > limit {
         return Err(StoreError::TooManyChannels { limit });
-    }
-    let limit = options.max_bytes;
-    if limit != 0 && held.bytes.saturating_add(bytes) > limit {
-        return Err(StoreError::Full { limit });
     }
     Ok(())
 }

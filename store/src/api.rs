@@ -6,7 +6,7 @@
 //!
 //! A store has no clock. Times are given by the caller, in milliseconds since 1970.
 
-use std::{future::Future, ops::Range, pin::Pin};
+use std::{future::Future, ops::Range, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use common::{audit::Entry, id::SessionId};
@@ -17,7 +17,9 @@ use crate::{
     error::StoreError,
     health::StoreHealth,
     inbox::{Ack, DeadLettered, Death, Delivered, Nack, Pending, PendingQuery, Trimmed},
+    owner::{Owner, OwnerKey},
     position::Epoch,
+    quota::UsageReport,
     record::{Appended, ChannelInfo, Limits, NewRecord, Page, ReadFrom, RecentId},
     session::{ConsumerId, Forgotten, Retained, StoredSession},
 };
@@ -46,9 +48,29 @@ pub trait Store: Send + Sync + 'static {
     /// again, used or not.
     fn reserve(&self, count: u32) -> Reply<Range<u64>>;
 
-    /// Appends records, all or none. The answers are in the order of the records.
+    /// The owner with this key, to be named in records. Never blocks.
+    fn owner(&self, key: &OwnerKey) -> Arc<Owner>;
+
+    /// Takes room for a record that is about to be appended, or refuses it: before anything else is done with it. Never blocks. Whoever
+    /// appends the record says so in [`NewRecord::is_charged`]; if it is not appended, [`Store::release`] gives the room back.
     ///
-    /// Bounds are enforced in the same step: what leaves an inbox is told, what retention removes is counted.
+    /// # Errors
+    /// [`StoreError::QuotaExceeded`], [`StoreError::Full`], [`StoreError::DiskReserve`].
+    fn charge(&self, owner: Option<&Owner>, bytes: u64) -> Result<(), StoreError>;
+
+    /// Gives back the room for a record that is not appended after all.
+    fn release(&self, owner: Option<&Owner>, bytes: u64);
+
+    /// What is charged to whom. Never blocks for long.
+    fn usage(&self) -> UsageReport;
+
+    /// Appends records, all or none. The answers are in the order of the records. Room is taken for those for which none was taken yet:
+    /// it is given back when they are acknowledged, go to the dead letters, or are removed.
+    ///
+    /// Bounds are enforced in the same step: what leaves an inbox is told, what retention removes is counted. A full inbox gives up a message
+    /// of who has most there. Anonymous sessions are sure of a quarter of an inbox, users of a quarter, agents of half; of those with more
+    /// the least trusted give way: among them the source (address, user, key) with most, of its senders the one with most, and of that
+    /// sender's messages the oldest of the lowest priority, which may be the new one.
     fn append(&self, records: Vec<NewRecord>) -> Reply<Vec<Appended>>;
 
     /// The messages of the window in which repeated ones are recognised, oldest first; read once at start, by whoever must know

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::channel::ChannelName;
+use crate::{channel::ChannelName, quota::Kind};
 
 /// Why the store did not do it. Nothing was confirmed and nothing was changed by a call that ends in one of these.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,10 +47,26 @@ pub enum StoreError {
     /// As many writes wait as may. See [`crate::Store::ready`].
     #[error("too many writes wait for the disk: try again later")]
     Busy,
-    /// [`crate::StoreOptions::max_bytes`] is reached.
+    /// [`crate::StoreOptions::max_bytes`], or the sender's part of it, is reached.
     #[error("the store holds its limit of {limit} bytes")]
     Full {
         /// Bytes of frames.
+        limit: u64,
+    },
+    /// Less than [`crate::StoreOptions::disk_reserve`], or the sender's part of it, is free on the disk.
+    #[error("less than {reserve} bytes are free on the store's disk")]
+    DiskReserve {
+        /// Bytes that stay free.
+        reserve: u64,
+    },
+    /// One of [`crate::StoreOptions::quotas`] is used up.
+    #[error("the {} has stored as many {of} as it may ({limit})", kind.as_str())]
+    QuotaExceeded {
+        /// Whose.
+        kind: Kind,
+        /// What is counted: `messages` or `bytes`.
+        of: &'static str,
+        /// How many there may be.
         limit: u64,
     },
     /// [`crate::StoreOptions::max_channels`] is reached.
@@ -100,6 +116,8 @@ impl StoreError {
                 | Self::Closed
                 | Self::Busy
                 | Self::Full { .. }
+                | Self::DiskReserve { .. }
+                | Self::QuotaExceeded { .. }
                 | Self::TooManyChannels { .. }
         )
     }
@@ -118,6 +136,8 @@ impl StoreError {
             Self::Closed => "closed",
             Self::Busy => "busy",
             Self::Full { .. } => "full",
+            Self::DiskReserve { .. } => "disk_reserve",
+            Self::QuotaExceeded { .. } => "quota_exceeded",
             Self::TooManyChannels { .. } => "too_many_channels",
             Self::RecordTooLarge { .. } => "record_too_large",
             Self::OutOfOrder { .. } => "out_of_order",

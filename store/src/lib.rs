@@ -19,11 +19,15 @@ mod gaps;
 mod health;
 mod inbox;
 mod lane;
+mod ledger;
 mod memory;
 mod options;
+mod owner;
 mod position;
+mod quota;
 mod record;
 mod session;
+mod shares;
 mod sqlite;
 
 use std::{path::Path, sync::Arc};
@@ -37,13 +41,15 @@ pub use self::{
     inbox::{Ack, DeadLettered, DeadOrigin, DeadReason, Death, Delivered, MAX_REASON, Nack, Pending, PendingQuery, Trimmed},
     memory::MemoryStore,
     options::{Bounds, Durability, FamilyPolicy, Policies, StoreOptions},
+    owner::{Owner, OwnerKey, Standing},
     position::{Epoch, MAX_SEQ, Position},
+    quota::{Kind, Quota, Quotas, Usage, UsageReport},
     record::{
         Appended, ChannelInfo, FirstDelivery, Limits, Lost, MAX_SOURCE, MessageKey, NewRecord, Page, Precision, ReadFrom,
         RecentId, Record,
     },
     session::{ConsumerId, Forgotten, MAX_CONSUMER, Retained, StoredSession, StoredSubscription},
-    sqlite::{DATABASE, SqliteStore, operators},
+    sqlite::{DATABASE, SqliteStore, disk_size, operators},
 };
 
 /// Opens the store that the options ask for: in memory, or in a file in the directory. Blocks while the file is opened.

@@ -1,6 +1,9 @@
 //! What a store is told when it is opened.
 
-use crate::channel::{ChannelFamily, ChannelName};
+use crate::{
+    channel::{ChannelFamily, ChannelName},
+    quota::Quotas,
+};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -56,7 +59,8 @@ impl Bounds {
 pub struct FamilyPolicy {
     /// Of records that nobody has to acknowledge (any more). At the bound the oldest are removed.
     pub log: Bounds,
-    /// Of records that wait for an acknowledgement. At the bound the oldest of the lowest priority go to the dead-letter channel.
+    /// Of records that wait for an acknowledgement. At the bound the oldest of the lowest priority go to the dead-letter channel, of the
+    /// sender that has most there; see [`crate::Store::append`].
     pub inbox: Bounds,
 }
 
@@ -125,8 +129,14 @@ pub struct StoreOptions {
     pub dedup_max: usize,
     /// Largest frame, in bytes. Default 16 MiB.
     pub max_record_bytes: u64,
-    /// Bytes of frames in the whole store; at the bound appends are refused. 0: no bound. Default 0.
+    /// Bytes of frames in the whole store; at the bound appends are refused: those of anonymous sessions at the half, those of users at
+    /// three quarters. 0: no bound. Default 0.
     pub max_bytes: u64,
+    /// Bytes that stay free on the file's disk: with less appends are refused; agents may use half of it. Measured once a second.
+    /// 0: none. Default 0.
+    pub disk_reserve: u64,
+    /// What one session, user, address or agent key may have stored. Default no bounds.
+    pub quotas: Quotas,
     /// Channels; at the bound records for new ones are refused. Default 2,000,000.
     pub max_channels: u64,
     /// Retained values; at the bound new channels' are refused. Default 100,000.
@@ -161,6 +171,8 @@ impl Default for StoreOptions {
             dedup_max: 256 * 1024,
             max_record_bytes: 16 * MIB,
             max_bytes: 0,
+            disk_reserve: 0,
+            quotas: Quotas::default(),
             max_channels: 2_000_000,
             max_retained: 100_000,
             queue_writes: 65_536,

@@ -1,9 +1,11 @@
 //! Records of a channel's log, and how they are written and read.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use common::{envelope::Priority, id::MAX_NAME};
 
-use crate::{channel::ChannelName, error::StoreError, inbox::DeadLettered, position::MAX_SEQ};
+use crate::{channel::ChannelName, error::StoreError, inbox::DeadLettered, owner::Owner, position::MAX_SEQ};
 
 /// Longest `source` of a record, in bytes.
 pub const MAX_SOURCE: usize = 160;
@@ -33,6 +35,10 @@ pub struct NewRecord {
     pub stored_at: u64,
     /// For what must be acknowledged: the delivery that is under way with it.
     pub delivery: Option<FirstDelivery>,
+    /// Who sent it, to whom it is charged; `None`: nobody is.
+    pub owner: Option<Arc<Owner>>,
+    /// Whether room for it was taken already, with [`crate::Store::charge`]. The append gives it back if it fails.
+    pub is_charged: bool,
 }
 
 /// How the delivery of a new record starts.

@@ -37,9 +37,12 @@ fn collect(folder: &Path, tests: &mut Tests) {
     }
 }
 
-/// Functions behind an attribute that makes them tests.
+/// Functions behind an attribute that makes them tests, and the cases of the store's contract, which
+/// a macro runs with each backend.
 fn of_rust(text: &str) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
+    let cases = text.split_once("\ncontract!(").and_then(|(_, rest)| Some(rest.split_once(");")?.0));
+    let cases = cases.into_iter().flat_map(|cases| cases.split(',')).map(|case| case.trim().to_owned());
+    let mut names: BTreeSet<_> = cases.filter(|case| !case.is_empty()).collect();
     let mut is_test = false;
     for line in text.lines().map(str::trim) {
         if line.starts_with("#[") {

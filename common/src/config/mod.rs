@@ -36,5 +36,5 @@ pub use settings::{
     AgentKey, BrokerSettings, CookieSecure, DEV_AGENT_KEY, DataSettings, DemoSettings, Drain, Heartbeat, Limits, LogFormat,
     LogSettings, RETIRED_DEV_AGENT_KEY, Settings, WebSettings, dialable,
 };
-pub use store_settings::{DefaultDelivery, Durability, Retention, StoreSettings};
+pub use store_settings::{DefaultDelivery, Durability, Retention, StoreSettings, StoredQuota};
 pub use tls::{AcmeSettings, ClientCertificates, ListenerTls};

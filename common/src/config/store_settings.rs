@@ -28,14 +28,33 @@ pub struct StoreSettings {
     pub dead_letters: Retention,
     /// A session that was not seen for so long is forgotten, with its inbox. Default 30 days.
     pub forget_sessions: Duration,
-    /// Bytes of messages in the whole store; 0 = no bound. Default 0.
+    /// Bytes of messages in the whole store; 0 = no bound. Default 4 GiB.
     pub max_bytes: usize,
+    /// Bytes of the disk that stay free, a tenth of it at most; 0 = none. Default 1 GiB.
+    pub disk_reserve: usize,
+    /// What one session may have stored. Default 10,000 messages, 32 MiB.
+    pub session_quota: StoredQuota,
+    /// What one user may have stored. Default 20,000 messages, 64 MiB.
+    pub user_quota: StoredQuota,
+    /// What the sessions of one client address may have stored. Default 20,000 messages, 64 MiB.
+    pub address_quota: StoredQuota,
+    /// What the agents of one key may have stored. Default 2,000,000 messages, 2 GiB.
+    pub key_quota: StoredQuota,
     /// Whether the audit log is written. Default true.
     pub audit: bool,
     /// Whether the audit log holds what refused messages said. Default false.
     pub audit_payloads: bool,
     /// How long entries of the audit log are kept. Default 90 days.
     pub audit_age: Duration,
+}
+
+/// How much of one sender may be stored: what waits in inboxes, and what is in the logs of topics and broadcasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredQuota {
+    /// Messages; 0 = no bound.
+    pub messages: usize,
+    /// Bytes; 0 = no bound.
+    pub bytes: usize,
 }
 
 /// How much a channel keeps; the oldest goes first.
@@ -82,7 +101,12 @@ impl Default for StoreSettings {
             topic: Retention { messages: 10_000, bytes: 64 * MIB, age: DAY },
             dead_letters: Retention { messages: 1000, bytes: 4 * MIB, age: 7 * DAY },
             forget_sessions: 30 * DAY,
-            max_bytes: 0,
+            max_bytes: 4096 * MIB,
+            disk_reserve: 1024 * MIB,
+            session_quota: StoredQuota { messages: 10_000, bytes: 32 * MIB },
+            user_quota: StoredQuota { messages: 20_000, bytes: 64 * MIB },
+            address_quota: StoredQuota { messages: 20_000, bytes: 64 * MIB },
+            key_quota: StoredQuota { messages: 2_000_000, bytes: 2048 * MIB },
             audit: true,
             audit_payloads: false,
             audit_age: 90 * DAY,

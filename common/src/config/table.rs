@@ -463,7 +463,25 @@ pub(super) static TABLE: &[Setting] = settings! {
     "store.forget_sessions" => Span { min: MINUTE, max: YEAR, at: |d| &mut d.settings.store.forget_sessions },
         "A session that was not seen for so long is forgotten; what waits for it goes to the dead letters.";
     "store.max_bytes" => Size { min: 0, max: 1024 * GIB, at: |d| &mut d.settings.store.max_bytes },
-        "Bytes of messages in the whole store; durable messages beyond are refused. 0: no bound but the disk.";
+        "Bytes of messages in the whole store; beyond, durable messages are refused with `store_full`: those of anonymous sessions at the half, those of users at three quarters. 0: no bound but the disk.";
+    "store.disk_reserve" => Size { min: 0, max: 1024 * GIB, at: |d| &mut d.settings.store.disk_reserve },
+        "Bytes of the data folder's disk that stay free, a tenth of the disk at most: with less, durable messages are refused with `store_full`. Agents may use half of it. 0: none.";
+    "store.session_messages" => Integer { min: 0, max: 1_000_000_000, at: |d| &mut d.settings.store.session_quota.messages },
+        "Durable messages that a session may have stored: those that wait in inboxes, and those in logs of topics; more are refused with `quota_exceeded`. 0: no bound.";
+    "store.session_bytes" => Size { min: 0, max: 1024 * GIB, at: |d| &mut d.settings.store.session_quota.bytes },
+        "The same in bytes; 0: no bound.";
+    "store.user_messages" => Integer { min: 0, max: 1_000_000_000, at: |d| &mut d.settings.store.user_quota.messages },
+        "Durable messages that a user, over all sessions, may have stored: those that wait in inboxes, and those in logs of topics; more are refused with `quota_exceeded`. 0: no bound.";
+    "store.user_bytes" => Size { min: 0, max: 1024 * GIB, at: |d| &mut d.settings.store.user_quota.bytes },
+        "The same in bytes; 0: no bound.";
+    "store.address_messages" => Integer { min: 0, max: 1_000_000_000, at: |d| &mut d.settings.store.address_quota.messages },
+        "Durable messages that the sessions of one client address may have stored: those that wait in inboxes, and those in logs of topics; more are refused with `quota_exceeded`. 0: no bound.";
+    "store.address_bytes" => Size { min: 0, max: 1024 * GIB, at: |d| &mut d.settings.store.address_quota.bytes },
+        "The same in bytes; 0: no bound.";
+    "store.key_messages" => Integer { min: 0, max: 1_000_000_000, at: |d| &mut d.settings.store.key_quota.messages },
+        "Durable messages that the agents of one key may have stored: those that wait in inboxes, and those in logs of topics; more are refused with `quota_exceeded`. 0: no bound.";
+    "store.key_bytes" => Size { min: 0, max: 1024 * GIB, at: |d| &mut d.settings.store.key_quota.bytes },
+        "The same in bytes; 0: no bound.";
     "store.audit" => Flag { at: |d| &mut d.settings.store.audit },
         "Whether the audit log is written: connections, authentications, refusals, administrative acts.";
     "store.audit_payloads" => Flag { at: |d| &mut d.settings.store.audit_payloads },

@@ -31,11 +31,14 @@ impl State {
     pub(super) fn settle(&mut self, name: &ChannelName, seq: u64) -> bool {
         let Some(channel) = self.channels.get_mut(name) else { return false };
         let Some(record) = channel.records.get(&seq) else { return false };
-        if channel.waiting.remove(&(lane_of(record.priority), seq)).is_none() {
-            return false;
+        let (bytes, expires_at) = (record.frame.len() as u64, record.expires_at);
+        let Some(waiting) = channel.waiting.remove(&(lane_of(record.priority), seq)) else { return false };
+        channel.unacked_bytes -= bytes;
+        channel.uncharge(seq, bytes);
+        if let Some(shares) = &mut channel.shares {
+            shares.remove(waiting.member, bytes);
         }
-        channel.unacked_bytes -= record.frame.len() as u64;
-        if let Some(at) = record.expires_at {
+        if let Some(at) = expires_at {
             self.expiring.remove(&(at, seq, name.clone()));
         }
         true

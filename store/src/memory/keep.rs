@@ -135,16 +135,20 @@ impl State {
             *budget = budget.saturating_sub(1);
         }
         let Some(channel) = self.channels.get_mut(&name) else { return Ok(true) };
+        let (mut removed, mut freed) = (0, 0);
         while *budget > 0
             && let Some((_, record)) = channel.records.pop_first()
         {
             let bytes = record.frame.len() as u64;
             channel.bytes -= bytes;
-            self.bytes -= bytes;
-            self.records -= 1;
+            channel.uncharge(record.seq, bytes);
+            removed += 1;
+            freed += bytes;
             *budget -= 1;
         }
-        if !channel.records.is_empty() {
+        let is_empty = channel.records.is_empty();
+        self.removed(removed, freed);
+        if !is_empty {
             return Ok(false);
         }
         self.channels.remove(&name);

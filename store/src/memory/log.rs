@@ -1,7 +1,6 @@
 //! Appending to logs and reading them.
 
-use std::collections::BTreeSet;
-use std::ops::Bound;
+use std::{collections::BTreeSet, ops::Bound, sync::Arc};
 
 use super::state::{Channel, State, Waiting};
 use crate::{
@@ -10,20 +9,26 @@ use crate::{
     error::StoreError,
     inbox::{DeadLettered, DeadReason, Death},
     lane::lane_of,
+    ledger::Appending,
     record::{Appended, ChannelInfo, Limits, NewRecord, Page, ReadFrom, RecentId, Record},
+    shares::Member,
 };
 
 impl State {
-    pub(super) fn append(&mut self, records: &[NewRecord]) -> Result<Vec<Appended>, StoreError> {
-        let held = Held { channels: self.channels.len() as u64, bytes: self.bytes, next_seq: self.next_seq };
+    pub(super) fn append(&mut self, records: Vec<NewRecord>) -> Result<Vec<Appended>, StoreError> {
+        let mut appending = Appending::charge(&self.ledger, records)?;
+        let held = Held { channels: self.channels.len() as u64, next_seq: self.next_seq };
         let head_of = |name: &ChannelName| Ok(self.channels.get(name).map(|channel| channel.head));
-        admission::check(records, &self.options, held, head_of)?;
+        admission::check(appending.records(), &self.options, held, head_of)?;
+        appending.hand_over();
+        let records = appending.records();
         let mut answers = Vec::with_capacity(records.len());
         let mut touched = BTreeSet::new();
         for record in records {
             let key = record.key();
             if let Some(seq) = self.dedup.find(&key, record.stored_at) {
                 self.duplicates += 1;
+                self.ledger.release(record.owner.as_deref(), record.bytes());
                 answers.push(Appended::Duplicate { seq });
                 continue;
             }
@@ -67,8 +72,15 @@ impl State {
                 dead: None,
             },
         );
+        if let Some(owner) = &record.owner {
+            channel.charged.insert(record.seq, Arc::clone(owner));
+        }
         if let Some(delivery) = record.delivery {
-            let waiting = Waiting { attempts: delivery.attempts, due_at: delivery.due_at, reason: None };
+            let member = Member::of(record.owner.as_deref());
+            let waiting = Waiting { attempts: delivery.attempts, due_at: delivery.due_at, reason: None, member };
+            if let Some(shares) = &mut channel.shares {
+                shares.add(member, bytes);
+            }
             channel.waiting.insert((lane_of(record.priority), record.seq), waiting);
             channel.unacked_bytes += bytes;
             if let Some(at) = record.expires_at {
@@ -80,14 +92,16 @@ impl State {
         self.appended += 1;
     }
 
-    /// Brings an inbox back within its bounds: the oldest of the lowest priority goes first.
+    /// Brings an inbox back within its bounds: who has most there gives way, with its oldest of the lowest priority.
     fn evict(&mut self, name: &ChannelName, now: u64) -> Result<Vec<DeadLettered>, StoreError> {
         let bounds = self.options.policies.family(name.family()).inbox;
         let mut evicted = Vec::new();
-        while let Some(channel) = self.channels.get(name)
+        while let Some(channel) = self.channels.get_mut(name)
             && bounds.exceeded_by(channel.waiting.len() as u64, channel.unacked_bytes)
-            && let Some((_, seq)) = channel.waiting.keys().next().copied()
+            && let Some(victim) = channel.shares().victim(bounds)
+            && let Some(((_, seq), _)) = channel.waiting.iter().find(|(_, waiting)| waiting.member.owner == victim)
         {
+            let seq = *seq;
             evicted.extend(self.bury(name, seq, &Death::of(DeadReason::InboxFull, now))?);
         }
         Ok(evicted)

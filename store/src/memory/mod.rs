@@ -9,7 +9,7 @@ mod log;
 mod retention;
 mod state;
 
-use std::{future::ready, ops::Range};
+use std::{future::ready, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use common::{audit::Entry, id::SessionId};
@@ -23,8 +23,11 @@ use crate::{
     error::StoreError,
     health::StoreHealth,
     inbox::{Ack, DeadLettered, Death, Delivered, Nack, Pending, PendingQuery, Trimmed},
+    ledger::Ledger,
     options::StoreOptions,
+    owner::{Owner, OwnerKey},
     position::Epoch,
+    quota::UsageReport,
     record::{Appended, ChannelInfo, Limits, NewRecord, Page, ReadFrom, RecentId},
     session::{ConsumerId, Forgotten, Retained, StoredSession},
 };
@@ -32,6 +35,7 @@ use crate::{
 /// A store without a file. Its epoch is new each time.
 pub struct MemoryStore {
     epoch: Epoch,
+    ledger: Arc<Ledger>,
     state: Mutex<State>,
 }
 
@@ -39,7 +43,8 @@ impl MemoryStore {
     /// An empty store. Of the options those of files, queues and threads have no meaning here.
     pub fn new(options: StoreOptions) -> Result<Self, StoreError> {
         options.check()?;
-        Ok(Self { epoch: Epoch::fresh(), state: Mutex::new(State::new(options)) })
+        let ledger = Arc::new(Ledger::new(&options));
+        Ok(Self { epoch: Epoch::fresh(), state: Mutex::new(State::new(options, Arc::clone(&ledger))), ledger })
     }
 
     fn call<T: Send + 'static>(&self, run: impl FnOnce(&mut State) -> Result<T, StoreError>) -> Reply<T> {
@@ -75,8 +80,24 @@ impl Store for MemoryStore {
         self.change(|state| state.reserve(count))
     }
 
+    fn owner(&self, key: &OwnerKey) -> Arc<Owner> {
+        self.ledger.owner(key)
+    }
+
+    fn charge(&self, owner: Option<&Owner>, bytes: u64) -> Result<(), StoreError> {
+        self.ledger.charge(owner, bytes)
+    }
+
+    fn release(&self, owner: Option<&Owner>, bytes: u64) {
+        self.ledger.release(owner, bytes);
+    }
+
+    fn usage(&self) -> UsageReport {
+        self.ledger.report()
+    }
+
     fn append(&self, records: Vec<NewRecord>) -> Reply<Vec<Appended>> {
-        self.change(|state| state.append(&records))
+        self.change(|state| state.append(records))
     }
 
     fn recent_ids(&self) -> Reply<Vec<RecentId>> {

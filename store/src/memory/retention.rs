@@ -42,10 +42,14 @@ impl State {
         let count = gone.len() as u64;
         channel.gaps.trimmed(*from, *to, count);
         channel.trimmed += count;
-        let freed: u64 = gone.iter().filter_map(|seq| channel.records.remove(seq)).map(|record| record.frame.len() as u64).sum();
+        let mut freed = 0;
+        for seq in gone {
+            let bytes = channel.records.remove(&seq).map_or(0, |record| record.frame.len() as u64);
+            channel.uncharge(seq, bytes);
+            freed += bytes;
+        }
         channel.bytes -= freed;
-        self.records -= count;
-        self.bytes -= freed;
+        self.removed(count, freed);
         count
     }
 

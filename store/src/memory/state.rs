@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     ops::Range,
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -15,10 +16,13 @@ use crate::{
     error::StoreError,
     gaps::Gaps,
     health::StoreHealth,
+    ledger::Ledger,
     options::StoreOptions,
+    owner::Owner,
     position::MAX_SEQ,
     record::{ChannelInfo, Record},
     session::{ConsumerId, Retained, StoredSession},
+    shares::{Member, Shares},
 };
 
 /// The log and the inbox of one channel.
@@ -32,6 +36,10 @@ pub(super) struct Channel {
     pub(super) waiting: BTreeMap<(u8, u64), Waiting>,
     pub(super) bytes: u64,
     pub(super) unacked_bytes: u64,
+    /// To whom records are charged, by their numbers.
+    pub(super) charged: BTreeMap<u64, Arc<Owner>>,
+    /// What waits, by sender, since it was first needed.
+    pub(super) shares: Option<Shares>,
     pub(super) appended: u64,
     pub(super) trimmed: u64,
     pub(super) dead_lettered: u64,
@@ -44,12 +52,32 @@ pub(super) struct Waiting {
     pub(super) attempts: u32,
     pub(super) due_at: u64,
     pub(super) reason: Option<String>,
+    pub(super) member: Member,
 }
 
 impl Channel {
     /// Records that nobody has to acknowledge (any more), and their bytes.
     pub(super) fn settled(&self) -> (u64, u64) {
         ((self.records.len() - self.waiting.len()) as u64, self.bytes - self.unacked_bytes)
+    }
+
+    /// A record is charged to nobody any more.
+    pub(super) fn uncharge(&mut self, seq: u64, bytes: u64) {
+        if let Some(owner) = self.charged.remove(&seq) {
+            owner.add(-1, -i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// What waits, by sender.
+    pub(super) fn shares(&mut self) -> &mut Shares {
+        let (waiting, records) = (&self.waiting, &self.records);
+        self.shares.get_or_insert_with(|| {
+            let mut shares = Shares::default();
+            for ((_, seq), waiting) in waiting {
+                shares.add(waiting.member, records.get(seq).map_or(0, |record| record.frame.len() as u64));
+            }
+            shares
+        })
     }
 
     pub(super) fn info(&self, name: &ChannelName) -> ChannelInfo {
@@ -72,6 +100,7 @@ impl Channel {
 /// The whole content.
 pub(super) struct State {
     pub(super) options: StoreOptions,
+    pub(super) ledger: Arc<Ledger>,
     pub(super) closed: bool,
     pub(super) commits: u64,
     pub(super) appended: u64,
@@ -94,8 +123,9 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(options: StoreOptions) -> Self {
+    pub(super) fn new(options: StoreOptions, ledger: Arc<Ledger>) -> Self {
         Self {
+            ledger,
             dedup: DedupWindow::new(options.dedup_window_ms, options.dedup_max),
             options,
             closed: false,
@@ -115,6 +145,13 @@ impl State {
             next_audit: 1,
             values: HashMap::new(),
         }
+    }
+
+    /// So many records, and bytes of their frames, are gone.
+    pub(super) fn removed(&mut self, records: u64, bytes: u64) {
+        self.records -= records;
+        self.bytes -= bytes;
+        self.ledger.add_held(-i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     pub(super) fn health(&self) -> StoreHealth {

@@ -1,6 +1,6 @@
 //! Appending records, and the bounds that appending enforces.
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 use super::{commits::Unplaced, error::damaged, tx::Tx};
 use crate::{
@@ -9,14 +9,23 @@ use crate::{
     error::StoreError,
     inbox::{DeadLettered, DeadReason, Death},
     lane::lane_of,
+    ledger::Appending,
+    options::Bounds,
     record::{Appended, FirstDelivery, NewRecord, RecentId},
+    shares::{Member, Shares},
 };
 
 impl Tx<'_> {
     /// Appends records, all or none.
-    pub(super) fn append(&mut self, records: &[NewRecord]) -> Result<Vec<Appended>, StoreError> {
+    pub(super) fn append(&mut self, appending: &mut Appending) -> Result<Vec<Appended>, StoreError> {
         let (held, channels) = (self.state.held(), &mut self.state.channels);
-        admission::check(records, self.options, held, |name| Ok(channels.get(self.conn, name)?.map(|channel| channel.head)))?;
+        let head_of = |name: &ChannelName| Ok(channels.get(self.conn, name)?.map(|channel| channel.head));
+        // Before the answer, so that who hears of it finds the room free.
+        admission::check(appending.records(), self.options, held, head_of).inspect_err(|_| appending.release())?;
+        if appending.hand_over() {
+            appending.records().iter().for_each(|record| self.state.owners.taken(record.owner.as_ref(), record.bytes()));
+        }
+        let records = appending.records();
         let mut answers = Vec::with_capacity(records.len());
         for record in records {
             let key = record.key();
@@ -48,12 +57,18 @@ impl Tx<'_> {
             expires_at: record.expires_at,
             attempts: delivery.attempts,
             due_at: sql_integer(delivery.due_at),
+            owner: record.owner.as_ref().map_or(0, |owner| owner.id),
         };
         channel.add(&unplaced);
+        if unplaced.waits
+            && let Some(shares) = &mut channel.shares
+        {
+            shares.add(Member::of(record.owner.as_deref()), bytes);
+        }
         self.conn
             .prepare_cached(
-                "INSERT INTO records (seq, channel, prev, stored_at, expires_at, lane, needs_ack, message_id, source, frame)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                "INSERT INTO records (seq, channel, prev, stored_at, expires_at, lane, needs_ack, message_id, source, frame, owner)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             )?
             .execute(params![
                 record.seq,
@@ -65,8 +80,12 @@ impl Tx<'_> {
                 unplaced.waits,
                 record.message_id,
                 record.source,
-                record.frame.as_ref()
+                record.frame.as_ref(),
+                unplaced.owner
             ])?;
+        if let Some(owner) = &record.owner {
+            self.state.owners.appended(owner, bytes);
+        }
         if !unplaced.waits && !self.state.grown.contains(&record.channel) {
             self.state.grown.insert(record.channel.clone());
         }
@@ -78,7 +97,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Brings an inbox back within its bounds: the oldest of the lowest priority goes first.
+    /// Brings an inbox back within its bounds: who has most there gives way, with its oldest of the lowest priority.
     fn evict(&mut self, name: &ChannelName, now: u64) -> Result<Vec<DeadLettered>, StoreError> {
         let bounds = self.options.policies.family(name.family()).inbox;
         let mut evicted = Vec::new();
@@ -87,13 +106,31 @@ impl Tx<'_> {
         {
             let id = channel.id;
             self.place_channel(id)?;
+            let who = self.largest_in(name, bounds)?.ok_or_else(|| damaged("a count of what waits in an inbox"))?;
             let victim = self
                 .conn
-                .prepare_cached("SELECT seq FROM unacked WHERE channel = ?1 ORDER BY lane, seq LIMIT 1")?
-                .query_row([id], |row| row.get(0))?;
+                .prepare_cached("SELECT seq FROM unacked WHERE channel = ?1 AND owner = ?2 ORDER BY lane, seq LIMIT 1")?
+                .query_row(params![id, who], |row| row.get(0))
+                .optional()?;
+            let victim = victim.ok_or_else(|| damaged("a sender's list of what waits in an inbox"))?;
             evicted.extend(self.bury(name, victim, &Death::of(DeadReason::InboxFull, now))?);
         }
         Ok(evicted)
+    }
+
+    /// The owner that gives way in an inbox that is over these bounds, and of which the indexes are whole.
+    fn largest_in(&mut self, name: &ChannelName, bounds: Bounds) -> Result<Option<u64>, StoreError> {
+        let Some(channel) = self.state.channels.touch(self.conn, name)? else { return Ok(None) };
+        if let Some(shares) = &channel.shares {
+            return Ok(shares.victim(bounds));
+        }
+        let mut shares = Shares::default();
+        let mut statement = self.conn.prepare_cached("SELECT owner, bytes FROM unacked WHERE channel = ?1")?;
+        let mut rows = statement.query([channel.id])?;
+        while let Some(row) = rows.next()? {
+            shares.add(self.state.owners.member(row.get(0)?), row.get(1)?);
+        }
+        Ok(channel.shares.insert(Box::new(shares)).victim(bounds))
     }
 }
 

@@ -9,13 +9,13 @@ use foldhash::HashMap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{commits::Unplaced, error::damaged, fresh::Fresh};
-use crate::{channel::ChannelName, error::StoreError, gaps::Gaps, record::ChannelInfo};
+use crate::{channel::ChannelName, error::StoreError, gaps::Gaps, record::ChannelInfo, shares::Shares};
 
 /// Channels kept in memory between batches; above that the cache is emptied and fills again with those in use.
 const CACHED: usize = 65_536;
 
 /// One row of the table, and the gaps of its channel once they were needed.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Channel {
     pub(super) id: i64,
     pub(super) born: u64,
@@ -31,6 +31,8 @@ pub(super) struct Channel {
     pub(super) trimmed: u64,
     pub(super) dead_lettered: u64,
     gaps: Option<Gaps>,
+    /// What waits, by sender, since it was first needed.
+    pub(super) shares: Option<Box<Shares>>,
     /// `oldest_at` and `oldest_unacked_at` as the row has them.
     written_ages: (Option<u64>, Option<u64>),
     /// The batch that has changed it last.
@@ -111,6 +113,7 @@ pub(super) fn channel_of(row: &Row<'_>) -> Result<Channel, StoreError> {
         trimmed: row.get(12)?,
         dead_lettered: row.get(13)?,
         gaps: None,
+        shares: None,
         written_ages: ages,
         touched_in: 0,
         changed: false,

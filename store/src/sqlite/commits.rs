@@ -29,6 +29,8 @@ pub(super) struct Unplaced {
     pub(super) expires_at: Option<u64>,
     pub(super) attempts: u32,
     pub(super) due_at: u64,
+    /// To whom it is charged; 0: to nobody. Not part of the stored form: the record has it.
+    pub(super) owner: u64,
 }
 
 /// Bytes of a record in the stored form.
@@ -67,7 +69,7 @@ fn decode_one(mut stored: &[u8]) -> Option<Unplaced> {
     let attempts = u32::from_le_bytes(take(stored)?);
     let [lane, waits] = take(stored)?;
     let expires_at = (expires_at != NEVER).then_some(expires_at);
-    Some(Unplaced { seq, channel, lane, waits: waits != 0, bytes, stored_at, expires_at, attempts, due_at })
+    Some(Unplaced { seq, channel, lane, waits: waits != 0, bytes, stored_at, expires_at, attempts, due_at, owner: 0 })
 }
 
 /// Adds what a stored form holds of one channel, or of all. `None` if it is not one.
@@ -125,6 +127,7 @@ mod tests {
             expires_at: None,
             attempts: 2,
             due_at: 1,
+            owner: 0,
         };
         let second = Unplaced { channel: 8, waits: false, expires_at: Some(0), ..first };
         let stored = encode(&[first, second]);

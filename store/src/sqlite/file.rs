@@ -85,6 +85,11 @@ pub(super) fn io_error(error: &std::io::Error) -> StoreError {
     }
 }
 
+/// The size of the file system that a folder is on, in bytes; 0 where that is not known.
+pub fn disk_size(dir: &Path) -> u64 {
+    rustix::fs::statvfs(dir).map_or(0, |found| found.f_blocks.saturating_mul(found.f_frsize))
+}
+
 /// Where the database of a data directory is.
 pub(super) fn database_path(dir: &Path) -> PathBuf {
     dir.join(DATABASE)

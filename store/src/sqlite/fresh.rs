@@ -13,6 +13,7 @@ use super::{
     commits::{self, Unplaced},
     error::damaged,
     inbox::Settled,
+    owners::owner_of,
     schema,
     tx::Tx,
 };
@@ -131,7 +132,10 @@ impl Tx<'_> {
         let mut fresh = Fresh { next_commit: last.max(placed) + 1, placed, newest_at, ..Fresh::default() };
         let records = commits::unplaced(self.conn, None)?;
         let mut names: HashMap<i64, (ChannelName, bool)> = HashMap::default();
-        for record in records {
+        self.state.owners.load(self.conn)?;
+        for mut record in records {
+            record.owner = owner_of(self.conn, &record)?;
+            self.state.owners.recall(record.owner, record.bytes);
             let id = record.channel;
             let (name, is_known) = match names.get(&id) {
                 Some(found) => found,
@@ -185,6 +189,9 @@ impl Tx<'_> {
         }
         // In the order of each index, so that its pages are changed one after the other.
         records.sort_unstable_by_key(|record| (record.channel, record.seq));
+        for record in &records {
+            self.state.owners.placed(record.owner, record.bytes);
+        }
         let mut log = self.conn.prepare_cached("INSERT INTO logs (channel, seq) VALUES (?1, ?2)")?;
         for record in &records {
             log.execute(params![record.channel, record.seq])?;
@@ -192,8 +199,8 @@ impl Tx<'_> {
         records.retain(|record| record.waits);
         records.sort_by_key(|record| (record.channel, record.lane));
         let mut unacked = self.conn.prepare_cached(
-            "INSERT INTO unacked (channel, lane, seq, bytes, stored_at, expires_at, attempts, due_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO unacked (channel, lane, seq, bytes, stored_at, expires_at, attempts, due_at, owner)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?;
         for record in &records {
             unacked.execute(params![
@@ -204,7 +211,8 @@ impl Tx<'_> {
                 record.stored_at,
                 record.expires_at,
                 record.attempts,
-                record.due_at
+                record.due_at,
+                record.owner
             ])?;
         }
         for channel in channels.into_values() {
@@ -252,12 +260,15 @@ impl Tx<'_> {
         let index = channel.waiting.remove(&seq)?;
         let record = fresh.records.get_mut(index)?;
         record.waits = false;
+        let owner = std::mem::take(&mut record.owner);
         channel.share.unacked -= 1;
         channel.share.unacked_bytes -= record.bytes;
         if index < fresh.committed {
             fresh.settled.push(seq);
         }
-        Some(Settled { seq, bytes: record.bytes, stored_at: record.stored_at })
+        let settled = Settled { seq, bytes: record.bytes, stored_at: record.stored_at, owner };
+        self.state.owners.uncharge(owner, settled.bytes, true);
+        Some(settled)
     }
 
     /// The fresh records of a channel up to a number need not wait any more.

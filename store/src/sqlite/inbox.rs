@@ -22,6 +22,7 @@ pub(super) struct Settled {
     pub(super) seq: u64,
     pub(super) bytes: u64,
     pub(super) stored_at: u64,
+    pub(super) owner: u64,
 }
 
 impl Tx<'_> {
@@ -65,6 +66,9 @@ impl Tx<'_> {
             for row in &settled {
                 channel.unacked = channel.unacked.saturating_sub(1);
                 channel.unacked_bytes = channel.unacked_bytes.saturating_sub(row.bytes);
+                if let Some(shares) = &mut channel.shares {
+                    shares.remove(self.state.owners.member(row.owner), row.bytes);
+                }
                 channel.oldest_at = Some(channel.oldest_at.map_or(row.stored_at, |oldest| oldest.min(row.stored_at)));
             }
             if channel.unacked == 0 {
@@ -78,32 +82,36 @@ impl Tx<'_> {
     }
 
     // Read, then deleted: RETURNING would fill a temporary table each time, and so would a list of lanes with IN.
-    fn settle(&self, channel: i64, seq: u64) -> Result<Option<Settled>, StoreError> {
+    fn settle(&mut self, channel: i64, seq: u64) -> Result<Option<Settled>, StoreError> {
         let found = self
             .conn
-            .prepare_cached(concat!("SELECT lane, bytes, stored_at FROM unacked WHERE ", one_unacked!()))?
+            .prepare_cached(concat!("SELECT lane, bytes, stored_at, owner FROM unacked WHERE ", one_unacked!()))?
             .query_row(params![channel, sql_integer(seq)], |row| {
-                Ok((row.get::<_, u8>(0)?, Settled { seq, bytes: row.get(1)?, stored_at: row.get(2)? }))
+                Ok((row.get::<_, u8>(0)?, Settled { seq, bytes: row.get(1)?, stored_at: row.get(2)?, owner: row.get(3)? }))
             })
             .optional()?;
         let Some((lane, settled)) = found else { return Ok(None) };
         self.conn
             .prepare_cached("DELETE FROM unacked WHERE channel = ?1 AND lane = ?2 AND seq = ?3")?
             .execute(params![channel, lane, seq])?;
+        self.state.owners.uncharge(settled.owner, settled.bytes, false);
         Ok(Some(settled))
     }
 
-    fn settle_through(&self, channel: i64, seq: u64, settled: &mut Vec<Settled>) -> Result<(), StoreError> {
+    fn settle_through(&mut self, channel: i64, seq: u64, settled: &mut Vec<Settled>) -> Result<(), StoreError> {
         for lane in 0..LANES.len() {
             let key = params![channel, lane, sql_integer(seq)];
             let before = settled.len();
-            let mut statement = self
-                .conn
-                .prepare_cached("SELECT seq, bytes, stored_at FROM unacked WHERE channel = ?1 AND lane = ?2 AND seq <= ?3")?;
-            let rows =
-                statement.query_map(key, |row| Ok(Settled { seq: row.get(0)?, bytes: row.get(1)?, stored_at: row.get(2)? }))?;
+            let mut statement = self.conn.prepare_cached(
+                "SELECT seq, bytes, stored_at, owner FROM unacked WHERE channel = ?1 AND lane = ?2 AND seq <= ?3",
+            )?;
+            let rows = statement.query_map(key, |row| {
+                Ok(Settled { seq: row.get(0)?, bytes: row.get(1)?, stored_at: row.get(2)?, owner: row.get(3)? })
+            })?;
             for row in rows {
-                settled.push(row?);
+                let row = row?;
+                self.state.owners.uncharge(row.owner, row.bytes, false);
+                settled.push(row);
             }
             if settled.len() > before {
                 self.conn.prepare_cached("DELETE FROM unacked WHERE channel = ?1 AND lane = ?2 AND seq <= ?3")?.execute(key)?;
@@ -195,6 +203,9 @@ impl Tx<'_> {
         if let Some(channel) = self.state.channels.get_mut(self.conn, name)? {
             channel.unacked = channel.unacked.saturating_sub(1);
             channel.unacked_bytes = channel.unacked_bytes.saturating_sub(row.bytes);
+            if let Some(shares) = &mut channel.shares {
+                shares.remove(self.state.owners.member(row.owner), row.bytes);
+            }
             channel.records = channel.records.saturating_sub(1);
             channel.bytes = channel.bytes.saturating_sub(row.bytes);
             channel.dead_lettered += 1;

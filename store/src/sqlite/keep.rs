@@ -155,18 +155,19 @@ impl Tx<'_> {
             done.dead_lettered.extend(self.bury(&name, seq, &death)?);
             *budget = budget.saturating_sub(1);
         }
-        let records: Vec<(u64, u64)> = self
+        let records: Vec<(u64, u64, u64)> = self
             .conn
             .prepare_cached(
-                "SELECT records.seq, length(frame) FROM logs CROSS JOIN records ON records.seq = logs.seq WHERE logs.channel = ?1
+                "SELECT records.seq, length(frame), iif(needs_ack, 0, owner) FROM logs CROSS JOIN records ON records.seq = logs.seq WHERE logs.channel = ?1
                  ORDER BY logs.seq LIMIT ?2",
             )?
-            .query_map(params![id, *budget], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .query_map(params![id, *budget], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
             .collect::<Result<_, _>>()?;
-        for (seq, _) in &records {
+        for (seq, bytes, owner) in &records {
             self.remove_record(id, *seq)?;
+            self.state.owners.uncharge(*owner, *bytes, false);
         }
-        let (count, bytes) = (records.len() as u64, records.iter().map(|(_, bytes)| bytes).sum::<u64>());
+        let (count, bytes) = (records.len() as u64, records.iter().map(|(_, bytes, _)| bytes).sum::<u64>());
         *budget = budget.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
         self.state.totals.records = self.state.totals.records.saturating_sub(count);
         self.state.totals.bytes = self.state.totals.bytes.saturating_sub(bytes);

@@ -22,6 +22,7 @@ mod inbox;
 mod keep;
 mod lookup;
 pub mod operators;
+mod owners;
 mod queue;
 mod read;
 mod readers;
@@ -32,6 +33,7 @@ mod tx;
 mod writer;
 
 use std::{
+    future::ready,
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
@@ -43,7 +45,7 @@ use common::{audit::Entry, id::SessionId};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-pub use self::file::DATABASE;
+pub use self::file::{DATABASE, disk_size};
 use self::{
     answer::answer,
     checkpoint::Checkpoints,
@@ -61,8 +63,11 @@ use crate::{
     error::StoreError,
     health::StoreHealth,
     inbox::{Ack, DeadLettered, Death, Delivered, Nack, Pending, PendingQuery, Trimmed},
+    ledger::{Appending, Ledger},
     options::{Durability, StoreOptions},
+    owner::{Owner, OwnerKey},
     position::Epoch,
+    quota::UsageReport,
     record::{Appended, ChannelInfo, Limits, NewRecord, Page, ReadFrom, RecentId},
     session::{ConsumerId, Forgotten, Retained, StoredSession},
 };
@@ -75,6 +80,7 @@ const SMALL: usize = 64;
 /// Dropping it closes it, and waits for what was in line.
 pub struct SqliteStore {
     epoch: Epoch,
+    ledger: Arc<Ledger>,
     line: Arc<Line>,
     readers: Readers,
     gauge: Arc<Gauge>,
@@ -89,7 +95,8 @@ impl SqliteStore {
         options.check()?;
         let lock = DirectoryLock::take(dir)?;
         let (conn, epoch) = file::open_writer(dir, &options)?;
-        let state = WriterState::load(&conn, &options)?;
+        let ledger = Arc::new(Ledger::new(&options));
+        let state = WriterState::load(&conn, &options, Arc::clone(&ledger))?;
         let database = database_path(dir);
         let (readers, handles) = Readers::start(&database, options.vfs.as_deref(), options.readers, options.queue_reads)?;
         let line = Arc::new(Line::new(options.queue_writes, options.queue_bytes, options.durability != Durability::Fsync));
@@ -117,7 +124,7 @@ impl SqliteStore {
             .name("store-write".to_owned())
             .spawn(move || writer.run())
             .map_err(|error| file::io_error(&error))?;
-        Ok(Self { epoch, line, readers, gauge, database, thread: Mutex::new(Some(thread)) })
+        Ok(Self { epoch, ledger, line, readers, gauge, database, thread: Mutex::new(Some(thread)) })
     }
 
     /// The database's file.
@@ -178,9 +185,28 @@ impl Store for SqliteStore {
         self.put_in_line(SMALL, Admission::Always, true, move |tx| tx.reserve(count))
     }
 
+    fn owner(&self, key: &OwnerKey) -> Arc<Owner> {
+        self.ledger.owner(key)
+    }
+
+    fn charge(&self, owner: Option<&Owner>, bytes: u64) -> Result<(), StoreError> {
+        self.ledger.charge(owner, bytes)
+    }
+
+    fn release(&self, owner: Option<&Owner>, bytes: u64) {
+        self.ledger.release(owner, bytes);
+    }
+
+    fn usage(&self) -> UsageReport {
+        self.ledger.report()
+    }
+
     fn append(&self, records: Vec<NewRecord>) -> Reply<Vec<Appended>> {
         let bytes = records.iter().map(|record| record.frame.len() + SMALL).sum();
-        self.write(bytes, Admission::Bounded, move |tx| tx.append(&records))
+        match Appending::charge(&self.ledger, records) {
+            Ok(mut appending) => self.write(bytes, Admission::Bounded, move |tx| tx.append(&mut appending)),
+            Err(refused) => Box::pin(ready(Err(refused))),
+        }
     }
 
     fn recent_ids(&self) -> Reply<Vec<RecentId>> {

@@ -35,6 +35,8 @@ struct Oldest {
     seq: u64,
     bytes: u64,
     stored_at: u64,
+    /// To whom it is charged; 0: to nobody.
+    owner: u64,
 }
 
 impl Tx<'_> {
@@ -70,6 +72,7 @@ impl Tx<'_> {
                     break;
                 }
                 self.remove_record(id, row.seq)?;
+                self.state.owners.uncharge(row.owner, row.bytes, false);
                 from = if count == 0 { row.seq } else { from };
                 to = row.seq;
                 count += 1;
@@ -127,13 +130,13 @@ impl Tx<'_> {
 
     fn oldest_placed(&self, channel: i64, limit: u64) -> Result<Vec<Oldest>, StoreError> {
         let mut statement = self.conn.prepare_cached(
-            "SELECT records.seq, length(frame), stored_at FROM logs CROSS JOIN records ON records.seq = logs.seq
+            "SELECT records.seq, length(frame), stored_at, iif(needs_ack, 0, owner) FROM logs CROSS JOIN records ON records.seq = logs.seq
              WHERE logs.channel = ?1 AND (needs_ack = 0 OR NOT EXISTS (
                SELECT 1 FROM unacked WHERE unacked.channel = records.channel AND unacked.lane = records.lane AND unacked.seq = records.seq
              )) ORDER BY logs.seq LIMIT ?2",
         )?;
         let rows = statement.query_map(params![channel, limit], |row| {
-            Ok(Oldest { seq: row.get(0)?, bytes: row.get(1)?, stored_at: row.get(2)? })
+            Ok(Oldest { seq: row.get(0)?, bytes: row.get(1)?, stored_at: row.get(2)?, owner: row.get(3)? })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -151,6 +154,7 @@ impl Tx<'_> {
         self.cut_long_logs(&mut budget, &mut done)?;
         self.forget_channels(now, &mut budget, &mut done)?;
         self.trim_rows(now, &mut budget, &mut done)?;
+        budget = budget.saturating_sub(self.state.owners.sweep(self.conn, budget)?);
         done.more |= budget == 0;
         if !done.more {
             done.more = self.give_back_pages()?;

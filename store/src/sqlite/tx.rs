@@ -3,7 +3,7 @@
 //! The operations on [`Tx`] are in the modules named after what they change. Each either refuses before it has changed anything, or
 //! succeeds, or fails with a fault that ends the batch: then both file and memory go back to the last commit.
 
-use std::{collections::BTreeSet, ops::Range};
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use rusqlite::Connection;
 
@@ -12,6 +12,7 @@ use super::{
     commits,
     error::damaged,
     fresh::{Fresh, name_of},
+    owners::{Owners, owner_of},
     schema,
 };
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     channel::ChannelName,
     dedup::{self, DedupWindow},
     error::StoreError,
+    ledger::Ledger,
     options::StoreOptions,
     position::MAX_SEQ,
     record::RecentId,
@@ -57,13 +59,14 @@ pub(super) struct WriterState {
     /// Channels whose log was over its bounds after the last step.
     pub(super) over: BTreeSet<ChannelName>,
     pub(super) fresh: Fresh,
+    pub(super) owners: Owners,
     counter: Counter,
     at_begin: (Totals, Counter),
 }
 
 impl WriterState {
     /// Reads what must be known before the first write.
-    pub(super) fn load(conn: &Connection, options: &StoreOptions) -> Result<Self, StoreError> {
+    pub(super) fn load(conn: &Connection, options: &StoreOptions, ledger: Arc<Ledger>) -> Result<Self, StoreError> {
         let next = schema::meta(conn, "next_seq")?.ok_or_else(|| damaged("the counter of sequence numbers"))?;
         let mut totals =
             Totals { retained: conn.query_row("SELECT count(*) FROM retained", [], |row| row.get(0))?, ..Totals::default() };
@@ -79,12 +82,17 @@ impl WriterState {
             grown: BTreeSet::new(),
             over: BTreeSet::new(),
             fresh: Fresh::unknown(),
+            owners: Owners::new(ledger),
             at_begin: (totals, counter.clone()),
             counter,
         };
         state.load_recent_ids(conn, options)?;
         state.load_over(conn, options)?;
+        state.owners.load(conn)?;
         state.load_unplaced(conn)?;
+        state.owners.open_accounts();
+        state.owners.ledger.add_held(i64::try_from(state.totals.bytes).unwrap_or(i64::MAX));
+        state.at_begin.0 = state.totals;
         Ok(state)
     }
 
@@ -138,6 +146,7 @@ impl WriterState {
         for record in commits::unplaced(conn, None)? {
             self.totals.records += 1;
             self.totals.bytes += record.bytes;
+            self.owners.recall(owner_of(conn, &record)?, record.bytes);
             self.over.insert(name_of(conn, record.channel)?);
         }
         Ok(())
@@ -153,6 +162,8 @@ impl WriterState {
         self.channels.commit(&self.fresh);
         self.dedup.commit();
         self.fresh.commit();
+        let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.owners.commit(signed(self.totals.bytes) - signed(self.at_begin.0.bytes));
     }
 
     /// Goes back to the last commit. `over` is only a hint and stays.
@@ -161,12 +172,13 @@ impl WriterState {
         self.dedup.roll_back();
         self.grown.clear();
         self.fresh.roll_back();
+        self.owners.roll_back();
         (self.totals, self.counter) = self.at_begin.clone();
     }
 
     /// What appends are measured against.
     pub(super) fn held(&self) -> Held {
-        Held { channels: self.totals.channels, bytes: self.totals.bytes, next_seq: self.counter.next }
+        Held { channels: self.totals.channels, next_seq: self.counter.next }
     }
 }
 
@@ -205,6 +217,7 @@ impl Tx<'_> {
         }
         self.limit_fresh()?;
         self.state.channels.flush(self.conn, &self.state.fresh)?;
+        self.state.owners.flush(self.conn)?;
         self.write_commit()
     }
 }

@@ -301,6 +301,7 @@ impl Batches {
         let wal_bytes = size(file::beside(&self.database, "-wal"));
         let disk_free_bytes =
             rustix::fs::statvfs(&self.database).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize));
+        self.state.owners.ledger.measured(if disk_free_bytes == 0 { u64::MAX } else { disk_free_bytes });
         let mut health = self.gauge.health.lock();
         health.file_bytes = file_bytes;
         health.wal_bytes = wal_bytes;

@@ -115,6 +115,8 @@ impl Subject {
             expires_at: None,
             stored_at: seq,
             delivery: None,
+            owner: None,
+            is_charged: false,
         }
     }
 

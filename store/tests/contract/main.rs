@@ -6,6 +6,7 @@ mod harness;
 mod inbox;
 mod keep;
 mod model;
+mod quotas;
 mod read;
 mod retention;
 mod sequence;

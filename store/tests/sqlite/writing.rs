@@ -36,6 +36,8 @@ pub fn record(name: &str, seq: u64, bytes: usize) -> NewRecord {
         expires_at: None,
         stored_at: seq,
         delivery: Some(FirstDelivery { attempts: 0, due_at: 0 }),
+        owner: None,
+        is_charged: false,
     }
 }
 

@@ -19,6 +19,7 @@ mod kept;
 mod marks;
 mod numbers;
 mod options;
+mod owners;
 mod position;
 #[cfg(test)]
 mod properties;
@@ -35,6 +36,7 @@ pub use history::{Place, lost_records, start_after};
 pub use marks::{Given, Marks, mark_of, mark_text};
 pub use numbers::Numbers;
 pub use options::{OpenError, open_store};
+pub use owners::{owner_key, refusal_of};
 pub use position::{positioned, redelivered, retained};
 pub use publish::{Accepted, Confirm, Draft, Outcome, Refused, Retain, SettledMessage};
 pub use receipts::{Receipts, Wish};

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use common::config::{Durability, Retention, Settings, StoreSettings};
-use store::{Bounds, ChannelFamily, FamilyPolicy, Policies, Store, StoreError, StoreOptions};
+use common::config::{Durability, Retention, Settings, StoreSettings, StoredQuota};
+use store::{Bounds, ChannelFamily, FamilyPolicy, Policies, Quota, Quotas, Store, StoreError, StoreOptions};
 
 use crate::broker::millis;
 
@@ -47,9 +47,26 @@ pub fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, OpenError> {
         durability,
         policies: policies(&settings.store),
         max_bytes: settings.store.max_bytes as u64,
+        disk_reserve: if durability == store::Durability::Memory { 0 } else { disk_reserve(settings) },
+        quotas: quotas(&settings.store),
         ..StoreOptions::default()
     };
     Ok(store::open(&settings.data.dir, options)?)
+}
+
+/// So much of the disk stays free; a tenth of a small one.
+fn disk_reserve(settings: &Settings) -> u64 {
+    (settings.store.disk_reserve as u64).min(store::disk_size(&settings.data.dir) / 10)
+}
+
+fn quotas(settings: &StoreSettings) -> Quotas {
+    let quota = |of: StoredQuota| Quota { records: of.messages as u64, bytes: of.bytes as u64 };
+    Quotas {
+        session: quota(settings.session_quota),
+        user: quota(settings.user_quota),
+        address: quota(settings.address_quota),
+        key: quota(settings.key_quota),
+    }
 }
 
 fn policies(settings: &StoreSettings) -> Policies {

@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
-use common::{envelope::Priority, error::ErrorCode, timestamp::unix_ms};
+use common::{
+    envelope::Priority,
+    error::{ClientError, ErrorCode},
+    timestamp::unix_ms,
+};
 use parking_lot::Mutex;
-use store::{Appended, ChannelName, FirstDelivery, MessageKey, NewRecord, Reply, Retained, StoreError};
+use store::{Appended, ChannelName, FirstDelivery, MessageKey, NewRecord, Owner, Reply, Retained, StoreError};
 use transport::{Lane, Link, Sent};
 
 use super::{
     CatchUp, Channel, Channels, OnItsWay, positioned,
     recent::{Answer, First},
+    refusal_of,
 };
 use crate::{
     broker::millis,
@@ -40,12 +45,12 @@ pub enum Outcome {
     NotLoaded,
 }
 
-/// The message was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused(pub ErrorCode);
+/// The message was not taken, and nobody got it: what to tell the sender.
+#[derive(Clone, Debug)]
+pub struct Refused(pub ClientError);
 
 /// What to tell the sender once the store has answered.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Confirm {
     /// It is in the store under this number.
     Stored {
@@ -55,7 +60,7 @@ pub enum Confirm {
         duplicate: bool,
     },
     /// It is not.
-    Failed(ErrorCode),
+    Failed(ClientError),
 }
 
 /// A durable message as it comes from the router.
@@ -79,6 +84,8 @@ pub struct Draft<'a> {
     pub retain: Retain,
     /// Whether the sender wants to hear of its delivery and acknowledgement.
     pub receipt: bool,
+    /// To whom it is charged.
+    pub owner: Option<&'a Arc<Owner>>,
     /// The sender, if it reads the channel itself: it has what it wrote.
     pub own: Option<&'a Arc<Peer>>,
 }
@@ -160,13 +167,13 @@ impl Channels {
     /// To be called under the router's lock, so that nobody comes or goes meanwhile.
     ///
     /// # Errors
-    /// `store_unavailable`: no numbers, or repeated too often while it is on its way to the disk.
+    /// `store_unavailable`: no numbers, or repeated too often while it is on its way to the disk. `quota_exceeded`, `store_full`.
     pub fn accept<'a>(
         self: &Arc<Self>,
         message: Draft<'_>,
         receivers: impl Iterator<Item = &'a Arc<Peer>>,
     ) -> Result<Outcome, Refused> {
-        let Draft { channel, text, id, source, priority, lane, ttl_ms, retain, receipt, own } = message;
+        let Draft { channel, text, id, source, priority, lane, ttl_ms, retain, receipt, owner, own } = message;
         let is_inbox = channel.family().is_inbox();
         let (now, key) = (unix_ms(), MessageKey::of(channel, source, id));
         let shared = self.machine(channel);
@@ -177,14 +184,18 @@ impl Channels {
             return Ok(Outcome::NotLoaded);
         }
         if let Some(first) = self.recent.lock().find(&key, now) {
-            let first = first.map_err(|_| Refused(ErrorCode::StoreUnavailable))?;
+            let first = first.map_err(|_| Refused(ErrorCode::StoreUnavailable.into()))?;
             return Ok(Outcome::Accepted(Box::new(Accepted::repeated(channel, first))));
         }
-        let seq = self.next_number().ok_or(Refused(ErrorCode::StoreUnavailable))?;
+        let seq = self.next_number().ok_or(Refused(ErrorCode::StoreUnavailable.into()))?;
+        let prev = machine.head();
+        let frame = positioned(text, channel, self.epoch(), seq, prev);
+        // Before anybody gets it: what is refused for good is not to be delivered.
+        let bytes = frame.payload().len() as u64;
+        self.store().charge(owner.map(|owner| &**owner), bytes).map_err(|error| Refused(refusal_of(&error)))?;
+        machine.push(seq);
         // Under the machine's lock, so that no other copy came meanwhile.
         self.recent.lock().remember(key, hash(source) as u32, now, seq);
-        let prev = machine.push(seq);
-        let frame = positioned(text, channel, self.epoch(), seq, prev);
         if receipt && is_inbox {
             self.receipts.want(channel, seq, source, id);
         }
@@ -221,6 +232,8 @@ impl Channels {
                 attempts: u32::from(live.deliveries > 0),
                 due_at: now.saturating_add(millis(self.ack_timeout())),
             }),
+            owner: owner.map(Arc::clone),
+            is_charged: true,
         };
         let appended = self.store().append(vec![record]);
         if is_inbox {
@@ -256,7 +269,7 @@ impl Channels {
         }
         match answer {
             Ok(appended) => Confirm::Stored { seq: appended.seq(), duplicate: matches!(appended, Appended::Duplicate { .. }) },
-            Err(_) => Confirm::Failed(ErrorCode::StoreUnavailable),
+            Err(error) => Confirm::Failed(refusal_of(&error)),
         }
     }
 

@@ -8,6 +8,7 @@ use std::{
 use common::{close::CloseCode, connection::ConnectionState, envelope::Family, error::ErrorCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use store::Kind;
 use transport::clock::now_ms;
 
 use crate::{
@@ -227,7 +228,14 @@ fn shares(broker: &Broker) -> Value {
 /// How the store of durable messages is.
 fn store(broker: &Broker) -> Value {
     let store = broker.channels.store();
-    let (health, remembered) = (store.health(), broker.channels.remembered());
+    let (health, remembered, usage) = (store.health(), broker.channels.remembered(), store.usage());
+    let fullest: Vec<_> = usage
+        .fullest
+        .iter()
+        .map(|(kind, name, used)| json!({ "kind": kind.as_str(), "name": name, "messages": used.records, "bytes": used.bytes }))
+        .collect();
+    let refused: Map<_, _> =
+        Kind::ALL.iter().zip(usage.refused).map(|(kind, count)| (kind.as_str().to_owned(), json!(count))).collect();
     json!({
         "ready": health.is_ready(),
         "fault": health.fault.as_ref().map(ToString::to_string),
@@ -245,6 +253,7 @@ fn store(broker: &Broker) -> Value {
         "file_bytes": health.file_bytes,
         "wal_bytes": health.wal_bytes,
         "disk_free_bytes": health.disk_free_bytes,
+        "quotas": { "holders": usage.holders, "fullest": fullest, "refused": refused, "refused_full": usage.refused_full },
         "remembered": {
             "loaded_channels": remembered.loaded,
             "pending_inboxes": remembered.pending,

@@ -18,7 +18,7 @@ use common::{
 };
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
-use store::{ChannelName, ConsumerId};
+use store::{ChannelName, ConsumerId, Owner};
 use tokio::sync::Notify;
 use transport::{Frame, Lane, Link, Payers, Place, Sent, Source, clock::now_ms};
 
@@ -104,6 +104,8 @@ pub struct Peer {
     pub pass: Option<Pass>,
     /// Who pays for what it takes of the tables that all use.
     pub payers: Arc<Payers>,
+    /// To whom the store charges what it sends, since it first sent something that is stored.
+    owner: Mutex<Option<Arc<Owner>>>,
     /// The user of a session.
     user: OnceLock<UserId>,
     /// The login it has now; what it carries may change, its user does not.
@@ -159,6 +161,7 @@ impl Peer {
             consumer,
             pass,
             payers,
+            owner: Mutex::default(),
             key: hash(&address),
             user: login.as_ref().map_or_else(OnceLock::new, |login| OnceLock::from(login.user.clone())),
             login: RwLock::new(login),
@@ -210,7 +213,17 @@ impl Peer {
             _ => {}
         }
         *kept = Some(Arc::new(login.clone()));
-        if self.user.set(login.user.clone()).is_ok() { LoginNews::User } else { LoginNews::Credentials }
+        if self.user.set(login.user.clone()).is_err() {
+            return LoginNews::Credentials;
+        }
+        // From here on the user pays too.
+        *self.owner.lock() = None;
+        LoginNews::User
+    }
+
+    /// To whom the store charges what it sends; made by `make` when it is not known.
+    pub fn owner(&self, make: impl FnOnce() -> Arc<Owner>) -> Arc<Owner> {
+        Arc::clone(self.owner.lock().get_or_insert_with(make))
     }
 
     /// From here on nothing that came from it is routed, though its socket is still to be closed.

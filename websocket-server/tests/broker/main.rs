@@ -23,6 +23,7 @@ mod operators;
 mod overload;
 mod past;
 mod program;
+mod quotas;
 mod receipts;
 mod requests;
 mod resume;

@@ -77,6 +77,6 @@ fn confirm(
             let (channel, epoch) = (message.channel.to_string(), broker.channels.epoch().to_string());
             from.answer(&SystemMessage::Accepted { channel, epoch, seq, duplicate }, Some(id));
         }
-        Confirm::Failed(code) => broker.refuse(counters, from, code.into(), Some(id), None),
+        Confirm::Failed(error) => broker.refuse(counters, from, error, Some(id), None),
     }
 }

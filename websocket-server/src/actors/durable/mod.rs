@@ -25,7 +25,7 @@ use self::{confirming::Confirmations, loading::Loading};
 use super::router::{Dispatch, RouterActor};
 use crate::{
     broker::Broker,
-    durable::{Channels, Draft, Outcome},
+    durable::{Channels, Draft, Outcome, owner_key},
     routing::{ConnectionId, Counters, Destination, Peer, Router, cancel_request},
 };
 
@@ -104,6 +104,8 @@ impl RouterActor {
             return self.durable.loading.push(&channel, dispatch);
         }
         let id = message.id.as_deref().unwrap_or_default();
+        let exempt = &self.broker.settings.limits.exempt_networks;
+        let owner = from.owner(|| self.durable.channels.store().owner(&owner_key(from, exempt)));
         let draft = Draft {
             channel: &channel,
             text: message.frame.payload_text(),
@@ -114,6 +116,7 @@ impl RouterActor {
             ttl_ms: message.ttl_ms,
             retain: message.retain,
             receipt: message.receipt,
+            owner: Some(&owner),
             own: Some(from).filter(|from| from.consumer.is_some() && router.reads_itself(from, &address, &channel)),
         };
         router.open_durable_request(from, &address, message).map_err(|error| error.about(address.to_string()))?;
@@ -122,7 +125,7 @@ impl RouterActor {
             router.answer_requests(from, &address, message);
         }
         drop(router);
-        let outcome = outcome.inspect_err(|_| cancel_request(from, message)).map_err(|refused| ClientError::new(refused.0))?;
+        let outcome = outcome.inspect_err(|_| cancel_request(from, message)).map_err(|refused| refused.0)?;
         match outcome {
             Outcome::NotLoaded => {
                 cancel_request(from, message);
