@@ -2,6 +2,9 @@
 
 use proptest::prelude::*;
 
+use common::{assertion::Acks, backoff::Backoff};
+use serde_json::Value;
+
 use super::*;
 
 const KEEP: u64 = 60_000;
@@ -163,9 +166,17 @@ fn what_restores_a_connection_is_not_left_to_the_next() {
 
 #[test]
 fn close_codes_and_refusals_are_honoured() {
-    for (code, is_over) in
-        [(1000, true), (4009, true), (4001, true), (4003, true), (1012, false), (1005, false), (4008, false), (4010, false)]
-    {
+    for (code, is_over) in [
+        (1000, true),
+        (4009, true),
+        (4001, true),
+        (4003, true),
+        (1012, false),
+        (1005, false),
+        (4008, false),
+        (4010, false),
+        (4011, true),
+    ] {
         let mut bench = Bench::new(rules());
         bench.open();
         bench.tell(Event::CloseReceived { code: CloseCode(code), reason: "why".into() });

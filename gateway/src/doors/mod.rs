@@ -76,6 +76,7 @@
 mod calls;
 mod door;
 mod error;
+mod events;
 mod incoming;
 mod machine;
 mod options;

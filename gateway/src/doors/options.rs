@@ -11,7 +11,7 @@ use common::{
 use serde_json::Value;
 
 use super::{
-    machine::Rules,
+    events::Rules,
     reading::Positions,
     way::{AgentPipe, BrokerAddress, SessionPipe},
 };

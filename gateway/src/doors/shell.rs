@@ -29,8 +29,9 @@ use transport::{Socket, Upgraded, clock::now_ms};
 
 use super::{
     calls::{Call, Outcome},
+    events::{Effect, Event, Moment},
     incoming::Incoming,
-    machine::{Effect, Event, Machine, Moment},
+    machine::Machine,
     outgoing::Outgoing,
     reading::Positions,
     state::DoorState,
