@@ -1,4 +1,5 @@
-//! Every test that the docs name exists, every row of a table of what is shown names one, and every file of this suite is told of.
+//! Every test and file that the docs name exists, every row of a table of what is shown names a test,
+//! and docs/testing.md describes every file of this suite.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -125,18 +126,69 @@ fn faults(page: &str, text: &str, tests: &Tests) -> Vec<String> {
     faults
 }
 
+/// Every page: by its path from the root, its text.
+fn pages() -> BTreeMap<String, String> {
+    let below = |folder: &str| {
+        let entries = fs::read_dir(root().join(folder)).expect("a folder of pages");
+        entries.map(|entry| entry.expect("readable").path()).collect::<Vec<_>>()
+    };
+    let paths = ["", "docs", "docs/adr", "bench", "tests/conformance"].into_iter().flat_map(below);
+    let pages = paths.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    pages
+        .map(|path| {
+            let known = path.strip_prefix(root()).expect("below the root").display().to_string();
+            (known, fs::read_to_string(&path).expect("text"))
+        })
+        .collect()
+}
+
+/// The targets of links to files, without what follows `#`.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
+    let files = targets.filter(|target| !target.contains("://") && !target.starts_with('#'));
+    files.map(|target| target.split('#').next().unwrap_or_default())
+}
+
+/// Whether something quoted is the path of a file or folder of the repository, from the root.
+fn is_a_path(quote: &str, folders: &BTreeSet<String>) -> bool {
+    let is_plain = quote.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
+    is_plain && quote.split_once('/').is_some_and(|(first, _)| folders.contains(first))
+}
+
+#[test]
+fn every_file_that_the_docs_name_exists() {
+    // What a build or a test run makes is not there in a fresh clone.
+    let made = ["target/", "fuzz/corpus", "fuzz/artifacts", "tests/.venv", "tests/clients/node/node_modules"];
+    let folders: BTreeSet<_> = fs::read_dir(root())
+        .expect("readable")
+        .map(|entry| entry.expect("readable"))
+        .filter(|entry| entry.path().is_dir())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    let mut sources = Tests::new();
+    collect(root(), &mut sources);
+    let mut missing = Vec::new();
+    for (page, text) in pages() {
+        let folder = root().join(&page).parent().expect("a folder").to_owned();
+        for link in links(&text).filter(|link| !folder.join(link).exists()) {
+            missing.push(format!("{page}: a link to {link}"));
+        }
+        let quotes = quoted(&text).filter_map(|quote| quote.split("::").next());
+        let paths = quotes.filter(|quote| is_a_path(quote, &folders) && !made.iter().any(|it| quote.starts_with(it)));
+        // A page about one crate may leave the crate's folder out.
+        let ends_one = |path: &str| sources.keys().any(|source| source.ends_with(&format!("/{path}")));
+        for path in paths.filter(|path| !root().join(path).exists() && !ends_one(path)) {
+            missing.push(format!("{page}: `{path}`"));
+        }
+    }
+    assert!(missing.is_empty(), "not there:\n{}", missing.join("\n"));
+}
+
 #[test]
 fn every_test_that_the_docs_name_exists() {
     let mut tests = Tests::new();
     collect(root(), &mut tests);
-    let mut found = Vec::new();
-    let mut pages: Vec<_> =
-        fs::read_dir(root().join("docs")).expect("the docs").map(|entry| entry.expect("readable").path()).collect();
-    pages.extend(["README.md", "ARCHITECTURE.md"].map(|name| root().join(name)));
-    for page in pages.iter().filter(|page| page.extension().is_some_and(|extension| extension == "md")) {
-        let text = fs::read_to_string(page).expect("text");
-        found.extend(faults(&page.strip_prefix(root()).expect("below the root").display().to_string(), &text, &tests));
-    }
+    let found: Vec<_> = pages().iter().flat_map(|(page, text)| faults(page, text, &tests)).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
@@ -171,5 +223,15 @@ fn what_is_not_there_is_found_out() {
     // In prose too, where it can be nothing else.
     for (text, count) in [("`there_is_no_test_of_this_name` shows it", 1), ("`store_unavailable`, `A_B_C_D_E_F`, `one`", 0)] {
         assert_eq!(faults("page", text, &tests).len(), count, "{text}");
+    }
+}
+
+#[test]
+fn links_and_paths_are_told_from_other_text() {
+    let text = "[a](docs/x.md#part) [b](https://example.org/y) [c](#here)";
+    assert_eq!(links(text).collect::<Vec<_>>(), ["docs/x.md"]);
+    let folders = BTreeSet::from(["src".to_owned()]);
+    for (quote, expected) in [("src/main.rs", true), ("src/{a,b}", false), ("text/html", false), ("src", false)] {
+        assert_eq!(is_a_path(quote, &folders), expected, "{quote}");
     }
 }
