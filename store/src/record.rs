@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use common::{envelope::Priority, id::MAX_NAME};
+use common::{
+    envelope::{Priority, longer_than},
+    id::MAX_NAME,
+};
 
 use crate::{channel::ChannelName, error::StoreError, inbox::DeadLettered, owner::Owner, position::MAX_SEQ};
 
@@ -19,7 +22,7 @@ pub struct NewRecord {
     pub seq: u64,
     /// The number before it in its channel as receivers were told it, 0 at the first.
     pub prev: u64,
-    /// The sender's id of the message, 1 to 128 bytes.
+    /// The sender's id of the message, 1 to 128 characters: the bound of the envelope.
     pub message_id: String,
     /// The stamped address of the sender, 1 to 160 bytes.
     pub source: String,
@@ -56,8 +59,8 @@ impl NewRecord {
         if self.channel.family() == crate::ChannelFamily::Dead {
             return Err(StoreError::Invalid("only the store writes to dead-letter channels"));
         }
-        if self.message_id.is_empty() || self.message_id.len() > MAX_NAME {
-            return Err(StoreError::Invalid("a record's message id has 1 to 128 bytes"));
+        if self.message_id.is_empty() || longer_than(&self.message_id, MAX_NAME) {
+            return Err(StoreError::Invalid("a record's message id has 1 to 128 characters"));
         }
         if self.source.is_empty() || self.source.len() > MAX_SOURCE {
             return Err(StoreError::Invalid("a record's source has 1 to 160 bytes"));

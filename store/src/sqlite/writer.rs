@@ -299,12 +299,12 @@ impl Batches {
         let size = |path: PathBuf| std::fs::metadata(path).map_or(0, |found| found.len());
         let file_bytes = size(self.database.clone());
         let wal_bytes = size(file::beside(&self.database, "-wal"));
-        let disk_free_bytes =
-            rustix::fs::statvfs(&self.database).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize));
-        self.state.owners.ledger.measured(if disk_free_bytes == 0 { u64::MAX } else { disk_free_bytes });
+        let disk_free = rustix::fs::statvfs(&self.database).map(|found| found.f_bavail.saturating_mul(found.f_frsize));
+        // A disk that cannot be asked is not a full one.
+        self.state.owners.ledger.measured(disk_free.unwrap_or(u64::MAX));
         let mut health = self.gauge.health.lock();
         health.file_bytes = file_bytes;
         health.wal_bytes = wal_bytes;
-        health.disk_free_bytes = disk_free_bytes;
+        health.disk_free_bytes = disk_free.unwrap_or(0);
     }
 }

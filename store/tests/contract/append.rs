@@ -21,7 +21,7 @@ async fn a_record_is_read_as_it_was_written(backend: Backend) {
     let mut store = Subject::open(backend);
     let record = NewRecord {
         prev: 0,
-        message_id: "ü".repeat(64),
+        message_id: "ü".repeat(128),
         source: "session:x".to_owned(),
         key: None,
         frame: Bytes::from_static(b"{\"any\":\"\xc3\xbc\"}"),
