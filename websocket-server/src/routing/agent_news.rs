@@ -1,4 +1,4 @@
-//! What others are told of an agent: the first change at once, then once a second, the last state.
+//! What others are told of an agent: a burst of changes at once, then one a second, the last state.
 
 use std::sync::Arc;
 
@@ -9,6 +9,8 @@ use super::Peer;
 
 /// Milliseconds between two notices about one agent id.
 pub(super) const NOTICE_PAUSE_MS: u64 = 1_000;
+/// Notices about one agent id that may go out at once after a quiet time.
+pub(super) const NOTICE_BURST: u64 = 20;
 
 /// What has changed about an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +52,8 @@ pub(super) struct News {
 
 #[derive(Debug)]
 struct Told {
-    at_ms: u64,
+    /// When the pauses of all notices so far are over.
+    paid_ms: u64,
     of: Option<Arc<Peer>>,
     /// What has changed since.
     untold: Option<(Change, Arc<Peer>)>,
@@ -75,7 +78,7 @@ impl AgentNews {
         let of_late = self.by_id.get_mut(agent_id);
         let Some(told) = of_late else {
             let told_of = before.cloned();
-            let told = Told { at_ms: now_ms, of: is_here(&change).then(|| Arc::clone(about)), untold: None };
+            let told = Told { paid_ms: now_ms + NOTICE_PAUSE_MS, of: is_here(&change).then(|| Arc::clone(about)), untold: None };
             self.by_id.insert(agent_id.clone(), told);
             return Some(News { change, about: Arc::clone(about), told_of });
         };
@@ -97,7 +100,7 @@ impl AgentNews {
         let mut due = Vec::new();
         self.by_id.retain(|agent_id, told| {
             let news = told.take_due(now_ms);
-            let is_over = news.is_none() && told.untold.is_none() && told.is_due(now_ms);
+            let is_over = news.is_none() && told.untold.is_none() && told.paid_ms <= now_ms;
             due.extend(news.map(|news| (agent_id.clone(), news)));
             !is_over
         });
@@ -107,7 +110,7 @@ impl AgentNews {
 
 impl Told {
     fn is_due(&self, now_ms: u64) -> bool {
-        now_ms.saturating_sub(self.at_ms) >= NOTICE_PAUSE_MS
+        self.paid_ms.saturating_sub(now_ms) <= (NOTICE_BURST - 1) * NOTICE_PAUSE_MS
     }
 
     fn take_due(&mut self, now_ms: u64) -> Option<News> {
@@ -115,7 +118,7 @@ impl Told {
             return None;
         }
         let (change, about) = self.untold.take()?;
-        self.at_ms = now_ms;
+        self.paid_ms = self.paid_ms.max(now_ms) + NOTICE_PAUSE_MS;
         let told_of = std::mem::replace(&mut self.of, is_here(&change).then(|| Arc::clone(&about)));
         Some(News { change, about, told_of })
     }
