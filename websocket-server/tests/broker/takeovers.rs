@@ -57,8 +57,9 @@ async fn two_that_reconnect_at_once_slow_down_and_nobody_is_flooded() {
         assert!(["agent:connected", "agent:updated"].contains(&frame["type"].as_str().expect("a type")), "{frame}");
         told += 1;
     }
-    let most = begin.elapsed().as_secs() + 1;
-    assert!((2..=most).contains(&told), "{told} notices in {most} s");
+    // One notice for each change at most. So few are within the burst; contest_tests.rs shows the pace.
+    let most = takeovers + 1;
+    assert!((2..=most).contains(&told), "{told} notices of {most} changes");
 }
 
 #[actix_rt::test]
