@@ -67,12 +67,12 @@ error_table! {
     InvalidAgentId "invalid_agent_id" 400 None, false, "The agent id is empty, longer than 128 characters, or has characters other than A-Z a-z 0-9 . _ - : / @ +.";
     UpgradeRequired "upgrade_required" 426 None, false, "This path speaks WebSocket version 13 only. Send an upgrade request.";
     TlsRequired "tls_required" 400 None, false, "This port speaks TLS only. Use https:// or wss://.";
-    ClientCertificateRequired "client_certificate_required" 401 None, false, "Agents need a certificate here, signed by an authority of the broker's operator, besides their key.";
+    ClientCertificateRequired "client_certificate_required" 401 None, false, "Besides its key, an agent needs a certificate signed by an authority that the broker's operator trusts.";
     OriginNotAllowed "origin_not_allowed" 403 None, false, "Pages of this origin are not allowed. Add the origin to web.allowed_origins.";
     HostNotAllowed "host_not_allowed" 421 None, false, "This server does not answer under the name in Host. Use its address or a configured name, or add the name to web.hosts (edge) or broker.hosts (broker).";
     AtCapacity "at_capacity" 503 Some(CloseCode::TRY_AGAIN_LATER), true, "The server has reached its connection limit; a part of it is reserved for agents. Try again later.";
     TooManyConnections "too_many_connections" 429 None, true, "This session, user, address or agent key has reached its connection limit. Close one first.";
-    RateLimited "rate_limited" 429 Some(CloseCode::RATE_LIMITED), true, "Rate limit exceeded. Over HTTP the request was not executed: retry after the time in Retry-After. On a socket no frame is lost, but later frames are read with a delay; a client that stays over the limit is closed.";
+    RateLimited "rate_limited" 429 Some(CloseCode::RATE_LIMITED), true, "Rate limit exceeded. Over HTTP: retry after the time in Retry-After. On a socket: no frame is lost, but later ones are read with a delay; a client that stays over the limit is closed.";
     TooManyFailures "too_many_failures" 429 None, true, "Too many logins or keys from this address were wrong. Try again after the wait in the answer; each failure makes it longer.";
     NotReady "not_ready" 503 None, true, "The server is starting or draining. Try again later.";
     UpstreamUnavailable "upstream_unavailable" 503 None, true, "The edge cannot reach the broker, and its queue of frames for the broker is full.";
@@ -84,7 +84,7 @@ error_table! {
     InvalidTopic "invalid_topic" 400 None, false, "The topic is empty, longer than 128 characters, or has characters other than A-Z a-z 0-9 . _ - : / @ +.";
     ReservedType "reserved_type" 400 None, false, "This family of types is reserved for the bridge, and peers cannot send this type.";
     TargetRequired "target_required" 400 None, false, "An agent's message needs a target.";
-    NotAllowed "not_allowed" 403 None, false, "A session may send to agents and to topics it subscribes to, so far as the operator opened them; an agent to what its key reaches; nowhere else.";
+    NotAllowed "not_allowed" 403 None, false, "A session may send to agents and to topics it subscribes to, as far as the operator opened them; an agent to what its key reaches.";
     AgentNotFound "agent_not_found" 404 None, true, "No agent with this id is connected. Send agent:list to see who is, or try again later.";
     NoAgent "no_agent" 404 None, true, "The frame has no target and no agent is connected. Try again later.";
     AgentAmbiguous "agent_ambiguous" 409 None, false, "The frame has no target and several agents are connected. Name one as the target, or at connect.";
@@ -92,21 +92,21 @@ error_table! {
     UserNotFound "user_not_found" 404 None, true, "No session of this user is connected.";
     AlreadyRegistered "already_registered" 409 None, false, "This connection already has an agent id. Open another connection for another id.";
     InvalidPayload "invalid_payload" 400 None, false, "The payload of a frame for the bridge does not have the shape that the protocol defines; the message says what is wrong.";
-    TooManySubscriptions "too_many_subscriptions" 429 None, false, "This connection, its session, user, address or agent key subscribes to as many topics as it may; the message says which. Unsubscribe from one first.";
+    TooManySubscriptions "too_many_subscriptions" 429 None, false, "This connection, or its session, user, address or agent key, has reached its subscription limit; the message says which. Unsubscribe from a topic first.";
     TooManyTopics "too_many_topics" 503 None, true, "The server, or all sessions together, have reached the topic limit. Try again later.";
-    ShareExceeded "share_exceeded" 429 None, true, "This session, user, address or agent key has its share of a table that all use. The message says whose share of what. Give something back, then try again.";
-    TooManyRequests "too_many_requests" 429 None, true, "This connection, its session, user, address or agent key has as many open requests, or readings of the past under way, as it may. Wait for answers.";
+    ShareExceeded "share_exceeded" 429 None, true, "This session, user, address or agent key has used up its share of a table that all use. The message says whose share of what. Release something, then try again.";
+    TooManyRequests "too_many_requests" 429 None, true, "This connection, or its session, user, address or agent key, has reached its limit of open requests or history reads. Wait for answers.";
     RequestTargetInvalid "request_target_invalid" 400 None, false, "timeout_ms asks for one answer, so the target must be one agent or one session.";
-    DuplicateRequest "duplicate_request" 409 None, false, "A request with this id is still open. Give every request an id of its own.";
-    LoopStopped "loop_stopped" 429 None, true, "Too many answers to answers in one chain of messages in a short time: two programs seem to answer each other. The message was dropped. Begin anew without a correlation_id, or wait.";
+    DuplicateRequest "duplicate_request" 409 None, false, "A request with this id is still open. Give every request its own id.";
+    LoopStopped "loop_stopped" 429 None, true, "Too many answers to answers in one chain: two programs seem to answer each other. The message was dropped. Wait, or begin a new chain without correlation_id.";
     ReplyTimeout "reply_timeout" 504 None, true, "No answer arrived within timeout_ms.";
-    PeerGone "peer_gone" 502 None, true, "The peer that was to answer has disconnected.";
+    PeerGone "peer_gone" 502 None, true, "The peer that was asked has disconnected.";
     ReceiverOverloaded "receiver_overloaded" 503 None, true, "The receiver reads too slowly and its outbox is full; the message was dropped. Try again later.";
     DurableTargetInvalid "durable_target_invalid" 400 None, false, "A durable message goes to an agent, session, user, topic or broadcast, not to the bridge.";
     StoreUnavailable "store_unavailable" 503 None, true, "The message could not be stored and is not confirmed. Send it again later under the same id.";
-    QuotaExceeded "quota_exceeded" 429 None, true, "This session, user, address or agent key has as many messages or bytes stored as it may; the message says which. Nobody got this one. Wait until receivers acknowledge some.";
+    QuotaExceeded "quota_exceeded" 429 None, true, "This session, user, address or agent key has reached its quota of stored messages or bytes; the message says which. Nobody got this message. Wait until receivers acknowledge some.";
     StoreFull "store_full" 507 None, true, "The store, or the part of it that senders like this one may use, is full. Nobody got the message. Try again later.";
-    InboxBusy "inbox_busy" 503 None, true, "Too many messages wait for inboxes to be opened: of all, or of this session, user, address or agent key. Try again later.";
+    InboxBusy "inbox_busy" 503 None, true, "Too many messages wait for inboxes to be opened, in all or of this session, user, address or agent key. Try again later.";
 
     SlowConsumer "slow_consumer" 503 Some(CloseCode::SLOW_CONSUMER), true, "The connection did not read its queued frames within the time limit.";
     TakenOver "taken_over" 409 Some(CloseCode::TAKEN_OVER), false, "A newer connection has the same agent id.";
@@ -118,10 +118,10 @@ error_table! {
     InvalidUtf8 "invalid_utf8" 400 Some(CloseCode::INVALID_UTF8), false, "A text frame is not valid UTF-8.";
     FrameTooBig "frame_too_big" 413 Some(CloseCode::TOO_BIG), false, "A frame or message is bigger, or has more fragments, than the limit.";
 
-    SiweMessageTooLong "siwe_message_too_long" 413 None, false, "The message or signature is longer than any this server hands out.";
+    SiweMessageTooLong "siwe_message_too_long" 413 None, false, "The message or signature is longer than any that this server issues.";
     SiweCharacters "siwe_characters" 400 None, false, "The message has characters other than printable ASCII and line feeds. Send the text of the challenge unchanged.";
     SiweLineEndings "siwe_line_endings" 400 None, false, "The message has carriage returns. Its lines end with a line feed alone; send the text unchanged.";
-    SiweMalformed "siwe_malformed" 400 None, false, "The message lacks a line that EIP-4361 asks for, or its lines are out of order.";
+    SiweMalformed "siwe_malformed" 400 None, false, "The message lacks a line that EIP-4361 requires, or its lines are out of order.";
     SiweDomainMalformed "siwe_domain_malformed" 400 None, false, "The domain in the message's first line is not an authority (RFC 3986).";
     SiweAddressMalformed "siwe_address_malformed" 400 None, false, "The address is not 0x and forty hexadecimal digits.";
     SiweAddressChecksum "siwe_address_checksum" 400 None, false, "The address is not spelled with the checksum of EIP-55.";
@@ -137,47 +137,47 @@ error_table! {
     SiweDomainMismatch "siwe_domain_mismatch" 401 None, false, "The message was made for another domain. Sign only what this site asks for.";
     SiweUriMismatch "siwe_uri_mismatch" 401 None, false, "The message was made for another URI.";
     SiweChainNotAllowed "siwe_chain_not_allowed" 403 None, false, "This server accepts no logins on that chain.";
-    SiweNonceUnknown "siwe_nonce_unknown" 401 None, false, "The nonce is not one of this server, or was forgotten. Ask for a new challenge.";
-    SiweNonceUsed "siwe_nonce_used" 401 None, false, "The nonce was used before. Ask for a new challenge.";
-    SiweNonceOfAnother "siwe_nonce_of_another_session" 401 None, false, "The challenge was given to another session. Ask for one of your own.";
-    SiweAddressMismatch "siwe_address_mismatch" 401 None, false, "The message names another address than the challenge was asked for.";
-    SiweChainMismatch "siwe_chain_mismatch" 401 None, false, "The message names another chain than the challenge was asked for.";
+    SiweNonceUnknown "siwe_nonce_unknown" 401 None, false, "The nonce is not from this server, or has been forgotten. Ask for a new challenge.";
+    SiweNonceUsed "siwe_nonce_used" 401 None, false, "The nonce has been used. Ask for a new challenge.";
+    SiweNonceOfAnother "siwe_nonce_of_another_session" 401 None, false, "The challenge was issued to another session. Ask for your own.";
+    SiweAddressMismatch "siwe_address_mismatch" 401 None, false, "The message names another address than the one in the request for the challenge.";
+    SiweChainMismatch "siwe_chain_mismatch" 401 None, false, "The message names another chain than the one in the request for the challenge.";
     SiweExpired "siwe_expired" 401 None, false, "The challenge has expired. Ask for a new one.";
-    SiweNotYetValid "siwe_not_yet_valid" 401 None, false, "The message says that it is not valid yet.";
-    SiweIssuedInFuture "siwe_issued_in_future" 401 None, false, "The message says that it was issued in the future.";
+    SiweNotYetValid "siwe_not_yet_valid" 401 None, false, "The message is not valid yet.";
+    SiweIssuedInFuture "siwe_issued_in_future" 401 None, false, "The message was issued in the future.";
     SiweAltered "siwe_message_altered" 401 None, false, "The message is not the text of the challenge. Sign and send it unchanged.";
     SiweSignatureEncoding "siwe_signature_encoding" 400 None, false, "The signature is not 0x and hexadecimal digits.";
-    SiweSignatureLength "siwe_signature_length" 401 None, false, "The signature has not 65 bytes.";
+    SiweSignatureLength "siwe_signature_length" 401 None, false, "The signature does not have 65 bytes.";
     SiweSignatureRecovery "siwe_signature_recovery" 401 None, false, "The last byte of the signature is not 0, 1, 27 or 28.";
-    SiweSignatureRange "siwe_signature_range" 401 None, false, "The signature's numbers are outside the curve's range.";
-    SiweSignatureHighS "siwe_signature_high_s" 401 None, false, "The signature is not in its canonical form (its s is in the upper half).";
+    SiweSignatureRange "siwe_signature_range" 401 None, false, "The numbers of the signature are outside the curve's range.";
+    SiweSignatureHighS "siwe_signature_high_s" 401 None, false, "The signature is not canonical: its s is in the upper half.";
     SiweWrongSigner "siwe_wrong_signer" 401 None, false, "The signature was not made by the address in the message.";
     SiweContractRefused "siwe_contract_refused" 401 None, false, "The contract at the address does not accept the signature.";
     SiweContractUnavailable "siwe_contract_unavailable" 503 None, true, "The Ethereum node that checks contract wallets does not answer. Try again later.";
     SiweUnavailable "siwe_unavailable" 503 None, true, "The server cannot create a challenge now. Try again later.";
 
-    TokenTooLong "token_too_long" 401 None, false, "The token is longer than this server reads.";
+    TokenTooLong "token_too_long" 401 None, false, "The token is longer than the limit.";
     TokenMalformed "token_malformed" 401 None, false, "The token is not three parts of base64url with JSON objects in the first two.";
     TokenDuplicateNames "token_duplicate_names" 401 None, false, "A name occurs twice in the token's header or claims.";
     TokenUnsigned "token_unsigned" 401 None, false, "The token has no signature.";
-    TokenAlgorithmRefused "token_algorithm_refused" 401 None, false, "The token is signed in a way that is not allowed for its issuer.";
-    TokenCriticalHeader "token_critical_header" 401 None, false, "The token's header asks for extensions that this server does not have.";
-    TokenTypeRefused "token_type_refused" 401 None, false, "The token is of a type that is not for logging in with.";
+    TokenAlgorithmRefused "token_algorithm_refused" 401 None, false, "The algorithm of the token's signature is not allowed for its issuer.";
+    TokenCriticalHeader "token_critical_header" 401 None, false, "The token's header requires extensions that this server does not support.";
+    TokenTypeRefused "token_type_refused" 401 None, false, "A token of this type cannot be used to log in.";
     TokenIssuerUnknown "token_issuer_unknown" 401 None, false, "The token names no issuer that this server trusts.";
     TokenKeyUnknown "token_key_unknown" 401 None, false, "The token is signed with a key that its issuer does not publish.";
-    TokenKeysUnavailable "token_keys_unavailable" 503 None, true, "The issuer's keys cannot be fetched just now. Try again later.";
-    TokenSignatureWrong "token_signature_wrong" 401 None, false, "The token's signature does not fit.";
+    TokenKeysUnavailable "token_keys_unavailable" 503 None, true, "The issuer's keys cannot be fetched now. Try again later.";
+    TokenSignatureWrong "token_signature_wrong" 401 None, false, "The token's signature is wrong.";
     TokenAudienceWrong "token_audience_wrong" 401 None, false, "The token was made for another audience.";
     TokenExpired "token_expired" 401 None, false, "The token has expired. Refresh it.";
     TokenNotYetValid "token_not_yet_valid" 401 None, false, "The token is not valid yet.";
-    TokenIssuedInFuture "token_issued_in_future" 401 None, false, "The token says that it was issued in the future.";
+    TokenIssuedInFuture "token_issued_in_future" 401 None, false, "The token was issued in the future.";
     TokenClaimMissing "token_claim_missing" 401 None, false, "The token lacks a claim that this server needs.";
-    TokenClaimInvalid "token_claim_invalid" 401 None, false, "A claim of the token has not the form this server needs.";
+    TokenClaimInvalid "token_claim_invalid" 401 None, false, "A claim of the token does not have the form that this server needs.";
 
-    LoginRequired "login_required" 401 None, false, "This is for users who are logged in. Log in first.";
-    ScopeRequired "scope_required" 403 None, false, "The scopes of the login do not name this: bridge:send, bridge:publish, bridge:subscribe or bridge:history. Log in with it.";
+    LoginRequired "login_required" 401 None, false, "This needs a logged-in user. Log in first.";
+    ScopeRequired "scope_required" 403 None, false, "The login lacks the scope for this: bridge:send, bridge:publish, bridge:subscribe or bridge:history. Log in with it.";
     LoginNotOffered "login_not_offered" 404 None, false, "This server is not configured for this way of logging in.";
-    AlreadyLoggedIn "already_logged_in" 409 None, false, "Another user is logged in to this session. Log out first; the next login is another session.";
+    AlreadyLoggedIn "already_logged_in" 409 None, false, "Another user is logged in to this session. Log out first; the next login gets another session.";
 }
 
 impl ErrorCode {
@@ -186,7 +186,7 @@ impl ErrorCode {
         self.row().code
     }
 
-    /// The code that is written so on the wire; `None` for one that a later version may have.
+    /// Parses a code on the wire. `None`: the code is unknown, for instance one of a later version.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|code| code.as_str() == text)
     }
@@ -203,7 +203,7 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-/// An error as it goes to a client: a code, and a message that says what to do and holds no secret.
+/// An error as it is sent to a client. The message says what to do and holds no secret.
 #[derive(Clone, Debug, thiserror::Error, Serialize)]
 #[error("{message} ({code})")]
 pub struct ClientError {
@@ -223,12 +223,12 @@ pub struct ClientError {
 }
 
 impl ClientError {
-    /// An error whose message is the table's.
+    /// An error with the message of the table.
     pub fn new(code: ErrorCode) -> Self {
         Self::with_message(code, code.row().meaning)
     }
 
-    /// An error with a message of its own.
+    /// An error with its own message.
     pub fn with_message(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), temporary: code.row().temporary, target: None, retry_after_ms: None }
     }
@@ -245,7 +245,8 @@ impl ClientError {
         self
     }
 
-    /// The value of `Retry-After` over HTTP, in seconds: the wait that is told, and a second where status 429 or 503 tells none.
+    /// The value of `Retry-After` over HTTP, in seconds: the wait that the error names. One second if status
+    /// 429 or 503 comes without a wait.
     pub fn retry_after_seconds(&self) -> Option<u64> {
         let told = self.retry_after_ms.map(|wait| wait.div_ceil(1000).max(1));
         told.or_else(|| matches!(self.code.row().status, 429 | 503).then_some(1))

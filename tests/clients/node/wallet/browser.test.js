@@ -86,7 +86,7 @@ describe("signing in on the page", () => {
     await button.click(); // cancelled in the wallet: nothing to tell
     await eventually("the button is there again", () => button.isEnabled());
     await button.click();
-    await chat.page.getByText("The signature has not 65 bytes.").waitFor();
+    await chat.page.getByText("The signature does not have 65 bytes.").waitFor();
     await button.click();
     await account(chat).getByText(short).waitFor();
   });
