@@ -12,7 +12,7 @@ mod state;
 mod waiting;
 
 pub use agent::{AgentActor, AgentHandshake};
-pub(crate) use durable::Subscription;
+pub(crate) use durable::{ChannelAsk, Subscription};
 pub use router::{Asked, Attach, Detach, Dispatch, RouterActor, Shard};
 pub use session::ClientSessionActor;
 pub use state::{Changed, Drain, GetStats, KeepSnapshot, Opened, Side, StateManagerActor, UseBroker};

@@ -1,11 +1,13 @@
 //! `connection:resume`: a receiver says up to which positions it has everything.
 
 use common::{
-    error::ClientError,
+    error::{ClientError, ErrorCode},
     message::{ResumeAsk, SystemMessage},
 };
+use store::ChannelName;
 
 use super::{Ask, Call, Kind, Senders, Target};
+use crate::actors::ChannelAsk;
 
 pub(super) const KINDS: &[Kind] = &[Kind {
     name: "connection:resume",
@@ -17,6 +19,13 @@ pub(super) const KINDS: &[Kind] = &[Kind {
 impl Ask for ResumeAsk {
     fn serve(self: Box<Self>, call: Call<'_>) -> Result<Option<SystemMessage>, ClientError> {
         let Call { router, peer, id, ctx } = call;
-        router.on_resume(peer, *self, id, ctx).map(|()| None)
+        let positions = self.channels.into_iter().map(|(name, position)| {
+            let channel = ChannelName::parse(&name).map_err(|error| {
+                ClientError::with_message(ErrorCode::InvalidTarget, format!("the channel {error}")).about(&name)
+            })?;
+            Ok((channel, position))
+        });
+        let positions = positions.collect::<Result<_, ClientError>>()?;
+        router.ask_in_turn(peer, ChannelAsk::Resume(positions), id, ctx).map(|()| None)
     }
 }

@@ -10,7 +10,7 @@ use common::{
 use serde::Deserialize;
 
 use super::{Ask, Call, Kind, Senders, Target};
-use crate::actors::Subscription;
+use crate::actors::{ChannelAsk, Subscription};
 
 pub(super) const KINDS: &[Kind] = &[
     Kind {
@@ -64,7 +64,7 @@ impl<'a> TopicAsk<'a> {
 impl Ask for Subscription {
     fn serve(self: Box<Self>, call: Call<'_>) -> Result<Option<SystemMessage>, ClientError> {
         let Call { router, peer, id, ctx } = call;
-        router.on_subscribe(peer, *self, id, ctx).map(|()| None)
+        router.ask_in_turn(peer, ChannelAsk::Subscribe(*self), id, ctx).map(|()| None)
     }
 }
 
@@ -73,7 +73,8 @@ struct Unsubscribe(TopicName);
 
 impl Ask for Unsubscribe {
     fn serve(self: Box<Self>, call: Call<'_>) -> Result<Option<SystemMessage>, ClientError> {
-        Ok(Some(call.router.on_unsubscribe(call.peer, self.0)))
+        let Call { router, peer, id, ctx } = call;
+        router.ask_in_turn(peer, ChannelAsk::Unsubscribe(self.0), id, ctx).map(|()| None)
     }
 }
 

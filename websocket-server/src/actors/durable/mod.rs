@@ -2,7 +2,9 @@
 //! and acknowledge.
 
 mod acknowledging;
+mod asking;
 mod confirming;
+mod in_turn;
 mod loading;
 mod reading;
 mod resuming;
@@ -15,13 +17,14 @@ use common::{
     error::{ClientError, ErrorCode},
     message::SystemMessage,
 };
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use store::ChannelName;
 
+pub(crate) use asking::ChannelAsk;
 pub use reading::HeldBack;
 pub(crate) use reading::Subscription;
 
-use self::{confirming::Confirmations, loading::Loading};
+use self::{asking::Asking, confirming::Confirmations, in_turn::InTurn, loading::Loading};
 use super::router::{Dispatch, RouterActor};
 use crate::{
     broker::Broker,
@@ -51,6 +54,10 @@ pub struct DurableShard {
     /// Those of them that are waited for, and until when.
     held_until: VecDeque<(Instant, Arc<Peer>)>,
     ticking: bool,
+    /// Requests about channels that are not answered.
+    in_turn: InTurn<Asking>,
+    /// Receivers whose subscriptions are still to be restored, with those that they have ended meanwhile.
+    restoring: HashMap<ConnectionId, HashSet<ChannelName>>,
 }
 
 impl DurableShard {
@@ -67,12 +74,16 @@ impl DurableShard {
             held: HashMap::default(),
             held_until: VecDeque::new(),
             ticking: false,
+            in_turn: InTurn::default(),
+            restoring: HashMap::default(),
         }
     }
 
-    /// The receiver is gone before it has said from where to go on.
+    /// The receiver is gone: nothing of it waits any longer.
     pub(super) fn let_down(&mut self, peer: &Peer) {
         self.held.remove(&peer.id);
+        self.in_turn.forget(peer.id);
+        self.restoring.remove(&peer.id);
     }
 
     fn on_given(&mut self, peer: Arc<Peer>, channel: ChannelName, seq: u64) {

@@ -12,9 +12,10 @@ use common::{
     message::{LostRecords, Recovery, Start, SystemMessage},
     timestamp::unix_ms,
 };
+use foldhash::HashSet;
 use store::{ChannelName, ConsumerId};
 
-use super::RouterActor;
+use super::{RouterActor, in_turn::Turn};
 use crate::{
     durable::{CatchUp, Channels},
     routing::{Members, Peer},
@@ -82,6 +83,9 @@ impl RouterActor {
             && (held.may_have_been_here || !held.inboxes.is_empty())
         {
             self.durable.channels.note_session(session_id);
+        }
+        if held.may_have_been_here {
+            self.durable.restoring.insert(peer.id, HashSet::default());
         }
         self.durable.held.insert(peer.id, held);
         if !peer.reading.resume {
@@ -163,23 +167,29 @@ impl RouterActor {
     }
 
     /// `topic:subscribe`: live at once, but for what is durable: that begins where the subscriber says, or with the retained value.
-    ///
-    /// # Errors
-    /// Those of [`crate::routing::Router::subscribe`].
-    pub(crate) fn on_subscribe(
+    /// Gives the turn back once it is answered; `None`: that comes later.
+    pub(super) fn on_subscribe(
         &mut self,
         peer: &Arc<Peer>,
         subscription: Subscription,
         id: Option<String>,
+        turn: Turn,
         ctx: &mut Context<Self>,
-    ) -> Result<(), ClientError> {
+    ) -> Option<Turn> {
         let Subscription { topic, presence, from } = subscription;
         let channel = ChannelName::topic(&topic);
         let channels = Arc::clone(&self.durable.channels);
         let (members, way) = {
             let mut router = self.broker.router.write();
             let was_there = router.subscribes(peer.id, &topic);
-            let members = router.subscribe(peer, &topic, presence)?;
+            let members = match router.subscribe(peer, &topic, presence) {
+                Ok(members) => members,
+                Err(error) => {
+                    drop(router);
+                    self.refuse(peer, error, id.as_deref());
+                    return Some(turn);
+                }
+            };
             let is_loaded = channels.is_loaded(&channel);
             let seq = channels.head(&channel);
             if from.is_none() && is_loaded && (seq == 0 || was_there) {
@@ -193,10 +203,11 @@ impl RouterActor {
             Ok(way) => way,
             Err((seq, has_position)) => {
                 let subscribed = Subscribed { topic, presence, members, seq, recovery: None, has_position, id };
-                self.on_subscribed(peer, subscribed, None, ctx);
-                return Ok(());
+                return self.on_subscribed(peer, subscribed, None, turn, ctx);
             }
         };
+        // What it was given before says nothing of what it has after the new start.
+        peer.marks.lock().forget(&channel);
         let (locating, start) = (channel.clone(), from.clone());
         let located = async move {
             channels.load(locating.clone()).await?;
@@ -211,11 +222,13 @@ impl RouterActor {
                 router.broker.router.write().unsubscribe(&peer, &topic);
                 router.stop_reading(&peer, &channel);
                 router.refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref());
+                router.end_turn(turn, ctx);
                 return;
             };
             if !router.broker.router.read().subscribes(peer.id, &topic) {
-                // It has gone, or unsubscribed meanwhile.
+                // It is gone: its own requests wait until this one is answered.
                 router.stop_reading(&peer, &channel);
+                router.end_turn(turn, ctx);
                 return;
             }
             way.with_retained = place.is_none();
@@ -231,14 +244,23 @@ impl RouterActor {
                 }
             };
             let subscribed = Subscribed { topic, presence, members, seq: after, recovery, has_position: false, id };
-            router.on_subscribed(&peer, subscribed, Some(way), ctx);
+            if let Some(turn) = router.on_subscribed(&peer, subscribed, Some(way), turn, ctx) {
+                router.end_turn(turn, ctx);
+            }
         });
-        Ok(())
+        None
     }
 
     /// Answers a subscriber, and starts it on its way. For one that named itself the subscription is on the disk before the answer; for
-    /// one that its edge named, which may be any browser, the answer does not wait.
-    fn on_subscribed(&mut self, peer: &Arc<Peer>, subscribed: Subscribed, way: Option<CatchUp>, ctx: &mut Context<Self>) {
+    /// one that its edge named, which may be any browser, the answer does not wait. Gives the turn back once it is answered.
+    fn on_subscribed(
+        &mut self,
+        peer: &Arc<Peer>,
+        subscribed: Subscribed,
+        way: Option<CatchUp>,
+        turn: Turn,
+        ctx: &mut Context<Self>,
+    ) -> Option<Turn> {
         let Subscribed {
             topic,
             presence,
@@ -289,8 +311,9 @@ impl RouterActor {
                 if let Some(way) = way {
                     router.start_catch_up(way, ctx);
                 }
+                router.end_turn(turn, ctx);
             });
-            return;
+            return None;
         }
         if let Some(way) = way {
             self.start_catch_up(way, ctx);
@@ -300,6 +323,7 @@ impl RouterActor {
                 tracing::warn!(%error, "a subscription was not kept");
             }
         });
+        Some(turn)
     }
 
     /// Something is kept of a client.
@@ -317,9 +341,18 @@ impl RouterActor {
     }
 
     /// `topic:unsubscribe`.
-    pub(crate) fn on_unsubscribe(&mut self, peer: &Arc<Peer>, topic: TopicName) -> SystemMessage {
-        self.broker.router.write().unsubscribe(peer, &topic);
+    pub(super) fn on_unsubscribe(&mut self, peer: &Arc<Peer>, topic: TopicName, id: Option<&str>) {
         let channel = ChannelName::topic(&topic);
+        if let Some(ended) = self.durable.restoring.get_mut(&peer.id) {
+            let most = self.broker.settings.limits.max_subscriptions;
+            if ended.len() >= most && !ended.contains(&channel) {
+                let message = "The subscriptions of this client are still being restored. Wait for `connection:resumed`.";
+                self.refuse(peer, ClientError::with_message(ErrorCode::TooManyRequests, message), id);
+                return;
+            }
+            ended.insert(channel.clone());
+        }
+        self.broker.router.write().unsubscribe(peer, &topic);
         self.stop_reading(peer, &channel);
         if let Some((one, other)) = Self::consumers(peer, false) {
             let store = self.durable.channels.store();
@@ -332,7 +365,7 @@ impl RouterActor {
                 }
             });
         }
-        SystemMessage::TopicUnsubscribed { topic }
+        peer.answer(&SystemMessage::TopicUnsubscribed { topic }, id);
     }
 
     /// Whether a peer may read a channel.

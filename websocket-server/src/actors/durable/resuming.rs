@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use actix::Context;
 use common::{
     error::{ClientError, ErrorCode},
-    message::{Recovery, ResumeAsk, Start, SystemMessage},
+    message::{KnownPosition, Recovery, Start, SystemMessage},
     timestamp::unix_ms,
 };
 use store::{Ack, ChannelFamily, ChannelName, StoreError};
 
-use super::RouterActor;
+use super::{RouterActor, in_turn::Turn};
 use crate::{
     durable::{CatchUp, Place, STORE_WAIT, start_after},
     routing::Peer,
@@ -24,46 +24,68 @@ struct Kept {
 }
 
 impl RouterActor {
-    /// `connection:resume`: goes on where the receiver says.
-    ///
-    /// # Errors
-    /// `invalid_target`, `not_allowed`, and those of a subscription. Then nothing was changed.
-    pub(crate) fn on_resume(
+    /// `connection:resume`: goes on where the receiver says. Gives the turn back once it is answered; `None`: that comes later.
+    pub(super) fn on_resume(
         &mut self,
         peer: &Arc<Peer>,
-        ask: ResumeAsk,
+        positions: Vec<(ChannelName, KnownPosition)>,
         id: Option<String>,
+        turn: Turn,
         ctx: &mut Context<Self>,
-    ) -> Result<(), ClientError> {
-        let mut positions = Vec::with_capacity(ask.channels.len());
-        for (name, position) in ask.channels {
-            let channel = ChannelName::parse(&name).map_err(|error| {
-                ClientError::with_message(ErrorCode::InvalidTarget, format!("the channel {error}")).about(&name)
-            })?;
-            if channel.family() != ChannelFamily::Topic {
-                self.check_may_read(peer, &channel)?;
+    ) -> Option<Turn> {
+        match self.subscribe_to_all(peer, &positions) {
+            Ok(ways) => {
+                self.resume(peer, positions, ways, id, turn, ctx);
+                None
             }
-            positions.push((channel, position));
+            Err(error) => {
+                self.refuse(peer, error, id.as_deref());
+                Some(turn)
+            }
         }
-        let channels = Arc::clone(&self.durable.channels);
-        let ways: Vec<_> = {
-            let mut router = self.broker.router.write();
-            let mut subscribed = Vec::new();
-            for topic in positions.iter().filter_map(|(channel, _)| channel.as_topic()) {
-                let was_there = router.subscribes(peer.id, &topic);
-                let watches = router.watches(peer.id, &topic);
-                if let Err(refused) = router.subscribe(peer, &topic, watches) {
-                    // Nothing is changed: what is kept of these is restored from where it was.
-                    subscribed.iter().for_each(|topic| router.unsubscribe(peer, topic));
-                    return Err(refused);
-                }
-                if !was_there {
-                    subscribed.push(topic);
-                }
+    }
+
+    /// Subscribes to the topics that a receiver names. Answers the ways back to the logs among the channels, in their order.
+    ///
+    /// # Errors
+    /// `not_allowed`, and those of a subscription. Then nothing was changed.
+    fn subscribe_to_all(
+        &self,
+        peer: &Arc<Peer>,
+        positions: &[(ChannelName, KnownPosition)],
+    ) -> Result<Vec<CatchUp>, ClientError> {
+        for (channel, _) in positions.iter().filter(|(channel, _)| channel.family() != ChannelFamily::Topic) {
+            self.check_may_read(peer, channel)?;
+        }
+        let channels = &self.durable.channels;
+        let mut router = self.broker.router.write();
+        let mut subscribed = Vec::new();
+        for topic in positions.iter().filter_map(|(channel, _)| channel.as_topic()) {
+            let was_there = router.subscribes(peer.id, &topic);
+            let watches = router.watches(peer.id, &topic);
+            if let Err(refused) = router.subscribe(peer, &topic, watches) {
+                // Nothing is changed: what is kept of these is restored from where it was.
+                subscribed.iter().for_each(|topic| router.unsubscribe(peer, topic));
+                return Err(refused);
             }
-            let logs = positions.iter().filter(|(channel, _)| !channel.family().is_inbox());
-            logs.map(|(channel, _)| channels.fall_behind(channel, peer, channels.head(channel))).collect()
-        };
+            if !was_there {
+                subscribed.push(topic);
+            }
+        }
+        let logs = positions.iter().map(|(channel, _)| channel).filter(|channel| !channel.family().is_inbox());
+        Ok(logs.map(|channel| channels.fall_behind(channel, peer, channels.head(channel))).collect())
+    }
+
+    fn resume(
+        &mut self,
+        peer: &Arc<Peer>,
+        positions: Vec<(ChannelName, KnownPosition)>,
+        ways: Vec<CatchUp>,
+        id: Option<String>,
+        turn: Turn,
+        ctx: &mut Context<Self>,
+    ) {
+        let channels = Arc::clone(&self.durable.channels);
         let named: Vec<_> = positions.iter().map(|(channel, _)| channel.clone()).collect();
         let locating = async move {
             let mut places = Vec::with_capacity(positions.len());
@@ -80,7 +102,10 @@ impl RouterActor {
         };
         let peer = Arc::clone(peer);
         Self::after(ctx, locating, move |router, places, ctx| match places {
-            Ok(places) => router.go_on(&peer, places, ways, id.as_deref(), ctx),
+            Ok(places) => {
+                router.go_on(&peer, places, ways, id.as_deref(), ctx);
+                router.end_turn(turn, ctx);
+            }
             Err(error) => {
                 tracing::warn!(%error, "positions cannot be found");
                 router.refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref());
@@ -90,9 +115,9 @@ impl RouterActor {
                     "the store cannot be read",
                     transport::CloseMode::Flush,
                 );
+                router.end_turn(turn, ctx);
             }
         });
-        Ok(())
     }
 
     /// `ways`: to those of the places that are in logs, in the same order.
@@ -104,6 +129,10 @@ impl RouterActor {
         id: Option<&str>,
         ctx: &mut Context<Self>,
     ) {
+        if !self.broker.router.read().is_registered(peer) {
+            // It is gone: no position is to be kept for who may have left for good.
+            return;
+        }
         let told: BTreeMap<String, Recovery> =
             places.iter().map(|(channel, place)| (channel.to_string(), place.recovery.clone())).collect();
         let epoch = self.durable.channels.epoch().to_string();
@@ -175,9 +204,12 @@ impl RouterActor {
                 }
             }
         };
-        Self::after(ctx, reading, move |router, places, ctx| match places {
-            Some(places) => router.go_on_where_kept(&peer, places, broadcasts, ctx),
-            None => drop(broadcasts),
+        Self::after(ctx, reading, move |router, places, ctx| {
+            let ended = router.durable.restoring.remove(&peer.id).unwrap_or_default();
+            if let Some(mut places) = places {
+                places.retain(|(kept, _)| !ended.contains(&kept.channel));
+                router.go_on_where_kept(&peer, places, broadcasts, ctx);
+            }
         });
     }
 
