@@ -220,6 +220,8 @@ impl Connection {
             Some("`retain` is for messages to a topic")
         } else if is_durable && envelope.has_position {
             Some("`channel`, `epoch`, `seq`, `prev`, `redelivered` and `retained` of a durable message are the bridge's to set")
+        } else if envelope.receipt && !(is_durable && may_be_inbox(envelope.target.as_ref())) {
+            Some("`receipt` is for durable messages to an agent, session or user")
         } else {
             None
         };
@@ -355,6 +357,11 @@ impl Drop for Connection {
         self.broker().state.do_send(Changed { id: self.id, state: ConnectionState::Closed(end.code) });
         self.unregister(&end.reason);
     }
+}
+
+/// Whether a message with this target goes to an inbox, if it is durable. Without a target it goes to the sender's agent.
+fn may_be_inbox(target: Option<&Address>) -> bool {
+    !matches!(target, Some(Address::Topic(_) | Address::Broadcast(_)))
 }
 
 /// Whether a type is one of steps on the way to something whole: `…:delta`, `…:progress`.

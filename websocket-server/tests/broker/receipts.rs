@@ -81,3 +81,25 @@ async fn who_reads_on_another_thread_than_its_sender_is_asked_what_has_come_too(
         _ = futures_util::future::join_all(reading) => {}
     }
 }
+
+#[actix_rt::test]
+async fn a_receipt_makes_a_message_to_an_inbox_durable_and_is_refused_elsewhere() {
+    let broker = TestBroker::start().await;
+    let mut sender = broker.agent("sender").await;
+    let mut worker = broker.agent("worker").await;
+    sender.send(json!({"type":"message:delta","id":"d","target":"agent:worker","receipt":true,"payload":{}})).await;
+    assert_eq!(sender.expect("message:accepted").await["correlation_id"], "d");
+    assert_eq!(worker.expect("message:delta").await["channel"], "agent:worker");
+    sender.settle().await;
+    let refused = [
+        json!({"type":"job:new","id":"t","target":"topic:t","receipt":true}),
+        json!({"type":"job:new","id":"td","target":"topic:t","delivery":"durable","receipt":true}),
+        json!({"type":"job:new","id":"b","target":"broadcast:agents","receipt":true}),
+        json!({"type":"job:new","id":"e","target":"agent:worker","delivery":"ephemeral","receipt":true}),
+    ];
+    for frame in refused {
+        sender.send(frame.clone()).await;
+        assert_eq!(sender.expect_error("invalid_envelope").await["correlation_id"], frame["id"]);
+    }
+    worker.expect_nothing().await;
+}
