@@ -24,7 +24,7 @@ use common::{
 };
 use identity::{limits::SharedPenalties, policy::Policy};
 use parking_lot::{Mutex, RwLock};
-use store::DeadLettered;
+use store::{ChannelName, DeadLettered};
 use tls::ServerTls;
 use tokio::sync::watch;
 use transport::{
@@ -35,7 +35,7 @@ use transport::{
 use crate::{
     actors::{Side, StateManagerActor},
     audit::Audit,
-    durable::Channels,
+    durable::{Channels, Notice},
     holders::Holder,
     http::refused_edges::RefusedEdges,
     keys::Keys,
@@ -263,8 +263,21 @@ impl Broker {
             self.channels.note_death(&letter.channel);
             self.channels.receipts.forget(&letter.channel, letter.seq);
             let (channel, seq, reason) = (letter.channel.to_string(), letter.seq, letter.reason.as_str());
-            self.tell_address(&letter.source, &SystemMessage::Expired { channel, seq, reason }, &letter.message_id);
+            let message = SystemMessage::Expired { channel, seq, reason };
+            let notice = Notice { to: letter.source.clone(), correlation_id: letter.message_id.clone(), message };
+            self.tell_sender(&letter.channel, letter.seq, notice);
         }
+    }
+
+    /// Tells the sender of a message something of it, where it is connected: at once, or when it knows that the message is stored.
+    pub(crate) fn tell_sender(&self, channel: &ChannelName, seq: u64, notice: Notice) {
+        if let Some(notice) = self.channels.hold(channel, seq, notice) {
+            self.send_notice(&notice);
+        }
+    }
+
+    pub(crate) fn send_notice(&self, Notice { to, correlation_id, message }: &Notice) {
+        self.tell_address(to, message, correlation_id);
     }
 
     /// Says something to every connection at an address, past the data that waits for it.

@@ -4,7 +4,7 @@ use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use common::{message::SystemMessage, timestamp::unix_ms};
 use parking_lot::Mutex;
-use store::{ChannelName, DeadLettered, DeadReason, Death, Delivered, Pending, Record, StoreError};
+use store::{ChannelName, DeadLettered, DeadReason, Death, Delivered, Pending, StoreError};
 use transport::{Frame, Lane, Sent};
 
 use super::{
@@ -84,7 +84,7 @@ impl CatchUp {
 
     /// Runs until the receiver is live or gone. `on_first` sees what is delivered for the first time, `on_dead` what was delivered too
     /// often already and is not any more. Answers the highest number that was given, 0 if none.
-    pub async fn run(mut self, on_first: impl Fn(&ChannelName, &Record), on_dead: impl Fn(&[DeadLettered])) -> u64 {
+    pub async fn run(mut self, on_first: impl Fn(&ChannelName, u64), on_dead: impl Fn(&[DeadLettered])) -> u64 {
         let start = self.given;
         self.through = self.machine.lock().committed();
         loop {
@@ -100,7 +100,7 @@ impl CatchUp {
                     continue;
                 }
             }
-            if self.go_live() {
+            if self.go_live(&on_first) {
                 return if self.given == start { 0 } else { self.given };
             }
             // The outbox is full, or more was committed meanwhile. Either way there is no hurry, and others of this thread have their turn.
@@ -110,7 +110,7 @@ impl CatchUp {
 
     async fn give_stored(
         &mut self,
-        on_first: &impl Fn(&ChannelName, &Record),
+        on_first: &impl Fn(&ChannelName, u64),
         on_dead: &impl Fn(&[DeadLettered]),
     ) -> Result<bool, StoreError> {
         if self.channel.family().is_inbox() {
@@ -129,7 +129,15 @@ impl CatchUp {
     }
 
     /// Gives what is on its way to the disk, if everything before it was given. Says whether the receiver is live.
-    fn go_live(&mut self) -> bool {
+    fn go_live(&mut self, on_first: &impl Fn(&ChannelName, u64)) -> bool {
+        let mut first = Vec::new();
+        let is_live = self.take_tail(&mut first);
+        first.into_iter().for_each(|seq| on_first(&self.channel, seq));
+        is_live
+    }
+
+    /// The same. Puts into `first` what was given to nobody before.
+    fn take_tail(&mut self, first: &mut Vec<u64>) -> bool {
         let mut machine = self.machine.lock();
         if machine.turn_of(self.peer.id) != Some(self.turn) {
             return false;
@@ -157,6 +165,9 @@ impl CatchUp {
                     }
                     self.given = seq;
                     machine.given(seq);
+                    if is_inbox && !is_given {
+                        first.push(seq);
+                    }
                     delivered.push((seq, 1 + u32::from(is_again)));
                 }
                 self.note_given();
@@ -193,7 +204,7 @@ impl CatchUp {
     /// Gives everything pending after `given`. `false`: the receiver is gone.
     async fn give_pending(
         &mut self,
-        on_first: &impl Fn(&ChannelName, &Record),
+        on_first: &impl Fn(&ChannelName, u64),
         on_dead: &impl Fn(&[DeadLettered]),
     ) -> Result<bool, StoreError> {
         loop {
@@ -221,7 +232,7 @@ impl CatchUp {
                     return Ok(false);
                 }
                 if pending.attempts == 0 {
-                    on_first(&self.channel, &pending.record);
+                    on_first(&self.channel, pending.record.seq);
                 }
                 self.given = pending.record.seq;
             }

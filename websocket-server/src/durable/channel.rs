@@ -11,6 +11,7 @@ use std::{
 use foldhash::HashMap;
 use transport::{Frame, Link};
 
+use super::Notice;
 use crate::routing::ConnectionId;
 
 /// What a receiver that reads what is pending should do next.
@@ -47,6 +48,8 @@ pub struct Channel {
     committed: u64,
     /// On the way to the disk.
     tail: BTreeMap<u64, OnItsWay>,
+    /// What senders are to be told of messages in the tail, once they know that these are stored.
+    owed: HashMap<u64, Vec<Notice>>,
     /// Receivers that get nothing live, and which of their ways back is in force: a later one ends the earlier.
     behind: HashMap<ConnectionId, u64>,
     turns: u64,
@@ -108,15 +111,32 @@ impl Channel {
         }
     }
 
-    /// The message is in the store, and so is every earlier one that the store has taken.
-    pub fn stored(&mut self, seq: u64) {
+    /// Keeps a notice about a message until its sender has been told that the message is stored. Gives the notice back if the sender
+    /// knows that.
+    pub fn hold(&mut self, seq: u64, notice: Notice) -> Option<Notice> {
+        if !self.tail.contains_key(&seq) {
+            return Some(notice);
+        }
+        self.owed.entry(seq).or_default().push(notice);
+        None
+    }
+
+    /// The message is in the store, and so is every earlier one that the store has taken. To be called when its sender knows it:
+    /// answers what else the sender is to be told of the message.
+    pub fn stored(&mut self, seq: u64) -> Vec<Notice> {
         self.tail.remove(&seq);
         self.committed = self.committed.max(seq);
+        self.take_owed(seq)
     }
 
     /// The store refused the message. That says nothing of earlier ones: they may still wait in its line.
     pub fn given_up(&mut self, seq: u64) {
         self.tail.remove(&seq);
+        self.take_owed(seq);
+    }
+
+    fn take_owed(&mut self, seq: u64) -> Vec<Notice> {
+        if self.owed.is_empty() { Vec::new() } else { self.owed.remove(&seq).unwrap_or_default() }
     }
 
     /// The receiver gets nothing live until it has caught up, and an earlier way back of it ends. Answers which way back this is.
@@ -192,7 +212,7 @@ impl Channel {
 
 #[cfg(test)]
 mod tests {
-    use common::config::Settings;
+    use common::{config::Settings, message::SystemMessage};
 
     use super::*;
 
@@ -258,6 +278,29 @@ mod tests {
         assert_eq!(open.each_ref().map(|link| inbox.begin_with(5, link)), [1, 1, 1, 1, 1]);
         drop(open);
         assert_eq!(inbox.begin_with(5, &Link::new(policy)), 2);
+    }
+
+    #[test]
+    fn notices_of_a_message_are_held_until_its_sender_knows_that_it_is_stored() {
+        let notice = |id: &str| Notice {
+            to: "agent:s".to_owned(),
+            correlation_id: id.to_owned(),
+            message: SystemMessage::Delivered { channel: "agent:a".to_owned(), seq: 1 },
+        };
+        let mut inbox = Channel::default();
+        inbox.load(0);
+        assert!(inbox.hold(1, notice("of nothing")).is_some());
+        send(&mut inbox, 1);
+        send(&mut inbox, 2);
+        for id in ["one", "other"] {
+            assert!(inbox.hold(1, notice(id)).is_none());
+        }
+        assert!(inbox.hold(2, notice("lost")).is_none());
+        inbox.given_up(2);
+        let told: Vec<_> = inbox.stored(1).into_iter().map(|notice| notice.correlation_id).collect();
+        assert_eq!(told, ["one", "other"]);
+        assert!(inbox.hold(1, notice("at once")).is_some());
+        assert!(inbox.owed.is_empty());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use store::{
     Store, StoreError, StoredSession,
 };
 
-use super::{CatchUp, Channel, Numbers, Receipts, active::Active, kept::Kept, numbers::BLOCK, recent::Recent};
+use super::{CatchUp, Channel, Notice, Numbers, Receipts, active::Active, kept::Kept, numbers::BLOCK, recent::Recent};
 use crate::{
     broker::millis,
     routing::{ConnectionId, Peer},
@@ -368,6 +368,15 @@ impl Channels {
     /// Whether the receiver of an inbox is to be told of dead letters.
     pub fn has_untold(&self, channel: &ChannelName) -> bool {
         self.untold.lock().contains_key(channel)
+    }
+
+    /// Keeps a notice about a message until its sender knows that the message is stored; see [`Channel::hold`].
+    pub fn hold(&self, channel: &ChannelName, seq: u64, notice: Notice) -> Option<Notice> {
+        let known = self.active.lock().get(channel);
+        match known {
+            Some(machine) => machine.lock().hold(seq, notice),
+            None => Some(notice),
+        }
     }
 
     /// The receiver is gone.

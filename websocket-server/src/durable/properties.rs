@@ -19,10 +19,10 @@ use common::{
 };
 use proptest::prelude::*;
 use serde_json::Value;
-use store::{Ack, ChannelName, DeadReason, MemoryStore, NewRecord, StoreOptions, StoredSession};
+use store::{Ack, Appended, ChannelName, DeadReason, MemoryStore, NewRecord, StoreError, StoreOptions, StoredSession};
 use transport::{Lane, Link, LinkPolicy, flow::FlowPolicy};
 
-use super::{Accepted, CatchUp, Channels, Confirm, Draft, Outcome, Retain};
+use super::{Accepted, CatchUp, Channels, Draft, Outcome, Retain, SettledMessage, refusal_of};
 use crate::routing::{ConnectionId, Peer, PeerKind};
 
 const READERS: usize = 3;
@@ -86,6 +86,17 @@ impl Reader {
     }
 }
 
+/// Does what is done when the store has answered for a message.
+fn settle(
+    channels: &Channels,
+    message: &SettledMessage,
+    answer: Result<Vec<Appended>, StoreError>,
+) -> Result<Appended, StoreError> {
+    let appended = answer.map(|answers| answers.into_iter().next().expect("an answer"));
+    channels.settle(message, &appended.as_ref().map(Appended::seq).map_err(Clone::clone));
+    appended
+}
+
 struct World {
     channels: Arc<Channels>,
     channel: ChannelName,
@@ -143,8 +154,8 @@ impl World {
         let Accepted { settled, committed, .. } = *accepted;
         let (channels, failed) = (Arc::clone(&self.channels), Arc::clone(&self.failed));
         actix_rt::spawn(async move {
-            let confirmed = channels.settle(&settled, committed.await);
-            if !matches!(confirmed, Confirm::Stored { seq, duplicate: false } if seq == settled.seq) {
+            let confirmed = settle(&channels, &settled, committed.await);
+            if !matches!(confirmed, Ok(Appended::Stored { seq, .. }) if seq == settled.seq) {
                 failed.lock().expect("lock").push(format!("{confirmed:?}"));
             }
         });
@@ -282,16 +293,16 @@ fn what_the_store_refused_and_is_sent_again_reaches_those_that_read_live() {
 
         // The sender repeats itself before the broker knows that the store has refused the first one, and again when it does.
         let repeated = world.accept("again");
-        let settled = world.channels.settle(&first, refused);
-        assert!(matches!(settled, Confirm::Failed(error) if error.code == ErrorCode::StoreUnavailable));
+        let settled = settle(&world.channels, &first, refused);
+        assert!(settled.is_err_and(|error| refusal_of(&error).code == ErrorCode::StoreUnavailable));
         let mut confirmed = Vec::new();
         let later = [repeated, world.accept("again"), world.accept("again"), world.accept("next")];
         for accepted in later {
             let message = accepted.settled;
-            match world.channels.settle(&message, accepted.committed.await) {
-                Confirm::Stored { seq, duplicate: false } => confirmed.push(seq),
-                Confirm::Stored { seq, duplicate: true } => assert!(confirmed.contains(&seq), "{seq} {confirmed:?}"),
-                Confirm::Failed(_) => {}
+            match settle(&world.channels, &message, accepted.committed.await) {
+                Ok(Appended::Stored { seq, .. }) => confirmed.push(seq),
+                Ok(Appended::Duplicate { seq }) => assert!(confirmed.contains(&seq), "{seq} {confirmed:?}"),
+                Err(_) => {}
             }
         }
         world.readers[0].read();

@@ -8,11 +8,11 @@ use common::{
     timestamp::unix_ms,
 };
 use parking_lot::Mutex;
-use store::{Appended, ChannelName, FirstDelivery, MessageKey, NewRecord, Owner, Reply, Retained, StoreError};
+use store::{Appended, ChannelName, FirstDelivery, MessageKey, NewRecord, Owner, Reply, Retained};
 use transport::{Lane, Link, Sent};
 
 use super::{
-    CatchUp, Channel, Channels, OnItsWay, positioned,
+    CatchUp, Channel, Channels, Notice, OnItsWay, positioned,
     recent::{Answer, First},
     refusal_of,
 };
@@ -48,20 +48,6 @@ pub enum Outcome {
 /// The message was not taken, and nobody got it: what to tell the sender.
 #[derive(Clone, Debug)]
 pub struct Refused(pub ClientError);
-
-/// What to tell the sender once the store has answered.
-#[derive(Debug)]
-pub enum Confirm {
-    /// It is in the store under this number.
-    Stored {
-        /// The number.
-        seq: u64,
-        /// Whether it was there before.
-        duplicate: bool,
-    },
-    /// It is not.
-    Failed(ClientError),
-}
 
 /// A durable message as it comes from the router.
 #[derive(Clone, Copy, Debug)]
@@ -261,27 +247,28 @@ impl Channels {
         Ok(Outcome::Accepted(Box::new(Accepted { settled, committed, deliveries, delivered, fell_behind, pause_for })))
     }
 
-    /// The store has answered for a message: what to tell its sender.
-    pub fn settle(&self, message: &SettledMessage, answer: Result<Vec<Appended>, StoreError>) -> Confirm {
-        let answer = answer.and_then(|answers| answers.into_iter().next().ok_or(StoreError::Invalid("no answer to a record")));
-        if let Some(first) = &message.first {
-            self.settle_first(message, first, &answer.as_ref().map(Appended::seq).map_err(Clone::clone));
-        }
-        match answer {
-            Ok(appended) => Confirm::Stored { seq: appended.seq(), duplicate: matches!(appended, Appended::Duplicate { .. }) },
-            Err(error) => Confirm::Failed(refusal_of(&error)),
-        }
-    }
-
-    fn settle_first(&self, message: &SettledMessage, first: &FirstMessage, answer: &Answer) {
-        match answer {
-            Ok(_) => first.machine.lock().stored(message.seq),
+    /// The store has answered for a message, and its sender knows it. Answers what else the sender is to be told of the message.
+    pub fn settle(&self, message: &SettledMessage, answer: &Answer) -> Vec<Notice> {
+        let Some(first) = &message.first else { return Vec::new() };
+        let owed = match answer {
+            Ok(seq) => {
+                let owed = first.machine.lock().stored(message.seq);
+                if *seq == message.seq {
+                    owed
+                } else {
+                    // The store had it from an earlier life, under another number: its delivery was told then.
+                    self.receipts.forget(&message.channel, message.seq);
+                    Vec::new()
+                }
+            }
             Err(error) => {
                 tracing::warn!(channel = %message.channel, %error, "a durable message was not stored");
                 first.machine.lock().given_up(message.seq);
                 self.receipts.forget(&message.channel, message.seq);
+                Vec::new()
             }
-        }
+        };
         self.recent.lock().settle(&first.key, message.seq, answer);
+        owed
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use common::envelope::Envelope;
+use common::{envelope::Envelope, message::SystemMessage};
 use foldhash::HashMap;
 use parking_lot::Mutex;
 use store::{ChannelName, Record};
@@ -22,6 +22,17 @@ pub struct Wish {
     pub source: String,
     /// The message's id.
     pub message_id: String,
+}
+
+/// What the sender of a message is told of it, beside that it is stored.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// The sender's address.
+    pub to: String,
+    /// The id under which it knows the message.
+    pub correlation_id: String,
+    /// What it is told.
+    pub message: SystemMessage,
 }
 
 /// The wishes of all senders.

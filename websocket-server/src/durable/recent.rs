@@ -16,7 +16,7 @@ const REMEMBERED_MS: u64 = 2 * 60 * 1000 - 5_000;
 const MOST_WAITING: usize = 16;
 
 /// The number of a message, or why it was not stored.
-pub(super) type Answer = Result<u64, StoreError>;
+pub type Answer = Result<u64, StoreError>;
 
 /// What became of a message that is repeated.
 #[derive(Debug)]

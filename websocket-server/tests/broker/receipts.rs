@@ -1,7 +1,9 @@
 //! Receipts: the sender of a durable message hears when it was delivered and acknowledged.
 
-use common::config::Durability;
-use serde_json::json;
+use std::collections::HashSet;
+
+use common::config::{Durability, Retention};
+use serde_json::{Value, json};
 
 use crate::harness::TestBroker;
 
@@ -102,4 +104,51 @@ async fn a_receipt_makes_a_message_to_an_inbox_durable_and_is_refused_elsewhere(
         assert_eq!(sender.expect_error("invalid_envelope").await["correlation_id"], frame["id"]);
     }
     worker.expect_nothing().await;
+}
+
+#[actix_rt::test]
+async fn nothing_is_told_of_a_message_before_its_sender_knows_that_it_is_stored() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = TestBroker::with(|settings| {
+        settings.store.durability = Durability::Fsync;
+        settings.data.dir = folder.path().to_owned();
+        settings.store.inbox = Retention { messages: 4, ..settings.store.inbox };
+    })
+    .await;
+    let mut sender = broker.agent("sender").await;
+    let mut worker = broker.agent("worker").await;
+    for round in 0..8 {
+        for at in 0..8 {
+            let id = format!("{round}.{at}");
+            sender.send(json!({"type":"job:new","id":id,"target":"agent:worker","receipt":true})).await;
+            // Of eight that nobody takes the first are pushed out by later ones, and the last, which matter less, at once.
+            let priority = if at < 6 { "high" } else { "low" };
+            let id = format!("{id} away");
+            let away = json!({"type":"job:new","id":id,"target":"agent:away","delivery":"durable","priority":priority});
+            sender.send(away).await;
+        }
+        let (mut accepted, mut delivered, mut expired) = (HashSet::new(), 0, 0);
+        while (accepted.len(), delivered) != (16, 8) || expired < 4 {
+            let frame = sender.next().await;
+            let id = frame["correlation_id"].as_str().unwrap_or_default().to_owned();
+            match frame["type"].as_str() {
+                Some("message:accepted") => assert!(accepted.insert(id), "{frame}"),
+                Some("message:delivered") => delivered += usize::from(is_of(&accepted, &id, round, &frame)),
+                Some("message:acknowledged") => drop(is_of(&accepted, &id, round, &frame)),
+                Some("message:expired") => {
+                    let is_of_round = is_of(&accepted, &id, round, &frame);
+                    expired += usize::from(is_of_round && id.ends_with("away"));
+                }
+                _ => {}
+            }
+        }
+        worker.settle().await;
+    }
+}
+
+/// Whether a notice is of a message of this round; then its sender must know that it is stored.
+fn is_of(accepted: &HashSet<String>, id: &str, round: usize, notice: &Value) -> bool {
+    let is_of_round = id.starts_with(&format!("{round}."));
+    assert!(!is_of_round || accepted.contains(id), "told before it was accepted: {notice}");
+    is_of_round
 }

@@ -15,7 +15,7 @@ use store::{Ack, ChannelName};
 
 use super::RouterActor;
 use crate::{
-    durable::{Given, redeliver},
+    durable::{Given, Notice, Wish, redeliver},
     routing::Peer,
     services::{AckAsk, NackAsk},
 };
@@ -229,18 +229,18 @@ impl crate::broker::Broker {
     /// Messages were acknowledged: tells the senders that want to hear of it.
     pub(crate) fn on_acknowledged(&self, channel: &ChannelName, seqs: &[u64]) {
         for seq in seqs {
-            if let Some(wish) = self.channels.receipts.forget(channel, *seq) {
+            if let Some(Wish { source, message_id }) = self.channels.receipts.forget(channel, *seq) {
                 let message = SystemMessage::Acknowledged { channel: channel.to_string(), seq: *seq };
-                self.tell_address(&wish.source, &message, &wish.message_id);
+                self.tell_sender(channel, *seq, Notice { to: source, correlation_id: message_id, message });
             }
         }
     }
 
     /// A message is delivered for the first time: tells its sender, if it wants to hear of it.
     pub(crate) fn on_first_delivery(&self, channel: &ChannelName, seq: u64) {
-        if let Some(wish) = self.channels.receipts.of(channel, seq) {
+        if let Some(Wish { source, message_id }) = self.channels.receipts.of(channel, seq) {
             let message = SystemMessage::Delivered { channel: channel.to_string(), seq };
-            self.tell_address(&wish.source, &message, &wish.message_id);
+            self.tell_sender(channel, seq, Notice { to: source, correlation_id: message_id, message });
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     broker::Broker,
-    durable::{Confirm, SettledMessage},
+    durable::{SettledMessage, refusal_of},
     routing::{Counters, Peer},
 };
 
@@ -61,6 +61,7 @@ impl Confirmations {
     }
 }
 
+/// Tells the sender what became of its message, and then what else there is to be told of it.
 fn confirm(
     broker: &Broker,
     counters: &Counters,
@@ -69,14 +70,19 @@ fn confirm(
     message: &SettledMessage,
     answer: Result<Vec<Appended>, StoreError>,
 ) {
-    if let Ok([Appended::Stored { evicted, .. }, ..]) = answer.as_deref() {
-        broker.on_dead_letters(evicted);
-    }
-    match broker.channels.settle(message, answer) {
-        Confirm::Stored { seq, duplicate } => {
+    let appended = answer.and_then(|answers| answers.into_iter().next().ok_or(StoreError::Invalid("no answer to a record")));
+    match &appended {
+        Ok(appended) => {
             let (channel, epoch) = (message.channel.to_string(), broker.channels.epoch().to_string());
+            let (seq, duplicate) = (appended.seq(), matches!(appended, Appended::Duplicate { .. }));
             from.answer(&SystemMessage::Accepted { channel, epoch, seq, duplicate }, Some(id));
         }
-        Confirm::Failed(error) => broker.refuse(counters, from, error, Some(id), None),
+        Err(error) => broker.refuse(counters, from, refusal_of(error), Some(id), None),
+    }
+    // After it: until then other threads hold back what they have to say of the message.
+    let owed = broker.channels.settle(message, &appended.as_ref().map(Appended::seq).map_err(Clone::clone));
+    owed.iter().for_each(|notice| broker.send_notice(notice));
+    if let Ok(Appended::Stored { evicted, .. }) = &appended {
+        broker.on_dead_letters(evicted);
     }
 }

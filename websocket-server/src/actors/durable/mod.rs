@@ -15,7 +15,6 @@ use actix::Context;
 use common::{
     address::Address,
     error::{ClientError, ErrorCode},
-    message::SystemMessage,
 };
 use foldhash::{HashMap, HashSet};
 use store::ChannelName;
@@ -149,9 +148,8 @@ impl RouterActor {
                     from.hold(Arc::clone(slow));
                 }
                 let settled = accepted.settled;
-                if message.receipt && accepted.deliveries > 0 && channel.family().is_inbox() {
-                    let (channel, seq) = (channel.to_string(), settled.seq);
-                    from.answer(&SystemMessage::Delivered { channel, seq }, Some(id));
+                if message.receipt && accepted.deliveries > 0 {
+                    self.broker.on_first_delivery(&channel, settled.seq);
                 }
                 for peer in accepted.delivered {
                     self.durable.on_given(peer, channel.clone(), settled.seq);

@@ -144,7 +144,7 @@ impl RouterActor {
         let is_kept = channel.family().is_inbox() || peer.consumer.is_some();
         let broker = Arc::clone(&self.broker);
         let running = async move {
-            way.run(|channel, record| broker.on_first_delivery(channel, record.seq), |dead| broker.on_dead_letters(dead)).await
+            way.run(|channel, seq| broker.on_first_delivery(channel, seq), |dead| broker.on_dead_letters(dead)).await
         };
         Self::after(ctx, running, move |router, given, ctx| {
             if given > 0 && !peer.link.is_over() {
