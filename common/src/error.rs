@@ -92,6 +92,7 @@ error_table! {
     UserNotFound "user_not_found" 404 None, true, "No session of this user is connected.";
     AlreadyRegistered "already_registered" 409 None, false, "This connection already has an agent id. Open another connection for another id.";
     InvalidPayload "invalid_payload" 400 None, false, "The payload of a frame for the bridge does not have the shape that the protocol defines; the message says what is wrong.";
+    PositionAhead "position_ahead" 409 None, false, "The inbox has no message with so high a number, so nothing was acknowledged. Name the `seq` of a message that you received.";
     TooManySubscriptions "too_many_subscriptions" 429 None, false, "This connection, or its session, user, address or agent key, has reached its subscription limit; the message says which. Unsubscribe from a topic first.";
     TooManyTopics "too_many_topics" 503 None, true, "The server, or all sessions together, have reached the topic limit. Try again later.";
     ShareExceeded "share_exceeded" 429 None, true, "This session, user, address or agent key has used up its share of a table that all use. The message says whose share of what. Release something, then try again.";

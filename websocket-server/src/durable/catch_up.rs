@@ -236,6 +236,7 @@ impl CatchUp {
                 }
                 self.given = pending.record.seq;
             }
+            self.machine.lock().on_handed_out(self.given);
         }
     }
 

@@ -50,6 +50,8 @@ pub struct Channel {
     tail: BTreeMap<u64, OnItsWay>,
     /// What senders are to be told of messages in the tail, once they know that these are stored.
     owed: HashMap<u64, Vec<Notice>>,
+    /// Everything up to here was handed to a receiver, or was acknowledged. What earlier lives of the process handed out is not known.
+    handed_out: u64,
     /// Receivers that get nothing live, and which of their ways back is in force: a later one ends the earlier.
     behind: HashMap<ConnectionId, u64>,
     turns: u64,
@@ -101,14 +103,39 @@ impl Channel {
 
     /// The message is on its way to the disk.
     pub fn sent_to_disk(&mut self, message: OnItsWay) {
+        if message.is_given {
+            self.on_handed_out(message.seq);
+        }
         self.tail.insert(message.seq, message);
     }
 
     /// A receiver has been given a message that may still be on its way to the disk.
     pub fn given(&mut self, seq: u64) {
+        self.on_handed_out(seq);
         if let Some(message) = self.tail.get_mut(&seq) {
             message.is_given = true;
         }
+    }
+
+    /// Everything up to a number was handed to a receiver.
+    pub fn on_handed_out(&mut self, through: u64) {
+        self.handed_out = self.handed_out.max(through);
+    }
+
+    /// Up to which number everything was handed out, so far as is known.
+    pub fn handed_out(&self) -> u64 {
+        self.handed_out
+    }
+
+    /// Whether a message is on its way to the disk.
+    pub fn is_on_its_way(&self, seq: u64) -> bool {
+        self.tail.contains_key(&seq)
+    }
+
+    /// This number, or the one before the first message on its way to the disk that nobody was given.
+    pub fn without_tail(&self, through: u64) -> u64 {
+        let unseen = self.tail.values().find(|message| !message.is_given);
+        unseen.map_or(through, |message| through.min(message.seq - 1))
     }
 
     /// Keeps a notice about a message until its sender has been told that the message is stored. Gives the notice back if the sender
@@ -278,6 +305,21 @@ mod tests {
         assert_eq!(open.each_ref().map(|link| inbox.begin_with(5, link)), [1, 1, 1, 1, 1]);
         drop(open);
         assert_eq!(inbox.begin_with(5, &Link::new(policy)), 2);
+    }
+
+    #[test]
+    fn what_nobody_was_given_was_not_handed_out() {
+        let mut inbox = Channel::default();
+        inbox.load(4);
+        inbox.on_handed_out(3);
+        let mut send = |seq, is_given| {
+            inbox.push(seq);
+            inbox.sent_to_disk(OnItsWay { seq, frame: Frame::text("{}"), is_given });
+            (inbox.handed_out(), inbox.without_tail(10))
+        };
+        assert_eq!([send(5, true), send(7, false), send(9, false)], [(5, 10), (5, 6), (5, 6)]);
+        inbox.given(7);
+        assert_eq!((inbox.handed_out(), inbox.without_tail(10), inbox.without_tail(6)), (7, 8, 6));
     }
 
     #[test]

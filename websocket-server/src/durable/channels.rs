@@ -10,7 +10,7 @@ use store::{
     Store, StoreError, StoredSession,
 };
 
-use super::{CatchUp, Channel, Notice, Numbers, Receipts, active::Active, kept::Kept, numbers::BLOCK, recent::Recent};
+use super::{CatchUp, Channel, Numbers, Receipts, active::Active, kept::Kept, numbers::BLOCK, recent::Recent};
 use crate::{
     broker::millis,
     routing::{ConnectionId, Peer},
@@ -370,21 +370,17 @@ impl Channels {
         self.untold.lock().contains_key(channel)
     }
 
-    /// Keeps a notice about a message until its sender knows that the message is stored; see [`Channel::hold`].
-    pub fn hold(&self, channel: &ChannelName, seq: u64, notice: Notice) -> Option<Notice> {
-        let known = self.active.lock().get(channel);
-        match known {
-            Some(machine) => machine.lock().hold(seq, notice),
-            None => Some(notice),
-        }
-    }
-
     /// The receiver is gone.
     pub fn forget(&self, channel: &ChannelName, receiver: ConnectionId) {
         let known = self.active.lock().get(channel);
         if let Some(machine) = known {
             machine.lock().forget(receiver);
         }
+    }
+
+    /// The machine of a channel that is in use.
+    pub(super) fn in_use(&self, channel: &ChannelName) -> Option<Arc<Mutex<Channel>>> {
+        self.active.lock().get(channel)
     }
 
     /// The machine of a channel.

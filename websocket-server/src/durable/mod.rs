@@ -9,6 +9,7 @@
 //! Live delivery does not wait for the disk; the confirmation does. A [`Channel`] is the pure machine of one channel; [`Channels`] holds
 //! those that are in use and talks to the store. Called by the [`crate::actors::RouterActor`]s only.
 
+mod acking;
 mod active;
 mod catch_up;
 mod channel;
@@ -28,6 +29,7 @@ mod receipts;
 mod recent;
 mod window;
 
+pub use acking::{Acknowledged, Acknowledging};
 pub use catch_up::{CatchUp, STORE_WAIT, redeliver};
 pub use channel::{Channel, OnItsWay, Step};
 pub use channels::{Channels, Remembered};

@@ -271,4 +271,12 @@ impl Channels {
         self.recent.lock().settle(&first.key, message.seq, answer);
         owed
     }
+
+    /// Keeps a notice about a message until its sender knows that the message is stored; see [`Channel::hold`].
+    pub fn hold(&self, channel: &ChannelName, seq: u64, notice: Notice) -> Option<Notice> {
+        match self.in_use(channel) {
+            Some(machine) => machine.lock().hold(seq, notice),
+            None => Some(notice),
+        }
+    }
 }

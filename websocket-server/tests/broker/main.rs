@@ -7,6 +7,7 @@
 mod chance;
 mod harness;
 
+mod acknowledging;
 mod answers_in_order;
 mod connections;
 mod durable;

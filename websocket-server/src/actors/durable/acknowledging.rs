@@ -15,7 +15,7 @@ use store::{Ack, ChannelName};
 
 use super::RouterActor;
 use crate::{
-    durable::{Given, Notice, Wish, redeliver},
+    durable::{Acknowledged, Given, Notice, Wish, redeliver},
     routing::Peer,
     services::{AckAsk, NackAsk},
 };
@@ -24,33 +24,41 @@ use crate::{
 const TICK: Duration = Duration::from_millis(100);
 
 impl RouterActor {
-    /// The inbox a peer means: its own where it names none.
-    fn own_inbox(peer: &Peer, named: Option<&str>) -> Result<ChannelName, ClientError> {
-        let mut own = peer.inboxes();
-        let found = match named {
-            None => own.next(),
-            Some(named) => own.find(|channel| channel.as_str() == named),
-        };
-        found.ok_or_else(|| ClientError::with_message(ErrorCode::NotAllowed, "the channel is not an inbox of yours"))
+    /// The inboxes a peer may mean: the one that it names, or else all that it reads.
+    fn own_inboxes(peer: &Peer, named: Option<&str>) -> Result<Vec<ChannelName>, ClientError> {
+        let is_meant = |channel: &ChannelName| named.is_none_or(|named| channel.as_str() == named);
+        let meant: Vec<_> = peer.inboxes().filter(is_meant).collect();
+        if meant.is_empty() {
+            return Err(ClientError::with_message(ErrorCode::NotAllowed, "the channel is not an inbox of yours"));
+        }
+        Ok(meant)
     }
 
+    /// `message:ack`.
+    ///
+    /// # Errors
+    /// `not_allowed`: the inbox is not the peer's.
     pub(crate) fn on_ack(&self, peer: &Arc<Peer>, ask: AckAsk, id: Option<String>) -> Result<(), ClientError> {
-        let channel = Self::own_inbox(peer, ask.channel.as_deref())?;
-        let ack = ask.through.map_or(Ack::Each(ask.seqs), Ack::Through);
-        let acked = self.durable.channels.ack(channel.clone(), ack);
+        let inboxes = Self::own_inboxes(peer, ask.channel.as_deref())?;
         let (peer, broker, refuse) = (Arc::clone(peer), Arc::clone(&self.broker), self.refuser());
+        let channels = &self.durable.channels;
+        let acked = match ask.through {
+            Some(through) => channels.acknowledge_through(inboxes, through),
+            None => channels.acknowledge_each(inboxes, ask.seqs),
+        };
         actix_rt::spawn(async move {
             match acked.await {
-                Ok(seqs) => broker.on_acknowledged(&channel, &seqs),
-                Err(error) => {
-                    tracing::warn!(%error, "an acknowledgement was not stored");
-                    refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref());
-                }
+                Ok(acked) => broker.on_all_acknowledged(&acked),
+                Err(error) => refuse(&peer, error, id.as_deref()),
             }
         });
         Ok(())
     }
 
+    /// `message:nack`.
+    ///
+    /// # Errors
+    /// `not_allowed`: the inbox is not the peer's.
     pub(crate) fn on_nack(
         &mut self,
         peer: &Arc<Peer>,
@@ -58,21 +66,27 @@ impl RouterActor {
         id: Option<String>,
         ctx: &mut Context<Self>,
     ) -> Result<(), ClientError> {
-        let channel = Self::own_inbox(peer, ask.channel.as_deref())?;
+        let inboxes = Self::own_inboxes(peer, ask.channel.as_deref())?;
         let delay = Duration::from_millis(ask.delay_ms);
         let look = Instant::now() + delay;
-        let owing = self.durable.owing.entry((peer.id, channel.clone())).or_insert((Arc::clone(peer), look));
-        owing.1 = owing.1.min(look);
-        let nacked = self.durable.channels.nack(channel, ask.seq, delay, ask.reason);
+        let mut nacked = Vec::with_capacity(inboxes.len());
+        for channel in inboxes {
+            let owing = self.durable.owing.entry((peer.id, channel.clone())).or_insert((Arc::clone(peer), look));
+            owing.1 = owing.1.min(look);
+            nacked.push(self.durable.channels.nack(channel, ask.seq, delay, ask.reason.clone()));
+        }
         let (peer, refuse) = (Arc::clone(peer), self.refuser());
         actix_rt::spawn(async move {
-            match nacked.await {
-                Ok(Some(_)) => {}
-                Ok(None) => {
-                    let error = ClientError::with_message(ErrorCode::InvalidPayload, "no message with this `seq` waits for you");
-                    refuse(&peer, error, id.as_deref());
+            let mut waits = false;
+            for nacked in nacked {
+                match nacked.await {
+                    Ok(found) => waits |= found.is_some(),
+                    Err(_) => return refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref()),
                 }
-                Err(_) => refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref()),
+            }
+            if !waits {
+                let error = ClientError::with_message(ErrorCode::InvalidPayload, "no message with this `seq` waits for you");
+                refuse(&peer, error, id.as_deref());
             }
         });
         self.tick_durable(ctx);
@@ -234,6 +248,11 @@ impl crate::broker::Broker {
                 self.tell_sender(channel, *seq, Notice { to: source, correlation_id: message_id, message });
             }
         }
+    }
+
+    /// The same, of several inboxes.
+    fn on_all_acknowledged(&self, acked: &Acknowledged) {
+        acked.iter().for_each(|(channel, seqs)| self.on_acknowledged(channel, seqs));
     }
 
     /// A message is delivered for the first time: tells its sender, if it wants to hear of it.

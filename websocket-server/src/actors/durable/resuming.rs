@@ -86,15 +86,20 @@ impl RouterActor {
         ctx: &mut Context<Self>,
     ) {
         let channels = Arc::clone(&self.durable.channels);
+        let broker = Arc::clone(&self.broker);
         let named: Vec<_> = positions.iter().map(|(channel, _)| channel.clone()).collect();
         let locating = async move {
             let mut places = Vec::with_capacity(positions.len());
             for (channel, position) in positions {
                 channels.load(channel.clone()).await?;
                 let place = channels.locate(&channel, &start_after(&position)).await?;
-                if channel.family().is_inbox() && position.epoch == channels.epoch().to_string() {
+                if channel.family().is_inbox()
+                    && position.epoch == channels.epoch().to_string()
+                    && let Some(through) = channels.handed_out_through(&channel, position.seq).await?
+                {
                     // What it has need not come again.
-                    channels.ack(channel.clone(), Ack::Through(position.seq)).await?;
+                    let acked = channels.ack(channel.clone(), Ack::Through(through)).await?;
+                    broker.on_acknowledged(&channel, &acked);
                 }
                 places.push((channel, place));
             }
