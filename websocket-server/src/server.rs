@@ -164,8 +164,13 @@ async fn keep_store(broker: Arc<Broker>) {
             // the audit log goes with the next look through the sessions.
             continue;
         }
+        let now = unix_ms();
+        let age = millis(broker.settings.store.dead_letters.age);
+        if age > 0 {
+            broker.channels.forget_deaths(now.saturating_sub(age));
+        }
         loop {
-            match broker.channels.store().trim(unix_ms(), RETENTION_STEP).await {
+            match broker.channels.store().trim(now, RETENTION_STEP).await {
                 Ok(trimmed) => {
                     broker.on_dead_letters(&trimmed.dead_lettered);
                     if !trimmed.more {
@@ -195,7 +200,7 @@ async fn forget_sessions(broker: &Arc<Broker>) {
         loop {
             let step = forgetting.step(before, now, RETENTION_STEP).await?;
             broker.on_dead_letters(&step.dead_lettered);
-            forgetting.forget(&step.sessions);
+            forgetting.forget(&step.sessions, now);
             if !step.more {
                 return Ok::<_, store::StoreError>(());
             }

@@ -10,7 +10,7 @@ use store::{
     Store, StoreError, StoredSession,
 };
 
-use super::{CatchUp, Channel, Numbers, Receipts, active::Active, kept::Kept, numbers::BLOCK, recent::Recent};
+use super::{CatchUp, Channel, Numbers, Receipts, active::Active, kept::Kept, numbers::BLOCK, recent::Recent, untold::Untold};
 use crate::{
     broker::millis,
     routing::{ConnectionId, Peer},
@@ -29,12 +29,6 @@ const MOST_SESSIONS: usize = 1_000_000;
 /// Topics remembered as having a log; with more, the store is asked for each topic.
 const MOST_LOGS: usize = 262_144;
 
-/// Inboxes remembered of which something died unsaid; those beyond are not told of it.
-const MOST_UNTOLD: usize = 100_000;
-
-/// When it was written down of how many dead letters a receiver was told: such a note goes with its inbox, not with time.
-const NEVER_FORGOTTEN: u64 = u64::MAX;
-
 /// See the module.
 pub struct Channels {
     store: Arc<dyn Store>,
@@ -48,8 +42,8 @@ pub struct Channels {
     /// Whose inboxes may have something pending, and which sessions the store knows of since the start.
     pub(super) kept: Mutex<Kept>,
     pub(super) recent: Mutex<Recent>,
-    /// Inboxes of which something went to the dead letters that their receiver has not been told of, and how much.
-    pub(super) untold: Mutex<HashMap<ChannelName, u64>>,
+    /// Receivers that have not been told what went to the dead letters.
+    pub(super) untold: Mutex<Untold>,
     /// Sessions with a client that its edge named, of which something is kept. `None`: there are too many to remember.
     pub(super) kept_of_edges: Mutex<Option<HashSet<SessionId>>>,
     /// Clients that have left for good, while what is kept for them is being forgotten: as many as writes wait for the store, at most.
@@ -110,7 +104,7 @@ impl Channels {
             recent.remember_stored(id.key, id.stored_at, id.seq);
         }
         let told: HashMap<_, _> = store.cursors(ConsumerId::told_of_dead_letters()).await?.into_iter().collect();
-        let mut untold = HashMap::default();
+        let mut untold = Untold::default();
         let mut logs = HashSet::default();
         let mut pending = HashSet::default();
         let mut after = None;
@@ -121,10 +115,7 @@ impl Channels {
                 break;
             }
             for info in page {
-                let dead = info.dead_lettered.saturating_sub(told.get(&info.channel).copied().unwrap_or(0));
-                if info.channel.family().is_inbox() && dead > 0 && untold.len() < MOST_UNTOLD {
-                    untold.insert(info.channel.clone(), dead);
-                }
+                untold.restore(&info, told.get(&info.channel).copied().unwrap_or(0));
                 if matches!(info.channel.family(), ChannelFamily::Topic | ChannelFamily::Broadcast) && logs.len() <= MOST_LOGS {
                     logs.insert(info.channel);
                 } else if info.unacked > 0 {
@@ -332,42 +323,6 @@ impl Channels {
         let machine = self.machine(channel);
         let turn = machine.lock().fall_behind(peer.id);
         CatchUp::new(Arc::clone(self), machine, channel.clone(), Arc::clone(peer), turn, given)
-    }
-
-    /// Something of an inbox went to the dead letters.
-    pub fn note_death(&self, channel: &ChannelName) {
-        let mut untold = self.untold.lock();
-        if let Some(count) = untold.get_mut(channel) {
-            *count += 1;
-        } else if untold.len() < MOST_UNTOLD {
-            untold.insert(channel.clone(), 1);
-        }
-    }
-
-    /// How much of an inbox went to the dead letters since its receiver was last told, which is noted.
-    ///
-    /// # Errors
-    /// Those of the store; then it is still to be told.
-    pub async fn take_untold(&self, channel: &ChannelName) -> Result<u64, StoreError> {
-        let Some(count) = self.untold.lock().remove(channel) else { return Ok(0) };
-        let noted = async {
-            // With the channel its count is forgotten too.
-            let Some(info) = self.store.channel(channel.clone()).await? else { return Ok(()) };
-            // What died meanwhile is told next.
-            let told = info.dead_lettered.saturating_sub(self.untold.lock().get(channel).copied().unwrap_or(0));
-            let consumer = ConsumerId::told_of_dead_letters();
-            self.store.save_cursors(consumer, vec![(channel.clone(), told)], NEVER_FORGOTTEN).await
-        };
-        let outcome = noted.await;
-        if outcome.is_err() {
-            *self.untold.lock().entry(channel.clone()).or_default() += count;
-        }
-        outcome.map(|()| count)
-    }
-
-    /// Whether the receiver of an inbox is to be told of dead letters.
-    pub fn has_untold(&self, channel: &ChannelName) -> bool {
-        self.untold.lock().contains_key(channel)
     }
 
     /// The receiver is gone.

@@ -25,8 +25,8 @@ impl Forgetting<'_> {
     }
 
     /// The store has forgotten sessions: should they come again after all, they are to be noted again. What has arrived for one since the
-    /// store was asked stays.
-    pub fn forget(&mut self, forgotten: &[SessionId]) {
+    /// store was asked stays. They are told what died with their inboxes, should they come. `now`: the time that the store was told.
+    pub fn forget(&mut self, forgotten: &[SessionId], now: u64) {
         let inboxes = self.0.kept.lock().forget(forgotten);
         if let Some(kept) = self.0.kept_of_edges.lock().as_mut() {
             for session in inboxes.iter().filter_map(ChannelName::as_session) {
@@ -35,7 +35,7 @@ impl Forgetting<'_> {
         }
         let mut untold = self.0.untold.lock();
         for inbox in &inboxes {
-            untold.remove(inbox);
+            untold.forget(inbox, now);
         }
     }
 }

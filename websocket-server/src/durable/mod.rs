@@ -27,6 +27,7 @@ mod properties;
 mod publish;
 mod receipts;
 mod recent;
+mod untold;
 mod window;
 
 pub use acking::{Acknowledged, Acknowledging};
@@ -43,4 +44,5 @@ pub use position::{positioned, redelivered, retained};
 pub use publish::{Accepted, Draft, Outcome, Refused, Retain, SettledMessage};
 pub use receipts::{Notice, Receipts, Wish};
 pub use recent::Answer;
+pub use untold::Died;
 pub use window::Window;

@@ -333,7 +333,7 @@ fn what_arrives_for_a_session_in_the_moment_it_is_forgotten_waits_for_it() {
         assert_eq!(step.sessions, [session]);
         let dead: Vec<_> = step.dead_lettered.iter().map(|letter| (letter.seq, letter.reason)).collect();
         assert_eq!(dead, [(world.published[0], DeadReason::ReceiverForgotten)]);
-        forgetting.forget(&step.sessions);
+        forgetting.forget(&step.sessions, 1);
         drop(forgetting);
         World::rest().await;
         assert!(channels.may_have_pending(&world.channel), "who comes looks for it");
@@ -346,7 +346,7 @@ fn what_arrives_for_a_session_in_the_moment_it_is_forgotten_waits_for_it() {
         let mut forgetting = channels.begin_forgetting();
         let step = forgetting.step(u64::MAX, 1, 100).await.expect("forgotten");
         assert_eq!((step.sessions.len(), step.dead_lettered.len()), (1, 1));
-        forgetting.forget(&step.sessions);
+        forgetting.forget(&step.sessions, 1);
         drop(forgetting);
         let remembered = channels.remembered();
         assert_eq!((remembered.pending, remembered.sessions), (0, 0));

@@ -154,3 +154,49 @@ async fn a_store_without_messages_is_looked_through_too() {
     eventually("it has left the audit log", async || entries().await == 0).await;
     assert_eq!(store.health().records, 0);
 }
+
+#[actix_rt::test]
+async fn a_session_that_was_forgotten_hears_when_it_comes_what_it_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = |forget_sessions| {
+        let folder = folder.path().to_owned();
+        move |settings: &mut common::config::Settings| {
+            settings.store.durability = Durability::Process;
+            settings.data.dir = folder;
+            settings.store.forget_sessions = forget_sessions;
+        }
+    };
+    let [early, late] = [SessionId::fresh(), SessionId::fresh()];
+    let broker = TestBroker::with(settings(Duration::from_secs(1))).await;
+    let mut agent = broker.agent("sender").await;
+    for number in 0..6 {
+        let session = if number < 2 { early } else { late };
+        let target = format!("session:{session}");
+        agent.send(json!({"type":"job:new","id":number.to_string(),"target":target,"delivery":"durable","payload":"left"})).await;
+        agent.expect("message:accepted").await;
+    }
+    for _ in 0..6 {
+        assert_eq!(agent.expect("message:expired").await["payload"]["reason"], "receiver_forgotten");
+    }
+    let told = async |broker: &TestBroker, session: SessionId| {
+        let mut peer = broker.dial_session(&ClientIdentity::anonymous(session)).await.expect("upgraded");
+        let lost = peer.expect("system:lost").await["payload"].clone();
+        assert_eq!((&lost["channel"], &lost["reason"]), (&json!(format!("session:{session}")), &json!("dead letters")));
+        lost["count"].clone()
+    };
+    assert_eq!(told(&broker, early).await, 2);
+    broker.session_as(ClientIdentity::anonymous(early)).await.expect_nothing().await;
+    drop(agent);
+    broker.handle.drain().await;
+
+    // The dead letters say it after a restart.
+    let broker = TestBroker::with(settings(Duration::from_secs(1000))).await;
+    broker.session_as(ClientIdentity::anonymous(early)).await.expect_nothing().await;
+    assert_eq!(told(&broker, late).await, 4);
+    broker.session_as(ClientIdentity::anonymous(late)).await.expect_nothing().await;
+    broker.handle.drain().await;
+    let broker = TestBroker::with(settings(Duration::from_secs(1000))).await;
+    for session in [early, late] {
+        broker.session_as(ClientIdentity::anonymous(session)).await.expect_nothing().await;
+    }
+}

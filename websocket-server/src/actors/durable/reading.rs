@@ -17,7 +17,7 @@ use store::{ChannelName, ConsumerId};
 
 use super::{RouterActor, in_turn::Turn};
 use crate::{
-    durable::{CatchUp, Channels},
+    durable::{CatchUp, Channels, Died},
     routing::{Members, Peer},
 };
 
@@ -127,9 +127,9 @@ impl RouterActor {
         let (channels, peer) = (Arc::clone(&self.durable.channels), Arc::clone(peer));
         actix_rt::spawn(async move {
             match channels.take_untold(&channel).await {
-                Ok(0) => {}
-                Ok(count) => {
-                    let lost = LostRecords { count: Some(count), exact: true, dead_lettered: count, through: None };
+                Ok(Died { count: 0, .. }) => {}
+                Ok(Died { count, is_exact: exact }) => {
+                    let lost = LostRecords { count: Some(count), exact, dead_lettered: count, through: None };
                     let channel = channel.to_string();
                     peer.tell(&SystemMessage::LostRecords { channel, reason: "dead letters", lost });
                 }

@@ -1,0 +1,252 @@
+//! Receivers that are to be told how much of theirs went to the dead letters.
+//!
+//! A receiver is told when it next comes. The store knows of each inbox how much of it died and how much
+//! of that was told. The inbox of a session that is forgotten leaves the store; what died with it
+//! is known here, and after a restart by its channel of dead letters, for as long as that keeps messages.
+
+use std::hash::RandomState;
+
+use common::timestamp::unix_ms;
+use foldhash::HashMap;
+use hashlink::LinkedHashMap;
+use store::{ChannelFamily, ChannelInfo, ChannelName, ConsumerId, StoreError};
+
+use super::Channels;
+
+/// Inboxes remembered of which something died; those beyond are not told of it.
+const MOST_INBOXES: usize = 100_000;
+/// The same of forgotten sessions; with more, the one that was forgotten first is not told.
+const MOST_FORGOTTEN: usize = 100_000;
+
+/// When a note of what a receiver was told of its inbox was written: such a note goes with the inbox, not with time.
+const NEVER_FORGOTTEN: u64 = u64::MAX;
+
+/// How many messages a receiver has lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Died {
+    /// How many; of the inbox of a forgotten session, after a restart, those that are still among the dead letters.
+    pub count: u64,
+    /// Whether there were not more.
+    pub is_exact: bool,
+}
+
+/// What died with the inbox of a forgotten session.
+#[derive(Clone, Copy, Debug)]
+struct WithInbox {
+    died: Died,
+    /// When it went to the dead letters, in milliseconds since 1970.
+    at: u64,
+}
+
+/// See the module. Pure.
+#[derive(Debug, Default)]
+pub(super) struct Untold {
+    inboxes: HashMap<ChannelName, u64>,
+    /// In the order in which they were forgotten.
+    forgotten: LinkedHashMap<ChannelName, WithInbox, RandomState>,
+}
+
+impl Untold {
+    /// So much of an inbox died.
+    pub(super) fn note(&mut self, inbox: &ChannelName, count: u64) {
+        if let Some(known) = self.inboxes.get_mut(inbox) {
+            *known += count;
+        } else if count > 0 && self.inboxes.len() < MOST_INBOXES {
+            self.inboxes.insert(inbox.clone(), count);
+        }
+    }
+
+    /// An inbox was forgotten, with its session.
+    pub(super) fn forget(&mut self, inbox: &ChannelName, now: u64) {
+        if let Some(count) = self.inboxes.remove(inbox) {
+            self.note_forgotten(inbox.clone(), Died { count, is_exact: true }, now);
+        }
+    }
+
+    fn note_forgotten(&mut self, inbox: ChannelName, died: Died, at: u64) {
+        let before = self.forgotten.remove(&inbox);
+        let died = before.map_or(died, |before| before.died.and(died));
+        self.forgotten.insert(inbox, WithInbox { died, at });
+        if self.forgotten.len() > MOST_FORGOTTEN {
+            self.forgotten.pop_front();
+        }
+    }
+
+    /// Forgets of what died with sessions before a time: it has left the dead letters too.
+    pub(super) fn expire(&mut self, before: u64) {
+        while self.forgotten.front().is_some_and(|(_, with)| with.at <= before) {
+            self.forgotten.pop_front();
+        }
+    }
+
+    /// What the store says of a channel when it is opened; the channels come in the order of their names. `told`: what was noted
+    /// for the channel when its receiver was told.
+    pub(super) fn restore(&mut self, info: &ChannelInfo, told: u64) {
+        if info.channel.family().is_inbox() {
+            self.note(&info.channel, info.dead_lettered.saturating_sub(told));
+            // What is of this inbox is no one's that was forgotten.
+            if let Some(with) = self.forgotten.get_mut(&info.channel) {
+                with.died.count = with.died.count.saturating_sub(info.dead_lettered);
+                if with.died.count == 0 {
+                    self.forgotten.remove(&info.channel);
+                }
+            }
+            return;
+        }
+        let inbox = info.channel.as_str().strip_prefix("dead:").and_then(|name| ChannelName::parse(name).ok());
+        let inbox = inbox.filter(|inbox| inbox.family() == ChannelFamily::Session);
+        if let Some(inbox) = inbox.filter(|_| info.records > 0 && info.head > told) {
+            self.note_forgotten(inbox, Died { count: info.records, is_exact: false }, info.last_stored_at);
+        }
+    }
+
+    /// The receiver of an inbox is told: what died of the inbox that is there, and what died with an earlier one.
+    fn take(&mut self, inbox: &ChannelName) -> (u64, Option<WithInbox>) {
+        (self.inboxes.remove(inbox).unwrap_or(0), self.forgotten.remove(inbox))
+    }
+
+    fn has(&self, inbox: &ChannelName) -> bool {
+        self.inboxes.contains_key(inbox) || self.forgotten.contains_key(inbox)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.inboxes.len() + self.forgotten.len()
+    }
+}
+
+impl Died {
+    fn and(self, other: Self) -> Self {
+        Self { count: self.count + other.count, is_exact: self.is_exact && other.is_exact }
+    }
+}
+
+impl Channels {
+    /// Something of an inbox went to the dead letters.
+    pub fn note_death(&self, inbox: &ChannelName) {
+        self.untold.lock().note(inbox, 1);
+    }
+
+    /// What died with sessions before a time has left the dead letters.
+    pub fn forget_deaths(&self, before: u64) {
+        self.untold.lock().expire(before);
+    }
+
+    /// Whether the receiver of an inbox is to be told of dead letters.
+    pub fn has_untold(&self, inbox: &ChannelName) -> bool {
+        self.untold.lock().has(inbox)
+    }
+
+    /// How much of an inbox went to the dead letters since its receiver was last told, which is noted.
+    ///
+    /// # Errors
+    /// Those of the store; then it is still to be told.
+    pub async fn take_untold(&self, inbox: &ChannelName) -> Result<Died, StoreError> {
+        let (count, with) = self.untold.lock().take(inbox);
+        let outcome = async {
+            if count > 0 {
+                self.note_told(inbox).await?;
+            }
+            if with.is_some() {
+                self.note_told_of_forgotten(inbox).await?;
+            }
+            Ok(())
+        };
+        if let Err(error) = outcome.await {
+            let mut untold = self.untold.lock();
+            untold.note(inbox, count);
+            if let Some(WithInbox { died, at }) = with {
+                untold.note_forgotten(inbox.clone(), died, at);
+            }
+            return Err(error);
+        }
+        let died = Died { count, is_exact: true };
+        Ok(with.map_or(died, |with| with.died.and(died)))
+    }
+
+    async fn note_told(&self, inbox: &ChannelName) -> Result<(), StoreError> {
+        // With the channel its count is forgotten too.
+        let Some(info) = self.store().channel(inbox.clone()).await? else { return Ok(()) };
+        // What died meanwhile is told next.
+        let newer = self.untold.lock().inboxes.get(inbox).copied().unwrap_or(0);
+        let told = info.dead_lettered.saturating_sub(newer);
+        self.store().save_cursors(ConsumerId::told_of_dead_letters(), vec![(inbox.clone(), told)], NEVER_FORGOTTEN).await
+    }
+
+    async fn note_told_of_forgotten(&self, inbox: &ChannelName) -> Result<(), StoreError> {
+        let dead = inbox.dead();
+        let Some(info) = self.store().channel(dead.clone()).await? else { return Ok(()) };
+        self.store().save_cursors(ConsumerId::told_of_dead_letters(), vec![(dead, info.head)], unix_ms()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::id::SessionId;
+
+    use super::*;
+
+    fn info(channel: &ChannelName, head: u64, records: u64, dead_lettered: u64) -> ChannelInfo {
+        ChannelInfo {
+            channel: channel.clone(),
+            head,
+            last_stored_at: 7,
+            oldest_at: None,
+            records,
+            bytes: 0,
+            unacked: 0,
+            unacked_bytes: 0,
+            appended: records,
+            trimmed: 0,
+            dead_lettered,
+        }
+    }
+
+    #[test]
+    fn what_died_with_a_session_is_told_beside_what_died_later_until_it_is_too_old() {
+        let (mut untold, inbox) = (Untold::default(), ChannelName::session(SessionId::fresh()));
+        untold.note(&inbox, 2);
+        untold.forget(&inbox, 100);
+        untold.note(&inbox, 3);
+        assert!(untold.has(&inbox));
+        let (count, with) = untold.take(&inbox);
+        assert_eq!((count, with.map(|with| with.died)), (3, Some(Died { count: 2, is_exact: true })));
+        assert_eq!((untold.has(&inbox), untold.len()), (false, 0));
+        untold.note(&inbox, 1);
+        untold.forget(&inbox, 100);
+        untold.expire(99);
+        assert!(untold.has(&inbox));
+        untold.expire(100);
+        assert!(!untold.has(&inbox));
+    }
+
+    #[test]
+    fn the_dead_letters_say_after_a_restart_what_died_with_a_session() {
+        let session = ChannelName::session(SessionId::fresh());
+        let taken = |channels: &[(ChannelInfo, u64)]| {
+            let mut untold = Untold::default();
+            channels.iter().for_each(|(info, told)| untold.restore(info, *told));
+            let (count, with) = untold.take(&session);
+            (count, with.map_or(0, |with| with.died.count))
+        };
+        let dead = |records| info(&session.dead(), 9, records, 0);
+        assert_eq!(taken(&[(dead(3), 0)]), (0, 3), "it was forgotten");
+        assert_eq!(taken(&[(dead(3), 9)]), (0, 0), "it was told");
+        assert_eq!(taken(&[(dead(0), 0)]), (0, 0), "they are gone");
+        assert_eq!(taken(&[(dead(3), 0), (info(&session, 5, 4, 3), 1)]), (2, 0), "it was never forgotten");
+        assert_eq!(taken(&[(dead(3), 0), (info(&session, 5, 4, 1), 0)]), (1, 2), "it was, and has an inbox again");
+    }
+
+    #[test]
+    fn those_forgotten_first_give_way() {
+        let mut untold = Untold::default();
+        let first = ChannelName::session(SessionId::fresh());
+        untold.note(&first, 1);
+        untold.forget(&first, 0);
+        for at in 0..MOST_FORGOTTEN as u64 {
+            let inbox = ChannelName::session(SessionId::fresh());
+            untold.note(&inbox, 1);
+            untold.forget(&inbox, at);
+        }
+        assert_eq!((untold.len(), untold.has(&first)), (MOST_FORGOTTEN, false));
+    }
+}
