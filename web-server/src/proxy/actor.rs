@@ -1,7 +1,8 @@
-//! The actor of one browser socket: carries out what its machine decides, and moves frames between two links.
+//! The actor of one client: keeps its session at the broker, and shows it to the client through a [`Face`].
 //!
-//! Owns the pair of sockets (through the two pumps in its context), the dial, the wait, and the place among the open
-//! sockets. Stops when both sockets are gone.
+//! Owns the connection to the broker (through the pump in its context), the dial, the wait, the session's
+//! credentials, and the place among the open sockets. The face owns the client's connection. Stops when both
+//! connections are gone.
 
 use std::{
     sync::Arc,
@@ -9,23 +10,22 @@ use std::{
 };
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
-use bytes::Bytes;
 use common::{
     assertion::{ClientIdentity, LoggedIn},
     close::CloseCode,
     error::{ClientError, ErrorCode},
-    message::{Speaker, SystemMessage},
+    message::SystemMessage,
     timestamp,
 };
 use transport::{CloseMode, DialError, End, Frame, Lane, Link, Pump, Sent, Socket, Upgraded, clock::now_ms, sweeper};
 
 use super::{
     broker_side::{self, BrokerSide},
-    browser_side::{Batch, BrowserSide},
-    downlink::Downlink,
     environment::{NoLink, ProxyEnvironment},
+    face::Face,
     machine::{Effect, Event, Moment, ProxyMachine, State},
-    uplink::{Dropped, Uplink},
+    uplink::{Batch, Dropped, Uplink},
+    websocket::WebSocketFace,
 };
 use crate::{
     http::ClientAddress,
@@ -33,27 +33,25 @@ use crate::{
 };
 
 /// See the module.
-pub struct ProxyActor {
+pub struct ProxyActor<F: Face = WebSocketFace> {
     pub(super) environment: Arc<ProxyEnvironment>,
     pub(super) identity: ClientIdentity,
     /// Who pays for checks of signatures.
     pub(super) address: ClientAddress,
     pub(super) ticket: SocketTicket,
-    /// The browser's socket, until it is given to its pump.
-    upgraded: Option<Upgraded>,
+    pub(super) face: F,
+    /// Whether the face still serves the client.
+    has_client: bool,
     /// Effects of the machine's start.
     first: Vec<Effect>,
-    pub(super) machine: ProxyMachine,
-    pub(super) browser: Arc<Link>,
+    machine: ProxyMachine,
     pub(super) uplink: Uplink,
-    pub(super) downlink: Downlink,
     upstream: Upstream,
     /// Connections to the broker there have been.
     dialled: u64,
-    /// Pumps in the context that have not ended.
+    /// Pumps of those that have not ended.
     running: usize,
-    keep_alive: Option<SpawnHandle>,
-    /// The browser's pump, while it waits for the first dial.
+    /// Who reads the client, while that waits for the first dial.
     held_back: Option<Waker>,
     /// That the session has logged in, if the broker is still to be told.
     pub(super) logged_in: Option<Arc<LoggedIn>>,
@@ -72,32 +70,30 @@ enum Upstream {
     },
 }
 
-impl ProxyActor {
-    /// The actor of a browser's socket that has just been upgraded; `identity` is what the broker will be told.
+impl<F: Face> ProxyActor<F> {
+    /// The actor of a client that `face` serves; `identity` is what the broker will be told.
     pub fn new(
         environment: Arc<ProxyEnvironment>,
         identity: ClientIdentity,
         address: ClientAddress,
         ticket: SocketTicket,
-        upgraded: Upgraded,
+        face: F,
     ) -> Self {
         let (machine, first) = ProxyMachine::start(environment.backoff);
         environment.counters.on_open(machine.state());
         Self {
-            browser: Link::new(Arc::clone(&environment.browser_policy)),
             uplink: Uplink::new(environment.uplink),
-            downlink: Downlink::default(),
             environment,
             identity,
             address,
             ticket,
-            upgraded: Some(upgraded),
+            face,
+            has_client: true,
             first,
             machine,
             upstream: Upstream::Nothing,
             dialled: 0,
             running: 0,
-            keep_alive: None,
             held_back: None,
             logged_in: None,
             is_refreshing: false,
@@ -105,7 +101,7 @@ impl ProxyActor {
     }
 
     /// Gives an event to the machine and carries out what it says.
-    pub(super) fn apply(&mut self, event: Event, ctx: &mut Context<Self>) {
+    fn apply(&mut self, event: Event, ctx: &mut Context<Self>) {
         let before = self.machine.state();
         // Only the random waits need it; without it they would all be the shortest.
         let dice = getrandom::u64().unwrap_or(u64::MAX);
@@ -129,15 +125,15 @@ impl ProxyActor {
             }
             Effect::TellLost { retry_in } => {
                 let retry_in_ms = u64::try_from(retry_in.as_millis()).ok();
-                self.tell(&SystemMessage::Upstream { state: "lost", retry_in_ms });
+                self.face.tell(&SystemMessage::Upstream { state: "lost", retry_in_ms }, None);
             }
             Effect::TellRestored => {
                 self.environment.counters.on_restored();
-                self.tell(&SystemMessage::Upstream { state: "restored", retry_in_ms: None });
+                self.face.tell(&SystemMessage::Upstream { state: "restored", retry_in_ms: None }, None);
             }
             Effect::OpenUplink => self.open_uplink(ctx),
             Effect::HoldUplink => self.hold_uplink(ctx),
-            Effect::CloseBrowser { code, reason } => self.browser.close(code, &reason, CloseMode::Flush),
+            Effect::CloseClient { code, reason } => self.face.close(code, &reason),
             Effect::CloseUpstream { code, reason } => {
                 match std::mem::replace(&mut self.upstream, Upstream::Nothing) {
                     Upstream::Open { link, .. } => link.close(code, &reason, CloseMode::Flush),
@@ -146,7 +142,7 @@ impl ProxyActor {
                     }
                     Upstream::Nothing => {}
                 }
-                self.release_browser();
+                self.release_client();
             }
         }
     }
@@ -199,9 +195,7 @@ impl ProxyActor {
     }
 
     fn open_uplink(&mut self, ctx: &mut Context<Self>) {
-        if let Some(handle) = self.keep_alive.take() {
-            ctx.cancel_future(handle);
-        }
+        F::on_linked(self, ctx);
         let (held, dropped) = self.uplink.open();
         if dropped != Dropped::default() {
             let Dropped { messages, bytes } = dropped;
@@ -210,40 +204,34 @@ impl ProxyActor {
                 "{messages} messages ({bytes} bytes) that were sent while the broker was away did not fit the edge's queue \
                  and were dropped; send them again"
             );
-            self.tell(&SystemMessage::Error(ClientError::with_message(ErrorCode::UpstreamUnavailable, message)));
+            self.face.tell(&SystemMessage::Error(ClientError::with_message(ErrorCode::UpstreamUnavailable, message)), None);
         }
         self.announce_login();
         if !held.is_empty() {
             self.send_up(Lane::Normal, Frame::from_encoded(held));
         }
-        self.release_browser();
+        self.release_client();
     }
 
     fn hold_uplink(&mut self, ctx: &mut Context<Self>) {
         self.environment.counters.on_lost();
         self.uplink.hold();
         self.upstream = Upstream::Nothing;
-        let every = self.environment.ping_interval;
-        self.keep_alive = Some(ctx.run_interval(every, |actor, _| {
-            actor.browser.send(Lane::Control, Frame::ping());
-        }));
-        self.release_browser();
+        F::on_lost(self, ctx);
+        self.release_client();
     }
 
-    /// Says something to the browser, in its turn.
-    fn tell(&mut self, message: &SystemMessage) {
-        self.answer(message, None);
+    /// Whether frames pass to the broker just now.
+    pub(super) fn is_linked(&self) -> bool {
+        self.machine.is_linked()
     }
 
-    /// Answers a frame of the browser's, in its turn.
-    pub(super) fn answer(&mut self, message: &SystemMessage, correlation_id: Option<&str>) {
-        let notice = Frame::text(&message.encode(Speaker::Edge, None, correlation_id));
-        if let Some(notice) = self.downlink.speak(notice) {
-            self.browser.send(Lane::Normal, notice);
-        }
+    /// Whether nothing of the client's is wanted any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.machine.state().is_over()
     }
 
-    /// Ready when the browser may be read.
+    /// Ready when the client may be read.
     pub(super) fn poll_uplink(&mut self, task: &mut Task<'_>) -> Poll<()> {
         if self.machine.is_first_dial() {
             self.held_back = Some(task.waker().clone());
@@ -255,7 +243,7 @@ impl ProxyActor {
         }
     }
 
-    fn release_browser(&mut self) {
+    fn release_client(&mut self) {
         if let Some(waker) = self.held_back.take() {
             waker.wake();
         }
@@ -291,19 +279,16 @@ impl ProxyActor {
         self.announce_login();
     }
 
-    /// Sends the messages of one read to the browser, and what the edge has to say after them.
-    pub(super) fn pass_down(&mut self, batch: Vec<u8>, ctx: &mut Context<Self>) {
-        if batch.is_empty() {
-            return;
-        }
-        let sent = self.browser.send(Lane::Normal, Frame::from_encoded(Bytes::from(batch)));
-        for notice in self.downlink.due() {
-            self.browser.send(Lane::Normal, notice);
-        }
-        if sent == Sent::Gone {
-            let code = self.browser.closing().unwrap_or(CloseCode::GOING_AWAY);
-            self.apply(Event::BrowserGone { code, reason: "the client's connection is closing".to_owned() }, ctx);
-        }
+    /// The client closed with this code, vanished, or broke a rule; or nothing reaches it any more.
+    pub(super) fn on_client_gone(&mut self, code: CloseCode, reason: String, ctx: &mut Context<Self>) {
+        self.apply(Event::ClientGone { code, reason }, ctx);
+    }
+
+    /// The client's connection is over: the face has nothing more to do.
+    pub(super) fn on_client_end(&mut self, end: End, ctx: &mut Context<Self>) {
+        tracing::debug!(session = %self.identity.session_id, code = end.code.0, reason = %end.reason, "client connection over");
+        self.has_client = false;
+        self.on_client_gone(end.code, end.reason, ctx);
     }
 
     /// Whether this is the connection to the broker that frames pass over.
@@ -327,8 +312,8 @@ impl ProxyActor {
 
     fn on_broker_event(&mut self, event: Event, ctx: &mut Context<Self>) {
         self.identity.reading.away_since.get_or_insert_with(a_moment_ago);
-        if self.downlink.is_inside() && self.machine.is_linked() {
-            // The browser has the beginning of a message whose end will never come: only a new socket helps.
+        if self.face.is_inside_message() && self.machine.is_linked() {
+            // The client has the beginning of a message whose end will never come: only a new connection helps.
             let reason = "the broker went away in the middle of a message";
             return self.apply(Event::CloseOrdered { code: CloseCode::SERVICE_RESTART, reason }, ctx);
         }
@@ -342,29 +327,18 @@ impl ProxyActor {
         self.stop_when_done(ctx);
     }
 
-    pub(super) fn on_browser_end(&mut self, end: End, ctx: &mut Context<Self>) {
-        tracing::debug!(session = %self.identity.session_id, code = end.code.0, reason = %end.reason, "browser connection over");
-        self.running = self.running.saturating_sub(1);
-        self.apply(Event::BrowserGone { code: end.code, reason: end.reason }, ctx);
-    }
-
     fn stop_when_done(&self, ctx: &mut Context<Self>) {
-        if self.running == 0 && self.machine.state() == State::Closing {
+        if self.running == 0 && !self.has_client && self.machine.state() == State::Closing {
             ctx.stop();
         }
     }
 }
 
-impl Actor for ProxyActor {
+impl<F: Face> Actor for ProxyActor<F> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        sweeper::watch(Arc::clone(&self.browser));
-        if let Some(Upgraded { socket, leftover }) = self.upgraded.take() {
-            let side = BrowserSide::new(self.environment.uplink.max_message);
-            self.running += 1;
-            ctx.spawn(Pump::new(socket, leftover, Arc::clone(&self.browser), side));
-        }
+        F::start(self, ctx);
         for effect in std::mem::take(&mut self.first) {
             self.carry_out(effect, ctx);
         }
@@ -372,13 +346,13 @@ impl Actor for ProxyActor {
     }
 }
 
-impl Handler<Order> for ProxyActor {
+impl<F: Face> Handler<Order> for ProxyActor<F> {
     type Result = ();
 
     fn handle(&mut self, order: Order, ctx: &mut Self::Context) {
         match order {
             Order::AnnounceDrain { close_within_ms } => {
-                self.tell(&SystemMessage::Draining { reason: "restart", close_within_ms });
+                self.face.tell(&SystemMessage::Draining { reason: "restart", close_within_ms }, None);
             }
             Order::AnnounceExpiry { at } => self.tell_expiry(at),
             Order::LogIn(session, logged_in) => {
@@ -391,7 +365,7 @@ impl Handler<Order> for ProxyActor {
     }
 }
 
-impl Drop for ProxyActor {
+impl<F: Face> Drop for ProxyActor<F> {
     fn drop(&mut self) {
         self.environment.counters.on_gone(self.machine.state());
     }

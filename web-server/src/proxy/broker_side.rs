@@ -2,16 +2,16 @@
 
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use common::{backplane::ToEdge, close::CloseCode};
 use transport::{
-    CloseMode, End, Frame, FrameError, Inbound, Lane, Step,
+    CloseMode, End, FrameError, Inbound, Step,
     frame::{OpCode, Origin},
 };
 
 use super::{
     actor::ProxyActor,
     close_frame,
+    face::Face,
     frame_runs::{FrameRuns, Verdict},
 };
 
@@ -30,45 +30,37 @@ impl BrokerSide {
     }
 }
 
-impl Inbound<ProxyActor> for BrokerSide {
-    fn poll_ready(&mut self, actor: &mut ProxyActor, task: &mut Context<'_>) -> Poll<()> {
-        actor.browser.poll_open(task)
+impl<F: Face> Inbound<ProxyActor<F>> for BrokerSide {
+    fn poll_ready(&mut self, actor: &mut ProxyActor<F>, task: &mut Context<'_>) -> Poll<()> {
+        actor.face.poll_ready(task)
     }
 
     fn on_bytes(
         &mut self,
-        actor: &mut ProxyActor,
+        actor: &mut ProxyActor<F>,
         bytes: &mut [u8],
-        ctx: &mut actix::Context<ProxyActor>,
+        ctx: &mut actix::Context<ProxyActor<F>>,
     ) -> Result<Step, FrameError> {
-        let mut batch = Vec::new();
+        let mut run = Vec::new();
         let mut asked = Vec::new();
         let is_current = actor.is_current(self.number);
         let Self { frames, closed, .. } = self;
-        let outcome = frames.feed(bytes, &mut batch, |header, frame| {
+        let outcome = frames.feed(bytes, &mut run, |header, frame| {
             match header.opcode {
                 OpCode::Close => {
                     *closed = Some(close_frame::read(frame.get(header.header_len..).unwrap_or_default())?);
-                    return Ok(Verdict::Stop);
+                    Ok(Verdict::Stop)
                 }
-                _ if !is_current => {}
-                // One with a payload asks what has reached the browser: it keeps its place among the messages.
-                OpCode::Ping if header.payload_len > 0 => return Ok(Verdict::Take),
-                OpCode::Ping | OpCode::Pong => {
-                    actor.browser.send(Lane::Control, Frame::from_encoded(Bytes::copy_from_slice(frame)));
-                }
-                // For this edge, not for the browser, which is never sent a binary message.
+                _ if !is_current => Ok(Verdict::Leave),
+                // For this edge, not for the client, which is never sent a binary message.
                 OpCode::Binary if header.fin => {
                     asked.extend(ToEdge::parse(frame.get(header.header_len..).unwrap_or_default()));
+                    Ok(Verdict::Leave)
                 }
-                OpCode::Text | OpCode::Binary | OpCode::Continuation => {
-                    actor.downlink.on_frame(header)?;
-                    return Ok(Verdict::Take);
-                }
+                _ => actor.face.on_frame(header, frame),
             }
-            Ok(Verdict::Leave)
         });
-        actor.pass_down(batch, ctx);
+        F::on_run(actor, run, ctx);
         for ask in asked {
             actor.on_broker_ask(ask, ctx);
         }
@@ -83,7 +75,7 @@ impl Inbound<ProxyActor> for BrokerSide {
         outcome.map(|()| Step::Continue)
     }
 
-    fn on_closing(&mut self, actor: &mut ProxyActor, _: CloseCode, ctx: &mut actix::Context<ProxyActor>) {
+    fn on_closing(&mut self, actor: &mut ProxyActor<F>, _: CloseCode, ctx: &mut actix::Context<ProxyActor<F>>) {
         // Given up by the transport's judgement; where the machine closed, this is not the current side any more.
         actor.on_broker_lost(self.number, ctx);
     }
@@ -92,7 +84,7 @@ impl Inbound<ProxyActor> for BrokerSide {
         self.closed.clone()
     }
 
-    fn on_end(&mut self, actor: &mut ProxyActor, end: End, ctx: &mut actix::Context<ProxyActor>) {
+    fn on_end(&mut self, actor: &mut ProxyActor<F>, end: End, ctx: &mut actix::Context<ProxyActor<F>>) {
         actor.on_broker_end(self.number, &end, ctx);
     }
 }

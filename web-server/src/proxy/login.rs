@@ -15,10 +15,10 @@ use common::{
 use identity::policy::Ability;
 use transport::Lane;
 
-use super::actor::ProxyActor;
+use super::{actor::ProxyActor, face::Face};
 use crate::sessions::{Order, Session, Source};
 
-impl ProxyActor {
+impl<F: Face> ProxyActor<F> {
     /// The session has logged in, and this socket is the login's own.
     ///
     /// Where the user's later credentials let it do less, what it has begun under the earlier ones has to end: the client comes back with
@@ -40,7 +40,7 @@ impl ProxyActor {
     /// Tells the broker that the session has logged in, as soon as it is there and no message is half way to it. A broker that is
     /// dialled later hears it from the assertion that it is dialled with.
     pub(super) fn announce_login(&mut self) {
-        if self.uplink.is_inside() || !self.machine.is_linked() {
+        if self.uplink.is_inside() || !self.is_linked() {
             return;
         }
         let Some(logged_in) = self.logged_in.take() else { return };
@@ -51,7 +51,7 @@ impl ProxyActor {
 
     /// Tells the client when its credentials expire.
     pub(super) fn tell_expiry(&mut self, at: SystemTime) {
-        self.answer(&SystemMessage::Expiring { expires_at: timestamp::text(at) }, None);
+        self.face.tell(&SystemMessage::Expiring { expires_at: timestamp::text(at) }, None);
     }
 
     /// The broker asks something of the edge.
@@ -64,7 +64,7 @@ impl ProxyActor {
     /// The client has shown later credentials. Judged one at a time: an issuer may have to be asked for its keys.
     fn on_refresh(&mut self, id: Option<String>, token: Secret, ctx: &mut Context<Self>) {
         if self.is_refreshing {
-            return self.answer(&SystemMessage::Error(ErrorCode::TooManyRequests.into()), id.as_deref());
+            return self.face.tell(&SystemMessage::Error(ErrorCode::TooManyRequests.into()), id.as_deref());
         }
         self.is_refreshing = true;
         let (environment, address) = (Arc::clone(&self.environment), self.address);
@@ -80,7 +80,7 @@ impl ProxyActor {
                 Ok(expires_at) => SystemMessage::Refreshed { expires_at: timestamp::text(expires_at) },
                 Err(code) => SystemMessage::Error(ClientError::new(code)),
             };
-            actor.answer(&answer, id.as_deref());
+            actor.face.tell(&answer, id.as_deref());
         }));
     }
 

@@ -1,4 +1,4 @@
-//! The life of a browser's socket and of the broker's behind it, as a pure state machine.
+//! The life of a client's connection and of the broker's behind it, as a pure state machine.
 //!
 //! ```text
 //!               dialled                    broker away
@@ -7,12 +7,12 @@
 //!    │   └──────────────────┼────────── retry due ───────────────┘ │
 //!    │ dial failed ─────────┼──────────────────────────▶ Waiting   │
 //!    └──────────────────────┴──────▶ Closing ◀─────────────────────┘
-//!         the browser closes or vanishes, the broker closes for good, an order
+//!         the client closes or vanishes, the broker closes for good, an order
 //!
-//!  any but Closing ── the session was ended ──▶ Hushed ── the browser closes or vanishes, an order ──▶ Closing
+//!  any but Closing ── the session was ended ──▶ Hushed ── the client closes or vanishes, an order ──▶ Closing
 //! ```
-//! Invariants: at most one dial or one link at a time; every loss is told to the browser before the next wait; the
-//! browser hears `restored` exactly once for each gap that ends; `Closing` is final. Knows no socket, no clock and no
+//! Invariants: at most one dial or one link at a time; every loss is told to the client before the next wait; the
+//! client hears `restored` exactly once for each gap that ends; `Closing` is final. Knows no socket, no clock and no
 //! random numbers: events carry them.
 
 use std::time::Duration;
@@ -24,7 +24,7 @@ use common::backoff::Backoff;
 /// A link that held for this long proves the broker well: the next loss starts a new series of waits.
 pub const STABLE_AFTER: Duration = Duration::from_secs(5);
 
-/// Where the pair of sockets is in its life.
+/// Where the pair of connections is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// The broker is being dialled, after so many failures in a row.
@@ -44,14 +44,14 @@ pub enum State {
         /// Failures so far.
         attempt: u32,
     },
-    /// The session was ended: the broker's socket is being closed, and the browser's as soon as its page may know.
+    /// The session was ended: the broker's socket is being closed, and the client's as soon as its page may know.
     Hushed,
-    /// Both sockets are being closed.
+    /// Both connections are being closed.
     Closing,
 }
 
 impl State {
-    /// Whether nothing of the browser's is wanted any more.
+    /// Whether nothing of the client's is wanted any more.
     pub const fn is_over(self) -> bool {
         matches!(self, Self::Hushed | Self::Closing)
     }
@@ -78,8 +78,8 @@ pub enum Event {
     },
     /// The broker's socket broke or fell silent.
     UpstreamLost,
-    /// The browser closed with this code, vanished ([`CloseCode::ABNORMAL`]), or broke a rule (the code of the rule).
-    BrowserGone {
+    /// The client closed with this code, vanished ([`CloseCode::ABNORMAL`]), or broke a rule (the code of the rule).
+    ClientGone {
         /// The code.
         code: CloseCode,
         /// The reason, for the broker.
@@ -87,7 +87,7 @@ pub enum Event {
     },
     /// The session was ended.
     SessionEnded,
-    /// The edge itself wants the browser's socket closed.
+    /// The edge itself wants the client's connection closed.
     CloseOrdered {
         /// With this code.
         code: CloseCode,
@@ -112,19 +112,19 @@ pub enum Effect {
     Dial,
     /// Say [`Event::RetryDue`] after this time.
     RetryAfter(Duration),
-    /// Tell the browser that the broker is away, and when it is dialled next.
+    /// Tell the client that the broker is away, and when it is dialled next.
     TellLost {
         /// The wait until then.
         retry_in: Duration,
     },
-    /// Tell the browser that the broker is back.
+    /// Tell the client that the broker is back.
     TellRestored,
     /// Let frames pass to the broker, those that waited first.
     OpenUplink,
-    /// Keep the browser's frames from here on, and the browser's socket alive.
+    /// Keep the client's frames from here on, and the client's connection alive.
     HoldUplink,
-    /// Close the browser's socket.
-    CloseBrowser {
+    /// Close the client's connection.
+    CloseClient {
         /// With this code.
         code: CloseCode,
         /// And this reason.
@@ -139,17 +139,17 @@ pub enum Effect {
     },
 }
 
-/// The machine of one pair of sockets.
+/// The machine of one pair of connections.
 #[derive(Debug)]
 pub struct ProxyMachine {
     state: State,
     backoff: Backoff,
-    /// Whether the browser was told of a loss and not yet of the return.
+    /// Whether the client was told of a loss and not yet of the return.
     told_lost: bool,
 }
 
 impl ProxyMachine {
-    /// The machine of a browser that has just connected; the first thing to do is [`Effect::Dial`].
+    /// The machine of a client that has just connected; the first thing to do is [`Effect::Dial`].
     pub fn start(backoff: Backoff) -> (Self, Vec<Effect>) {
         let machine = Self { state: State::Connecting { attempt: 0 }, backoff, told_lost: false };
         (machine, vec![Effect::Dial])
@@ -165,7 +165,7 @@ impl ProxyMachine {
         matches!(self.state, State::Linked { .. })
     }
 
-    /// Whether the first dial is under way: the browser is not read until it is known whether its frames can pass.
+    /// Whether the first dial is under way: the client is not read until it is known whether its frames can pass.
     pub fn is_first_dial(&self) -> bool {
         matches!(self.state, State::Connecting { .. }) && !self.told_lost
     }
@@ -191,7 +191,7 @@ impl ProxyMachine {
                 }
             }
             (State::Linked { since_ms, attempt }, Event::UpstreamLost) => self.lose(since_ms, attempt, moment),
-            (_, Event::BrowserGone { code, reason }) => {
+            (_, Event::ClientGone { code, reason }) => {
                 self.state = State::Closing;
                 vec![Effect::CloseUpstream { code: code.to_send(), reason }]
             }
@@ -231,14 +231,14 @@ impl ProxyMachine {
     fn close(&mut self, code: CloseCode, reason: &str) -> Vec<Effect> {
         self.state = State::Closing;
         vec![
-            Effect::CloseBrowser { code, reason: reason.to_owned() },
+            Effect::CloseClient { code, reason: reason.to_owned() },
             Effect::CloseUpstream { code: code.to_send(), reason: reason.to_owned() },
         ]
     }
 }
 
-/// The broker's codes that say it is away or not well, and will be back: the browser's socket stays. All others are meant
-/// for the browser.
+/// The broker's codes that say it is away or not well, and will be back: the client's connection stays. All others are
+/// meant for the client.
 const fn means_away(code: CloseCode) -> bool {
     matches!(
         code,
@@ -251,11 +251,11 @@ const fn means_away(code: CloseCode) -> bool {
     )
 }
 
-/// What the broker's refusal of the handshake means for the browser; `None` if the broker is to be dialled again.
+/// What the broker's refusal of the handshake means for the client; `None` if the broker is to be dialled again.
 const fn refusal(status: Option<u16>) -> Option<(CloseCode, &'static str)> {
     match status {
         Some(403) => Some((CloseCode::SESSION_ENDED, "the broker refused this session")),
-        // The edge's request is wrong, which is no fault of the browser's. With 401 the broker refuses the edge itself, for a secret
+        // The edge's request is wrong, which is no fault of the client's. With 401 the broker refuses the edge itself, for a secret
         // or a clock that an operator will set right: it is dialled again, as one that is away.
         Some(400 | 404 | 405 | 426) => Some((CloseCode::INTERNAL, "the broker refused the edge")),
         _ => None,

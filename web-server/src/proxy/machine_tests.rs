@@ -50,7 +50,7 @@ fn codes_meant_for_the_browser_pass_through_with_their_reason() {
     for code in [1000, 1002, 1003, 1007, 1009, 4001, 4003, 4008, 4009, 4010, 4011, 4400, 4999].map(CloseCode) {
         let mut machine = linked();
         let effects = machine.on_event(closed(code), at(10));
-        assert_eq!(effects[0], Effect::CloseBrowser { code, reason: "why".to_owned() }, "{code:?}");
+        assert_eq!(effects[0], Effect::CloseClient { code, reason: "why".to_owned() }, "{code:?}");
         assert_eq!(machine.state(), State::Closing);
     }
 }
@@ -99,13 +99,13 @@ fn a_refused_handshake_ends_the_browsers_socket() {
     for (status, code) in [(404, CloseCode::INTERNAL), (400, CloseCode::INTERNAL), (403, CloseCode::SESSION_ENDED)] {
         let (mut machine, _) = ProxyMachine::start(BACKOFF);
         let effects = machine.on_event(Event::DialFailed { status: Some(status) }, at(0));
-        assert!(matches!(&effects[0], Effect::CloseBrowser { code: sent, .. } if *sent == code), "{effects:?}");
+        assert!(matches!(&effects[0], Effect::CloseClient { code: sent, .. } if *sent == code), "{effects:?}");
     }
 }
 
 #[test]
 fn the_browsers_end_closes_the_broker_at_once_in_every_state() {
-    let gone = Event::BrowserGone { code: CloseCode::ABNORMAL, reason: "vanished".to_owned() };
+    let gone = Event::ClientGone { code: CloseCode::ABNORMAL, reason: "vanished".to_owned() };
     let close = [Effect::CloseUpstream { code: CloseCode::HEARTBEAT_TIMEOUT, reason: "vanished".to_owned() }];
     let (mut machine, _) = ProxyMachine::start(BACKOFF);
     assert_eq!(machine.on_event(gone.clone(), at(0)), close);
@@ -121,16 +121,16 @@ fn the_browsers_end_closes_the_broker_at_once_in_every_state() {
 fn an_ended_session_leaves_the_broker_at_once_and_the_browser_when_it_is_told() {
     let mut machine = linked();
     let why = || "the session was ended".to_owned();
-    let (close_broker, close_browser) = (
+    let (close_broker, close_client) = (
         Effect::CloseUpstream { code: CloseCode::SESSION_ENDED, reason: why() },
-        Effect::CloseBrowser { code: CloseCode::SESSION_ENDED, reason: why() },
+        Effect::CloseClient { code: CloseCode::SESSION_ENDED, reason: why() },
     );
     assert_eq!(machine.on_event(Event::SessionEnded, at(0)), std::slice::from_ref(&close_broker));
     for event in [Event::UpstreamLost, Event::Dialled, Event::RetryDue, closed(CloseCode::GOING_AWAY)] {
         assert_eq!(machine.on_event(event, at(0)), []);
     }
     let order = Event::CloseOrdered { code: CloseCode::SESSION_ENDED, reason: "the session was ended" };
-    assert_eq!(machine.on_event(order, at(0)), [close_browser, close_broker]);
+    assert_eq!(machine.on_event(order, at(0)), [close_client, close_broker]);
     assert_eq!(machine.on_event(Event::SessionEnded, at(0)), []);
 }
 
@@ -153,7 +153,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         4 => Just(Event::RetryDue),
         3 => code.clone().prop_map(closed),
         4 => Just(Event::UpstreamLost),
-        1 => code.prop_map(|code| Event::BrowserGone { code, reason: String::new() }),
+        1 => code.prop_map(|code| Event::ClientGone { code, reason: String::new() }),
         1 => Just(Event::SessionEnded),
         1 => Just(Event::CloseOrdered { code: CloseCode::SERVICE_RESTART, reason: "drain" }),
     ]
@@ -176,7 +176,7 @@ proptest! {
                     Effect::TellRestored => { prop_assert!(lost); lost = false }
                     Effect::OpenUplink => { prop_assert!(!lost); opened = true; held = false }
                     Effect::HoldUplink => { prop_assert!(!held); opened = false; held = true }
-                    Effect::CloseBrowser { code, .. } => {
+                    Effect::CloseClient { code, .. } => {
                         prop_assert!(code.may_be_sent());
                         prop_assert_eq!(was, State::Closing);
                     }

@@ -1,35 +1,42 @@
-//! The proxy: one [`ProxyActor`] per browser socket, paired with a socket to the broker.
+//! The proxy: one [`ProxyActor`] for each client, which keeps the client's session at the broker, and a [`Face`],
+//! which serves the client.
 //!
-//! Frames pass both ways whole, in order and as the bytes they came in; only their headers are read. Control frames
-//! (pings, pongs, closes) pass end to end. When the broker goes away the browser's socket stays, is told, and the
-//! broker is dialled again; what the browser sends meanwhile waits within a bound.
+//! The actor dials the broker, dials again when the broker goes away, and carries out logins, logouts, expiry and
+//! drain. While the broker is away the client's connection stays, and the client is told; what it sends meanwhile
+//! waits within a bound. What the client sees of this is up to the face. The face of browsers is
+//! [`WebSocketFace`]: frames pass both ways whole, in order and as the bytes they came in; only their headers are
+//! read, and pings, pongs and closes pass end to end.
 //!
 //! ```text
-//!  browser ─▶ Pump ─▶ BrowserSide ─▶ Uplink ──▶ Link ─▶ Pump ─▶ broker
-//!  browser ◀─ Pump ◀─ Link ◀─ Downlink ◀─ BrokerSide ◀─ Pump ◀─ broker
-//!                         ProxyActor ── ProxyMachine
+//!            WebSocketFace
+//!  browser ─▶ Pump ─▶ Inbound ──┬─▶ Uplink ──▶ Link ─▶ Pump ─▶ broker
+//!  browser ◀─ Pump ◀─ Link ◀────┴──────────── BrokerSide ◀─ Pump ◀─ broker
+//!                               ProxyActor ── ProxyMachine
 //! ```
-//! Backpressure is that a side is not read while the other side's outbox is over its high mark. Both pumps live in the
+//! Backpressure: a side is not read while the other side's outbox is over its high mark. Both pumps live in the
 //! actor's context, so that a pair never leaves its thread.
-//! Does not parse a payload, does not keep frames for a browser that is away, does not check who a browser is.
+//! Does not parse a payload, does not keep frames for a client that is away, does not check who a client is.
 
 mod actor;
 mod broker_side;
-mod browser_side;
 mod close_frame;
 mod counters;
-mod downlink;
 mod edge_name;
 mod environment;
+mod face;
 mod frame_runs;
 mod login;
 mod machine;
 pub mod routes;
 mod uplink;
+mod websocket;
 
 pub use actor::ProxyActor;
 pub use common::backoff::Backoff;
 pub use counters::ProxyCounters;
 pub use environment::ProxyEnvironment;
+pub use face::Face;
+pub use frame_runs::Verdict;
 pub use machine::{Effect, Event, Moment, ProxyMachine, STABLE_AFTER, State};
-pub use uplink::{Dropped, Uplink, UplinkLimits};
+pub use uplink::{Batch, Dropped, Uplink, UplinkLimits};
+pub use websocket::WebSocketFace;

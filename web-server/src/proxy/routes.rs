@@ -12,7 +12,7 @@ use common::{
 };
 use serde::Deserialize;
 
-use super::{actor::ProxyActor, environment::ProxyEnvironment};
+use super::{actor::ProxyActor, environment::ProxyEnvironment, websocket::WebSocketFace};
 use crate::{
     http::{ClientAddress, Refusal, Throttle, only, require_own_origin},
     sessions::{OpenSockets, OwnedSession, SessionAuthority},
@@ -78,7 +78,8 @@ pub async fn open(
     authority.check(&owned.session)?;
     let environment = environment.into_inner();
     let accepted = transport::accept(&request, move |upgraded| {
-        ProxyActor::new(environment, identity, address, ticket, upgraded).start();
+        let face = WebSocketFace::new(&environment, upgraded);
+        ProxyActor::new(environment, identity, address, ticket, face).start();
     });
     Ok(accepted?)
 }

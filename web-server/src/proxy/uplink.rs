@@ -1,4 +1,4 @@
-//! The frames on their way from a browser to the broker: passed on, held while the broker is away, or dropped.
+//! The frames on their way from a client to the broker: passed on, held while the broker is away, or dropped.
 //!
 //! Pure. Works on whole frames as they came, mask and all, and keeps messages together: a message goes to one broker
 //! connection whole, or waits whole, or is dropped whole, so that no broker ever sees the end of a message without its
@@ -10,7 +10,16 @@ use transport::{
     frame::{FrameHeader, OpCode},
 };
 
-/// Bounds of what a browser may send.
+/// Frames of one read on their way to the broker, end to end.
+#[derive(Default)]
+pub struct Batch {
+    /// The frames.
+    pub bytes: Vec<u8>,
+    /// How many messages begin in it.
+    pub messages: u64,
+}
+
+/// Bounds of what a client may send.
 #[derive(Clone, Copy, Debug)]
 pub struct UplinkLimits {
     /// Longest message in bytes.

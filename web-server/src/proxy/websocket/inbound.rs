@@ -1,54 +1,44 @@
-//! What comes in from a browser.
+//! What comes in on a client's WebSocket.
 
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use common::close::CloseCode;
 use transport::{
-    CloseMode, End, Frame, FrameError, Inbound, Lane, Step,
+    CloseMode, End, Frame, FrameError, Lane, Step,
     frame::{FrameHeader, OpCode, Origin, apply_mask},
 };
 
-use super::{
+use super::WebSocketFace;
+use crate::proxy::{
     actor::ProxyActor,
     close_frame,
     frame_runs::{FrameRuns, Verdict},
-    machine::Event,
+    uplink::Batch,
 };
 
-/// Frames of one read on their way to the broker, end to end.
-#[derive(Default)]
-pub struct Batch {
-    /// The frames.
-    pub bytes: Vec<u8>,
-    /// How many messages begin in it.
-    pub messages: u64,
-}
+type Actor = ProxyActor<WebSocketFace>;
+type Ctx = actix::Context<Actor>;
 
-/// The browser's half of a pair.
-pub struct BrowserSide {
+/// The client's half of a pair.
+pub struct Inbound {
     frames: FrameRuns,
     closed: Option<End>,
 }
 
-impl BrowserSide {
+impl Inbound {
     /// The half of a fresh socket whose frames may carry `max_payload` bytes.
     pub fn new(max_payload: usize) -> Self {
         Self { frames: FrameRuns::new(Origin::Client, max_payload), closed: None }
     }
 }
 
-impl Inbound<ProxyActor> for BrowserSide {
-    fn poll_ready(&mut self, actor: &mut ProxyActor, task: &mut Context<'_>) -> Poll<()> {
+impl transport::Inbound<Actor> for Inbound {
+    fn poll_ready(&mut self, actor: &mut Actor, task: &mut Context<'_>) -> Poll<()> {
         actor.poll_uplink(task)
     }
 
-    fn on_bytes(
-        &mut self,
-        actor: &mut ProxyActor,
-        bytes: &mut [u8],
-        ctx: &mut actix::Context<ProxyActor>,
-    ) -> Result<Step, FrameError> {
+    fn on_bytes(&mut self, actor: &mut Actor, bytes: &mut [u8], ctx: &mut Ctx) -> Result<Step, FrameError> {
         let mut batch = Batch::default();
         let Self { frames, closed } = self;
         let outcome = frames.feed(bytes, &mut batch.bytes, |header, frame| {
@@ -57,9 +47,9 @@ impl Inbound<ProxyActor> for BrowserSide {
                     *closed = Some(close_frame::read(payload(header, frame))?);
                     return Ok(Verdict::Stop);
                 }
-                _ if actor.machine.state().is_over() => {}
-                OpCode::Ping if !actor.machine.is_linked() => {
-                    actor.browser.send(Lane::Control, Frame::pong(payload(header, frame)));
+                _ if actor.is_over() => {}
+                OpCode::Ping if !actor.is_linked() => {
+                    actor.face.link.send(Lane::Control, Frame::pong(payload(header, frame)));
                 }
                 OpCode::Ping | OpCode::Pong => {
                     actor.send_up(Lane::Control, Frame::from_encoded(Bytes::copy_from_slice(frame)));
@@ -75,29 +65,28 @@ impl Inbound<ProxyActor> for BrowserSide {
         actor.pass_up(batch, ctx);
         match (&outcome, &self.closed) {
             (Err(fault), _) => {
-                let event = Event::BrowserGone { code: fault.close_code(), reason: fault.to_string() };
-                actor.apply(event, ctx);
+                actor.on_client_gone(fault.close_code(), fault.to_string(), ctx);
             }
             (Ok(()), Some(end)) => {
-                actor.browser.close(end.code.to_send(), "", CloseMode::Discard);
-                actor.apply(Event::BrowserGone { code: end.code, reason: end.reason.clone() }, ctx);
+                actor.face.link.close(end.code.to_send(), "", CloseMode::Discard);
+                actor.on_client_gone(end.code, end.reason.clone(), ctx);
             }
             (Ok(()), None) => {}
         }
         outcome.map(|()| Step::Continue)
     }
 
-    fn on_closing(&mut self, actor: &mut ProxyActor, code: CloseCode, ctx: &mut actix::Context<ProxyActor>) {
-        // By now the machine knows, unless it was the transport's judgement: too slow, or silent.
-        actor.apply(Event::BrowserGone { code, reason: "the client's connection was closed".to_owned() }, ctx);
+    fn on_closing(&mut self, actor: &mut Actor, code: CloseCode, ctx: &mut Ctx) {
+        // The actor knows already, unless the transport itself gave the client up as too slow or silent.
+        actor.on_client_gone(code, "the client's connection was closed".to_owned(), ctx);
     }
 
     fn peer_close(&self) -> Option<End> {
         self.closed.clone()
     }
 
-    fn on_end(&mut self, actor: &mut ProxyActor, end: End, ctx: &mut actix::Context<ProxyActor>) {
-        actor.on_browser_end(end, ctx);
+    fn on_end(&mut self, actor: &mut Actor, end: End, ctx: &mut Ctx) {
+        actor.on_client_end(end, ctx);
     }
 }
 
