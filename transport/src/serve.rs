@@ -39,7 +39,8 @@ pub struct ServeOptions {
     pub handshake_timeout: Duration,
     /// How long a client may take to send a whole request; and the grace of a client that reads its answer more slowly than 4 KiB/s.
     pub request_timeout: Duration,
-    /// HTTP connections and handshakes a worker serves at once; more wait in the kernel's queue. Upgraded sockets do not count.
+    /// HTTP connections and handshakes a worker serves at once; more wait in the kernel's queue. Upgraded sockets and answers that
+    /// last ([`crate::long_answer`]) do not count.
     pub max_in_flight: usize,
     /// Who may come in.
     pub gate: Arc<Gate>,

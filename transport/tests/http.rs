@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use std::{
+    future::poll_fn,
     io,
     net::SocketAddr,
     sync::{
@@ -14,14 +15,15 @@ use std::{
 
 use actix_web::{App, HttpRequest, HttpResponse, dev::ServerHandle, web};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{FutureExt, stream};
 use tls::{ServerTls, Source, testing};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
+    sync::Notify,
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
-use transport::{Gate, GateRules, HttpFaults, ServeOptions};
+use transport::{Gate, GateRules, HttpFaults, ServeOptions, long_answer};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Bytes of the answer of `/big`.
@@ -37,6 +39,10 @@ struct Server {
 
 impl Server {
     fn start(tls: Option<Arc<ServerTls>>, request_timeout: Duration) -> Self {
+        Self::with_places(tls, request_timeout, 1000)
+    }
+
+    fn with_places(tls: Option<Arc<ServerTls>>, request_timeout: Duration, max_in_flight: usize) -> Self {
         let listener = transport::listen(([127, 0, 0, 1], 0).into()).expect("binds");
         let addr = listener.local_addr().expect("bound");
         let faults: Arc<HttpFaults> = Arc::default();
@@ -47,17 +53,28 @@ impl Server {
             workers: 1,
             handshake_timeout: request_timeout,
             request_timeout,
-            max_in_flight: 1000,
+            max_in_flight,
             shutdown_timeout: Duration::from_secs(1),
         };
         let handled: Arc<AtomicUsize> = Arc::default();
         let counter = web::Data::from(Arc::clone(&handled));
+        let over = web::Data::new(Notify::new());
         let server = transport::serve(listener, &options, move || {
             App::new()
                 .app_data(counter.clone())
+                .app_data(over.clone())
                 .route("/", web::to(|| async { "here" }))
                 .route("/big", web::get().to(big))
                 .route("/stream", web::get().to(streamed))
+                .route("/events", web::get().to(events))
+                .route(
+                    "/over",
+                    web::get().to(|over: web::Data<Notify>| async move {
+                        over.notify_waiters();
+                        "over"
+                    }),
+                )
+                .route("/flood", web::get().to(flood))
                 .route("/length", web::post().to(|body: Bytes| async move { body.len().to_string() }))
                 .route("/unread", web::post().to(|| async { "unread" }))
                 .route("/where", web::get().to(|request: HttpRequest| async move { format!("{:?}", request.peer_addr()) }))
@@ -82,6 +99,18 @@ impl Server {
         })
         .await
         .expect("counted in time");
+    }
+
+    /// Waits until so many answers last.
+    async fn wait_for_running(&self, count: usize) {
+        let mut ticks = interval(Duration::from_millis(5));
+        timeout(DEADLINE, async {
+            while self.handled.load(Relaxed) != count {
+                ticks.tick().await;
+            }
+        })
+        .await
+        .expect("in time");
     }
 
     async fn connect(&self) -> TcpStream {
@@ -116,6 +145,36 @@ async fn big(counter: web::Data<AtomicUsize>) -> HttpResponse {
 
 async fn streamed() -> HttpResponse {
     HttpResponse::Ok().streaming(stream::iter((0..3).map(|number| Ok::<_, io::Error>(Bytes::from(format!("part {number};"))))))
+}
+
+/// An answer that lasts until `/over` is asked for; `handled` counts those that there are.
+async fn events(running: web::Data<AtomicUsize>, over: web::Data<Notify>) -> HttpResponse {
+    let (writer, answer) = long_answer(HttpResponse::Ok());
+    running.fetch_add(1, Relaxed);
+    writer.write(b"begun;");
+    actix_rt::spawn(async move {
+        tokio::select! {
+            () = writer.gone() => {}
+            () = over.notified() => writer.write(b"over;"),
+        }
+        running.fetch_sub(1, Relaxed);
+    });
+    answer
+}
+
+/// An answer that goes on for as long as its client reads.
+async fn flood(running: web::Data<AtomicUsize>) -> HttpResponse {
+    let (writer, answer) = long_answer(HttpResponse::Ok());
+    running.fetch_add(1, Relaxed);
+    actix_rt::spawn(async move {
+        let mut gone = std::pin::pin!(writer.gone());
+        while (&mut gone).now_or_never().is_none() {
+            poll_fn(|task| writer.poll_room(task)).await;
+            writer.write(&[b'x'; 16 * 1024]);
+        }
+        running.fetch_sub(1, Relaxed);
+    });
+    answer
 }
 
 fn patient() -> Server {
@@ -313,4 +372,39 @@ async fn a_steady_reader_gets_a_large_answer_however_long_it_takes() {
     }
     assert!(got > BIG && started.elapsed() > Duration::from_secs(1), "{got} bytes in {:?}", started.elapsed());
     server.handle.stop(false).await;
+}
+
+#[actix_web::test]
+async fn answers_that_last_hold_no_place_and_end_with_their_client_or_by_themselves() {
+    let server = Server::with_places(None, DEADLINE, 1);
+    let mut clients = Vec::new();
+    for count in 1..=3 {
+        let mut client = server.connect().await;
+        client.write_all(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sends");
+        let mut answer = Vec::new();
+        while !String::from_utf8_lossy(&answer).contains("begun;") {
+            let read = timeout(DEADLINE, client.read_buf(&mut answer)).await.expect("in time").expect("open");
+            assert!(read > 0, "{}", String::from_utf8_lossy(&answer));
+        }
+        assert!(String::from_utf8_lossy(&answer).to_ascii_lowercase().contains("connection: close"));
+        server.wait_for_running(count).await;
+        clients.push(client);
+    }
+    clients.pop();
+    server.wait_for_running(2).await;
+    assert!(server.tell("GET /over HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+    for mut client in clients {
+        assert!(rest(&mut client).await.ends_with("over;\r\n0\r\n\r\n"));
+    }
+    server.wait_for_running(0).await;
+}
+
+#[actix_web::test]
+async fn who_reads_nothing_of_an_answer_that_lasts_is_cut() {
+    let server = Server::start(None, Duration::from_millis(200));
+    let mut client = server.connect_small().await;
+    client.write_all(b"GET /flood HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sends");
+    server.wait_for_running(1).await;
+    server.wait_for_fault("not_read").await;
+    server.wait_for_running(0).await;
 }

@@ -3,9 +3,10 @@
 use std::{
     cell::RefCell,
     future::{Future, poll_fn},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
     rc::Rc,
+    sync::Arc,
     task::Poll,
 };
 
@@ -29,7 +30,7 @@ use super::{
     patience::Patience,
     wire::{NoRequest, Wire},
 };
-use crate::{accept::Handover, handshake, site::UnderTls, stream::Stream};
+use crate::{accept::Handover, handshake, long_answer::LastsLong, site::UnderTls, stream::Stream};
 
 /// Bytes of an answer's body that are encoded at once.
 const PORTION: usize = 16 * 1024;
@@ -49,34 +50,37 @@ pub(crate) async fn serve_connection<S, B>(
     app: &S,
     config: ServiceConfig,
     limits: Limits,
-    faults: &HttpFaults,
+    faults: &Arc<HttpFaults>,
 ) where
     S: Service<Request, Error = Error>,
     S::Response: Into<Response<B>>,
     B: MessageBody + 'static,
 {
     let wire = Rc::new(RefCell::new(Wire::new(stream, config)));
-    let connection = Connection { wire: &wire, limits };
-    let end = match connection.converse(&client, app).await {
-        Ok(handover) => {
-            if let Some(handover) = handover
-                && let Ok(wire) = Rc::try_unwrap(wire)
-            {
+    let connection = Connection { wire, limits, address: client.address.ip(), faults: Arc::clone(faults) };
+    match connection.converse(&client, app).await {
+        Ok(Leave::Handover(handover)) => {
+            if let Ok(wire) = Rc::try_unwrap(connection.wire) {
                 handover.start(wire.into_inner().into_upgraded());
             }
-            return;
         }
-        Err(end) => end,
-    };
-    if let Some((fault, error)) = end.of_client() {
-        faults.note(fault, client.address.ip(), &error.message);
-        if end.can_be_told() && connection.refuse(&error).await.is_err() {
-            return;
+        Ok(Leave::LongAnswer(body, patience)) => {
+            // In a task of its own, so that the place of this connection is free for others.
+            actix_rt::spawn(async move {
+                let end = connection.answer_at_length(body, patience).await;
+                connection.end(&end).await;
+            });
         }
+        Err(end) => connection.end(&end).await,
     }
-    if end.can_be_told() {
-        connection.farewell().await;
-    }
+}
+
+/// What goes on after the exchanges of a connection, without its place.
+enum Leave {
+    /// A handler took the socket.
+    Handover(Handover),
+    /// The last answer lasts long; its head has left.
+    LongAnswer(BoxBody, Patience),
 }
 
 /// Why a connection ends.
@@ -110,14 +114,16 @@ impl End {
     }
 }
 
-struct Connection<'a> {
-    wire: &'a Rc<RefCell<Wire>>,
+struct Connection {
+    wire: Rc<RefCell<Wire>>,
     limits: Limits,
+    address: IpAddr,
+    faults: Arc<HttpFaults>,
 }
 
-impl Connection<'_> {
-    /// Exchange after exchange; the handover of the handler that took the socket, if one did.
-    async fn converse<S, B>(&self, client: &Client, app: &S) -> Result<Option<Handover>, End>
+impl Connection {
+    /// Exchange after exchange, until something else goes on.
+    async fn converse<S, B>(&self, client: &Client, app: &S) -> Result<Leave, End>
     where
         S: Service<Request, Error = Error>,
         S::Response: Into<Response<B>>,
@@ -142,9 +148,16 @@ impl Connection<'_> {
             let of_request = (request.method() == Method::HEAD, request.version());
             let mut response = self.call(app, request, begun + self.limits.request).await?;
             let handover = response.extensions_mut().remove::<Handover>();
-            if handover.is_some() {
+            if let Some(handover) = handover {
                 self.switch(response).await?;
-                return Ok(handover);
+                return Ok(Leave::Handover(handover));
+            }
+            if response.extensions_mut().remove::<LastsLong>().is_some() {
+                response.head_mut().set_connection_type(ConnectionType::Close);
+                let mut patience = Patience::new(self.limits.request);
+                let body = self.answer_head(response, of_request)?;
+                self.flush(&mut patience).await?;
+                return body.map(|body| Leave::LongAnswer(body, patience)).ok_or(End::Done);
             }
             self.answer(response, of_request).await?;
             let wire = self.wire.borrow();
@@ -166,7 +179,7 @@ impl Connection<'_> {
             request.extensions_mut().insert(certificate.clone());
         }
         *request.payload() = match self.wire.borrow().has_body() {
-            true => Payload::Stream { payload: Box::pin(RequestBody::new(self.wire)) },
+            true => Payload::Stream { payload: Box::pin(RequestBody::new(&self.wire)) },
             false => Payload::None,
         };
     }
@@ -201,7 +214,16 @@ impl Connection<'_> {
         self.flush(&mut Patience::new(self.limits.request)).await
     }
 
-    async fn answer(&self, mut response: Response<BoxBody>, (is_head, version): (bool, Version)) -> Result<(), End> {
+    async fn answer(&self, response: Response<BoxBody>, of_request: (bool, Version)) -> Result<(), End> {
+        let mut patience = Patience::new(self.limits.request);
+        if let Some(body) = self.answer_head(response, of_request)? {
+            self.send_body(body, &mut patience).await?;
+        }
+        self.flush(&mut patience).await
+    }
+
+    /// Encodes the head of an answer; gives its body, if that is to follow.
+    fn answer_head(&self, mut response: Response<BoxBody>, (is_head, version): (bool, Version)) -> Result<Option<BoxBody>, End> {
         let size = response.body().size();
         let has_no_end = size == BodySize::Stream && version < Version::HTTP_11;
         if !self.wire.borrow().is_whole() || has_no_end {
@@ -211,11 +233,20 @@ impl Connection<'_> {
         }
         let (response, body) = response.into_parts();
         self.wire.borrow_mut().encode_head(response, size).map_err(|_| End::Broken)?;
-        let mut patience = Patience::new(self.limits.request);
-        if !is_head && !matches!(size, BodySize::None | BodySize::Sized(0)) {
+        Ok((!is_head && !matches!(size, BodySize::None | BodySize::Sized(0))).then_some(body))
+    }
+
+    /// Sends a body that may never end, until it does or the client has gone. Its reader is judged like any other.
+    async fn answer_at_length(&self, body: BoxBody, mut patience: Patience) -> End {
+        let sent = async {
             self.send_body(body, &mut patience).await?;
+            self.flush(&mut patience).await
+        };
+        let gone = poll_fn(|task| self.wire.borrow_mut().poll_gone(task));
+        tokio::select! {
+            sent = sent => sent.err().unwrap_or(End::Done),
+            () = gone => End::Broken,
         }
-        self.flush(&mut patience).await
     }
 
     async fn send_body(&self, body: BoxBody, patience: &mut Patience) -> Result<(), End> {
@@ -264,6 +295,19 @@ impl Connection<'_> {
                 Ok(Err(_)) => return Err(End::Broken),
                 Err(_) => return Err(End::NotRead),
             }
+        }
+    }
+
+    /// Ends the connection: tells the client why if it is to blame, and closes in order where it still reads.
+    async fn end(&self, end: &End) {
+        if let Some((fault, error)) = end.of_client() {
+            self.faults.note(fault, self.address, &error.message);
+            if end.can_be_told() && self.refuse(&error).await.is_err() {
+                return;
+            }
+        }
+        if end.can_be_told() {
+            self.farewell().await;
         }
     }
 

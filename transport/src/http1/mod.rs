@@ -9,6 +9,8 @@
 //!   requests and answers.
 //! - **Bounded time.** A head, a body, and an answer whose client does not read have limits ([`Limits`]). The time in which a
 //!   handler works, or in which an answer has nothing to say yet, is not limited here.
+//! - **Answers that last.** An answer of [`crate::long_answer`] goes on in a task of its own, without the connection's place among
+//!   those that are served at once, and is the connection's last.
 //! - **No ambiguous requests.** [`head`] refuses what two parties could read differently, before any handler sees it.
 
 mod body;

@@ -227,6 +227,18 @@ impl Wire {
         Pin::new(&mut self.stream).poll_shutdown(task)
     }
 
+    /// Ready when the client has gone while it is being answered. One that sends more instead is not read any further: then it is noticed
+    /// where it does not take what is sent.
+    pub(super) fn poll_gone(&mut self, task: &mut Context<'_>) -> Poll<()> {
+        if !self.input.is_empty() {
+            return Poll::Pending;
+        }
+        match ready!(self.poll_fill(task)) {
+            Ok(1..) => Poll::Pending,
+            Ok(0) | Err(_) => Poll::Ready(()),
+        }
+    }
+
     /// Reads what nobody wants; ready when the client has ended.
     pub(super) fn poll_discard(&mut self, task: &mut Context<'_>) -> Poll<()> {
         let mut nowhere = [0; READ_BYTES];

@@ -1,5 +1,6 @@
 //! Requests in flight: counted from their first handler to the last byte of their answer, so that a draining edge knows
-//! when nobody waits for it any more. Idle keep-alive connections do not count.
+//! when nobody waits for it any more. Idle keep-alive connections do not count, and neither do answers that last: those
+//! are among the open sockets.
 
 use std::{
     pin::Pin,
@@ -18,6 +19,7 @@ use actix_web::{
     web,
 };
 use bytes::Bytes;
+use transport::lasts_long;
 
 /// How many there are.
 #[derive(Debug, Default)]
@@ -75,5 +77,8 @@ pub async fn count_in_flight(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let guard = Guard::new(counter.into_inner());
     let response = next.call(request).await?;
+    if lasts_long(response.response()) {
+        return Ok(response.map_into_boxed_body());
+    }
     Ok(response.map_body(|_, body| Counted { body: body.boxed(), _guard: guard }.boxed()))
 }
