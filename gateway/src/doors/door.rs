@@ -10,13 +10,13 @@ use std::{
 
 use common::{
     assertion::{Reading, Signer},
-    id::TopicName,
+    id::{ClientName, TopicName},
     message::{LostRecords, Start},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     time::timeout,
 };
 use transport::clock::now_ms;
@@ -46,6 +46,8 @@ pub struct Door {
     state: watch::Receiver<DoorState>,
     frame_limit: Arc<AtomicUsize>,
     call_limit: Duration,
+    /// Has the task close at once, also where it takes no commands.
+    hang_up: Arc<Notify>,
 }
 
 /// The receiving half of a door: everything that is not the answer to a call.
@@ -112,7 +114,7 @@ impl Door {
     /// Outside of a Tokio runtime; over a pipe, outside of a `LocalSet` or an actix system.
     pub fn agent(options: AgentOptions) -> (Self, Inbox) {
         let AgentOptions { entrance, agent, key, registration, tuning } = options;
-        let reading = Reading { acks: tuning.acks, client: tuning.client.clone(), resume: false, away_since: None };
+        let reading = Reading { acks: tuning.acks, ..Reading::default() };
         let (door, inbox, machine, ends) = Self::new(tuning, registration);
         match entrance {
             AgentEntrance::Socket(address) => {
@@ -131,8 +133,7 @@ impl Door {
     /// As [`Door::agent`].
     pub fn session(options: SessionOptions) -> (Self, Inbox) {
         let SessionOptions { entrance, mut identity, tuning } = options;
-        identity.reading =
-            Reading { acks: tuning.acks, client: tuning.client.clone(), resume: false, away_since: identity.reading.away_since };
+        identity.reading = Reading { acks: tuning.acks, ..identity.reading };
         let (door, inbox, machine, ends) = Self::new(tuning, None);
         match entrance {
             SessionEntrance::Socket { address, secret } => {
@@ -154,8 +155,16 @@ impl Door {
         let machine = Machine::start(rules, positions);
         let (tell, state) = watch::channel(machine.state().clone());
         let frame_limit = Arc::new(AtomicUsize::new(usize::MAX));
-        let ends = Ends { commands: to_task, inbox: to_receiver, state: tell, frame_limit: Arc::clone(&frame_limit), longest };
-        (Self { commands, state, frame_limit, call_limit }, Inbox(inbox), machine, ends)
+        let hang_up = Arc::<Notify>::default();
+        let ends = Ends {
+            commands: to_task,
+            hang_up: Arc::clone(&hang_up),
+            inbox: to_receiver,
+            state: tell,
+            frame_limit: Arc::clone(&frame_limit),
+            longest,
+        };
+        (Self { commands, state, frame_limit, call_limit, hang_up }, Inbox(inbox), machine, ends)
     }
 
     /// Sends a message, at most once: if the connection is lost before it is written, or while it is under way, it is gone. Waits
@@ -269,6 +278,17 @@ impl Door {
         positions.await.map_err(|_| DoorError::Closed)
     }
 
+    /// The name under which the broker keeps what this door reads: that of [`Tuning::client`], or another once another client of the
+    /// session had taken that one over. What a program keeps besides the positions.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub async fn client(&self) -> Result<Option<ClientName>, DoorError> {
+        let (answer, client) = oneshot::channel();
+        self.commands.send(Command::Client(answer)).await.map_err(|_| DoorError::Closed)?;
+        client.await.map_err(|_| DoorError::Closed)
+    }
+
     /// The state of the connection.
     pub fn state(&self) -> DoorState {
         self.state.borrow().clone()
@@ -301,21 +321,22 @@ impl Door {
     /// Takes nothing more, and closes in order when everything is sent and answered, after `limit` in any case. Says whether everything
     /// was.
     pub async fn drain(&self, limit: Duration) -> bool {
-        if self.commands.send(Command::Drain).await.is_err() {
-            return true;
-        }
-        let is_done = timeout(limit, self.closed()).await.is_ok();
+        let draining = async {
+            if self.commands.send(Command::Drain).await.is_ok() {
+                self.closed().await;
+            }
+        };
+        let is_done = timeout(limit, draining).await.is_ok();
         if !is_done {
             self.close().await;
         }
         is_done
     }
 
-    /// Closes with 1000, without waiting for answers.
+    /// Closes with 1000, without waiting for answers or for what is still to be sent.
     pub async fn close(&self) {
-        if self.commands.send(Command::Close).await.is_ok() {
-            self.closed().await;
-        }
+        self.hang_up.notify_one();
+        self.closed().await;
     }
 
     async fn until(&self, is_reached: impl Fn(&DoorState) -> bool) -> DoorState {

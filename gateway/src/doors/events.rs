@@ -1,13 +1,18 @@
 //! What goes into a door's state machine and what comes out of it.
 
-use common::{assertion::Acks, backoff::Backoff, close::CloseCode, id::TopicName};
+use common::{
+    assertion::Acks,
+    backoff::Backoff,
+    close::CloseCode,
+    id::{ClientName, TopicName},
+};
 use serde_json::Value;
 
 use super::{
     calls::{Call, Outcome},
     incoming::Incoming,
     outgoing::Outgoing,
-    way::Fault,
+    way::{Fault, Opening},
 };
 
 /// The rules of one door.
@@ -25,6 +30,8 @@ pub struct Rules {
     pub queue_bytes: usize,
     /// The payload of `agent:register`, which is the first frame on each connection of an agent.
     pub registration: Option<Value>,
+    /// The client's name.
+    pub client: Option<ClientName>,
 }
 
 /// What happened.
@@ -68,11 +75,8 @@ pub enum Event {
 /// What is to be done about it, in this order.
 #[derive(Debug)]
 pub enum Effect {
-    /// Dial the broker; with `resume` it holds back what waits until it hears from where to go on.
-    Connect {
-        /// See there.
-        resume: bool,
-    },
+    /// Dial the broker.
+    Connect(Opening),
     /// Hand a message to the receiver.
     Deliver(Incoming),
     /// End the call with this id.

@@ -8,7 +8,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use common::{
     close::{Advice, CloseCode},
-    id::TopicName,
+    id::{ClientName, TopicName},
     message::Start,
 };
 use serde::Deserialize;
@@ -22,11 +22,13 @@ use super::{
     outgoing::Outgoing,
     reading::{Positions, Reader, start_json},
     state::DoorState,
-    way::Fault,
+    way::{Fault, Opening},
 };
 
 /// A connection that lived for so long proves the broker well: the next loss starts a new series of waits.
 pub const STABLE_AFTER: Duration = Duration::from_secs(5);
+/// Characters of a client's name that stay where another has to be found.
+const MOST_OF_NAME: usize = 100;
 /// How long the broker may be silent until its `connection:ack` says otherwise.
 const DEFAULT_SILENCE_MS: u64 = 30_000;
 
@@ -73,6 +75,8 @@ pub struct Machine {
     /// Whether the broker holds back what waits on this connection.
     holds_back: bool,
     is_draining: bool,
+    /// The name of this connection or the next: that of the rules, or one made of it.
+    client: Option<ClientName>,
     reader: Reader,
     calls: Calls,
     /// What restores a connection; of use to this one only. Bounded by the subscriptions.
@@ -95,7 +99,9 @@ impl Machine {
     pub fn start(rules: Rules, positions: Positions) -> Self {
         let reader = Reader::new(rules.acks, positions);
         let calls = Calls::new(rules.max_pending);
+        let client = rules.client.clone();
         let mut machine = Self {
+            client,
             rules,
             state: DoorState::Connecting { attempt: 0 },
             is_connected: false,
@@ -127,6 +133,11 @@ impl Machine {
     /// How far the receiver has come.
     pub fn positions(&self) -> &Positions {
         self.reader.positions()
+    }
+
+    /// The client's name: another than that of the rules, once another client had taken that over.
+    pub fn client(&self) -> Option<&ClientName> {
+        self.client.as_ref()
     }
 
     /// Whether more may be given to it to be sent.
@@ -265,7 +276,7 @@ impl Machine {
         self.retry_at = None;
         self.holds_back = self.reader.resumes();
         self.enter(DoorState::Connecting { attempt: self.attempt });
-        self.effects.push_back(Effect::Connect { resume: self.holds_back });
+        self.effects.push_back(Effect::Connect(Opening { resume: self.holds_back, client: self.client.clone() }));
     }
 
     fn on_message(&mut self, message: Incoming) {
@@ -358,8 +369,13 @@ impl Machine {
             _ if code == CloseCode::NO_CODE => self.lose(false, moment),
             Advice::ReconnectAtOnce => self.lose(true, moment),
             Advice::ReconnectWithBackoff => self.lose(false, moment),
-            // The holder of the door renews credentials or chooses another client name, and opens another door.
-            Advice::Never | Advice::RefreshCredentials | Advice::ReconnectRenamed => {
+            Advice::ReconnectRenamed => {
+                tracing::info!(reason, "another client has taken the name of this door over");
+                self.client = self.rules.client.as_ref().and_then(|name| renamed(name, moment.dice));
+                self.lose(false, moment);
+            }
+            // The holder of the door renews the credentials, and opens another door.
+            Advice::Never | Advice::RefreshCredentials => {
                 self.is_connected = false;
                 self.close(Ending::Closed { code, reason }, None);
             }
@@ -411,6 +427,12 @@ impl Machine {
         }
         self.enter(DoorState::Closed(ending));
     }
+}
+
+/// A name that nobody else has, and that shows where it comes from.
+fn renamed(name: &ClientName, dice: u64) -> Option<ClientName> {
+    let begin: String = name.as_str().chars().take(MOST_OF_NAME).collect();
+    ClientName::new(&format!("{begin}.{dice:016x}")).ok()
 }
 
 /// Whether a refusal of this status may be another answer later.

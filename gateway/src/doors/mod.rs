@@ -5,6 +5,9 @@
 //! wait that grows, answers pings, gives up a broker that fell silent, honours close codes as the protocol asks, restores subscriptions,
 //! and goes on in every channel after the last message that it had. [`DoorState`] says where it is.
 //!
+//! A session whose client name another connection takes over (4011) comes back under a name of its own making, from its positions. An
+//! agent whose id another takes over (4009) is closed for good, and so is whoever has to renew its credentials (4001).
+//!
 //! | call | delivery |
 //! |---|---|
 //! | [`Door::send`] | at most once |

@@ -73,7 +73,8 @@ pub struct Tuning {
     /// How durable messages in inboxes are acknowledged. `Automatic`: a message counts as received when the connection has read it, at
     /// most [`Tuning::inbox_messages`] before the receiver takes it. `Explicit`: by [`super::Door::acknowledge`].
     pub acks: Acks,
-    /// A name under which the broker keeps subscriptions and positions, also for a later life of this program.
+    /// A name under which the broker keeps subscriptions and positions, also for a later life of this program. If another client of the
+    /// same session takes the name over, the door comes back under another ([`super::Door::client`]), with its positions.
     pub client: Option<ClientName>,
     /// How far the receiver had come in an earlier life, if it goes on there: topics in it are subscribed to.
     pub positions: Positions,
@@ -111,7 +112,7 @@ impl Default for Tuning {
 impl Tuning {
     /// The positions, and what the machine heeds.
     pub(super) fn into_rules(self, registration: Option<Value>) -> (Positions, Rules) {
-        let Self { backoff, acks, positions, max_pending, queue_messages, queue_bytes, .. } = self;
-        (positions, Rules { backoff, acks, max_pending, queue_messages, queue_bytes, registration })
+        let Self { backoff, acks, client, positions, max_pending, queue_messages, queue_bytes, .. } = self;
+        (positions, Rules { backoff, acks, max_pending, queue_messages, queue_bytes, registration, client })
     }
 }

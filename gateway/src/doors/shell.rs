@@ -12,10 +12,13 @@ use std::{
     time::Duration,
 };
 
-use common::{close::CloseCode, id::TopicName};
+use common::{
+    close::CloseCode,
+    id::{ClientName, TopicName},
+};
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     time::timeout,
 };
 use tokio_tungstenite::{
@@ -35,7 +38,7 @@ use super::{
     outgoing::Outgoing,
     reading::Positions,
     state::DoorState,
-    way::{Fault, Way},
+    way::{Fault, Opening, Way},
 };
 
 /// How long saying goodbye may take.
@@ -56,15 +59,17 @@ pub enum Command {
     Acknowledge { channel: String, seq: u64 },
     /// Say how far the receiver has come.
     Positions(oneshot::Sender<Positions>),
+    /// Say what the client is called.
+    Client(oneshot::Sender<Option<ClientName>>),
     /// Take nothing more, and close when nothing waits.
     Drain,
-    /// Close now.
-    Close,
 }
 
 /// The ends of a task's channels.
 pub struct Ends {
     pub commands: mpsc::Receiver<Command>,
+    /// Asks to close now.
+    pub hang_up: Arc<Notify>,
     pub inbox: mpsc::Sender<Incoming>,
     pub state: watch::Sender<DoorState>,
     /// Bytes of the longest message that the broker takes.
@@ -101,8 +106,8 @@ pub async fn run<W: Way>(way: W, machine: Machine, ends: Ends) {
         Shell { machine, ends, socket: None, held: VecDeque::new(), answers: HashMap::new(), has_holders: true };
     let mut dialling = pin!(None);
     loop {
-        if let Some(resume) = shell.carry_out().await {
-            dialling.set(Some(way.open(resume)));
+        if let Some(opening) = shell.carry_out().await {
+            dialling.set(Some(way.open(opening)));
         }
         if shell.is_over() {
             return;
@@ -122,6 +127,7 @@ pub async fn run<W: Way>(way: W, machine: Machine, ends: Ends) {
                 continue;
             }
             command = ends.commands.recv(), if takes_commands => Turn::Command(command),
+            () = ends.hang_up.notified() => Turn::HangUp,
             () = until(due) => Turn::Due,
         };
         match turn {
@@ -131,6 +137,7 @@ pub async fn run<W: Way>(way: W, machine: Machine, ends: Ends) {
             }
             Turn::Traffic(traffic) => shell.on_traffic(traffic),
             Turn::Command(command) => shell.on_command(command),
+            Turn::HangUp => shell.tell(Event::Close),
             Turn::Due => {
                 if !may_read {
                     // It is not read, and so silent for no fault of its own.
@@ -147,6 +154,7 @@ enum Turn<S> {
     Dialled(Result<Upgraded<S>, Fault>),
     Traffic(Traffic),
     Command(Option<Command>),
+    HangUp,
     Due,
 }
 
@@ -157,12 +165,12 @@ impl<W: Way> Shell<W> {
         self.machine.on_event(event, Moment { now_ms: now_ms(), dice });
     }
 
-    /// Carries out what the machine says; answers whether a dial is to begin, and whether it resumes.
-    async fn carry_out(&mut self) -> Option<bool> {
+    /// Carries out what the machine says; answers which dial is to begin, if one is.
+    async fn carry_out(&mut self) -> Option<Opening> {
         let mut dial = None;
         while let Some(effect) = self.machine.next_effect() {
             match effect {
-                Effect::Connect { resume } => dial = Some(resume),
+                Effect::Connect(opening) => dial = Some(opening),
                 Effect::Deliver(message) => self.deliver(message),
                 Effect::Resolve(id, outcome) => {
                     if let Some(answer) = self.answers.remove(&id) {
@@ -247,8 +255,10 @@ impl<W: Way> Shell<W> {
             Some(Command::Positions(answer)) => {
                 let _ = answer.send(self.machine.positions().clone());
             }
+            Some(Command::Client(answer)) => {
+                let _ = answer.send(self.machine.client().cloned());
+            }
             Some(Command::Drain) => self.tell(Event::Drain),
-            Some(Command::Close) => self.tell(Event::Close),
             None => {
                 self.has_holders = false;
                 self.tell(Event::Drain);

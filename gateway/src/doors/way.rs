@@ -6,7 +6,7 @@ use common::{
     assertion::{Acks, ClientIdentity, Reading, Signer},
     config::ws_authority,
     error::{ClientError, ErrorCode},
-    id::AgentId,
+    id::{AgentId, ClientName},
     secret::Secret,
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -139,13 +139,29 @@ fn refused(code: ErrorCode) -> Fault {
     Fault::Refused { status: code.row().status, error: code.into() }
 }
 
+/// What differs between the connections of one door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// Whether the broker holds back what waits until it hears from where to go on.
+    pub resume: bool,
+    /// The client's name.
+    pub client: Option<ClientName>,
+}
+
+impl Opening {
+    fn of(self, reading: &Reading) -> Reading {
+        let Self { resume, client } = self;
+        Reading { resume, client, ..reading.clone() }
+    }
+}
+
 /// A way to the broker, with all that it asks for.
 pub trait Way: 'static {
     /// What it leads to.
     type Socket: Socket;
 
-    /// Opens a connection; with `resume` the broker holds back what waits.
-    fn open(&self, resume: bool) -> impl Future<Output = Result<Upgraded<Self::Socket>, Fault>>;
+    /// Opens a connection.
+    fn open(&self, opening: Opening) -> impl Future<Output = Result<Upgraded<Self::Socket>, Fault>>;
 }
 
 /// Sessions over a socket.
@@ -158,9 +174,9 @@ pub struct SessionSocket {
 impl Way for SessionSocket {
     type Socket = Stream;
 
-    async fn open(&self, resume: bool) -> Result<Upgraded<Stream>, Fault> {
-        let mut identity = self.identity.clone();
-        identity.reading.resume = resume;
+    async fn open(&self, opening: Opening) -> Result<Upgraded<Stream>, Fault> {
+        let reading = opening.of(&self.identity.reading);
+        let identity = ClientIdentity { reading, ..self.identity.clone() };
         Ok(self.address.open_session(&identity, &self.signer).await?)
     }
 }
@@ -176,8 +192,8 @@ pub struct AgentSocket {
 impl Way for AgentSocket {
     type Socket = Stream;
 
-    async fn open(&self, resume: bool) -> Result<Upgraded<Stream>, Fault> {
-        let reading = Reading { resume, ..self.reading.clone() };
+    async fn open(&self, opening: Opening) -> Result<Upgraded<Stream>, Fault> {
+        let reading = opening.of(&self.reading);
         Ok(self.address.open_agent(&self.agent, &self.key, &reading).await?)
     }
 }
@@ -191,9 +207,9 @@ pub struct SessionThroughPipe {
 impl Way for SessionThroughPipe {
     type Socket = Box<dyn Socket>;
 
-    async fn open(&self, resume: bool) -> Result<Upgraded<Box<dyn Socket>>, Fault> {
-        let mut identity = self.identity.clone();
-        identity.reading.resume = resume;
+    async fn open(&self, opening: Opening) -> Result<Upgraded<Box<dyn Socket>>, Fault> {
+        let reading = opening.of(&self.identity.reading);
+        let identity = ClientIdentity { reading, ..self.identity.clone() };
         (self.pipe)(identity).map(Upgraded::without_handshake).map_err(refused)
     }
 }
@@ -209,8 +225,8 @@ pub struct AgentThroughPipe {
 impl Way for AgentThroughPipe {
     type Socket = Box<dyn Socket>;
 
-    async fn open(&self, resume: bool) -> Result<Upgraded<Box<dyn Socket>>, Fault> {
-        let reading = Reading { resume, ..self.reading.clone() };
+    async fn open(&self, opening: Opening) -> Result<Upgraded<Box<dyn Socket>>, Fault> {
+        let reading = opening.of(&self.reading);
         let opened = (self.pipe)(self.agent.clone(), &self.key, reading);
         opened
             .map(Upgraded::without_handshake)
