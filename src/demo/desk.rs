@@ -1,16 +1,16 @@
-//! The questions being answered, as a state machine: frames and moments in, frames out.
+//! The questions being answered, as a state machine: messages and moments in, messages out.
 //!
-//! Knows no socket and no runtime; the connection tells it what arrived and what time it is, and asks when it wants to be woken.
+//! Knows no socket and no runtime; its caller tells it what arrived and what time it is, and asks when it wants to be woken.
 //! Never answers more than `max_concurrency` questions at once; the next hears `busy`.
 
 use std::time::Duration;
 
+use gateway::doors::{Incoming, Outgoing};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::answers::{Failure, Step, Steps, answer};
-use super::frames::{Incoming, Outgoing};
 
 /// Everything that is being answered on one connection.
 pub struct Desk {
@@ -20,8 +20,7 @@ pub struct Desk {
 }
 
 struct Running {
-    question: String,
-    asker: String,
+    question: Incoming,
     steps: Steps,
     said: String,
     index: u64,
@@ -39,14 +38,14 @@ impl Desk {
         self.running.iter().map(|running| running.due).min()
     }
 
-    /// A frame arrived.
-    pub fn on_frame(&mut self, frame: &Incoming, now: Instant) -> Vec<Outgoing> {
+    /// A message arrived.
+    pub fn on_message(&mut self, message: Incoming, now: Instant) -> Vec<Outgoing> {
         let before = self.running.len();
-        let mut out = match frame.kind.as_str() {
-            "message:send" => self.on_question(frame, now),
-            "message:cancel" => self.on_cancel(frame),
-            "session:disconnected" => self.on_session_gone(&frame.payload),
-            "system:error" => self.on_refused(&frame.payload),
+        let mut out = match message.kind.as_str() {
+            "message:send" => self.on_question(message, now),
+            "message:cancel" => self.on_cancel(&message),
+            "session:disconnected" => self.on_session_gone(&payload_of(&message)),
+            "system:error" => self.on_refused(&payload_of(&message)),
             _ => Vec::new(),
         };
         out.extend(self.status_change(before));
@@ -71,10 +70,13 @@ impl Desk {
         out
     }
 
-    fn on_question(&mut self, frame: &Incoming, now: Instant) -> Vec<Outgoing> {
-        let (Some(asker), Some(question)) = (&frame.source, &frame.id) else { return Vec::new() };
-        let refuse = |failure: Failure| vec![Outgoing::reply("message:error", asker, question, failure_payload(&failure))];
-        let Some(text) = frame.text() else {
+    fn on_question(&mut self, question: Incoming, now: Instant) -> Vec<Outgoing> {
+        if question.source.is_none() || question.id.is_none() {
+            return Vec::new();
+        }
+        let refuse = |failure: Failure| vec![Outgoing::answer("message:error", &question).payload(failure_payload(&failure))];
+        let payload = payload_of(&question);
+        let Some(text) = text_of(&payload) else {
             return refuse(Failure::new("invalid_payload", "send {\"text\": \"…\"}, or a string"));
         };
         if self.running.len() >= self.max_concurrency {
@@ -82,14 +84,7 @@ impl Desk {
             return refuse(Failure::new("busy", message));
         }
         let steps = answer(text, OffsetDateTime::now_utc());
-        let mut running = Running {
-            question: question.clone(),
-            asker: asker.clone(),
-            steps,
-            said: String::new(),
-            index: 0,
-            due: now + self.token_pace,
-        };
+        let mut running = Running { question, steps, said: String::new(), index: 0, due: now + self.token_pace };
         let (first, goes_on) = running.step();
         if goes_on {
             self.running.push(running);
@@ -98,15 +93,12 @@ impl Desk {
     }
 
     /// Only who asked may cancel.
-    fn on_cancel(&mut self, frame: &Incoming) -> Vec<Outgoing> {
-        let (Some(asker), Some(question)) = (&frame.source, &frame.correlation_id) else { return Vec::new() };
-        let cancelled = self.running.extract_if(.., |running| running.asker == *asker && running.question == *question);
-        cancelled
-            .map(|running| {
-                let payload = json!({"text": running.said, "cancelled": true});
-                Outgoing::reply("message:done", &running.asker, &running.question, payload)
-            })
-            .collect()
+    fn on_cancel(&mut self, cancel: &Incoming) -> Vec<Outgoing> {
+        let is_meant = |Running { question, .. }: &mut Running| {
+            cancel.correlation_id.is_some() && question.id == cancel.correlation_id && question.source == cancel.source
+        };
+        let cancelled = self.running.extract_if(.., is_meant);
+        cancelled.map(|running| running.reply("message:done", json!({"text": running.said, "cancelled": true}))).collect()
     }
 
     fn on_session_gone(&mut self, payload: &Value) -> Vec<Outgoing> {
@@ -126,7 +118,7 @@ impl Desk {
     }
 
     fn forget(&mut self, asker: &str) {
-        self.running.retain(|running| running.asker != asker);
+        self.running.retain(|running| running.question.source.as_deref() != Some(asker));
     }
 
     /// `busy` with the first question, `idle` after the last.
@@ -136,7 +128,7 @@ impl Desk {
             (1.., 0) => "idle",
             _ => return None,
         };
-        Some(Outgoing::to_bridge("agent:status", json!({"status": status})))
+        Some(Outgoing::new("agent:status").payload(json!({"status": status})))
     }
 }
 
@@ -157,8 +149,18 @@ impl Running {
     }
 
     fn reply(&self, kind: &'static str, payload: Value) -> Outgoing {
-        Outgoing::reply(kind, &self.asker, &self.question, payload)
+        Outgoing::answer(kind, &self.question).payload(payload)
     }
+}
+
+/// The payload as JSON; `null` where it is none.
+fn payload_of(message: &Incoming) -> Value {
+    message.payload().unwrap_or_default()
+}
+
+/// The text of a question: the payload's `text`, or the payload itself where it is a string.
+fn text_of(payload: &Value) -> Option<&str> {
+    payload.as_str().or_else(|| payload.get("text")?.as_str())
 }
 
 fn failure_payload(failure: &Failure) -> Value {
@@ -172,27 +174,30 @@ mod tests {
     const PACE: Duration = Duration::from_millis(30);
     const ASKER: &str = "session:3f0f5b1e-0000-4000-8000-000000000000";
 
-    fn send(id: &str, text: &str) -> Incoming {
-        Incoming {
-            kind: "message:send".into(),
-            id: Some(id.into()),
-            source: Some(ASKER.into()),
-            payload: json!({"text": text}),
-            ..Incoming::default()
-        }
+    fn message(frame: Value) -> Incoming {
+        Incoming::parse(frame.to_string()).unwrap()
     }
 
-    fn kinds(frames: &[Outgoing]) -> Vec<&'static str> {
-        frames.iter().map(|frame| frame.kind).collect()
+    fn send(id: &str, text: &str) -> Incoming {
+        message(json!({"type": "message:send", "id": id, "source": ASKER, "payload": {"text": text}}))
+    }
+
+    fn kinds(messages: &[Outgoing]) -> Vec<&str> {
+        messages.iter().map(Outgoing::kind).collect()
+    }
+
+    /// The payload of each.
+    fn payloads(messages: &[Outgoing]) -> Vec<Value> {
+        messages.iter().map(|message| serde_json::to_value(message).unwrap()["payload"].take()).collect()
     }
 
     #[test]
     fn answer_goes_to_the_asker_with_the_question_as_correlation() {
         let mut desk = Desk::new(2, PACE);
-        let out = desk.on_frame(&send("q1", "echo hello"), Instant::now());
+        let out = desk.on_message(send("q1", "echo hello"), Instant::now());
         assert_eq!(kinds(&out), ["message:done"]);
-        assert_eq!((out[0].target.as_deref(), out[0].correlation_id.as_deref()), (Some(ASKER), Some("q1")));
-        assert_eq!(out[0].payload, json!({"text": "hello"}));
+        assert_eq!((out[0].target(), out[0].answers()), (Some(ASKER), Some("q1")));
+        assert_eq!(payloads(&out), [json!({"text": "hello"})]);
         assert_eq!(desk.next_due(), None);
     }
 
@@ -200,7 +205,7 @@ mod tests {
     fn stream_has_rising_indexes_its_pace_and_a_whole_text_at_the_end() {
         let mut desk = Desk::new(2, PACE);
         let start = Instant::now();
-        let mut out = desk.on_frame(&send("q1", "count 3"), start);
+        let mut out = desk.on_message(send("q1", "count 3"), start);
         assert_eq!(kinds(&out), ["message:delta", "agent:status"]);
         assert!(desk.on_due(start).is_empty(), "nothing is due before the pace has passed");
         let mut now = start;
@@ -213,53 +218,46 @@ mod tests {
             kinds(&out),
             ["message:delta", "agent:status", "message:delta", "message:delta", "message:done", "agent:status"]
         );
-        assert_eq!(out[3].payload, json!({"text": " 3", "index": 2}));
-        assert_eq!(out[4].payload, json!({"text": "1 2 3"}));
-        assert_eq!((&out[1].payload["status"], &out[5].payload["status"]), (&json!("busy"), &json!("idle")));
+        let said = payloads(&out);
+        assert_eq!((&said[3], &said[4]), (&json!({"text": " 3", "index": 2}), &json!({"text": "1 2 3"})));
+        assert_eq!((&said[1]["status"], &said[5]["status"]), (&json!("busy"), &json!("idle")));
     }
 
     #[test]
     fn questions_are_served_together_and_the_one_too_many_hears_busy() {
         let mut desk = Desk::new(2, PACE);
         let now = Instant::now();
-        desk.on_frame(&send("q1", "count 5"), now);
-        desk.on_frame(&send("q2", "count 5"), now);
-        let refused = desk.on_frame(&send("q3", "count 5"), now);
+        desk.on_message(send("q1", "count 5"), now);
+        desk.on_message(send("q2", "count 5"), now);
+        let refused = desk.on_message(send("q3", "count 5"), now);
         assert_eq!(kinds(&refused), ["message:error"]);
-        assert_eq!(refused[0].payload["code"], "busy");
+        assert_eq!(payloads(&refused)[0]["code"], "busy");
         let together = desk.on_due(now + PACE);
-        let questions: Vec<_> = together.iter().map(|frame| frame.correlation_id.as_deref()).collect();
+        let questions: Vec<_> = together.iter().map(Outgoing::answers).collect();
         assert_eq!(questions, [Some("q1"), Some("q2")]);
     }
 
     #[test]
     fn cancel_stops_the_stream_of_who_asked_and_of_nobody_else() {
         let mut desk = Desk::new(4, PACE);
-        desk.on_frame(&send("q1", "count 5"), Instant::now());
-        let cancel = |source: &str| Incoming {
-            kind: "message:cancel".into(),
-            source: Some(source.into()),
-            correlation_id: Some("q1".into()),
-            ..Incoming::default()
-        };
-        assert!(desk.on_frame(&cancel("session:other"), Instant::now()).is_empty());
-        let out = desk.on_frame(&cancel(ASKER), Instant::now());
+        desk.on_message(send("q1", "count 5"), Instant::now());
+        let cancel = |source: &str| message(json!({"type": "message:cancel", "source": source, "correlation_id": "q1"}));
+        assert!(desk.on_message(cancel("session:other"), Instant::now()).is_empty());
+        let out = desk.on_message(cancel(ASKER), Instant::now());
         assert_eq!(kinds(&out), ["message:done", "agent:status"]);
-        assert_eq!(out[0].payload, json!({"text": "1", "cancelled": true}));
+        assert_eq!(payloads(&out)[0], json!({"text": "1", "cancelled": true}));
         assert_eq!(desk.next_due(), None);
     }
 
     #[test]
     fn nobody_is_talked_to_after_leaving() {
         let session = ASKER.strip_prefix("session:").unwrap();
-        let gone =
-            Incoming { kind: "session:disconnected".into(), payload: json!({"session_id": session}), ..Incoming::default() };
-        let payload = json!({"code": "session_not_found", "target": ASKER});
-        let refused = Incoming { kind: "system:error".into(), payload, ..Incoming::default() };
+        let gone = json!({"type": "session:disconnected", "payload": {"session_id": session}});
+        let refused = json!({"type": "system:error", "payload": {"code": "session_not_found", "target": ASKER}});
         for frame in [gone, refused] {
             let mut desk = Desk::new(4, PACE);
-            desk.on_frame(&send("q1", "count 5"), Instant::now());
-            assert_eq!(kinds(&desk.on_frame(&frame, Instant::now())), ["agent:status"]);
+            desk.on_message(send("q1", "count 5"), Instant::now());
+            assert_eq!(kinds(&desk.on_message(message(frame), Instant::now())), ["agent:status"]);
             assert_eq!(desk.next_due(), None);
         }
     }
@@ -267,13 +265,18 @@ mod tests {
     #[test]
     fn what_is_no_question_is_left_alone_or_refused() {
         let mut desk = Desk::new(4, PACE);
-        let mut bad = send("q1", "");
-        bad.payload = json!({"other": 1});
-        assert_eq!(desk.on_frame(&bad, Instant::now())[0].payload["code"], "invalid_payload");
-        for kind in ["message:done", "message:delta", "agent:connected", "connection:ack", "something:else"] {
-            let frame = Incoming { kind: kind.into(), ..send("q1", "count 5") };
-            assert!(desk.on_frame(&frame, Instant::now()).is_empty(), "{kind}");
+        for payload in ["null", "5", "[]", r#"{"text":5}"#, "{}"] {
+            let payload: Value = serde_json::from_str(payload).unwrap();
+            let bad = message(json!({"type": "message:send", "id": "q1", "source": ASKER, "payload": payload}));
+            assert_eq!(payloads(&desk.on_message(bad, Instant::now()))[0]["code"], "invalid_payload", "{payload}");
         }
-        assert!(desk.on_frame(&Incoming { source: None, ..send("q1", "hi") }, Instant::now()).is_empty());
+        for kind in ["message:done", "message:delta", "agent:connected", "connection:ack", "something:else"] {
+            let other = json!({"type": kind, "id": "q1", "source": ASKER, "payload": {"text": "count 5"}});
+            assert!(desk.on_message(message(other), Instant::now()).is_empty(), "{kind}");
+        }
+        let nobodys = json!({"type": "message:send", "id": "q1", "payload": "hi"});
+        assert!(desk.on_message(message(nobodys), Instant::now()).is_empty());
+        let bare = json!({"type": "message:send", "id": "q1", "source": ASKER, "payload": "echo b"});
+        assert_eq!(payloads(&desk.on_message(message(bare), Instant::now())), [json!({"text": "b"})]);
     }
 }

@@ -1,33 +1,29 @@
 //! The demo agent: a real agent over the real socket, with the real key, and nothing behind it.
 //!
-//! [`answers`] says what is answered, [`desk`] serves questions side by side, [`connection`] owns one socket, and [`run`] comes
-//! back when a connection ends, as docs/protocol.md section 8 asks of a client. The daemon runs it with `--demo`, and
-//! `agent-bridge demo` alone.
+//! [`answers`] says what is answered, [`desk`] serves questions side by side, and [`run`] stands at a [`Door`], which keeps the
+//! connection. The daemon runs it with `--demo`, and `agent-bridge demo` alone.
 
 mod answers;
-mod backoff;
-mod connection;
 mod desk;
-mod frames;
 #[cfg(test)]
 mod tests;
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::close::{Advice, CloseCode};
+use common::close::CloseCode;
 use common::config::{DemoSettings, Settings};
+use common::id::AgentId;
 use common::secret::Secret;
+use gateway::doors::{AgentEntrance, AgentOptions, BrokerAddress, Door, DoorError, DoorState, Ending, Inbox, Tuning};
+use serde_json::json;
 use tls::{ClientTls, TlsError};
+use tokio::time::{Instant, sleep_until};
 
-use self::backoff::{Backoff, chance};
-use self::connection::{Ending, serve};
+use self::desk::Desk;
 
-/// First and last bound of the wait before the next try.
-const WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// A connection that lived this long was a good one.
-const GOOD_LIFE: Duration = Duration::from_secs(5);
+/// How long connecting may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a demo agent needs to know.
 #[derive(Clone, Debug)]
@@ -90,61 +86,89 @@ pub enum DemoError {
 /// # Errors
 /// When the broker makes clear that coming back is of no use: wrong key, taken over by another with the same id, session ended.
 pub async fn run(options: DemoOptions, shutdown: impl Future<Output = ()>) -> Result<(), DemoError> {
-    run_with(options, Backoff::new(WAIT.0, WAIT.1), shutdown).await
+    run_with(options, Tuning::default(), shutdown).await
 }
 
-async fn run_with(options: DemoOptions, mut backoff: Backoff, shutdown: impl Future<Output = ()>) -> Result<(), DemoError> {
-    let mut shutdown = pin!(shutdown);
+async fn run_with(options: DemoOptions, tuning: Tuning, shutdown: impl Future<Output = ()>) -> Result<(), DemoError> {
+    let (door, inbox) = Door::agent(at_door(&options, tuning)?);
+    tokio::select! {
+        ending = serve(&door, inbox, &options) => outcome(ending),
+        () = shutdown => {
+            door.close().await;
+            Ok(())
+        }
+    }
+}
+
+fn at_door(options: &DemoOptions, tuning: Tuning) -> Result<AgentOptions, DemoError> {
+    let DemoOptions { url, tls, key, agent_id, max_concurrency, .. } = options;
+    let registration = json!({
+        "agent_id": agent_id,
+        "name": "Demo agent",
+        "type": "demo",
+        "capabilities": ["help", "echo", "time", "count", "fail"],
+        "version": env!("CARGO_PKG_VERSION"),
+        "max_concurrency": max_concurrency,
+    });
+    Ok(AgentOptions {
+        entrance: AgentEntrance::Socket(BrokerAddress::new(url, tls.clone(), PATIENCE)),
+        agent: AgentId::new(agent_id).map_err(|error| DemoError::Misconfigured(format!("demo.agent_id {error}")))?,
+        key: key.clone(),
+        registration: Some(registration),
+        tuning,
+    })
+}
+
+/// Answers questions until the door is closed for good. Questions that were being answered when a connection ended are forgotten:
+/// the broker has told those who asked that the agent has gone.
+async fn serve(door: &Door, mut inbox: Inbox, options: &DemoOptions) -> Ending {
+    let new_desk = || Desk::new(options.max_concurrency, options.token_pace);
+    let (mut desk, mut state) = (new_desk(), door.watch());
     loop {
-        let since = Instant::now();
-        let ending = serve(&options, shutdown.as_mut()).await;
-        if since.elapsed() >= GOOD_LIFE {
-            backoff.reset();
-        }
-        let wait = match after(ending)? {
-            Next::Stop => return Ok(()),
-            // At once, but not in a circle: a connection that ends young waits like any other.
-            Next::AtOnce if since.elapsed() >= GOOD_LIFE => continue,
-            Next::AtOnce | Next::WithBackoff => backoff.next_wait(chance()),
+        let out = tokio::select! {
+            message = inbox.recv() => match message {
+                Some(message) => desk.on_message(message, Instant::now()),
+                None => return door.closed().await,
+            },
+            () = wake(desk.next_due()) => desk.on_due(Instant::now()),
+            changed = state.changed() => {
+                if changed.is_err() {
+                    return door.closed().await;
+                }
+                match &*state.borrow_and_update() {
+                    DoorState::Open => tracing::info!(agent = options.agent_id, url = options.url, "demo agent is connected"),
+                    DoorState::Waiting { retry_in, .. } => {
+                        tracing::info!(retry_in_ms = retry_in.as_millis(), "demo agent comes back");
+                        desk = new_desk();
+                    }
+                    DoorState::Connecting { .. } | DoorState::Draining | DoorState::Closed(_) => {}
+                }
+                continue;
+            }
         };
-        tracing::info!(retry_in_ms = wait.as_millis(), "demo agent comes back");
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = &mut shutdown => return Ok(()),
+        for message in out {
+            match door.send(message).await {
+                Ok(()) => {}
+                Err(DoorError::Closed) => return door.closed().await,
+                Err(error) => tracing::warn!(%error, "an answer was not sent"),
+            }
         }
     }
 }
 
-#[derive(Debug, PartialEq)]
-enum Next {
-    Stop,
-    AtOnce,
-    WithBackoff,
+async fn wake(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
 }
 
-/// What to do after a connection's end.
-fn after(ending: Ending) -> Result<Next, DemoError> {
+/// What it means for the demo agent that its door was closed for good.
+fn outcome(ending: Ending) -> Result<(), DemoError> {
     match ending {
-        Ending::Shutdown => Ok(Next::Stop),
-        Ending::Refused(status, message) => Err(DemoError::Refused { status, message }),
+        Ending::Ours | Ending::Closed { code: CloseCode::NORMAL, .. } => Ok(()),
+        Ending::Closed { code, reason } => Err(DemoError::Closed { code: code.0, reason }),
+        Ending::Refused { status, error } => Err(DemoError::Refused { status, message: error.message }),
         Ending::Misconfigured(why) => Err(DemoError::Misconfigured(why)),
-        Ending::Unreachable(why) | Ending::Lost(why) => {
-            tracing::warn!(%why, "demo agent is not connected");
-            Ok(Next::WithBackoff)
-        }
-        Ending::Closed(code, reason) => {
-            tracing::info!(code = code.0, reason, "the broker closed the demo agent's connection");
-            after_close(code, reason)
-        }
-    }
-}
-
-fn after_close(code: CloseCode, reason: String) -> Result<Next, DemoError> {
-    match code.advice() {
-        Advice::ReconnectAtOnce => Ok(Next::AtOnce),
-        Advice::ReconnectWithBackoff | Advice::ReconnectRenamed => Ok(Next::WithBackoff),
-        Advice::Never if code == CloseCode::NORMAL => Ok(Next::Stop),
-        // A pre-shared key cannot be refreshed.
-        Advice::Never | Advice::RefreshCredentials => Err(DemoError::Closed { code: code.0, reason }),
     }
 }
