@@ -65,7 +65,10 @@ pub trait Store: Send + Sync + 'static {
     fn usage(&self) -> UsageReport;
 
     /// Appends records, all or none. The answers are in the order of the records. Room is taken for those for which none was taken yet:
-    /// it is given back when they are acknowledged, go to the dead letters, or are removed.
+    /// it is given back when they are acknowledged, go to the dead letters, or are removed. A record without an owner takes no room.
+    ///
+    /// Acknowledged records and dead letters stay while the store has room for them. Above [`crate::StoreOptions::max_bytes`] the oldest
+    /// are removed: of sessions' inboxes first, then of users', of agents', and dead letters last.
     ///
     /// Bounds are enforced in the same step: what leaves an inbox is told, what retention removes is counted. A full inbox gives up a message
     /// of who has most there. Anonymous sessions are sure of a quarter of an inbox, users of a quarter, agents of half; of those with more

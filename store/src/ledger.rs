@@ -1,11 +1,11 @@
 //! What is stored of whom: quotas, and the bound of the whole store. Every backend uses it.
 //!
-//! A record is charged when it is handed to the store, before anything is done with it, and is given back when its receiver acknowledges it,
-//! when it goes to the dead letters, or when retention removes it from a log. What was acknowledged stays in its inbox's log for a while,
-//! within the bounds of the inbox, and is nobody's. So no sender's account depends on how much of the past an inbox keeps.
+//! A record is charged when it is handed to the store, before anything is done with it. The charge ends when its receiver acknowledges
+//! it, when it goes to the dead letters, or when retention removes it from a log.
 //!
-//! The bound of the whole store, and the part of the disk that stays free, are checked with the same call. Strangers reach them first: see
-//! [`Ledger::charge`].
+//! The bound of the whole store, and the part of the disk that stays free, are checked with the same call. Strangers reach them first:
+//! see [`Ledger::charge`]. Only what is charged to somebody counts towards the bound. Acknowledged records and dead letters are charged
+//! to nobody: they stay where room is free, and give way where it is not (see [`crate::leftovers`]).
 
 use std::sync::{
     Arc,
@@ -43,7 +43,7 @@ pub(crate) struct Ledger {
     quotas: Quotas,
     max_bytes: u64,
     disk_reserve: u64,
-    /// Bytes in the store and on their way into it.
+    /// Bytes that are charged to owners: in the store and on their way into it.
     held: AtomicI64,
     /// Bytes that are free on the disk, as last measured.
     disk_free: AtomicU64,
@@ -82,7 +82,8 @@ impl Ledger {
         self.interned.lock().owner(key, Some(id), &self.quotas)
     }
 
-    /// Takes room for a record of an owner. To be given back with [`Ledger::release`].
+    /// Takes room for a record of an owner. To be given back with [`Ledger::release`]. A record without an owner is refused where there
+    /// is no room, and takes none.
     ///
     /// Of [`StoreOptions::max_bytes`] anonymous sessions may use the first half, users the first three quarters, and agents all; and agents
     /// may write until half of [`StoreOptions::disk_reserve`] is left free.
@@ -94,9 +95,8 @@ impl Ledger {
         self.check_room(standing, bytes).inspect_err(|_| {
             self.refused_full.fetch_add(1, Relaxed);
         })?;
-        if let Some(owner) = owner
-            && let Err((kind, of, limit)) = owner.take(size)
-        {
+        let Some(owner) = owner else { return Ok(()) };
+        if let Err((kind, of, limit)) = owner.take(size) {
             if let Some(count) = self.refused.get(kind as usize) {
                 count.fetch_add(1, Relaxed);
             }
@@ -156,13 +156,13 @@ impl Ledger {
     /// Gives back the room of a record.
     pub(crate) fn release(&self, owner: Option<&Owner>, bytes: u64) {
         if let Some(owner) = owner {
-            owner.add(-1, -signed(bytes));
+            self.count(owner, -1, -signed(bytes));
         }
-        self.held.fetch_sub(signed(bytes), Relaxed);
     }
 
-    /// So many bytes more (or fewer) are in the store.
-    pub(crate) fn add_held(&self, bytes: i64) {
+    /// Counts so many records and bytes more (or fewer) on an owner's accounts, within their quotas or not.
+    pub(crate) fn count(&self, owner: &Owner, records: i64, bytes: i64) {
+        owner.add(records, bytes);
         self.held.fetch_add(bytes, Relaxed);
     }
 

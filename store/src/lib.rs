@@ -20,6 +20,7 @@ mod health;
 mod inbox;
 mod lane;
 mod ledger;
+mod leftovers;
 mod memory;
 mod options;
 mod owner;

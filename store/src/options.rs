@@ -129,8 +129,8 @@ pub struct StoreOptions {
     pub dedup_max: usize,
     /// Largest frame, in bytes. Default 16 MiB.
     pub max_record_bytes: u64,
-    /// Bytes of frames in the whole store; at the bound appends are refused: those of anonymous sessions at the half, those of users at
-    /// three quarters. 0: no bound. Default 0.
+    /// Bytes of frames in the whole store. What is charged to owners is refused at the bound: of anonymous sessions at the half, of users
+    /// at three quarters. Acknowledged records and dead letters use what is left free, and give way. 0: no bound. Default 0.
     pub max_bytes: u64,
     /// Bytes that stay free on the file's disk: with less appends are refused; agents may use half of it. Measured once a second.
     /// 0: none. Default 0.

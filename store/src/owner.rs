@@ -1,7 +1,8 @@
 //! Whom a record counts for.
 //!
-//! A record has one *owner*: its sender, as it was when it sent. An owner is charged on the accounts of up to three *holders*: its session,
-//! its user, its client address; an agent on the account of its key. Pure values; the counting is in [`crate::Ledger`].
+//! A record has one *owner*: its sender, as it was when it sent. An owner is charged on the accounts of up to three *holders*: its
+//! session, its user, its client address; an agent on the account of its key. All agents without a key share one account. Pure values;
+//! the counting is in [`crate::ledger`].
 
 use std::sync::{
     Arc,
@@ -31,6 +32,9 @@ impl Standing {
     }
 }
 
+/// The account of agents without a key. No key can have this name.
+const NO_KEY: &str = "(no key)";
+
 /// What an owner is known by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OwnerKey {
@@ -42,7 +46,7 @@ pub struct OwnerKey {
     pub user: Option<String>,
     /// The network address it counts for; `None` if that is not counted.
     pub address: Option<String>,
-    /// The name of an agent's key.
+    /// The name of an agent's key; `None` if it came without one.
     pub key: Option<String>,
 }
 
@@ -52,8 +56,12 @@ impl OwnerKey {
         let session = self.sender.starts_with("session:").then(|| HolderKey(Kind::Session, self.sender.clone()));
         let user = self.user.clone().map(|user| HolderKey(Kind::User, user));
         let address = self.address.clone().map(|address| HolderKey(Kind::Address, address));
-        let key = self.key.clone().map(|key| HolderKey(Kind::Key, key));
+        let key = (self.standing == Standing::Agent).then(|| self.account_of_key());
         session.into_iter().chain(user).chain(address).chain(key)
+    }
+
+    fn account_of_key(&self) -> HolderKey {
+        HolderKey(Kind::Key, self.key.clone().unwrap_or_else(|| NO_KEY.to_owned()))
     }
 
     /// Who it is one of where an inbox is shared out: all sessions of one address, of one user, or all agents of one key.
@@ -61,7 +69,7 @@ impl OwnerKey {
         let (kind, name) = match self.standing {
             Standing::Anonymous => (Kind::Address, &self.address),
             Standing::User => (Kind::User, &self.user),
-            Standing::Agent => (Kind::Key, &self.key),
+            Standing::Agent => return self.account_of_key(),
         };
         name.as_ref().map_or_else(|| HolderKey(Kind::Session, self.sender.clone()), |name| HolderKey(kind, name.clone()))
     }

@@ -463,7 +463,7 @@ pub(super) static TABLE: &[Setting] = settings! {
     "store.forget_sessions" => Span { min: MINUTE, max: YEAR, at: |d| &mut d.settings.store.forget_sessions },
         "A session that was not seen for so long is forgotten; what waits for it goes to the dead letters.";
     "store.max_bytes" => Size { min: 0, max: 1024 * GIB, at: |d| &mut d.settings.store.max_bytes },
-        "Bytes of messages in the whole store; beyond, durable messages are refused with `store_full`: those of anonymous sessions at the half, those of users at three quarters. 0: no bound but the disk.";
+        "Bytes of messages in the whole store. Of what waits and of logs of topics, anonymous sessions may fill half, users three quarters; beyond, durable messages are refused with `store_full`. Acknowledged messages and dead letters use what is left free. 0: no bound but the disk.";
     "store.disk_reserve" => Size { min: 0, max: 1024 * GIB, at: |d| &mut d.settings.store.disk_reserve },
         "Bytes of the data folder's disk that stay free, a tenth of the disk at most: with less, durable messages are refused with `store_full`. Agents may use half of it. 0: none.";
     "store.session_messages" => Integer { min: 0, max: 1_000_000_000, at: |d| &mut d.settings.store.session_quota.messages },

@@ -34,7 +34,7 @@ impl State {
         let (bytes, expires_at) = (record.frame.len() as u64, record.expires_at);
         let Some(waiting) = channel.waiting.remove(&(lane_of(record.priority), seq)) else { return false };
         channel.unacked_bytes -= bytes;
-        channel.uncharge(seq, bytes);
+        channel.uncharge(&self.ledger, seq, bytes);
         if let Some(shares) = &mut channel.shares {
             shares.remove(waiting.member, bytes);
         }

@@ -141,7 +141,7 @@ impl State {
         {
             let bytes = record.frame.len() as u64;
             channel.bytes -= bytes;
-            channel.uncharge(record.seq, bytes);
+            channel.uncharge(&self.ledger, record.seq, bytes);
             removed += 1;
             freed += bytes;
             *budget -= 1;

@@ -56,6 +56,7 @@ impl MemoryStore {
     fn change<T: Send + 'static>(&self, run: impl FnOnce(&mut State) -> Result<T, StoreError>) -> Reply<T> {
         self.call(|state| {
             let outcome = run(state);
+            state.reclaim();
             state.dedup.commit();
             state.commits += u64::from(outcome.is_ok());
             outcome

@@ -2,11 +2,13 @@
 
 use super::state::{Channel, State};
 use crate::{
-    channel::ChannelName,
+    channel::{ChannelFamily, ChannelName},
     error::StoreError,
     inbox::{DeadReason, Death, Trimmed},
     lane::lane_of,
+    leftovers,
     options::{Bounds, INLINE_BUDGET},
+    record::Record,
 };
 
 impl State {
@@ -45,12 +47,44 @@ impl State {
         let mut freed = 0;
         for seq in gone {
             let bytes = channel.records.remove(&seq).map_or(0, |record| record.frame.len() as u64);
-            channel.uncharge(seq, bytes);
+            channel.uncharge(&self.ledger, seq, bytes);
             freed += bytes;
         }
         channel.bytes -= freed;
         self.removed(count, freed);
         count
+    }
+
+    /// Removes the oldest leftovers while the store is over its bound, as far as the budget goes.
+    pub(super) fn reclaim(&mut self) {
+        if !self.leftovers.are_due(self.bytes) {
+            return;
+        }
+        let mut excess = self.leftovers.excess(self.bytes);
+        let mut budget = leftovers::BUDGET;
+        let mut has_more = true;
+        while excess > 0 && budget > 0 {
+            let Some(name) = leftovers::FAMILIES.into_iter().find_map(|family| self.oldest_settled_of(family)) else {
+                has_more = false;
+                break;
+            };
+            let Some(channel) = self.channels.get(&name) else { break };
+            let (records, bytes) = channel.settled();
+            let removed = self.cut_log(&name, Bounds::default(), u64::MAX, leftovers::portion(excess, records, bytes, budget));
+            budget = budget.saturating_sub(removed.max(1));
+            excess = self.leftovers.excess(self.bytes);
+        }
+        self.leftovers.note(self.bytes, has_more);
+    }
+
+    /// The channel of a family with the oldest record that nobody has to acknowledge (any more).
+    fn oldest_settled_of(&self, family: ChannelFamily) -> Option<ChannelName> {
+        let of_family = self.channels.iter().filter(|(name, channel)| name.family() == family && channel.settled().0 > 0);
+        let oldest = |channel: &Channel| {
+            let is_settled = |(seq, record): &(&u64, &Record)| !channel.waiting.contains_key(&(lane_of(record.priority), **seq));
+            channel.records.iter().find(is_settled).map(|(seq, record)| (record.stored_at, *seq))
+        };
+        of_family.min_by_key(|(_, channel)| oldest(channel)).map(|(name, _)| name.clone())
     }
 
     /// One step of everything that depends on time, and what the inline steps left.

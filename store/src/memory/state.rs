@@ -17,6 +17,7 @@ use crate::{
     gaps::Gaps,
     health::StoreHealth,
     ledger::Ledger,
+    leftovers::Leftovers,
     options::StoreOptions,
     owner::Owner,
     position::MAX_SEQ,
@@ -62,10 +63,8 @@ impl Channel {
     }
 
     /// A record is charged to nobody any more.
-    pub(super) fn uncharge(&mut self, seq: u64, bytes: u64) {
-        if let Some(owner) = self.charged.remove(&seq) {
-            owner.add(-1, -i64::try_from(bytes).unwrap_or(i64::MAX));
-        }
+    pub(super) fn uncharge(&mut self, ledger: &Ledger, seq: u64, bytes: u64) {
+        ledger.release(self.charged.remove(&seq).as_deref(), bytes);
     }
 
     /// What waits, by sender.
@@ -107,6 +106,7 @@ pub(super) struct State {
     pub(super) duplicates: u64,
     pub(super) records: u64,
     pub(super) bytes: u64,
+    pub(super) leftovers: Leftovers,
     pub(super) next_seq: u64,
     own: Range<u64>,
     pub(super) channels: BTreeMap<ChannelName, Channel>,
@@ -127,6 +127,7 @@ impl State {
         Self {
             ledger,
             dedup: DedupWindow::new(options.dedup_window_ms, options.dedup_max),
+            leftovers: Leftovers::new(options.max_bytes),
             options,
             closed: false,
             commits: 0,
@@ -151,7 +152,6 @@ impl State {
     pub(super) fn removed(&mut self, records: u64, bytes: u64) {
         self.records -= records;
         self.bytes -= bytes;
-        self.ledger.add_held(-i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     pub(super) fn health(&self) -> StoreHealth {

@@ -23,7 +23,11 @@ impl Tx<'_> {
         // Before the answer, so that who hears of it finds the room free.
         admission::check(appending.records(), self.options, held, head_of).inspect_err(|_| appending.release())?;
         if appending.hand_over() {
-            appending.records().iter().for_each(|record| self.state.owners.taken(record.owner.as_ref(), record.bytes()));
+            for record in appending.records() {
+                if let Some(owner) = &record.owner {
+                    self.state.owners.taken(owner, record.bytes());
+                }
+            }
         }
         let records = appending.records();
         let mut answers = Vec::with_capacity(records.len());

@@ -43,8 +43,6 @@ pub(super) struct Owners {
     pub(super) ledger: Arc<Ledger>,
     known: HashMap<u64, Known>,
     touched: Vec<u64>,
-    /// Bytes for which callers had taken room in this batch.
-    taken_bytes: i64,
     sweep_at: usize,
 }
 
@@ -57,13 +55,13 @@ enum Change {
 
 impl Owners {
     pub(super) fn new(ledger: Arc<Ledger>) -> Self {
-        Self { ledger, known: HashMap::default(), touched: Vec::new(), taken_bytes: 0, sweep_at: SWEEP }
+        Self { ledger, known: HashMap::default(), touched: Vec::new(), sweep_at: SWEEP }
     }
 
     /// Reads who has what in the indexes. The rest is to be added with [`Owners::recall`].
     pub(super) fn load(&mut self, conn: &Connection) -> Result<(), StoreError> {
-        self.known.clear();
-        self.touched.clear();
+        // The accounts are those of the owners that are known now: none may be dropped before its successor is there.
+        let mut found = HashMap::default();
         let mut statement = conn.prepare_cached("SELECT id, standing, sender, user, address, key, records, bytes FROM owners")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -72,8 +70,10 @@ impl Owners {
             let key = OwnerKey { standing, sender: row.get(2)?, user: row.get(3)?, address: row.get(4)?, key: row.get(5)? };
             let (id, placed) = (row.get(0)?, Usage { records: row.get(6)?, bytes: row.get(7)? });
             let owner = self.ledger.stored_owner(&key, id);
-            self.known.insert(id, Known { placed, written: Some(placed), ..Known::new(owner) });
+            found.insert(id, Known { placed, written: Some(placed), ..Known::new(owner) });
         }
+        self.known = found;
+        self.touched.clear();
         Ok(())
     }
 
@@ -88,7 +88,7 @@ impl Owners {
     pub(super) fn open_accounts(&self) {
         for known in self.known.values() {
             let count = |of: fn(&Usage) -> u64| i64::try_from(of(&known.placed) + of(&known.fresh)).unwrap_or(i64::MAX);
-            known.owner.add(count(|used| used.records), count(|used| used.bytes));
+            self.ledger.count(&known.owner, count(|used| used.records), count(|used| used.bytes));
         }
     }
 
@@ -107,15 +107,11 @@ impl Owners {
     }
 
     /// A caller had taken room for this record.
-    pub(super) fn taken(&mut self, owner: Option<&Arc<Owner>>, bytes: u64) {
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.taken_bytes += bytes;
-        if let Some(owner) = owner {
-            self.known.entry(owner.id).or_insert_with(|| Known::new(Arc::clone(owner)));
-            if let Some(known) = self.touch(owner.id) {
-                known.taken.0 += 1;
-                known.taken.1 += bytes;
-            }
+    pub(super) fn taken(&mut self, owner: &Arc<Owner>, bytes: u64) {
+        self.known.entry(owner.id).or_insert_with(|| Known::new(Arc::clone(owner)));
+        if let Some(known) = self.touch(owner.id) {
+            known.taken.0 += 1;
+            known.taken.1 += i64::try_from(bytes).unwrap_or(i64::MAX);
         }
     }
 
@@ -193,30 +189,29 @@ impl Owners {
         Ok(())
     }
 
-    /// Keeps what the batch has changed. `held`: by how much the bytes in the store have changed.
-    pub(super) fn commit(&mut self, held: i64) {
+    /// Keeps what the batch has changed.
+    pub(super) fn commit(&mut self) {
         for id in self.touched.drain(..) {
             if let Some(known) = self.known.get_mut(&id) {
                 let (net, taken) = (std::mem::take(&mut known.net), std::mem::take(&mut known.taken));
-                known.owner.add(net.0 - taken.0, net.1 - taken.1);
+                if net != taken {
+                    self.ledger.count(&known.owner, net.0 - taken.0, net.1 - taken.1);
+                }
                 known.is_touched = false;
             }
         }
-        let taken = std::mem::take(&mut self.taken_bytes);
-        if held != taken {
-            self.ledger.add_held(held - taken);
-        }
     }
 
-    /// Gives back the room that was taken for what this batch was given. What is stored is to be read anew.
+    /// Gives back the room that was taken for what this batch was given. What is stored is to be read anew. Until then all owners stay
+    /// known: the ledger forgets an owner, with its accounts, once nobody holds it.
     pub(super) fn roll_back(&mut self) {
         for id in self.touched.drain(..) {
-            if let Some(known) = self.known.get(&id) {
-                known.owner.add(-known.taken.0, -known.taken.1);
+            if let Some(known) = self.known.get_mut(&id) {
+                let taken = std::mem::take(&mut known.taken);
+                self.ledger.count(&known.owner, -taken.0, -taken.1);
+                known.is_touched = false;
             }
         }
-        self.known.clear();
-        self.ledger.add_held(-std::mem::take(&mut self.taken_bytes));
     }
 
     /// Removes owners that have nothing stored and of which nobody is connected, once there are many. Answers how many.

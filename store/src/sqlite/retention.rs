@@ -5,11 +5,12 @@
 
 use rusqlite::params;
 
-use super::{error::damaged, fresh::name_of, tx::Tx};
+use super::{channels::Channel, error::damaged, fresh::name_of, tx::Tx};
 use crate::{
     channel::{ChannelFamily, ChannelName},
     error::StoreError,
     inbox::{DeadReason, Death, Trimmed},
+    leftovers,
     options::{Bounds, INLINE_BUDGET},
     session::ConsumerId,
 };
@@ -99,6 +100,44 @@ impl Tx<'_> {
         Ok(removed)
     }
 
+    /// Removes the oldest leftovers while the store is over its bound, as far as the budget goes.
+    pub(super) fn reclaim(&mut self) -> Result<(), StoreError> {
+        if !self.state.leftovers.are_due(self.state.totals.bytes) {
+            return Ok(());
+        }
+        let mut excess = self.state.leftovers.excess(self.state.totals.bytes);
+        self.place()?;
+        let mut budget = leftovers::BUDGET;
+        let mut has_more = true;
+        while excess > 0 && budget > 0 {
+            // What follows looks for channels in the table.
+            self.state.channels.flush(self.conn, &self.state.fresh)?;
+            let Some(name) = self.oldest_leftover()? else {
+                has_more = false;
+                break;
+            };
+            let settled = self.state.channels.get(self.conn, &name)?.map(Channel::settled);
+            let (records, bytes) = settled.ok_or_else(|| damaged("the table of channels"))?;
+            let portion = leftovers::portion(excess, records, bytes, budget);
+            let bounds = self.options.policies.family(name.family()).log;
+            let removed = self.cut_log(&name, bounds, i64::MAX.unsigned_abs(), portion)?;
+            budget = budget.saturating_sub(removed.max(1));
+            excess = self.state.leftovers.excess(self.state.totals.bytes);
+        }
+        self.state.leftovers.note(self.state.totals.bytes, has_more);
+        Ok(())
+    }
+
+    /// The channel whose leftovers give way next.
+    fn oldest_leftover(&self) -> Result<Option<ChannelName>, StoreError> {
+        for family in leftovers::FAMILIES {
+            if let Some(name) = self.channels_older("oldest_at", family, i64::MAX.unsigned_abs(), 1)?.pop() {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
     fn note_oldest(&mut self, name: &ChannelName, bounds: Bounds, oldest_left: Option<u64>) -> Result<(), StoreError> {
         let Some(channel) = self.state.channels.get(self.conn, name)? else { return Ok(()) };
         let id = channel.id;
@@ -183,7 +222,7 @@ impl Tx<'_> {
                 continue;
             }
             let cutoff = now.saturating_sub(age);
-            let names = self.channels_older("oldest_unacked_at", family, cutoff)?;
+            let names = self.channels_older("oldest_unacked_at", family, cutoff, CHANNELS)?;
             done.more |= names.len() == CHANNELS;
             for name in names {
                 let Some(id) = self.state.channels.get(self.conn, &name)?.map(|channel| channel.id) else { continue };
@@ -218,7 +257,7 @@ impl Tx<'_> {
                 continue;
             }
             let cutoff = now.saturating_sub(bounds.age_ms);
-            let names = self.channels_older("oldest_at", family, cutoff)?;
+            let names = self.channels_older("oldest_at", family, cutoff, CHANNELS)?;
             done.more |= names.len() == CHANNELS;
             for name in names {
                 if *budget == 0 {
@@ -331,10 +370,16 @@ impl Tx<'_> {
         Ok(true)
     }
 
-    fn channels_older(&self, column: &str, family: ChannelFamily, cutoff: u64) -> Result<Vec<ChannelName>, StoreError> {
+    fn channels_older(
+        &self,
+        column: &str,
+        family: ChannelFamily,
+        cutoff: u64,
+        limit: usize,
+    ) -> Result<Vec<ChannelName>, StoreError> {
         let sql = format!("SELECT name FROM channels WHERE family = ?1 AND {column} < ?2 ORDER BY {column} LIMIT ?3");
         let mut statement = self.conn.prepare_cached(&sql)?;
-        let mut rows = statement.query(params![family.index(), cutoff, CHANNELS])?;
+        let mut rows = statement.query(params![family.index(), cutoff, limit])?;
         let mut names = Vec::new();
         while let Some(row) = rows.next()? {
             let name: String = row.get(0)?;

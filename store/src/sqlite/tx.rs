@@ -21,6 +21,7 @@ use crate::{
     dedup::{self, DedupWindow},
     error::StoreError,
     ledger::Ledger,
+    leftovers::Leftovers,
     options::StoreOptions,
     position::MAX_SEQ,
     record::RecentId,
@@ -60,6 +61,7 @@ pub(super) struct WriterState {
     pub(super) over: BTreeSet<ChannelName>,
     pub(super) fresh: Fresh,
     pub(super) owners: Owners,
+    pub(super) leftovers: Leftovers,
     counter: Counter,
     at_begin: (Totals, Counter),
 }
@@ -83,6 +85,7 @@ impl WriterState {
             over: BTreeSet::new(),
             fresh: Fresh::unknown(),
             owners: Owners::new(ledger),
+            leftovers: Leftovers::new(options.max_bytes),
             at_begin: (totals, counter.clone()),
             counter,
         };
@@ -91,7 +94,6 @@ impl WriterState {
         state.owners.load(conn)?;
         state.load_unplaced(conn)?;
         state.owners.open_accounts();
-        state.owners.ledger.add_held(i64::try_from(state.totals.bytes).unwrap_or(i64::MAX));
         state.at_begin.0 = state.totals;
         Ok(state)
     }
@@ -162,8 +164,7 @@ impl WriterState {
         self.channels.commit(&self.fresh);
         self.dedup.commit();
         self.fresh.commit();
-        let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.owners.commit(signed(self.totals.bytes) - signed(self.at_begin.0.bytes));
+        self.owners.commit();
     }
 
     /// Goes back to the last commit. `over` is only a hint and stays.
@@ -215,6 +216,7 @@ impl Tx<'_> {
         for name in std::mem::take(&mut self.state.grown) {
             self.enforce_log_bounds(&name)?;
         }
+        self.reclaim()?;
         self.limit_fresh()?;
         self.state.channels.flush(self.conn, &self.state.fresh)?;
         self.state.owners.flush(self.conn)?;

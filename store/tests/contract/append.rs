@@ -1,10 +1,13 @@
 //! Appending: what is refused, what is a repetition, what is kept as it was given.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use common::envelope::Priority;
 use store::{Appended, ChannelName, MessageKey, NewRecord, ReadFrom, StoreError, StoreOptions};
 
 use crate::harness::{Backend, Subject, channel, contract};
+use crate::quotas::agent;
 
 contract!(
     a_record_is_read_as_it_was_written,
@@ -108,7 +111,12 @@ async fn a_call_appends_all_or_nothing(backend: Backend) {
 async fn bounds_of_the_whole_store_are_refusals(backend: Backend) {
     let options = StoreOptions { max_channels: 2, max_bytes: 100, max_record_bytes: 60, ..StoreOptions::default() };
     let mut store = Subject::open_with(backend, options);
-    let sized = |record: NewRecord, bytes: usize| NewRecord { frame: Bytes::from(vec![b'x'; bytes]), ..record };
+    let owner = store.owner(&agent("a", "k"));
+    let sized = |record: NewRecord, bytes: usize| NewRecord {
+        frame: Bytes::from(vec![b'x'; bytes]),
+        owner: Some(Arc::clone(&owner)),
+        ..record
+    };
     let record = sized(store.record("topic:a").await, 61);
     assert_eq!(store.refusal(record).await, StoreError::RecordTooLarge { bytes: 61, limit: 60 });
     let record = sized(store.record("topic:a").await, 60);

@@ -5,6 +5,7 @@ mod append;
 mod harness;
 mod inbox;
 mod keep;
+mod leftovers;
 mod model;
 mod quotas;
 mod read;

@@ -19,9 +19,10 @@ contract!(
     refused_and_repeated_messages_cost_nothing,
     strangers_reach_the_bound_of_the_store_before_agents,
     a_flood_pushes_nobody_else_out_of_an_inbox,
+    agents_without_a_key_are_one_sender,
 );
 
-fn session(number: u32, user: Option<&str>, address: &str) -> OwnerKey {
+pub fn session(number: u32, user: Option<&str>, address: &str) -> OwnerKey {
     OwnerKey {
         standing: if user.is_some() { Standing::User } else { Standing::Anonymous },
         sender: format!("session:00000000-0000-4000-8000-{number:012}"),
@@ -31,7 +32,7 @@ fn session(number: u32, user: Option<&str>, address: &str) -> OwnerKey {
     }
 }
 
-fn agent(id: &str, key: &str) -> OwnerKey {
+pub fn agent(id: &str, key: &str) -> OwnerKey {
     OwnerKey { standing: Standing::Agent, sender: format!("agent:{id}"), user: None, address: None, key: Some(key.to_owned()) }
 }
 
@@ -47,11 +48,17 @@ fn quotas() -> StoreOptions {
 
 impl Subject {
     /// Sends a message of so many bytes; answers its number, or why it was refused.
-    async fn send(&mut self, owner: &OwnerKey, name: &str, bytes: usize) -> Result<u64, StoreError> {
+    pub async fn send(&mut self, owner: &OwnerKey, name: &str, bytes: usize) -> Result<u64, StoreError> {
         let owner = Some(self.owner(owner));
         let frame = Bytes::from(vec![b'x'; bytes]);
         let record = NewRecord { owner, frame, ..self.letter(name).await };
         self.append(vec![record]).await.map(|answers| answers[0].seq())
+    }
+
+    /// The numbers of what waits in an inbox.
+    async fn waiting(&self, name: &str) -> Vec<u64> {
+        let all = PendingQuery { due_before: u64::MAX, after: 0, limits: Limits { records: 100, bytes: u64::MAX } };
+        self.pending(channel(name), all).await.unwrap().iter().map(|pending| pending.record.seq).collect()
     }
 
     fn charged(&self, kind: Kind, name: &str) -> (u64, u64) {
@@ -203,11 +210,31 @@ async fn a_flood_pushes_nobody_else_out_of_an_inbox(backend: Backend) {
         }
         store.send(&session(1_000 + number, None, "198.51.100.1"), "agent:a", 10).await.unwrap();
     }
-    let all = PendingQuery { due_before: u64::MAX, after: 0, limits: Limits { records: 100, bytes: u64::MAX } };
-    let waiting: Vec<u64> =
-        store.pending(channel("agent:a"), all).await.unwrap().iter().map(|pending| pending.record.seq).collect();
+    let waiting = store.waiting("agent:a").await;
     assert_eq!(waiting.len(), 40);
     assert_eq!(waiting[..15], kept, "200 sessions of one address evict each other");
+}
+
+async fn agents_without_a_key_are_one_sender(backend: Backend) {
+    let mut options = quotas();
+    let inbox = Bounds { records: 20, bytes: 0, age_ms: 0 };
+    options.policies.set(ChannelFamily::Agent, FamilyPolicy { log: Bounds::default(), inbox });
+    let mut store = Subject::open_with(backend, options);
+    let nameless = |number: u32| OwnerKey { key: None, ..agent(&format!("n{number}"), "") };
+    let mut kept = Vec::new();
+    for _ in 0..5 {
+        kept.push(store.send(&agent("b", "k"), "agent:a", 10).await.unwrap());
+    }
+    for number in 0..50 {
+        store.send(&nameless(number), "agent:a", 10).await.unwrap();
+    }
+    let waiting: Vec<u64> = store.waiting("agent:a").await;
+    assert_eq!((waiting.len(), &waiting[..5]), (20, &kept[..]), "fifty agents without a key evict each other");
+    store.reopen();
+    for number in 0..35 {
+        store.send(&nameless(100 + number), "topic:t", 10).await.unwrap();
+    }
+    assert_eq!(store.send(&nameless(500), "topic:t", 1).await, Err(over(Kind::Key, "bytes", 500)));
 }
 
 /// A message of the naive model.

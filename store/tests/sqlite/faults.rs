@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use store::{Durability, SqliteStore, Store, StoreError, StoreOptions};
+use store::{Durability, Kind, NewRecord, OwnerKey, SqliteStore, Standing, Store, StoreError, StoreOptions};
 
 use crate::{
     chance::Chance,
@@ -67,6 +67,33 @@ async fn what_was_refused_for_a_full_disk_can_be_sent_again() {
     let answer = store.append(vec![message]).await.unwrap();
     assert!(matches!(answer.as_slice(), [store::Appended::Stored { .. }]), "{answer:?}");
     assert_eq!(store.health().duplicates, 0);
+}
+
+#[tokio::test]
+async fn accounts_survive_a_batch_that_fails_while_many_others_come_and_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultDisk::under(dir.path());
+    let store = Arc::new(SqliteStore::open(dir.path(), options()).unwrap());
+    let owner = |address: u32| OwnerKey {
+        standing: Standing::Anonymous,
+        sender: format!("session:00000000-0000-4000-8000-{address:012}"),
+        user: None,
+        address: Some(format!("10.0.{}.{}", address / 256, address % 256)),
+        key: None,
+    };
+    let numbers = store.reserve(3).await.unwrap();
+    let of = |address: u32, seq| NewRecord { owner: Some(store.owner(&owner(address))), ..record("agent:a", seq, 300) };
+    store.append(vec![of(0, numbers.start)]).await.unwrap();
+    disk.set_full(true);
+    assert_eq!(store.append(vec![of(1, numbers.start + 1)]).await, Err(StoreError::DiskFull));
+    // So many that owners are looked for that nobody needs any more.
+    (2..20_000).for_each(|address| drop(store.owner(&owner(address))));
+    disk.set_full(false);
+    store.append(vec![of(1, numbers.start + 2)]).await.unwrap();
+    let mut charged = store.usage().fullest;
+    charged.retain(|(kind, ..)| *kind == Kind::Address);
+    let used = |address: &str| charged.iter().find(|(_, name, _)| name == address).map_or(0, |(.., used)| used.records);
+    assert_eq!((used("10.0.0.0"), used("10.0.0.1")), (1, 1), "{charged:?}");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod fault_disk;
 mod faults;
 mod files;
 mod kill;
+mod older;
 mod operators;
 mod power_cut;
 mod writing;

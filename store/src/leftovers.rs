@@ -1,0 +1,91 @@
+//! What a store keeps although nobody is charged for it: acknowledged records of inboxes, and dead letters. Pure; every backend uses it.
+//!
+//! Leftovers take only room that nobody needs. Together with what is charged they may fill the store up to its bound. Above the bound
+//! the oldest are removed: first those of sessions' inboxes, then of users', of agents', and dead letters last. So nobody is refused for
+//! what others have acknowledged.
+//!
+//! A look for leftovers costs more than the removal of one record. So a sixteenth of the bound is made free at once.
+
+use crate::channel::ChannelFamily;
+
+/// Where leftovers are, in the order in which they give way.
+pub(crate) const FAMILIES: [ChannelFamily; 4] =
+    [ChannelFamily::Session, ChannelFamily::User, ChannelFamily::Agent, ChannelFamily::Dead];
+/// Records that one write removes at most; what is left, the next one removes.
+pub(crate) const BUDGET: u64 = 4_096;
+/// Records that are removed of one channel before the next oldest is looked for.
+pub(crate) const PORTION: u64 = 64;
+
+/// When leftovers have to give way.
+#[derive(Debug)]
+pub(crate) struct Leftovers {
+    bound: u64,
+    /// Bytes in the store above which a look is worth it.
+    above: u64,
+}
+
+impl Leftovers {
+    /// Of a store with this bound, in bytes; 0: without one.
+    pub(crate) fn new(bound: u64) -> Self {
+        Self { bound, above: if bound == 0 { u64::MAX } else { bound } }
+    }
+
+    fn low(&self) -> u64 {
+        self.bound - self.bound / 16
+    }
+
+    /// Whether some should go, of so many bytes that are stored.
+    pub(crate) fn are_due(&self, stored: u64) -> bool {
+        stored > self.above
+    }
+
+    /// How many bytes should go until no more have to.
+    pub(crate) fn excess(&self, stored: u64) -> u64 {
+        stored.saturating_sub(self.low())
+    }
+
+    /// A step has ended: so many bytes are stored now, and there are more leftovers or not.
+    pub(crate) fn note(&mut self, stored: u64, has_more: bool) {
+        self.above = if stored <= self.low() {
+            self.bound
+        } else if has_more {
+            self.low()
+        } else {
+            // All of it is charged to somebody: not worth another look until much was acknowledged.
+            stored.max(self.bound).saturating_add(self.bound / 16)
+        };
+    }
+}
+
+/// How many records of one channel to remove, of so many with so many bytes, to get rid of an excess of bytes.
+pub(crate) fn portion(excess: u64, records: u64, bytes: u64, budget: u64) -> u64 {
+    let average = (bytes / records.max(1)).max(1);
+    excess.div_ceil(average).clamp(1, PORTION).min(budget)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sixteenth_is_made_free_at_once_and_a_look_in_vain_is_not_repeated_soon() {
+        let mut leftovers = Leftovers::new(1_600);
+        assert!(!leftovers.are_due(1_600) && leftovers.are_due(1_601));
+        assert_eq!((leftovers.excess(1_601), leftovers.excess(1_500)), (101, 0));
+        leftovers.note(1_550, true);
+        assert!(leftovers.are_due(1_550), "goes on below the bound");
+        leftovers.note(1_500, true);
+        assert!(!leftovers.are_due(1_600));
+        leftovers.note(1_650, false);
+        assert!(!leftovers.are_due(1_750) && leftovers.are_due(1_751));
+        assert!(!Leftovers::new(0).are_due(u64::MAX - 1));
+    }
+
+    #[test]
+    fn no_more_goes_of_one_channel_than_is_needed_and_than_a_portion() {
+        assert_eq!(portion(101, 10, 1_000, 4_096), 2);
+        assert_eq!(portion(1_000_000, 1_000, 100_000, 4_096), PORTION);
+        assert_eq!(portion(1_000_000, 1_000, 100_000, 3), 3);
+        assert_eq!(portion(10, 0, 0, 4_096), 10);
+    }
+}
