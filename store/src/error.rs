@@ -24,6 +24,22 @@ pub enum StoreError {
         /// The process id that it names; `?` if it names none.
         holder: String,
     },
+    /// A file of the store was deleted or replaced while it was in use. Nothing is stored until it is back, or a start finds another.
+    #[error(
+        "{0} was deleted or replaced while the store was in use: stop the broker, put the file back or restore a backup, and start it again"
+    )]
+    Gone(PathBuf),
+    /// The database is missing or empty where a store has been.
+    #[error(
+        "{path} is missing or empty, but {trace} shows that a store was here: put the file back, or restore a backup with \
+         `agent-bridge store restore FILE`. To begin with an empty store, delete {trace}"
+    )]
+    Emptied {
+        /// The database's file.
+        path: PathBuf,
+        /// What the earlier store has left.
+        trace: PathBuf,
+    },
     /// Another program holds SQLite's own lock for longer than five seconds.
     #[error("another program holds the store's file: close it")]
     Contended,
@@ -129,6 +145,8 @@ impl StoreError {
             Self::ReadOnly => "read_only",
             Self::Corrupt(_) => "corrupt",
             Self::Locked { .. } => "locked",
+            Self::Gone(_) => "gone",
+            Self::Emptied { .. } => "emptied",
             Self::Contended => "contended",
             Self::Io(_) => "io",
             Self::NewerSchema { .. } => "newer_schema",
@@ -149,6 +167,15 @@ impl StoreError {
 
     /// Whether it says something about the store's condition, rather than about the call.
     pub const fn is_fault(&self) -> bool {
-        matches!(self, Self::DiskFull | Self::ReadOnly | Self::Corrupt(_) | Self::Contended | Self::Io(_) | Self::Internal(_))
+        matches!(
+            self,
+            Self::DiskFull
+                | Self::ReadOnly
+                | Self::Corrupt(_)
+                | Self::Gone(_)
+                | Self::Contended
+                | Self::Io(_)
+                | Self::Internal(_)
+        )
     }
 }

@@ -22,30 +22,52 @@ pub(crate) struct Leftovers {
     bound: u64,
     /// Bytes in the store above which a look is worth it.
     above: u64,
+    /// Bytes that are missing on the disk.
+    missing: u64,
 }
 
 impl Leftovers {
     /// Of a store with this bound, in bytes; 0: without one.
     pub(crate) fn new(bound: u64) -> Self {
-        Self { bound, above: if bound == 0 { u64::MAX } else { bound } }
+        let bound = if bound == 0 { u64::MAX } else { bound };
+        Self { bound, above: bound, missing: 0 }
     }
 
     fn low(&self) -> u64 {
         self.bound - self.bound / 16
     }
 
+    /// So many bytes can be used on the disk, of which some are a reserve. Leftovers give way before it is reached.
+    pub(crate) fn note_disk(&mut self, usable: u64, reserve: u64) {
+        let is_short = usable < reserve.saturating_add(reserve / 4);
+        self.missing = if is_short { reserve.saturating_add(reserve / 2).saturating_sub(usable) } else { 0 };
+    }
+
     /// Whether some should go, of so many bytes that are stored.
     pub(crate) fn are_due(&self, stored: u64) -> bool {
-        stored > self.above
+        stored > self.above || self.missing > 0
     }
 
     /// How many bytes should go until no more have to.
     pub(crate) fn excess(&self, stored: u64) -> u64 {
-        stored.saturating_sub(self.low())
+        stored.saturating_sub(self.low()).max(self.missing)
+    }
+
+    /// Whether room is still missing on the disk.
+    pub(crate) fn is_disk_short(&self) -> bool {
+        self.missing > 0
+    }
+
+    /// So many bytes were removed.
+    pub(crate) fn note_removed(&mut self, bytes: u64) {
+        self.missing = self.missing.saturating_sub(bytes);
     }
 
     /// A step has ended: so many bytes are stored now, and there are more leftovers or not.
     pub(crate) fn note(&mut self, stored: u64, has_more: bool) {
+        if !has_more {
+            self.missing = 0;
+        }
         self.above = if stored <= self.low() {
             self.bound
         } else if has_more {
@@ -79,6 +101,21 @@ mod tests {
         leftovers.note(1_650, false);
         assert!(!leftovers.are_due(1_750) && leftovers.are_due(1_751));
         assert!(!Leftovers::new(0).are_due(u64::MAX - 1));
+    }
+
+    #[test]
+    fn a_disk_that_is_short_of_room_makes_them_due() {
+        let mut leftovers = Leftovers::new(0);
+        leftovers.note_disk(125, 100);
+        assert!(!leftovers.are_due(1_000));
+        leftovers.note_disk(124, 100);
+        assert!(leftovers.are_due(1_000));
+        assert_eq!(leftovers.excess(1_000), 26);
+        leftovers.note_removed(20);
+        assert!(leftovers.is_disk_short());
+        assert_eq!(leftovers.excess(980), 6);
+        leftovers.note(980, false);
+        assert!(!leftovers.are_due(980), "until the disk is measured again");
     }
 
     #[test]

@@ -185,6 +185,35 @@ async fn a_damaged_file_is_told_and_a_backup_made_while_serving_takes_its_place(
 }
 
 #[tokio::test]
+async fn a_deleted_store_is_told_and_an_emptied_one_is_not_begun_anew() {
+    let site = Site::new();
+    let mut broker = site.broker_alone().await;
+    let mut sender = site.agent("sender").await;
+    store(&mut sender, "1", 300).await;
+    let (file, elsewhere) = (site.data().join("bridge.db"), site.data().with_file_name("elsewhere"));
+    fs::rename(&file, &elsewhere).expect("renamed");
+    eventually("the broker is not ready", async || readiness(&site).await.0 == 503).await;
+    let told = readiness(&site).await.1;
+    assert!(told["error"]["message"].as_str().is_some_and(|message| message.contains("deleted or replaced")), "{told}");
+    for id in ["2", "3"] {
+        fail_to_store(&mut sender, id, 300).await;
+    }
+    let fault = site.stats().await["store"]["fault"].clone();
+    assert!(fault.as_str().is_some_and(|fault| fault.contains("bridge.db")), "{fault}");
+    broker.kill();
+
+    let said = run_broker(&site);
+    assert_eq!(said.status.code(), Some(1), "{}", text(&said));
+    assert!(text(&said).contains("is missing or empty") && text(&said).contains("store restore"), "{}", text(&said));
+    fs::write(&file, "").expect("written");
+    let said = run_broker(&site);
+    assert!(text(&said).contains("is missing or empty") && said.status.code() == Some(1), "{}", text(&said));
+    fs::rename(&elsewhere, &file).expect("renamed");
+    let _broker = site.broker_alone().await;
+    assert_eq!(waiting(&site, 1).await, ["1"]);
+}
+
+#[tokio::test]
 async fn what_was_done_is_no_failure_where_the_audit_log_cannot_take_it() {
     let site = Site::new();
     let mut broker = site.broker_alone().await;

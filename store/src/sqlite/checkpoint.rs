@@ -22,15 +22,22 @@ const LONG: u64 = 4;
 /// How long the writer waits for them. Reads take less; a backup takes longer, and the log grows as long as it lasts.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// The part of the disk's room that is copied at once; the log may be [`LONG`] times as long.
+const PART_OF_ROOM: u64 = 16;
+/// Pages copied at once where there is hardly any room.
+const LEAST: u64 = 8;
+
 /// When to do what about the log.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
+    /// Pages that are copied at once where the disk is large.
+    wanted: u64,
     /// Pages not copied yet that are worth it.
     portion: u64,
-    /// Pages not copied yet at which to try again.
-    copy_at: u64,
-    /// Pages in the log at which to wait for readers again.
-    wait_at: u64,
+    /// Pages that could not be copied at the last try.
+    left: u64,
+    /// Pages in the log when readers were last waited for.
+    waited_at: u64,
     ahead: Option<SyncAhead>,
     /// Pages in the log when the thread was asked last to sync them.
     asked_at: u64,
@@ -43,10 +50,28 @@ struct Log {
 }
 
 impl Checkpoints {
-    /// `bytes` of log are copied at once. `ahead` syncs the log before it must be, where commits do not.
+    /// `bytes` of log are copied at once, or less where the disk is small. `ahead` syncs the log before it must be, where commits do not.
     pub(super) fn new(bytes: u64, ahead: Option<SyncAhead>) -> Self {
-        let portion = (bytes / PAGE).max(1);
-        Self { portion, copy_at: portion, wait_at: LONG * portion, ahead, asked_at: 0 }
+        let wanted = (bytes / PAGE).max(1);
+        Self { wanted, portion: wanted, left: 0, waited_at: 0, ahead, asked_at: 0 }
+    }
+
+    /// Keeps the log short enough for a disk on which it and the database have so many bytes to grow.
+    pub(super) fn fit(&mut self, conn: &Connection, room: u64) -> Result<(), StoreError> {
+        let portion = self.wanted.min((room / PAGE / PART_OF_ROOM).max(LEAST.min(self.wanted)));
+        // Not for small changes.
+        if portion == self.portion || (portion < self.wanted && portion.abs_diff(self.portion) < self.portion / 8) {
+            return Ok(());
+        }
+        self.portion = portion;
+        self.limit_file(conn)
+    }
+
+    /// What is left of the log's file when it begins anew.
+    pub(super) fn limit_file(&self, conn: &Connection) -> Result<(), StoreError> {
+        let kept = 2 * self.portion * PAGE;
+        conn.query_row(&format!("PRAGMA journal_size_limit = {kept}"), [], |_| Ok(()))?;
+        Ok(())
     }
 
     /// Sees to the log after a commit. `None` if nothing was to be done.
@@ -55,22 +80,28 @@ impl Checkpoints {
             Ok(log) => log,
             Err(error) => return Some(Err(error)),
         };
-        if log.pages < LONG * self.portion {
-            self.wait_at = LONG * self.portion;
+        if log.pages < self.waited_at {
+            // It has begun anew.
+            self.waited_at = 0;
         }
-        if log.left < self.copy_at && log.pages < self.wait_at {
+        let waits = log.pages >= self.waited_at + LONG * self.portion;
+        if log.left < self.left + self.portion && !waits {
             self.sync_ahead(log.pages);
             return None;
         }
-        let done =
-            if log.pages < self.wait_at { checkpoint(conn, "PRAGMA wal_checkpoint(PASSIVE)") } else { wait_for_readers(conn) };
+        let done = if waits { wait_for_readers(conn) } else { checkpoint(conn, "PRAGMA wal_checkpoint(PASSIVE)") };
         // What could not be done is not tried at every commit.
-        let left = done.as_ref().map_or(log.left, |log| log.left);
-        self.copy_at = left + self.portion;
-        if log.pages >= self.wait_at {
-            self.wait_at = log.pages + LONG * self.portion;
+        self.left = done.as_ref().map_or(log.left, |log| log.left);
+        if waits {
+            self.waited_at = log.pages;
         }
         Some(done.map(|_| ()))
+    }
+
+    /// Copies all that can be copied, and lets the log begin anew if no reader is in the way.
+    pub(super) fn copy_all(&mut self, conn: &Connection) -> Result<(), StoreError> {
+        self.left = wait_for_readers(conn)?.left;
+        Ok(())
     }
 }
 

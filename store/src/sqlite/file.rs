@@ -1,18 +1,13 @@
-//! The store's files: where they are, who may open them, and what history they hold.
-//!
-//! Owns the lock and the epoch. The lock is a `flock` on a file of its own, so that it goes with its process however that ends, and
-//! so that programs that only read the database are not shut out.
+//! The store's files: where they are, how they are opened, and what history they hold. Owns the epoch.
 
 use std::{
-    fs::{self, File},
-    io::{Read, Seek, Write},
+    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use common::files::{create_private, secure_folder};
+use common::files::create_private;
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
-use rustix::fs::{FlockOperation, flock};
 
 use super::{
     error::damaged,
@@ -26,55 +21,13 @@ use crate::{
 
 /// The database's name in the data directory.
 pub const DATABASE: &str = "bridge.db";
-const LOCK: &str = "bridge.lock";
 
 /// Bytes of a page: half as many pages as of SQLite's own 4 KiB are written where much is appended.
 pub(super) const PAGE: u64 = 8_192;
-/// What a checkpoint leaves of the write-ahead log, in bytes.
-const WAL_KEPT: u32 = 64 << 20;
 /// Prepared statements kept per connection.
 const STATEMENTS: usize = 96;
 /// How long one connection waits for another.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The exclusive right to a data directory, until dropped.
-#[derive(Debug)]
-pub(super) struct DirectoryLock {
-    file: File,
-}
-
-impl DirectoryLock {
-    /// Creates the directory, or closes it and its files to others, and takes the lock.
-    pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
-        secure_folder(dir).map_err(|error| io_error(&error))?;
-        let path = dir.join(LOCK);
-        let mut file = create_private(&path).map_err(|error| io_error(&error))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                let holder = match file.read_to_string(&mut holder) {
-                    Ok(_) if !holder.trim().is_empty() => holder.trim().to_owned(),
-                    _ => "?".to_owned(),
-                };
-                return Err(StoreError::Locked { path, holder });
-            }
-            Err(errno) => return Err(io_error(&errno.into())),
-        }
-        // Only for the message above: that it cannot be written is no reason not to start.
-        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
-        Ok(Self { file })
-    }
-}
-
-impl Drop for DirectoryLock {
-    /// Unlocks rather than only closes: a child process that this one is starting has a copy of every descriptor until it runs its
-    /// program, and the lock would be held for as long as any of them is open.
-    fn drop(&mut self) {
-        // There is nothing to be done about a fault: closing, and at the latest the end of the process, gives the lock back.
-        let _ = flock(&self.file, FlockOperation::Unlock);
-    }
-}
 
 /// What an operating system's error means to the store.
 pub(super) fn io_error(error: &std::io::Error) -> StoreError {
@@ -135,11 +88,11 @@ pub(super) fn open_writer(dir: &Path, options: &StoreOptions) -> Result<(Connect
         // Can only be chosen before the first table. The second lets space be given back in small steps.
         conn.execute_batch(&format!("PRAGMA page_size = {PAGE}; PRAGMA auto_vacuum = INCREMENTAL;"))?;
     }
-    conn.execute_batch(&format!(
+    conn.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;
-         PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {WAL_KEPT}; PRAGMA cache_size = -32768;
-         PRAGMA cell_size_check = ON;"
-    ))?;
+         PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -32768;
+         PRAGMA cell_size_check = ON;",
+    )?;
     if options.check_at_open {
         quick_check(&conn)?;
     }
@@ -234,30 +187,5 @@ mod tests {
     fn a_killed_process_does_not_begin_a_new_epoch() {
         let (before, after) = epoch_after("", Durability::Process);
         assert_eq!(before, after);
-    }
-
-    #[test]
-    fn a_directory_has_one_owner_at_a_time() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let lock = DirectoryLock::take(dir.path()).expect("free");
-        let holder = std::process::id().to_string();
-        match DirectoryLock::take(dir.path()) {
-            Err(StoreError::Locked { holder: found, .. }) => assert_eq!(found, holder),
-            other => panic!("{other:?}"),
-        }
-        drop(lock);
-        DirectoryLock::take(dir.path()).expect("free again");
-    }
-
-    #[test]
-    fn a_copy_of_the_descriptor_does_not_hold_the_lock() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let lock = DirectoryLock::take(dir.path()).expect("free");
-        // As a child process has one between its fork and its program.
-        let copy = lock.file.try_clone().expect("copied");
-        assert!(DirectoryLock::take(dir.path()).is_err());
-        drop(lock);
-        DirectoryLock::take(dir.path()).expect("free again");
-        drop(copy);
     }
 }

@@ -21,7 +21,11 @@ use crate::{channel::ChannelName, dedup, error::StoreError};
 
 /// Records above which they are moved. The more, the fewer pages of the indexes are written for each: with a quarter of this, the writer is
 /// slower by a tenth. Readers go through all of them: this many take less than half a millisecond.
-const MOST: usize = 16_384;
+pub(super) const MOST: usize = 16_384;
+/// The same where the disk is small.
+pub(super) const LEAST: usize = 64;
+/// What one record takes in the indexes, about.
+pub(super) const BYTES_IN_INDEXES: u64 = 128;
 /// Rows of `commits` in a row that hold nothing to be moved, above which that is written down.
 const EMPTY_ROWS: i64 = 64;
 
@@ -99,7 +103,7 @@ impl Fresh {
     }
 
     /// The newest row of `commits` that nobody needs any more, once all are placed: newer ones have as many ids as the window holds.
-    fn take_outlived(&mut self, window: usize) -> Option<i64> {
+    pub(super) fn take_outlived(&mut self, window: usize) -> Option<i64> {
         let mut outlived = None;
         while let Some((id, ids)) = self.rows.front().copied()
             && self.ids - ids >= window
@@ -158,7 +162,7 @@ impl Tx<'_> {
 
     /// Keeps it short.
     pub(super) fn limit_fresh(&mut self) -> Result<(), StoreError> {
-        if self.state.fresh.records.len() > MOST { self.place() } else { Ok(()) }
+        if self.state.fresh.records.len() > self.state.most_fresh() { self.place() } else { Ok(()) }
     }
 
     /// Makes the indexes whole for a channel. Answers whether they were not.

@@ -1,6 +1,6 @@
 //! The store in one SQLite file.
 //!
-//! - [`file`]: the files, their lock, the epoch; [`schema`]: tables and versions.
+//! - [`file`]: the files, the epoch; [`lock`]: who may use them; [`presence`]: whether they are still there; [`schema`]: tables and versions.
 //! - [`queue`] → [`writer`] → [`answer`]: writes wait in line, one thread makes batches of them; [`tx`]: what a batch can do, with the operations in
 //!   [`append`], [`inbox`], [`retention`], [`keep`]; [`channels`]: what the writer remembers; [`commits`] and [`fresh`]: indexes and counters that
 //!   come later.
@@ -20,9 +20,11 @@ mod file;
 mod fresh;
 mod inbox;
 mod keep;
+mod lock;
 mod lookup;
 pub mod operators;
 mod owners;
+mod presence;
 mod queue;
 mod read;
 mod readers;
@@ -49,7 +51,9 @@ pub use self::file::{DATABASE, disk_size};
 use self::{
     answer::answer,
     checkpoint::Checkpoints,
-    file::{DirectoryLock, database_path},
+    file::database_path,
+    lock::DirectoryLock,
+    presence::Presence,
     queue::Admission,
     readers::Readers,
     sync_ahead::SyncAhead,
@@ -93,11 +97,15 @@ impl SqliteStore {
     /// with much to recover.
     pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         options.check()?;
-        let lock = DirectoryLock::take(dir)?;
+        let mut lock = DirectoryLock::take(dir)?;
+        presence::refuse_emptied(dir, lock.path(), lock.had_store())?;
+        let database = database_path(dir);
+        lock.hold_database(&database)?;
         let (conn, epoch) = file::open_writer(dir, &options)?;
         let ledger = Arc::new(Ledger::new(&options));
         let state = WriterState::load(&conn, &options, Arc::clone(&ledger))?;
-        let database = database_path(dir);
+        lock.note_store();
+        let presence = Presence::of(&database, lock.path()).map_err(|error| file::io_error(&error))?;
         let (readers, handles) = Readers::start(&database, options.vfs.as_deref(), options.readers, options.queue_reads)?;
         let line = Arc::new(Line::new(options.queue_writes, options.queue_bytes, options.durability != Durability::Fsync));
         let gauge = Arc::new(Gauge::default());
@@ -109,6 +117,7 @@ impl SqliteStore {
             Durability::Fsync | Durability::Memory => None,
         };
         let checkpoints = Checkpoints::new(options.checkpoint_bytes, ahead);
+        checkpoints.limit_file(&conn)?;
         let writer = Writer {
             conn,
             state,
@@ -117,6 +126,7 @@ impl SqliteStore {
             gauge: Arc::clone(&gauge),
             checkpoints,
             database: database.clone(),
+            presence,
             readers: handles,
             lock,
         };

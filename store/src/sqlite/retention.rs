@@ -19,6 +19,8 @@ use crate::{
 const CHUNK: u64 = 64;
 /// Channels looked at in one step of trimming, per rule.
 const CHANNELS: usize = 64;
+/// Messages that are recognised after a restart when they are repeated, also where the disk is short of room.
+const LEAST_WINDOW: usize = 4_096;
 /// Free pages below which nothing is given back to the file system.
 const FREE_PAGES_KEPT: i64 = 512;
 /// Free pages given back in one step.
@@ -47,7 +49,8 @@ impl Tx<'_> {
         let Some(channel) = self.state.channels.get(self.conn, name)? else { return Ok(()) };
         let (records, bytes) = channel.settled();
         if bounds.exceeded_by(records, bytes) {
-            self.cut_log(name, bounds, 0, INLINE_BUDGET)?;
+            let budget = self.state.most_removed(INLINE_BUDGET);
+            self.cut_log(name, bounds, 0, budget)?;
         }
         Ok(())
     }
@@ -107,7 +110,7 @@ impl Tx<'_> {
         }
         let mut excess = self.state.leftovers.excess(self.state.totals.bytes);
         self.place()?;
-        let mut budget = leftovers::BUDGET;
+        let mut budget = self.state.most_removed(leftovers::BUDGET);
         let mut has_more = true;
         while excess > 0 && budget > 0 {
             // What follows looks for channels in the table.
@@ -120,11 +123,31 @@ impl Tx<'_> {
             let (records, bytes) = settled.ok_or_else(|| damaged("the table of channels"))?;
             let portion = leftovers::portion(excess, records, bytes, budget);
             let bounds = self.options.policies.family(name.family()).log;
+            let before = self.state.totals.bytes;
             let removed = self.cut_log(&name, bounds, i64::MAX.unsigned_abs(), portion)?;
+            self.state.leftovers.note_removed(before.saturating_sub(self.state.totals.bytes));
             budget = budget.saturating_sub(removed.max(1));
             excess = self.state.leftovers.excess(self.state.totals.bytes);
         }
+        if self.state.leftovers.is_disk_short() {
+            self.forget_repeats()?;
+        }
         self.state.leftovers.note(self.state.totals.bytes, has_more);
+        Ok(())
+    }
+
+    /// Removes ids by which repeated messages would be recognised after a restart, but for the newest. In memory they stay. To be called
+    /// when the indexes are whole.
+    fn forget_repeats(&mut self) -> Result<(), StoreError> {
+        let Some(outlived) = self.state.fresh.take_outlived(LEAST_WINDOW) else { return Ok(()) };
+        let freed: u64 = self
+            .conn
+            .prepare_cached(
+                "SELECT coalesce(sum(length(ids) + length(unplaced) + length(settled)), 0) FROM commits WHERE id <= ?1",
+            )?
+            .query_row([outlived], |row| row.get(0))?;
+        self.conn.prepare_cached("DELETE FROM commits WHERE id <= ?1")?.execute([outlived])?;
+        self.state.leftovers.note_removed(freed);
         Ok(())
     }
 
@@ -182,7 +205,7 @@ impl Tx<'_> {
 
     /// One step of everything that depends on time, and what the inline steps left.
     pub(super) fn trim(&mut self, now: u64, limit: u32) -> Result<Trimmed, StoreError> {
-        let mut budget = u64::from(limit.max(1));
+        let mut budget = self.state.most_removed(u64::from(limit.max(1)));
         let mut done = Trimmed::default();
         // What follows looks for channels in the table, and for records in the indexes.
         self.place()?;

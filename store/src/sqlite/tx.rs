@@ -11,7 +11,7 @@ use super::{
     channels::Channels,
     commits,
     error::damaged,
-    fresh::{Fresh, name_of},
+    fresh::{self, Fresh, name_of},
     owners::{Owners, owner_of},
     schema,
 };
@@ -27,6 +27,8 @@ use crate::{
     record::RecentId,
 };
 
+/// Records that one commit may remove, however small the disk is.
+const LEAST_REMOVED: u64 = 8;
 /// Numbers that the store takes at once for what it moves to dead-letter channels.
 const OWN_BLOCK: u32 = 256;
 
@@ -62,6 +64,8 @@ pub(super) struct WriterState {
     pub(super) fresh: Fresh,
     pub(super) owners: Owners,
     pub(super) leftovers: Leftovers,
+    /// What one commit is to write at most, in bytes, about.
+    commit_bytes: u64,
     counter: Counter,
     at_begin: (Totals, Counter),
 }
@@ -86,6 +90,7 @@ impl WriterState {
             fresh: Fresh::unknown(),
             owners: Owners::new(ledger),
             leftovers: Leftovers::new(options.max_bytes),
+            commit_bytes: u64::MAX,
             at_begin: (totals, counter.clone()),
             counter,
         };
@@ -152,6 +157,23 @@ impl WriterState {
             self.over.insert(name_of(conn, record.channel)?);
         }
         Ok(())
+    }
+
+    /// One commit is to write so many bytes at most, about.
+    pub(super) fn fit(&mut self, bytes: u64) {
+        self.commit_bytes = bytes;
+    }
+
+    /// Records above which those that are not in the indexes are put there.
+    pub(super) fn most_fresh(&self) -> usize {
+        let records = usize::try_from(self.commit_bytes / fresh::BYTES_IN_INDEXES).unwrap_or(usize::MAX);
+        records.clamp(fresh::LEAST, fresh::MOST)
+    }
+
+    /// Records that one commit may remove, of so many. Each page that becomes free is written once more.
+    pub(super) fn most_removed(&self, records: u64) -> u64 {
+        let size = self.totals.bytes / self.totals.records.max(1) + fresh::BYTES_IN_INDEXES;
+        records.min((self.commit_bytes / size).max(LEAST_REMOVED))
     }
 
     /// Remembers where to go back to.

@@ -6,20 +6,22 @@
 //! service resumes by itself.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
-use rusqlite::Connection;
+use rusqlite::{Connection, config::DbConfig};
 use tokio::sync::oneshot;
 
 use super::{
     answer::Answer,
     checkpoint::Checkpoints,
-    file::{self, DirectoryLock},
+    file,
+    lock::DirectoryLock,
+    presence::Presence,
     queue::{Taken, WriteQueue},
     tx::{Totals, Tx, WriterState},
 };
@@ -31,10 +33,14 @@ use crate::{
 
 /// Bytes of frames that one commit holds, about.
 const BATCH_BYTES: usize = 8 << 20;
+/// The same where there is hardly any room.
+const LEAST_BATCH: usize = 64 << 10;
 /// How often it is tried whether a fault is over.
 const PROBE: Duration = Duration::from_secs(1);
-/// How often sizes are looked at when nothing happens.
-const IDLE: Duration = Duration::from_secs(5);
+/// How often files and sizes are looked at when nothing happens.
+const IDLE: Duration = Duration::from_secs(1);
+/// The part of the disk's room that one commit takes at most, about.
+const PART_OF_ROOM: u64 = 16;
 /// What is written to see whether there is space again, in bytes.
 const PROBE_BYTES: u32 = 64 * 1024;
 
@@ -109,6 +115,7 @@ pub(super) struct Writer {
     pub(super) gauge: Arc<Gauge>,
     pub(super) database: PathBuf,
     pub(super) checkpoints: Checkpoints,
+    pub(super) presence: Presence,
     /// Threads whose connections must be closed before the writer's, which then tidies up the file.
     pub(super) readers: Vec<JoinHandle<()>>,
     pub(super) lock: DirectoryLock,
@@ -142,15 +149,27 @@ struct Committed {
 impl Writer {
     /// Runs until the line is closed and empty.
     pub(super) fn run(self) {
-        let Self { conn, state, options, line, gauge, database, checkpoints, readers, lock } = self;
+        let Self { conn, state, options, line, gauge, database, checkpoints, presence, readers, lock } = self;
         let _end = End { line: Arc::clone(&line), gauge: Arc::clone(&gauge), lock: Some(lock) };
-        let mut batches = Batches { conn, state, options, gauge, database, checkpoints, measured: None };
+        let mut batches = Batches {
+            conn,
+            state,
+            options,
+            gauge,
+            database,
+            checkpoints,
+            presence,
+            gone: None,
+            batch_bytes: BATCH_BYTES,
+            measured: None,
+        };
         batches.measure(true);
         loop {
             let faulty = batches.gauge.health.lock().fault.is_some();
-            match line.take(batches.options.batch_writes, BATCH_BYTES, if faulty { PROBE } else { IDLE }) {
+            match line.take(batches.options.batch_writes, batches.batch_bytes, if faulty { PROBE } else { IDLE }) {
                 Taken::Jobs(jobs) => batches.write(jobs),
                 Taken::Nothing => {
+                    batches.look_for_files();
                     if faulty {
                         batches.probe();
                     }
@@ -163,6 +182,10 @@ impl Writer {
             if reader.join().is_err() {
                 tracing::error!("a thread that reads the store has panicked");
             }
+        }
+        batches.look_for_files();
+        if batches.gone.is_some() {
+            return;
         }
         if let Err(error) = file::end_run(&batches.conn) {
             tracing::warn!(%error, "the store could not note that it was closed");
@@ -178,12 +201,23 @@ struct Batches {
     gauge: Arc<Gauge>,
     database: PathBuf,
     checkpoints: Checkpoints,
+    presence: Presence,
+    /// That the files in use are not those that the next start will find.
+    gone: Option<StoreError>,
+    batch_bytes: usize,
     measured: Option<Instant>,
 }
 
 impl Batches {
     fn write(&mut self, mut jobs: Vec<Box<dyn Job>>) {
-        let outcome = self.attempt(&mut jobs);
+        if self.gone.is_some() {
+            self.look_for_files();
+        }
+        let outcome = match &self.gone {
+            Some(gone) => Err(gone.clone()),
+            // Nothing is confirmed that is in a file which nobody will find.
+            None => self.attempt(&mut jobs).and_then(|committed| self.check_files().map(|()| committed)),
+        };
         match outcome {
             // Not the disk's condition but one job's mistake: the others must not suffer for it.
             Err(StoreError::Internal(_)) if jobs.len() > 1 => {
@@ -196,12 +230,59 @@ impl Batches {
                 let answer = outcome.map(|_| ());
                 jobs.iter_mut().for_each(|job| job.finish(answer.clone()));
                 drop(jobs);
-                if answer.is_ok() {
-                    self.see_to_the_log();
+                match answer {
+                    Ok(()) => self.see_to_the_log(),
+                    Err(StoreError::DiskFull) => self.make_room(),
+                    Err(_) => {}
                 }
             }
         }
         self.measure(false);
+    }
+
+    /// Whether the files are still there, as far as was seen a moment ago.
+    fn check_files(&mut self) -> Result<(), StoreError> {
+        let Some(path) = self.presence.missing() else { return Ok(()) };
+        let gone = StoreError::Gone(path.to_owned());
+        self.lose(gone.clone());
+        Err(gone)
+    }
+
+    /// Looks whether the files are still there, or are there again.
+    fn look_for_files(&mut self) {
+        match (self.presence.missing_now().map(Path::to_owned), &self.gone) {
+            (Some(path), None) => {
+                let gone = StoreError::Gone(path);
+                self.note(&Err(gone.clone()));
+                self.lose(gone);
+            }
+            (None, Some(_)) => {
+                self.gone = None;
+                self.keep_names(false);
+            }
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+    }
+
+    fn lose(&mut self, gone: StoreError) {
+        tracing::error!(error = %gone, "nothing is stored any more");
+        self.gone = Some(gone);
+        self.keep_names(true);
+    }
+
+    /// Whether closing leaves alone what has the name of the write-ahead log: it may be another store's.
+    fn keep_names(&self, keep: bool) {
+        if let Err(error) = self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep) {
+            tracing::error!(%error, "the store cannot be told how to close");
+        }
+    }
+
+    /// The disk is full: the log gives back what it can.
+    fn make_room(&mut self) {
+        if let Err(error) = self.checkpoints.copy_all(&self.conn) {
+            tracing::debug!(%error, "the store's log could not be copied into its file");
+        }
+        self.measure(true);
     }
 
     /// One transaction.
@@ -252,10 +333,15 @@ impl Batches {
             tracing::error!(%error, "the store's log could not be copied into its file");
         }
         self.gauge.health.lock().checkpoint_fault = fault;
+        // So that a small disk is looked at often enough.
+        self.measure(true);
     }
 
     /// Writes something to see whether writing is possible again.
     fn probe(&mut self) {
+        if self.gone.is_some() {
+            return;
+        }
         let outcome = (|| {
             let begun = Instant::now();
             self.conn.execute_batch("BEGIN IMMEDIATE")?;
@@ -290,6 +376,23 @@ impl Batches {
         Gauge::count(&mut health, &self.state.totals);
     }
 
+    /// Takes into account what room there is: of the log and the file to grow, and free on the disk. A disk that cannot be asked is not a
+    /// full one.
+    fn fit(&mut self, room: u64, disk_free: u64) {
+        if let Err(error) = self.checkpoints.fit(&self.conn, room) {
+            tracing::debug!(%error, "the store's log could not be made to fit its disk");
+        }
+        let part = room / PART_OF_ROOM;
+        self.batch_bytes = usize::try_from(part).map_or(BATCH_BYTES, |part| part.clamp(LEAST_BATCH, BATCH_BYTES));
+        self.state.fit(part);
+        // Pages that are free in the file are as good as free on the disk.
+        let free_pages =
+            self.conn.prepare_cached("PRAGMA freelist_count").and_then(|mut count| count.query_row([], |row| row.get(0)));
+        let usable = disk_free.saturating_add(free_pages.unwrap_or(0_u64).saturating_mul(file::PAGE));
+        self.state.owners.ledger.measured(usable);
+        self.state.leftovers.note_disk(usable, self.options.disk_reserve);
+    }
+
     /// Looks at the sizes of the files, once a second at most unless told.
     fn measure(&mut self, now: bool) {
         if !now && self.measured.is_some_and(|at| at.elapsed() < PROBE) {
@@ -300,8 +403,7 @@ impl Batches {
         let file_bytes = size(self.database.clone());
         let wal_bytes = size(file::beside(&self.database, "-wal"));
         let disk_free = rustix::fs::statvfs(&self.database).map(|found| found.f_bavail.saturating_mul(found.f_frsize));
-        // A disk that cannot be asked is not a full one.
-        self.state.owners.ledger.measured(disk_free.unwrap_or(u64::MAX));
+        self.fit(disk_free.map_or(u64::MAX, |free| free.saturating_add(wal_bytes)), disk_free.unwrap_or(u64::MAX));
         let mut health = self.gauge.health.lock();
         health.file_bytes = file_bytes;
         health.wal_bytes = wal_bytes;

@@ -1,6 +1,6 @@
 //! Full disks, failing syncs, crowds: nothing is confirmed that is not so, and service resumes by itself.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 use store::{Durability, Kind, NewRecord, OwnerKey, SqliteStore, Standing, Store, StoreError, StoreOptions};
@@ -8,21 +8,11 @@ use store::{Durability, Kind, NewRecord, OwnerKey, SqliteStore, Standing, Store,
 use crate::{
     chance::Chance,
     fault_disk::{FaultDisk, VFS},
-    writing::{put, record, whole},
+    writing::{eventually, put, record, whole},
 };
 
 fn options() -> StoreOptions {
     StoreOptions { checkpoint_bytes: 64 * 1024, vfs: Some(VFS.to_owned()), ..StoreOptions::default() }
-}
-
-/// Waits until something holds, for ten seconds at most.
-async fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let waited = tokio::time::timeout(Duration::from_secs(10), async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    });
-    assert!(waited.await.is_ok(), "not within ten seconds: {what}");
 }
 
 #[tokio::test]

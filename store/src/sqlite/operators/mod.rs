@@ -15,7 +15,9 @@ pub use self::{
     restore::{Restored, restore},
 };
 use super::{
-    file::{self, DirectoryLock, database_path},
+    file::{self, database_path},
+    lock::DirectoryLock,
+    presence,
     schema::{self, FileKind},
 };
 use crate::{error::StoreError, options::StoreOptions};
@@ -34,7 +36,9 @@ pub struct Compacted {
 /// A serving store gives pages back by itself when an eighth of its file is free; this is for more than that.
 pub fn compact(dir: &Path) -> Result<Compacted, StoreError> {
     let database = existing(dir)?;
-    let _lock = DirectoryLock::take(dir)?;
+    let mut lock = DirectoryLock::take(dir)?;
+    presence::refuse_emptied(dir, lock.path(), lock.had_store())?;
+    lock.hold_database(&database)?;
     let size = || std::fs::metadata(&database).map(|found| found.len()).map_err(|error| file::io_error(&error));
     let before = size()?;
     let (conn, _) = file::open_writer(dir, &StoreOptions::default())?;

@@ -17,7 +17,8 @@ use crate::{
     error::StoreError,
     position::MAX_SEQ,
     sqlite::{
-        file::{self, DirectoryLock, beside, database_path},
+        file::{self, beside, database_path},
+        lock::DirectoryLock,
         schema,
     },
 };
