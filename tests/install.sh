@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
-# Installs what the tests of the clients and the benchmark's comparison need, on Debian. Does nothing that is done already.
-#   system packages: chromium, nats-server, pebble (a certificate authority for tests), and node, npm, python3-venv where missing (needs root or sudo)
-#   tests/clients/node/node_modules and its wallet/node_modules from package-lock.json, tests/.venv from tests/clients/python/requirements.txt
+# Installs what the tests of the clients and the comparing benchmark need, on Debian. What is there already
+# is left alone. It installs:
+#   system packages: chromium, nats-server, pebble (a certificate authority for tests), and if they are
+#     missing node, npm and python3-venv (needs root or sudo)
+#   node_modules in tests/clients/node, tests/clients/node/wallet and examples/node, from package-lock.json
+#   tests/.venv from tests/clients/python/requirements.txt
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -9,6 +12,7 @@ NODE_AT_LEAST=20.19.0
 node_folder=clients/node
 # The libraries of wallets are large and for one suite only.
 wallet_folder=clients/node/wallet
+examples_folder=../examples/node
 requirements=clients/python/requirements.txt
 venv=.venv
 
@@ -61,7 +65,7 @@ install_venv() {
 
 install_packages
 check_node
-for folder in "$node_folder" "$wallet_folder"; do
+for folder in "$node_folder" "$wallet_folder" "$examples_folder"; do
   once "$folder/node_modules/.installed" "$(node --version) $(sha256sum <"$folder/package-lock.json")" install_node_modules "$folder"
 done
 once "$venv/.installed" "$(python3 --version) $(sha256sum <"$requirements")" install_venv

@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
-# The tests with clients of other languages: Node (page modules, `ws`, Chromium), wallets (viem, ethers, siwe, jose) and Python (`websockets`, the conformance cases).
-# Builds the daemon, unless AGENT_BRIDGE_BIN names one. tests/install.sh comes first.
-#   AGENT_BRIDGE_SCREENSHOTS=folder   keep pictures of the first page
+# Runs the tests with clients of other languages:
+#   node    the modules of the page, `ws`, the examples, the page in Chromium
+#   wallet  viem, ethers, siwe, jose
+#   python  `websockets`, the examples, the conformance cases
+# Run tests/install.sh first. This script builds the daemon, unless AGENT_BRIDGE_BIN names one.
+#   AGENT_BRIDGE_SCREENSHOTS=folder   keeps pictures of the first page
 #   AGENT_BRIDGE_TEST_LOG=debug       what the daemons log
 set -euo pipefail
 cd "$(dirname "$0")"
 
 SUITE_TIMEOUT=${SUITE_TIMEOUT:-600}
 
-for needed in clients/node/node_modules/.installed clients/node/wallet/node_modules/.installed .venv/.installed; do
+node_folders="clients/node clients/node/wallet ../examples/node"
+for needed in $(printf '%s/node_modules/.installed ' $node_folders) .venv/.installed; do
   [ -f "$needed" ] || { echo "run tests/install.sh first ($needed is missing)" >&2; exit 1; }
 done
 
@@ -20,12 +24,12 @@ AGENT_BRIDGE_BIN=$(realpath "$AGENT_BRIDGE_BIN")
 export AGENT_BRIDGE_BIN
 
 output=$(mktemp -d)
-# What the suites keep for a while goes with the rest, also when they are cut short.
+# Temporary files of the suites are removed with the rest, also after an interruption.
 mkdir "$output/tmp"
 export TMPDIR=$output/tmp
 declare -A suites=()
 
-# Every suite is a process group of its own, so that nothing of it is left behind.
+# Each suite is a process group of its own, so that all of its processes end with it.
 end_suites() {
   for pid in "${suites[@]}"; do kill -KILL -- "-$pid" 2>/dev/null || true; done
   rm -rf "$output"
