@@ -1,24 +1,26 @@
 //! The two options of the thin binaries: `--config FILE` and `--set key=value`.
 //!
-//! The `agent-bridge` binary has a command line of its own; this is for `websocket-server` and `web-server`, which need no more.
+//! The `agent-bridge` binary has its own command line. This one is for `websocket-server` and
+//! `web-server`.
 
 use std::path::PathBuf;
 
 use super::load::{Flag, Inputs};
 
-/// What can be typed.
+/// The usage text.
 const USAGE: &str = "options: --config FILE, --set key=value (docs/configuration.md lists the keys)";
 
-/// An argument that is not understood.
+/// An unknown argument.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}\n{USAGE}")]
 pub struct ArgumentError(String);
 
 impl Inputs {
-    /// The working directory and environment of this process, and its arguments without the program's name.
+    /// The working directory and environment of this process, and its arguments without the
+    /// program's name.
     ///
     /// # Errors
-    /// At the first argument that is none of the two options.
+    /// The first argument that is not one of the two options.
     pub fn from_arguments(arguments: impl IntoIterator<Item = String>) -> Result<Self, ArgumentError> {
         let (mut file, mut flags) = (None, Vec::new());
         let mut arguments = arguments.into_iter();

@@ -1,4 +1,4 @@
-//! The settings of logins: with a wallet, and with the tokens of an issuer that the operator trusts.
+//! The settings of logins: with a wallet, and with the tokens of a trusted issuer.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -8,24 +8,26 @@ use crate::secret::Secret;
 /// How people log in at the edge.
 #[derive(Clone, Debug)]
 pub struct AuthSettings {
-    /// Who asks in the message that a wallet signs: the authority of the site. `None` = the edge's own address where that is
-    /// loopback, else there is no login with a wallet. Read it through [`Settings::siwe_domain`].
+    /// The authority of the site, for the message that a wallet signs. `None`: the edge's own
+    /// address if that is loopback; elsewhere wallets then cannot log in. Read it through
+    /// [`Settings::siwe_domain`].
     pub siwe_domain: Option<String>,
-    /// What the message says that the login is for. `None` = the domain's own page. Read it through [`Settings::siwe_uri`].
+    /// The URI of the login in that message. `None`: the domain's own page. Read it through
+    /// [`Settings::siwe_uri`].
     pub siwe_uri: Option<String>,
-    /// What the message says to the person. `None` = nothing.
+    /// The statement in that message. `None`: none.
     pub siwe_statement: Option<String>,
-    /// The chains (EIP-155) on which a wallet may be. Default 1, Ethereum's own.
+    /// The chains (EIP-155) whose wallets may log in. Default 1, Ethereum's own.
     pub siwe_chains: Vec<u64>,
-    /// How long a challenge is good for. Default 5 min.
+    /// How long a challenge is valid. Default 5 min.
     pub siwe_ttl: Duration,
     /// The nodes that are asked about contract wallets. Default none.
     pub eth_rpc_urls: Vec<ChainUrl>,
-    /// What trusted tokens have as `iss`; empty = no issuer is trusted. Default none.
+    /// The value of `iss` in trusted tokens; empty: no issuer is trusted. Default none.
     pub jwt_issuers: Vec<String>,
-    /// What trusted tokens must have among `aud`.
+    /// The audiences, of which a trusted token must have one in `aud`.
     pub jwt_audiences: Vec<String>,
-    /// The secret that the issuer shares with the edge; empty = none.
+    /// The secret that the issuer shares with the edge; empty: none.
     pub jwt_secret: Secret,
     /// Where the issuer publishes its keys.
     pub jwks_url: Option<String>,
@@ -33,23 +35,25 @@ pub struct AuthSettings {
     pub jwks_file: Option<PathBuf>,
     /// The least time between two fetches of those keys. Default 30 s.
     pub jwks_least_interval: Duration,
-    /// How long those keys stay good after they should have been fetched again, while the issuer does not answer. Default 24 h.
+    /// How long those keys stay valid, after they should have been fetched again, if the issuer
+    /// does not answer. Default 24 h.
     pub jwks_stale_for: Duration,
-    /// The algorithms that the issuer may use; empty = HS256 with a secret, else RS256, PS256, ES256, ES384 and EdDSA.
+    /// The algorithms that the issuer may use. Empty: HS256 with a secret, else RS256, PS256,
+    /// ES256, ES384 and EdDSA.
     pub jwt_algorithms: Vec<String>,
     /// How far the issuer's clock may differ. Default 60 s.
     pub jwt_leeway: Duration,
-    /// Where in the claims the user is. Default `sub`.
+    /// The claim that holds the user. Default `sub`.
     pub jwt_user_claim: String,
-    /// What the ids of the issuer's users begin with. Default nothing.
+    /// The prefix of the ids of the issuer's users. Default none.
     pub jwt_user_prefix: Option<String>,
-    /// Where in the claims the user's wallet is. Default nowhere.
+    /// The claim that holds the user's wallet. Default none.
     pub jwt_wallet_claim: Option<String>,
-    /// Where in the claims the scopes are. Default `scope`.
+    /// The claims that hold scopes. Default `scope`.
     pub jwt_scope_claims: Vec<String>,
 }
 
-/// Where a node of a chain answers JSON-RPC.
+/// The JSON-RPC endpoint of a chain's node.
 #[derive(Clone, Debug)]
 pub struct ChainUrl {
     /// The chain (EIP-155).
@@ -59,15 +63,18 @@ pub struct ChainUrl {
 }
 
 impl Settings {
-    /// Who asks a wallet to sign: `auth.siwe_domain`, or the edge's own address where that is loopback.
+    /// The site that asks a wallet to sign: `auth.siwe_domain`, or the edge's own address if that
+    /// is loopback.
     ///
-    /// Never what a request says of itself: a site in between could then ask in its own name and be believed here.
+    /// It is never taken from a request: a site in between could then ask in its own name, and the
+    /// edge would accept that.
     pub fn siwe_domain(&self) -> Option<String> {
         let own = self.web.addr.ip().to_canonical().is_loopback().then(|| self.web.addr.to_string());
         self.auth.siwe_domain.clone().or(own)
     }
 
-    /// What a wallet is asked to sign in to: `auth.siwe_uri`, or the domain's page (without TLS where the edge is on loopback and speaks none).
+    /// The URI that a wallet signs in to: `auth.siwe_uri`, or the domain's page (`http` if the edge
+    /// is on loopback without TLS).
     pub fn siwe_uri(&self) -> Option<String> {
         let is_clear = self.web.addr.ip().to_canonical().is_loopback() && !self.web.tls.is_on();
         let scheme = if is_clear { "http" } else { "https" };

@@ -4,7 +4,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::network::is_loopback;
 
-/// `ws://host:port` or `ws://host`, or the same with `wss`; nothing after it but one slash.
+/// `ws://host:port` or `ws://host`, or the same with `wss`; followed by one slash at most.
 pub(super) fn is_ws_url(text: &str) -> bool {
     let rest = text.strip_prefix("ws://").or_else(|| text.strip_prefix("wss://"));
     rest.map(|rest| rest.strip_suffix('/').unwrap_or(rest)).is_some_and(is_authority)
@@ -38,7 +38,7 @@ pub(super) fn is_https_url(text: &str) -> bool {
     is_authority(authority) && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
-/// A DNS name of at least two labels, without a wildcard: what is proved is one name.
+/// A DNS name of at least two labels, without a wildcard, because one name is proved.
 pub(super) fn is_domain(text: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -49,7 +49,7 @@ pub(super) fn is_domain(text: &str) -> bool {
     text.len() <= 253 && text.contains('.') && text.split('.').all(is_label) && text.parse::<std::net::Ipv4Addr>().is_err()
 }
 
-/// A host's name without a port, or `*.` and the end of names.
+/// A host's name without a port, or `*.` and a suffix of names.
 pub(super) fn is_host(text: &str) -> bool {
     let name = text.strip_prefix("*.").unwrap_or(text);
     let is_label =
@@ -57,18 +57,18 @@ pub(super) fn is_host(text: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_label)
 }
 
-/// Something at something; whether it can be written to, only writing tells.
+/// Text with an `@` inside. Whether it is a working address is not checked.
 pub(super) fn is_mail_address(text: &str) -> bool {
     let is_part = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic() && !b"@<>,;".contains(&byte));
     text.split_once('@').is_some_and(|(name, host)| is_part(name) && is_part(host))
 }
 
-/// 1 to 128 characters of the set that ids of agents are made of.
+/// 1 to 128 characters of the set for agent ids.
 pub(super) fn is_agent_id(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:/@+".contains(&byte))
 }
 
-/// The name of a topic, or the beginning of one followed by `*`.
+/// The name of a topic, or a prefix followed by `*`.
 pub(super) fn is_topic_pattern(text: &str) -> bool {
     text == "*" || is_agent_id(text.strip_suffix('*').unwrap_or(text))
 }
@@ -78,7 +78,7 @@ pub(super) fn is_pattern(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:/@+*?".contains(&byte))
 }
 
-/// `https://host[:port][/path][?query]`, or the same with `http` on loopback, where nobody listens in.
+/// `https://host[:port][/path][?query]`. On loopback also `http`, because nobody listens in there.
 pub(super) fn is_key_url(text: &str) -> bool {
     let (rest, loopback_only) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
         (Some(rest), _) => (rest, false),
@@ -101,7 +101,7 @@ pub(super) fn is_line(text: &str) -> bool {
     (1..=1024).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
 }
 
-/// What tracing takes as a filter.
+/// A filter that tracing accepts.
 pub(super) fn is_log_filter(text: &str) -> bool {
     !text.is_empty() && EnvFilter::builder().parse(text).is_ok()
 }

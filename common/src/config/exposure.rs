@@ -1,6 +1,7 @@
-//! What is good enough on one's own machine and nowhere else: with such settings no listener is opened beyond loopback.
+//! Settings that are safe on loopback only. With them no listener opens beyond loopback.
 //!
-//! Each refusal names the setting, says what to do, and ends in a permanent code. docs/security.md lists them.
+//! Each refusal names the setting, says what to do, and ends in a permanent code. docs/security.md
+//! lists them.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,11 +12,11 @@ use super::settings::{CookieSecure, DEV_AGENT_KEY, Settings};
 use super::strength::{SHOWN, SIGNS, Strength};
 use crate::{network::Network, secret::Secret};
 
-/// Secrets for signing tokens that manuals and starter kits print, and that everybody knows therefore.
+/// Signing secrets that manuals and starter kits print, so that everybody knows them.
 const PUBLISHED_SECRETS: [&str; 2] =
     ["a-string-secret-at-least-256-bits-long", "super-secret-jwt-token-with-at-least-32-characters-long"];
 
-/// Every setting that is too open for where the listeners are.
+/// All settings that are too open for the addresses of the listeners.
 pub(super) fn check(settings: &Settings, origins: &BTreeMap<&'static str, String>, role: Role) -> Vec<Fault> {
     let (broker, web) = (("broker.addr", settings.broker.addr), ("web.addr", settings.web.addr));
     let listeners: &[(&'static str, SocketAddr)] = match role {
@@ -88,7 +89,7 @@ pub(super) fn check(settings: &Settings, origins: &BTreeMap<&'static str, String
     faults
 }
 
-/// A secret that somebody set: its setting, what it is called in a message, and how strong it has to be.
+/// A configured secret: its setting, its name in messages, and its required strength.
 struct Given<'a> {
     key: &'static str,
     name: String,
@@ -96,13 +97,13 @@ struct Given<'a> {
     strength: Strength,
 }
 
-/// The secrets that a process of this role is given. Those that it makes by itself are strong.
+/// The configured secrets of a process with this role. Secrets that the process makes are strong.
 fn given(settings: &Settings, role: Role) -> Vec<Given<'_>> {
     let broker = &settings.broker;
     let mut given = Vec::new();
     let mut add = |key: &'static str, name: String, secret, strength| given.push(Given { key, name, secret, strength });
     if role != Role::Edge {
-        // The development key has a refusal of its own.
+        // The development key has its own refusal.
         for agent in broker.agent_keys.iter().filter(|agent| !agent.key.matches(DEV_AGENT_KEY)) {
             let key = if agent.name == "default" { "broker.agent_token" } else { "broker.agent_keys" };
             add(key, format!("the agent key `{}`", agent.name), &agent.key, SHOWN);
@@ -130,7 +131,7 @@ fn weak_secrets(settings: &Settings, role: Role) -> Vec<(&'static str, String)> 
     .collect()
 }
 
-/// Pairs of settings with one secret. Those of which one can become the other's holder have refusals of their own.
+/// Pairs of settings with the same secret. Some pairs have their own refusal.
 fn shared_secrets(settings: &Settings, role: Role) -> Vec<(&'static str, &'static str)> {
     let is_agents = |key: &str| key.starts_with("broker.agent_");
     let given = given(settings, role);
@@ -146,7 +147,7 @@ fn shared_secrets(settings: &Settings, role: Role) -> Vec<(&'static str, &'stati
         .collect()
 }
 
-/// Whether every address of a family is in a network.
+/// Whether a network contains every address of a family.
 fn is_everywhere(network: &Network) -> bool {
     let families: [[IpAddr; 2]; 2] = [
         [Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::BROADCAST.into()],

@@ -1,13 +1,14 @@
-//! What is wrong with a configuration: all of it at once.
+//! The faults of a configuration, all at once.
 
 use std::fmt;
 
-/// One thing that is wrong.
+/// One fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// The key, the environment name, or the file.
     pub key: String,
-    /// The source that the value came from, such as `agent-bridge.toml` or `environment AGENT_TOKEN`; empty where there is none.
+    /// The source of the value, such as `agent-bridge.toml` or `environment AGENT_TOKEN`; empty if
+    /// there is none.
     pub origin: String,
     /// What is wrong and what is allowed. Holds no secret.
     pub message: String,
@@ -47,7 +48,7 @@ pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>)
     closest.filter(|(distance, candidate)| *distance <= candidate.len() / 3 + 1).map(|(_, candidate)| candidate)
 }
 
-/// How many characters must be added, removed or replaced to make one of the other.
+/// How many characters must be added, removed or replaced to turn one into the other.
 fn edits(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();

@@ -9,11 +9,11 @@ const MIB: u64 = 1024 * 1024;
 /// Proxies in front of the listeners.
 #[derive(Clone, Debug, Default)]
 pub struct ProxySettings {
-    /// Whose word about a client's address is taken. Default nobody's.
+    /// Proxies that are believed about a client's address. Default none.
     pub trusted: Vec<Network>,
-    /// The header they say it in.
+    /// The header in which they name the client.
     pub header: ProxyHeader,
-    /// Whether connections of theirs to the broker begin with the PROXY protocol. Default no.
+    /// Whether their connections to the broker begin with the PROXY protocol. Default no.
     pub broker_protocol: bool,
     /// The same for the edge. Default no.
     pub web_protocol: bool,
@@ -29,14 +29,15 @@ pub enum ProxyHeader {
     Forwarded,
 }
 
-/// How much of what is taken in a second. The table of limits in docs/protocol.md says what happens beyond each.
+/// Rates per second. The table of limits in docs/protocol.md says what happens beyond each.
 #[derive(Clone, Debug)]
 pub struct Rates {
     /// Connections of one address to one listener. Default 100 a second, 1000 at once.
     pub address_connections: Rate,
     /// New sessions of one address. Default 5 a second, 200 at once.
     pub registrations: Rate,
-    /// Steps of logins of one session, and failed logins of one address. Default 2 a second, 20 at once.
+    /// Login requests of one session, and failed logins of one address. Default 2 a second, 20 at
+    /// once.
     pub logins: Rate,
     /// Checks of signatures of issuers and wallets for one address. Default 500 a second, 2000 at once.
     pub checks: Rate,
@@ -60,7 +61,8 @@ pub struct Rates {
     pub key_messages: Rate,
     /// Bytes of those. Default no limit.
     pub key_bytes: Rate,
-    /// How long a connection may go on being over its rates before it is closed; zero = for ever, it is only slowed. Default 1 min.
+    /// How long a connection may stay over its rates before it is closed; zero: for ever, it is
+    /// only slowed. Default 1 min.
     pub patience: Duration,
     /// Answers to answers in one chain of messages. Default 1 a second, 256 at once.
     pub answers: Rate,
@@ -92,15 +94,15 @@ impl Default for Rates {
 /// What sessions may reach. Patterns: `*` is any run of characters, `?` any one.
 #[derive(Clone, Debug)]
 pub struct AccessSettings {
-    /// Agents that every session sees and may write to. Default all.
+    /// Agents that every session sees and may send to. Default all.
     pub public_agents: Vec<String>,
-    /// Agents for sessions of users only. Default none.
+    /// Agents for sessions of logged-in users only. Default none.
     pub user_agents: Vec<String>,
     /// Topics that every session may use. Default all.
     pub public_topics: Vec<String>,
-    /// Topics for sessions of users only. Default none.
+    /// Topics for sessions of logged-in users only. Default none.
     pub user_topics: Vec<String>,
-    /// Of those topics, the ones whose subscribers see each other's sessions. Default all.
+    /// Topics whose subscribers see each other's sessions. Default all.
     pub visible_members: Vec<String>,
 }
 

@@ -1,7 +1,7 @@
 //! The layers that settings come from: file, `.env`, environment, flags.
 //!
-//! Each layer is read on its own into known keys and raw values, so that an unknown key is reported even where a higher layer
-//! would hide it. What a value may be is not judged here.
+//! Each layer is read by itself into known keys and raw values, so that an unknown key is reported
+//! even if a higher layer would hide it. Values are not checked here.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,7 +33,7 @@ impl Source for Layer {
     }
 }
 
-/// The TOML file. `name` is how it is called in faults.
+/// The TOML file. `name` is its name in faults.
 pub(super) fn file_layer(name: &str, content: &str, faults: &mut Vec<Fault>) -> Layer {
     let mut layer = Layer::default();
     match FileFormat::Toml.parse(Some(&name.to_owned()), without_mark(content)) {
@@ -50,7 +50,7 @@ pub(super) fn file_layer(name: &str, content: &str, faults: &mut Vec<Fault>) -> 
     layer
 }
 
-/// `.env`, where it exists.
+/// `.env`, if it exists.
 pub(super) fn dotenv_layer(path: &Path, faults: &mut Vec<Fault>) -> Layer {
     let content = match std::fs::read_to_string(path) {
         Ok(content) => content,
@@ -68,7 +68,7 @@ pub(super) fn dotenv_layer(path: &Path, faults: &mut Vec<Fault>) -> Layer {
                 faults.push(Fault::new(".env", "", format!("cannot be read: {error}")));
                 break;
             }
-            // The error's text would repeat the line, and with it perhaps a secret.
+            // The error's text would repeat the line, which may hold a secret.
             Err(_) => faults.push(Fault::new(
                 ".env",
                 "",
@@ -79,8 +79,8 @@ pub(super) fn dotenv_layer(path: &Path, faults: &mut Vec<Fault>) -> Layer {
     env_layer(".env", pairs, faults)
 }
 
-/// Environment variables. An empty one is the empty list where the setting is a list. Any other empty one counts as unset, as it does
-/// with most tools that fill in templates.
+/// Environment variables. An empty one is the empty list if the setting is a list. Any other empty
+/// one counts as unset, as with most tools that fill in templates.
 pub(super) fn env_layer(origin: &str, variables: Vec<(String, String)>, faults: &mut Vec<Fault>) -> Layer {
     let mut layer = Layer::default();
     let mut seen: BTreeMap<&str, (String, String)> = BTreeMap::new();
@@ -95,7 +95,7 @@ pub(super) fn env_layer(origin: &str, variables: Vec<(String, String)>, faults: 
             continue;
         }
         if let Some((other_name, other)) = seen.get(setting.key) {
-            // In `.env` the first of two equal names counts; two names for one key must agree.
+            // In `.env` the first of two equal names counts. Two names for one key must agree.
             if *other != value && *other_name != name {
                 faults.push(Fault::new(
                     setting.key,
@@ -111,7 +111,7 @@ pub(super) fn env_layer(origin: &str, variables: Vec<(String, String)>, faults: 
     layer
 }
 
-/// Command-line flags: the later one of two for the same key counts.
+/// Command-line flags. Of two for the same key the later one counts.
 pub(super) fn flag_layer(flags: &[super::Flag], faults: &mut Vec<Fault>) -> Layer {
     let mut layer = Layer::default();
     for flag in flags {
@@ -123,7 +123,7 @@ pub(super) fn flag_layer(flags: &[super::Flag], faults: &mut Vec<Fault>) -> Laye
     layer
 }
 
-/// Nested tables as dotted keys. A table without content stays as it is, so that its name is still judged.
+/// Nested tables as dotted keys. An empty table stays as it is, so that its name is still checked.
 pub(super) fn flatten(table: Map<String, Value>) -> Vec<(String, Value)> {
     let mut flat = Vec::new();
     for (key, value) in table {
@@ -139,7 +139,7 @@ pub(super) fn flatten(table: Map<String, Value>) -> Vec<(String, Value)> {
     flat
 }
 
-/// The text without the byte order mark that some editors begin a file with.
+/// The text without the byte order mark that some editors put at the beginning.
 fn without_mark(content: &str) -> &str {
     content.strip_prefix('\u{feff}').unwrap_or(content)
 }
@@ -156,7 +156,7 @@ fn unknown_key(key: &str, origin: &str) -> Fault {
 }
 
 fn unknown_env(name: &str, origin: &str) -> Fault {
-    // What all names have in common would make all of them near.
+    // The common prefix would make all names similar.
     let rest = name.strip_prefix(ENV_PREFIX).unwrap_or(name);
     let names: Vec<String> = TABLE.iter().map(Setting::generic_env).collect();
     let hint = nearest(rest, names.iter().filter_map(|known| known.strip_prefix(ENV_PREFIX)));
@@ -167,7 +167,8 @@ fn unknown_env(name: &str, origin: &str) -> Fault {
     Fault::new(name, origin, message)
 }
 
-/// Whether a variable is one that Kubernetes or Docker set for a *service* called `agent-bridge` or `agent-bridge-something`.
+/// Whether a variable is one that Kubernetes or Docker set for a *service* called `agent-bridge` or
+/// `agent-bridge-something`.
 fn is_service_link(name: &str) -> bool {
     let port = |rest: &str| {
         let number = rest.strip_prefix('_').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
@@ -180,7 +181,8 @@ fn is_service_link(name: &str) -> bool {
             || name.split_once("_PORT").is_some_and(|(_, rest)| port(rest)))
 }
 
-/// A TOML error without the excerpt of the file in it, which might show a secret: where, and what.
+/// The position and text of a TOML error, without the excerpt of the file, which might show a
+/// secret.
 fn without_excerpt(error: &str) -> String {
     let lines: Vec<&str> = error.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains('|')).collect();
     lines.join(": ")

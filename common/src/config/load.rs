@@ -1,4 +1,4 @@
-//! Puts the layers together and makes settings of them.
+//! Combines the layers into settings.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,10 +15,10 @@ use super::settings::{AgentKey, Settings};
 use super::table::{ENV_CONFIG, Setting, TABLE};
 use crate::files::check_writable;
 
-/// The file that is read where it exists and no other is named.
+/// The file that is read if it exists and no other is named.
 const DEFAULT_FILE: &str = "agent-bridge.toml";
 
-/// What the process is going to be: decides which rules apply and which secrets it needs.
+/// The role of the process. It decides which rules apply and which secrets are needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Broker and edge in one process.
@@ -38,7 +38,7 @@ pub struct Flag {
     pub key: String,
     /// Its value.
     pub value: String,
-    /// How the flag is called in faults and listings, such as `--broker-addr`.
+    /// The name of the flag in faults and listings, such as `--broker-addr`.
     pub origin: String,
 }
 
@@ -47,7 +47,7 @@ pub struct Flag {
 pub struct Inputs {
     /// The file named by the caller; it must exist.
     pub file: Option<PathBuf>,
-    /// The folder in which `agent-bridge.toml` and `.env` are looked for; empty = the working directory.
+    /// The folder of `agent-bridge.toml` and `.env`; empty: the working directory.
     pub folder: PathBuf,
     /// Environment variables.
     pub env: Vec<(OsString, OsString)>,
@@ -62,7 +62,7 @@ impl Inputs {
     }
 }
 
-/// Settings that were read and found good, with the source of each.
+/// Settings that were read and are valid, with the source of each.
 #[derive(Clone)]
 pub struct Loaded {
     draft: Draft,
@@ -70,7 +70,7 @@ pub struct Loaded {
     role: Role,
 }
 
-/// Reads every layer, and reports every fault of all of them at once.
+/// Reads every layer, and reports all faults at once.
 pub fn load(inputs: &Inputs, role: Role) -> Result<Loaded, Faults> {
     let mut faults = Vec::new();
     let layers = read_layers(inputs, &mut faults);
@@ -89,7 +89,7 @@ pub fn load(inputs: &Inputs, role: Role) -> Result<Loaded, Faults> {
         }
     }
     draft.settings.broker.agent_keys = agent_keys(&draft, origins.contains_key("broker.agent_token"));
-    // Rules that compare settings say something sensible only when each one alone is good.
+    // Rules that compare settings make sense only if each setting alone is valid.
     if faults.is_empty() {
         faults = rules::check(&draft.settings, &origins, role);
     }
@@ -97,26 +97,27 @@ pub fn load(inputs: &Inputs, role: Role) -> Result<Loaded, Faults> {
 }
 
 impl Loaded {
-    /// The settings as read; secrets that nobody set are still empty.
+    /// The settings as read. Secrets that nobody set are still empty.
     pub fn settings(&self) -> &Settings {
         &self.draft.settings
     }
 
-    /// The settings in the making.
+    /// The settings as a draft.
     #[cfg(test)]
     pub(super) fn draft(&self) -> Draft {
         self.draft.clone()
     }
 
-    /// A fault of a setting, with the source that its value came from.
+    /// A fault of a setting, with the source of its value.
     pub fn fault(&self, key: &str, message: impl Into<String>) -> Fault {
         Fault::new(key, self.origins.get(key).map_or("default", String::as_str), message)
     }
 
-    /// The same settings, if nothing was `found` that the parts of the program have to say of them: settings and what is wrong.
+    /// The same settings, if `found` is empty: faults that other parts of the program found, each
+    /// with its setting.
     ///
     /// # Errors
-    /// All of it, and whether the data folder can be used.
+    /// All of these faults, and whether the data folder can be used.
     pub fn checked(self, found: Vec<(&'static str, String)>) -> Result<Self, Faults> {
         let faults: Vec<_> =
             self.data_folder_fault().into_iter().chain(found).map(|(key, message)| self.fault(key, message)).collect();
@@ -135,14 +136,14 @@ impl Loaded {
         ))
     }
 
-    /// Makes or reads the secrets that nobody set, and hands out the settings.
+    /// Reads or makes the secrets that nobody set, and returns the settings.
     pub fn resolve_secrets(self) -> Result<Settings, SecretsError> {
         let mut settings = self.draft.settings;
         fill_in(&mut settings, self.role)?;
         Ok(settings)
     }
 
-    /// Every setting in force with its source, one per line, secrets redacted.
+    /// Every setting in force with its source, one per line; secrets are redacted.
     pub fn listing(&self) -> String {
         let mut draft = self.draft.clone();
         let lines = TABLE.iter().map(|setting| {
@@ -154,7 +155,8 @@ impl Loaded {
     }
 }
 
-/// The keys agents may present: the named ones, and the single one unless it is only the default and others are given.
+/// The keys that agents may present: the named ones, and the single one, unless it is only the
+/// default and others are configured.
 fn agent_keys(draft: &Draft, token_is_set: bool) -> Vec<AgentKey> {
     let mut keys = draft.named_keys.clone();
     if token_is_set || keys.is_empty() {
@@ -190,7 +192,7 @@ fn read_file(path: &Path, must_exist: bool) -> std::io::Result<Option<String>> {
     }
 }
 
-/// The variables that are text; one of ours that is not is a fault, others do not concern us.
+/// The variables that are text. If one of ours is not, that is a fault; others do not matter.
 fn readable(env: &[(OsString, OsString)], faults: &mut Vec<Fault>) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     for (name, value) in env {

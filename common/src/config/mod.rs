@@ -1,8 +1,9 @@
-//! Configuration: defaults < file < environment (`.env` below the real one) < flags, judged whole before a socket opens.
+//! Configuration: defaults < file < environment (`.env` below the real one) < flags. It is
+//! validated as a whole before a socket opens.
 //!
-//! One table ([`table`]) says what every setting is; the typed [`Settings`] that the crates are handed, the faults, the
-//! reference in `docs/configuration.md` and `.env.example` come from it. Binaries call [`load`], then
-//! [`Loaded::resolve_secrets`]. Nothing here opens a socket or logs.
+//! One table ([`table`]) describes every setting. The typed [`Settings`] for the crates, the
+//! faults, the reference in `docs/configuration.md` and `.env.example` come from it. Binaries call
+//! [`load`], then [`Loaded::resolve_secrets`]. This module opens no socket and logs nothing.
 
 mod arguments;
 mod auth_settings;
@@ -16,6 +17,7 @@ mod load;
 mod reference;
 mod rules;
 mod secrets;
+mod setting;
 mod settings;
 mod store_settings;
 mod strength;

@@ -1,22 +1,35 @@
-//! What is generated from the table: `docs/configuration.md` and `.env.example`.
+//! The pages that are generated from the table: `docs/configuration.md` and `.env.example`.
 
 use std::fmt::Write;
 
 use super::kinds::Draft;
 use super::table::{SECTIONS, Setting, TABLE};
 
+/// The longest text in a cell of a table, in bytes. What needs more continues below the table.
+const CELL_MAX: usize = 200;
+/// The longest line of text.
+const LINE_MAX: usize = 100;
+
 const INTRODUCTION: &str = "\
 # Configuration
 
 <!-- Generated from the settings table by `make docs`. Do not edit. -->
 
-Settings come from, each over the one before it: built-in defaults; `agent-bridge.toml` in the working directory, or the file named by
-`--config` (or `AGENT_BRIDGE_CONFIG`); `.env` in the working directory; the environment; flags (`--broker-addr`, `--web-addr`,
-`--set key=value`). Everything is checked before a socket opens, and every fault is reported at once. A key that does not exist, in the
-file, in a flag, or in a variable that begins with `AGENT_BRIDGE_`, is a fault. 
-An empty value of a list means the empty list, in every source. Any other variable that is empty counts as unset.
+Settings come from these sources; a later one overrides an earlier one:
 
-`agent-bridge check-config` prints every setting in force and where it came from, secrets redacted.
+1. built-in defaults;
+2. `agent-bridge.toml` in the working directory, or the file named by `--config` (or
+   `AGENT_BRIDGE_CONFIG`);
+3. `.env` in the working directory;
+4. the environment;
+5. flags (`--broker-addr`, `--web-addr`, `--set key=value`).
+
+Everything is checked before a socket opens, and all faults are reported at once. An unknown key
+is a fault: in the file, in a flag, or in a variable that begins with `AGENT_BRIDGE_`. An empty
+value of a list means the empty list, in every source. Any other variable that is empty counts as
+unset.
+
+`agent-bridge check-config` prints every setting in force with its source; secrets are redacted.
 
 In the file, a setting `section.name` is written as `name` under `[section]`:
 
@@ -28,8 +41,9 @@ addr = \"127.0.0.1:8080\"
 interval = \"5s\"
 ```
 
-In the environment, every setting has the name `AGENT_BRIDGE_<SECTION>__<NAME>`; the main ones have a short name too, and that is the
-one shown. Durations need a unit (`250ms`, `5s`, `10min`, `30days`); sizes are bytes or have one (`64KiB` is 65,536, `64kB` is 64,000).
+In the environment, every setting has the name `AGENT_BRIDGE_<SECTION>__<NAME>`. The main ones have
+a short name too, which is the one shown. Durations need a unit (`250ms`, `5s`, `10min`, `30days`).
+Sizes are bytes or have a unit (`64KiB` is 65,536, `64kB` is 64,000).
 ";
 
 /// The content of `docs/configuration.md`.
@@ -40,11 +54,19 @@ pub fn markdown() -> String {
         // Writing to a String does not fail.
         let _ =
             write!(page, "\n## {heading}\n\n| setting | environment | default | allowed | meaning |\n|---|---|---|---|---|\n");
+        let mut below = String::new();
         for setting in rows(section) {
+            let (meaning, more) = split(setting.doc);
+            if !more.is_empty() {
+                wrap(&mut below, "- ", "  ", &format!("`{}`: {more}", setting.key), LINE_MAX);
+            }
             let default = default_of(setting, &mut defaults);
             let default = if default.is_empty() { "unset".to_owned() } else { format!("`{default}`") };
             let allowed = setting.field.allowed();
-            let _ = writeln!(page, "| `{}` | `{}` | {default} | {allowed} | {} |", setting.key, setting.main_env(), setting.doc);
+            let _ = writeln!(page, "| `{}` | `{}` | {default} | {allowed} | {meaning} |", setting.key, setting.main_env());
+        }
+        if !below.is_empty() {
+            let _ = write!(page, "\n{below}");
         }
     }
     page
@@ -70,26 +92,49 @@ pub fn env_example() -> String {
     page
 }
 
-/// Adds the text as comment lines of at most 110 characters, without the marks for code.
+/// Adds the text as comment lines, without the marks for code.
 fn comment(page: &mut String, text: &str) {
-    let mut length = 0;
-    for word in text.replace('`', "").split(' ') {
-        if length == 0 || length + word.len() > 108 {
-            page.push_str(if length == 0 { "#" } else { "\n#" });
-            length = 1;
+    wrap(page, "# ", "# ", &text.replace('`', ""), LINE_MAX);
+}
+
+/// Adds the text as lines of at most `width` bytes, each behind its prefix, unless one word is longer.
+fn wrap(page: &mut String, first: &str, next: &str, text: &str, width: usize) {
+    let mut line = first.to_owned();
+    let mut is_empty = true;
+    for word in text.split(' ') {
+        if !is_empty && line.len() + 1 + word.len() > width {
+            page.push_str(&line);
+            page.push('\n');
+            next.clone_into(&mut line);
+            is_empty = true;
         }
-        page.push(' ');
-        page.push_str(word);
-        length += word.len() + 1;
+        if !is_empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_empty = false;
     }
+    page.push_str(&line);
     page.push('\n');
+}
+
+/// The sentences of a text that fit a cell, and the others.
+fn split(text: &str) -> (&str, &str) {
+    if text.len() <= CELL_MAX {
+        return (text, "");
+    }
+    let ends = text.match_indices(". ").map(|(at, _)| at + 1);
+    match ends.filter(|end| *end <= CELL_MAX).last() {
+        Some(end) => (&text[..end], text[end..].trim_start()),
+        None => (text, ""),
+    }
 }
 
 fn rows(section: &str) -> impl Iterator<Item = &'static Setting> {
     TABLE.iter().filter(move |setting| setting.section() == section)
 }
 
-/// The default as one would write it; a secret's is unset, its doc says what that means.
+/// The default as a user would write it. The default of a secret is unset; its doc says what that means.
 fn default_of(setting: &Setting, defaults: &mut Draft) -> String {
     if setting.field.is_secret() { String::new() } else { setting.field.show(defaults) }
 }

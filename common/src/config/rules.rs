@@ -1,4 +1,4 @@
-//! The rules that tie several settings together.
+//! The rules that compare several settings.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,10 +10,10 @@ use super::load::Role;
 use super::settings::{DEV_AGENT_KEY, RETIRED_DEV_AGENT_KEY, Settings};
 use super::tls::ClientCertificates;
 
-/// A token of 16 KiB and what is around it.
+/// A token of 16 KiB and the frame around it.
 const LEAST_CLIENT_FRAME: usize = 32 * 1024;
 
-/// Every rule that the settings break.
+/// All rules that the settings break.
 pub(super) fn check(settings: &Settings, origins: &BTreeMap<&'static str, String>, role: Role) -> Vec<Fault> {
     let mut rules = Rules { origins, faults: Vec::new() };
     rules.heartbeat(settings);

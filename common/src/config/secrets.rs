@@ -1,8 +1,8 @@
-//! The secrets that nobody set: made once, kept in the data folder, read again at the next start.
+//! Secrets that nobody set: made once, stored in the data folder, and read at the next start.
 //!
-//! Broker and edge may be two processes that start at the same time with one data folder. Whoever puts the file there first
-//! wins, whole and at once (a hard link to a finished file), and everybody reads what is there. The file is readable by its
-//! owner only.
+//! Broker and edge may be two processes that start at the same time with one data folder. The
+//! process that creates the file first wins, in one step (a hard link to a finished file), and both
+//! read that file. Only its owner may read it.
 
 use std::fs::{self, File};
 use std::io;
@@ -20,20 +20,20 @@ use crate::{
 
 /// The file's name in the data folder.
 const FILE: &str = "secrets.json";
-/// Bytes of chance in a made secret; it is kept in hexadecimal.
+/// Random bytes in a made secret. It is stored in hexadecimal.
 const SECRET_BYTES: usize = 32;
 
-/// Why the secrets could not be had.
+/// Why the secrets could not be read or made.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
-    /// The file system said no.
+    /// The file system reported an error.
     #[error("cannot {action} {}: {source}; it is not needed where BRIDGE_SECRET and SESSION_SECRET are set", path.display())]
     Io {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// Others than the owner may read the file.
@@ -42,13 +42,13 @@ pub enum SecretsError {
         /// The file.
         path: PathBuf,
     },
-    /// The file does not hold what it should.
+    /// The content of the file is invalid.
     #[error("{} does not hold the two secrets: restore it, or remove it to have new ones made (sessions then end)", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
     },
-    /// The system has no randomness to give.
+    /// The system has no randomness.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
 }
@@ -59,7 +59,7 @@ struct Kept {
     session_secret: Secret,
 }
 
-/// Puts the kept secrets where the role needs them and none was set.
+/// Fills in the stored secrets that the role needs and nobody set.
 pub(super) fn fill_in(settings: &mut Settings, role: Role) -> Result<(), SecretsError> {
     let bridge_is_missing = settings.broker.bridge_secret.is_empty() && role != Role::Client;
     let session_is_missing = settings.web.session_secret.is_empty() && matches!(role, Role::Daemon | Role::Edge);
@@ -98,7 +98,8 @@ fn read(path: &Path) -> Result<Kept, SecretsError> {
         .ok_or_else(|| SecretsError::Damaged { path: path.to_owned() })
 }
 
-/// Writes a finished file under a name of its own, then links it to the real name unless another was faster.
+/// Writes a finished file under a temporary name, then links it to the real name, unless another
+/// process was faster.
 fn make(folder: &Path, path: &Path) -> Result<(), SecretsError> {
     let content = format!("{{\n  \"bridge_secret\": \"{}\",\n  \"session_secret\": \"{}\"\n}}\n", random()?, random()?);
     let failed = |source| SecretsError::Io { action: "write", path: path.to_owned(), source };

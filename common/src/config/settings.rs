@@ -1,7 +1,8 @@
-//! The typed settings that the crates are handed, with their defaults.
+//! The typed settings for the crates, with their defaults.
 //!
-//! Owns the shapes and the default values only: where a value may come from and what it may be is in [`super::table`].
-//! Durations are [`Duration`]s and sizes are bytes; what zero means is said at the field.
+//! Owns only the shapes and the default values: [`super::table`] says where a value may come from
+//! and what it may be. Durations are [`Duration`]s and sizes are bytes. Each field says what zero
+//! means.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -13,17 +14,17 @@ use super::store_settings::{DefaultDelivery, Durability, StoreSettings};
 use super::tls::{AcmeSettings, ClientCertificates, ListenerTls};
 use crate::{network::Network, secret::Secret};
 
-/// The agent key that ships with the project, for development on one's own machine only.
+/// The agent key that ships with the project, for development on loopback only.
 pub const DEV_AGENT_KEY: &str = "dev_token";
 
-/// The development key of earlier releases, which is refused everywhere.
+/// The development key of earlier releases. It is refused everywhere.
 pub const RETIRED_DEV_AGENT_KEY: &str = "dev-agent-key";
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Everything the daemon can be told, validated.
+/// All settings, validated.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// The broker (websocket-server).
@@ -34,7 +35,7 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// Bounds on what peers may use.
     pub limits: Limits,
-    /// How much of what in a second.
+    /// Rates per second.
     pub rates: Rates,
     /// Proxies in front.
     pub proxies: ProxySettings,
@@ -61,27 +62,31 @@ pub struct Settings {
 pub struct BrokerSettings {
     /// Where the broker listens. Port 0: the system picks one. Default 127.0.0.1:8080.
     pub addr: SocketAddr,
-    /// Worker threads; 0 = one per core. Default 0.
+    /// Worker threads; 0: one per core. Default 0.
     pub workers: usize,
-    /// The keys agents may present, at least one, names unique.
+    /// The keys that agents may present: at least one, with unique names.
     pub agent_keys: Vec<AgentKey>,
     /// Whether the shipped development key may be used on an address that is not loopback. Default false.
     pub allow_dev_key: bool,
-    /// Shared by broker and edge to sign and check assertions. Empty until [`super::Loaded::resolve_secrets`] has run.
+    /// Broker and edge sign and check assertions with it. Empty until
+    /// [`super::Loaded::resolve_secrets`] has run.
     pub bridge_secret: Secret,
-    /// Opens the operators' API, and `/stats` to other machines. Empty: nobody may use the one, and only this machine the other.
+    /// Opens the operators' API, and `/stats` to other machines. Empty: nobody may use the API, and
+    /// only this machine gets `/stats`.
     pub operator_token: Secret,
     /// TLS of the broker's listener.
     pub tls: ListenerTls,
     /// Whether agents must show a certificate. Default [`ClientCertificates::Optional`].
     pub client_certificates: ClientCertificates,
-    /// The authorities of agents' certificates, in PEM; `None` = agents are not asked for one.
+    /// The authorities of agents' certificates, in PEM. `None`: agents are not asked for a
+    /// certificate.
     pub client_ca_file: Option<PathBuf>,
     /// Whether an agent's certificate must name the agent's id. Default false.
     pub client_names: bool,
     /// Names under which the broker answers besides those of [`Settings::public_hosts`]. Default none.
     pub hosts: Vec<String>,
-    /// The authorities of the broker's own certificate, in PEM, for those who dial it; `None` = those the system trusts.
+    /// The authorities of the broker's own certificate, in PEM, for those who dial it. `None`: the
+    /// system's.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -99,15 +104,16 @@ pub struct AgentKey {
 pub struct WebSettings {
     /// Where the edge listens. Port 0: the system picks one. Default 127.0.0.1:8081.
     pub addr: SocketAddr,
-    /// Worker threads; 0 = one per core. Default 0.
+    /// Worker threads; 0: one per core. Default 0.
     pub workers: usize,
-    /// Where the edge dials the broker, `ws://host:port` or `wss://host:port`; `None` = at `broker.addr`. Read it through [`Settings::broker_url`].
+    /// Where the edge dials the broker, `ws://host:port` or `wss://host:port`. `None`: at
+    /// `broker.addr`. Read it through [`Settings::broker_url`].
     pub broker_url: Option<String>,
-    /// The folder of the app; `None` = the copy built into the binary.
+    /// The folder of the app. `None`: the copy built into the binary.
     pub static_path: Option<PathBuf>,
     /// Signs session tokens. Empty until [`super::Loaded::resolve_secrets`] has run.
     pub session_secret: Secret,
-    /// How long a session's token is good for. Default 30 days.
+    /// How long a session's token is valid. Default 30 days.
     pub session_ttl: Duration,
     /// Whether session cookies carry `Secure`. Default [`CookieSecure::Auto`].
     pub cookie_secure: CookieSecure,
@@ -115,22 +121,22 @@ pub struct WebSettings {
     pub allowed_origins: Vec<String>,
     /// Names under which the edge answers besides those of [`Settings::public_hosts`]. Default none.
     pub hosts: Vec<String>,
-    /// The first wait bound when the broker is redialled. Default 1 s.
+    /// The first bound of the wait before the broker is dialled again. Default 1 s.
     pub reconnect_min: Duration,
-    /// The largest wait bound when the broker is redialled. Default 60 s.
+    /// The largest bound of the wait before the broker is dialled again. Default 60 s.
     pub reconnect_max: Duration,
-    /// Bytes of a browser's frames kept while the broker is away; 0 = none. Default 64 KiB.
+    /// Bytes of a browser's frames that are kept while the broker is away; 0: none. Default 64 KiB.
     pub upstream_queue_bytes: usize,
     /// TLS of the edge's listener.
     pub tls: ListenerTls,
-    /// How long browsers remember to come by https only; zero = they are not told. Default 180 days.
+    /// How long browsers remember to use https only; zero: they are not told. Default 180 days.
     pub hsts: Duration,
 }
 
 /// Whether session cookies carry the `Secure` attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CookieSecure {
-    /// Unless the site is opened in the clear on this machine.
+    /// Yes, unless the site is opened without TLS on this machine.
     Auto,
     /// Always: only https sites get a session.
     Always,
@@ -161,11 +167,13 @@ pub struct Limits {
     pub max_bad_frames: usize,
     /// Bytes that wait for a peer that does not read. Default 4 MiB.
     pub outbox_bytes: usize,
-    /// How long a peer may stay behind before it is closed. Default 10 s.
+    /// How long a peer may take hardly anything of what waits for it before it is closed. Default
+    /// 10 s.
     pub slow_consumer_timeout: Duration,
-    /// How long the senders to a slow peer may be paused at once; zero = never. Default 250 ms.
+    /// How long the senders to a slow peer may be paused at once; zero: never. Default 250 ms.
     pub flow_control_burst: Duration,
-    /// The share of time that the senders to a slow peer may be paused in the long run, 0 to 1; 0 = none. Default 0.05.
+    /// The share of time for which the senders to a slow peer may be paused in the long run, 0 to
+    /// 1; 0: none. Default 0.05.
     pub flow_control_share: f64,
     /// Subscriptions of a connection. Default 1024.
     pub max_subscriptions: usize,
@@ -189,7 +197,8 @@ pub struct Limits {
     pub max_user_connections: usize,
     /// Sockets of agents with one key; 0 = no bound. Default 0.
     pub max_key_connections: usize,
-    /// The part of each shared table that one session may have; 1 = no share of its own. Default 0.02.
+    /// The part of each shared table that one session may have; 1: no share of its own. Default
+    /// 0.02.
     pub session_share: f64,
     /// The same for one user, over all sessions. Default 0.05.
     pub user_share: f64,
@@ -197,17 +206,18 @@ pub struct Limits {
     pub address_share: f64,
     /// The same for all agents with one key. Default 0.5.
     pub key_share: f64,
-    /// The part of each shared table, and of the connections, that only agents may have. Default 0.1.
+    /// The part of each shared table, and of the connections, that only agents may have. Default
+    /// 0.1.
     pub agents_reserve: f64,
     /// Wrong credentials of one address without a wait. Default 5.
     pub free_failures: usize,
-    /// The wait after one more; it doubles with each. Default 1 s.
+    /// The wait after one more failure; it doubles with each. Default 1 s.
     pub first_failure_wait: Duration,
     /// The longest such wait. Default 15 min.
     pub longest_failure_wait: Duration,
-    /// In this time the count of an address's failures halves. Default 10 min.
+    /// The time in which the count of an address's failures halves. Default 10 min.
     pub failure_half_life: Duration,
-    /// Whose addresses are not counted, nor waited for after failed logins. Default this machine.
+    /// Addresses that have no limits and no waits after failures. Default this machine.
     pub exempt_networks: Vec<Network>,
 }
 
@@ -221,16 +231,16 @@ impl Limits {
 /// Liveness of connections.
 #[derive(Clone, Debug)]
 pub struct Heartbeat {
-    /// Between two pings to a peer. Default 5 s.
+    /// The time between two pings to a peer. Default 5 s.
     pub interval: Duration,
-    /// A peer silent for this long is closed. Longer than the interval. Default 30 s.
+    /// A peer that is silent for so long is closed. Must be longer than the interval. Default 30 s.
     pub timeout: Duration,
 }
 
 /// What happens at shutdown.
 #[derive(Clone, Debug)]
 pub struct Drain {
-    /// Connections left after this long are cut. Default 10 s.
+    /// Connections that are left after this time are cut. Default 10 s.
     pub timeout: Duration,
     /// Connections closed per second. Default 2000.
     pub pace: usize,
@@ -241,13 +251,13 @@ pub struct Drain {
 pub struct DemoSettings {
     /// Whether the daemon runs one inside. Default false.
     pub enabled: bool,
-    /// The broker it dials, `ws://host:port` or `wss://host:port`; `None` = at `broker.addr`.
+    /// The broker that it dials, `ws://host:port` or `wss://host:port`. `None`: at `broker.addr`.
     pub url: Option<String>,
     /// Its id. Default `demo`.
     pub agent_id: String,
     /// Questions answered at the same time. Default 8.
     pub max_concurrency: usize,
-    /// Between two tokens of a streamed answer; zero = no wait. Default 30 ms.
+    /// The time between two tokens of a streamed answer; zero: no wait. Default 30 ms.
     pub token_pace: Duration,
 }
 
@@ -256,11 +266,11 @@ pub struct DemoSettings {
 pub struct LogSettings {
     /// A tracing filter such as `info` or `info,transport=debug`. Default `info,actix_server=warn`.
     pub filter: String,
-    /// How a line looks. Default text.
+    /// The form of a log line. Default text.
     pub format: LogFormat,
 }
 
-/// How a log line looks.
+/// The form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
@@ -272,26 +282,28 @@ pub enum LogFormat {
 /// State that outlives the process.
 #[derive(Clone, Debug)]
 pub struct DataSettings {
-    /// The folder it is kept in. Default `./data`.
+    /// The folder of that state. Default `./data`.
     pub dir: PathBuf,
 }
 
 impl Settings {
     /// Where the edge dials the broker: `web.broker_url`, or [`Settings::local_broker_url`].
     ///
-    /// The daemon puts the address it really bound into `broker.addr` first, so that this also holds with port 0.
+    /// The daemon first puts the address that it has bound into `broker.addr`, so this is also
+    /// right with port 0.
     pub fn broker_url(&self) -> String {
         self.web.broker_url.clone().unwrap_or_else(|| self.local_broker_url())
     }
 
-    /// The broker at `broker.addr` (loopback in place of a wildcard address), by `wss://` where it speaks TLS.
+    /// The broker at `broker.addr` (loopback instead of a wildcard address), by `wss://` if it
+    /// speaks TLS.
     pub fn local_broker_url(&self) -> String {
         let scheme = if self.broker.tls.is_on() { "wss" } else { "ws" };
         format!("{scheme}://{}", dialable(self.broker.addr))
     }
 
-    /// The names that the configuration gives to this site elsewhere: those of certificates, of logins, and of allowed origins.
-    /// May have ports.
+    /// The names that the configuration gives to this site in other settings: those of
+    /// certificates, of logins, and of allowed origins. They may have ports.
     pub fn public_hosts(&self) -> impl Iterator<Item = &str> {
         let origins = self.web.allowed_origins.iter().filter_map(|origin| origin.split_once("://")).map(|(_, host)| host);
         self.acme.domains.iter().map(String::as_str).chain(self.auth.siwe_domain.as_deref()).chain(origins)
@@ -318,7 +330,8 @@ impl Settings {
     }
 }
 
-/// The address a local client dials to reach a listener bound at `addr`: a wildcard becomes loopback of its family.
+/// The address that a local client dials to reach a listener at `addr`. A wildcard becomes loopback
+/// of its family.
 pub fn dialable(addr: SocketAddr) -> SocketAddr {
     let ip = match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),

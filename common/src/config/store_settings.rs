@@ -10,27 +10,32 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub struct StoreSettings {
     /// What `message:accepted` means. Default [`Durability::Fsync`].
     pub durability: Durability,
-    /// What a message to an inbox is whose sender does not say. Default [`DefaultDelivery::Durable`].
+    /// The class of a message to an inbox whose sender names none. Default
+    /// [`DefaultDelivery::Durable`].
     pub default_delivery: DefaultDelivery,
-    /// Topics whose messages are durable unless their sender says otherwise: names, or beginnings of names followed by `*`. Default none.
+    /// Topics whose messages are durable, unless their sender says otherwise: names, or prefixes
+    /// followed by `*`. Default none.
     pub durable_topics: Vec<String>,
-    /// How long a receiver that acknowledges may take before a message is delivered again; doubles with each delivery. Default 30 s.
+    /// How long a receiver with `ack=explicit` may take before a message is delivered again;
+    /// doubles with each delivery. Default 30 s.
     pub ack_timeout: Duration,
-    /// How often the positions of readers whose positions are kept are compared with the newest message. Default 10 s.
+    /// How often the stored positions of readers are compared with the newest message. Default 10
+    /// s.
     pub position_check: Duration,
     /// How often a message is delivered before it goes to the dead letters. Default 10.
     pub max_deliveries: usize,
-    /// What an inbox keeps: of what waits, and as much again of what was acknowledged. Default 10,000 messages, 16 MiB, 7 days.
+    /// What an inbox keeps: of waiting messages, and as much again of acknowledged ones. Default
+    /// 10,000 messages, 16 MiB, 7 days.
     pub inbox: Retention,
     /// What the log of a topic or broadcast keeps. Default 10,000 messages, 64 MiB, one day.
     pub topic: Retention,
     /// What a channel of dead letters keeps. Default 1,000 messages, 4 MiB, 7 days.
     pub dead_letters: Retention,
-    /// A session that was not seen for so long is forgotten, with its inbox. Default 30 days.
+    /// A session that was not connected for so long is forgotten, with its inbox. Default 30 days.
     pub forget_sessions: Duration,
-    /// Bytes of messages in the whole store; 0 = no bound. Default 4 GiB.
+    /// Bytes of messages in the whole store; 0: no bound. Default 4 GiB.
     pub max_bytes: usize,
-    /// Bytes of the disk that stay free, a tenth of it at most; 0 = none. Default 1 GiB.
+    /// Bytes that stay free on the disk, a tenth of it at most; 0: none. Default 1 GiB.
     pub disk_reserve: usize,
     /// What one session may have stored. Default 10,000 messages, 32 MiB.
     pub session_quota: StoredQuota,
@@ -42,33 +47,33 @@ pub struct StoreSettings {
     pub key_quota: StoredQuota,
     /// Whether the audit log is written. Default true.
     pub audit: bool,
-    /// Whether the audit log holds what refused messages said. Default false.
+    /// Whether the audit log contains refused messages. Default false.
     pub audit_payloads: bool,
     /// How long entries of the audit log are kept. Default 90 days.
     pub audit_age: Duration,
 }
 
-/// How much of one sender may be stored: what waits in inboxes, and what is in the logs of topics and broadcasts.
+/// How much of one sender may be stored, in inboxes and in the logs of topics and broadcasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredQuota {
-    /// Messages; 0 = no bound.
+    /// Messages; 0: no bound.
     pub messages: usize,
-    /// Bytes; 0 = no bound.
+    /// Bytes; 0: no bound.
     pub bytes: usize,
 }
 
 /// How much a channel keeps; the oldest goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Messages; 0 = no bound.
+    /// Messages; 0: no bound.
     pub messages: usize,
-    /// Bytes; 0 = no bound.
+    /// Bytes; 0: no bound.
     pub bytes: usize,
-    /// Age; zero = no bound.
+    /// Age; zero: no bound.
     pub age: Duration,
 }
 
-/// What a message to an agent, session or user is whose sender does not say.
+/// The class of a message to an agent, session or user whose sender names none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DefaultDelivery {
     /// Stored, unless it is a request (`timeout_ms`).
@@ -115,7 +120,7 @@ impl Default for StoreSettings {
 }
 
 impl StoreSettings {
-    /// Whether the messages of a topic are durable unless their sender says otherwise.
+    /// Whether the messages of a topic are durable, unless their sender says otherwise.
     pub fn is_durable_topic(&self, name: &str) -> bool {
         self.durable_topics.iter().any(|pattern| match pattern.strip_suffix('*') {
             Some(beginning) => name.starts_with(beginning),

@@ -1,22 +1,23 @@
 //! How hard a secret is to guess, estimated from its characters alone.
 //!
-//! Nobody can tell a random text from one that people chose by looking at it. What can be seen is a text that is short, repeats itself,
-//! counts up, or uses few characters; such a text is refused where strangers can try.
+//! Nobody can tell a random text from one that a person chose by looking at it. But a text that is
+//! short, repeats itself, counts up, or uses few characters can be recognised. Such a text is
+//! refused if strangers can try it.
 
 use std::collections::BTreeMap;
 
-/// What a secret has to be.
+/// The required strength of a secret.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Strength {
-    /// Characters, at least.
+    /// The least number of characters.
     pub length: usize,
-    /// Estimated bits, at least.
+    /// The least number of estimated bits.
     pub bits: u32,
 }
 
-/// For secrets that are shown to a server, which slows down those who guess.
+/// For secrets that are presented to a server, which slows down guesses.
 pub(super) const SHOWN: Strength = Strength { length: 16, bits: 40 };
-/// For secrets that sign: whoever has one signature can try on a machine of their own.
+/// For secrets that sign: with one signature, an attacker can try on their own machine.
 pub(super) const SIGNS: Strength = Strength { length: 32, bits: 80 };
 
 impl Strength {
@@ -26,9 +27,10 @@ impl Strength {
     }
 }
 
-/// Characters that say something new, times the Shannon entropy of the characters' frequencies.
+/// The number of characters that count, times the Shannon entropy of the characters' frequencies.
 ///
-/// A text that repeats one part counts as that part. A character that goes on with a row (`aaa`, `123`, `cba`) says nothing new.
+/// A text that repeats one part counts as that part. A character that continues a row (`aaa`,
+/// `123`, `cba`) does not count.
 fn bits(text: &str) -> f64 {
     let part = repeated_part(text.as_bytes());
     let step = |left: u8, right: u8| i16::from(right) - i16::from(left);
@@ -40,14 +42,14 @@ fn bits(text: &str) -> f64 {
     count(new) * entropy(part)
 }
 
-/// The shortest beginning of which the text is a repetition, the last one perhaps cut off.
+/// The shortest prefix of which the text is a repetition. The last repetition may be cut off.
 fn repeated_part(text: &[u8]) -> &[u8] {
     let period =
         (1..=text.len() / 2).find(|period| text.iter().zip(text.iter().skip(*period)).all(|(left, right)| left == right));
     text.get(..period.unwrap_or(text.len())).unwrap_or(text)
 }
 
-/// Bits of a character, as far as frequencies tell.
+/// The bits per character, judged by the frequencies.
 fn entropy(text: &[u8]) -> f64 {
     let mut times = BTreeMap::new();
     text.iter().for_each(|byte| *times.entry(byte).or_insert(0_usize) += 1);

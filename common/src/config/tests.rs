@@ -1,4 +1,4 @@
-//! The behaviour of the whole: layers over each other, faults together, references up to date.
+//! Tests of the whole: layers over each other, all faults at once, references up to date.
 
 use std::ffi::OsString;
 use std::fs;
@@ -161,7 +161,7 @@ fn empty_variables_count_as_unset() {
     assert!(loaded.settings().broker.agent_keys[0].key.matches(DEV_AGENT_KEY));
 }
 
-/// A value for each setting that is a list, other than its default and not empty.
+/// A value for each list setting that is neither its default nor empty.
 fn some_list(key: &str) -> &'static str {
     match key {
         "broker.agent_keys" => "one=an-agent-key-of-my-own",
@@ -183,7 +183,7 @@ fn an_empty_list_is_empty_whatever_source_says_so_and_whatever_was_set_below() {
         let (key, name) = (setting.key, setting.generic_env());
         let (section, field) = key.split_once('.').expect("a section");
         let full = |value: &str| format!("[{section}]\n{field} = \"{value}\"\n");
-        // What lists are needed with, and what comes after them.
+        // The settings that lists need, and what comes after them.
         let world = || World::new().env("AGENT_TOKEN", "an-agent-key-of-my-own");
         let below = || world().file("agent-bridge.toml", &full(some_list(key)));
         let sources = [
@@ -200,7 +200,8 @@ fn an_empty_list_is_empty_whatever_source_says_so_and_whatever_was_set_below() {
                     let mut draft = loaded.draft();
                     assert_eq!(setting.field.show(&mut draft), "", "{key} from {source}");
                 }
-                // The chains of wallets are the one list that must not be empty, and that is said.
+                // The list of wallets' chains is the only one that must not be empty, and the fault
+                // says so.
                 Err(faults) => {
                     assert_eq!(key, "auth.siwe_chains", "{faults}");
                     assert!(faults.0[0].message.contains("it is empty"), "{source}: {faults}");
@@ -283,7 +284,7 @@ fn what_is_unsafe_beyond_loopback_is_refused_there_by_code() {
     let private =
         World::new().env("AGENT_TOKEN", "an-agent-key-of-my-own").env("TRUSTED_PROXIES", "10.0.0.0/8,fd00::/8,127.0.0.1");
     private.env("WEB_SERVER_ADDR", "0.0.0.0:8081").load(Role::Daemon).unwrap();
-    // The broker has no cookies, whatever the file says that it shares with the edge.
+    // The broker has no cookies, whatever the shared file says.
     let shared = World::new().env("AGENT_TOKEN", "an-agent-key-of-my-own").set("web.cookie_secure", "false");
     shared.env("WEBSOCKET_SERVER_ADDR", "0.0.0.0:8080").load(Role::Daemon).unwrap();
 }

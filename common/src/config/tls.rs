@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-/// TLS of a listener; off unless one of the two sources of a certificate is set.
+/// TLS of a listener. Off unless a certificate comes from files or by ACME.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListenerTls {
     /// The certificate chain in PEM.
     pub cert_file: Option<PathBuf>,
-    /// Its key in PEM; `None` = in the same file.
+    /// Its key in PEM. `None`: in the same file.
     pub key_file: Option<PathBuf>,
     /// Whether the certificate is ordered by ACME. Default false.
     pub acme: bool,
@@ -20,10 +20,10 @@ impl ListenerTls {
     }
 }
 
-/// Whether agents must show a certificate, where there are authorities for them.
+/// Whether agents must show a certificate, if authorities are configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientCertificates {
-    /// One that is shown is checked.
+    /// A certificate that is shown is checked.
     Optional,
     /// An agent without one is refused.
     Required,
@@ -32,13 +32,13 @@ pub enum ClientCertificates {
 /// Certificates by ACME (RFC 8555), proved by tls-alpn-01 (RFC 8737).
 #[derive(Clone, Debug)]
 pub struct AcmeSettings {
-    /// The names to have a certificate for. Default none.
+    /// The names to order a certificate for. Default none.
     pub domains: Vec<String>,
     /// The directory of the certificate authority. Default Let's Encrypt.
     pub directory_url: String,
-    /// The authorities of the directory's own certificate, in PEM; `None` = those the system trusts.
+    /// The authorities of the directory's own certificate, in PEM. `None`: the system's.
     pub ca_file: Option<PathBuf>,
-    /// An e-mail address the authority may write to.
+    /// An e-mail address that the authority may write to.
     pub contact: Option<String>,
     /// Whether the operator agrees to the authority's terms of service. Default false.
     pub agree_terms: bool,

@@ -5,7 +5,7 @@ use config::ValueKind;
 use super::{At, Draft, Field, items, show_size, text};
 use crate::{network::Network, rate::Rate};
 
-/// So many a second with a burst: `per second:burst`, or 0 for no limit.
+/// A rate per second with a burst: `per second:burst`, or 0 for no limit.
 pub(in crate::config) struct PerSecond {
     /// Bytes, which may be written as sizes.
     pub is_size: bool,

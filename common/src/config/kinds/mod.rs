@@ -1,7 +1,7 @@
-//! The kinds of values a setting can have: how each is read, bounded, shown and described.
+//! The kinds of values that a setting can have: how each is read, bounded, shown and described.
 //!
-//! A kind points at its field in the [`Draft`], so that one row of the table ties a key to a typed field. Kinds know nothing of
-//! where a value came from. No kind ever repeats a secret in an error.
+//! A kind points at its field in the [`Draft`], so that one row of the table connects a key with a
+//! typed field. Kinds do not know the source of a value. No kind repeats a secret in an error.
 
 mod guards;
 mod numbers;
@@ -17,7 +17,7 @@ pub(super) use self::texts::{Address, Chains, Choice, Folder, List, OptionalFold
 use super::settings::{AgentKey, DEV_AGENT_KEY, Settings};
 use crate::secret::Secret;
 
-/// Settings in the making: the typed settings, and what is merged into them at the end.
+/// Settings while they are built: the typed settings, and what is merged into them at the end.
 #[derive(Clone)]
 pub(super) struct Draft {
     pub settings: Settings,
@@ -31,28 +31,29 @@ impl Default for Draft {
     }
 }
 
-/// Where in the draft a value of type `T` lives.
+/// The place of a value of type `T` in the draft.
 pub(super) type At<T> = fn(&mut Draft) -> &mut T;
 
 /// One kind of value, bound to one field.
 pub(super) trait Field: Sync {
-    /// Reads the value into its field, or says what is wrong with it.
+    /// Reads the value into its field, or returns what is wrong with it.
     fn apply(&self, draft: &mut Draft, raw: &ValueKind) -> Result<(), String>;
-    /// The field's value as one would write it; empty where unset; secrets redacted.
+    /// The field's value as a user would write it; empty if unset; secrets are redacted.
     fn show(&self, draft: &mut Draft) -> String;
-    /// What may be written.
+    /// The allowed values.
     fn allowed(&self) -> String;
     /// Whether the value must never be shown.
     fn is_secret(&self) -> bool {
         false
     }
-    /// Whether it is a list: there an empty value is the empty list, and not a value that was left out.
+    /// Whether it is a list. An empty value of a list is the empty list; any other empty value
+    /// counts as unset.
     fn is_list(&self) -> bool {
         false
     }
 }
 
-/// The value as text; a list or a table is none.
+/// The value as text. A list or a table has none.
 pub(super) fn text(raw: &ValueKind) -> Result<String, String> {
     match raw {
         ValueKind::String(text) => Ok(text.trim().to_owned()),

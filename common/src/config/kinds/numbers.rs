@@ -139,7 +139,7 @@ impl Field for Flag {
     }
 }
 
-/// The largest unit that leaves nothing over: `30days`, `1min`, `5s`, `250ms`.
+/// In the largest unit without a remainder: `30days`, `1min`, `5s`, `250ms`.
 pub(in crate::config) fn show_duration(value: Duration) -> String {
     const UNITS: [(u128, &str); 5] = [(86_400_000, "days"), (3_600_000, "h"), (60_000, "min"), (1000, "s"), (1, "ms")];
     let millis = value.as_millis();
@@ -154,7 +154,7 @@ pub(in crate::config) fn show_duration(value: Duration) -> String {
     }
 }
 
-/// The largest binary unit that leaves nothing over: `1MiB`, `1536KiB`, `1000`.
+/// In the largest binary unit without a remainder: `1MiB`, `1536KiB`, `1000`.
 pub(in crate::config) fn show_size(bytes: usize) -> String {
     const UNITS: [(usize, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let unit = UNITS.iter().find(|(size, _)| bytes >= *size && bytes.is_multiple_of(*size));

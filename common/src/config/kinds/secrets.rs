@@ -1,4 +1,4 @@
-//! Kinds that are never shown. No error repeats what was given.
+//! Kinds that are never shown. No error repeats the value.
 
 use config::ValueKind;
 

@@ -122,7 +122,7 @@ impl Field for OptionalText {
     }
 }
 
-/// A list of texts that a function checks, each.
+/// A list of texts, each checked by a function.
 pub(in crate::config) struct List {
     pub allowed: &'static str,
     pub check: fn(&str) -> bool,
@@ -178,7 +178,7 @@ impl Field for Chains {
     }
 }
 
-/// One of several words, each standing for a value.
+/// One of several words, each with its value.
 pub(in crate::config) struct Choice<T: 'static> {
     pub words: &'static [(&'static str, T)],
     pub at: At<T>,
