@@ -73,8 +73,8 @@ impl Address {
         address.map_err(|_| AddressError)
     }
 
-    /// Whether it names the bridge or something that the bridge keeps, and not a peer or a topic.
-    /// Frames to such an address are for a bridge service; free messages are refused.
+    /// Whether it names the bridge, or something that the bridge keeps, instead of a peer or a
+    /// topic. Frames to such an address are for a bridge service; free messages are refused.
     pub const fn is_bridge(&self) -> bool {
         matches!(self, Self::Bridge | Self::Run(_) | Self::Thread(_) | Self::Pool(_))
     }

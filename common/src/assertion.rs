@@ -1,7 +1,7 @@
-//! Signed assertions: how the edge proves to the broker who a browser is.
+//! Signed assertions: the edge's proof to the broker of who a client is.
 //!
-//! An assertion is a JWT (HS256 with the secret both share) that names one session and lives for seconds. The broker trusts
-//! nothing else that it is told about a client.
+//! An assertion is a JWT (HS256 with the secret that both share) that names one session and is
+//! valid for seconds. The broker trusts nothing else about a client.
 
 use std::{
     collections::BTreeSet,
@@ -23,24 +23,26 @@ use crate::{
     timestamp::unix_seconds,
 };
 
-/// How long an assertion is good for: long enough to dial, too short to be worth stealing.
+/// How long an assertion is valid: long enough to dial, too short to be worth stealing.
 pub const LIFETIME: Duration = Duration::from_secs(30);
-/// How long an assertion is accepted beyond its times. Greater differences between the clocks are told to the edge, which signs
-/// by the broker's clock from then on: see [`Signer`].
+/// How long an assertion is accepted before and after its times. If the clocks differ more, the
+/// broker tells the edge its time, and the edge signs by that from then on: see [`Signer`].
 pub const LEEWAY: Duration = Duration::from_secs(10);
 const ISSUER: &str = "edge";
 const AUDIENCE: &str = "broker";
-/// Of an assertion that a session has logged in: no other passes for one, nor it for another.
+/// The audience of an assertion that a session has logged in. Neither kind of assertion passes for
+/// the other.
 const LOGIN_AUDIENCE: &str = "broker-login";
-/// Whom an edge means that asks for itself.
+/// The audience of an edge's own request.
 const EDGE_AUDIENCE: &str = "broker-edge";
-/// Most sockets that stay open across a login.
+/// The most sockets that stay open across a login.
 pub const MAX_KEPT: usize = 16;
 
-/// How a receiver acknowledges durable messages; `?ack=auto` or `?ack=explicit` where it connects.
+/// How a receiver acknowledges durable messages: `?ack=auto` or `?ack=explicit` at connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Acks {
-    /// What has reached it counts as acknowledged: it answers the ping that follows.
+    /// A message counts as acknowledged once it has arrived: the receiver answers the ping behind
+    /// it.
     #[default]
     #[serde(rename = "auto")]
     Automatic,
@@ -49,51 +51,55 @@ pub enum Acks {
     Explicit,
 }
 
-/// How a receiver reads, as it says where it connects.
+/// How a receiver reads, as it says at connect.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Reading {
     /// How it acknowledges durable messages: `?ack=`.
     #[serde(default)]
     pub acks: Acks,
-    /// Under which name its subscriptions and their positions are kept, to be restored when it comes again: `?client=`. `None`: they
-    /// are not kept.
+    /// The client name (`?client=`), under which its subscriptions and positions are stored and
+    /// restored. `None`: they are not stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<ClientName>,
-    /// Whether what waits for it is held back until its `connection:resume` says from where to go on: `?resume=true`.
+    /// Whether messages are held back until its `connection:resume` names its positions:
+    /// `?resume=true`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resume: bool,
-    /// For a client whose edge has lost the broker and dials again: since when, in milliseconds since 1970.
+    /// For a client whose edge has lost the broker and dials again: since when, in milliseconds
+    /// since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub away_since: Option<u64>,
 }
 
-/// What the names begin with that an edge gives to clients that name themselves not; theirs must not.
+/// The prefix of the names that an edge assigns to clients without a client name. Clients must not
+/// use it.
 pub const NAMED_BY_EDGE: &str = "@edge/";
 
 impl Reading {
-    /// Whether by what it says itself something may be kept for it from an earlier connection. Of one that its edge has named, the
-    /// broker looks besides whether it has kept something for the session.
+    /// Whether something may be stored for the client from an earlier connection, judged by what
+    /// the client says. For a client that its edge has named, the broker also checks whether it has
+    /// stored something for the session.
     pub fn may_have_been_here(&self) -> bool {
         self.client.is_some() && (self.away_since.is_some() || !self.is_named_by_edge())
     }
 
-    /// Whether the client has not named itself: its edge has, by the socket's place among those of its session, so that one that comes
-    /// back alone is known again.
+    /// Whether the edge has assigned the client's name, from the socket's slot among those of its
+    /// session. So a client that comes back alone is recognised.
     pub fn is_named_by_edge(&self) -> bool {
         self.client.as_ref().is_some_and(|client| client.as_str().starts_with(NAMED_BY_EDGE))
     }
 }
 
-/// Who stands behind a session that has logged in.
+/// The user of a session that has logged in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Login {
     /// The user.
     #[serde(rename = "user_id")]
     pub user: UserId,
-    /// The wallet's address, spelled as EIP-55 has it, where one was proved or vouched for.
+    /// The wallet's address in the spelling of EIP-55, if one was proved or vouched for.
     #[serde(rename = "wallet_address", default, skip_serializing_if = "Option::is_none")]
     pub wallet: Option<String>,
-    /// What the login carries, for the rules of the policy.
+    /// The scopes of the login.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub scopes: BTreeSet<String>,
 }
@@ -107,17 +113,19 @@ pub struct ClientIdentity {
     /// The user, once logged in.
     #[serde(flatten)]
     pub login: Option<Login>,
-    /// What the edge calls the client's socket, which it keeps when the edge connects anew. Only its owner is told.
+    /// The edge's id of the client's socket. It stays the same when the edge connects again. Only
+    /// its owner is told it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub socket_id: Option<Uuid>,
-    /// The agent that untargeted frames go to.
+    /// The agent that receives frames without a target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentId>,
     /// How it reads.
     #[serde(flatten)]
     pub reading: Reading,
-    /// That of the credentials it came with: it rises when the session logs in (of an issuer's token: the second in which that was issued).
-    /// With `issued_at` it tells whether they were revoked.
+    /// The generation of its credentials. It rises when the session logs in (with an issuer's
+    /// token: the second in which that was issued). Together with `issued_at` it tells whether they
+    /// were revoked.
     #[serde(rename = "credential_gen", default, skip_serializing_if = "is_zero")]
     pub generation: u64,
     /// When those credentials were signed, in seconds since 1970.
@@ -163,9 +171,10 @@ pub struct LoggedIn {
     /// The session.
     #[serde(rename = "sub")]
     pub session_id: SessionId,
-    /// Who it is now.
+    /// Its user.
     pub login: Login,
-    /// The sockets that are the login's own: they stay. Every other one that was opened before it is not to be trusted.
+    /// The sockets that performed the login: they stay open. Every other older socket is not
+    /// trusted.
     #[serde(default)]
     pub keep: Vec<Uuid>,
 }
@@ -180,7 +189,7 @@ struct Claims<T> {
     content: T,
 }
 
-/// Signs an assertion that starts now.
+/// Signs an assertion that is valid from now on.
 ///
 /// # Errors
 /// `internal`.
@@ -191,7 +200,7 @@ pub fn mint(identity: &ClientIdentity, secret: &Secret) -> Result<String, ErrorC
 /// Checks an assertion: signature, issuer, audience, times.
 ///
 /// # Errors
-/// `credentials_expired` if only its times are wrong: it was valid once, or is not yet; `unauthorized` for everything else.
+/// `credentials_expired` if only its times are wrong; `unauthorized` for everything else.
 pub fn verify(assertion: &str, secret: &Secret) -> Result<ClientIdentity, ErrorCode> {
     check(AUDIENCE, assertion, secret)
 }
@@ -212,13 +221,13 @@ pub fn verify_login(assertion: &str, secret: &Secret) -> Result<LoggedIn, ErrorC
     check(LOGIN_AUDIENCE, assertion, secret)
 }
 
-/// What an edge says of itself.
+/// The content of an edge's own assertion.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Edge {
     sub: String,
 }
 
-/// Signs that an edge asks for itself, and not for a client.
+/// Signs a request of the edge itself, not of a client.
 ///
 /// # Errors
 /// `internal`.
@@ -226,7 +235,7 @@ pub fn mint_edge(secret: &Secret) -> Result<String, ErrorCode> {
     sign(EDGE_AUDIENCE, &Edge { sub: ISSUER.to_owned() }, secret)
 }
 
-/// Checks that an edge asks for itself.
+/// Checks that a request comes from an edge itself.
 ///
 /// # Errors
 /// Those of [`verify`].
@@ -234,7 +243,7 @@ pub fn verify_edge(assertion: &str, secret: &Secret) -> Result<(), ErrorCode> {
     check::<Edge>(EDGE_AUDIENCE, assertion, secret).map(|_| ())
 }
 
-/// Whether what somebody presents says of itself that it is an edge's assertion; whether that is true is for [`verify`].
+/// Whether the text claims to be an edge's assertion. [`verify`] checks whether that is true.
 pub fn claims_to_be_one(token: &str) -> bool {
     #[derive(Clone, Deserialize)]
     struct Said {
@@ -261,7 +270,7 @@ fn check<T: DeserializeOwned + Clone>(audience: &str, assertion: &str, secret: &
     check_at(audience, assertion, secret, Some(SystemTime::now()))
 }
 
-/// Without `now`, the times are not looked at.
+/// Without `now`, the times are not checked.
 fn check_at<T>(audience: &str, assertion: &str, secret: &Secret, now: Option<SystemTime>) -> Result<T, ErrorCode>
 where
     T: DeserializeOwned + Clone,
@@ -270,13 +279,13 @@ where
     rules.set_issuer(&[ISSUER]);
     rules.set_audience(&[audience]);
     rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-    // Its times are judged below, both ways.
+    // The times are checked below, in both directions.
     rules.validate_exp = false;
     let key = DecodingKey::from_secret(secret.reveal().as_bytes());
     let claims = jsonwebtoken::decode::<Claims<T>>(assertion, &key, &rules).map_err(|_| ErrorCode::Unauthorized)?.claims;
     let is_in_time = |now| {
         let (now, leeway) = (unix_seconds(now), LEEWAY.as_secs());
-        // An assertion from the future would be good for longer than assertions may be.
+        // An assertion from the future would be valid for longer than assertions may be.
         claims.exp.saturating_add(leeway) > now && claims.exp <= now.saturating_add(LIFETIME.as_secs() + leeway)
     };
     if now.is_none_or(is_in_time) { Ok(claims.content) } else { Err(ErrorCode::CredentialsExpired) }

@@ -1,8 +1,10 @@
-//! What the audit log holds, and how its entries wait: who came, who was let in or not, what was refused, what operators did. What was
-//! said only where the configuration wants it.
+//! The entries of the audit log, and the queue in which they wait: who connected, who was admitted
+//! or refused, which messages were refused, what operators did. Messages themselves are recorded
+//! only if the configuration asks for it.
 //!
-//! Entries wait in memory and are written, or sent to the broker, several times a second, so that nobody waits. At the bound of what may
-//! wait, and where strangers could fill the log, they are counted instead, and the count is an entry.
+//! Entries wait in memory, and are written or sent to the broker several times a second, so that
+//! nobody waits for that. At the bound of the queue, and where strangers could fill the log, events
+//! are only counted. The count becomes an entry.
 
 use std::{
     str::FromStr,
@@ -14,30 +16,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::timestamp::unix_ms;
 
-/// How often what waits is written or sent.
+/// How often waiting entries are written or sent.
 pub const TICK: Duration = Duration::from_millis(250);
-/// Entries that may wait; what comes beyond is counted.
+/// The most entries that wait. Further ones are counted.
 const MOST_WAITING: usize = 1_000;
-/// Longest field of an entry, in bytes.
+/// The longest field of an entry, in bytes.
 const LONGEST: usize = 256;
-/// Longest detail, in bytes.
+/// The longest detail, in bytes.
 const LONGEST_DETAIL: usize = 16 * 1024;
 
-/// What sort of event an entry tells of.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Event {
-    /// A connection came or went.
+    /// A connection opened or closed.
     Connection,
-    /// Somebody was let in, or not, or left.
+    /// Somebody was admitted or refused, or left.
     Authentication,
-    /// A message, a subscription or a reading was refused.
+    /// A message, a subscription or a history read was refused.
     Refusal,
     /// An operator did something.
     Admin,
 }
 
-/// Not the name of an event.
+/// The text is not the name of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be connection, authentication, refusal or admin")]
 pub struct UnknownEvent;
@@ -51,7 +53,7 @@ impl FromStr for Event {
 }
 
 impl Event {
-    /// Every one.
+    /// All kinds.
     pub const ALL: [Self; 4] = [Self::Connection, Self::Authentication, Self::Refusal, Self::Admin];
 
     /// The `kind` in the log.
@@ -65,37 +67,37 @@ impl Event {
     }
 }
 
-/// Something that happened.
+/// One event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// When, in milliseconds since 1970.
     pub at: u64,
-    /// What sort of event.
+    /// Its kind.
     pub kind: Event,
-    /// Who: an address, `operator`, `bridge`; empty where that is not known. At most 256 bytes.
+    /// Who did it: an address, `operator`, `bridge`; empty if unknown. At most 256 bytes.
     pub who: String,
-    /// What, at most 256 bytes.
+    /// What was done, at most 256 bytes.
     pub what: String,
-    /// From where: an IP address, at most 256 bytes.
+    /// The origin: an IP address, at most 256 bytes.
     pub origin: String,
-    /// What was said, where that is wanted: at most 16 KiB.
+    /// The message, if the configuration asks for it: at most 16 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
 impl Entry {
-    /// Something that happens now. Fields that are too long are cut.
+    /// An event that happens now. Fields that are too long are cut.
     pub fn new(kind: Event, who: &str, what: &str, origin: &str) -> Self {
         Self { at: unix_ms(), kind, who: who.to_owned(), what: what.to_owned(), origin: origin.to_owned(), detail: None }.cut()
     }
 
-    /// The same, with what was said.
+    /// Adds the message.
     #[must_use]
     pub fn with_detail(self, detail: &str) -> Self {
         Self { detail: Some(detail.to_owned()), ..self }.cut()
     }
 
-    /// The same without what is too long.
+    /// Cuts what is too long.
     #[must_use]
     pub fn cut(mut self) -> Self {
         for field in [&mut self.who, &mut self.what, &mut self.origin] {
@@ -107,7 +109,7 @@ impl Entry {
         self
     }
 
-    /// Whether nothing in it is too long.
+    /// Whether no field is too long.
     pub fn fits(&self) -> bool {
         [&self.who, &self.what, &self.origin].into_iter().all(|field| field.len() <= LONGEST)
             && self.detail.as_ref().is_none_or(|detail| detail.len() <= LONGEST_DETAIL)
@@ -119,10 +121,10 @@ fn cut(text: &mut String, most: usize) {
     text.truncate(end);
 }
 
-/// What waited, to be written or sent; and the body of an edge's report.
+/// Entries to be written or sent; also the body of an edge's report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
-    /// In the order in which they were noted, at most 1,000 of one edge or broker.
+    /// In the order of the events, at most 1,000 from one edge or broker.
     pub entries: Vec<Entry>,
     /// How many more events there were.
     #[serde(default)]
@@ -130,12 +132,12 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Whether there is nothing in it.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.beyond == 0
     }
 
-    /// As the log has it: the count is an entry.
+    /// The entries for the log. The count becomes an entry.
     pub fn into_entries(self) -> Vec<Entry> {
         let Self { mut entries, beyond } = self;
         if beyond > 0 {
@@ -145,7 +147,7 @@ impl Batch {
     }
 }
 
-/// What waits.
+/// The waiting entries.
 #[derive(Debug, Default)]
 pub struct Audit {
     is_off: bool,
@@ -153,24 +155,24 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// The log, or none.
+    /// The queue for a log, or for none.
     pub fn new(is_on: bool) -> Self {
         Self { is_off: !is_on, waiting: Mutex::default() }
     }
 
-    /// Whether anything is noted.
+    /// Whether events are recorded.
     pub fn is_on(&self) -> bool {
         !self.is_off
     }
 
-    /// Notes an event.
+    /// Records an event.
     pub fn note(&self, kind: Event, who: &str, what: &str, origin: &str) {
         if self.is_on() {
             self.add([Entry::new(kind, who, what, origin)]);
         }
     }
 
-    /// Notes entries.
+    /// Adds entries.
     pub fn add(&self, entries: impl IntoIterator<Item = Entry>) {
         if self.is_off {
             return;
@@ -178,7 +180,7 @@ impl Audit {
         add(&mut self.waiting(), entries);
     }
 
-    /// Counts events whose entries would be too many.
+    /// Counts events without recording them.
     pub fn pass_over(&self, events: u64) {
         if self.is_on() {
             let mut waiting = self.waiting();
@@ -186,17 +188,17 @@ impl Audit {
         }
     }
 
-    /// What waits, and forgets it.
+    /// Removes and returns everything that waits.
     pub fn take(&self) -> Batch {
         std::mem::take(&mut *self.waiting())
     }
 
-    /// The entries that wait, and forgets them; the count waits on.
+    /// Removes and returns the waiting entries. The count stays.
     pub fn take_entries(&self) -> Batch {
         Batch { entries: std::mem::take(&mut self.waiting().entries), beyond: 0 }
     }
 
-    /// Has wait again what was taken and not delivered, before what has been noted since.
+    /// Puts back a batch that was not delivered, before newer entries.
     pub fn put_back(&self, batch: Batch) {
         let mut waiting = self.waiting();
         let newer = std::mem::replace(&mut waiting.entries, batch.entries);

@@ -1,4 +1,4 @@
-//! How long to wait before a server is dialled again: exponential, with full jitter. Pure.
+//! How long to wait before a server is dialled again: exponential backoff with full jitter. Pure.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The wait after `failures` failures before this one, with `dice` as the random number.
+    /// The wait after `failures` earlier failures, with `dice` as the random number.
     pub fn wait(&self, failures: u32, dice: u64) -> Duration {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let factor = 1_u64.checked_shl(failures).unwrap_or(u64::MAX);
         let bound = millis(self.first).saturating_mul(factor).min(millis(self.longest));
-        // The remainder favours small waits by less than one part in 10^13 at any bound there is.
+        // The remainder favours small waits by less than one part in 10^13, at any bound in use.
         Duration::from_millis(dice % bound.saturating_add(1))
     }
 }

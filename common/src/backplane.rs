@@ -1,16 +1,17 @@
-//! What a broker says to the edge of a client, not to the client: in binary frames on the client's connection, which no
-//! client is ever sent. The other way the edge speaks with signed assertions ([`crate::assertion`]), so that no client can
-//! speak for it.
+//! What a broker tells the edge about a client: in binary frames on the client's connection, which
+//! are never sent to a client. In the other direction the edge uses signed assertions
+//! ([`crate::assertion`]), so that no client can speak for it.
 
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::secret::Secret;
 
-/// What the broker asks of the edge.
+/// A request of the broker to the edge.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToEdge {
-    /// The client sent later credentials in-band (`connection:refresh`): judge them and answer it.
+    /// The client sent later credentials in-band (`connection:refresh`). The edge checks and
+    /// answers them.
     Refresh {
         /// The id of the client's frame.
         id: Option<String>,
@@ -21,13 +22,13 @@ pub enum ToEdge {
 }
 
 impl ToEdge {
-    /// As it stands in the frame.
+    /// The payload of the frame.
     pub fn encode(&self) -> Vec<u8> {
-        // Strings in a struct: serialisation has no way to fail.
+        // A struct of strings: serialisation cannot fail.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// Reads it; `None` for what a later broker may say.
+    /// Parses a payload. `None` for a request of a later broker.
     pub fn parse(payload: &[u8]) -> Option<Self> {
         serde_json::from_slice(payload).ok()
     }

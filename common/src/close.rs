@@ -4,14 +4,15 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CloseCode(pub u16);
 
-/// What a client should do when its connection was closed.
+/// What a client should do after its connection was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
     /// Connect again without waiting.
     ReconnectAtOnce,
     /// Connect again after an exponential wait with full jitter.
     ReconnectWithBackoff,
-    /// Connect again after such a wait, under another client name, and go on from the positions that the client holds itself.
+    /// Connect again after such a wait, under another client name, and continue from the positions
+    /// that the client holds.
     ReconnectRenamed,
     /// Get new credentials, then connect again.
     RefreshCredentials,
@@ -20,25 +21,25 @@ pub enum Advice {
 }
 
 impl CloseCode {
-    /// The peer is done.
+    /// The peer has finished.
     pub const NORMAL: Self = Self(1000);
-    /// The endpoint goes away.
+    /// The endpoint is going away.
     pub const GOING_AWAY: Self = Self(1001);
-    /// Stands for a close frame without a code; is in none.
+    /// Represents a close frame without a code. Never sent.
     pub const NO_CODE: Self = Self(1005);
-    /// Stands for an end without a close frame; is in none.
+    /// Represents an end without a close frame. Never sent.
     pub const ABNORMAL: Self = Self(1006);
     /// Bytes that are not valid frames.
     pub const PROTOCOL: Self = Self(1002);
-    /// A binary frame, where only text is spoken.
+    /// A binary frame. Only text is allowed.
     pub const UNSUPPORTED: Self = Self(1003);
     /// Text that is not UTF-8.
     pub const INVALID_UTF8: Self = Self(1007);
     /// A frame or message over the limit.
     pub const TOO_BIG: Self = Self(1009);
-    /// The server made a mistake.
+    /// Internal error of the server.
     pub const INTERNAL: Self = Self(1011);
-    /// The server restarts: come back.
+    /// The server restarts. The client reconnects.
     pub const SERVICE_RESTART: Self = Self(1012);
     /// The server is at capacity.
     pub const TRY_AGAIN_LATER: Self = Self(1013);
@@ -46,20 +47,21 @@ impl CloseCode {
     pub const CREDENTIALS_EXPIRED: Self = Self(4001);
     /// The session was ended: logged out or revoked.
     pub const SESSION_ENDED: Self = Self(4003);
-    /// The peer did not read what was waiting for it.
+    /// The peer did not read what waited for it.
     pub const SLOW_CONSUMER: Self = Self(4008);
     /// A newer connection has the same agent id.
     pub const TAKEN_OVER: Self = Self(4009);
     /// Nothing was heard from the peer in time.
     pub const HEARTBEAT_TIMEOUT: Self = Self(4010);
-    /// A newer connection of the session has the same client name, and with it what is kept under that name.
+    /// A newer connection of the session has taken over the client name, and what is stored under
+    /// it.
     pub const NAME_TAKEN_OVER: Self = Self(4011);
-    /// The peer went on sending more than it may.
+    /// The peer stayed over its rate.
     pub const RATE_LIMITED: Self = Self(4029);
     /// Too many invalid envelopes in a row.
     pub const TOO_MANY_INVALID: Self = Self(4400);
 
-    /// What a client should do at this code; codes it does not know are met with a backoff.
+    /// What a client should do at this code. At unknown codes it reconnects with backoff.
     pub const fn advice(self) -> Advice {
         match self.0 {
             1000 | 1002 | 1003 | 1007 | 1009 | 4003 | 4009 | 4400 => Advice::Never,
@@ -70,14 +72,15 @@ impl CloseCode {
         }
     }
 
-    /// Whether who closes with this code has left, and will not come back to where it was: a page that is closed, a client that is done
-    /// or that is not let in any more. Others come back.
+    /// Whether a peer that closes with this code has left for good: a page that was closed, a
+    /// client that has finished or is no longer admitted. Peers with other codes come back.
     pub const fn is_leave(self) -> bool {
         matches!(self, Self::NORMAL | Self::GOING_AWAY | Self::NO_CODE) || matches!(self.advice(), Advice::Never)
     }
 
-    /// What to put into a close frame for this code, be it as an answer or to pass it on: itself where that may be; else that the peer
-    /// is done where it has left, and that it was not heard any more where it may come back.
+    /// The code for a close frame that answers or passes on this one. It is the same code if it may
+    /// be sent. Otherwise it says that the peer has finished, or, if the peer may come back, that
+    /// nothing was heard from it.
     pub const fn to_send(self) -> Self {
         match self {
             _ if self.may_be_sent() => self,

@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 
 use crate::close::CloseCode;
 
-/// Where a connection is in its life.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionState {
     /// Upgraded and authenticated; for an agent, its id is not settled yet.
@@ -20,12 +20,12 @@ pub enum ConnectionState {
     Active,
     /// A close frame with this code is on its way.
     Closing(CloseCode),
-    /// The socket is gone; the code it ended with, [`CloseCode::ABNORMAL`] where there was none.
+    /// The socket is closed. The code with which it ended, or [`CloseCode::ABNORMAL`].
     Closed(CloseCode),
 }
 
 impl ConnectionState {
-    /// Every state's name, in the order of a life.
+    /// The names of all states, in order.
     pub const NAMES: [&'static str; 4] = ["handshaking", "active", "closing", "closed"];
 
     /// The state's name in statistics.
@@ -43,7 +43,7 @@ impl ConnectionState {
         }
     }
 
-    /// Whether a connection in this state may go to `next`.
+    /// Whether a connection in this state may change to `next`.
     pub const fn may_become(self, next: Self) -> bool {
         self.position() < next.position()
     }

@@ -1,4 +1,5 @@
-//! Files in the data folder: for their owner only, and there whole or not at all, also after a power cut.
+//! Files in the data folder. They are private to their owner, and are replaced as a whole, also
+//! across a power cut.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -9,7 +10,7 @@ use std::{
 
 use rustix::fs::{Access, FlockOperation, access, flock};
 
-/// Makes a folder that only its owner may enter, and those above it that are missing.
+/// Makes a folder that only its owner may enter, and its missing parents.
 ///
 /// # Errors
 /// Those of the file system.
@@ -17,20 +18,21 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Files that hold keys in a form that can be used or attacked. Where others could read one, it is not tightened in silence:
-/// whoever opens it refuses it, because the keys may be known by then.
+/// Files with usable keys. If others can read one, it is not tightened silently: it is refused when
+/// opened, because the keys may be known by then.
 const HOLD_KEYS: [&str; 2] = ["secrets.json", "agent-keys.json"];
 /// The folder inside the data folder whose files are private too.
 const CERTIFICATES: &str = "acme";
-/// What the group and others may do.
+/// The permissions of the group and of others.
 const NOT_THE_OWNERS: u32 = 0o077;
-/// The bit of a folder that many users share, such as `/tmp`.
+/// The sticky bit: many users share the folder, such as `/tmp`.
 const SHARED: u32 = 0o1000;
 
-/// Makes the data folder, or takes from everybody but its owner what they may do with it and with the files in it.
+/// Makes the data folder, or removes the permissions that others have on it and on the files in it.
 ///
-/// Every path that was open to others is named in the log and returned. A path that cannot be changed, because it belongs to
-/// another user or is a folder that many share, is named in the log too, and stays as it is. Symbolic links are not followed.
+/// Every path that was open to others is logged and returned. A path that cannot be changed,
+/// because it belongs to another user or many users share it, is logged too, and stays as it is.
+/// Symbolic links are not followed.
 ///
 /// # Errors
 /// The folder cannot be made or read.
@@ -42,7 +44,8 @@ pub fn secure_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(tightened)
 }
 
-/// The exclusive right to a folder for one purpose, until it is dropped or the process ends, however that ends.
+/// The exclusive right to use a folder for one purpose. It lasts until it is dropped or the process
+/// ends, for whatever reason.
 #[derive(Debug)]
 pub struct FolderLock {
     file: File,
@@ -51,26 +54,26 @@ pub struct FolderLock {
 /// Why a folder could not be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderLockError {
-    /// Another process has it.
+    /// Another process holds it.
     #[error("{} is in use by process {holder}", path.display())]
     Taken {
         /// The lock's file.
         path: PathBuf,
-        /// The process id that it names; `?` if it names none.
+        /// The process id in the file; `?` if there is none.
         holder: String,
     },
-    /// The file system said no.
+    /// The file system reported an error.
     #[error("cannot lock {}: {source}", path.display())]
     Io {
         /// The lock's file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
 impl FolderLock {
-    /// Takes the lock of this name in a folder that is there.
+    /// Takes the lock with this name in an existing folder.
     ///
     /// # Errors
     /// See [`FolderLockError`].
@@ -88,21 +91,22 @@ impl FolderLock {
             }
             Err(errno) => return Err(failed(errno.into())),
         }
-        // Only for the message above: that it cannot be written is no reason not to start.
+        // Only for the message above: if it cannot be written, the daemon can still start.
         let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
         Ok(Self { file })
     }
 }
 
 impl Drop for FolderLock {
-    /// Unlocks rather than only closes: a child process that is being started has a copy of the descriptor for a moment.
+    /// Unlocks explicitly: a child process that is being started has a copy of the descriptor for a
+    /// moment, so closing alone would not unlock.
     fn drop(&mut self) {
-        // The end of the process gives it back in any case.
+        // The end of the process releases it in any case.
         let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
-/// Whether files can be made in a folder, or in the first above it that is there, where it would be made. Changes nothing.
+/// Whether files can be made in a folder, or in its closest existing parent. Changes nothing.
 ///
 /// # Errors
 /// Why they cannot.
@@ -119,7 +123,7 @@ pub fn check_writable(folder: &Path) -> io::Result<()> {
     Err(io::ErrorKind::NotFound.into())
 }
 
-/// Creates a file that only its owner may read, or opens the one that is there.
+/// Creates a file that only its owner may read, or opens it if it exists.
 ///
 /// # Errors
 /// Those of the file system.
@@ -140,7 +144,7 @@ fn secure_entries(folder: &Path, tightened: &mut Vec<PathBuf>) -> io::Result<()>
     Ok(())
 }
 
-/// A folder and everything below it, if it is there.
+/// A folder and everything below it, if it exists.
 fn secure_all(folder: &Path, tightened: &mut Vec<PathBuf>) -> io::Result<()> {
     match fs::symlink_metadata(folder) {
         Ok(found) if found.is_dir() => {}
@@ -155,7 +159,7 @@ fn secure_all(folder: &Path, tightened: &mut Vec<PathBuf>) -> io::Result<()> {
 
 fn tighten(path: &Path, tightened: &mut Vec<PathBuf>) -> io::Result<()> {
     let mode = match fs::metadata(path) {
-        // Files come and go while others use the folder.
+        // Other processes may add and remove files meanwhile.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         found => found?.mode() & 0o7777,
     };
@@ -179,22 +183,22 @@ fn tighten(path: &Path, tightened: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts a file in place of another in one step, readable by its owner only. The folder must be there.
+/// Replaces a file in one step. Only its owner may read it. The folder must exist.
 ///
 /// # Errors
-/// Those of the file system; the file before stays then. No randomness for the draft's name.
+/// Those of the file system: the old file then stays. No randomness for the draft's name.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let draft = write_draft(folder, content)?;
-    // Best effort: what counts is why it was not put in place.
+    // Best effort: the error that matters is that of the rename.
     fs::rename(&draft, path).inspect_err(|_| drop(fs::remove_file(&draft)))?;
     sync_folder(folder)
 }
 
-/// Writes a finished file under a name of its own, to be linked or renamed to its real one.
+/// Writes a complete file under a temporary name, to be linked or renamed.
 ///
 /// # Errors
-/// Those of the file system, and then there is no draft. No randomness for its name.
+/// Those of the file system: no draft is left then. No randomness for its name.
 pub fn write_draft(folder: &Path, content: &[u8]) -> io::Result<PathBuf> {
     let mut number = [0; 8];
     getrandom::fill(&mut number).map_err(|error| io::Error::other(error.to_string()))?;
@@ -205,7 +209,7 @@ pub fn write_draft(folder: &Path, content: &[u8]) -> io::Result<PathBuf> {
     Ok(draft)
 }
 
-/// Waits until the disk has the names in a folder.
+/// Syncs the names in a folder to the disk.
 ///
 /// # Errors
 /// Those of the file system.

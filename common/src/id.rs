@@ -1,20 +1,20 @@
-//! Ids as types: what is one of them has been checked.
+//! Ids as types: a value of such a type has been checked.
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Longest agent id, user id, topic name, message id and correlation id, in characters.
+/// The longest agent id, user id, topic name, message id and correlation id, in characters.
 pub const MAX_NAME: usize = 128;
 
 /// Why a string is not an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// Nothing there.
+    /// Empty.
     #[error("is empty")]
     Empty,
-    /// Over [`MAX_NAME`].
+    /// Longer than [`MAX_NAME`].
     #[error("is longer than 128 characters")]
     TooLong,
     /// The first character outside the allowed set.
@@ -41,7 +41,7 @@ pub fn check_name(name: &str) -> Result<(), IdError> {
 }
 
 impl IdError {
-    /// What to tell whoever wrote this into a parameter of a query.
+    /// The message for a client that used this text as a query parameter.
     pub fn in_query(self, parameter: &str) -> String {
         match self {
             Self::Character(' ') => {
@@ -59,7 +59,7 @@ macro_rules! name_type {
         pub struct $type(Arc<str>);
 
         impl $type {
-            /// Checks and takes a name.
+            /// Checks a name.
             pub fn new(name: &str) -> Result<Self, IdError> {
                 check_name(name)?;
                 Ok(Self(name.into()))
@@ -116,7 +116,7 @@ name_type! {
     AgentId
 }
 name_type! {
-    /// The id of a user: what a login establishes.
+    /// The id of a user, which a login establishes.
     UserId
 }
 name_type! {
@@ -138,12 +138,12 @@ name_type! {
 }
 
 name_type! {
-    /// What a client calls itself, so that it is known again when it comes back: a tab, a process.
+    /// A client name: identifies a tab or process when it connects again.
     ClientName
 }
 
 impl AgentId {
-    /// A fresh id for an agent that named none.
+    /// A new id for an agent that named none.
     pub fn assigned() -> Self {
         Self(format!("agent-{}", Uuid::new_v4().simple()).into())
     }
@@ -155,14 +155,14 @@ impl AgentId {
 pub struct SessionId(pub Uuid);
 
 impl SessionId {
-    /// A fresh id.
+    /// A new id.
     pub fn fresh() -> Self {
         Self(Uuid::new_v4())
     }
 }
 
 impl SessionId {
-    /// Its bytes, to be kept in less room than its text.
+    /// Its bytes: a shorter form than its text.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
@@ -176,7 +176,7 @@ impl From<Uuid> for SessionId {
 
 impl FromStr for SessionId {
     type Err = IdError;
-    /// Accepts the hyphenated form only, so that one session has one spelling apart from case.
+    /// Accepts the hyphenated form only, so that a session has one spelling, apart from case.
     fn from_str(text: &str) -> Result<Self, IdError> {
         if text.len() != 36 {
             return Err(IdError::NotAUuid);

@@ -1,4 +1,4 @@
-//! Networks of IP addresses, and what of an address counts as one customer.
+//! Networks of IP addresses, and the part of an address that identifies one customer.
 
 use std::{
     fmt,
@@ -6,14 +6,14 @@ use std::{
     str::FromStr,
 };
 
-/// Addresses with a common beginning: `10.0.0.0/8`, `2001:db8::/32`, or one address.
+/// Addresses with a common prefix: `10.0.0.0/8`, `2001:db8::/32`, or one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
     bits: u8,
 }
 
-/// Not a network.
+/// The text is not a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is not an address or a network such as 10.0.0.0/8, or has bits set behind its prefix")]
 pub struct BadNetwork;
@@ -25,7 +25,7 @@ impl Network {
         vec![loopback(IpAddr::from([127, 0, 0, 0]), 8), loopback(IpAddr::V6(Ipv6Addr::LOCALHOST), 128)]
     }
 
-    /// Whether an address is in it. IPv4 addresses written as IPv6 count as IPv4.
+    /// Whether it contains an address. IPv4 addresses written as IPv6 count as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         address.is_ipv4() == self.address.is_ipv4() && masked(address, self.bits) == self.address
@@ -53,7 +53,7 @@ impl FromStr for Network {
             Some(bits) if bits.bytes().all(|byte| byte.is_ascii_digit()) => bits.parse().map_err(|_| BadNetwork)?,
             Some(_) => return Err(BadNetwork),
         };
-        // ::ffff:0:0/96 and narrower would never match, as such addresses are taken for IPv4.
+        // ::ffff:0:0/96 and narrower would never match, because such addresses count as IPv4.
         let is_mapped = matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
         if bits <= longest && masked(address, bits) == address && !is_mapped {
             Ok(Self { address, bits })
@@ -69,7 +69,8 @@ impl fmt::Display for Network {
     }
 }
 
-/// What is counted as one customer: an IPv4 address, or the 64 bits of an IPv6 address that one customer has all of.
+/// The part that counts as one customer: an IPv4 address, or the first 64 bits of an IPv6 address,
+/// since one customer has all addresses with the same 64 bits.
 pub fn customer(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         v6 @ IpAddr::V6(_) => masked(v6, 64),
@@ -77,13 +78,14 @@ pub fn customer(address: IpAddr) -> IpAddr {
     }
 }
 
-/// What an address is counted as; `None` where it is exempt.
+/// The customer to whom an address is counted. `None` if it is exempt.
 pub fn counted(address: IpAddr, exempt: &[Network]) -> Option<IpAddr> {
     let is_exempt = exempt.iter().any(|network| network.contains(address));
     (!is_exempt).then(|| customer(address))
 }
 
-/// Whether `host[:port]` is `localhost` or a loopback address. No other name is: what it resolves to is its owner's to say.
+/// Whether `host[:port]` is `localhost` or a loopback address. No other name is: its owner decides
+/// what it resolves to.
 pub fn is_loopback(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,

@@ -1,14 +1,15 @@
-//! The limit on open files, which is a limit on connections.
+//! The limit on open files, which bounds the number of connections.
 //!
-//! Systems give a process a low soft limit, often 1024, that it may raise itself up to the hard limit. Every binary that serves or opens many
-//! sockets does so at its start.
+//! Systems give a process a low soft limit, often 1024, which it may raise up to the hard limit.
+//! Every binary that opens many sockets does so at its start.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files a process needs besides its connections: listeners, logs, the store, runtime internals.
+/// Files that a process needs besides its connections: listeners, logs, the store, runtime
+/// internals.
 const BESIDES: u64 = 256;
 
-/// Raises the soft limit to the hard limit and returns what is in force then; `None`: no limit.
+/// Raises the soft limit to the hard limit, and returns the limit in force. `None`: no limit.
 pub fn raise_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -18,7 +19,8 @@ pub fn raise_limit() -> Option<u64> {
     }
 }
 
-/// How many of `wanted` connections the limit leaves room for, each taking `files_each`; `None`: all of them.
+/// For how many of `wanted` connections there is room, if each takes `files_each`. `None`: for all
+/// of them.
 pub fn shortfall(limit: Option<u64>, wanted: usize, files_each: u64) -> Option<u64> {
     let room = limit?.saturating_sub(BESIDES) / files_each.max(1);
     (room < wanted as u64).then_some(room)

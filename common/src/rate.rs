@@ -1,8 +1,9 @@
 //! A token bucket in eight bytes.
 //!
-//! The bucket is kept as the moment at which it will be full again (the generic cell rate algorithm): what is taken moves that
-//! moment on, and it may not be further ahead than a burst takes to refill. The `governor` crate does the same, but brings a
-//! clock and a table of its own and cannot take more at once than a burst holds, which a frame can be.
+//! The bucket stores the moment at which it will be full again (the generic cell rate algorithm).
+//! Taking moves that moment forward; it may not be further ahead than a burst takes to refill. The
+//! crate `governor` does the same, but brings its own clock and table, and cannot take more at once
+//! than a burst, as a large frame needs.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -11,14 +12,15 @@ use std::{
 
 const SECOND: u128 = 1_000_000_000;
 
-/// So many units a second, with a burst. Shared by all that have this limit.
+/// Units per second, with a burst. Shared by all that have this limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     per_second: u64,
     burst: u64,
 }
 
-/// What is left for one peer: when its bucket is full again, in nanoseconds of the caller's clock. A new one is full.
+/// One peer's bucket: when it is full again, in nanoseconds of the caller's clock. A new one is
+/// full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket {
     full_at: u64,
@@ -29,26 +31,27 @@ pub struct Bucket {
 pub struct SharedBucket(AtomicU64);
 
 impl SharedBucket {
-    /// Makes it full.
+    /// Fills it.
     pub fn fill(&self) {
         self.0.store(0, Relaxed);
     }
 
-    /// Whether nothing of it has been taken that has not come back.
+    /// Whether it is full.
     pub fn is_full(&self, now: Duration) -> bool {
         self.0.load(Relaxed) <= nanoseconds(now)
     }
 }
 
 impl Bucket {
-    /// Whether nothing of it has been taken that has not come back.
+    /// Whether it is full.
     pub fn is_full(&self, now: Duration) -> bool {
         self.full_at <= nanoseconds(now)
     }
 }
 
 impl Rate {
-    /// `per_second` in the long run, 0: no limit; at most `burst` at once after a pause, at least 1.
+    /// `per_second` in the long run, 0: no limit. At most `burst` at once after a pause, at least
+    /// 1.
     pub const fn new(per_second: u64, burst: u64) -> Self {
         Self { per_second, burst: if burst == 0 { 1 } else { burst } }
     }
@@ -73,7 +76,7 @@ impl Rate {
 
     /// Takes units out of a bucket.
     ///
-    /// What is larger than a burst is let through by a full bucket alone, and is paid off afterwards.
+    /// A full bucket lets through what is larger than a burst. It is paid off afterwards.
     ///
     /// # Errors
     /// There are not enough: the time after which there will be. Nothing is taken then.
@@ -83,7 +86,7 @@ impl Rate {
         }
         let now = nanoseconds(now);
         let full_at = bucket.full_at.max(now);
-        // What must be in the bucket before: no more than it can hold.
+        // What the bucket must hold before: at most as much as it can hold.
         let needed = self.time_for(units.min(self.burst));
         let ahead = (full_at - now).saturating_add(needed);
         let allowed = self.time_for(self.burst);
@@ -94,9 +97,11 @@ impl Rate {
         Ok(())
     }
 
-    /// Takes units out of a bucket that several use, also those that it has not got: how long to take no more, zero if it had them.
+    /// Takes units out of a bucket that several use, even if it does not hold them. Returns how
+    /// long to take no more; zero if it held them.
     ///
-    /// For what is already there when it is counted: so nothing has to be held back.
+    /// For units that have already arrived when they are counted, so that nothing must be held
+    /// back.
     pub fn charge(&self, bucket: &SharedBucket, units: u64, now: Duration) -> Duration {
         if self.per_second == 0 {
             return Duration::ZERO;
@@ -121,7 +126,7 @@ impl Rate {
         outcome
     }
 
-    /// Nanoseconds in which so many units come in, rounded up.
+    /// The nanoseconds in which so many units become available, rounded up.
     fn time_for(&self, units: u64) -> u64 {
         if let Some(scaled) = units.checked_mul(SECOND as u64) {
             return scaled.div_ceil(self.per_second.max(1));
@@ -199,7 +204,7 @@ mod tests {
                 match rate.take(&mut bucket, units, MS(now)) {
                     Ok(()) => taken += units,
                     Err(wait) => {
-                        // The wait told is enough, and one nanosecond less is not.
+                        // The returned wait is enough; one nanosecond less is not.
                         let later = MS(now) + wait;
                         prop_assert!(rate.take(&mut bucket.clone(), units, later).is_ok());
                         prop_assert!(rate.take(&mut bucket.clone(), units, later - Duration::from_nanos(1)).is_err());

@@ -1,4 +1,4 @@
-//! Secrets: strings that never show themselves.
+//! Secrets: strings that are never printed.
 
 use std::fmt;
 
@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde_json::error::Category;
 use subtle::ConstantTimeEq;
 
-/// A secret string: its `Debug` and `Display` are redacted, its comparison takes the same time for every input of one length.
+/// A secret string. Its `Debug` and `Display` are redacted. Comparing takes the same time for all
+/// inputs of one length.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -17,7 +18,7 @@ impl Secret {
         Self(value.into())
     }
 
-    /// The secret itself, for the one place that needs it. Never log it.
+    /// The secret itself, for the code that needs it. Never log it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -45,7 +46,8 @@ impl fmt::Display for Secret {
     }
 }
 
-/// What is wrong with JSON in which secrets may stand, and where, without a word of it: [`serde_json::Error`] quotes what it did not expect.
+/// The fault of JSON that may contain secrets, and its place, without quoting it:
+/// [`serde_json::Error`] quotes what it did not expect.
 pub fn json_fault(error: &serde_json::Error) -> String {
     let what = match error.classify() {
         Category::Syntax => "is not JSON",

@@ -1,6 +1,6 @@
-//! Logging: where `tracing` events go.
+//! Logging of `tracing` events.
 //!
-//! Owns the process's one subscriber: lines on stderr, as text for people or as JSON for machines, filtered as `log.filter` says.
+//! Owns the process's only subscriber: lines on stderr, as text or JSON, filtered by `log.filter`.
 //! Binaries call [`init`] once, after the configuration is loaded; libraries and tests never do.
 
 use std::io::IsTerminal;
@@ -14,7 +14,7 @@ use crate::config::{LogFormat, LogSettings};
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The filter is none that tracing takes.
+    /// The filter is invalid.
     #[error("log.filter is not usable: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
     /// The process has a subscriber already.
@@ -33,7 +33,8 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = EnvFilter::builder().parse(&settings.filter)?;
-    // A line that cannot be written is lost: telling so on stderr would panic when stderr is what cannot be written, as on a full disk.
+    // A line that cannot be written is lost. Reporting that on stderr would panic if stderr itself
+    // cannot be written, as on a full disk.
     let lines = fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
     Ok(match settings.format {
         LogFormat::Text => lines.with_ansi(colours).finish().into(),

@@ -11,7 +11,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::form
 pub type Timestamp = [u8; 24];
 
 thread_local! {
-    /// The second last formatted on this thread: calendars are slow, milliseconds are not.
+    /// The last second that was formatted on this thread. Formatting a date is slow, formatting
+    /// milliseconds is not.
     static SECOND: RefCell<(u64, Timestamp)> = const { RefCell::new((u64::MAX, *b"1970-01-01T00:00:00.000Z")) };
 }
 
@@ -26,7 +27,7 @@ pub fn unix_ms() -> u64 {
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Formats a time; one before 1970 or after 9999 becomes 1970.
+/// Formats a time. A time before 1970 or after 9999 becomes 1970.
 pub fn format(time: SystemTime) -> Timestamp {
     let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let millis = since_epoch.subsec_millis();
@@ -58,12 +59,12 @@ pub fn unix_seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
-/// The time so many seconds after 1970; 1970 where the system knows no such time.
+/// The time so many seconds after 1970. 1970 if the system cannot represent it.
 pub fn from_unix_seconds(seconds: u64) -> SystemTime {
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
 }
 
-/// Reads an RFC 3339 time: milliseconds since 1970, `None` where it is none or before 1970.
+/// Parses an RFC 3339 time into milliseconds since 1970. `None` if it is invalid or before 1970.
 pub fn parse_ms(text: &str) -> Option<u64> {
     let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     u64::try_from(moment.unix_timestamp_nanos() / 1_000_000).ok()

@@ -1,8 +1,10 @@
-//! How an edge signs assertions in a way that the broker's clock finds in time, whatever its own clock says.
+//! Signs assertions for an edge so that the broker's clock accepts their times, whatever the edge's
+//! clock says.
 //!
-//! The edge reads its clock once and counts on from there with a clock that never jumps. A broker that refuses an assertion
-//! because of its times answers with a *clock*: its own time, signed with the shared secret and bound to that one assertion.
-//! The signer takes the difference over, and every later assertion is dated by the broker's time.
+//! The edge reads its clock once, and then counts with a clock that never jumps. If a broker
+//! refuses an assertion because of its times, it answers with a *clock*: its own time, signed with
+//! the shared secret and bound to that assertion. The signer adopts the difference, and dates all
+//! later assertions by the broker's time.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering::Relaxed},
@@ -14,21 +16,21 @@ use serde::{Deserialize, Serialize};
 use super::{ClientIdentity, EDGE_AUDIENCE, Edge, ISSUER, LEEWAY, LOGIN_AUDIENCE, LoggedIn, check_at, sign_at};
 use crate::{error::ErrorCode, secret::Secret};
 
-/// The header of a refusal (401) in which the broker tells its time.
+/// The header of a refusal (401) in which the broker sends its time.
 pub const CLOCK_HEADER: &str = "bridge-clock";
-/// For whom a broker's clock is meant: it passes for no assertion.
+/// The audience of a broker's clock: it does not pass for an assertion.
 const CLOCK_AUDIENCE: &str = "edge-clock";
 
 #[derive(Clone, Serialize, Deserialize)]
 struct BrokerTime {
-    /// The signature of the assertion that was refused: an answer to an earlier one is worth nothing.
+    /// The signature of the refused assertion. An answer to an earlier assertion is not accepted.
     sub: String,
     /// Milliseconds since 1970.
     now_ms: i64,
 }
 
-/// What the broker answers to an assertion that it refused because of its times. Only who has the secret is told: the
-/// signature is checked before the times are.
+/// The broker's answer to an assertion that it refused because of its times. The signature is
+/// checked before the times, so only holders of the secret get it.
 ///
 /// # Errors
 /// `internal`.
@@ -42,25 +44,25 @@ pub fn tell_clock(assertion: &str, secret: &Secret) -> Result<String, ErrorCode>
 #[derive(Debug)]
 pub struct Signer {
     secret: Secret,
-    /// What the edge's clock said when the signer was made, and when that was.
+    /// The edge's clock when the signer was made, and that moment by the monotonic clock.
     began: (SystemTime, Instant),
     /// How far the broker's clock is ahead of the edge's, in milliseconds.
     ahead_ms: AtomicI64,
 }
 
 impl Signer {
-    /// A signer that goes by this machine's clock until the broker says otherwise.
+    /// A signer that uses this machine's clock until the broker says otherwise.
     pub fn new(secret: Secret) -> Self {
         Self::by_clock(secret, SystemTime::now())
     }
 
-    /// A signer on a machine whose clock says that it is `now`.
+    /// A signer on a machine whose clock says `now`.
     pub fn by_clock(secret: Secret, now: SystemTime) -> Self {
         Self { secret, began: (now, Instant::now()), ahead_ms: AtomicI64::new(0) }
     }
 
-    /// How far the broker's clock is known to be ahead of this machine's, in milliseconds; 0 while the broker has not
-    /// objected to this machine's.
+    /// How far the broker's clock is ahead of this machine's, in milliseconds. 0 until the broker
+    /// has objected.
     pub fn ahead_ms(&self) -> i64 {
         self.ahead_ms.load(Relaxed)
     }
@@ -96,10 +98,10 @@ impl Signer {
         sign_at(EDGE_AUDIENCE, Edge { sub: ISSUER.to_owned() }, &self.secret, self.now())
     }
 
-    /// The broker has refused `assertion` and answered with `clock`. Says whether that is the broker's word, and the
-    /// assertion is worth signing anew.
+    /// The broker has refused `assertion` and answered with `clock`. Returns whether the clock is
+    /// authentic, so that the assertion should be signed again.
     pub fn learn(&self, clock: &str, assertion: &str) -> bool {
-        // When it is now is what is to be learned: its age is bounded by the assertion it answers.
+        // Its time is what is being learned. Its age is bounded by the assertion that it answers.
         let Ok(time) = check_at::<BrokerTime>(CLOCK_AUDIENCE, clock, &self.secret, None) else { return false };
         if time.sub != signature_of(assertion) {
             return false;

@@ -1,8 +1,8 @@
-//! Two text deltas of one answer as one.
+//! Merges two text deltas of one answer.
 //!
-//! The only place where the bridge looks into a payload, and only where the sender asked for it and a reader is behind. A delta's
-//! payload is `{"text": string, "index": integer}`, and `"through"` where deltas were put together already: the index of the last of
-//! them. Anything else stays as it is.
+//! This is the only place where the bridge reads a payload, and only if the sender asked for it and
+//! a reader is behind. A delta's payload is `{"text": string, "index": integer}`. A merged one also
+//! has `"through"`: the index of its last part. Any other payload stays as it is.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -26,8 +26,9 @@ impl Delta<'_> {
     }
 }
 
-/// The newer envelope with the texts of both, the older one's `index`, and `through` as the newer one's. `None` if one of them is no
-/// text delta, or if the newer one's `index` does not follow the older one's.
+/// The newer envelope with the texts of both, the older one's `index`, and the newer one's
+/// `through`. `None` if one of them is not a text delta, or if the newer one's `index` does not
+/// follow the older one's.
 pub fn merge_deltas(older: &str, newer: &str) -> Option<String> {
     let payload = |text| Envelope::parse(text, usize::MAX).ok().and_then(|envelope| envelope.payload);
     let (older, payload) = (payload(older)?, payload(newer)?);
@@ -35,7 +36,7 @@ pub fn merge_deltas(older: &str, newer: &str) -> Option<String> {
     if second.index != first.last().checked_add(1)? {
         return None;
     }
-    // As literals: escapes stay what they are, and a pair of surrogates that was torn apart is whole again.
+    // As literals: escapes stay as they are, and a surrogate pair that was split is whole again.
     let begin = first.text.get().strip_prefix('"')?.strip_suffix('"')?;
     let end = second.text.get().strip_prefix('"')?.strip_suffix('"')?;
     let (index, through) = (first.index, second.last());

@@ -1,9 +1,9 @@
-//! How deep a text nests, before anything is parsed.
+//! Checks how deep a text nests, before anything is parsed.
 
 use crate::error::{ClientError, ErrorCode};
 
-/// Refuses nesting deeper than `max_depth`. Fewer opening brackets than that in all cannot nest deeper, and counting them is the
-/// work of a vector unit; only frames with more are walked.
+/// Refuses nesting deeper than `max_depth`. A text with at most that many opening brackets cannot
+/// nest deeper, and a vector unit counts them; only texts with more are scanned.
 pub(super) fn check_depth(text: &[u8], max_depth: usize) -> Result<(), ClientError> {
     // `[` and `{` differ in one bit.
     let openers: usize =

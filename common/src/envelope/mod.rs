@@ -1,7 +1,7 @@
-//! The envelope: reading its head, and stamping it without touching the rest.
+//! The envelope: parses its head, and stamps it without touching the rest.
 //!
-//! The head is parsed borrowed; the payload is a span of the text and stays one. Stamping cuts and inserts spans, so that the
-//! payload and unknown fields pass through byte for byte.
+//! The parsed head borrows from the text; the payload stays a span of it. Stamping cuts and inserts
+//! spans, so that the payload and unknown fields pass byte for byte.
 
 mod delta;
 mod depth;
@@ -25,16 +25,16 @@ use crate::{
     timestamp,
 };
 
-/// Longest `timeout_ms` of a request: ten minutes.
+/// The longest `timeout_ms` of a request: ten minutes.
 pub const MAX_TIMEOUT_MS: u32 = 600_000;
 
-/// The type whose messages [`Overflow::Merge`] can put together.
+/// The type whose messages [`Overflow::Merge`] can merge.
 const MERGEABLE: &str = "message:delta";
 
-/// Longest `ttl_ms` of a message: a year.
+/// The longest `ttl_ms` of a message: a year.
 pub const MAX_TTL_MS: u64 = 365 * 24 * 60 * 60 * 1000;
 
-/// Which lane of a receiver's queue a message takes: all that waits in a lane goes before what waits in those below it.
+/// The lane of a receiver's outbox. What waits in a lane goes before what waits in the lanes below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
@@ -45,11 +45,11 @@ pub enum Priority {
     /// The default.
     #[default]
     Normal,
-    /// After the others, of which a bounded number go before it.
+    /// After the others. A bounded number of them may go before it.
     Low,
 }
 
-/// What the sender asks of delivery.
+/// The class that the sender asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Delivery {
@@ -59,7 +59,7 @@ pub enum Delivery {
     Durable,
 }
 
-/// What becomes of an ephemeral message for a receiver that reads too slowly.
+/// What happens to an ephemeral message for a receiver that reads too slowly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Overflow {
@@ -70,15 +70,16 @@ pub enum Overflow {
     DropOldest,
     /// It takes the place of an older one of its stream that still waits.
     Latest,
-    /// A text delta: it is put together with an older one of its stream that still waits.
+    /// A text delta: it is merged with an older one of its stream that still waits.
     Merge,
 }
 
-/// A string that borrows from the text where it has no escapes (a bare `Option<Cow>` never would).
+/// A string that borrows from the text if it has no escapes (a bare `Option<Cow>` never borrows).
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Reads a value that counts as present even if it is `null`, for the keys that stamping adds where they are absent.
+/// Reads a value that counts as present even if it is `null`, for the keys that stamping adds if
+/// they are absent.
 fn present<'de, D, T>(input: D) -> Result<Option<T>, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -119,7 +120,7 @@ struct RawHead<'a> {
     overflow: Option<Overflow>,
     #[serde(borrow, default)]
     conflation_key: Option<Text<'a>>,
-    // The bridge's own: known here so that one that occurs twice is a fault.
+    // Fields of the bridge: listed here so that a field that occurs twice is a fault.
     #[serde(default, deserialize_with = "present")]
     channel: Option<IgnoredAny>,
     #[serde(default, deserialize_with = "present")]
@@ -151,40 +152,43 @@ pub struct Envelope<'a> {
     pub kind: Cow<'a, str>,
     /// The sender's id for the message.
     pub id: Option<Cow<'a, str>>,
-    /// The payload as it stands in the frame; `None` where absent or `null`.
+    /// The payload as it stands in the frame; `None` if absent or `null`.
     pub payload: Option<&'a str>,
-    /// Where it goes; `None` where absent or `null`.
+    /// The target; `None` if absent or `null`.
     pub target: Option<Address>,
     /// The message this one answers.
     pub correlation_id: Option<Cow<'a, str>>,
-    /// The lane it takes.
+    /// Its lane.
     pub priority: Priority,
     /// How long the sender waits for an answer.
     pub timeout_ms: Option<u32>,
-    /// What the sender asks of delivery, if it says.
+    /// The class that the sender asks for, if it names one.
     pub delivery: Option<Delivery>,
     /// How long the message is of use, in milliseconds.
     pub ttl_ms: Option<u64>,
-    /// Whether it becomes its topic's retained value; without a payload: whether that value is removed.
+    /// Whether it becomes its topic's retained value. Without a payload: whether that value is
+    /// removed.
     pub retain: bool,
-    /// Whether the sender wants to hear of its delivery and acknowledgement.
+    /// Whether the sender wants receipts.
     pub receipt: bool,
-    /// What becomes of it where a receiver reads too slowly, if the sender says.
+    /// What happens to it if a receiver reads too slowly, if the sender says so.
     pub overflow: Option<Overflow>,
-    /// With [`Overflow::Latest`]: which of the sender's messages of this type and target are of one stream.
+    /// With [`Overflow::Latest`]: the stream, among the sender's messages of this type and target.
     pub conflation_key: Option<Cow<'a, str>>,
-    /// Whether the sender wrote a field that only the bridge writes into durable messages. In others they pass through.
+    /// Whether the sender wrote a field that only the bridge writes into durable messages. In other
+    /// messages such fields pass unchanged.
     pub has_position: bool,
     has_timestamp: bool,
     source: Option<Range<usize>>,
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads the head of a frame.
+    /// Parses the head of a frame.
     ///
     /// # Errors
-    /// `invalid_envelope` for everything that is not one well-formed envelope, `invalid_target` for a target that is no address. The
-    /// error's message names the fault. Where the frame's `id` could be read before the fault was found it is in the error.
+    /// `invalid_envelope` if it is not one well-formed envelope, `invalid_target` if the target is
+    /// not an address. The message names the fault. The error contains the frame's `id` if that was
+    /// read before the fault was found.
     pub fn parse(text: &'a str, max_depth: usize) -> Result<Self, EnvelopeError> {
         let text = text.trim_start_matches([' ', '\t', '\r', '\n']);
         check_depth(text.as_bytes(), max_depth)?;
@@ -194,7 +198,7 @@ impl<'a> Envelope<'a> {
         let id = head.id.map(|id| id.0);
         let fault = |message: &str| Err(invalid(id.as_deref(), message));
         if !text.starts_with('{') {
-            // Also keeps arrays out, which serde accepts for structs.
+            // This also excludes arrays, which serde accepts for structs.
             return fault("the frame must be one JSON object");
         }
         let kind = head.kind.0;
@@ -276,9 +280,9 @@ impl<'a> Envelope<'a> {
         Family::of(&self.kind)
     }
 
-    /// Prepares the frame for its receivers: `source` is replaced or added, `id` and `timestamp` are added where absent.
-    /// `source_json` is the JSON string literal of the sender's address, `fresh_id` the id it gets if it has none: without characters
-    /// that JSON escapes.
+    /// Prepares the frame for its receivers: replaces or adds `source`, and adds `id` and
+    /// `timestamp` if they are absent. `source_json` is the JSON string literal of the sender's
+    /// address. `fresh_id` is used if the frame has no id; it must not need escapes in JSON.
     pub fn stamp<'b>(&'b self, source_json: &'b str, fresh_id: &str) -> Stamp<'b> {
         const MOST_ADDED: usize = r#""id":"","timestamp":"","source":,"#.len() + 36 + 24;
         let mut added = String::with_capacity(MOST_ADDED + source_json.len());
@@ -305,7 +309,8 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// A stamped frame as the pieces it will be copied from: `{`, what was added, then the original around the source.
+/// A stamped frame as the pieces that it is copied from: `{`, the additions, then the original
+/// around the source.
 #[derive(Debug)]
 pub struct Stamp<'a> {
     added: String,
@@ -333,7 +338,7 @@ impl Stamp<'_> {
     }
 }
 
-/// A frame that is no envelope, and its `id` where that could be read.
+/// A frame that is not an envelope, and its `id` if that could be read.
 #[derive(Debug)]
 pub struct EnvelopeError {
     /// The id to correlate the answer with.

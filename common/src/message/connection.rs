@@ -1,5 +1,5 @@
-//! What a connection itself understands: `connection:*`. All other frames are a bridge service's, or
-//! are routed by their target.
+//! The frames that a connection handles itself: `connection:*`. All others go to a bridge service,
+//! or are routed by their target.
 
 use serde::Deserialize;
 
@@ -18,7 +18,7 @@ pub enum ClientMessage {
     Pong,
     /// `connection:identify`: the edge's assertion that the session has logged in.
     Identify(Secret),
-    /// `connection:refresh`: later credentials, which the edge judges.
+    /// `connection:refresh`: later credentials, which the edge checks.
     Refresh(Secret),
     /// Not for the connection.
     Other,

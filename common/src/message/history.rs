@@ -1,4 +1,4 @@
-//! Where a reader of a log begins, and what it is told of what is no longer there.
+//! Where a reader of a log begins, and what it is told about messages that are gone.
 
 use std::collections::BTreeMap;
 
@@ -11,23 +11,23 @@ use crate::{
     timestamp,
 };
 
-/// Most messages in one answer to `channel:history`.
+/// The most messages in one answer to `channel:history`.
 pub const MAX_HISTORY: u32 = 256;
-/// Most channels in one `connection:resume`.
+/// The most channels in one `connection:resume`.
 pub const MAX_RESUMED: usize = 1100;
 
-/// Where a reading begins: `{"seq", "epoch"}`, `{"last"}` or `{"since"}`.
+/// Where a read begins: `{"seq", "epoch"}`, `{"last"}` or `{"since"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "RawStart")]
 pub enum Start {
-    /// After a number. Where the history is named and is not this one, the number means nothing.
+    /// After a number. If the epoch is named and is not the present one, the number means nothing.
     After {
-        /// Which history the number is of; the present one where absent.
+        /// The epoch of the number. `None`: the present one.
         epoch: Option<String>,
         /// The last number that the reader has.
         seq: u64,
     },
-    /// With the newest so many messages.
+    /// With the newest messages, so many.
     Last(u32),
     /// With the first message stored at or after a time, in milliseconds since 1970.
     Since(u64),
@@ -57,15 +57,15 @@ impl TryFrom<RawStart> for Start {
     }
 }
 
-/// `channel:history`: read a stretch of a log.
+/// `channel:history`: reads a part of a log.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct HistoryAsk {
     /// The channel.
     pub channel: String,
-    /// Where to begin; at the oldest message that is still there where absent.
+    /// Where to begin. By default at the oldest message that still exists.
     #[serde(default = "HistoryAsk::beginning")]
     pub from: Start,
-    /// At most so many messages; 0 asks for the position only.
+    /// The most messages. 0 asks for the position only.
     #[serde(default = "HistoryAsk::usual_limit")]
     pub limit: u32,
 }
