@@ -1,4 +1,4 @@
-//! Small encodings: hexadecimal, digits of base 62, and names made of any text.
+//! Small encodings: hexadecimal, base-62 digits, and names made from any text.
 
 use sha2::{Digest, Sha256};
 
@@ -15,7 +15,7 @@ pub(crate) fn to_hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Reads hexadecimal of either case; `None` for an odd length or another character.
+/// Reads hexadecimal of either case. `None` for an odd length or another character.
 pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
@@ -25,23 +25,26 @@ pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
     pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
 }
 
-/// `length` random characters of `0-9A-Za-z`, each as likely as the others; `None` if the system has no randomness.
+/// `length` random characters of `0-9A-Za-z`, uniformly distributed. `None` if the system has no
+/// randomness.
 pub(crate) fn random_text(length: usize) -> Option<String> {
     let mut text = String::with_capacity(length);
     let mut pool = [0_u8; 64];
     while text.len() < length {
         getrandom::fill(&mut pool).ok()?;
-        // 248 = 4 * 62: bytes above it would make the first digits likelier.
+        // 248 = 4 * 62: bytes above it would make the first digits more likely.
         let even = pool.iter().filter(|byte| **byte < 248).filter_map(|byte| DIGITS.get(usize::from(byte % 62)));
         text.extend(even.take(length - text.len()).copied().map(char::from));
     }
     Some(text)
 }
 
-/// Any text as a name of at most `longest` characters out of `A-Z a-z 0-9 . _ - : @ +`, so that two texts never share a name.
+/// Turns any text into a name of at most `longest` characters of `A-Z a-z 0-9 . _ - : @ +`.
+/// Different texts get different names.
 ///
-/// `+` and what is not allowed (also `/`, so that a name is one segment of a topic) become `+` and two digits of
-/// hexadecimal per byte. What would be too long becomes `+h` and half of its SHA-256; `longest` is at least 34.
+/// `+` and all other characters become `+` and two hexadecimal digits per byte. `/` is among them,
+/// so that a name is one segment of a topic. A name that would be too long ends in `+h` and half of
+/// its SHA-256. `longest` is at least 34.
 pub fn escape_name(text: &str, longest: usize) -> String {
     let mut name = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -59,7 +62,8 @@ pub fn escape_name(text: &str, longest: usize) -> String {
     name
 }
 
-/// The text that a name was made of by [`escape_name`]; `None` where it is not one, or was too long to be kept in it.
+/// The text from which [`escape_name`] made this name. `None` if it is no such name, or was
+/// shortened.
 pub fn unescape_name(name: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(name.len());
     let mut rest = name;
@@ -70,7 +74,7 @@ pub fn unescape_name(name: &str) -> Option<String> {
         rest = after;
     }
     bytes.extend_from_slice(rest.as_bytes());
-    // One text, one name: what escapes more than it must is not a name of ours.
+    // Each text has one name: a name that escapes more than it must is refused.
     String::from_utf8(bytes).ok().filter(|text| escape_name(text, usize::MAX) == name)
 }
 

@@ -4,11 +4,12 @@ use common::error::ErrorCode;
 
 /// A refusal that a client may see.
 pub trait Refusal: std::error::Error {
-    /// Its row in the table of errors.
+    /// Its row in the error table.
     fn code(&self) -> ErrorCode;
 }
 
-/// Declares an enum of refusals: each is a row of the table of errors, which says what it means and what to do.
+/// Declares an enum of refusals. Each variant is a row of the error table, which says what it means
+/// and what to do.
 macro_rules! refusals {
     ($(#[$doc:meta])* $type:ident { $($variant:ident = $code:ident;)* }) => {
         $(#[$doc])*
@@ -19,7 +20,7 @@ macro_rules! refusals {
         }
 
         impl $type {
-            /// Every one.
+            /// All variants.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
         }
 

@@ -1,8 +1,9 @@
 //! The file of keys: `agent-keys.json` in the data folder, readable by its owner only.
 //!
-//! Every change is made under a lock (`agent-keys.lock`) and put in place whole (write, sync, rename), so that the daemon and
-//! several command lines can change it at the same time and no reader ever sees half of it. The table in it is bounded; at
-//! the bound **the oldest key that is revoked or expired gives way**, and if there is none no key is made.
+//! Each change is made under a lock (`agent-keys.lock`) and replaces the file as a whole (write,
+//! sync, rename). So the daemon and several command lines can change it at the same time, and no
+//! reader sees half of it. The table is bounded. At the bound **the oldest key that is revoked or
+//! expired gives way**; if there is none, no key is made.
 
 use std::{
     fs::{File, OpenOptions},
@@ -30,23 +31,23 @@ const NAME: &str = "agent-keys.json";
 const LOCK: &str = "agent-keys.lock";
 const VERSION: u32 = 1;
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
-/// Most keys in the file, ended ones among them.
+/// The most keys in the file, including revoked and expired ones.
 pub(super) const MAX_KEYS: usize = 4096;
-/// How long another's change may take; then we give up.
+/// How often the lock is tried before giving up.
 const LOCK_TRIES: u32 = 100;
 const LOCK_WAIT: Duration = Duration::from_millis(20);
 
 /// Why the file could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
-    /// The file system said no.
+    /// The file system reported an error.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// Others than the owner may read or write the file.
@@ -55,21 +56,21 @@ pub enum KeyFileError {
         /// The file.
         path: PathBuf,
     },
-    /// The file does not hold what it should.
+    /// The content of the file is invalid.
     #[error("{} does not hold agent keys: {reason}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong.
         reason: String,
     },
-    /// Another process has the lock and keeps it.
+    /// Another process holds the lock.
     #[error("another process is changing the agent keys and does not finish; try again")]
     Locked,
-    /// Not a name.
+    /// The name is invalid.
     #[error("a key's name is 1 to 32 of a-z 0-9 -")]
     BadName,
-    /// The name is taken, perhaps by a key that is revoked.
+    /// The name is taken, perhaps by a revoked key.
     #[error("there is a key {0:?} already, or there was one; choose another name")]
     Exists(String),
     /// No such key.
@@ -78,22 +79,22 @@ pub enum KeyFileError {
     /// The expiry is not in the future.
     #[error("the key would have expired already")]
     ExpiresInPast,
-    /// The bound.
+    /// The file has reached its bound.
     #[error("there are {MAX_KEYS} keys and none of them is revoked or expired")]
     Full,
-    /// No randomness.
+    /// The system has no randomness.
     #[error("the system gives no random numbers")]
     Random,
 }
 
-/// What a new key is to be.
+/// The description of a new key.
 #[derive(Clone, Debug)]
 pub struct NewKey {
-    /// Its name, not used before.
+    /// Its name. It was never used before.
     pub name: String,
-    /// What it opens.
+    /// What it allows.
     pub scopes: Scopes,
-    /// Until when it is good; `None`: until revoked.
+    /// When it expires. `None`: when it is revoked.
     pub expires_at: Option<SystemTime>,
 }
 
@@ -110,17 +111,17 @@ pub struct KeyFile {
 }
 
 impl KeyFile {
-    /// The file in this data folder, which need not exist yet.
+    /// The file in this data folder. It need not exist yet.
     pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into() }
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> PathBuf {
         self.folder.join(NAME)
     }
 
-    /// Makes a key. The text returned is shown once and kept nowhere.
+    /// Makes a key. The returned text is shown once and stored nowhere.
     ///
     /// # Errors
     /// See [`KeyFileError`].
@@ -156,7 +157,7 @@ impl KeyFile {
         Ok(text)
     }
 
-    /// Takes a key back. Doing so twice is no error and keeps the first time.
+    /// Revokes a key. Revoking it again is no error and keeps the first time.
     ///
     /// # Errors
     /// See [`KeyFileError`].
@@ -168,7 +169,7 @@ impl KeyFile {
         })
     }
 
-    /// All keys, in the order they were made.
+    /// All keys, in the order in which they were made.
     ///
     /// # Errors
     /// See [`KeyFileError`].
@@ -176,7 +177,7 @@ impl KeyFile {
         Ok(self.read()?.iter().map(|key| key.info(unix_seconds(now))).collect())
     }
 
-    /// Writes down when keys were last used; names that are gone are passed over.
+    /// Stores when keys were last used. Names that no longer exist are skipped.
     pub(super) fn note_use(&self, uses: &[(String, u64)]) -> Result<(), KeyFileError> {
         self.change(|keys| {
             for (name, used_at) in uses {
@@ -188,7 +189,7 @@ impl KeyFile {
         })
     }
 
-    /// What is in the file; nothing, if there is none.
+    /// The content of the file; empty if there is no file.
     pub(super) fn read(&self) -> Result<Vec<Record>, KeyFileError> {
         let path = self.path();
         let failed = |source| KeyFileError::Io { action: "read", path: path.clone(), source };
@@ -241,7 +242,7 @@ impl KeyFile {
     }
 }
 
-/// The lock lasts as long as the file is open.
+/// The lock is held as long as the file is open.
 fn lock(path: &Path) -> Result<File, KeyFileError> {
     let failed = |source| KeyFileError::Io { action: "lock", path: path.to_owned(), source };
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(failed)?;

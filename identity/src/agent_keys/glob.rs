@@ -1,4 +1,5 @@
-//! Patterns for names: `*` is any run of characters, none among them, and `?` is any one.
+//! Patterns for names: `*` matches any run of characters, also an empty one, and `?` any one
+//! character.
 
 use std::{fmt, str::FromStr};
 
@@ -8,30 +9,30 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Glob(String);
 
-/// Not a pattern.
+/// The text is not a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a pattern is 1 to 128 characters of A-Z a-z 0-9 . _ - : / @ + and * and ?")]
 pub struct BadGlob;
 
 impl Glob {
-    /// The pattern that every name fits.
+    /// The pattern that matches every name.
     pub fn everything() -> Self {
         Self("*".to_owned())
     }
 
-    /// Whether it is one that every name fits.
+    /// Whether it matches every name.
     pub fn is_everything(&self) -> bool {
         self.0.bytes().all(|byte| byte == b'*')
     }
 
-    /// Whether a name fits. Takes time in proportion to the product of the lengths at most.
+    /// Whether a name matches. Takes time in proportion to the product of the lengths at most.
     pub fn matches(&self, name: &str) -> bool {
         if self.0 == "*" {
             return true;
         }
         let (pattern, name) = (self.0.as_bytes(), name.as_bytes());
         let (mut at, mut place) = (0, 0);
-        // Where to go on when what follows the last `*` does not fit: one character later.
+        // Where to continue if the text after the last `*` does not match: one character later.
         let mut retry: Option<(usize, usize)> = None;
         while let Some(byte) = name.get(place) {
             match pattern.get(at) {

@@ -1,4 +1,5 @@
-//! The keys in force, shared by all threads: asked at each handshake, reloaded when the operator says so.
+//! The keys in force, shared by all threads. They are asked at each handshake, and reloaded when
+//! the file changes.
 
 use std::time::SystemTime;
 
@@ -13,7 +14,7 @@ pub struct AgentKeys {
 }
 
 impl AgentKeys {
-    /// Reads the file, and takes the keys of the configuration with it.
+    /// Reads the file, and adds the keys of the configuration.
     ///
     /// # Errors
     /// See [`KeyFileError`].
@@ -22,12 +23,13 @@ impl AgentKeys {
         Ok(Self { file, table: RwLock::new(table) })
     }
 
-    /// What a key reaches that is good, by its name.
+    /// The scopes of a valid key, by its name.
     pub fn scopes_of(&self, name: &str, now: SystemTime) -> Option<Scopes> {
         self.table.read().scopes_of(name, now)
     }
 
-    /// What a key opens. Takes some microseconds, and no lock that anything slow holds.
+    /// Checks a key and returns what it allows. Takes some microseconds, and no lock that is held
+    /// during slow work.
     ///
     /// # Errors
     /// See [`KeyError`].
@@ -35,16 +37,18 @@ impl AgentKeys {
         self.table.read().verify(text, now)
     }
 
-    /// Reads the file again and says what changed; the connections of [`Changes::to_close`] are to be closed.
+    /// Reads the file again and returns what changed. The caller closes the connections of
+    /// [`Changes::to_close`].
     ///
     /// # Errors
-    /// See [`KeyFileError`]; the keys in force stay in force then.
+    /// See [`KeyFileError`]; the keys in force then stay in force.
     pub fn reload(&self, now: SystemTime) -> Result<Changes, KeyFileError> {
         let records = self.file.read()?;
         Ok(self.table.write().replace(records, now))
     }
 
-    /// Writes down when keys were last used, if any was: to be called every few minutes and at the end. Blocks on the disk.
+    /// Stores when keys were last used, if any was. To be called every few minutes and at the end.
+    /// Blocks on the disk.
     ///
     /// # Errors
     /// See [`KeyFileError`].

@@ -1,12 +1,15 @@
-//! The keys that agent runtimes present: several, named, with scopes, expiry and revocation, hashed at rest.
+//! The keys that agents present: several, named, with scopes, expiry and revocation, hashed at
+//! rest.
 //!
-//! A key made here is `abk_<name>_<43 letters and digits>`: 256 bits of chance behind the name it is looked up by. Because of
-//! that chance a single SHA-256 with a salt is all that is kept and all that is needed: there is no dictionary to try, and a
-//! slow hash would only let strangers burn our processors. Keys that people chose and wrote into the configuration are kept
-//! in memory under a hash too and compared with every other one in constant time; they are as strong as they were chosen.
+//! A made key is `abk_<name>_<43 letters and digits>`: 256 random bits behind the name by which it
+//! is looked up. Because of the random bits, one salted SHA-256 is enough: there is no dictionary
+//! to try, and a slow hash would only let strangers use up our processors. Keys in the
+//! configuration are kept in memory under a hash too, and each is compared in constant time. They
+//! are as strong as their author made them.
 //!
-//! [`KeyFile`] is the file (`agent-keys.json` in the data folder) and what the command line does with it; [`AgentKeys`] is
-//! what the broker asks at each handshake. Does not close sockets: [`AgentKeys::reload`] says whose are to be closed.
+//! [`KeyFile`] is the file (`agent-keys.json` in the data folder) with the operations of the
+//! command line. [`AgentKeys`] is what the broker asks at each handshake. This module closes no
+//! sockets: [`AgentKeys::reload`] returns the keys whose sockets must be closed.
 
 mod file;
 mod glob;
@@ -25,7 +28,7 @@ pub use table::{Changes, ConfiguredKey, Grant};
 use crate::refusal::refusals;
 
 refusals! {
-    /// Every way in which an agent's key is refused.
+    /// All reasons for which an agent's key is refused.
     KeyError {
         Unknown = Unauthorized;
         Revoked = AgentKeyRevoked;

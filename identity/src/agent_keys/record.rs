@@ -1,4 +1,4 @@
-//! One key as it is kept: its name, the hash of its text, and what goes with it.
+//! One stored key: its name, the hash of its text, and its properties.
 
 use std::time::SystemTime;
 
@@ -11,7 +11,7 @@ use super::Scopes;
 use crate::encoding::{from_hex, random_text, to_hex};
 
 const PREFIX: &str = "abk_";
-/// Letters and digits after the name: 256 bits of chance.
+/// Letters and digits after the name: 256 random bits.
 const CHANCE: usize = 43;
 const SALT: usize = 16;
 
@@ -23,14 +23,14 @@ pub(super) struct Hashed {
 }
 
 impl Hashed {
-    /// Hashes a text with a salt of its own; `None` without randomness.
+    /// Hashes a text with a new salt. `None` if the system has no randomness.
     pub fn fresh(text: &str) -> Option<Self> {
         let mut salt = [0; SALT];
         getrandom::fill(&mut salt).ok()?;
         Some(Self { salt, digest: digest(&salt, text) })
     }
 
-    /// Whether it is the hash of this text, in time that does not depend on the hash.
+    /// Whether this is the hash of the text. The time does not depend on the hash.
     pub fn is_of(&self, text: &str) -> bool {
         digest(&self.salt, text).ct_eq(&self.digest).into()
     }
@@ -58,14 +58,14 @@ pub(super) struct Record {
     pub revoked_at: Option<u64>,
 }
 
-/// How a key stands.
+/// The state of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyState {
-    /// It is good.
+    /// It is valid.
     Active,
-    /// It was good until its time was up.
+    /// It has expired.
     Expired,
-    /// It was taken back.
+    /// It was revoked.
     Revoked,
 }
 
@@ -74,22 +74,22 @@ pub enum KeyState {
 pub struct KeyInfo {
     /// Its name.
     pub name: String,
-    /// What it opens.
+    /// What it allows.
     pub scopes: Scopes,
     /// When it was made.
     pub created_at: SystemTime,
-    /// Until when it is good; `None`: until revoked.
+    /// When it expires. `None`: when it is revoked.
     pub expires_at: Option<SystemTime>,
-    /// When it last opened a connection, to within the minutes between two savings.
+    /// When it last opened a connection, up to the minutes between two saves.
     pub last_used_at: Option<SystemTime>,
     /// When it was revoked.
     pub revoked_at: Option<SystemTime>,
-    /// How it stands.
+    /// Its state.
     pub state: KeyState,
 }
 
 impl Record {
-    /// How the key stands.
+    /// The state of the key at this time, in seconds since 1970.
     pub fn state(&self, now: u64) -> KeyState {
         if self.revoked_at.is_some() {
             KeyState::Revoked
@@ -100,7 +100,7 @@ impl Record {
         }
     }
 
-    /// What operators see.
+    /// The key as operators see it.
     pub fn info(&self, now: u64) -> KeyInfo {
         KeyInfo {
             name: self.name.clone(),
@@ -114,17 +114,17 @@ impl Record {
     }
 }
 
-/// Whether a text can name a key: 1 to 32 of `a-z 0-9 -`, so that the name ends where the `_` after it is.
+/// Whether a text can name a key: 1 to 32 of `a-z 0-9 -`. So the name ends at the `_` behind it.
 pub(super) fn is_name(name: &str) -> bool {
     (1..=32).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
-/// A new key's text; `None` without randomness.
+/// A new key's text. `None` if the system has no randomness.
 pub(super) fn new_text(name: &str) -> Option<Secret> {
     random_text(CHANCE).map(|chance| Secret::new(format!("{PREFIX}{name}_{chance}")))
 }
 
-/// The name in a key's text, if it has the form of keys made here.
+/// The name in a key's text, if it has the form of made keys.
 pub(super) fn name_in(text: &str) -> Option<&str> {
     let (name, chance) = text.strip_prefix(PREFIX)?.split_once('_')?;
     (is_name(name) && chance.len() == CHANCE).then_some(name)

@@ -1,10 +1,10 @@
-//! What an agent with a key may be and may reach.
+//! What an agent with a key may register as, and what it may reach.
 
 use serde::{Deserialize, Serialize};
 
 use super::Glob;
 
-/// See the module. What no pattern fits is out of reach.
+/// See the module. What no pattern matches is out of reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Scopes {
@@ -16,12 +16,12 @@ pub struct Scopes {
     pub topics: Vec<Glob>,
     /// The users whose sessions it may hear of, hear from and send to.
     pub users: Vec<Glob>,
-    /// The same for sessions that nobody logged in to.
+    /// The same for anonymous sessions.
     pub anonymous: bool,
 }
 
 impl Scopes {
-    /// Everything: what a key without scopes of its own has in the configuration.
+    /// Everything. This is the scope of a configured key without scopes.
     pub fn everything() -> Self {
         let all = || vec![Glob::everything()];
         Self { connect_as: all(), agents: all(), topics: all(), users: all(), anonymous: true }
@@ -42,12 +42,12 @@ impl Scopes {
         fits(&self.topics, topic)
     }
 
-    /// Whether it may reach sessions of this user; `None`: sessions that nobody logged in to.
+    /// Whether it may reach sessions of this user. `None`: anonymous sessions.
     pub fn reach_user(&self, user: Option<&str>) -> bool {
         user.map_or(self.anonymous, |user| fits(&self.users, user))
     }
 
-    /// Whether it may reach every session there is.
+    /// Whether it may reach every session.
     pub fn reach_all_sessions(&self) -> bool {
         self.anonymous && self.users.iter().any(Glob::is_everything)
     }
@@ -57,7 +57,7 @@ impl Scopes {
         self.reach_all_sessions() && self.reach_all_agents() && self.topics.iter().any(Glob::is_everything)
     }
 
-    /// Whether it may reach every agent there is.
+    /// Whether it may reach every agent.
     pub fn reach_all_agents(&self) -> bool {
         self.agents.iter().any(Glob::is_everything)
     }

@@ -1,4 +1,4 @@
-//! The keys that are in force, and what opening a connection with one of them grants. No file, no clock.
+//! The keys in force, and what each of them grants. This module reads no file and no clock.
 
 use std::{
     collections::HashMap,
@@ -19,44 +19,46 @@ use super::{
     record::{Hashed, Record, name_in},
 };
 
-/// Longest key that is looked at, in bytes.
+/// The longest key that is checked, in bytes.
 const MAX_TEXT: usize = 1024;
 
-/// A key that somebody chose and wrote into the configuration.
+/// A key from the configuration.
 #[derive(Clone, Debug)]
 pub struct ConfiguredKey {
     /// Its name, for logs.
     pub name: String,
     /// The key.
     pub key: Secret,
-    /// What it opens.
+    /// What it allows.
     pub scopes: Scopes,
 }
 
-/// What a key opens.
+/// What a valid key grants.
 #[derive(Clone, Debug)]
 pub struct Grant {
     /// The key's name.
     pub key: Arc<str>,
-    /// What it may be and may reach.
+    /// What an agent with it may register as and reach.
     pub scopes: Arc<Scopes>,
-    /// When connections opened with it end.
+    /// When connections that were opened with it end.
     pub expires_at: Option<SystemTime>,
 }
 
-/// What became of the keys since the last look.
+/// What changed since the last reading of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Keys that are new.
+    /// New keys.
     pub added: Vec<String>,
-    /// Keys that are good no longer (revoked, removed, replaced): their connections are to be closed.
+    /// Keys that are no longer valid (revoked, removed, replaced). Their connections must be
+    /// closed.
     pub ended: Vec<String>,
-    /// Keys whose scopes or expiry changed: their connections are to be closed too, to come back under the new ones.
+    /// Keys whose scopes or expiry changed. Their connections must be closed too, to reconnect
+    /// under the new ones.
     pub changed: Vec<String>,
 }
 
 impl Changes {
-    /// The keys whose connections are to be closed.
+    /// The keys whose connections must be closed.
     pub fn to_close(&self) -> impl Iterator<Item = &str> {
         self.ended.iter().chain(&self.changed).map(String::as_str)
     }
@@ -66,7 +68,7 @@ impl Changes {
 pub(super) struct Table {
     kept: HashMap<String, Entry>,
     configured: Vec<(Hashed, Grant)>,
-    /// Compared where no kept key has the name, so that time does not tell names.
+    /// Compared if no stored key has the name, so that the time does not reveal names.
     nobody: Hashed,
 }
 
@@ -75,12 +77,12 @@ struct Entry {
     grant: Grant,
     /// Seconds since 1970; 0 is never.
     used_at: AtomicU64,
-    /// Whether it has been said that the key is good no longer.
+    /// Whether [`Changes::ended`] has named the key.
     is_ended: bool,
 }
 
 impl Table {
-    /// The keys of the configuration and of the file; `None` without randomness.
+    /// The keys of the configuration and of the file. `None` if the system has no randomness.
     pub fn new(configured: &[ConfiguredKey], records: Vec<Record>) -> Option<Self> {
         let hashed = |key: &ConfiguredKey| {
             let grant = Grant { key: key.name.as_str().into(), scopes: Arc::new(key.scopes.clone()), expires_at: None };
@@ -93,7 +95,7 @@ impl Table {
         })
     }
 
-    /// Takes the file's keys anew, keeps what is known of their use, and says what changed.
+    /// Replaces the file's keys, keeps the times of their last use, and returns what changed.
     pub fn replace(&mut self, records: Vec<Record>, now: SystemTime) -> Changes {
         let before = std::mem::replace(&mut self.kept, entries(records));
         let now = unix_seconds(now);
@@ -123,8 +125,8 @@ impl Table {
         changes
     }
 
-    /// What a key opens. Whether a name exists shows neither in the answer nor in the time it takes; that a key is revoked or
-    /// expired is told to who has the whole key only.
+    /// Checks a key. Neither the answer nor its time shows whether a name exists. Only the holder
+    /// of the whole key is told that it is revoked or expired.
     pub fn verify(&self, text: &str, now: SystemTime) -> Result<Grant, KeyError> {
         if text.is_empty() || text.len() > MAX_TEXT {
             return Err(KeyError::Unknown);
@@ -142,20 +144,20 @@ impl Table {
                 KeyState::Revoked => Err(KeyError::Revoked),
             };
         }
-        // Every one is compared, also after one fits.
+        // All are compared, also after one has matched.
         let fitting =
             self.configured.iter().fold(None, |found, (hash, grant)| if hash.is_of(text) { Some(grant) } else { found });
         fitting.cloned().ok_or(KeyError::Unknown)
     }
 
-    /// What a key reaches that is good, by its name.
+    /// The scopes of a valid key, by its name.
     pub fn scopes_of(&self, name: &str, now: SystemTime) -> Option<Scopes> {
         let kept = self.kept.get(name).filter(|entry| entry.record.state(unix_seconds(now)) == KeyState::Active);
         let configured = || self.configured.iter().map(|(_, grant)| grant).find(|grant| &*grant.key == name);
         kept.map(|entry| &entry.grant).or_else(configured).map(|grant| grant.scopes.as_ref().clone())
     }
 
-    /// The uses that the file does not know yet.
+    /// The uses that are not yet in the file.
     pub fn unsaved_uses(&self) -> Vec<(String, u64)> {
         let uses = self.kept.iter().map(|(name, entry)| (name, entry.used_at.load(Relaxed), entry.record.last_used_at));
         uses.filter(|(_, used_at, saved)| *used_at > saved.unwrap_or(0))

@@ -1,9 +1,13 @@
-//! Addresses whose logins fail must wait. Each failure makes the wait longer; counts decay with time.
+//! Addresses whose logins fail must wait. Each failure makes the wait longer; counts decay with
+//! time.
 //!
-//! A failure counts one. The count halves at a fixed interval, a success takes one off. Above a number of free failures the
-//! address waits, and each further failure doubles the wait up to a bound. The table is bounded. At the bound **the least
-//! guilty gives way**: who is closest to being forgotten anyway. Since all counts fade at the same pace, that order never
-//! changes by itself and is kept as a sorted set.
+//! A failure counts one. The count halves at a fixed interval; a success subtracts one. Above a
+//! number of free failures the address waits, and each further failure doubles the wait up to a
+//! bound.
+//!
+//! The table is bounded. At the bound **the entry with the lowest count gives way**, because it
+//! would be forgotten first anyway. All counts decay at the same pace, so their order changes only
+//! with failures and successes, and is kept as a sorted set.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -54,7 +58,8 @@ struct Guilt {
     waits_until: Duration,
 }
 
-/// How late an address is forgotten; grows with the count and with the time of counting. In thousandths of a half-life.
+/// Orders addresses by when they will be forgotten. Grows with the count and with the time of the
+/// last failure. In thousandths of a half-life.
 type Rank = i64;
 
 impl Penalties {
@@ -74,7 +79,8 @@ impl Penalties {
         }
     }
 
-    /// A login from this address failed; says how long the address is to wait now, zero for not at all.
+    /// A login from this address failed. Returns how long the address must wait now; zero: it need
+    /// not.
     pub fn on_failure(&mut self, address: IpAddr, now: Duration) -> Duration {
         let key = customer(address);
         let count = self.count(key, now) + 1.0;
@@ -82,7 +88,7 @@ impl Penalties {
         let wait = if beyond <= 0.0 {
             Duration::ZERO
         } else {
-            // A factor that is infinite or too large makes the longest wait.
+            // An infinite or too large factor gives the longest wait.
             let seconds = self.settings.first_wait.as_secs_f64() * (beyond - 1.0).max(0.0).exp2();
             Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).min(self.settings.longest_wait)
         };
@@ -90,7 +96,8 @@ impl Penalties {
         wait
     }
 
-    /// A login from this address succeeded. It takes one failure back, not all: else a valid account would buy free guesses.
+    /// A login from this address succeeded. It subtracts one failure, not all: otherwise a valid
+    /// account would buy free guesses.
     pub fn on_success(&mut self, address: IpAddr, now: Duration) {
         let key = customer(address);
         let Some(guilt) = self.guilty.get(&key) else { return };
@@ -103,12 +110,12 @@ impl Penalties {
         }
     }
 
-    /// How many addresses there are.
+    /// The number of addresses.
     pub fn len(&self) -> usize {
         self.guilty.len()
     }
 
-    /// Whether there is none.
+    /// Whether the table is empty.
     pub fn is_empty(&self) -> bool {
         self.guilty.is_empty()
     }
@@ -117,7 +124,7 @@ impl Penalties {
         self.settings.half_life.as_secs_f64().max(0.001)
     }
 
-    /// What is left of the count of an address.
+    /// The present count of an address, after decay.
     fn count(&self, key: IpAddr, now: Duration) -> f64 {
         self.guilty.get(&key).map_or(0.0, |guilt| {
             let half_lives = now.saturating_sub(guilt.counted_at).as_secs_f64() / self.half_life();
@@ -135,7 +142,8 @@ impl Penalties {
         self.forget(now);
     }
 
-    /// Takes out whose count has faded below a half, and at the bound the least guilty.
+    /// Removes entries whose count is below one half, and at the bound the one with the lowest
+    /// count.
     fn forget(&mut self, now: Duration) {
         while let Some((_, key)) = self.order.first().copied() {
             let has_faded = self.count(key, now) < 0.5 && self.check(key, now).is_ok();

@@ -41,11 +41,13 @@ impl SharedPenalties {
         self.table.lock().check(address, now)
     }
 
-    /// Looks at a secret that somebody presents. A wrong one costs its address a wait that grows, in which short ones are not looked at:
-    /// whoever is guessing learns nothing. A right one that is too long to be guessed does not suffer for its neighbours.
+    /// Checks a presented secret by `look`. A wrong one costs its address a growing wait, during
+    /// which short secrets are refused unseen: whoever is guessing learns nothing. A valid secret
+    /// that is too long to be guessed is accepted also while its neighbours make the address wait.
     ///
     /// # Errors
-    /// `too_many_failures`, and those of `look`, of which `unauthorized` alone is a wrong guess.
+    /// `too_many_failures`, and those of `look`. Of these only `unauthorized` counts as a wrong
+    /// guess.
     pub fn weigh<T>(
         &self,
         presented: Option<&str>,
@@ -68,22 +70,23 @@ impl SharedPenalties {
                 self.on_success(address, now);
                 Ok(good)
             }
-            // One that has ended, or is for others: neither a guess nor a proof.
+            // Expired, or for another purpose: neither a guess nor a proof.
             Err(error) => Err(error),
         }
     }
 
-    /// Whether a secret may be looked at, where a wrong one costs nothing: it is looked at again.
+    /// Whether a secret may be checked now. For callers for whom a wrong one costs nothing, because
+    /// it is checked again.
     pub fn lets_look(&self, presented: &str, address: IpAddr, now: Duration) -> bool {
         presented.len() >= GUESSABLE || self.check(address, now).is_ok()
     }
 
-    /// A try from this address failed: how long it is to wait now.
+    /// An attempt from this address failed. Returns how long it must wait now.
     pub fn on_failure(&self, address: IpAddr, now: Duration) -> Duration {
         counted(address, &self.exempt).map_or(Duration::ZERO, |address| self.table.lock().on_failure(address, now))
     }
 
-    /// A try from this address succeeded.
+    /// An attempt from this address succeeded.
     pub fn on_success(&self, address: IpAddr, now: Duration) {
         self.table.lock().on_success(address, now);
     }

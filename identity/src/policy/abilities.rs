@@ -1,28 +1,29 @@
-//! What the scopes of a login let its session do.
+//! What a session may do because of the scopes of its login.
 
 use std::collections::BTreeSet;
 
 use super::{Action, Place};
 
-/// What the names begin with of the scopes that are for the bridge. Others are between the issuer and somebody else.
+/// The prefix of the scopes that are for the bridge. Other scopes concern the issuer and others.
 const OURS: &str = "bridge:";
 
-/// Something that a session may do, as a scope of its login names it. A login without a scope of the bridge's may do everything that the
-/// rules allow; one that has any, only what its scopes name. What is for a session always reaches it.
+/// Something that a session may do, named by a scope of its login. A login without a scope of the
+/// bridge may do everything that the rules allow. A login with one may do only what its scopes
+/// name. Messages for a session always reach it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ability {
     /// Send to agents.
     Send,
     /// Send to topics.
     Publish,
-    /// Subscribe to topics, from whatever position.
+    /// Subscribe to topics, from any position.
     Subscribe,
     /// Read the history of channels.
     History,
 }
 
 impl Ability {
-    /// Every one.
+    /// All abilities.
     pub const ALL: [Self; 4] = [Self::Send, Self::Publish, Self::Subscribe, Self::History];
 
     /// The scope that names it.
@@ -40,7 +41,7 @@ impl Ability {
         scopes.contains(self.scope()) || !is_limited(scopes)
     }
 
-    /// What a session needs for an action; `None`: nothing.
+    /// The ability that a session needs for an action; `None`: none.
     pub(super) fn for_action(action: &Action<'_>) -> Option<Self> {
         match action {
             Action::Send(Place::Bridge) | Action::See(_) | Action::SeeMember { .. } => None,
@@ -55,7 +56,7 @@ impl Ability {
 
 /// Whether any of the scopes is for the bridge.
 fn is_limited(scopes: &BTreeSet<String>) -> bool {
-    // They stand together, in the order of their characters.
+    // They are adjacent, because the set is sorted.
     scopes.range(OURS.to_owned()..).next().is_some_and(|scope| scope.starts_with(OURS))
 }
 

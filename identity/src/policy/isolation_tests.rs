@@ -1,7 +1,8 @@
-//! No sequence of allowed actions lets one user receive or learn of another's.
+//! No sequence of allowed actions lets one user receive or learn of another's messages.
 //!
-//! A small world is run by random steps of random principals. It does everything that the policy allows and nothing else, and
-//! every message carries for whom it is. At each delivery, reading and listing the one who gets it must be the one it is for.
+//! A small world is run by random steps of random principals. They do everything that the policy
+//! allows and nothing else. Every message carries a label: for whom it is. At each delivery, read
+//! and listing the recipient must match the label.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -13,19 +14,19 @@ use crate::policy::{AgentRule, session_topic, user_topic};
 const USERS: [&str; 3] = ["ann", "bob", "team/ann"];
 const SESSIONS: usize = 6;
 
-/// For whom something is.
+/// For whom a message is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum For {
     User(UserId),
     Session(SessionId),
-    /// Said where the operator opened a topic, or by an agent to everybody.
+    /// In a topic that the operator opened, or from an agent to everybody.
     Everybody,
 }
 
 #[derive(Clone, Debug)]
 struct Kept {
     content: For,
-    /// For a session's channel: whose it was when it was said.
+    /// In a session's channel: the session's user at that time.
     user: Option<UserId>,
 }
 
@@ -49,7 +50,7 @@ impl Session {
     }
 }
 
-/// What a step aims at.
+/// The target of a step.
 #[derive(Clone, Debug)]
 enum Aim {
     Agent(usize),
@@ -95,7 +96,7 @@ fn name(place: &Place<'_>) -> String {
     }
 }
 
-/// An aim with everything a place borrows from.
+/// An aim, with everything that a place borrows from.
 struct Held {
     agent: (AgentId, Scopes),
     session: Session,
@@ -117,13 +118,13 @@ impl Held {
         }
     }
 
-    /// For whom is what an agent says there.
+    /// The label of what an agent sends there.
     fn label(&self) -> For {
         match &self.kind {
             Aim::Session(_) => self.session.label(),
             Aim::User(_) | Aim::UserTopic(_) => For::User(self.user.clone()),
             Aim::SessionTopic(_) => For::Session(self.session.id),
-            // It looks like somebody's and is none of theirs.
+            // It looks owned, but belongs to nobody.
             Aim::OddTopic(_) => For::User(UserId::new("nobody").unwrap()),
             Aim::Agent(_) | Aim::OpenTopic(_) | Aim::Broadcast(_) => For::Everybody,
         }
@@ -134,7 +135,8 @@ impl World {
     fn new() -> Self {
         let patterns = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
         let mut sessions: Vec<_> = (0..SESSIONS).map(|_| Session { id: SessionId::fresh(), user: None }).collect();
-        // Two more connections of the first session, with credentials of their own: from before a login, or planted by somebody.
+        // Two more connections of the first session, with their own credentials: from before a
+        // login, or planted by somebody.
         (sessions[4].id, sessions[5].id) = (sessions[0].id, sessions[0].id);
         let limited =
             Scopes { users: patterns(&["ann"]), topics: patterns(&["*"]), agents: patterns(&["*"]), ..Scopes::default() };
@@ -220,7 +222,8 @@ impl World {
                         assert!(reached, "{sender:?} wrote to an agent that must not hear of it");
                         self.deliver(&held, sender.label());
                     }
-                    // Whoever writes to an open topic makes it public; to an owned one, its owner's.
+                    // What is sent to an open topic is public; what is sent to an owned one is its
+                    // owner's.
                     Place::Topic(_) => {
                         let content = if matches!(held.kind, Aim::OpenTopic(_)) { For::Everybody } else { held.label() };
                         if !matches!(held.kind, Aim::OpenTopic(_)) {
@@ -287,8 +290,8 @@ impl World {
             }
             Step::LogsIn(at, user) => {
                 self.sessions[*at].user = user.map(|user| UserId::new(USERS[user]).unwrap());
-                // More than the servers allow, where a session gets a user once and for all: here users change, and so
-                // subscriptions have to go.
+                // Here users change, so subscriptions must end. The servers are stricter: a session
+                // gets one user in its life.
                 self.subscribers.values_mut().for_each(|subscribers| {
                     subscribers.remove(at);
                 });

@@ -1,17 +1,19 @@
 //! Who may do what, in one place.
 //!
-//! [`Policy::may`] judges one action of one principal from the facts that are handed to it; it keeps nothing, looks nothing
-//! up, and denies what no rule allows. A session sees its own, its user's, and what the operator made public, as far as the scopes of
-//! its login let it ([`Ability`]). An agent reaches what its key's scopes name.
+//! [`Policy::may`] decides one action of one principal from the facts that it is given. It stores
+//! nothing, looks nothing up, and denies what no rule allows. A session sees its own data, its
+//! user's, and what the operator made public, as far as the scopes of its login allow
+//! ([`Ability`]). An agent reaches what its key's scopes name.
 //!
-//! Between users nothing passes but through topics that a rule opens, and through agents, which are trusted within their
-//! scopes. Topics below `user/<name>/` and `session/<uuid>/` belong to that user or session whatever the rules say;
-//! [`user_topic`] and [`session_topic`] make their names.
+//! Between users messages pass only through topics that a rule opens, and through agents, which are
+//! trusted within their scopes. Topics below `user/<name>/` and `session/<uuid>/` belong to that
+//! user or session, whatever the rules say; [`user_topic`] and [`session_topic`] make their names.
 //!
-//! The facts must be true: who a session's user is comes from the credentials of the connection that asks, and the user of a
-//! session's *channel* is whoever the messages in it were or are for. So a connection that was opened before the session
-//! logged in, or planted by somebody, hears nothing of what is said to the user. A session's own topics know its id only:
-//! whatever ends a login ends the session too, and the next login is another session.
+//! The facts must be true. The user of a session comes from the credentials of the connection that
+//! asks. The user of a session's *channel* is the user for whom the messages in it are. So a
+//! connection that was opened before the login, or was planted by somebody, hears nothing that is
+//! sent to the user. A session's own topics depend on its id only: whatever ends a login also ends
+//! the session, and the next login gets another session.
 
 mod abilities;
 mod owned;
@@ -27,7 +29,7 @@ pub use rules::{AgentRule, Policy, Requirement, TopicRule};
 use crate::refusal::refusals;
 
 refusals! {
-    /// Why an action is denied. None of them tells whether what was reached for exists.
+    /// Why an action is denied. No reason tells whether the target exists.
     Denied {
         NotAllowed = NotAllowed;
         LoginRequired = LoginRequired;

@@ -6,25 +6,25 @@ use crate::{escape_name, unescape_name};
 
 const USER: &str = "user/";
 const SESSION: &str = "session/";
-/// Longest name of a user in a topic; longer ids are shortened to a hash of theirs.
+/// The longest name of a user in a topic. Longer ids are shortened to a hash.
 const LONGEST: usize = 80;
 
-/// Whose a topic is by its name.
+/// The owner of a topic, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner<'a> {
-    /// Nobody's: the rules decide.
+    /// No owner: the rules decide.
     Open,
-    /// The user's whose name in topics this is.
+    /// The user with this name in topics.
     User(&'a str),
     /// A session's.
     Session(SessionId),
-    /// It looks owned, but names no owner: it is nobody's to use.
+    /// It looks owned, but names no owner: nobody may use it.
     Malformed,
 }
 
-/// Whose a topic is.
+/// The owner of a topic.
 pub(super) fn owner(topic: &TopicName) -> Owner<'_> {
-    // In any case of letters, so that no name looks like an owned one to a person without being one.
+    // In any case of letters, so that no name looks owned to a person without being owned.
     let begins_with = |prefix: &str| topic.as_str().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
     let named = |prefix| {
         topic
@@ -50,17 +50,17 @@ pub(super) fn segment(user: &UserId) -> String {
     escape_name(user.as_str(), LONGEST)
 }
 
-/// The user whose name in topics this is; `None` if it was too long to be kept.
+/// The user with this name in topics. `None` if the name was shortened.
 pub(super) fn user_of(segment: &str) -> Option<UserId> {
     unescape_name(segment).and_then(|id| UserId::new(&id).ok())
 }
 
-/// The name of a topic that is a user's own; `None` if `name` makes it no name or too long.
+/// The name of a topic that belongs to a user. `None` if it would be invalid or too long.
 pub fn user_topic(user: &UserId, name: &str) -> Option<TopicName> {
     TopicName::new(&format!("{USER}{}/{name}", segment(user))).ok().filter(|_| !name.is_empty())
 }
 
-/// The name of a topic that is a session's own; `None` if `name` makes it no name or too long.
+/// The name of a topic that belongs to a session. `None` if it would be invalid or too long.
 pub fn session_topic(session: SessionId, name: &str) -> Option<TopicName> {
     TopicName::new(&format!("{SESSION}{session}/{name}")).ok().filter(|_| !name.is_empty())
 }

@@ -1,4 +1,4 @@
-//! Who acts, and on what: the facts that a judgement needs.
+//! The facts of a decision: who acts, and on what.
 
 use std::collections::BTreeSet;
 
@@ -18,35 +18,36 @@ pub enum Principal<'a> {
         id: SessionId,
         /// Its user, once logged in.
         user: Option<&'a UserId>,
-        /// What its login carries.
+        /// The scopes of its login.
         scopes: &'a BTreeSet<String>,
     },
     /// An agent.
     Agent {
         /// Its id.
         id: &'a AgentId,
-        /// Those of its key.
+        /// The scopes of its key.
         scopes: &'a Scopes,
     },
-    /// A person who runs the bridge: sees who is there, never what is said.
+    /// A person who runs the bridge. It sees who is connected, never messages.
     Operator,
 }
 
-/// What is acted on: a channel, or who is behind it.
+/// The target of an action: a channel, or who is behind it.
 #[derive(Clone, Copy, Debug)]
 pub enum Place<'a> {
     /// An agent.
     Agent {
         /// Its id.
         id: &'a AgentId,
-        /// Those of its key; `None` if no such agent is connected: then the rules alone decide, as if it reached everybody.
+        /// The scopes of its key. `None` if no such agent is connected: then the rules decide as if
+        /// it reached everybody.
         scopes: Option<&'a Scopes>,
     },
     /// A session.
     Session {
         /// Its id.
         id: SessionId,
-        /// Its user; of a channel, the user for whom the messages in it were.
+        /// Its user; for a channel, the user for whom its messages are.
         user: Option<&'a UserId>,
     },
     /// All sessions of a user.
@@ -59,7 +60,7 @@ pub enum Place<'a> {
     Bridge,
 }
 
-/// What is done.
+/// The action.
 #[derive(Clone, Copy, Debug)]
 pub enum Action<'a> {
     /// Send a message there.
@@ -68,7 +69,7 @@ pub enum Action<'a> {
     Subscribe(Place<'a>),
     /// Read what was sent there.
     ReadHistory(Place<'a>),
-    /// Learn that it is there, its state, its coming and going.
+    /// Learn that it exists, its state, and when it comes and goes.
     See(Place<'a>),
     /// Learn that someone is among the subscribers of a topic.
     SeeMember {

@@ -1,4 +1,4 @@
-//! The rules that the operator sets, and what each asks of a session.
+//! The rules that the operator sets, and what each requires of a session.
 
 use common::config::AccessSettings;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use crate::agent_keys::Glob;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Requirement {
-    /// It is for no session.
+    /// No session is allowed.
     Nobody,
     /// Nothing.
     Anyone,
@@ -20,29 +20,30 @@ pub enum Requirement {
     Scope(String),
 }
 
-/// Which sessions may see and write to the agents whose ids fit.
+/// Which sessions may see, and send to, agents with matching ids.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AgentRule {
     /// The ids.
     pub agents: Glob,
-    /// What it takes.
+    /// What a session must have.
     pub requires: Requirement,
 }
 
-/// Which sessions may use the topics whose names fit, those that belong to somebody excepted.
+/// Which sessions may use topics with matching names. Owned topics are excepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TopicRule {
     /// The names.
     pub topics: Glob,
-    /// What it takes to subscribe and to read history.
+    /// What a session must have to subscribe and to read history.
     pub read: Requirement,
-    /// What it takes to send.
+    /// What a session must have to send.
     pub write: Requirement,
 }
 
-/// All rules. Of each list the first that fits decides; where none does, it is denied. The default has none.
+/// All rules. In each list the first match decides; without a match the action is denied. The
+/// default has no rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
@@ -50,13 +51,13 @@ pub struct Policy {
     pub agents: Vec<AgentRule>,
     /// For topics.
     pub topics: Vec<TopicRule>,
-    /// Topics whose subscribers learn of sessions of other users among them.
+    /// Topics whose subscribers see the sessions of other users among the members.
     pub visible_members: Vec<Glob>,
 }
 
 impl Policy {
-    /// What version 1 of the protocol has always allowed: every session may write to every agent, and use every topic that
-    /// belongs to nobody and see who is in it.
+    /// The rules of a default installation: every session may send to every agent, use every topic
+    /// without an owner, and see its members.
     pub fn open() -> Self {
         let anyone = || Requirement::Anyone;
         Self {
@@ -66,7 +67,7 @@ impl Policy {
         }
     }
 
-    /// What the settings say.
+    /// The rules of the settings.
     pub fn of(settings: &AccessSettings) -> Self {
         let globs = |patterns: &[String]| -> Vec<Glob> { patterns.iter().filter_map(|text| text.parse().ok()).collect() };
         let agents = |patterns: &[String], requires: Requirement| {
@@ -83,7 +84,7 @@ impl Policy {
         }
     }
 
-    /// Whether no rule keeps any session from anything that belongs to nobody.
+    /// Whether no rule keeps a session from anything without an owner.
     pub fn is_open(&self) -> bool {
         *self == Self::open()
     }
@@ -98,7 +99,7 @@ impl Policy {
 }
 
 impl Requirement {
-    /// Whether a session has what it takes.
+    /// Whether a session meets the requirement.
     pub(super) fn of(&self, principal: &Principal<'_>) -> Result<(), Denied> {
         let Principal::Session { user, scopes, .. } = principal else { return Err(Denied::NotAllowed) };
         match self {

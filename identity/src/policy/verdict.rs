@@ -1,4 +1,4 @@
-//! The judgement itself.
+//! The decision itself.
 
 use common::{
     address::Scope,
@@ -18,14 +18,14 @@ fn allow_if(is_allowed: bool, otherwise: Denied) -> Verdict {
 }
 
 impl Policy {
-    /// Whether a principal may do something.
+    /// Whether a principal may perform an action.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason for the denial.
     pub fn may(&self, principal: Principal<'_>, action: Action<'_>) -> Verdict {
         match principal {
             Principal::Session { id, user, scopes } => {
-                // First of all, so that the answer is the same whatever there is at the place.
+                // Checked first, so that the answer does not depend on what is at the place.
                 let ability = Ability::for_action(&action);
                 allow_if(ability.is_none_or(|ability| ability.is_in(scopes)), Denied::ScopeRequired)?;
                 self.session_may(&principal, id, user, action)
@@ -47,7 +47,8 @@ impl Policy {
             Action::Send(Place::Bridge) | Action::See(Place::Bridge) => Ok(()),
             Action::Subscribe(Place::Session { id: other, user: owner })
             | Action::ReadHistory(Place::Session { id: other, user: owner }) => {
-                // Its own, unless what is in it was for a user that it is not, or no longer.
+                // Its own channel, unless the messages in it are for a user that the session does
+                // not have, or no longer has.
                 allow_if(other == id && (owner.is_none() || owner == user), Denied::NotAllowed)
             }
             Action::See(Place::Session { id: other, user: owner }) => {
@@ -56,7 +57,7 @@ impl Policy {
             Action::Subscribe(Place::User(other)) | Action::ReadHistory(Place::User(other)) | Action::See(Place::User(other)) => {
                 allow_if(is_same_user(user, Some(other)), Denied::NotAllowed)
             }
-            // What agents say to all sessions is public.
+            // What agents send to all sessions is public.
             Action::Subscribe(Place::Broadcast(Scope::Sessions | Scope::All))
             | Action::ReadHistory(Place::Broadcast(Scope::Sessions | Scope::All)) => Ok(()),
             Action::SeeMember { topic, member } => self.session_sees_member(session, id, user, topic, member),
@@ -64,8 +65,8 @@ impl Policy {
         }
     }
 
-    /// An agent whose key does not reach the session's user is out of the session's reach too: it could not answer, and
-    /// should not learn of it.
+    /// If an agent's key does not reach the session's user, the session does not reach the agent:
+    /// the agent could not answer, and should not learn of the session.
     fn session_reaches_agent(
         &self,
         session: &Principal<'_>,
@@ -132,12 +133,12 @@ fn agent_may(own: &AgentId, scopes: &Scopes, action: Action<'_>) -> Verdict {
         Action::Subscribe(Place::Broadcast(Scope::Agents | Scope::All))
         | Action::ReadHistory(Place::Broadcast(Scope::Agents | Scope::All)) => true,
         Action::Subscribe(Place::Agent { id, .. }) | Action::ReadHistory(Place::Agent { id, .. }) => {
-            // Another agent's channel holds what all its users wrote to it.
+            // Another agent's channel holds what all its users sent to it.
             return allow_if(id == own, Denied::NotAllowed);
         }
         Action::Subscribe(Place::Session { .. } | Place::User(_))
         | Action::ReadHistory(Place::Session { .. } | Place::User(_)) => {
-            // They hold what other agents wrote.
+            // They hold what other agents sent.
             return Err(Denied::NotAllowed);
         }
         Action::Send(place) | Action::See(place) => agent_reaches(own, scopes, place),
@@ -161,12 +162,13 @@ fn agent_reaches(own: &AgentId, scopes: &Scopes, place: Place<'_>) -> bool {
             scopes.reach_topic(topic.as_str())
                 && match owner(topic) {
                     Owner::Open => true,
-                    // A name too long to be kept tells no user: then only who reaches all.
+                    // A shortened name tells no user: only principals that reach all users are
+                    // allowed.
                     Owner::User(name) => match user_of(name) {
                         Some(user) => scopes.reach_user(Some(user.as_str())),
                         None => scopes.reach_all_sessions(),
                     },
-                    // Whose session it is does not show.
+                    // The topic's name does not tell the session's user.
                     Owner::Session(_) => scopes.reach_all_sessions(),
                     Owner::Malformed => false,
                 }

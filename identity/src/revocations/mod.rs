@@ -1,8 +1,9 @@
-//! Sessions' credentials that are good no longer before they expire: [`Revocations`], of which the newest are in memory and all on the disk
-//! ([`RevocationStore`]), and how an edge and its broker tell each other ([`Exchange`]).
+//! Revoked credentials of sessions. [`Revocations`] holds the newest in memory, [`RevocationStore`]
+//! all of them on the disk, and [`Exchange`] is how an edge and its broker tell each other.
 //!
-//! An edge revokes, at a logout and at a login. The broker remembers what all its edges revoked, lets nobody in with it, and tells the
-//! other edges. Both hold the same table and keep it in the same kind of file.
+//! An edge revokes at a logout and at a login. The broker stores what all its edges revoked,
+//! refuses those credentials, and tells the other edges. Both use the same table and the same kind
+//! of file.
 
 mod exchange;
 mod store;
@@ -14,19 +15,20 @@ pub use exchange::{Exchange, Exchanged, MOST_EXCHANGED};
 pub use store::RevocationStore;
 pub use table::{CAPACITY, Page, Revocation, Revocations};
 
-/// What of a session's credentials decides whether they are revoked.
+/// The properties of a session's credentials that decide whether they are revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// Whose.
+    /// The session.
     pub session: SessionId,
-    /// Rises when the session logs in. Of a session that came with an issuer's token: the second in which that was issued.
+    /// Rises when the session logs in. For a session with an issuer's token: the second in which
+    /// the token was issued.
     pub generation: u64,
     /// Whether the session has a user.
     pub has_user: bool,
 }
 
 impl Standing {
-    /// Of a client that an edge vouches for.
+    /// The standing of a client that an edge vouches for.
     pub fn of(identity: &ClientIdentity) -> Self {
         Self { session: identity.session_id, generation: identity.generation, has_user: identity.login.is_some() }
     }
@@ -35,10 +37,10 @@ impl Standing {
 /// Why credentials are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revoked {
-    /// Their session was ended.
+    /// The session was ended.
     Ended,
-    /// Their session has later ones.
+    /// The session has later credentials.
     Superseded,
-    /// It cannot be read whether they are revoked.
+    /// The disk cannot be read, so it is unknown whether they are revoked.
     Unknown,
 }

@@ -1,7 +1,9 @@
-//! Revocations on the disk: every one that is in force, in one SQLite database, readable by its owner only.
+//! Revocations on the disk: all that are in force, in one SQLite database, readable by its owner
+//! only.
 //!
-//! [`Revocations`] keeps the newest in memory and asks here about the rest, so that there may be any number of them. Written in batches, each
-//! on the disk before it counts as written; what has expired leaves with later batches. Made with the first revocation.
+//! [`Revocations`] keeps the newest in memory and asks here about the rest, so their number has no
+//! bound. They are written in batches. A batch counts as written once it is on the disk. Expired
+//! ones are removed with later batches. The file is created with the first revocation.
 
 use std::{
     fs::{self, File},
@@ -18,11 +20,11 @@ use super::table::{Entry, Revocation, Revocations};
 
 /// Revocations in one transaction.
 const BATCH: usize = 10_000;
-/// Expired ones that leave with each transaction.
+/// Expired ones that each transaction removes.
 const FORGOTTEN_AT_ONCE: u32 = 20_000;
-/// How long a transaction of a process that is just ending may take.
+/// How long to wait for a transaction of a process that is ending.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The ending of the file in which earlier versions kept the same: a JSON object per line.
+/// The file extension of earlier versions, which kept a JSON object per line.
 const OLDER: &str = "jsonl";
 
 const SCHEMA: &str = "
@@ -42,15 +44,16 @@ const SCHEMA: &str = "
 pub struct RevocationStore {
     path: PathBuf,
     writer: Mutex<Option<Connection>>,
-    /// Apart, so that nobody waits for the disk to find that somebody is not revoked.
+    /// A connection of its own, so that nobody waits for a write to find out that somebody is not
+    /// revoked.
     reader: Mutex<Option<Connection>>,
 }
 
 impl RevocationStore {
-    /// The revocations in this file; takes in what an earlier version left beside it.
+    /// Opens the revocations in this file, and imports what an earlier version left beside it.
     ///
     /// # Errors
-    /// The file is there and cannot be read: sessions that were ended would be good again.
+    /// The file exists and cannot be read. Without it, ended sessions would be valid again.
     pub fn open(path: PathBuf) -> io::Result<Self> {
         let store = Self { path, writer: Mutex::default(), reader: Mutex::default() };
         let older = store.path.with_extension(OLDER);
@@ -78,7 +81,7 @@ impl RevocationStore {
         Ok(connection)
     }
 
-    /// Asks the database; nothing where there is none yet.
+    /// Queries the database. `None` if there is none yet.
     fn ask<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> io::Result<Option<T>> {
         if !self.path.exists() {
             return Ok(None);
@@ -87,7 +90,7 @@ impl RevocationStore {
         connection.as_ref().map(ask).transpose().map_err(io::Error::other)
     }
 
-    /// What is known of a session: revoked while it had no user, and while it had one.
+    /// The entries of a session: those from before it had a user, and those from after.
     pub(super) fn look_up(&self, session: SessionId) -> io::Result<[Option<Entry>; 2]> {
         let found = self.ask(|connection| {
             let mut rows = connection.prepare_cached("SELECT user, least, at, until, number FROM revoked WHERE session = ?1")?;
@@ -104,13 +107,13 @@ impl RevocationStore {
         Ok(found?.unwrap_or_default())
     }
 
-    /// What has changed after the change of this number, the first so many, in order.
+    /// What changed after the change of this number: the first `most`, in order.
     pub(super) fn since(&self, number: u64, most: usize) -> io::Result<Vec<(u64, Revocation)>> {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         self.all("WHERE number > ?1 ORDER BY number LIMIT ?2", number, most)
     }
 
-    /// The newest so many of users' or of nobody's sessions, in any order.
+    /// The newest `most` of users' or of anonymous sessions, in any order.
     pub(super) fn newest(&self, user: bool, most: usize) -> io::Result<Vec<(u64, Revocation)>> {
         self.all("WHERE user = ?1 ORDER BY number DESC LIMIT ?2", u64::from(user), i64::try_from(most).unwrap_or(i64::MAX))
     }
@@ -131,10 +134,11 @@ impl RevocationStore {
         Ok(found?.unwrap_or_default())
     }
 
-    /// Writes down what has changed in a table and is not written yet, and waits for the disk.
+    /// Writes what has changed in a table, and waits for the disk.
     ///
     /// # Errors
-    /// Those of the database. What is not written stays in memory, and is written with the next that is.
+    /// Those of the database. What is not written stays in memory, and is written with the next
+    /// batch.
     pub fn write_changes(&self, table: &RwLock<Revocations>) -> io::Result<()> {
         let mut writer = self.opened(&self.writer)?;
         loop {
@@ -177,7 +181,8 @@ fn revocation(row: &Row<'_>) -> rusqlite::Result<(u64, Revocation)> {
     Ok((entry.number(), entry.told(session, row.get(0)?)))
 }
 
-/// What an earlier version wrote down; lines that cannot be read (the last one of a process that was killed) are passed over.
+/// The revocations of an earlier version. Lines that cannot be read (the last line of a killed
+/// process) are skipped.
 fn read_older(path: &Path) -> io::Result<Option<Vec<Revocation>>> {
     let file = match File::open(path) {
         Ok(file) => file,

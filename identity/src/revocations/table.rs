@@ -1,12 +1,13 @@
-//! Tokens that are good no longer before they expire: of sessions that were ended, and those that were signed before their
-//! session logged in.
+//! Tokens that are revoked before they expire: those of ended sessions, and those that were signed
+//! before their session logged in.
 //!
-//! A session's tokens carry a generation, which rises when it logs in; an entry says the least generation that is still good.
-//! It is kept until every older token has expired. Memory holds the newest entries, up to a bound; the rest is looked up in the
-//! [`RevocationStore`], which holds all. So no number of revocations ends a session that nobody revoked, or revives one.
+//! A session's tokens carry a generation, which rises when the session logs in. An entry stores the
+//! lowest valid generation, until every older token has expired. Memory holds the newest entries,
+//! up to a bound; [`RevocationStore`] holds all of them. So no number of revocations ends a session
+//! that nobody revoked, or revives one.
 //!
-//! Sessions of nobody, which anybody may make and end as often as they like, are kept apart in memory: what is done to them pushes out
-//! no entry of a user's.
+//! In memory, anonymous sessions are kept apart, because anybody may make and end any number of
+//! them: they cannot push out the entry of a user.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -26,17 +27,17 @@ use super::{RevocationStore, Revoked, Standing};
 /// Entries of each kind in memory: about 20 MB at most.
 pub const CAPACITY: usize = 100_000;
 
-/// What is written down of a revocation, so that it outlives the process, and what edges and broker tell each other.
+/// A revocation as it is stored, and as edges and broker exchange it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocation {
     /// The session.
     pub session: SessionId,
-    /// The least generation that is still good; absent: none is.
+    /// The lowest valid generation; absent: none is valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub least: Option<u64>,
     /// When it was revoked, in seconds since 1970.
     pub at: u64,
-    /// When the last of the tokens expires, in seconds since 1970.
+    /// When the last of the revoked tokens expires, in seconds since 1970.
     pub until: u64,
     /// Whether the revoked tokens had a user.
     #[serde(default)]
@@ -44,28 +45,30 @@ pub struct Revocation {
 }
 
 impl Revocation {
-    /// The session that it ends, and below which generation; `None` where it makes older tokens of a session worth nothing that goes on.
-    /// Those of users end: a login revokes what had none.
+    /// The session whose connections this revocation ends, and the generation below which. `None`
+    /// if the older tokens were anonymous: then nothing that is open ends.
     pub fn ended(&self) -> Option<(SessionId, u64)> {
         (self.user || self.least.is_none()).then_some((self.session, self.least.unwrap_or(u64::MAX)))
     }
 }
 
-/// What is kept of one session's revocation. Whole seconds: what was written down and read is the same as before.
+/// One session's revocation in memory. Whole seconds, so that an entry is the same after it was
+/// stored and read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// [`ENDED`]: none is good.
+    /// [`ENDED`]: none is valid.
     least: u64,
     at: u64,
     until: u64,
     number: u64,
 }
 
-/// The least generation of a session that has ended: as much as the database holds.
+/// The lowest valid generation of a session that has ended: the greatest number that the database
+/// holds.
 const ENDED: u64 = i64::MAX as u64;
 
 impl Entry {
-    /// One that was written down.
+    /// An entry from the store.
     pub(super) fn read(least: u64, at: u64, until: u64, number: u64) -> Self {
         Self { least: least.min(ENDED), at, until, number }
     }
@@ -79,7 +82,7 @@ impl Entry {
         self.number
     }
 
-    /// What of it is told and written down.
+    /// The entry as it is sent and stored.
     pub(super) fn told(&self, session: SessionId, user: bool) -> Revocation {
         Revocation { session, least: (self.least < ENDED).then_some(self.least), at: self.at, until: self.until, user }
     }
@@ -108,7 +111,7 @@ impl Entry {
 
 /// See the module.
 pub struct Revocations {
-    /// Of nobody, and of users.
+    /// Of anonymous sessions, and of users.
     tables: [Table; 2],
     capacity: usize,
     /// Rises with every change.
@@ -125,17 +128,17 @@ pub struct Revocations {
 pub struct Page {
     /// The revocations.
     pub revocations: Vec<Revocation>,
-    /// The number of the last change that is in here or before it.
+    /// The number of the last change in this page.
     pub upto: u64,
     /// Whether there are later ones.
     pub more: bool,
 }
 
 impl Revocations {
-    /// Those of a store, of which at most `capacity` of each kind are kept in memory.
+    /// The revocations of a store, of which at most `capacity` of each kind are kept in memory.
     ///
     /// # Errors
-    /// The store cannot be read: sessions that were ended would be good again.
+    /// The store cannot be read. Without it, ended sessions would be valid again.
     pub fn open(capacity: usize, store: Arc<RevocationStore>) -> io::Result<Self> {
         let (count, newest) = store.extent()?;
         let mut tables = [Table::default(), Table::default()];
@@ -148,23 +151,25 @@ impl Revocations {
         Ok(Self { tables, capacity, newest, written: newest, has_more, store })
     }
 
-    /// Revokes the credentials of a session below a generation; `until` is when the last of them expires. Says whether that is new.
+    /// Revokes the credentials of a session below a generation; `until` is when the last of them
+    /// expires. Returns whether this is new.
     pub fn revoke(&mut self, of: &Standing, least: u64, until: SystemTime, now: SystemTime) -> bool {
         let entry = Entry::read(least, round_up(now), round_up(until), 0);
         self.insert(of.session, of.has_user, entry, now)
     }
 
-    /// Takes in what another one revoked. Says whether it was new.
+    /// Takes over a revocation from another server. Returns whether it was new.
     pub fn load(&mut self, revocation: Revocation, now: SystemTime) -> bool {
         from_unix_seconds(revocation.until) > now && self.insert(revocation.session, revocation.user, Entry::of(&revocation), now)
     }
 
-    /// What has changed after the change of this number, at most so much. Where the store cannot be read, what memory holds.
+    /// What changed after the change of this number, at most `most`. If the store cannot be read,
+    /// only what memory holds.
     pub fn since(&self, number: u64, most: usize) -> Page {
         let enough = most.saturating_add(1);
         let mut found: BTreeMap<u64, Revocation> =
             self.with_users().flat_map(|(user, table)| table.since(number, enough, user)).collect();
-        // What has left memory is older than all that is left there of its kind.
+        // What has left memory is older than everything of its kind that is still there.
         let is_older = self.tables.iter().any(|table| table.order.first_key_value().is_some_and(|(first, _)| number < *first));
         if self.has_more && is_older {
             match self.store.since(number, enough) {
@@ -195,7 +200,7 @@ impl Revocations {
         judge(nobody.or(kept[0]), users.or(kept[1]), of)
     }
 
-    /// What is not in the store yet, the first so many, in order.
+    /// The first `most` changes that are not in the store yet, in order.
     pub(super) fn unwritten(&self, most: usize) -> Vec<(u64, Revocation)> {
         let mut found: Vec<_> = self.with_users().flat_map(|(user, table)| table.since(self.written, most, user)).collect();
         found.sort_unstable_by_key(|(number, _)| *number);
@@ -203,7 +208,7 @@ impl Revocations {
         found
     }
 
-    /// Changes up to this number are in the store: what is too much for memory leaves it.
+    /// Changes up to this number are in the store. Entries beyond the bound of memory leave it.
     pub(super) fn on_written(&mut self, upto: u64) {
         self.written = self.written.max(upto);
         for table in &mut self.tables {
@@ -228,7 +233,8 @@ impl Revocations {
         table.forget_expired(unix_seconds(now));
         let known = match table.entries.get(&id) {
             None if self.has_more => {
-                // Where it cannot be read it counts as new, which is told and written once more.
+                // If it cannot be read, the revocation counts as new: it is then sent and stored
+                // once more.
                 let kept = self.store.look_up(id).unwrap_or_default();
                 kept[usize::from(user)]
             }
@@ -253,7 +259,7 @@ fn judge(nobody: Option<Entry>, users: Option<Entry>, of: &Standing) -> Result<(
     Err(if refuses(&users) || is_ended { Revoked::Ended } else { Revoked::Superseded })
 }
 
-/// The revocations of one kind of credentials that are in memory.
+/// The revocations of one kind of session that are in memory.
 #[derive(Default)]
 struct Table {
     entries: HashMap<SessionId, Entry>,
@@ -289,7 +295,7 @@ impl Table {
     }
 }
 
-/// The next whole second: the side on which more is refused.
+/// The next whole second: rounding up refuses more, not less.
 fn round_up(moment: SystemTime) -> u64 {
     let whole = unix_seconds(moment);
     if from_unix_seconds(whole) < moment { whole.saturating_add(1) } else { whole }

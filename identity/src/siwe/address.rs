@@ -1,4 +1,4 @@
-//! Addresses of Ethereum, and the checksum in their capitals (EIP-55).
+//! Ethereum addresses, and the checksum in their capitals (EIP-55).
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use sha3::{Digest, Keccak256};
 
 use crate::encoding::{from_hex, to_hex};
 
-/// The address of a key or contract: 20 bytes, shown as EIP-55 spells it.
+/// The address of a key or contract: 20 bytes, displayed in the spelling of EIP-55.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address(pub [u8; 20]);
 
@@ -23,7 +23,7 @@ pub enum AddressFault {
 }
 
 impl Address {
-    /// Reads an address in the one spelling that EIP-55 gives it.
+    /// Reads an address in the spelling of EIP-55, and in no other.
     ///
     /// # Errors
     /// See [`AddressFault`].
@@ -32,7 +32,8 @@ impl Address {
         if address.to_string() == text { Ok(address) } else { Err(AddressFault::Checksum) }
     }
 
-    /// Reads an address as people hand it around: with the right checksum, or in one case and so without any.
+    /// Reads an address as people pass it on: with the right checksum, or all in one case and so
+    /// without a checksum.
     ///
     /// # Errors
     /// See [`AddressFault`].

@@ -1,9 +1,10 @@
-//! The challenges that are open, and the answers to them.
+//! The open challenges, and the answers to them.
 //!
-//! A challenge belongs to one session, address and chain, is good once, and only for a few minutes. The table is bounded, for
-//! the whole and for each session; at either bound **the oldest gives way**: who floods the table shortens the time that
-//! others have to sign, but cannot lock them out. A nonce is used up by the first answer of its own session that names it,
-//! right or wrong; answers of other sessions do not touch it.
+//! A challenge belongs to one session, address and chain, and is valid once, for a few minutes. The
+//! table is bounded, in all and for each session. At either bound **the oldest gives way**: a flood
+//! shortens the time that others have to sign, but cannot lock them out. The first answer of its
+//! own session that names a nonce uses the nonce up, right or wrong; answers of other sessions do
+//! not.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -18,10 +19,10 @@ use super::{
 };
 use crate::encoding::random_text;
 
-/// Characters of a nonce: 142 bits of chance.
+/// Characters of a nonce: 142 random bits.
 const NONCE_LENGTH: usize = 24;
 
-/// Where nonces come from; `None` when there is no randomness.
+/// The source of nonces. `None` if the system has no randomness.
 pub type NonceSource = Box<dyn FnMut() -> Option<String> + Send + Sync>;
 
 /// See the module.
@@ -29,7 +30,7 @@ pub struct Challenges {
     settings: SiweSettings,
     nonces: NonceSource,
     open: HashMap<String, Open>,
-    /// Nonces in the order they were given out.
+    /// Nonces in the order in which they were issued.
     order: BTreeMap<u64, String>,
     of_session: HashMap<SessionId, VecDeque<u64>>,
     next: u64,
@@ -40,31 +41,32 @@ struct Open {
     session: SessionId,
     address: Address,
     chain: u64,
-    /// Of the text handed out.
+    /// Of the issued text.
     digest: [u8; 32],
     expires_at: SystemTime,
     is_used: bool,
 }
 
-/// What verification comes to.
+/// The outcome of a verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The wallet's own key signed.
     Proved(Wallet),
-    /// It did not; a contract may be asked.
+    /// It did not sign; a contract may be asked.
     AskContract {
         /// The question.
         question: ContractQuestion,
-        /// Why no key is known to have signed: the refusal if there is no contract either.
+        /// Why no key is known to have signed. This is the refusal if there is no contract either.
         otherwise: SiweError,
     },
 }
 
 impl Verdict {
-    /// The wallet, after asking the contract where that is needed.
+    /// The wallet; asks the contract if that is needed.
     ///
     /// # Errors
-    /// `siwe_contract_refused`, `siwe_contract_unavailable`; where there is no contract, what was wrong with the signature.
+    /// `siwe_contract_refused`, `siwe_contract_unavailable`. If there is no contract, the fault of
+    /// the signature.
     pub async fn settle(self, node: &dyn EthCall) -> Result<Wallet, SiweError> {
         let (question, otherwise) = match self {
             Self::Proved(wallet) => return Ok(wallet),
@@ -80,17 +82,17 @@ impl Verdict {
 }
 
 impl Challenges {
-    /// An empty table. The settings have no [`faults`](SiweSettings::faults).
+    /// An empty table. The settings must have no [`faults`](SiweSettings::faults).
     pub fn new(settings: SiweSettings) -> Self {
         Self::with_nonces(settings, Box::new(|| random_text(NONCE_LENGTH)))
     }
 
-    /// An empty table with nonces of the caller's, for tests that need to know them.
+    /// An empty table with nonces of the caller, for tests that must know them.
     pub fn with_nonces(settings: SiweSettings, nonces: NonceSource) -> Self {
         Self { settings, nonces, open: HashMap::new(), order: BTreeMap::new(), of_session: HashMap::new(), next: 0 }
     }
 
-    /// How many are open, used ones among them until they expire.
+    /// The number of open challenges, including used ones until they expire.
     pub fn len(&self) -> usize {
         self.open.len()
     }
@@ -100,10 +102,11 @@ impl Challenges {
         self.open.is_empty()
     }
 
-    /// The text that a session's wallet is to sign.
+    /// The text that a session's wallet must sign.
     ///
     /// # Errors
-    /// `siwe_address_malformed`, `siwe_address_checksum`, `siwe_chain_not_allowed`; `siwe_unavailable` without randomness.
+    /// `siwe_address_malformed`, `siwe_address_checksum`, `siwe_chain_not_allowed`;
+    /// `siwe_unavailable` without randomness.
     pub fn challenge(&mut self, session: SessionId, address: &str, chain: u64, now: SystemTime) -> Result<String, SiweError> {
         let address = Address::parse(address).map_err(|fault| match fault {
             super::AddressFault::Malformed => SiweError::AddressMalformed,
@@ -140,10 +143,11 @@ impl Challenges {
         Ok(text)
     }
 
-    /// Checks the answer of a session: its message, then its signature.
+    /// Checks a session's answer: first the message, then the signature.
     ///
     /// # Errors
-    /// The first check that fails. From the nonce on, the challenge is used up whatever the outcome.
+    /// The first check that fails. Once the nonce has been found, the challenge is used up,
+    /// whatever the outcome.
     pub fn verify(&mut self, session: SessionId, text: &str, signature: &str, now: SystemTime) -> Result<Verdict, SiweError> {
         let message = Message::parse(text)?;
         let signature = Signature::parse(signature)?;
@@ -159,7 +163,7 @@ impl Challenges {
         open.is_used = true;
         is(open.address == message.address, SiweError::AddressMismatch)?;
         is(open.chain == message.chain, SiweError::ChainMismatch)?;
-        // The times are this process's own, so there is no other clock to allow for.
+        // The times are of this process, so there is no other clock to allow for.
         is(message.expires_at.is_none_or(|end| end.time > now) && open.expires_at > now, SiweError::Expired)?;
         is(message.not_before.is_none_or(|start| start.time <= now), SiweError::NotYetValid)?;
         is(message.issued_at.time <= now, SiweError::IssuedInFuture)?;
@@ -182,9 +186,9 @@ impl Challenges {
         Ok(Verdict::AskContract { question, otherwise })
     }
 
-    /// Takes out what has expired, and then the oldest where there is one too many.
+    /// Removes what has expired, and at the bound the oldest.
     fn make_room(&mut self, session: SessionId, now: SystemTime) {
-        // All live equally long, so the oldest expire first.
+        // All have the same lifetime, so the oldest expire first.
         while let Some((number, nonce)) = self.order.first_key_value()
             && self.open.get(nonce).is_none_or(|open| open.expires_at <= now || self.open.len() >= self.settings.max_challenges)
         {

@@ -174,7 +174,7 @@ proptest! {
         prop_assume!(changed[place] != byte);
         changed[place] = byte;
         let changed = String::from_utf8(changed).unwrap();
-        // Signed again by the rightful wallet: the text alone must not do.
+        // Signed again by the right wallet: a changed text must be refused by itself.
         prop_assert!(table.verify(session, &changed, &sign(&changed), at(0)).is_err());
     }
 

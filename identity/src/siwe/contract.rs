@@ -1,6 +1,7 @@
-//! Contract wallets (EIP-1271): a contract cannot sign, it is asked whether it accepts a signature.
+//! Contract wallets (EIP-1271). A contract cannot sign; it is asked whether it accepts a signature.
 //!
-//! Makes the question and judges the answer. Asking is the servers' part ([`EthCall`]): one `eth_call` to a node of the chain.
+//! This module makes the question and reads the answer. The servers do the asking ([`EthCall`]):
+//! one `eth_call` to a node of the chain.
 
 use std::{future::Future, pin::Pin};
 
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Address, Signature};
 use crate::encoding::{from_hex, to_hex};
 
-/// `isValidSignature(bytes32,bytes)`, and what it returns for yes.
+/// The selector of `isValidSignature(bytes32,bytes)`, which is also its answer for yes.
 const MAGIC: [u8; 4] = [0x16, 0x26, 0xba, 0x7e];
 /// A node's answer to such a call has about 100 bytes.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -26,21 +27,22 @@ pub struct ContractQuestion {
     pub call_data: Vec<u8>,
 }
 
-/// What came of the call.
+/// The result of the call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContractAnswer {
-    /// It returned these bytes; none where there is no contract.
+    /// It returned these bytes; none if there is no contract.
     Returned(Vec<u8>),
-    /// It reverted: no.
+    /// It reverted, which means no.
     Reverted,
 }
 
-/// The node could not be asked, or did not answer in its form.
+/// The node could not be asked, or its answer is malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the node did not answer the call")]
 pub struct RpcFault;
 
-/// Asks a node. The implementation bounds the time and the size of the answer, and dials nothing but the configured URLs.
+/// Asks a node. An implementation bounds the time and the size of the answer, and dials only the
+/// configured URLs.
 pub trait EthCall {
     /// One `eth_call` at the latest block of the question's chain.
     fn eth_call<'a>(
@@ -71,7 +73,7 @@ impl ContractQuestion {
 }
 
 impl ContractAnswer {
-    /// Whether the contract said yes: the magic number in a word of its own.
+    /// Whether the contract said yes: the magic number, padded to a word.
     pub fn is_yes(&self) -> bool {
         let mut yes = [0_u8; 32];
         yes[..4].copy_from_slice(&MAGIC);
@@ -107,7 +109,8 @@ pub fn read_rpc_answer(body: &[u8]) -> Result<ContractAnswer, RpcFault> {
         Answer { result: Some(result), error: None } => {
             result.strip_prefix("0x").and_then(from_hex).map(ContractAnswer::Returned).ok_or(RpcFault)
         }
-        // Nodes agree on 3 for a revert; older ones say -32000 or -32015 with the word in the message.
+        // Nodes agree on 3 for a revert; older ones say -32000 or -32015 with the word in the
+        // message.
         Answer { error: Some(Fault { code, message }), .. } if code == 3 || message.contains("revert") => {
             Ok(ContractAnswer::Reverted)
         }

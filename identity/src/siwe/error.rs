@@ -1,9 +1,9 @@
-//! Why a login with a wallet is refused.
+//! The reasons for which a login with a wallet is refused.
 
 use crate::refusal::refusals;
 
 refusals! {
-    /// Every way in which a challenge or its answer is refused.
+    /// All reasons for which a challenge or its answer is refused.
     SiweError {
         MessageTooLong = SiweMessageTooLong;
         Characters = SiweCharacters;

@@ -1,6 +1,7 @@
-//! The pieces of grammar that EIP-4361 borrows: URIs (RFC 3986) and times (RFC 3339), as the crates iri-string and time read them.
+//! The grammar that EIP-4361 borrows: URIs (RFC 3986) and times (RFC 3339), as the crates
+//! iri-string and time parse them.
 //!
-//! Judges texts of printable ASCII; the caller has made sure of that. Takes no text apart.
+//! Callers pass printable ASCII only.
 
 use std::time::SystemTime;
 
@@ -36,7 +37,7 @@ pub(super) fn is_uri(text: &str) -> bool {
     validate::iri::<UriSpec>(text).is_ok()
 }
 
-/// A time of RFC 3339 in capitals: the moment it names.
+/// The moment of an RFC 3339 time in capitals.
 pub(super) fn moment(text: &str) -> Option<SystemTime> {
     if text.len() > 40 || !text.bytes().all(|byte| byte.is_ascii_digit() || b"-:.TZ+".contains(&byte)) {
         return None;

@@ -1,16 +1,17 @@
-//! The message of EIP-4361: reads it strictly, writes it back byte for byte.
+//! The message of EIP-4361: parsed strictly, written back byte for byte.
 //!
-//! Judges form only; whether domain, nonce and times are the right ones is [`super::Challenges`]' business.
+//! This module checks the form only. [`super::Challenges`] checks whether domain, nonce and times
+//! are right.
 
 use std::{fmt, time::SystemTime};
 
 use super::{Address, AddressFault, SiweError, grammar};
 
-/// Longest message that is looked at, in bytes: ours have about 400.
+/// The longest message that is parsed, in bytes. Ours have about 400.
 pub const MAX_BYTES: usize = 4096;
 const PREAMBLE: &str = " wants you to sign in with your Ethereum account:";
 
-/// A time as it is written, and the moment it names.
+/// A time as written, and the moment that it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment<'a> {
     /// RFC 3339.
@@ -19,36 +20,36 @@ pub struct Moment<'a> {
     pub time: SystemTime,
 }
 
-/// A message taken apart.
+/// A parsed message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
     /// The scheme of the origin, if it is named.
     pub scheme: Option<&'a str>,
-    /// Who asks.
+    /// The site that asks.
     pub domain: &'a str,
-    /// Who signs.
+    /// The wallet that signs.
     pub address: Address,
-    /// What is said to the person.
+    /// The text for the person.
     pub statement: Option<&'a str>,
     /// What the login is for.
     pub uri: &'a str,
     /// The chain (EIP-155).
     pub chain: u64,
-    /// Good once.
+    /// The nonce, valid once.
     pub nonce: &'a str,
     /// When it was made.
     pub issued_at: Moment<'a>,
-    /// Until when it is good.
+    /// When it expires.
     pub expires_at: Option<Moment<'a>>,
-    /// From when on it is good.
+    /// When it becomes valid.
     pub not_before: Option<Moment<'a>>,
-    /// An id of the asker's.
+    /// An id chosen by the site.
     pub request_id: Option<&'a str>,
-    /// What else the login is about; `None` is without the heading.
+    /// Further URIs that the login is about. `None` if the heading is absent too.
     pub resources: Option<Vec<&'a str>>,
 }
 
-/// The lines still to be read.
+/// The lines that are still to be parsed.
 struct Lines<'a> {
     rest: std::iter::Peekable<std::str::Split<'a, char>>,
 }
@@ -74,10 +75,10 @@ impl<'a> Lines<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Takes a message apart.
+    /// Parses a message.
     ///
     /// # Errors
-    /// The first thing that is not as EIP-4361 has it.
+    /// The first deviation from EIP-4361.
     pub fn parse(text: &'a str) -> Result<Self, SiweError> {
         if text.len() > MAX_BYTES {
             return Err(SiweError::MessageTooLong);
@@ -227,7 +228,7 @@ mod tests {
             let mut swapped = lines.clone();
             swapped.swap(at, at + 1);
             let text = swapped.join("\n");
-            // Two resources may change places, and nothing changes when two empty lines do.
+            // Swapping two resources, or two empty lines, gives another valid message.
             assert_eq!(Message::parse(&text).is_err(), at < lines.len() - 2, "{at}");
         }
     }

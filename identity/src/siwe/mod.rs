@@ -1,11 +1,13 @@
 //! Sign-In with Ethereum (EIP-4361): a session proves that it holds a wallet.
 //!
-//! [`Challenges::challenge`] gives a session the text its wallet is to sign; [`Challenges::verify`] takes the text and the
-//! signature back. Every check is one of our own with a code of its own ([`SiweError`]); only the curve, the hash and the grammars of
-//! URIs and times are crates' (k256, sha3, iri-string, time). Contract wallets (EIP-1271) need a question to a node: `verify` then returns the question, and
-//! [`Verdict::settle`] asks it through [`EthCall`].
+//! [`Challenges::challenge`] returns the text that the session's wallet must sign.
+//! [`Challenges::verify`] checks the text and the signature. Every check has its own code
+//! ([`SiweError`]). Only the curve, the hash and the grammars of URIs and times come from crates
+//! (k256, sha3, iri-string, time). For a contract wallet (EIP-1271) a node must be asked: `verify`
+//! then returns the question, and [`Verdict::settle`] asks it through [`EthCall`].
 //!
-//! Not here: sessions, sockets, HTTP; ENS names; contracts that are not deployed yet (ERC-6492).
+//! Not here: sessions, sockets, HTTP. Not supported: ENS names, contracts that are not deployed yet
+//! (ERC-6492).
 
 mod address;
 mod challenges;
@@ -28,31 +30,32 @@ use common::id::UserId;
 
 use crate::escape_name;
 
-/// What a wallet is: a key of its own, or a contract on one chain.
+/// The kind of a wallet: a key, or a contract on one chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WalletKind {
-    /// The address of a key: the same holder on every chain.
+    /// The address of a key: its holder is the same on every chain.
     Key,
-    /// The address of a contract: another chain may have another contract, or none, there.
+    /// The address of a contract: on another chain there may be another contract at it, or none.
     Contract,
 }
 
 /// A wallet that a session has proved to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Wallet {
-    /// Its address; shown with the checksum of EIP-55.
+    /// Its address; displayed with the checksum of EIP-55.
     pub address: Address,
     /// The chain it signed in on (EIP-155).
     pub chain: u64,
-    /// What it is.
+    /// Its kind.
     pub kind: WalletKind,
 }
 
 impl Wallet {
-    /// What the ids of users who logged in with a wallet begin with. No other login may make such ids.
+    /// The prefix of the ids of users who logged in with a wallet. No other login may make such
+    /// ids.
     pub const USER_PREFIX: &str = "wallet:";
 
-    /// The user it stands for: one per key on all chains, one per contract and chain.
+    /// The user of this wallet: one for each key on all chains, one for each contract and chain.
     pub fn user_id(&self) -> Option<UserId> {
         let id = match self.kind {
             WalletKind::Key => format!("{}{}", Self::USER_PREFIX, self.address),

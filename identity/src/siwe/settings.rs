@@ -1,4 +1,4 @@
-//! What logins with a wallet are bound to, as the operator sets it.
+//! The settings of logins with a wallet.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -7,17 +7,18 @@ use super::grammar;
 /// The settings of Sign-In with Ethereum.
 #[derive(Clone, Debug)]
 pub struct SiweSettings {
-    /// Who asks: the authority of the site, `app.example` or `localhost:8081`. Wallets show it and compare it with the page's.
+    /// The authority of the site, `app.example` or `localhost:8081`. Wallets show it and compare it
+    /// with the page's.
     pub domain: String,
-    /// What the login is for: a URI of the site.
+    /// The purpose of the login: a URI of the site.
     pub uri: String,
-    /// What is said to the person; ASCII without quotes or line breaks. `None`: nothing.
+    /// The text for the person; ASCII without quotes or line breaks. `None`: none.
     pub statement: Option<String>,
-    /// The chains (EIP-155) on which one may log in. Default 1, Ethereum's own.
+    /// The chains (EIP-155) whose wallets may log in. Default 1, Ethereum's own.
     pub chains: BTreeSet<u64>,
     /// The chains for which a node can be asked about contract wallets. Default none.
     pub contract_chains: BTreeSet<u64>,
-    /// How long a challenge is good for. Default 5 minutes.
+    /// How long a challenge is valid. Default 5 minutes.
     pub lifetime: Duration,
     /// Challenges open in all; at the bound the oldest gives way. Default 100,000, some 40 MB.
     pub max_challenges: usize,
@@ -38,7 +39,7 @@ pub enum SiweSetting {
     Chains,
     /// [`SiweSettings::contract_chains`].
     ContractChains,
-    /// [`SiweSettings::lifetime`] and how many may be open.
+    /// [`SiweSettings::lifetime`] and the bounds on open challenges.
     Lifetime,
 }
 
@@ -57,7 +58,7 @@ impl SiweSettings {
         }
     }
 
-    /// Everything that is wrong with the settings: what is, and how.
+    /// All faults of the settings: which setting, and what is wrong.
     pub fn faults(&self) -> Vec<(SiweSetting, &'static str)> {
         let is_ascii = |text: &str| text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
         let mut faults = Vec::new();

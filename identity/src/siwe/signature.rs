@@ -1,4 +1,5 @@
-//! Signatures of wallets over messages (EIP-191, `personal_sign`): reads them, and finds out who signed.
+//! Signatures of wallets over messages (EIP-191, `personal_sign`): parses them and finds the
+//! signer.
 
 use k256::ecdsa::{RecoveryId, Signature as CurveSignature, VerifyingKey};
 use sha3::{Digest, Keccak256};
@@ -6,10 +7,11 @@ use sha3::{Digest, Keccak256};
 use super::{Address, SiweError};
 use crate::encoding::from_hex;
 
-/// Longest signature that is looked at, in bytes: those of contracts are of any length, one of ten owners has 650.
+/// The longest signature that is parsed, in bytes. Those of contracts have any length; one of ten
+/// owners has 650.
 pub const MAX_BYTES: usize = 2048;
 
-/// A signature as it came: 65 bytes for keys, anything for contracts.
+/// A signature as received: 65 bytes for keys, anything for contracts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature(Vec<u8>);
 
@@ -33,7 +35,7 @@ impl Signature {
     /// The address of the key that signed this hash.
     ///
     /// # Errors
-    /// The form is not the canonical one: `siwe_signature_length`, `_recovery`, `_range`, `_high_s`; or there is no such
+    /// Not the canonical form: `siwe_signature_length`, `_recovery`, `_range`, `_high_s`. No such
     /// key: `siwe_wrong_signer`.
     pub fn signer(&self, hash: &[u8; 32]) -> Result<Address, SiweError> {
         let (numbers, recovery) = match self.0.split_last() {

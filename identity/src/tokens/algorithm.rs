@@ -1,10 +1,11 @@
-//! The algorithms of tokens, and the kinds of keys that each goes with.
+//! The algorithms of tokens, and the kind of key that each needs.
 
 use std::{fmt, str::FromStr};
 
 use jsonwebtoken::Algorithm as Inner;
 
-/// What a key is. Each algorithm goes with one kind, so that a public key is never taken for a secret.
+/// The kind of a key. Each algorithm needs one kind, so that a public key is never used as a
+/// secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeyKind {
     Secret,
@@ -23,7 +24,7 @@ macro_rules! algorithms {
         }
 
         impl Algorithm {
-            /// Every one.
+            /// All algorithms.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// Its name in headers.
@@ -58,13 +59,13 @@ algorithms! {
 }
 
 impl Algorithm {
-    /// Whether it goes with a shared secret.
+    /// Whether it needs a shared secret.
     pub const fn is_symmetric(self) -> bool {
         matches!(self.kind(), KeyKind::Secret)
     }
 }
 
-/// There is no such algorithm here.
+/// The algorithm is not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is none of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA")]
 pub struct UnknownAlgorithm;
@@ -72,7 +73,7 @@ pub struct UnknownAlgorithm;
 impl FromStr for Algorithm {
     type Err = UnknownAlgorithm;
     fn from_str(name: &str) -> Result<Self, UnknownAlgorithm> {
-        // RFC 9864 gives EdDSA on this curve a name of its own.
+        // RFC 9864 has its own name for EdDSA on this curve.
         let name = if name == "Ed25519" { "EdDSA" } else { name };
         Self::ALL.iter().copied().find(|algorithm| algorithm.as_str() == name).ok_or(UnknownAlgorithm)
     }

@@ -1,4 +1,5 @@
-//! The claims of a token whose signature is good: judges times and audience, and finds the user, the wallet and the scopes.
+//! The claims of a token with a valid signature: checks times and audience, and finds the user, the
+//! wallet and the scopes.
 
 use std::{
     collections::BTreeSet,
@@ -19,10 +20,11 @@ use crate::{
 const LAST_SECOND: f64 = 253_402_300_799.0;
 const MAX_SCOPES: usize = 256;
 
-/// Where in the claims something is: a claim's name, or a JSON pointer (`/app_metadata/role`) into nested ones.
+/// The place of a value in the claims: a claim's name, or a JSON pointer (`/app_metadata/role`)
+/// into nested ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClaimPath {
-    /// A claim at the top, its name taken as it is, dots and all.
+    /// A claim at the top. Its name is used literally, including dots.
     Name(String),
     /// RFC 6901.
     Pointer(String),
@@ -46,7 +48,7 @@ impl FromStr for ClaimPath {
 }
 
 impl ClaimPath {
-    /// What is there; null counts as nothing.
+    /// The value there; null counts as absent.
     fn find<'a>(&self, claims: &'a Map<String, Value>) -> Option<&'a Value> {
         let found = match self {
             Self::Name(name) => claims.get(name),
@@ -62,16 +64,17 @@ impl ClaimPath {
     }
 }
 
-/// Where in an issuer's tokens things are.
+/// Where the values are in an issuer's tokens.
 #[derive(Clone, Debug)]
 pub struct ClaimsMap {
-    /// Who it is. Default `sub`.
+    /// The user. Default `sub`.
     pub user: ClaimPath,
-    /// What users of this issuer begin with, so that two issuers' users are never the same. Default empty.
+    /// The prefix of this issuer's users, so that two issuers' users are never the same. Default
+    /// empty.
     pub user_prefix: String,
     /// The user's wallet, if the issuer knows it. Default none.
     pub wallet: Option<ClaimPath>,
-    /// What the user may: texts separated by spaces, or lists of texts; all are put together. Default `scope`.
+    /// The scopes: texts separated by spaces, or lists of texts; all are combined. Default `scope`.
     pub scopes: Vec<ClaimPath>,
 }
 
@@ -93,20 +96,21 @@ pub struct TokenIdentity {
     pub issuer: String,
     /// The user: the issuer's prefix and the claim, [escaped](escape_name).
     pub user: UserId,
-    /// The wallet, as far as the issuer is to be believed.
+    /// The wallet, if the issuer vouches for one.
     pub wallet: Option<Address>,
     /// The scopes.
     pub scopes: BTreeSet<String>,
     /// When it was issued, if it says so.
     pub issued_at: Option<SystemTime>,
-    /// When it stops being good, the leeway counted: it is accepted until then.
+    /// When it expires, with the leeway added: it is accepted until then.
     pub expires_at: SystemTime,
 }
 
-/// Judges the claims, and reads them.
+/// Checks the claims, and reads them.
 ///
 /// # Errors
-/// `token_audience_wrong`, `_expired`, `_not_yet_valid`, `_issued_in_future`, `_claim_missing`, `_claim_invalid`.
+/// `token_audience_wrong`, `_expired`, `_not_yet_valid`, `_issued_in_future`, `_claim_missing`,
+/// `_claim_invalid`.
 pub(super) fn identity(
     claims: &Map<String, Value>,
     settings: &IssuerSettings,
@@ -142,7 +146,7 @@ pub(super) fn identity(
     })
 }
 
-/// A NumericDate (RFC 7519): seconds, whole or not.
+/// A NumericDate (RFC 7519): seconds, possibly fractional.
 pub(super) fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<SystemTime>, TokenError> {
     let seconds = match claims.get(name) {
         None => return Ok(None),

@@ -1,9 +1,9 @@
-//! Why a token is refused.
+//! The reasons for which a token is refused.
 
 use crate::refusal::refusals;
 
 refusals! {
-    /// Every way in which a token is refused.
+    /// All reasons for which a token is refused.
     TokenError {
         TooLong = TokenTooLong;
         Malformed = TokenMalformed;

@@ -1,7 +1,8 @@
-//! Shows what is in a token, for the command line: `agent-bridge token inspect`.
+//! Shows the content of a token, for the command line: `agent-bridge token inspect`.
 //!
-//! Says "verified" of a token only when handed the outcome of a verification. Never shows the signature. Claims that are not
-//! about the token itself may be personal: they are shown by their kind and size unless the caller asks for them.
+//! It says "verified" only if it was given the outcome of a verification. It never shows the
+//! signature. Claims that are not about the token itself may be personal: only their kind and size
+//! are shown, unless the caller asks for their values.
 
 use std::{
     fmt,
@@ -16,10 +17,10 @@ use crate::Refusal;
 
 /// Claims that are about the token, not about a person.
 const PLAIN: &[&str] = &["iss", "aud", "exp", "nbf", "iat", "jti", "azp", "scope", "scp", "typ", "auth_time"];
-/// Members of the header that are shown; others may hold keys or certificates.
+/// Members of the header whose values are shown; others may hold keys or certificates.
 const PLAIN_HEADER: &[&str] = &["alg", "typ", "kid", "crit", "cty", "x5t", "x5t#S256"];
 
-/// What is known of a token's signature.
+/// What is known about a token's signature.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// Nobody checked it.
@@ -39,23 +40,23 @@ impl From<Result<TokenIdentity, TokenError>> for Outcome {
     }
 }
 
-/// A token laid open; `Display` is the command's output.
+/// The content of a token; `Display` is the command's output.
 #[derive(Clone, Debug)]
 pub struct Inspection {
-    /// Name and what is shown of its value.
+    /// Names, and what is shown of their values.
     pub header: Vec<(String, String)>,
-    /// Name and what is shown of its value.
+    /// Names, and what is shown of their values.
     pub claims: Vec<(String, String)>,
-    /// Bytes of the signature, not shown.
+    /// Bytes of the signature, which is not shown.
     pub signature_bytes: usize,
-    /// What is known of it.
+    /// What is known about the signature.
     pub outcome: Outcome,
 }
 
-/// Lays a token open. `with_personal`: show the values of all claims.
+/// Reads the content of a token. `with_personal`: show the values of all claims.
 ///
 /// # Errors
-/// It is not three parts of base64url with JSON objects in the first two, or too long to be looked at.
+/// It is not three parts of base64url with JSON objects in the first two, or it is too long.
 pub fn inspect(token: &str, outcome: Outcome, with_personal: bool, now: SystemTime) -> Result<Inspection, TokenError> {
     let parts = Parts::of(token.trim())?;
     let show = |values: &Map<String, Value>, plain: &[&str], all: bool| {
@@ -73,7 +74,7 @@ pub fn inspect(token: &str, outcome: Outcome, with_personal: bool, now: SystemTi
     })
 }
 
-/// As JSON, which escapes what could move a terminal's cursor; times are also told in words.
+/// As JSON, which escapes what could move a terminal's cursor. Times are also shown as text.
 fn plainly(name: &str, value: &Value, now: SystemTime) -> String {
     let text = on_one_line(&value.to_string());
     let is_time = matches!(name, "exp" | "nbf" | "iat" | "auth_time");

@@ -1,4 +1,5 @@
-//! Published keys (JWK sets, RFC 7517): reads them, and binds each to the algorithms it may be used with.
+//! Published keys (JWK sets, RFC 7517): reads them, and binds each to the algorithms that it may be
+//! used with.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, crypto};
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use super::{Algorithm, algorithm::KeyKind};
 
-/// Largest key set that is read, in bytes, and most keys in it.
+/// The largest key set that is read, in bytes, and the most keys in it.
 pub(super) const MAX_BYTES: usize = 256 * 1024;
 const MAX_KEYS: usize = 100;
 
@@ -15,16 +16,16 @@ const MAX_KEYS: usize = 100;
 pub struct PublishedKey {
     id: Option<String>,
     kind: KeyKind,
-    /// The one algorithm it is for, where the issuer says so.
+    /// The only algorithm that it is for, if the issuer names one.
     only: Option<Algorithm>,
     key: DecodingKey,
 }
 
 /// The keys of a set that can be used, and why the others cannot.
 pub struct PublishedKeys {
-    /// Those that can.
+    /// The keys that can be used.
     pub keys: Vec<PublishedKey>,
-    /// Of those that cannot: the id, or the place in the set, and the reason. For logs; nothing in it is secret.
+    /// The others: the id or the place in the set, and the reason. For logs; it holds no secret.
     pub skipped: Vec<(String, &'static str)>,
 }
 
@@ -64,7 +65,8 @@ struct RawKey {
 }
 
 impl PublishedKeys {
-    /// Reads a set. A key that cannot be used is skipped, so that an issuer may publish what we do not know yet.
+    /// Reads a set. A key that cannot be used is skipped, so that an issuer may publish keys of new
+    /// kinds.
     ///
     /// # Errors
     /// See [`JwksFault`].
@@ -87,7 +89,7 @@ impl PublishedKeys {
         if found.keys.is_empty() { Err(JwksFault::Empty) } else { Ok(found) }
     }
 
-    /// The key for a token: by its id, or without one the only key that fits.
+    /// The key for a token: by its id, or without an id the only key that fits.
     pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<&PublishedKey> {
         let mut fitting = self.keys.iter().filter(|key| key.fits(algorithm));
         match id {
@@ -144,7 +146,8 @@ impl PublishedKey {
         self.kind == algorithm.kind() && self.only.is_none_or(|only| only == algorithm)
     }
 
-    /// Whether a signature (base64url) over a message is this key's. The algorithm is one that the key fits.
+    /// Whether this key made the signature (base64url) over a message. The key must fit the
+    /// algorithm.
     pub(super) fn verifies(&self, algorithm: Algorithm, message: &str, signature: &str) -> bool {
         self.fits(algorithm) && crypto::verify(signature, message.as_bytes(), &self.key, algorithm.inner()).unwrap_or(false)
     }

@@ -1,9 +1,13 @@
 //! The published keys of one issuer, kept between uses.
 //!
-//! Fetched at first use, and refetched before they are no longer fresh. Also refetched when no key fits a token: the issuer may
-//! have a new one, under a new id, under the old one, or under none. Never more often than the least interval allows, so
-//! tokens with invented key ids or signatures cannot make a flood on the issuer. While the issuer is away or slow the keys last fetched stay good for a bounded time, and who comes with
-//! one of them does not wait. One fetch at a time, which belongs to none of those who wait for it: it goes on without them.
+//! They are fetched at first use, and again before they are no longer fresh. They are also fetched
+//! again if no key fits a token, because the issuer may have a new key: under a new id, under the
+//! old one, or without an id. Fetches are never closer together than the least interval, so tokens
+//! with invented key ids or signatures cannot flood the issuer.
+//!
+//! If the issuer is away or slow, the keys of the last fetch stay valid for a bounded time, and a
+//! token that fits one of them does not wait. There is one fetch at a time. It belongs to none of
+//! the callers that wait for it, and continues without them.
 
 use std::{
     fs::File,
@@ -27,21 +31,23 @@ use super::{Algorithm, JwksFault, PublishedKey, PublishedKeys, TokenError, jwk};
 #[error("{0}")]
 pub struct KeySourceFault(pub String);
 
-/// Where a key set comes from: a URL or a file.
+/// The source of a key set: a URL or a file.
 ///
-/// An implementation ends within a time of its own, reads at most 256 KiB, and follows no redirect to another host.
+/// An implementation has its own time limit, reads at most 256 KiB, and follows no redirect to
+/// another host.
 pub trait KeySource: Send + Sync {
-    /// Fetches the set as it is published now: the JSON.
+    /// Fetches the JSON of the set as it is published now.
     fn fetch(&self) -> BoxFuture<'static, Result<Vec<u8>, KeySourceFault>>;
 }
 
-/// A key set in a file, read again like one behind a URL. Blocks while it reads; files of keys are small.
+/// A key set in a file, read again in the same cases as one behind a URL. It blocks while it reads;
+/// files of keys are small.
 pub struct FileKeys(pub PathBuf);
 
 impl KeySource for FileKeys {
     fn fetch(&self) -> BoxFuture<'static, Result<Vec<u8>, KeySourceFault>> {
         let mut json = Vec::new();
-        // One byte over the bound, so that what is too large is seen to be.
+        // One byte over the bound, so that a file over the bound is noticed.
         let bound = u64::try_from(jwk::MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
         let read = File::open(&self.0).and_then(|file| file.take(bound).read_to_end(&mut json));
         let fault = |error| KeySourceFault(format!("cannot read the key set {}: {error}", self.0.display()));
@@ -49,15 +55,15 @@ impl KeySource for FileKeys {
     }
 }
 
-/// How keys are kept.
+/// How long keys are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyRingSettings {
     /// How long a fetched set is used without asking again. Default 10 min.
     pub fresh_for: Duration,
-    /// How long after that it is still good while the source does not answer. Default 24 h; zero: not at all. A key that the
-    /// issuer has removed meanwhile is good for that long too.
+    /// How long after that it stays valid if the source does not answer. Default 24 h; zero: not at
+    /// all. A key that the issuer removes meanwhile stays valid as long.
     pub stale_for: Duration,
-    /// The least time between two fetches, whatever asks for them. Default 30 s.
+    /// The least time between two fetches, for whatever reason. Default 30 s.
     pub least_interval: Duration,
 }
 
@@ -71,10 +77,10 @@ impl Default for KeyRingSettings {
     }
 }
 
-/// What runs a fetch to its end, whoever asked for it: the server's runtime.
+/// Runs a fetch to its end, even if its caller has gone: the server's runtime.
 pub type Spawn = Box<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
 
-/// A fetch under way, for all who wait for it.
+/// The running fetch, shared by all who wait for it.
 type Fetch = Shared<BoxFuture<'static, ()>>;
 
 /// See the module.
@@ -103,7 +109,7 @@ impl Kept {
         self.fetched_at.map(|fetched| now.duration_since(fetched).unwrap_or_default())
     }
 
-    /// The key of a token, among those that are still good.
+    /// The key of a token, among those that are still valid.
     fn key(
         &self,
         id: Option<&str>,
@@ -116,30 +122,30 @@ impl Kept {
         set.ok_or(TokenError::KeysUnavailable)?.find(id, algorithm).ok_or(TokenError::KeyUnknown)
     }
 
-    /// Whether it is time to fetch the keys anew, so that nobody has to wait for it when they are no longer fresh.
+    /// Whether the keys should be fetched again now, so that nobody has to wait for a fetch later.
     fn is_aging(&self, now: SystemTime, settings: &KeyRingSettings) -> bool {
         self.age(now).is_none_or(|age| age >= settings.fresh_for * 3 / 4)
     }
 
     fn may_fetch(&self, now: SystemTime, settings: &KeyRingSettings) -> bool {
-        // A clock that was set back must not keep us from fetching.
+        // A clock that was set back must not prevent fetches.
         self.tried_at
             .is_none_or(|tried| now.duration_since(tried).is_ok_and(|since| since >= settings.least_interval) || tried > now)
     }
 }
 
 impl KeyRing {
-    /// A ring that has fetched nothing yet. Its fetches are given to `spawn`.
+    /// A ring without keys. Its fetches are given to `spawn`.
     pub fn new(source: Box<dyn KeySource>, settings: KeyRingSettings, spawn: Spawn) -> Self {
         let inner = Arc::new(Inner { source, settings, kept: RwLock::default() });
         Self { inner, spawn, under_way: Mutex::default() }
     }
 
-    /// Judges a signature with the key that the token names.
+    /// Checks a signature with the key that the token names.
     ///
     /// # Errors
-    /// `token_keys_unavailable` where the last fetch failed and no key that is kept fits; else `token_key_unknown` and
-    /// `token_signature_wrong`, after a fetch if one is due.
+    /// `token_keys_unavailable` if the last fetch failed and no kept key fits. Otherwise
+    /// `token_key_unknown` and `token_signature_wrong`, after a fetch if one is allowed.
     pub(super) async fn verify(
         &self,
         id: Option<&str>,
@@ -159,12 +165,12 @@ impl KeyRing {
         };
         let Err(refusal) = judged else {
             if is_aging {
-                // The keys that are here will do meanwhile.
+                // The kept keys are used meanwhile.
                 self.fetch(now);
             }
             return Ok(());
         };
-        // The issuer may have a new key, also under an id that is known, or under none.
+        // The issuer may have a new key, also under a known id or without an id.
         let judged = match self.fetch(now) {
             Some(fetch) => {
                 fetch.await;
@@ -172,14 +178,15 @@ impl KeyRing {
             }
             None => Err(refusal),
         };
-        // Nobody is blamed for a key that could not be fetched.
+        // A key that could not be fetched is nobody's failure.
         judged.map_err(|refusal| if kept.read().last_fault.is_some() { TokenError::KeysUnavailable } else { refusal })
     }
 
-    /// Fetches the keys if they will soon be fresh no longer: at the start, and from time to time, so that no login has to wait for it.
+    /// Fetches the keys if they will soon be no longer fresh. To be called at the start and
+    /// regularly, so that no login has to wait for a fetch.
     ///
     /// # Errors
-    /// What the source or the set was not good for at the last fetch; the keys kept before stay.
+    /// The fault of the source or the set at the last fetch; the former keys stay.
     pub async fn refresh(&self, now: SystemTime) -> Result<(), KeySourceFault> {
         let is_aging = self.inner.kept.read().is_aging(now, &self.inner.settings);
         if is_aging && let Some(fetch) = self.fetch(now) {
@@ -188,7 +195,7 @@ impl KeyRing {
         self.inner.kept.read().last_fault.clone().map_or(Ok(()), |fault| Err(KeySourceFault(fault)))
     }
 
-    /// The fetch that is under way, or a new one; `None` if the last one was too short a time ago.
+    /// The running fetch, or a new one. `None` if the last one was too recent.
     fn fetch(&self, now: SystemTime) -> Option<Fetch> {
         let mut under_way = self.under_way.lock();
         if let Some(fetch) = under_way.as_ref().filter(|fetch| fetch.peek().is_none()) {

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::*;
 
-/// A source that serves what it is told to, and counts.
+/// A source that serves what it is given, and counts the fetches.
 #[derive(Clone)]
 struct Served {
     ids: Arc<Mutex<Result<Vec<&'static str>, ()>>>,
@@ -24,7 +24,7 @@ impl Served {
     }
 }
 
-/// The public half of the key that signs here.
+/// The public half of the key that signs in these tests.
 const PUBLIC: &str = "uZeAL2JTr55jeNZNtPRAVqLNC7n6x0KarS9mTHOoOwc";
 /// An id that stands for another key under the id `a`.
 const REPLACED: &str = "another key under `a`";
@@ -50,7 +50,7 @@ impl KeySource for Served {
     fn fetch(&self) -> BoxFuture<'static, Result<Vec<u8>, KeySourceFault>> {
         self.count.fetch_add(1, Relaxed);
         let answer = self.ids.lock().clone().map(|ids| key_set(&ids)).map_err(|()| KeySourceFault("down".into()));
-        // Not ready at once, as a real source.
+        // Not ready at once, like a real source.
         Box::pin(async move {
             let mut waited = false;
             std::future::poll_fn(|context| {
@@ -94,17 +94,17 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 impl Bench {
-    /// What becomes of a token with this key id and a right signature.
+    /// The outcome for a token with this key id and a valid signature.
     fn ask(&self, id: &str, seconds: u64) -> Result<(), TokenError> {
         run(self.ring.verify(Some(id), Algorithm::EdDSA, "a.b", &signature(), at(seconds)))
     }
 
-    /// What becomes of a token with this key id and a signature that somebody made up.
+    /// The outcome for a token with this key id and an invented signature.
     fn forge(&self, id: &str, seconds: u64) -> Result<(), TokenError> {
         run(self.ring.verify(Some(id), Algorithm::EdDSA, "a.b", "AAAA", at(seconds)))
     }
 
-    /// The runtime does all that it was given.
+    /// Runs everything that was spawned.
     fn settle(&self) {
         std::mem::take(&mut *self.spawned.lock()).into_iter().for_each(run);
     }
@@ -254,7 +254,7 @@ fn a_key_that_was_replaced_under_the_same_id_is_fetched_before_anybody_is_blamed
     bench.served.serve(Ok(vec!["a"]));
     assert_eq!(bench.ask("a", 29), Err(TokenError::SignatureWrong));
     assert_eq!((bench.ask("a", 30), bench.fetches()), (FOUND, 2));
-    // Without an id, too.
+    // Also without an id.
     bench.served.serve(Ok(vec![REPLACED]));
     let ask = |seconds| run(bench.ring.verify(None, Algorithm::EdDSA, "a.b", &signature(), at(seconds)));
     assert_eq!(bench.forge("a", 60), Err(TokenError::SignatureWrong));

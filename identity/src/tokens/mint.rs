@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::Algorithm;
 use crate::{encoding::random_text, siwe::Address};
 
-/// With what a token is signed.
+/// The key that signs a token.
 pub enum MintKey {
     /// A shared secret, with an HS algorithm.
     Secret(Secret),
@@ -29,11 +29,11 @@ pub struct MintSettings {
     pub issuer: String,
     /// `aud`
     pub audience: String,
-    /// How long the token is good for.
+    /// How long the token is valid.
     pub lifetime: Duration,
 }
 
-/// Whom a token is for, and what it says besides.
+/// The user of a token, and its further claims.
 #[derive(Clone, Debug, Default)]
 pub struct MintClaims {
     /// `sub`
@@ -42,7 +42,7 @@ pub struct MintClaims {
     pub wallet: Option<Address>,
     /// `scope`, separated by spaces.
     pub scopes: Vec<String>,
-    /// Further claims; none of those above, nor `iss`, `aud`, `iat`, `nbf`, `exp`, `jti`.
+    /// Further claims, except those above and `iss`, `aud`, `iat`, `nbf`, `exp`, `jti`.
     pub more: Map<String, Value>,
 }
 
@@ -52,30 +52,30 @@ pub enum MintError {
     /// The algorithm is for another kind of key.
     #[error("{0} does not go with this key: HS256, HS384 and HS512 take a secret, all others a private key in PEM")]
     WrongKind(Algorithm),
-    /// The key is not one of this algorithm.
+    /// The key is not a key of this algorithm.
     #[error("the key is not a private key for {0} in PEM (PKCS#8)")]
     BadKey(Algorithm),
     /// A secret that can be guessed.
     #[error("the secret has fewer than 32 bytes")]
     ShortSecret,
-    /// A claim given twice.
+    /// A claim was given twice.
     #[error("the claim {0:?} is set by the command itself")]
     Reserved(String),
-    /// A scope with a space would be two.
+    /// A scope with a space would be read as two.
     #[error("the scope {0:?} is empty or has a space")]
     BadScope(String),
-    /// A token for nobody.
+    /// The subject is empty.
     #[error("the subject is empty")]
     NoSubject,
-    /// The present time or the lifetime cannot be written down.
+    /// The present time or the lifetime cannot be represented.
     #[error("the token would end after the year 9999")]
     BadTime,
-    /// No randomness for its id.
+    /// The system has no randomness for the token's id.
     #[error("the system gives no random numbers")]
     Random,
 }
 
-/// Signs a token that starts now.
+/// Signs a token that is valid from now on.
 ///
 /// # Errors
 /// See [`MintError`].

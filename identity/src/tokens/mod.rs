@@ -1,12 +1,14 @@
-//! JSON Web Tokens of issuers that the operator trusts: Supabase, Auth0, Keycloak and the like, or one's own.
+//! JSON Web Tokens of trusted issuers: Supabase, Auth0, Keycloak and the like, or the operator's
+//! own.
 //!
-//! [`TokenVerifier::verify`] takes a token apart strictly, finds the issuer it claims, and from then on knows only what that
-//! issuer is configured with: its keys, its algorithms, its audiences. A key knows the algorithms it may be used with, so that
-//! nothing in a token can choose how it is checked. Signature first, claims after. Keys that are published (JWKS) are kept and
-//! refetched by [`KeyRing`] through a [`KeySource`], which the servers implement.
+//! [`TokenVerifier::verify`] parses a token strictly and finds the issuer that it names. From then
+//! on only that issuer's configuration counts: its keys, its algorithms, its audiences. A key knows
+//! the algorithms that it may be used with, so that nothing in a token can choose how it is
+//! checked. The signature is checked first, then the claims. Published keys (JWKS) are kept and
+//! fetched again by [`KeyRing`] through a [`KeySource`], which the servers implement.
 //!
-//! [`mint`] and [`inspect`] are for the command line. Not here: the session tokens and assertions of the bridge itself,
-//! encrypted tokens (JWE), introspection of opaque tokens.
+//! [`mint`] and [`inspect`] are for the command line. Not here: the bridge's own session tokens and
+//! assertions. Not supported: encrypted tokens (JWE), introspection of opaque tokens.
 
 mod algorithm;
 mod claims;

@@ -1,4 +1,4 @@
-//! What the operator says of an issuer, and everything that can be wrong with it.
+//! The operator's settings for an issuer, and their possible faults.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -7,10 +7,10 @@ use common::secret::Secret;
 use super::{Algorithm, ClaimsMap, KeyRing};
 use crate::siwe::Wallet;
 
-/// Fewest bytes of a secret that signs tokens (RFC 7518, 3.2: as long as the hash).
+/// The shortest secret that may sign tokens, in bytes (RFC 7518, 3.2: as long as the hash).
 const MIN_SECRET: usize = 32;
 
-/// With what an issuer's signatures are checked.
+/// How an issuer's signatures are checked.
 pub enum Trust {
     /// A secret that the issuer shares with us.
     Secret(Secret),
@@ -18,18 +18,19 @@ pub enum Trust {
     Keys(Box<KeyRing>),
 }
 
-/// One issuer that is trusted.
+/// A trusted issuer.
 #[derive(Clone, Debug)]
 pub struct IssuerSettings {
-    /// What it is called in logs.
+    /// Its name in logs.
     pub name: String,
-    /// What its tokens have as `iss`: one or more, compared exactly.
+    /// The values of `iss` in its tokens: one or more, compared exactly.
     pub issuers: Vec<String>,
-    /// What its tokens must have among `aud`: one or more.
+    /// The audiences, one of which its tokens must have in `aud`.
     pub audiences: Vec<String>,
-    /// The algorithms it may use. Empty: HS256 with a secret; RS256, PS256, ES256, ES384 and EdDSA with published keys.
+    /// The algorithms it may use. Empty: HS256 with a secret; RS256, PS256, ES256, ES384 and EdDSA
+    /// with published keys.
     pub algorithms: Vec<Algorithm>,
-    /// Where in its tokens things are.
+    /// Where the values are in its tokens.
     pub claims: ClaimsMap,
     /// How far its clock may differ. Default 60 s.
     pub leeway: Duration,
@@ -94,7 +95,7 @@ impl IssuerSettings {
     }
 }
 
-/// Everything that is wrong with a list of issuers.
+/// All faults of a list of issuers.
 pub(super) fn faults(issuers: &[(IssuerSettings, Trust)]) -> Vec<String> {
     let mut faults = Vec::new();
     let mut seen = HashSet::new();

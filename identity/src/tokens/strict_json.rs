@@ -1,6 +1,7 @@
 //! JSON objects in which no name occurs twice, at any depth.
 //!
-//! Two readers of one token must see the same claims: where a name occurs twice, some take the first and some the last.
+//! Two readers of one token must see the same claims. If a name occurs twice, some readers take the
+//! first and some the last.
 
 use std::{cell::Cell, fmt};
 

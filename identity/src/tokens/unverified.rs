@@ -1,11 +1,12 @@
-//! A token taken apart: nothing in it is to be believed yet.
+//! A parsed token. Nothing in it can be trusted yet.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
 use super::{Algorithm, TokenError, strict_json};
 
-/// Longest token that is read, in bytes; it is judged before anything is decoded. Tokens with many roles have some 4 KiB.
+/// The longest token that is read, in bytes; checked before anything is decoded. Tokens with many
+/// roles have some 4 KiB.
 pub(super) const MAX_BYTES: usize = 16 * 1024;
 const MAX_KEY_ID: usize = 256;
 
@@ -15,25 +16,26 @@ pub(super) struct Unverified<'a> {
     pub algorithm: Algorithm,
     pub key_id: Option<String>,
     pub claims: Map<String, Value>,
-    /// What was signed: the first two parts.
+    /// The signed text: the first two parts.
     pub message: &'a str,
     /// Base64url.
     pub signature: &'a str,
 }
 
 impl<'a> Unverified<'a> {
-    /// Takes a token apart, and refuses what no configuration could allow.
+    /// Parses a token, and refuses what no configuration could allow.
     ///
     /// # Errors
-    /// `token_too_long`, `_malformed`, `_duplicate_names`, `_unsigned`, `_algorithm_refused`, `_critical_header`,
-    /// `_type_refused`.
+    /// `token_too_long`, `_malformed`, `_duplicate_names`, `_unsigned`, `_algorithm_refused`,
+    /// `_critical_header`, `_type_refused`.
     pub fn parse(token: &'a str) -> Result<Self, TokenError> {
         let Parts { header, claims, message, signature } = Parts::of(token)?;
         let name = header.get("alg").and_then(Value::as_str).ok_or(TokenError::Malformed)?;
         if name.eq_ignore_ascii_case("none") || signature.is_empty() {
             return Err(TokenError::Unsigned);
         }
-        // `b64` changes what is signed (RFC 7797); it must be critical, and nothing critical is known here.
+        // `b64` changes what is signed (RFC 7797). It must be critical, and no critical extension
+        // is supported.
         if header.contains_key("crit") || header.contains_key("b64") {
             return Err(TokenError::CriticalHeader);
         }
@@ -50,7 +52,7 @@ impl<'a> Unverified<'a> {
     }
 }
 
-/// The three parts, decoded and otherwise not judged.
+/// The three parts, decoded and not checked further.
 pub(super) struct Parts<'a> {
     pub header: Map<String, Value>,
     pub claims: Map<String, Value>,
@@ -73,7 +75,8 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Tokens of other kinds (logout tokens, proofs of possession, security events) say so in `typ` (RFC 8725, 3.11).
+/// Tokens of other kinds (logout tokens, proofs of possession, security events) say so in `typ`
+/// (RFC 8725, 3.11).
 fn is_login_type(value: &Value) -> bool {
     let Some(name) = value.as_str() else { return false };
     let name = name.to_ascii_lowercase();
@@ -135,7 +138,7 @@ mod tests {
             format!(" {good}"),
             good.replace('.', "+."),
             token(r#"{"alg":"HS256"}"#, "[]", "x"),
-            // Two spellings of one signature: the bits left over must be zero.
+            // Another spelling of the same signature: the unused bits must be zero.
             format!("{}.{}.eB", parts[0], parts[1]),
         ] {
             assert_eq!(Unverified::parse(&bad).err(), Some(TokenError::Malformed), "{bad}");

@@ -1,4 +1,4 @@
-//! Verifies tokens of the issuers that are trusted.
+//! Verifies tokens of the trusted issuers.
 
 use std::{collections::HashMap, time::SystemTime};
 
@@ -13,7 +13,7 @@ use super::{
 /// See the module. Shared by all threads.
 pub struct TokenVerifier {
     issuers: Vec<Issuer>,
-    /// By `iss`: the place in the list.
+    /// By `iss`: the index in the list.
     by_name: HashMap<String, usize>,
 }
 
@@ -29,10 +29,10 @@ enum Keys {
 }
 
 impl TokenVerifier {
-    /// The verifier of these issuers.
+    /// The verifier for these issuers.
     ///
     /// # Errors
-    /// Everything that is wrong with the settings.
+    /// All faults of the settings.
     pub fn new(issuers: Vec<(IssuerSettings, Trust)>) -> Result<Self, Vec<String>> {
         let faults = settings::faults(&issuers);
         if !faults.is_empty() {
@@ -57,7 +57,7 @@ impl TokenVerifier {
         self.issuers.is_empty()
     }
 
-    /// Checks of a token what costs next to nothing: its form, issuer and algorithm.
+    /// Checks the cheap properties of a token: its form, issuer and algorithm.
     ///
     /// # Errors
     /// The first check that fails.
@@ -71,10 +71,11 @@ impl TokenVerifier {
         if issuer.algorithms.contains(&token.algorithm) { Ok(issuer) } else { Err(TokenError::AlgorithmRefused) }
     }
 
-    /// Checks a token, fetching keys where that is needed.
+    /// Checks a token; fetches keys if that is needed.
     ///
     /// # Errors
-    /// The first check that fails: the form, the issuer, the algorithm, the signature, then the claims.
+    /// The first check that fails: the form, the issuer, the algorithm, the signature, then the
+    /// claims.
     pub async fn verify(&self, token: &str, now: SystemTime) -> Result<TokenIdentity, TokenError> {
         let token = Unverified::parse(token)?;
         let issuer = self.issuer_of(&token)?;
@@ -87,7 +88,7 @@ impl TokenVerifier {
         claims::identity(&token.claims, &issuer.settings, now)
     }
 
-    /// Fetches published keys that are due: at the start, and from time to time.
+    /// Fetches the published keys that are due. To be called at the start and regularly.
     pub async fn refresh(&self, now: SystemTime) -> Vec<(String, KeySourceFault)> {
         let mut faults = Vec::new();
         for issuer in &self.issuers {
@@ -102,7 +103,8 @@ impl TokenVerifier {
 }
 
 fn verify_with_secret(token: &Unverified<'_>, secret: &DecodingKey) -> Result<(), TokenError> {
-    // The list of algorithms is checked against the kind of key when the verifier is made; this holds on its own.
+    // The list of algorithms is checked against the kind of key when the verifier is made. This
+    // check does not rely on that.
     if !token.algorithm.is_symmetric() {
         return Err(TokenError::AlgorithmRefused);
     }

@@ -1,4 +1,5 @@
-//! Logins signed by viem, ethers and siwe (`tests/clients/node/wallet` makes the fixture), and what attackers make of them.
+//! Logins signed by viem, ethers and siwe (`tests/clients/node/wallet` makes the fixture), and what
+//! attackers make from them.
 
 use std::{
     collections::HashSet,
@@ -121,7 +122,7 @@ fn every_tampered_login_is_refused_with_its_own_code() {
 fn our_parser_and_that_of_siwe_agree() {
     for case in fixture().tampered {
         for step in case.steps {
-            // Ours alone bounds the length.
+            // Only our parser bounds the length.
             let ours = Message::parse(&step.message).is_ok() || step.message.len() > 4096;
             assert_eq!(ours, case.siwe_parses, "{}", case.name);
         }

@@ -1,4 +1,4 @@
-//! The crate as its users see it, against what others' libraries make.
+//! The crate as its users see it, checked against the output of other libraries.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests say what they expect")]
 

@@ -1,6 +1,7 @@
 //! The published examples and vectors of EIP-4361.
 //!
-//! The vectors are the JSON files of the reference implementation (`test/` of github.com/spruceid/siwe).
+//! The vectors are the JSON files of the reference implementation (`test/` of
+//! github.com/spruceid/siwe).
 
 use identity::siwe::{Address, Message, Signature, SiweError, personal_hash};
 use serde_json::{Map, Value};
@@ -73,13 +74,13 @@ fn text_of(fields: &Value) -> String {
     text
 }
 
-/// The checks of the reference implementation, made of our pieces.
+/// The checks of the reference implementation, made from our parts.
 fn accepts(fields: &Value) -> Result<bool, SiweError> {
     let text = text_of(fields);
     let message = Message::parse(&text)?;
     let signer = Signature::parse(fields["signature"].as_str().expect("signature"))?.signer(&personal_hash(&text))?;
     let now = match fields["time"].as_str() {
-        // The clock of a message of its own.
+        // The vector sets its own clock.
         Some(time) => {
             let stand_in = EXAMPLE.replace("2021-09-30T16:25:24Z", time);
             Message::parse(&stand_in).expect("a time").issued_at.time

@@ -1,4 +1,4 @@
-//! Tokens made by PyJWT and jose with every algorithm, and what attackers make of them.
+//! Tokens made by PyJWT and jose with every algorithm, and what attackers make from them.
 //!
 //! `identity/tests/fixtures/make_tokens.py` and `tests/clients/node/wallet` make the fixtures.
 
@@ -37,7 +37,7 @@ struct Token {
     token: String,
 }
 
-/// A key set that is at hand.
+/// A key set in memory.
 struct AtHand(Vec<u8>);
 
 impl KeySource for AtHand {
