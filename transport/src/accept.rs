@@ -16,7 +16,7 @@ use crate::{
 /// A socket after its handshake, and the bytes that came right behind it.
 #[derive(Debug)]
 pub struct Upgraded<S = Stream> {
-    /// The socket.
+    /// Bytes that were already read from it.
     pub socket: S,
     /// Bytes already read from it.
     pub leftover: BytesMut,
@@ -30,7 +30,7 @@ impl<S> Upgraded<S> {
 }
 
 impl<S: Socket> Upgraded<S> {
-    /// The same, where it does not matter which kind of socket it is.
+    /// The same, with the kind of the socket erased.
     pub fn boxed(self) -> Upgraded<Box<dyn Socket>> {
         Upgraded { socket: Box::new(self.socket), leftover: self.leftover }
     }
@@ -49,12 +49,13 @@ impl Handover {
     }
 }
 
-/// Answers a handshake. `start` gets the socket once the answer is out, on the same worker thread; it starts the connection's actor.
+/// Answers a handshake. `start` gets the socket once the answer is sent, on the same worker thread;
+/// it starts the connection's actor.
 ///
 /// # Errors
-/// The request is not a WebSocket handshake by RFC 6455, section 4.2.1: as it is told to the client.
+/// The request is not a WebSocket handshake (RFC 6455, section 4.2.1). The error is for the client.
 pub fn accept(request: &HttpRequest, start: impl FnOnce(Upgraded) + 'static) -> Result<HttpResponse, ClientError> {
-    // The library's check is weaker than the RFC: it also takes drafts' versions and bad keys.
+    // The library's check is weaker than the RFC: it also accepts versions of drafts and bad keys.
     handshake::check(request.head())?;
     let answer = ws::handshake_with_protocols(request, &[SUBPROTOCOL]);
     let mut response = answer.map_err(|_| NotAHandshake::NotAsked)?.finish();
@@ -62,6 +63,6 @@ pub fn accept(request: &HttpRequest, start: impl FnOnce(Upgraded) + 'static) -> 
     Ok(response)
 }
 
-/// What an answer with status 426 says besides: what to upgrade to (RFC 9110, section 15.5.22) and which version of it is spoken
-/// (RFC 6455, section 4.4). `Connection: upgrade` comes with the first.
+/// The headers of an answer with status 426: the protocol to upgrade to (RFC 9110, section 15.5.22)
+/// and its version (RFC 6455, section 4.4). The first implies `Connection: upgrade`.
 pub const UPGRADE_REQUIRED: [(&str, &str); 2] = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", VERSION)];

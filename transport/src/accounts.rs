@@ -1,11 +1,13 @@
-//! Accounts: what all connections of one address, session, user or key may take together.
+//! Accounts: what all connections of one address, session, user or key may use together.
 //!
-//! A connection opens a [`Tab`] on each account that pays for it and charges what it reads. Charging takes no lock. What is over is not
-//! held back: the charge says for how long the connection is to read nothing more. An account outlives its last connection until its
-//! buckets are full again, so that coming back brings no second burst; the table is bounded by the connections there are and were
-//! in that time.
+//! A connection opens a [`Tab`] on each account that pays for it, and charges what it reads.
+//! Charging takes no lock. What exceeds the rate is not rejected: the charge returns how long the
+//! connection must not read. An account outlives its last connection until its buckets are full
+//! again, so that reconnecting gives no second burst. The table is bounded by the connections of
+//! that time.
 //!
-//! An account also counts what its holder has of tables that all connections use together: see [`crate::shares`].
+//! An account also counts what its holder has in tables that all connections use together: see
+//! [`crate::shares`].
 
 use std::{
     collections::HashMap,
@@ -22,10 +24,11 @@ use parking_lot::Mutex;
 
 use crate::{clock::now_ms, shares::TABLES};
 
-/// Accounts in the table at which those that mean nothing any more are taken out; it doubles with what is left.
+/// Size of the table at which idle accounts are removed. Afterwards it is twice the number of those
+/// left.
 const FIRST_CLEANING: usize = 1024;
 
-/// What an account allows.
+/// The limits of an account.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowance {
     /// Connections at once; 0: no bound.
@@ -34,7 +37,7 @@ pub struct Allowance {
     pub messages: Rate,
     /// Bytes of those.
     pub bytes: Rate,
-    /// How much of each table; 0: not counted.
+    /// The share of each table; 0: not counted.
     pub shares: [u32; TABLES],
     /// Whose account it is, for messages to people: `this session`.
     pub whose: &'static str,
@@ -69,11 +72,11 @@ pub struct Account {
     refused: [AtomicU64; TABLES],
 }
 
-/// A connection's part in an account, given back when dropped.
+/// A connection's part in an account. Dropping it gives it back.
 #[derive(Debug)]
 pub struct Tab(Arc<Account>);
 
-/// The account has as many connections as it may.
+/// The account has reached its limit of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMany;
 
@@ -84,19 +87,19 @@ impl<K> Default for Accounts<K> {
 }
 
 impl<K: Eq + Hash> Accounts<K> {
-    /// The account of a holder. The allowance is that of the first call.
+    /// The account of a holder. The allowance of the first call counts.
     pub fn account(&self, holder: K, allowance: Allowance) -> Arc<Account> {
         let mut table = self.table.lock();
         if table.accounts.len() >= table.clean_at {
             let now = Duration::from_millis(now_ms());
-            // An account that somebody else knows pays for a connection, or for what one left in a table.
+            // An account with other references pays for a connection, or for an entry in a table.
             table.accounts.retain(|_, account| Arc::strong_count(account) > 1 || !account.is_rested(now));
             table.clean_at = FIRST_CLEANING.max(table.accounts.len() * 2);
         }
         Arc::clone(table.accounts.entry(holder).or_insert_with(|| Arc::new(Account::new(allowance))))
     }
 
-    /// Opens a tab. The allowance is that of the account's first connection.
+    /// Opens a tab. The allowance of the account's first connection counts.
     ///
     /// # Errors
     /// [`TooMany`].
@@ -109,7 +112,8 @@ impl<K: Eq + Hash> Accounts<K> {
         self.table.lock().accounts.get(holder).map_or(0, |account| account.open.load(Relaxed))
     }
 
-    /// The holder among those that `is_meant` takes who has most of a table, and how much, if anybody has anything. Looks at every account.
+    /// The holder, among those that `is_meant` accepts, that has most of a table, and how much.
+    /// `None` if nobody has any. Reads every account.
     pub fn largest(&self, table: usize, is_meant: impl Fn(&K) -> bool) -> Option<(K, u32)>
     where
         K: Clone,
@@ -142,17 +146,17 @@ impl Account {
         self.allowance.whose
     }
 
-    /// How much of a table it may have; 0: it is not counted.
+    /// Its share of a table; 0: it is not counted.
     pub fn share(&self, table: usize) -> u32 {
         self.allowance.shares.get(table).copied().unwrap_or_default()
     }
 
-    /// How much it has of a table, where that is counted.
+    /// How much it has of a table, if that is counted.
     pub fn held(&self, table: usize) -> u32 {
         self.held.get(table).map_or(0, |held| held.load(Relaxed))
     }
 
-    /// How often those that it pays for were refused something of a table.
+    /// How often something of a table was refused because of this account.
     pub fn refused(&self, table: usize) -> u64 {
         self.refused.get(table).map_or(0, |refused| refused.load(Relaxed))
     }
@@ -163,7 +167,8 @@ impl Account {
         }
     }
 
-    /// Takes so much of a table. Who has nothing may always take once. `forced`: the share does not matter.
+    /// Takes so much of a table. A holder without any may always take once. `forced`: ignores the
+    /// share.
     pub(crate) fn take(&self, table: usize, amount: u32, forced: bool) -> bool {
         let (share, Some(held)) = (self.share(table), self.held.get(table)) else { return true };
         if share == 0 {
@@ -192,7 +197,7 @@ impl Tab {
     pub fn open(account: Arc<Account>) -> Result<Self, TooMany> {
         let most = account.allowance.connections;
         let before = account.open.fetch_add(1, Relaxed);
-        // Dropped, it gives the place back.
+        // Dropping it gives the place back.
         let tab = Self(account);
         if most > 0 && before >= most { Err(TooMany) } else { Ok(tab) }
     }
@@ -202,13 +207,13 @@ impl Tab {
         &self.0
     }
 
-    /// Whether anything is counted in it beside the connection.
+    /// Whether it limits anything besides the number of connections.
     pub fn is_metered(&self) -> bool {
         let Allowance { messages, bytes, .. } = &self.0.allowance;
         !messages.is_unlimited() || !bytes.is_unlimited()
     }
 
-    /// Charges a frame of so many bytes: how long to read no more.
+    /// Charges a frame of so many bytes. Returns how long the connection must not read.
     pub fn charge(&self, bytes: usize, now_ms: u64) -> Duration {
         let (account, now) = (&*self.0, Duration::from_millis(now_ms));
         let messages = account.allowance.messages.charge(&account.messages, 1, now);

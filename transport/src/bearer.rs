@@ -2,7 +2,8 @@
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 
-/// The token of `Authorization: Bearer <token>`; the scheme's case does not matter (RFC 9110, section 11.1).
+/// The token of `Authorization: Bearer <token>`. The case of the scheme does not matter (RFC 9110,
+/// section 11.1).
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

@@ -2,11 +2,12 @@
 
 use std::sync::OnceLock;
 
-/// Asked several times for each message, so that where there is a clock that is only read, and ticks every few milliseconds, it is that.
+/// Called several times for each message. Therefore it uses the coarse clock if there is one, which
+/// only reads memory and ticks every few milliseconds.
 #[cfg(target_os = "linux")]
 fn clock() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    // Time since the machine was started: neither part is negative.
+    // Time since the machine started: neither part is negative.
     now.tv_sec.unsigned_abs().saturating_mul(1000).saturating_add(now.tv_nsec.unsigned_abs() / 1_000_000)
 }
 
@@ -18,7 +19,7 @@ fn clock() -> u64 {
 
 static START: OnceLock<u64> = OnceLock::new();
 
-/// Milliseconds since the first call, to within some ten. Never goes back.
+/// Milliseconds since the first call, to within some ten. Never decreases.
 pub fn now_ms() -> u64 {
     let now = clock();
     now.saturating_sub(*START.get_or_init(|| now))

@@ -1,4 +1,5 @@
-//! The client's side of the handshake: dials a server and leaves the bare socket, for those who pass frames on as they are.
+//! The client's side of the handshake: dials a server and returns the bare socket, for callers that
+//! forward frames unchanged.
 
 use std::{io, time::Duration};
 
@@ -20,7 +21,7 @@ const MAX_ANSWER: usize = 16 * 1024;
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    /// No socket, or it broke.
+    /// No socket, or it failed.
     #[error("cannot reach the server: {0}")]
     Unreachable(#[from] io::Error),
     /// The handshake took too long.
@@ -31,9 +32,9 @@ pub enum DialError {
     Refused {
         /// The HTTP status.
         status: u16,
-        /// What a broker says of its clock, where that is the reason: see [`common::assertion::Signer`].
+        /// The clock of the broker, if that is the reason: see [`common::assertion::Signer`].
         clock: Option<String>,
-        /// The body of the answer, where it came whole and is not too long.
+        /// The body of the answer, if it was complete and short enough.
         body: Vec<u8>,
     },
     /// The answer is not HTTP, or not to this handshake.
@@ -41,7 +42,8 @@ pub enum DialError {
     NotWebSocket,
 }
 
-/// Dials `authority` (`host:port`), by TLS if there is any, and asks for `path`, with `headers` added, within `limit`.
+/// Dials `authority` (`host:port`), with TLS if configured, and requests `path` with additional
+/// `headers`, within `limit`.
 pub async fn dial(
     authority: &str,
     tls: Option<&ClientTls>,
@@ -96,7 +98,8 @@ async fn handshake(
     }
 }
 
-/// The body of a refusal, `length` bytes behind a head of `head` bytes; `None` if it is too long or does not come.
+/// The body of a refusal, `length` bytes behind a head of `head` bytes; `None` if it is too long or
+/// does not come.
 async fn read_body(socket: &mut Stream, mut answer: BytesMut, head: usize, length: usize) -> Option<Vec<u8>> {
     let end = head.checked_add(length).filter(|end| *end <= MAX_ANSWER)?;
     while answer.len() < end {
@@ -107,10 +110,10 @@ async fn read_body(socket: &mut Stream, mut answer: BytesMut, head: usize, lengt
     answer.get(head..end).map(<[u8]>::to_vec)
 }
 
-/// Connects to `authority` (`host:port`), by TLS if there is any.
+/// Connects to `authority` (`host:port`), with TLS if configured.
 ///
 /// # Errors
-/// Nobody listens there, or nobody who is trusted.
+/// Nobody listens there, or the certificate is not trusted.
 pub async fn connect(authority: &str, tls: Option<&ClientTls>) -> io::Result<Stream> {
     let tcp = TcpStream::connect(authority).await?;
     tune(&tcp);
@@ -128,12 +131,12 @@ fn host(authority: &str) -> &str {
     }
 }
 
-/// A whole answer to a handshake.
+/// A complete answer to a handshake.
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
-    /// With a head of so many bytes.
+    /// With the length of its head in bytes.
     Accepted { head: usize },
-    /// Likewise, and a body of so many.
+    /// With the lengths of its head and body.
     Refused { status: u16, clock: Option<String>, head: usize, body: usize },
 }
 

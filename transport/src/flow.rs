@@ -1,4 +1,4 @@
-//! Flow control between those who send to a connection and its reader, as a pure machine.
+//! Flow control between the senders to a connection and its reader, as a pure state machine.
 //!
 //! ```text
 //!          half full                      allowance used up
@@ -6,9 +6,11 @@
 //!     ▲   drained        │                                      │
 //!     └──────────────────┴──────────────────────────────────────┘
 //! ```
-//! While `Choked`, senders are paused: the reader is alive but slower than they are. The time it may pause them is an
-//! allowance, a token bucket of `burst_ms` that refills at `share` of the time, so that nobody is slowed by more than that share in
-//! the long run. `Behind` pauses nobody: what does not fit is dropped and counted.
+//!
+//! While `Choked`, senders are paused: the reader is alive but slower than they are. An allowance
+//! bounds the time for which it may pause them: a token bucket of `burst_ms` that refills at
+//! `share` of the time. So nobody is slowed by more than that share in the long run. `Behind`
+//! pauses nobody: frames that do not fit are dropped and counted.
 
 /// How much a slow reader may slow its senders.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +21,7 @@ pub struct FlowPolicy {
     pub share: f64,
 }
 
-/// Where the reader stands.
+/// The state of the reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlowState {
     /// Keeping up.
@@ -29,14 +31,14 @@ pub enum FlowState {
         /// When it began, in milliseconds of the clock.
         since_ms: u64,
     },
-    /// Has used its allowance up.
+    /// Its allowance is used up.
     Behind {
         /// When it was last keeping up, in milliseconds of the clock.
         since_ms: u64,
     },
 }
 
-/// The machine of one connection.
+/// The state machine of one connection.
 #[derive(Debug)]
 pub struct Flow {
     state: FlowState,
@@ -50,12 +52,12 @@ impl Flow {
         Self { state: FlowState::Open, allowance_ms: policy.burst_ms as f64, refilled_ms: 0 }
     }
 
-    /// Where the reader stands.
+    /// The state of the reader.
     pub fn state(&self) -> FlowState {
         self.state
     }
 
-    /// The queue is over its high mark. Says whether senders should pause.
+    /// The queue is over its high mark. Returns whether senders should pause.
     pub fn on_full(&mut self, now_ms: u64, policy: &FlowPolicy) -> bool {
         if self.state == FlowState::Open {
             let idle = now_ms.saturating_sub(self.refilled_ms) as f64;
@@ -70,13 +72,15 @@ impl Flow {
         matches!(self.state, FlowState::Choked { .. })
     }
 
-    /// The queue is under its low mark. Says whether something changed, so that senders are to be woken.
+    /// The queue is under its low mark. Returns whether the state changed, so that senders must be
+    /// woken.
     pub fn on_drained(&mut self, now_ms: u64) -> bool {
         self.spend(now_ms);
         std::mem::replace(&mut self.state, FlowState::Open) != FlowState::Open
     }
 
-    /// Time has passed. Says whether the allowance has just been used up, so that senders are to be woken.
+    /// Time has passed. Returns whether the allowance has just been used up, so that senders must
+    /// be woken.
     pub fn on_tick(&mut self, now_ms: u64) -> bool {
         let FlowState::Choked { since_ms } = self.state else { return false };
         if (now_ms.saturating_sub(since_ms) as f64) < self.allowance_ms {
@@ -97,7 +101,7 @@ impl Flow {
 
     fn spend(&mut self, now_ms: u64) {
         if let FlowState::Choked { since_ms } = self.state {
-            // May fall below zero, by what a late tick let pass: that is paid back before the next pause.
+            // A late tick can make it negative. That is paid back before the next pause.
             self.allowance_ms -= now_ms.saturating_sub(since_ms) as f64;
             self.refilled_ms = now_ms;
         }

@@ -1,19 +1,20 @@
-//! One WebSocket frame: reading its header, masking, and encoding whole frames once for any number of receivers.
+//! One WebSocket frame: reading its header, masking, and encoding a frame once for any number of
+//! receivers.
 //!
-//! RFC 6455 section 5. Everything here is pure.
+//! RFC 6455, section 5. Everything here is pure.
 
 use bytes::Bytes;
 use common::close::CloseCode;
 
-/// Longest header: two bytes, an eight-byte length, a four-byte mask.
+/// The longest header: two bytes, an eight-byte length, a four-byte mask.
 pub const MAX_HEADER: usize = 14;
-/// Longest payload of a control frame.
+/// The longest payload of a control frame.
 pub const MAX_CONTROL_PAYLOAD: usize = 125;
 
-/// What a frame carries.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpCode {
-    /// Goes on with a fragmented message.
+    /// Continues a fragmented message.
     Continuation,
     /// Text, or its first fragment.
     Text,
@@ -57,7 +58,7 @@ impl OpCode {
     }
 }
 
-/// Which end of the connection the bytes come from.
+/// The end of the connection that sent the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A client: its frames must be masked.
@@ -66,10 +67,10 @@ pub enum Origin {
     Server,
 }
 
-/// Why bytes are not acceptable frames. Each has its close code.
+/// Why bytes are not acceptable frames. Each fault has its close code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// A reserved bit is set, though no extension was agreed on.
+    /// A reserved bit is set, but no extension was negotiated.
     #[error("reserved bits are set")]
     ReservedBits,
     /// An opcode without a meaning.
@@ -111,7 +112,7 @@ pub enum FrameError {
     /// Text that is not UTF-8.
     #[error("the text is not valid UTF-8")]
     InvalidUtf8,
-    /// Binary where only text is spoken.
+    /// A binary frame where only text is allowed.
     #[error("binary frames are not accepted")]
     BinaryNotAccepted,
 }
@@ -133,7 +134,7 @@ impl FrameError {
 pub struct FrameHeader {
     /// Whether it is the last of its message.
     pub fin: bool,
-    /// What it carries.
+    /// Its kind.
     pub opcode: OpCode,
     /// The mask, if it has one.
     pub mask: Option<[u8; 4]>,
@@ -144,8 +145,8 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// Reads a header and checks it against the rules of the RFC and `max_payload`; `None` if more bytes are needed.
-    /// Faults are found as early as the bytes allow.
+    /// Reads a header and checks it against the rules of the RFC and `max_payload`. `None` if more
+    /// bytes are needed. Faults are reported as early as the bytes allow.
     pub fn read(bytes: &[u8], origin: Origin, max_payload: usize) -> Result<Option<Self>, FrameError> {
         let &[first, second, ..] = bytes else { return Ok(None) };
         if first & 0x70 != 0 {
@@ -198,7 +199,7 @@ impl FrameHeader {
     }
 }
 
-/// Applies a mask, or takes it off: both are the same.
+/// Applies a mask, or removes it: both are the same operation.
 pub fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
     let word = u64::from_ne_bytes([mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3]]);
     let (words, tail) = payload.as_chunks_mut::<8>();
@@ -210,7 +211,7 @@ pub fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// Appends the header of a whole (unfragmented) frame.
+/// Appends the header of an unfragmented frame.
 pub fn write_header(out: &mut Vec<u8>, opcode: OpCode, payload_len: usize, mask: Option<[u8; 4]>) {
     out.push(0x80 | opcode.bits());
     let mask_bit = if mask.is_some() { 0x80 } else { 0 };
@@ -228,7 +229,7 @@ pub fn write_header(out: &mut Vec<u8>, opcode: OpCode, payload_len: usize, mask:
     out.extend_from_slice(mask.as_ref().map_or(&[], |mask| mask.as_slice()));
 }
 
-/// Bytes of a header.
+/// The length of a header.
 fn header_len(payload_len: usize, is_masked: bool) -> usize {
     let extended = match payload_len {
         ..=125 => 0,
@@ -238,7 +239,7 @@ fn header_len(payload_len: usize, is_masked: bool) -> usize {
     2 + extended + if is_masked { 4 } else { 0 }
 }
 
-/// A whole encoded frame, as it goes to any number of sockets. Cloning shares the bytes.
+/// A complete encoded frame, for any number of sockets. Cloning shares the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame(Bytes);
 
@@ -248,7 +249,8 @@ impl Frame {
         Self::text_from(text.len(), |out| out.extend_from_slice(text.as_bytes()))
     }
 
-    /// A server's text frame of `length` bytes that `write` appends: for text put together from pieces.
+    /// A server's text frame of `length` bytes that `write` appends: for text that is assembled
+    /// from pieces.
     pub fn text_from(length: usize, write: impl FnOnce(&mut Vec<u8>)) -> Self {
         let mut out = Vec::with_capacity(header_len(length, false) + length);
         write_header(&mut out, OpCode::Text, length, None);
@@ -264,7 +266,8 @@ impl Frame {
         Self(out.into())
     }
 
-    /// A client's text frame. The mask is zero: between servers there is no proxy to be protected from chosen bytes.
+    /// A client's text frame. The mask is zero: between servers there is no proxy to protect from
+    /// chosen bytes.
     pub fn client_text(text: &str) -> Self {
         let mut out = Vec::with_capacity(header_len(text.len(), true) + text.len());
         write_header(&mut out, OpCode::Text, text.len(), Some([0; 4]));
@@ -272,7 +275,7 @@ impl Frame {
         Self(out.into())
     }
 
-    /// No frame: stands where one was.
+    /// An empty placeholder.
     pub(crate) const fn none() -> Self {
         Self(Bytes::new())
     }
@@ -292,7 +295,8 @@ impl Frame {
         Self::control(OpCode::Pong, payload, None)
     }
 
-    /// A close frame; the reason is cut to the 123 bytes that fit, at a character's border. `mask` is `Some` for a client's.
+    /// A close frame. The reason is cut to the 123 bytes that fit, at a character boundary. `mask`
+    /// is `Some` for a client's.
     pub fn close(code: CloseCode, reason: &str, mask: Option<[u8; 4]>) -> Self {
         let mut end = reason.len().min(MAX_CONTROL_PAYLOAD - 2);
         while !reason.is_char_boundary(end) {
@@ -303,7 +307,7 @@ impl Frame {
         Self::control(OpCode::Close, &payload, mask)
     }
 
-    /// Bytes that are already whole frames, such as a [`crate::RawFrame`]'s.
+    /// Bytes that are already complete frames, such as those of a [`crate::RawFrame`].
     pub fn from_encoded(bytes: Bytes) -> Self {
         Self(bytes)
     }
@@ -320,7 +324,7 @@ impl Frame {
         Self(out.into())
     }
 
-    /// Length in bytes, header and all.
+    /// Length in bytes, including the header.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -354,7 +358,7 @@ impl Frame {
         &self.0
     }
 
-    /// The encoded bytes, of a frame that is not needed any more.
+    /// The encoded bytes of a frame that is no longer needed.
     pub fn into_bytes(self) -> Bytes {
         self.0
     }

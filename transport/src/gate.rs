@@ -1,10 +1,14 @@
-//! The gate before HTTP: who is at the other end, and whether one address takes more than its share of what is not a WebSocket yet.
+//! The gate before HTTP: finds out who is at the other end, and bounds what one address has that is
+//! not a WebSocket yet.
 //!
-//! Where a listener speaks the PROXY protocol, connections of trusted proxies begin with its header and count for the client they
-//! name; without it trusted proxies are not counted, since everybody comes from them. A place in the gate is held for as long as the
-//! connection speaks HTTP. Who has as many as may be is closed unread: an answer would cost more than it tells.
+//! If a listener uses the PROXY protocol, connections of trusted proxies begin with its header and
+//! count for the client that it names. Without it, connections of trusted proxies are not counted,
+//! because all clients come from them. A connection holds a place in the gate as long as it speaks
+//! HTTP. At the bound, the next connection is closed unread: an answer would cost more than it is
+//! worth.
 //!
-//! The table is bounded by the connections there are, and by how many come while a bucket fills.
+//! The table is bounded by the open connections, and by the number that arrives while a bucket
+//! fills.
 
 use std::{
     collections::HashMap,
@@ -30,17 +34,18 @@ use crate::{
     clock,
 };
 
-/// Entries in the table at which those that mean nothing any more are taken out; it doubles with what is left.
+/// Size of the table at which idle entries are removed. Afterwards it is twice the number of those
+/// left.
 const FIRST_CLEANING: usize = 1024;
 
-/// What the gate knows before anybody comes.
+/// The rules of a gate.
 #[derive(Clone, Debug)]
 pub struct GateRules {
     /// Trusted proxies.
     pub proxies: Vec<Network>,
     /// Whether their connections begin with the PROXY protocol.
     pub proxy_protocol: bool,
-    /// Who is not counted.
+    /// Addresses that are not counted.
     pub exempt: Vec<Network>,
     /// Connections of one address that speak HTTP.
     pub at_once: usize,
@@ -51,7 +56,8 @@ pub struct GateRules {
 }
 
 impl GateRules {
-    /// The rules of a listener whose trusted proxies speak the PROXY protocol or not.
+    /// The rules of a listener. `proxy_protocol`: whether its trusted proxies use the PROXY
+    /// protocol.
     pub fn of(settings: &Settings, proxy_protocol: bool) -> Self {
         Self {
             proxies: settings.proxies.trusted.clone(),
@@ -63,7 +69,7 @@ impl GateRules {
         }
     }
 
-    /// A gate that stands open.
+    /// A gate without limits.
     pub fn open() -> Self {
         Self {
             proxies: Vec::new(),
@@ -96,7 +102,7 @@ struct Customer {
     arrivals: Bucket,
 }
 
-/// A place in the gate, given back when dropped.
+/// A place in the gate. Dropping it gives it back.
 #[derive(Debug)]
 pub struct Place {
     gate: Arc<Gate>,
@@ -114,7 +120,7 @@ impl Gate {
         self.turned_away.load(Relaxed)
     }
 
-    /// Lets a connection in: the client's address, and its place. `None`: it is to be closed.
+    /// Admits a connection: returns the client's address and its place. `None`: close it.
     pub(crate) async fn enter(self: Arc<Self>, socket: &mut TcpStream) -> Option<(SocketAddr, Place)> {
         let peer = socket.peer_addr().ok()?;
         let is_proxy = self.rules.proxies.iter().any(|network| network.contains(peer.ip()));
@@ -130,7 +136,7 @@ impl Gate {
             }
             Err(_) => return None,
         };
-        // A proxy that speaks for itself is its health check.
+        // A proxy that speaks for itself makes a health check.
         let place = self.take(client.unwrap_or(peer).ip(), client.is_none())?;
         Some((client.unwrap_or(peer), place))
     }

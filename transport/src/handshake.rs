@@ -1,30 +1,31 @@
 //! Checks WebSocket handshakes, for every endpoint.
 //!
-//! RFC 6455, section 4.2.1; `Connection` and `Upgrade` are lists of tokens by RFC 9110, sections 7.6.1 and 7.8, in one header line
-//! or several. `http1::head` has already refused repeated headers and requests with a body.
+//! RFC 6455, section 4.2.1; `Connection` and `Upgrade` are lists of tokens by RFC 9110, sections
+//! 7.6.1 and 7.8, in one header line or several. `http1::head` has already refused repeated headers
+//! and requests with a body.
 
 use actix_http::{Method, RequestHead, Version, header};
 use actix_web::http::header::{HeaderMap, HeaderValue};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use common::error::{ClientError, ErrorCode};
 
-/// The subprotocol a client may ask for.
+/// The subprotocol that a client may offer.
 pub const SUBPROTOCOL: &str = "agent-bridge.v1";
-/// The version that is spoken.
+/// The supported version.
 pub const VERSION: &str = "13";
 /// Bytes of a key.
 const KEY_BYTES: usize = 16;
 
-/// The request is no valid WebSocket handshake.
+/// The request is not a valid WebSocket handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAHandshake {
-    /// It asks for nothing of the kind. HTTP/1.0 cannot.
+    /// It does not ask for an upgrade. HTTP/1.0 cannot.
     #[error("this path speaks WebSocket version 13: send GET by HTTP/1.1 with Connection: Upgrade and Upgrade: websocket")]
     NotAsked,
-    /// It asks for another version, or does not say which.
+    /// It asks for another version, or for none.
     #[error("this path speaks WebSocket version 13: send Sec-WebSocket-Version: 13")]
     Version,
-    /// Its key is missing, or none.
+    /// Its key is missing or invalid.
     #[error("Sec-WebSocket-Key must be 16 bytes in base64")]
     Key,
 }
@@ -39,7 +40,7 @@ impl From<NotAHandshake> for ClientError {
     }
 }
 
-/// Checks that a request is a handshake that can be answered.
+/// Checks that a request is a valid handshake.
 ///
 /// # Errors
 /// See [`NotAHandshake`].
@@ -61,8 +62,8 @@ pub fn check(head: &RequestHead) -> Result<(), NotAHandshake> {
     Ok(())
 }
 
-/// Joins the lines of a handshake's lists into one line each, which means the same by RFC 9110,
-/// section 5.3. The library that answers handshakes reads the first line only.
+/// Joins the lines of a handshake's lists into one line each, which means the same (RFC 9110,
+/// section 5.3). The library that answers handshakes reads only the first line.
 pub(crate) fn join_lines(headers: &mut HeaderMap) {
     for name in [header::CONNECTION, header::UPGRADE, header::SEC_WEBSOCKET_PROTOCOL] {
         if headers.get_all(&name).nth(1).is_none() {
@@ -75,7 +76,7 @@ pub(crate) fn join_lines(headers: &mut HeaderMap) {
     }
 }
 
-/// The items of a list, of all lines of a header.
+/// The items of a list, from all lines of a header.
 fn tokens(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
     headers.get_all(name).filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(',')).map(str::trim)
 }
@@ -88,7 +89,8 @@ mod tests {
 
     const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-    /// Reads a handshake that is good but for what is changed. Lines of a value are divided by `|`; without any, the header is left out.
+    /// Checks a valid handshake with some headers changed. `|` separates the lines of a value; with
+    /// no lines, the header is left out.
     fn read(change: &[(&'static str, &'static str)], request: TestRequest) -> Result<(), NotAHandshake> {
         let good =
             [("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-version", "13"), ("sec-websocket-key", KEY)];

@@ -1,8 +1,8 @@
-//! The host rule: a server answers under its own names only.
+//! The host rule: a server answers only under its own names.
 //!
-//! A page of `evil.example` whose name was made to resolve to this machine (DNS rebinding) is, to its browser, of one origin with what
-//! listens here. What gives it away is the name in `Host`, which is its own. Addresses are no names: no site can make a browser send one
-//! that it does not dial.
+//! A page of `evil.example` can have that name resolve to this machine (DNS rebinding). To its
+//! browser, the page and this server are then one origin. The name in `Host` reveals it, because it
+//! is the page's own. IP addresses are always allowed: a browser sends one only if it dials it.
 //!
 //! Not here: which requests need no name. Each server decides that by its routes.
 
@@ -13,13 +13,13 @@ use common::network::is_loopback;
 #[derive(Clone, Debug, Default)]
 pub struct HostRule {
     names: Vec<String>,
-    /// Ends of names, with the dot before them.
+    /// Suffixes of names, with the dot before them.
     ends: Vec<String>,
 }
 
 impl HostRule {
-    /// The rule with these names, besides `localhost` and every IP address. Ports are left out of account. `*.` at the beginning of a name
-    /// is any name before it.
+    /// The rule with these names, besides `localhost` and every IP address. Ports are ignored. `*.`
+    /// at the beginning matches any name before it.
     pub fn new<'a>(hosts: impl IntoIterator<Item = &'a str>) -> Self {
         let mut rule = Self::default();
         for host in hosts {
@@ -32,8 +32,9 @@ impl HostRule {
         rule
     }
 
-    /// Whether every host that a request names is one of these: those in `Host`, and that of a target in absolute form.
-    /// A request that names none is of no browser, and still has to name one.
+    /// Whether every host that a request names is allowed: the one in `Host`, and the one of a
+    /// target in absolute form. A request without a host is not from a browser, but must name one
+    /// all the same.
     pub fn admits(&self, request: &HttpRequest) -> bool {
         let mut named = request.headers().get_all(header::HOST).peekable();
         named.peek().is_some()
@@ -47,7 +48,7 @@ impl HostRule {
             return true;
         }
         let Some(name) = name_of(host) else { return false };
-        // Browsers resolve names below `localhost` to this machine without asking anybody.
+        // Browsers resolve names below `localhost` to this machine without asking DNS.
         is_loopback(&name)
             || name.ends_with(".localhost")
             || self.names.contains(&name)
@@ -55,7 +56,7 @@ impl HostRule {
     }
 }
 
-/// The name in `name[:port]` in lower case, without the dot of the root.
+/// The name in `name[:port]` in lower case, without the final dot.
 fn name_of(host: &str) -> Option<String> {
     let name = match host.split_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,

@@ -1,8 +1,9 @@
-//! How often one peer may ask for things over HTTP, by family of routes.
+//! How often one peer may send HTTP requests, by family of routes.
 //!
-//! A request is charged to whoever it proves to come from: a session, or the holder of a key. One that proves nothing is charged to its
-//! address. So nobody who shows good credentials waits for what others behind the same address have done.
-//! The table of buckets is bounded by how many peers ask while a bucket fills.
+//! A request is charged to what it proves: a session, or the holder of a key. A request that proves
+//! nothing is charged to its address. So a client with valid credentials does not wait because of
+//! others behind the same address. The table of buckets is bounded by the number of peers that ask
+//! while a bucket fills.
 
 use std::{borrow::Cow, collections::HashMap, net::IpAddr, time::Duration};
 
@@ -17,7 +18,8 @@ use parking_lot::Mutex;
 
 use crate::clock::now_ms;
 
-/// Buckets in the table at which the full ones are taken out; it doubles with what is left.
+/// Size of the table at which full buckets are removed. Afterwards it is twice the number of those
+/// left.
 const FIRST_CLEANING: usize = 1024;
 
 /// Routes that share a rate.
@@ -25,26 +27,27 @@ const FIRST_CLEANING: usize = 1024;
 pub enum RouteFamily {
     /// A new session.
     Registration,
-    /// A step of a login.
+    /// A login request.
     Login,
-    /// What a session's owner asks about it: who it is, a later token, its end.
+    /// A request about a session: describe, refresh, end.
     Session,
-    /// What operators ask, and agents about the past.
+    /// A request of an operator, or a history read of an agent.
     Operator,
-    /// Checks of signatures that others than this server have made: what they may cost.
+    /// A check of a signature that another party made. Bounds what such checks cost.
     Check,
-    /// Refusals because of who asks that the audit log notes. Whoever is refused has nothing to lose: the log is not theirs to fill.
+    /// A refusal because of credentials that the audit log records, so that strangers cannot fill
+    /// the log.
     Refusal,
 }
 
-/// Who a request is charged to.
+/// Who pays for a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Payer {
-    /// An address: of a request that proves nothing.
+    /// The address of a request that proves nothing.
     Address(IpAddr),
-    /// The session that it proves.
+    /// The session that the request proves.
     Session(SessionId),
-    /// The holder of the key or token that it shows, by the key's name.
+    /// The holder of the request's key or token, by the key's name.
     Key(Cow<'static, str>),
 }
 
@@ -63,7 +66,7 @@ struct Buckets {
 }
 
 impl HttpRates {
-    /// Those of the settings.
+    /// The rates of the settings.
     pub fn of(settings: &Settings) -> Self {
         let exempt = settings.limits.exempt_networks.clone();
         Self { rates: settings.rates.clone(), exempt, buckets: Mutex::default() }
@@ -77,7 +80,7 @@ impl HttpRates {
         self.take_of(family, Payer::Address(address), address)
     }
 
-    /// Counts a request that comes from an address and is charged to `payer`. Requests of exempt addresses are not counted.
+    /// Counts a request from an address for `payer`. Requests of exempt addresses are not counted.
     ///
     /// # Errors
     /// `rate_limited`, with the wait.

@@ -1,4 +1,5 @@
-//! One connection as everybody else sees it: send to it, close it, wait for it, judge it. From any thread.
+//! One connection as the rest of the process sees it: send to it, close it, wait for it, check it.
+//! From any thread.
 
 use std::{
     sync::{
@@ -26,24 +27,24 @@ use crate::{
     queue::{Lost, Pushed, Queue},
 };
 
-/// The rules all connections of a server share, and the counts of what became of them.
+/// The rules that all connections of a server share, and their counters.
 #[derive(Debug)]
 pub struct LinkPolicy {
     /// Bytes that may wait for one reader.
     pub outbox_bytes: usize,
     /// How much a slow reader may slow its senders.
     pub flow: FlowPolicy,
-    /// A reader that stays behind for this long is closed.
+    /// A reader that stays behind for so long is closed.
     pub slow_consumer_timeout: Duration,
-    /// A ping is sent this often.
+    /// The time between two pings.
     pub ping_interval: Duration,
-    /// A peer silent for this long is closed.
+    /// A peer that is silent for so long is closed.
     pub silence_timeout: Duration,
     /// How long a closing connection may take to finish.
     pub close_grace: Duration,
-    /// Who says what the transport itself has to say.
+    /// The `source` of the transport's own messages.
     pub speaker: Speaker,
-    /// What became of the connections.
+    /// The counters.
     pub counts: LinkCounts,
 }
 
@@ -54,9 +55,9 @@ pub struct LinkCounts {
     pub dropped_frames: AtomicU64,
     /// Bytes of those.
     pub dropped_bytes: AtomicU64,
-    /// Frames whose place a newer one took, or that were put together with a newer one.
+    /// Frames that a newer one replaced or was merged with.
     pub conflated_frames: AtomicU64,
-    /// Times that senders were paused for a reader.
+    /// How often senders were paused for a reader.
     pub pauses: AtomicU64,
     /// Connections closed as slow consumers.
     pub slow_consumers: AtomicU64,
@@ -81,7 +82,7 @@ pub struct Link {
     written: AtomicU64,
     liveness: Mutex<Liveness>,
     pinged_ms: AtomicU64,
-    /// Its peer is not read just now, and so silent for no fault of its own.
+    /// Its peer is not being read, so its silence does not count.
     held: AtomicBool,
     killed: AtomicBool,
     ended: AtomicBool,
@@ -123,7 +124,7 @@ impl Link {
         &self.policy
     }
 
-    /// Sends a frame; where it does not fit, it is dropped.
+    /// Sends a frame. If it does not fit, it is dropped.
     pub fn send(&self, lane: Lane, frame: Frame) -> Sent {
         self.send_with(lane, frame, Overflow::DropNewest)
     }
@@ -133,7 +134,7 @@ impl Link {
         self.send_from(Source::BRIDGE, lane, frame, rule)
     }
 
-    /// Sends a frame of one of many senders, who take turns where the reader is behind.
+    /// Sends a frame of one of many senders, which take turns if the reader is behind.
     pub fn send_from(&self, source: Source, lane: Lane, frame: Frame, rule: Overflow) -> Sent {
         let mut queue = self.queue.lock();
         let was_idle = queue.is_idle();
@@ -142,8 +143,9 @@ impl Link {
         self.on_pushed(pushed, was_idle)
     }
 
-    /// Sends a frame that can be had again: nothing pushes it out, and where it does not fit it is not counted as dropped and nothing
-    /// is said of it. Frames that are offered arrive in the order in which they were, whatever lanes they ask for.
+    /// Sends a frame that can be read again from the log. Nothing pushes it out. If it does not
+    /// fit, it is not counted as dropped and not reported. Such frames arrive in the order in which
+    /// they were offered, whatever their lanes.
     pub fn offer(&self, lane: Lane, frame: Frame) -> Sent {
         let mut queue = self.queue.lock();
         let was_idle = queue.is_idle();
@@ -168,7 +170,7 @@ impl Link {
         sent
     }
 
-    /// Closes the connection. The first close wins; later ones do nothing.
+    /// Closes the connection. Only the first close has an effect.
     pub fn close(&self, code: CloseCode, reason: &str, mode: CloseMode) {
         let mask = self.masks.then(|| (now_ms() as u32 ^ 0x5bd1_e995).to_ne_bytes());
         let frame = Frame::close(code, reason, mask);
@@ -178,14 +180,14 @@ impl Link {
         }
     }
 
-    /// Drops the socket without another word.
+    /// Drops the socket without a close frame.
     pub fn kill(&self) {
         self.killed.store(true, Relaxed);
         self.wake_waiting();
         self.writer.wake();
     }
 
-    /// Has the connection's task look once more whether it may go on reading.
+    /// Wakes the connection's task to check whether it may read again.
     pub fn wake(&self) {
         self.writer.wake();
     }
@@ -206,7 +208,8 @@ impl Link {
         Poll::Pending
     }
 
-    /// Takes every waiting frame, in the order they would be written: for an owner that is no [`crate::Pump`].
+    /// Takes all waiting frames, in the order in which they would be written: for an owner that is
+    /// not a [`crate::Pump`].
     pub fn drain(&self) -> Vec<Frame> {
         self.queue.lock().drain()
     }
@@ -222,7 +225,7 @@ impl Link {
         self.queue.lock().closing().map(|(code, _)| code)
     }
 
-    /// Whether the socket is gone or about to be dropped.
+    /// Whether the socket is closed or about to be dropped.
     pub fn is_over(&self) -> bool {
         self.ended.load(Relaxed) || self.killed.load(Relaxed)
     }
@@ -232,7 +235,8 @@ impl Link {
         self.seen_ms.store(now_ms(), Relaxed);
     }
 
-    /// Judges the connection: pings it when due; closes it when it is silent or too slow; drops it when it does not finish closing.
+    /// Checks the connection: sends a ping when it is due, closes the connection if it is silent or
+    /// too slow, and drops it if it does not finish closing.
     pub fn judge(&self, now_ms: u64) {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let (stuck_for, closing, wake, unread) = {
@@ -266,22 +270,23 @@ impl Link {
         }
         if now_ms.saturating_sub(self.pinged_ms.load(Relaxed)) >= millis(self.policy.ping_interval) {
             self.pinged_ms.store(now_ms, Relaxed);
-            // Also where bytes wait: a reader that is never quite through is asked all the same.
+            // Also if bytes wait: a reader that never catches up entirely gets pings all the same.
             if !self.masks {
                 self.send(Lane::Control, Frame::ping());
             }
         }
     }
 
-    /// The bridge itself did nothing for `gap_ms`: it neither read nor pinged. What lies in the kernel is read before the connection
-    /// is judged again, and its time goes on from where it was.
+    /// The bridge itself did nothing for `gap_ms`: it neither read nor sent pings. It reads what
+    /// the kernel holds before the connection is checked again. The connection's time continues
+    /// from where it was.
     pub(crate) fn excuse(&self, gap_ms: u64) {
         self.seen_ms.fetch_add(gap_ms, Relaxed);
         self.liveness.lock().excuse(gap_ms);
         self.queue.lock().excuse(gap_ms);
     }
 
-    /// Whether the peer is not read just now.
+    /// Sets whether the peer is not being read.
     pub(crate) fn hold(&self, held: bool) {
         self.held.store(held, Relaxed);
         self.touch();
@@ -376,7 +381,7 @@ mod tests {
         link.excuse(40_000);
         link.judge(start + 41_100);
         assert_eq!(link.closing(), None);
-        // From there on its time goes on.
+        // From then on its time continues.
         link.judge(start + 40_000 + 10_100);
         assert_eq!(link.closing(), Some(CloseCode::SLOW_CONSUMER));
     }

@@ -1,47 +1,50 @@
-//! Whether a peer that has been silent is still there. Pure.
+//! Decides whether a silent peer is still there. Pure.
 //!
-//! A ping lies behind everything that was written before it, and the kernels between the bridge and a peer hold megabytes. A slow
-//! peer that reads steadily therefore answers late. So its time does not begin to run when it was last heard, but when it should
-//! have read what it was given: at [`SLOWEST_PACE`], or when the full kernel buffer last took more bytes. Both are bounded,
-//! because a proxy may go on taking bytes for a peer that is dead: nobody stays longer than [`PATIENCE`] timeouts beyond the first.
+//! A ping lies behind everything that was written before it, and the kernels between the bridge and
+//! a peer hold megabytes. So a slow peer that reads steadily answers late. Therefore its time does
+//! not begin when it was last heard, but when it should have read what was written: at
+//! [`SLOWEST_PACE`], or when the full kernel buffer last took more bytes. Both are bounded, because
+//! a proxy may take bytes for a dead peer: nobody stays longer than [`PATIENCE`] timeouts beyond
+//! the first.
 
-/// Bytes in a second that a reader is taken to read at least.
+/// The bytes per second that every reader is assumed to read.
 pub const SLOWEST_PACE: u64 = 64 * 1024;
-/// Timeouts by which the time may be prolonged at most.
+/// The most timeouts by which the time may be prolonged.
 pub const PATIENCE: u64 = 3;
 
-/// What is known of one peer's reading.
+/// The state of one peer's reading.
 #[derive(Debug, Default)]
 pub struct Liveness {
-    /// Bytes that had been written at the last look.
+    /// Bytes that had been written at the last check.
     written: u64,
     /// When everything written should have been read, in milliseconds of the clock.
     read_by_ms: u64,
-    /// Whether bytes waited for the kernel at the last look.
+    /// Whether bytes waited for the kernel at the last check.
     was_blocked: bool,
 }
 
 impl Liveness {
-    /// A regular look: `written` bytes in all were taken by the kernel; `is_blocked`: more wait for it.
+    /// A regular check. `written`: bytes that the kernel has taken in all. `is_blocked`: more wait
+    /// for it.
     pub fn on_tick(&mut self, now_ms: u64, heard_ms: u64, written: u64, is_blocked: bool) {
         let new = written.saturating_sub(self.written);
         self.written = written;
         if new > 0 {
-            // A buffer that was full took bytes: somebody has read.
+            // A full buffer took bytes: somebody has read.
             let begin = if self.was_blocked { now_ms } else { heard_ms };
             self.read_by_ms = self.read_by_ms.max(begin).saturating_add(new.saturating_mul(1000) / SLOWEST_PACE);
         }
         self.was_blocked = is_blocked;
     }
 
-    /// Whether the peer, last heard at `heard_ms`, is to be taken for dead.
+    /// Whether the peer, last heard at `heard_ms`, must be considered dead.
     pub fn is_silent(&self, now_ms: u64, heard_ms: u64, timeout_ms: u64) -> bool {
         let latest = heard_ms.saturating_add(timeout_ms.saturating_mul(PATIENCE));
         let since = self.read_by_ms.clamp(heard_ms, latest);
         now_ms.saturating_sub(since) >= timeout_ms
     }
 
-    /// The bridge itself did nothing for so long: that is nobody's silence.
+    /// The bridge itself did nothing for so long. That counts against nobody.
     pub fn excuse(&mut self, gap_ms: u64) {
         self.read_by_ms = self.read_by_ms.saturating_add(gap_ms);
     }

@@ -1,12 +1,14 @@
-//! Answers over HTTP that last: whose body goes on for as long as somebody has something to say, such as a stream of events.
+//! Answers over HTTP that last: their body continues as long as there is something to send, such as
+//! a stream of events.
 //!
-//! An ordinary request holds a place among the handshakes of its listener and of its address. An answer that lasts
-//! gives both back once its head is ready, as a WebSocket does. Whoever makes such an answer therefore has to count it
-//! among what it bounds itself, and has to end it when the server drains.
+//! An ordinary request holds a place among the handshakes of its listener and of its address. A
+//! long answer gives both back once its head is ready, as a WebSocket does. Its maker must
+//! therefore count it among what it bounds itself, and must end it when the server drains.
 //!
-//! [`long_answer`] gives an answer and the [`AnswerWriter`] of its body. What the client has not read yet waits in a
-//! buffer; [`AnswerWriter::poll_room`] tells whether there is room in it. A client that reads too slowly is cut off by
-//! the rules for every answer. After a long answer the connection is closed.
+//! [`long_answer`] returns an answer and the [`AnswerWriter`] of its body. What the client has not
+//! read yet waits in a buffer; [`AnswerWriter::poll_room`] tells whether there is room in it. A
+//! client that reads too slowly is cut off by the rules for every answer. After a long answer the
+//! connection is closed.
 
 use std::{
     cell::RefCell,
@@ -23,22 +25,23 @@ use actix_web::{
 };
 use bytes::{Bytes, BytesMut};
 
-/// Bytes in the buffer from which on its writer should write no more.
+/// Bytes in the buffer from which on its writer should pause.
 const HIGH: usize = 64 * 1024;
 
 /// Travels in the response to the loop that serves the connection.
 pub(crate) struct LastsLong;
 
-/// Whether a response is one that [`long_answer`] made.
+/// Whether [`long_answer`] made this response.
 pub fn lasts_long<B>(response: &HttpResponse<B>) -> bool {
     response.extensions().contains::<LastsLong>()
 }
 
-/// The writing half of a long answer. Dropping it ends the answer, once what was written has been read.
+/// The writing half of a long answer. Dropping it ends the answer, once what was written has been
+/// read.
 #[derive(Debug)]
 pub struct AnswerWriter(Rc<RefCell<Buffer>>);
 
-/// The body of a long answer. It is dropped when the answer is over, whoever ended it.
+/// The body of a long answer. It is dropped when the answer is over, for whatever reason.
 #[derive(Debug)]
 struct AnswerBody(Rc<RefCell<Buffer>>);
 
@@ -56,7 +59,7 @@ struct Buffer {
     watcher: Option<Waker>,
 }
 
-/// An answer with this head, which lasts until its writer is dropped or its client goes.
+/// An answer with this head. It lasts until its writer is dropped or its client goes.
 pub fn long_answer(mut head: HttpResponseBuilder) -> (AnswerWriter, HttpResponse) {
     let buffer = Rc::<RefCell<Buffer>>::default();
     let mut response = head.body(AnswerBody(Rc::clone(&buffer)));
@@ -65,7 +68,8 @@ pub fn long_answer(mut head: HttpResponseBuilder) -> (AnswerWriter, HttpResponse
 }
 
 impl AnswerWriter {
-    /// Writes something. It is not refused where there is no room: see [`AnswerWriter::poll_room`]. Without a reader it is dropped.
+    /// Writes bytes, even if there is no room: see [`AnswerWriter::poll_room`]. Without a reader
+    /// they are dropped.
     pub fn write(&self, bytes: &[u8]) {
         let mut buffer = self.0.borrow_mut();
         if !buffer.is_gone {
@@ -74,7 +78,7 @@ impl AnswerWriter {
         }
     }
 
-    /// Ready while there is room, or no reader any more.
+    /// Ready while there is room, or if there is no reader any more.
     pub fn poll_room(&self, task: &mut Context<'_>) -> Poll<()> {
         let mut buffer = self.0.borrow_mut();
         if buffer.is_gone || buffer.bytes.len() < HIGH {
@@ -84,7 +88,8 @@ impl AnswerWriter {
         Poll::Pending
     }
 
-    /// Ready when nothing more will be read: the client has gone or was cut off, or everything has been sent.
+    /// Ready when nothing more will be read: the client has gone or was cut off, or everything was
+    /// sent.
     pub fn gone(&self) -> impl Future<Output = ()> + use<> {
         let buffer = Rc::clone(&self.0);
         poll_fn(move |task| {

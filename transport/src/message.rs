@@ -1,4 +1,5 @@
-//! Messages: whole text out of frames, with every rule of RFC 6455 about fragments, UTF-8 and closing.
+//! Messages: assembles text from frames, with every rule of RFC 6455 about fragments, UTF-8 and
+//! closing.
 
 use common::close::CloseCode;
 
@@ -8,7 +9,7 @@ use crate::{
     scanner::{FrameScanner, RawFrame},
 };
 
-/// One message. Borrows from the bytes it came in.
+/// One message. Borrows from the bytes in which it came.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Message<'a> {
     /// A whole text message.
@@ -17,16 +18,16 @@ pub enum Message<'a> {
     Ping(&'a [u8]),
     /// A pong.
     Pong(&'a [u8]),
-    /// The peer closes; `None` when it gave no code.
+    /// The peer closes; `None` without a code.
     Close(Option<(CloseCode, &'a str)>),
 }
 
-/// Bounds of what a peer may send.
+/// The limits of a peer's messages.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageLimits {
-    /// Longest frame and longest message in bytes.
+    /// The longest frame and message in bytes.
     pub max_bytes: usize,
-    /// Most fragments of one message.
+    /// The most fragments of one message.
     pub max_fragments: usize,
 }
 
@@ -40,7 +41,7 @@ pub struct MessageReader {
 #[derive(Debug)]
 struct Assembly {
     limits: MessageLimits,
-    /// The text so far of a message in fragments, and their number.
+    /// The text received so far of a fragmented message, and the number of its fragments.
     open: Option<(Vec<u8>, usize)>,
 }
 
@@ -55,7 +56,7 @@ impl MessageReader {
         self.scanner.kept() + self.assembly.open.as_ref().map_or(0, |(text, _)| text.len())
     }
 
-    /// Gives each whole message in the bytes to `on_message`; see [`FrameScanner::feed`].
+    /// Passes each complete message in the bytes to `on_message`; see [`FrameScanner::feed`].
     pub fn feed(&mut self, input: &mut [u8], mut on_message: impl FnMut(Message<'_>) -> Step) -> Result<Step, FrameError> {
         let Self { scanner, assembly } = self;
         scanner.feed(input, |frame| assembly.take(frame, &mut on_message))

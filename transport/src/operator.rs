@@ -1,8 +1,9 @@
-//! Whether a request comes from somebody who runs the bridge.
+//! Decides whether a request comes from an operator.
 //!
-//! With a token in the configuration, whoever shows it does. Without one nobody administers anything over HTTP, and statistics are for
-//! this machine, as long as nothing stands between it and the listener. A page in a browser on this machine is not its operator,
-//! whatever name it had resolve to a loopback address (DNS rebinding): the host has to be this machine's own.
+//! With a token in the configuration, an operator presents the token. Without one nobody
+//! administers over HTTP, and statistics are for this machine, if nothing stands between it and the
+//! listener. A page in a browser on this machine is not its operator, whatever name it had resolve
+//! to a loopback address (DNS rebinding): the host must be this machine's own.
 
 use std::net::SocketAddr;
 
@@ -16,10 +17,10 @@ use common::{
 
 use crate::{bearer, client_address::peer_of, origin::OriginRule, site};
 
-/// Headers by which it shows that a request was passed on.
+/// Headers that show that a request was forwarded.
 const PASSED_ON: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
 
-/// Who runs the bridge, for one listener. See the module.
+/// The operators of one listener. See the module.
 #[derive(Clone, Debug)]
 pub struct Operators {
     token: Secret,
@@ -28,16 +29,18 @@ pub struct Operators {
 }
 
 impl Operators {
-    /// Those of the listener at `addr`; `has_proxy_protocol`: its connections may begin with the PROXY protocol.
+    /// The operators of the listener at `addr`. `has_proxy_protocol`: its connections may begin
+    /// with the PROXY protocol.
     pub fn new(token: &Secret, addr: SocketAddr, proxies: &ProxySettings, has_proxy_protocol: bool) -> Self {
         let is_private = addr.ip().to_canonical().is_loopback() && proxies.trusted.is_empty() && !has_proxy_protocol;
         Self { token: token.clone(), is_private }
     }
 
-    /// Whether a request may administer: only with the token.
+    /// Checks that a request may administer: only with the token.
     ///
     /// # Errors
-    /// `not_found` where there is no token, and so nothing to administer; `unauthorized`.
+    /// `not_found` if no token is configured, so that there is nothing to administer;
+    /// `unauthorized`.
     pub fn check_administrator(&self, request: &HttpRequest) -> Result<(), ErrorCode> {
         match self.token.is_empty() {
             true => Err(ErrorCode::NotFound),
@@ -46,7 +49,8 @@ impl Operators {
         }
     }
 
-    /// Whether a request may see statistics: with the token, or where there is none from this machine.
+    /// Checks that a request may see statistics: with the token, or, if none is configured, from
+    /// this machine.
     ///
     /// # Errors
     /// `unauthorized`.

@@ -1,18 +1,19 @@
-//! The origin rule: pages of other sites may not act with what a browser knows, nor open sockets.
+//! The origin rule: pages of other sites must not act with a browser's cookies, nor open sockets.
 //!
-//! A request that says no `Origin` does not come from a page, or is same-origin by its kind. One that does must come
-//! from the site it went to, or from an origin that is allowed by configuration. `Origin: null` is no origin. A site is scheme, host and
-//! port: what a page that came by `http` says, anybody on the way may have written, so under TLS it is another site.
+//! A request without `Origin` does not come from a page, or is of a kind that is same-origin. A
+//! request with `Origin` must come from the site that it was sent to, or from an allowed origin.
+//! `Origin: null` is never allowed. A site is scheme, host and port: anybody on the way may have
+//! written a page that came by `http`, so under TLS it is another site.
 
 use actix_web::{HttpRequest, http::header};
 
 use crate::{client_address::TrustedProxies, site::Site};
 
-/// The origins allowed besides the server's own.
+/// The allowed origins besides the server's own.
 #[derive(Clone, Debug, Default)]
 pub struct OriginRule {
     allowed: Vec<String>,
-    /// Who says by what scheme a client came.
+    /// The proxies that are believed about a client's scheme.
     proxies: TrustedProxies,
 }
 
@@ -28,8 +29,8 @@ impl OriginRule {
         self.allowed.contains(&origin) || is_same(&origin, site)
     }
 
-    /// Whether a request may be answered: it names an origin that is allowed, or none and no browser says that a page of another
-    /// site sent it.
+    /// Whether a request may be answered: it names an allowed origin, or it names none and the
+    /// browser does not say that a page of another site sent it.
     pub fn admits(&self, request: &HttpRequest) -> bool {
         let headers = request.headers();
         match headers.get(header::ORIGIN) {
@@ -39,8 +40,9 @@ impl OriginRule {
     }
 }
 
-/// Whether an origin is that of the site. A host without a port is at the default port of the scheme that the browser used. Where that is
-/// not known, because a proxy that nobody named may hide it, it is taken for the origin's.
+/// Whether an origin is that of the site. A host without a port has the default port of the scheme
+/// that the browser used. If that is unknown, because an unnamed proxy may hide it, the origin's
+/// scheme is assumed.
 fn is_same(origin: &str, site: Site<'_>) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let (default, is_https) = match scheme {
@@ -57,7 +59,7 @@ fn is_same(origin: &str, site: Site<'_>) -> bool {
     !origin_name.is_empty() && origin_name == host_name && origin_port.unwrap_or(default) == host_port.unwrap_or(default)
 }
 
-/// Name and port; the colons inside the brackets of an IPv6 address are not a port's.
+/// Name and port. The colons inside the brackets of an IPv6 address do not separate a port.
 fn split(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, Some(port)),

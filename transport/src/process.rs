@@ -1,8 +1,8 @@
-//! A process that serves until it is told to stop: what the daemon and the programs of a single part
-//! share.
+//! A process that serves until it is told to stop. The daemon and the programs of a single part
+//! share this.
 //!
 //! SIGTERM or SIGINT drains the part, and the process ends with 0. A second signal ends the process
-//! at once. SIGHUP makes the part read its files again. When the part fails, the process ends with a
+//! at once. SIGHUP makes the part read its files again. If the part fails, the process ends with a
 //! failure, so that its supervisor starts it again.
 
 use std::{error::Error, future::pending, io, process::ExitCode, time::Duration};
@@ -16,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-/// What draining may take beyond `drain.timeout` before the process ends without it.
+/// How much longer than `drain.timeout` draining may take before the process ends without it.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// What a process serves: the broker, the edge, or both.
@@ -24,16 +24,16 @@ pub trait Part {
     /// Reads again what can change without a restart: keys and certificates.
     fn reload(&self) -> impl Future<Output = ()>;
 
-    /// Resolves when the part has failed and is of no more use.
+    /// Resolves when the part has failed and is useless.
     fn failed(&self) -> impl Future<Output = ()> {
         pending()
     }
 
-    /// Ends the part in order, within `drain.timeout`.
+    /// Ends the part in an orderly way, within `drain.timeout`.
     fn drain(self) -> impl Future<Output = ()>;
 }
 
-/// What a process listens for: the signals that stop it, and SIGHUP.
+/// The signals that a process listens for: those that stop it, and SIGHUP.
 #[derive(Debug)]
 pub struct Signals {
     stops: Stops,
@@ -47,7 +47,7 @@ pub struct Stops {
     interrupt: Signal,
 }
 
-/// A signal that came.
+/// A signal that arrived.
 #[derive(Clone, Copy, Debug)]
 pub enum Stop {
     /// SIGTERM.
@@ -57,23 +57,23 @@ pub enum Stop {
 }
 
 impl Signals {
-    /// Listens from now on; must be called inside the runtime. A write beyond the limit of a file's
-    /// size fails from now on like one to a full disk, where SIGXFSZ would end the process.
+    /// Listens from now on. Must be called inside the runtime. A write beyond the file size limit
+    /// then fails like one to a full disk, instead of ending the process by SIGXFSZ.
     ///
     /// # Errors
-    /// If the system does not let the process listen.
+    /// The system does not let the process listen.
     pub fn listen() -> io::Result<Self> {
-        // A signal that was listened for once never has its default effect again.
+        // Once listened for, a signal never has its default effect again.
         drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
         Ok(Self { stops: Stops::listen()?, hangup: signal(SignalKind::hangup())? })
     }
 }
 
 impl Stops {
-    /// Listens from now on; must be called inside the runtime.
+    /// Listens from now on. Must be called inside the runtime.
     ///
     /// # Errors
-    /// If the system does not let the process listen.
+    /// The system does not let the process listen.
     pub fn listen() -> io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
@@ -88,7 +88,7 @@ impl Stops {
 }
 
 impl Stop {
-    /// The exit code of a process that this signal ended: 128 and the signal's number.
+    /// The exit code of a process that this signal ended: 128 plus the signal's number.
     pub fn exit_code(self) -> ExitCode {
         match self {
             Self::Terminate => ExitCode::from(143),
@@ -97,8 +97,8 @@ impl Stop {
     }
 }
 
-/// Serves until a signal comes or the part fails, then drains the part within `drain` and a grace.
-/// Returns the exit code of the process.
+/// Serves until a signal comes or the part fails, then drains the part within `drain` and a grace
+/// period. Returns the exit code of the process.
 pub async fn serve(part: impl Part, mut signals: Signals, drain: Duration) -> ExitCode {
     let Signals { hangup, stops } = &mut signals;
     let reloading = async {
@@ -131,7 +131,8 @@ pub async fn serve(part: impl Part, mut signals: Signals, drain: Duration) -> Ex
 }
 
 /// The `main` of a program that serves a single part. Its arguments are those of
-/// [`Inputs::from_arguments`]; `faults` finds what is wrong with the settings before anything starts.
+/// [`Inputs::from_arguments`]; `faults` finds what is wrong with the settings before anything
+/// starts.
 pub fn run<P: Part>(
     program: &str,
     role: Role,

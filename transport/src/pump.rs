@@ -1,4 +1,4 @@
-//! Moves bytes between a socket and an actor: the one future every connection's actor runs.
+//! Moves bytes between a socket and an actor: the future that every connection's actor runs.
 
 use std::{
     cell::RefCell,
@@ -22,9 +22,9 @@ use crate::{
     link::{CloseMode, Link},
 };
 
-/// Bytes read in one go, into a buffer that all connections of a thread share.
+/// Bytes of one read, into a buffer that all connections of a thread share.
 const READ_BYTES: usize = 64 * 1024;
-/// Bytes of small frames copied together for one write.
+/// Bytes of small frames that are copied together for one write.
 const WRITE_BYTES: usize = 64 * 1024;
 /// Reads of one turn, so that one busy peer does not starve the others of its thread.
 const READS_PER_TURN: usize = 2;
@@ -34,10 +34,10 @@ thread_local! {
     static WRITE: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(WRITE_BYTES));
 }
 
-/// Whether to go on with the next frame.
+/// Whether to continue with the next frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Go on.
+    /// Continue.
     Continue,
     /// Keep the rest until [`Inbound::poll_ready`] says so.
     Pause,
@@ -46,21 +46,24 @@ pub enum Step {
 /// How a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
-    /// The close code: ours if we closed first, else the peer's; [`CloseCode::NO_CODE`] or [`CloseCode::ABNORMAL`] without one.
+    /// The close code: ours if we closed first, else the peer's. [`CloseCode::NO_CODE`] or
+    /// [`CloseCode::ABNORMAL`] without one.
     pub code: CloseCode,
     /// Why, for logs and notices.
     pub reason: String,
 }
 
-/// What an actor does with what comes in on one of its sockets.
+/// What an actor does with the bytes of one of its sockets.
 pub trait Inbound<A: Actor>: Unpin + 'static {
-    /// Ready when the next bytes may be handled; registers the task to be woken otherwise. This is where senders pause.
+    /// Ready when the next bytes may be handled; otherwise registers the task to be woken. This is
+    /// where senders pause.
     fn poll_ready(&mut self, actor: &mut A, task: &mut Context<'_>) -> Poll<()>;
 
-    /// Handles bytes in place. Empty after a pause: go on with what was kept.
+    /// Handles bytes in place. Empty after a pause: continue with what was kept.
     fn on_bytes(&mut self, actor: &mut A, bytes: &mut [u8], ctx: &mut A::Context) -> Result<Step, FrameError>;
 
-    /// The connection has begun to close with this code; nothing more is read for it, and nothing more can be sent. Called once.
+    /// The connection has begun to close with this code. Nothing more is read for it, and nothing
+    /// more can be sent. Called once.
     fn on_closing(&mut self, actor: &mut A, code: CloseCode, ctx: &mut A::Context);
 
     /// The peer has sent its close frame. Nothing more will be read.
@@ -78,7 +81,7 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
 
 impl Socket for TcpStream {
     fn lift_unsent_limit(&self) {
-        // A close that cannot be sent is not worse than one the peer does not read.
+        // A close that cannot be sent is no worse than one that the peer does not read.
         let _ = socket2::SockRef::from(self).set_tcp_notsent_lowat(u32::MAX);
     }
 }
@@ -94,13 +97,13 @@ impl Socket for Box<dyn Socket> {
     }
 }
 
-/// What the kernel has not taken yet of what was handed to it.
+/// What was handed to the socket and the kernel has not taken yet.
 enum Unsent {
     Nothing,
     Bytes(Bytes),
 }
 
-/// The future: reads, hands on, writes, and finishes closing.
+/// The future: reads, hands over, writes, and finishes closing.
 pub struct Pump<A, I, S> {
     socket: S,
     link: Arc<Link>,
@@ -110,7 +113,7 @@ pub struct Pump<A, I, S> {
     /// Nothing of what was handed to the socket waits in the socket itself, as it may under TLS.
     flushed: bool,
     paused: bool,
-    /// Whether the actor would have nothing more just now.
+    /// Whether the actor wants nothing more at present.
     held: bool,
     reading: bool,
     closing: Closing,
@@ -195,7 +198,7 @@ impl<A: Actor, I: Inbound<A>, S: Socket> Pump<A, I, S> {
                     Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                     Poll::Ready(Ok(())) => {
                         let bytes = space.filled_mut();
-                        // Once we have said our close, what still comes is not for anybody.
+                        // Once we have sent our close, later bytes are for nobody.
                         if self.reading && !bytes.is_empty() && self.link.closing().is_none() {
                             self.link
                                 .policy()
@@ -272,13 +275,13 @@ impl<A: Actor, I: Inbound<A>, S: Socket> Pump<A, I, S> {
         Ok(())
     }
 
-    /// Half-closes once the close frame is out, and waits for the peer to do the same.
+    /// Half-closes once the close frame is sent, and waits for the peer to do the same.
     fn finish(&mut self, task: &mut Context<'_>) -> Poll<End> {
         if !self.link.is_close_written() {
             return Poll::Pending;
         }
         if self.closing != Closing::HalfClosed {
-            // An error here means the peer is gone already.
+            // An error here means that the peer has already gone.
             let _ = ready!(Pin::new(&mut self.socket).poll_shutdown(task));
             self.closing = Closing::HalfClosed;
         }
@@ -307,7 +310,8 @@ impl<A: Actor, I: Inbound<A>, S: Socket> Pump<A, I, S> {
     }
 }
 
-/// Hands bytes to the actor. Apart from `Pump` so that the thread's buffer can be borrowed meanwhile.
+/// Hands bytes to the actor. Separate from `Pump`, so that the thread's buffer can be borrowed
+/// meanwhile.
 fn handle<A: Actor, I: Inbound<A>>(
     link: &Link,
     inbound: &mut I,

@@ -1,24 +1,25 @@
-//! Walks the frames in a stream of bytes, in place, whatever pieces it comes in.
+//! Finds the frames in a stream of bytes, in place, however the bytes are split.
 //!
-//! Frames are checked by header before a byte of payload is kept, so what a peer claims to send costs nothing. Only the
-//! start of a frame whose rest has not come is kept, at most one frame, and bytes that a paused handler has not seen yet.
+//! A frame's header is checked before a byte of its payload is kept, so what a peer claims to send
+//! costs nothing. Only two things are kept: the start of one incomplete frame, and bytes that a
+//! paused handler has not seen yet.
 
 use crate::{
     frame::{FrameError, FrameHeader, Origin},
     pump::Step,
 };
 
-/// One whole frame where it lies: header, and payload still masked.
+/// One complete frame in place: header, and payload still masked.
 #[derive(Debug)]
 pub struct RawFrame<'a> {
     /// The parsed header.
     pub header: FrameHeader,
-    /// Header and payload as they came.
+    /// Header and payload as received.
     pub bytes: &'a mut [u8],
 }
 
 impl<'a> RawFrame<'a> {
-    /// The payload, with its mask taken off.
+    /// The payload, unmasked.
     pub fn into_payload(self) -> &'a mut [u8] {
         let payload = &mut self.bytes[self.header.header_len..];
         if let Some(mask) = self.header.mask {
@@ -37,7 +38,7 @@ pub struct FrameScanner {
 }
 
 impl FrameScanner {
-    /// A scanner for bytes from `origin`, whose frames may carry `max_payload` bytes.
+    /// A scanner for bytes from `origin` whose frames may carry `max_payload` bytes.
     pub fn new(origin: Origin, max_payload: usize) -> Self {
         Self { origin, max_payload, kept: Vec::new() }
     }
@@ -47,9 +48,10 @@ impl FrameScanner {
         self.kept.len()
     }
 
-    /// Gives each whole frame in what was kept and `input` to `on_frame`. An empty `input` goes on after a pause.
+    /// Passes each complete frame in the kept bytes and `input` to `on_frame`. An empty `input`
+    /// continues after a pause.
     ///
-    /// Stops after a frame at which `on_frame` says [`Step::Pause`]; what follows it is kept.
+    /// Stops after a frame for which `on_frame` returns [`Step::Pause`], and keeps what follows it.
     pub fn feed<F>(&mut self, input: &mut [u8], mut on_frame: F) -> Result<Step, FrameError>
     where
         F: FnMut(RawFrame<'_>) -> Result<Step, FrameError>,
@@ -74,7 +76,8 @@ impl FrameScanner {
                     self.kept.extend_from_slice(input);
                     return Ok(step);
                 }
-                // Whole frames that a pause had left were worked off, and the start of another is there.
+                // The complete frames that a pause had left are done, and the start of another is
+                // there.
                 return self.feed_to(input, on_frame);
             }
         }
@@ -83,8 +86,8 @@ impl FrameScanner {
         Ok(step)
     }
 
-    /// Moves bytes from `input` behind what was kept until that holds one whole frame, and no further: the rest is walked where it
-    /// lies. Answers how many.
+    /// Moves bytes from `input` behind the kept ones until they hold one complete frame, and no
+    /// more: the rest is scanned in place. Returns how many.
     fn fill(&mut self, input: &[u8]) -> Result<usize, FrameError> {
         let mut taken = 0;
         loop {

@@ -1,4 +1,4 @@
-//! From a fresh TCP connection to one that HTTP is spoken on: the TLS handshake, where the listener has TLS.
+//! Turns a new TCP connection into one for HTTP: makes the TLS handshake, if the listener has TLS.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -12,15 +12,15 @@ use tokio::{
 
 use crate::stream::Stream;
 
-/// Bytes of a request in the clear that are read before it is answered.
+/// Bytes of a request without TLS that are read before it is answered.
 const READ_BYTES: usize = 8 * 1024;
-/// How long someone who speaks in the clear may take to hear that it is of no use.
+/// How long to wait until a client without TLS has read its answer.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// The stream that HTTP is spoken on, within `limit`.
+/// The stream for HTTP, within `limit`.
 ///
 /// # Errors
-/// There is none; whoever could be told has been told.
+/// There is none; a client that could be told has been told.
 pub(crate) async fn secure(socket: TcpStream, tls: Option<Arc<ServerTls>>, limit: Duration) -> io::Result<Stream> {
     let Some(tls) = tls else { return Ok(Stream::Plain(socket)) };
     match tls.accept(socket, limit).await {
@@ -28,7 +28,7 @@ pub(crate) async fn secure(socket: TcpStream, tls: Option<Arc<ServerTls>>, limit
         Err(error) => {
             tracing::debug!(%error, "no TLS connection");
             if let HandshakeError::NotTls(socket) = error {
-                // It may have gone already.
+                // The client may have gone already.
                 let _ = timeout(FAREWELL, answer_in_the_clear(socket)).await;
             }
             Err(io::ErrorKind::ConnectionAborted.into())
@@ -39,7 +39,7 @@ pub(crate) async fn secure(socket: TcpStream, tls: Option<Arc<ServerTls>>, limit
 async fn answer_in_the_clear(mut socket: TcpStream) -> io::Result<()> {
     let mut request = vec![0; READ_BYTES];
     let length = socket.read(&mut request).await?;
-    // Whoever speaks neither TLS nor HTTP would not understand.
+    // A client that speaks neither TLS nor HTTP would not understand an answer.
     if !request.first().is_some_and(u8::is_ascii_uppercase) || length == 0 {
         return Ok(());
     }
@@ -51,7 +51,7 @@ async fn answer_in_the_clear(mut socket: TcpStream) -> io::Result<()> {
     );
     socket.write_all(answer.as_bytes()).await?;
     socket.shutdown().await?;
-    // Closed with unread bytes, the answer would be lost.
+    // If the socket were closed with unread bytes, the answer would be lost.
     while socket.read(&mut request).await? > 0 {}
     Ok(())
 }

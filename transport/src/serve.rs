@@ -23,37 +23,39 @@ use crate::{
     stream::Stream,
 };
 
-/// Unsent bytes the kernel holds for one socket before it takes no more; without it, a stalled socket holds megabytes.
+/// Unsent bytes that the kernel holds for one socket. Without this limit a stalled socket holds
+/// megabytes.
 const UNSENT_LIMIT: u32 = 128 * 1024;
-/// How long sent bytes may stay unacknowledged before the kernel gives the peer up.
+/// How long sent bytes may stay unacknowledged before the kernel closes the connection.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How a server runs.
+/// The options of a server.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
     /// Worker threads; each runs its own `App`.
     pub workers: usize,
-    /// TLS; `None`: in the clear.
+    /// TLS; `None`: without TLS.
     pub tls: Option<Arc<ServerTls>>,
-    /// How long a client may take for the TLS handshake, and again to send its request head.
+    /// How long a client may take for the TLS handshake, and again to send the head of its request.
     pub handshake_timeout: Duration,
-    /// How long a client may take to send a whole request; and the grace of a client that reads its answer more slowly than 4 KiB/s.
+    /// How long a client may take to send a whole request; also the grace period of a client that
+    /// reads its answer more slowly than 4 KiB/s.
     pub request_timeout: Duration,
-    /// HTTP connections and handshakes a worker serves at once; more wait in the kernel's queue. Upgraded sockets and answers that
-    /// last ([`crate::long_answer`]) do not count.
+    /// HTTP connections and handshakes that a worker serves at once; more wait in the kernel's
+    /// queue. Upgraded sockets and long answers ([`crate::long_answer`]) do not count.
     pub max_in_flight: usize,
-    /// Who may come in.
+    /// Who is admitted.
     pub gate: Arc<Gate>,
-    /// What clients do wrong.
+    /// Counts and logs what clients do wrong.
     pub faults: Arc<HttpFaults>,
-    /// How long a graceful stop waits for requests in flight.
+    /// How long a graceful stop waits for requests in progress.
     pub shutdown_timeout: Duration,
 }
 
 /// Connections that may wait in the kernel to be accepted.
 const BACKLOG: i32 = 4096;
 
-/// A listener for [`serve`]. The standard library's would let 128 connections wait.
+/// A listener for [`serve`]. The standard library's would let only 128 connections wait.
 pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
@@ -85,7 +87,8 @@ where
     Ok(server.run())
 }
 
-/// What each worker thread does with a connection: lets in whom the gate lets in, under TLS if the listener has it, and speaks HTTP.
+/// What each worker thread does with a connection: passes it through the gate, makes the TLS
+/// handshake if the listener has TLS, and speaks HTTP.
 fn worker<F, I, S, B>(
     options: ServeOptions,
     factory: F,
@@ -103,7 +106,7 @@ where
         let (options, app) = (Rc::clone(&options), factory().into_factory().new_service(AppConfig::default()));
         async move {
             let app = Rc::new(app.await.map_err(|error| tracing::error!(?error, "the application could not be built"))?);
-            // It keeps the text of the `Date` header, for all connections of the thread.
+            // It caches the text of the `Date` header for all connections of the thread.
             let config = ServiceConfig::default();
             Ok(fn_service(move |mut socket: TcpStream| {
                 let (options, app, config) = (Rc::clone(&options), Rc::clone(&app), config.clone());
@@ -126,7 +129,7 @@ where
     })
 }
 
-/// Sets what a long-lived message socket needs. A kernel without one of the options still serves.
+/// Sets the options for a long-lived socket of messages. A kernel without one of them still serves.
 pub(crate) fn tune(socket: &TcpStream) {
     let _ = socket.set_nodelay(true);
     let options = SockRef::from(socket);

@@ -1,15 +1,16 @@
 //! Shares of tables that all connections use together, so that no holder takes what belongs to all.
 //!
-//! A server numbers its tables. Everybody who pays for a connection (its session, user, address or key, and accounts that stand for many,
-//! such as all sessions) has an [`Account`] whose allowance says how much of each table it may have. A connection takes a [`Place`] before
-//! it puts anything into a table and keeps it beside the entry; every payer is charged, and all get it back when the entry goes. No
-//! locks, and no table of its own: an account lives as long as a place that it paid for.
+//! A server numbers its tables. Each payer of a connection (its session, user, address or key, and
+//! accounts for many, such as all sessions) has an [`Account`] whose allowance states its share of
+//! each table. A connection takes a [`Place`] before it adds an entry to a table, and keeps it
+//! beside the entry. Every payer is charged, and gets it back when the entry is removed. There are
+//! no locks and no other table: an account lives as long as a place that it paid for.
 
 use std::sync::{Arc, OnceLock};
 
 use crate::accounts::{Account, Tab};
 
-/// How many tables accounts can count.
+/// The number of tables that accounts can count.
 pub const TABLES: usize = 6;
 
 /// Who pays for what a connection takes.
@@ -17,46 +18,48 @@ pub const TABLES: usize = 6;
 pub struct Payers {
     /// The first stands for everybody, and counts the refusals.
     accounts: Box<[Arc<Account>]>,
-    /// One that joined later: the user of a session that has logged in.
+    /// A payer that joined later: the user of a session that has logged in.
     joined: OnceLock<Arc<Account>>,
-    /// Names those with whom the connection has turns together where many send to one; 0: it has turns of its own.
+    /// Names those with whom the connection shares its turns when many send to one receiver; 0: it
+    /// has its own turns.
     group: u64,
 }
 
-/// Something that was taken of a table; given back when dropped.
+/// An entry taken in a table. Dropping it gives it back.
 #[derive(Debug)]
 pub struct Place {
     payers: Arc<Payers>,
     amount: u32,
     table: u8,
-    /// Whether the one that joined later paid too.
+    /// Whether the payer that joined later paid too.
     is_joint: bool,
 }
 
-/// A payer has its share.
+/// A payer has used up its share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShareUsed {
     /// Which of the payers, in the order in which they were given.
     pub payer: usize,
     /// Whose share it is, for messages to people: `this session`.
     pub whose: &'static str,
-    /// How much it may have.
+    /// How large the share is.
     pub share: u32,
 }
 
 impl Payers {
-    /// The payers of a connection: those of its tabs, the one for everybody first. `group`: a hash of whose turns it shares.
+    /// The payers of a connection: those of its tabs, the one for everybody first. `group`: a hash
+    /// of those with whom it shares turns.
     pub fn new<'a>(tabs: impl Iterator<Item = &'a Tab>, group: Option<u64>) -> Arc<Self> {
         let accounts = tabs.map(|tab| Arc::clone(tab.account())).collect();
         Arc::new(Self { accounts, joined: OnceLock::new(), group: group.unwrap_or_default() })
     }
 
-    /// The group whose turns the connection shares, if it has not turns of its own.
+    /// The group with which the connection shares its turns, if any.
     pub fn group(&self) -> Option<u64> {
         (self.group != 0).then_some(self.group)
     }
 
-    /// One more pays for what is taken from here on. A second one is not taken.
+    /// Adds a payer for what is taken from now on. A second one is ignored.
     pub fn join(&self, tab: &Tab) {
         let _ = self.joined.set(Arc::clone(tab.account()));
     }
@@ -64,12 +67,13 @@ impl Payers {
     /// Takes so much of a table.
     ///
     /// # Errors
-    /// [`ShareUsed`]; then nothing was taken.
+    /// [`ShareUsed`]; nothing was taken then.
     pub fn take(self: &Arc<Self>, table: u8, amount: usize) -> Result<Place, ShareUsed> {
         self.take_as(table, amount, false)
     }
 
-    /// The same for what cannot be refused, such as an entry that is handed on: the payers may come to have more than their shares.
+    /// The same for what cannot be refused, such as an entry that is handed over: payers may then
+    /// have more than their shares.
     pub fn take_anyway(self: &Arc<Self>, table: u8, amount: usize) -> Option<Place> {
         self.take_as(table, amount, true).ok()
     }

@@ -1,8 +1,9 @@
-//! The site that a request went to, as its client has it: scheme and host.
+//! The site that a request was sent to, as its client sees it: scheme and host.
 //!
-//! The host is what the client said in `Host`, which proxies in front have to pass on: the origin rule compares it with what
-//! browsers say. The scheme is `https` under the listener's own TLS. Of a request that came in the clear it is what a trusted proxy
-//! says; where none says it, the scheme is not known, because a proxy that nobody named may stand in front.
+//! The host is what the client wrote in `Host`, which proxies must pass on: the origin rule
+//! compares it with what browsers say. Under the listener's own TLS the scheme is `https`. For a
+//! request without TLS it is what a trusted proxy says. If none says it, the scheme is unknown,
+//! because an unnamed proxy may stand in front.
 
 use actix_web::{HttpMessage, HttpRequest, http::header};
 use common::network::is_loopback;
@@ -12,13 +13,13 @@ use crate::client_address::{TrustedProxies, peer_of};
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Site<'a> {
-    /// `host[:port]`; empty where the request named none that can be read.
+    /// `host[:port]`; empty if the request names none that can be read.
     pub host: &'a str,
-    /// Whether its client came by `https`, or by `http`; `None`: not known.
+    /// Whether its client uses `https`, or `http`; `None`: unknown.
     pub is_https: Option<bool>,
 }
 
-/// Marks a request that came by TLS, in its extensions.
+/// Marks a request under TLS, in its extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct UnderTls;
 
@@ -36,7 +37,7 @@ impl<'a> Site<'a> {
     }
 }
 
-/// What a request says in `Host`.
+/// The content of a request's `Host`.
 pub fn host(request: &HttpRequest) -> Option<&str> {
     request.headers().get(header::HOST).and_then(|host| host.to_str().ok())
 }

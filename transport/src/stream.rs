@@ -1,4 +1,4 @@
-//! A TCP connection, in the clear or under TLS.
+//! A TCP connection, with or without TLS.
 
 use std::{
     io,
@@ -17,9 +17,9 @@ use crate::pump::Socket;
 /// See the module.
 #[derive(Debug)]
 pub enum Stream {
-    /// In the clear.
+    /// Without TLS.
     Plain(TcpStream),
-    /// Under TLS. In a box: the state of TLS is large, and few code paths look at it.
+    /// With TLS. Boxed: the state of TLS is large, and few code paths use it.
     Tls(Box<TlsStream>),
 }
 
@@ -50,8 +50,8 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(task, space),
             Self::Tls(stream) => match Pin::new(stream.as_mut()).poll_read(task, space) {
-                // Gone without TLS's goodbye, as many clients go. What is cut short is seen one layer up: a WebSocket ends with a
-                // close frame, an HTTP request has a length.
+                // Closed without TLS's close message, as many clients do. Truncation is detected
+                // one layer up: a WebSocket ends with a close frame, an HTTP request has a length.
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
                 outcome => outcome,
             },

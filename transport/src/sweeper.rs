@@ -1,23 +1,25 @@
-//! The sweeper: one timer per worker thread that judges every connection of that thread.
+//! The sweeper: one timer per worker thread that checks every connection of that thread.
 //!
-//! One timer for all is what keeps an idle connection small; the judgement itself is [`Link::judge`]. After a stall of its own (the process was stopped, the thread held up) the
-//! sweeper counts that time against nobody.
+//! One timer for all keeps an idle connection small. The check itself is [`Link::judge`]. After a
+//! stall of its own (the process was stopped, the thread was delayed) the sweeper counts that time
+//! against nobody.
 
 use std::{cell::RefCell, sync::Arc, time::Duration};
 
 use crate::{clock::now_ms, link::Link};
 
-/// How often connections are judged: the grain of heartbeats, pauses and slow-consumer limits.
+/// How often connections are checked: the resolution of heartbeats, pauses and slow-consumer
+/// limits.
 pub const TICK: Duration = Duration::from_millis(100);
 
-/// A tick that comes later than this was held up: the thread, the process or the machine stood still.
+/// A tick that is later than this was delayed: the thread, the process or the machine stood still.
 const STALLED: Duration = Duration::from_secs(1);
 
 thread_local! {
     static WATCHED: RefCell<Option<Vec<Arc<Link>>>> = const { RefCell::new(None) };
 }
 
-/// Has this thread's sweeper judge the connection until it is over. Needs the thread's runtime.
+/// Makes this thread's sweeper check the connection until it is over. Needs the thread's runtime.
 pub fn watch(link: Arc<Link>) {
     WATCHED.with_borrow_mut(|watched| match watched {
         Some(links) => links.push(link),
@@ -29,7 +31,8 @@ pub fn watch(link: Arc<Link>) {
 }
 
 async fn sweep() {
-    // Gives the list up when the runtime drops the task, so that another runtime on this thread starts its own.
+    // Clears the list when the runtime drops the task, so that another runtime on this thread
+    // starts its own sweeper.
     struct Reset;
     impl Drop for Reset {
         fn drop(&mut self) {
@@ -68,7 +71,7 @@ async fn sweep() {
     }
 }
 
-/// For how long the thread stood still, if it did, by the time since the last tick.
+/// For how long the thread stood still, if it did, judged by the time since the last tick.
 fn stall(since_ms: u64) -> Option<u64> {
     let tick = TICK.as_millis() as u64;
     (since_ms >= STALLED.as_millis() as u64).then(|| since_ms - tick)

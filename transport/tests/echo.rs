@@ -1,4 +1,4 @@
-//! A real server, a real client that somebody else wrote, and an actor that echoes.
+//! A real server, a real client of another library, and an actor that echoes.
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
 
@@ -193,7 +193,7 @@ async fn slow_consumer_is_closed_with_its_code_even_after_it_stopped_reading() {
     let (addr, server) = start();
     let (mut client, _) = tokio_tungstenite::connect_async(format!("ws://{addr}/ws")).await.expect("upgrades");
     client.send(ClientMessage::text("flood")).await.expect("sends");
-    // Not reading: the limit is 700 ms, then the close frame waits in the kernel.
+    // Nothing is read: the limit is 700 ms, then the close frame waits in the kernel.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let code = loop {
         match client.next().await {
@@ -212,7 +212,7 @@ async fn what_tls_holds_back_goes_out_when_the_peer_reads_on() {
     let authority = testing::TestAuthority::new("test");
     let cert_file = authority.issue(&["echo.example"]).save(folder.path(), "cert.pem");
     let source = Source { key_file: cert_file.clone(), cert_file, challenges: None, client_ca_file: None };
-    // No ping comes in this test: what is left must go out by itself.
+    // No ping is sent in this test: what is left must be sent by itself.
     let (addr, server) = start_with(Some(ServerTls::open(source).expect("reads")), Duration::from_secs(600));
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("set");

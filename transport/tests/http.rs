@@ -1,4 +1,5 @@
-//! HTTP on raw sockets: what clients may send, what they get, and what those who do not play along can cost.
+//! HTTP on raw sockets: what clients may send, what they get, and what misbehaving clients can
+//! cost.
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
 
@@ -85,7 +86,7 @@ impl Server {
         Self { addr, handle, faults, handled }
     }
 
-    /// How often clients did what is counted under `name`.
+    /// How often the fault `name` was counted.
     fn faults(&self, name: &str) -> u64 {
         self.faults.counts().find_map(|(known, count)| (known == name).then_some(count)).expect("a known name")
     }
@@ -101,7 +102,7 @@ impl Server {
         .expect("counted in time");
     }
 
-    /// Waits until so many answers last.
+    /// Waits until so many long answers run.
     async fn wait_for_running(&self, count: usize) {
         let mut ticks = interval(Duration::from_millis(5));
         timeout(DEADLINE, async {
@@ -117,14 +118,14 @@ impl Server {
         TcpStream::connect(self.addr).await.expect("connects")
     }
 
-    /// A client whose kernel takes little before it is read.
+    /// A client whose kernel buffers little.
     async fn connect_small(&self) -> TcpStream {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4096).expect("a small buffer");
         socket.connect(self.addr).await.expect("connects")
     }
 
-    /// Everything that is answered to these bytes until the server closes.
+    /// All answers to these bytes until the server closes.
     async fn tell(&self, bytes: impl AsRef<[u8]>) -> String {
         let mut socket = self.connect().await;
         socket.write_all(bytes.as_ref()).await.expect("sends");
@@ -147,7 +148,7 @@ async fn streamed() -> HttpResponse {
     HttpResponse::Ok().streaming(stream::iter((0..3).map(|number| Ok::<_, io::Error>(Bytes::from(format!("part {number};"))))))
 }
 
-/// An answer that lasts until `/over` is asked for; `handled` counts those that there are.
+/// An answer that lasts until `/over` is requested; `handled` counts those that run.
 async fn events(running: web::Data<AtomicUsize>, over: web::Data<Notify>) -> HttpResponse {
     let (writer, answer) = long_answer(HttpResponse::Ok());
     running.fetch_add(1, Relaxed);
@@ -162,7 +163,7 @@ async fn events(running: web::Data<AtomicUsize>, over: web::Data<Notify>) -> Htt
     answer
 }
 
-/// An answer that goes on for as long as its client reads.
+/// An answer that continues as long as its client reads.
 async fn flood(running: web::Data<AtomicUsize>) -> HttpResponse {
     let (writer, answer) = long_answer(HttpResponse::Ok());
     running.fetch_add(1, Relaxed);
@@ -211,7 +212,8 @@ async fn the_forms_of_http_1_are_spoken() {
         (format!("GET /nothing HTTP/1.1\r\n{close}\r\n"), "HTTP/1.1 404 Not Found", "\r\n\r\n"),
         (format!("POST /length HTTP/1.1\r\n{close}Transfer-Encoding: chunked\r\n\r\n{chunks}"), "HTTP/1.1 200 OK", "\r\n\r\n11"),
         (format!("POST /length HTTP/1.1\r\n{close}Content-Length: 3\r\n\r\nabc"), "HTTP/1.1 200 OK", "\r\n\r\n3"),
-        // A protocol that is not spoken here is passed over; what would follow the answer is anybody's guess, so nothing does.
+        // An unknown protocol is ignored. The bytes behind the answer would be ambiguous, so the
+        // connection ends.
         ("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n".to_owned(), "HTTP/1.1 200 OK", "here"),
     ] {
         let answer = server.tell(&request).await;
@@ -292,7 +294,7 @@ async fn what_cannot_be_read_in_one_way_only_is_refused_with_a_code_and_counted(
 /// Sends requests ahead until no more are taken, and reads nothing.
 async fn send_without_reading(socket: &mut (impl tokio::io::AsyncWrite + Unpin)) {
     let ahead = "GET /big HTTP/1.1\r\nHost: a\r\n\r\n".repeat(10_000);
-    // Cut or stuck: either is an end.
+    // Cut off or stuck: either ends the loop.
     let _ = timeout(Duration::from_millis(500), socket.write_all(ahead.as_bytes())).await;
 }
 

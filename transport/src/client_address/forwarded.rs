@@ -1,23 +1,24 @@
-//! The headers in which proxies say for whom they ask: `Forwarded` (RFC 7239) and `X-Forwarded-For`.
+//! The headers in which proxies name the client: `Forwarded` (RFC 7239) and `X-Forwarded-For`.
 //!
-//! Reads them; whether to believe them is [`TrustedProxies`](super::TrustedProxies)' business.
+//! This module parses them. [`TrustedProxies`](super::TrustedProxies) decides whether to believe
+//! them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Longest value that is read, in bytes, and most hops.
+/// The longest value that is read, in bytes, and the most hops.
 const MAX_BYTES: usize = 4096;
 const MAX_HOPS: usize = 32;
 
-/// Who a proxy says it asks for.
+/// The client that a proxy names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForwardedNode {
-    /// An address; its port, if there is one, does not matter.
+    /// An address. A port is ignored.
     Address(IpAddr),
-    /// `unknown`, a name of the proxy's own such as `_hidden`, or what cannot be read.
+    /// `unknown`, a name of the proxy's own such as `_hidden`, or text that cannot be read.
     Hidden,
 }
 
-/// What one proxy says, in the order they were passed: the first is the farthest from us.
+/// What one proxy says. Proxies add at the end: the first element is the farthest from us.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ForwardedElement {
     /// `for`
@@ -28,10 +29,11 @@ pub struct ForwardedElement {
     pub host: Option<String>,
 }
 
-/// Reads the values of all `Forwarded` headers, in their order. `None`: one of them is malformed or too long.
+/// Parses the values of all `Forwarded` headers, in order. `None`: one of them is malformed or too
+/// long.
 ///
-/// A quote that a client left open swallows what a proxy adds behind it. A proxy that uses this header has to drop what it
-/// cannot read itself, as RFC 7239 (section 8.1) says.
+/// A quote that a client left open swallows what a proxy adds behind it. A proxy that uses this
+/// header must drop what it cannot read, as RFC 7239 (section 8.1) says.
 pub fn forwarded(values: &[&str]) -> Option<Vec<ForwardedElement>> {
     let mut elements = Vec::new();
     for value in values {
@@ -53,7 +55,7 @@ pub fn forwarded(values: &[&str]) -> Option<Vec<ForwardedElement>> {
     (elements.len() <= MAX_HOPS).then_some(elements)
 }
 
-/// `name=value` with `;` between them, up to a comma or the end.
+/// `name=value` separated by `;`, up to a comma or the end.
 fn read_element(mut rest: &str) -> Option<(ForwardedElement, &str)> {
     let mut element = ForwardedElement::default();
     let mut seen: Vec<String> = Vec::new();
@@ -81,7 +83,7 @@ fn read_element(mut rest: &str) -> Option<(ForwardedElement, &str)> {
 
 fn read_value(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
-        // Not of the grammar, but common: an address with its port and no quotes.
+        // Not in the grammar, but common: an address with its port and without quotes.
         let end = text.bytes().position(|byte| !is_token(byte) && !b":[]".contains(&byte)).unwrap_or(text.len());
         let (value, rest) = text.split_at_checked(end)?;
         return (!value.is_empty()).then(|| (value.to_owned(), rest));
@@ -114,9 +116,10 @@ fn node(text: &str) -> Option<ForwardedNode> {
     if is_hidden(name) { Some(ForwardedNode::Hidden) } else { address(text, false).map(ForwardedNode::Address) }
 }
 
-/// Reads the values of all `X-Forwarded-For` headers, in their order: the last 32 hops of them.
+/// Parses the values of all `X-Forwarded-For` headers, in order: their last 32 hops.
 ///
-/// What cannot be read is hidden, and spoils nothing behind it: proxies add to whatever a client sent.
+/// What cannot be read counts as hidden and does not affect what follows, because proxies add to
+/// whatever a client sent.
 pub fn forwarded_for(values: &[&str]) -> Vec<ForwardedNode> {
     let items = values.iter().rev().flat_map(|value| value.rsplit(',')).take(MAX_HOPS);
     let read = |item: &str| address(item.trim_matches([' ', '\t']), true).map_or(ForwardedNode::Hidden, ForwardedNode::Address);
@@ -125,7 +128,7 @@ pub fn forwarded_for(values: &[&str]) -> Vec<ForwardedNode> {
     nodes
 }
 
-/// An address, with or without a port. IPv6 stands in brackets, or bare where that is customary.
+/// An address, with or without a port. IPv6 is in brackets, or bare where that is customary.
 fn address(text: &str, may_be_bare: bool) -> Option<IpAddr> {
     let is_port = |port: &str| {
         let name = port.strip_prefix(':').unwrap_or_default();

@@ -1,9 +1,11 @@
-//! Whose address a connection or a request really has, behind proxies.
+//! The real address of a connection or a request behind proxies.
 //!
-//! - [`TrustedProxies`]: headers that only trusted proxies may set (`Forwarded`, `X-Forwarded-For`).
-//! - [`proxy_protocol`]: proxies that say it before HTTP; read by the [`gate`](crate::gate).
+//! - [`TrustedProxies`]: headers that only trusted proxies may set (`Forwarded`,
+//!   `X-Forwarded-For`).
+//! - [`proxy_protocol`]: proxies that name the client before HTTP; read by the
+//!   [`gate`](crate::gate).
 //!
-//! A request's `peer_addr` is what the PROXY protocol said where the listener speaks it.
+//! If the listener uses the PROXY protocol, a request's `peer_addr` is what that said.
 
 mod forwarded;
 pub mod proxy_protocol;
@@ -21,7 +23,7 @@ pub fn of(request: &HttpRequest, proxies: &TrustedProxies) -> IpAddr {
     proxies.client(peer_of(request), &values)
 }
 
-/// The other end of the connection; an address of nobody's where there is none.
+/// The other end of the connection; an unspecified address if there is none.
 pub(crate) fn peer_of(request: &HttpRequest) -> IpAddr {
     request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip())
 }

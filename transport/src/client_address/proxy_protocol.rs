@@ -1,39 +1,42 @@
-//! The PROXY protocol, versions 1 and 2: a proxy that does not speak HTTP says for whom it connects before the first byte.
+//! The PROXY protocol, versions 1 and 2: a proxy that does not speak HTTP names its client before
+//! the first byte.
 //!
-//! To be read only from trusted proxies, and from those always: a connection of theirs that does not begin with it is refused.
+//! It is read only from trusted proxies, and always from those: their connections without it are
+//! refused.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Longest line of version 1, its end included.
+/// The longest line of version 1, including its end.
 pub const MAX_LINE: usize = 107;
-/// Longest header of version 2 that is read: addresses and as many further fields as proxies send.
+/// The longest header of version 2 that is read: addresses and as many further fields as proxies
+/// send.
 pub const MAX_HEADER: usize = 16 + 2048;
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// A header that has been read.
+/// A parsed header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProxyHeader {
-    /// Bytes it took; what follows is the client's.
+    /// Its length in bytes; what follows is the client's.
     pub length: usize,
-    /// The client, and the address it connected to; `None` when the proxy speaks for itself (a health check) or for
-    /// something without an address.
+    /// The client, and the address that it connected to. `None` if the proxy speaks for itself (a
+    /// health check) or for something without an address.
     pub addresses: Option<(SocketAddr, SocketAddr)>,
 }
 
 /// Why there is no header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyHeaderFault {
-    /// More bytes are needed; there will be an answer at [`MAX_HEADER`] bytes at the latest.
+    /// More bytes are needed. At [`MAX_HEADER`] bytes at the latest there is a decision.
     #[error("the PROXY header is not complete yet")]
     Incomplete,
-    /// It is not a header, or a malformed one. The connection is to be closed.
+    /// It is no header, or a malformed one. The connection must be closed.
     #[error("the connection does not begin with a well-formed PROXY header")]
     Malformed,
 }
 
 use ProxyHeaderFault::{Incomplete, Malformed};
 
-/// Reads the header at the beginning of what a proxy sent.
+/// Parses the header at the beginning of what a proxy sent.
 ///
 /// # Errors
 /// See [`ProxyHeaderFault`].
@@ -48,7 +51,8 @@ pub fn parse(bytes: &[u8]) -> Result<ProxyHeader, ProxyHeaderFault> {
     }
 }
 
-/// How many bytes a header that began like this still has at least: so many may be read without taking any of the client's.
+/// How many bytes a header with this beginning still has at least: so many may be read without
+/// taking any of the client's.
 pub fn surely_missing(bytes: &[u8]) -> usize {
     const SHORTEST: usize = 12;
     if bytes.len() < SHORTEST {
@@ -64,14 +68,14 @@ pub fn surely_missing(bytes: &[u8]) -> usize {
 fn parse_line(bytes: &[u8]) -> Result<ProxyHeader, ProxyHeaderFault> {
     let head = bytes.get(..MAX_LINE).unwrap_or(bytes);
     let Some(end) = head.windows(2).position(|pair| pair == b"\r\n") else {
-        // A line feed alone, or too much without an end, never becomes a header.
+        // A line feed alone, or too many bytes without an end, cannot become a header.
         return Err(if bytes.len() < MAX_LINE && !head.contains(&b'\n') { Incomplete } else { Malformed });
     };
     let line = head.get(..end).and_then(|line| str::from_utf8(line).ok()).ok_or(Malformed)?;
     let length = end + 2;
     let words: Vec<&str> = line.split(' ').collect();
     let addresses = match words.as_slice() {
-        // What follows UNKNOWN is to be passed over.
+        // What follows UNKNOWN is ignored.
         ["PROXY", "UNKNOWN", ..] => None,
         ["PROXY", "TCP4", from, to, from_port, to_port] => {
             Some((socket::<Ipv4Addr>(from, from_port)?, socket::<Ipv4Addr>(to, to_port)?))
@@ -92,7 +96,7 @@ fn socket<T: std::str::FromStr + Into<IpAddr>>(address: &str, port: &str) -> Res
 
 fn parse_binary(bytes: &[u8]) -> Result<ProxyHeader, ProxyHeaderFault> {
     let Some([command, family, high, low]) = bytes.get(12..16).and_then(|fields| <[u8; 4]>::try_from(fields).ok()) else {
-        // The version can be judged as soon as it is there.
+        // The version can be checked as soon as it is there.
         return Err(if bytes.get(12).is_none_or(|command| command >> 4 == 2) { Incomplete } else { Malformed });
     };
     let is_local = match command {
@@ -104,7 +108,8 @@ fn parse_binary(bytes: &[u8]) -> Result<ProxyHeader, ProxyHeaderFault> {
     if length > MAX_HEADER {
         return Err(Malformed);
     }
-    // Zero is "no address", 1 and 2 are IPv4 and IPv6, 3 is a local socket; 1 and 2 in the low half are stream and datagram.
+    // Zero is "no address", 1 and 2 are IPv4 and IPv6, 3 is a local socket; 1 and 2 in the low half
+    // are stream and datagram.
     if family >> 4 > 3 || family & 15 > 2 {
         return Err(Malformed);
     }
@@ -112,14 +117,14 @@ fn parse_binary(bytes: &[u8]) -> Result<ProxyHeader, ProxyHeaderFault> {
     let addresses = match (is_local, family) {
         (false, 0x11) => Some(pair::<4>(body)?),
         (false, 0x21) => Some(pair::<16>(body)?),
-        // A proxy for datagrams has no business here.
+        // A proxy for datagrams does not belong here.
         (false, 0x12 | 0x22) => return Err(Malformed),
         _ => None,
     };
     Ok(ProxyHeader { length, addresses })
 }
 
-/// Two addresses of so many bytes, then their ports. What follows are further fields, which are passed over.
+/// Two addresses of so many bytes, then their ports. Further fields follow, which are ignored.
 fn pair<const BYTES: usize>(body: &[u8]) -> Result<(SocketAddr, SocketAddr), ProxyHeaderFault>
 where
     IpAddr: From<[u8; BYTES]>,

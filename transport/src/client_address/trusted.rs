@@ -1,8 +1,9 @@
 //! The client's address behind proxies.
 //!
-//! Headers are believed only as far as trusted proxies wrote them: from the connection backwards, each hop that is a trusted
-//! proxy vouches for the one before it. The first that is not trusted is the client; what stands before it, the client may
-//! have made up. One header is configured, since proxies pass the other one on as the client sent it.
+//! Headers are believed only as far as trusted proxies wrote them. From the connection backwards,
+//! each hop that is a trusted proxy vouches for the one before it. The first hop that is not
+//! trusted is the client; the client may have invented what stands before it. One header is
+//! configured, because proxies pass on the other one as the client sent it.
 
 use std::net::IpAddr;
 
@@ -14,7 +15,7 @@ use common::{
 
 use super::forwarded::{ForwardedNode, forwarded, forwarded_for};
 
-/// The header in which the trusted proxies say for whom they ask. Each of them must set or extend it.
+/// The header in which the trusted proxies name the client. Each of them must set or extend it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AddressHeader {
     /// RFC 7239.
@@ -32,12 +33,12 @@ pub struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// These proxies, which use this header. None: no header is ever looked at.
+    /// These proxies, which use this header. Without proxies no header is read.
     pub fn new(networks: Vec<Network>, header: AddressHeader) -> Self {
         Self { networks, header }
     }
 
-    /// Those of the configuration.
+    /// The proxies of the configuration.
     pub fn of(settings: &ProxySettings) -> Self {
         let header = match settings.header {
             ProxyHeader::XForwardedFor => AddressHeader::XForwardedFor,
@@ -59,8 +60,9 @@ impl TrustedProxies {
         }
     }
 
-    /// Whether the client came by `https` (`Some(true)`) or `http` (`Some(false)`), as they say: in `Forwarded`, the proxy that saw the
-    /// client does; in `X-Forwarded-Proto`, which goes with `X-Forwarded-For`, the last one. `None`: nobody says that is trusted.
+    /// Whether the client uses `https` (`Some(true)`) or `http` (`Some(false)`), as the proxies
+    /// say: in `Forwarded` the proxy that saw the client, in `X-Forwarded-Proto`, which goes with
+    /// `X-Forwarded-For`, the last proxy. `None`: no trusted proxy says it.
     pub fn say_https(&self, peer: IpAddr, headers: &HeaderMap) -> Option<bool> {
         if !self.contains(peer.to_canonical()) {
             return None;
@@ -86,10 +88,12 @@ impl TrustedProxies {
         told
     }
 
-    /// The client's address. `peer` is the other end of the connection (or what the PROXY protocol said, from a trusted one),
-    /// `values` those of all headers of [`header_name`](Self::header_name) in their order.
+    /// The client's address. `peer` is the other end of the connection (or what a trusted proxy
+    /// said by the PROXY protocol). `values` are those of all headers of
+    /// [`header_name`](Self::header_name), in order.
     ///
-    /// Where a trusted proxy hides the address or the header is malformed, it is the address of the last hop that is known.
+    /// If a trusted proxy hides the address, or the header is malformed, it is the address of the
+    /// last known hop.
     pub fn client(&self, peer: IpAddr, values: &[&str]) -> IpAddr {
         let peer = peer.to_canonical();
         if !self.contains(peer) || values.is_empty() {

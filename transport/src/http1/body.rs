@@ -1,4 +1,4 @@
-//! A request's body as handlers get it: read from the socket when it is asked for, and not before.
+//! A request's body for handlers: read from the socket when a handler asks for it, and not before.
 
 use std::{
     cell::RefCell,
@@ -13,7 +13,7 @@ use futures_util::Stream;
 
 use super::wire::Wire;
 
-/// See the module. It ends with its exchange, however long somebody keeps it.
+/// See the module. It ends with its exchange, even if a handler keeps it.
 pub(super) struct RequestBody {
     wire: Rc<RefCell<Wire>>,
     exchange: u64,

@@ -1,4 +1,4 @@
-//! The order of things on a connection: a request, its answer, and then the next request.
+//! The exchanges on a connection: a request, its answer, and then the next request.
 
 use std::{
     cell::RefCell,
@@ -75,11 +75,11 @@ pub(crate) async fn serve_connection<S, B>(
     }
 }
 
-/// What goes on after the exchanges of a connection, without its place.
+/// What continues after the exchanges of a connection, without its place.
 enum Leave {
     /// A handler took the socket.
     Handover(Handover),
-    /// The last answer lasts long; its head has left.
+    /// The last answer is a long one; its head was sent.
     LongAnswer(BoxBody, Patience),
 }
 
@@ -87,13 +87,13 @@ enum Leave {
 enum End {
     /// In order, or because the client has gone.
     Done,
-    /// What came is no request.
+    /// The bytes are not a request.
     Fault(super::head::HeadFault),
     /// A request took too long.
     TooSlow,
     /// An answer was not read.
     NotRead,
-    /// The socket or the body of an answer broke.
+    /// The socket or the body of an answer failed.
     Broken,
 }
 
@@ -122,14 +122,15 @@ struct Connection {
 }
 
 impl Connection {
-    /// Exchange after exchange, until something else goes on.
+    /// Exchange after exchange, until something else continues.
     async fn converse<S, B>(&self, client: &Client, app: &S) -> Result<Leave, End>
     where
         S: Service<Request, Error = Error>,
         S::Response: Into<Response<B>>,
         B: MessageBody + 'static,
     {
-        // The first request is waited for as long as its head may take, later ones as long as a connection may be idle.
+        // The first request may take as long as its head may take; later ones may begin as long as
+        // a connection may be idle.
         let (mut begin_by, mut head_by) = (Instant::now() + self.limits.head, Some(Instant::now() + self.limits.head));
         loop {
             let begins = timeout_at(begin_by, poll_fn(|task| self.wire.borrow_mut().poll_begin(task)));
@@ -168,7 +169,7 @@ impl Connection {
         }
     }
 
-    /// Tells handlers who asks, and gives them the body if there is one.
+    /// Gives handlers the client's address, and the body if there is one.
     fn introduce(&self, request: &mut Request, client: &Client) {
         request.head_mut().peer_addr = Some(client.address);
         handshake::join_lines(request.head_mut().headers_mut());
@@ -184,7 +185,7 @@ impl Connection {
         };
     }
 
-    /// Has the application answer. Its time is its own once the body is here.
+    /// Calls the application. Its time is unlimited once the body has arrived.
     async fn call<S, B>(&self, app: &S, request: Request, whole_by: Instant) -> Result<Response<BoxBody>, End>
     where
         S: Service<Request, Error = Error>,
@@ -222,13 +223,13 @@ impl Connection {
         self.flush(&mut patience).await
     }
 
-    /// Encodes the head of an answer; gives its body, if that is to follow.
+    /// Encodes the head of an answer. Returns its body, if one follows.
     fn answer_head(&self, mut response: Response<BoxBody>, (is_head, version): (bool, Version)) -> Result<Option<BoxBody>, End> {
         let size = response.body().size();
         let has_no_end = size == BodySize::Stream && version < Version::HTTP_11;
         if !self.wire.borrow().is_whole() || has_no_end {
             response.head_mut().set_connection_type(ConnectionType::Close);
-            // HTTP/1.0 knows no chunks: such a body ends with the connection.
+            // HTTP/1.0 has no chunks: such a body ends with the connection.
             response.head_mut().no_chunking(has_no_end);
         }
         let (response, body) = response.into_parts();
@@ -236,7 +237,8 @@ impl Connection {
         Ok((!is_head && !matches!(size, BodySize::None | BodySize::Sized(0))).then_some(body))
     }
 
-    /// Sends a body that may never end, until it does or the client has gone. Its reader is judged like any other.
+    /// Sends a body that may never end, until it ends or the client has gone. Its reader is checked
+    /// like any other.
     async fn answer_at_length(&self, body: BoxBody, mut patience: Patience) -> End {
         let sent = async {
             self.send_body(body, &mut patience).await?;
@@ -257,7 +259,7 @@ impl Connection {
                 let mut next = pin!(poll_fn(|task| body.as_mut().poll_next(task)));
                 let next = match next.as_mut().now_or_never() {
                     Some(next) => next,
-                    // Whoever waits for more has had what there is.
+                    // A reader that waits for more has had everything.
                     None => {
                         self.flush(patience).await?;
                         next.await
@@ -298,7 +300,8 @@ impl Connection {
         }
     }
 
-    /// Ends the connection: tells the client why if it is to blame, and closes in order where it still reads.
+    /// Ends the connection: tells the client why if it is to blame, and closes in order if it still
+    /// reads.
     async fn end(&self, end: &End) {
         if let Some((fault, error)) = end.of_client() {
             self.faults.note(fault, self.address, &error.message);
@@ -311,7 +314,7 @@ impl Connection {
         }
     }
 
-    /// Tells what was wrong with what came.
+    /// Tells the client what was wrong with its request.
     async fn refuse(&self, error: &ClientError) -> Result<(), End> {
         let status = StatusCode::from_u16(error.code.row().status).unwrap_or(StatusCode::BAD_REQUEST);
         let response = Response::build(status)
@@ -326,14 +329,15 @@ impl Connection {
         self.flush(&mut Patience::new(LINGER)).await
     }
 
-    /// Ends the connection so that the last answer arrives: closed with unread bytes, the kernel would take it back.
+    /// Ends the connection so that the last answer arrives. If it were closed with unread bytes,
+    /// the kernel would discard the answer.
     async fn farewell(&self) {
         let goodbye = async {
             // An error means that the client has gone.
             let _ = poll_fn(|task| self.wire.borrow_mut().poll_shutdown(task)).await;
             poll_fn(|task| self.wire.borrow_mut().poll_discard(task)).await;
         };
-        // Who does not end meanwhile has had its answer long ago.
+        // A client that has not ended by then has had its answer long ago.
         let _: Result<(), tokio::time::error::Elapsed> = timeout(LINGER, goodbye).await;
     }
 }

@@ -1,4 +1,5 @@
-//! What strangers do wrong before any handler hears of it: counted by kind, and logged with who it was, as often as a log can bear.
+//! Faults of strangers that no handler sees: counted by kind, and logged with the address, at a
+//! bounded rate.
 
 use std::{
     collections::HashMap,
@@ -16,23 +17,23 @@ use parking_lot::Mutex;
 use super::head::HeadFault;
 use crate::clock::now_ms;
 
-/// Lines that one address may have in the log.
+/// Log lines for one address.
 const OF_ADDRESS: Rate = Rate::new(1, 5);
-/// Lines of all together.
+/// Log lines for all addresses together.
 const OF_ALL: Rate = Rate::new(10, 50);
-/// Addresses that are remembered; beyond them only the rate of all counts.
+/// The most addresses in the table. For further ones only the rate of all counts.
 const MOST_ADDRESSES: usize = 4096;
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HttpFault {
-    /// No HTTP/1.
+    /// Not HTTP/1.
     Malformed,
-    /// A head over its bound.
+    /// A head over its limit.
     HeadTooLong,
     /// A request that could be read in more than one way.
     Ambiguous,
-    /// A request that was not whole in time.
+    /// A request that was not complete in time.
     TooSlow,
     /// An answer that was not read in time.
     NotRead,
@@ -73,17 +74,17 @@ pub struct HttpFaults {
 struct Log {
     all: Bucket,
     addresses: HashMap<IpAddr, Bucket>,
-    /// Faults without a line since the last line.
+    /// Faults without a log line since the last line.
     unsaid: u64,
 }
 
 impl HttpFaults {
-    /// Name and number of each kind.
+    /// The name and number of each kind.
     pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         HttpFault::ALL.iter().zip(&self.counts).map(|(fault, count)| (fault.name(), count.load(Relaxed)))
     }
 
-    /// Counts a fault of an address, and logs it if there is room.
+    /// Counts a fault of an address, and logs it if the rates allow.
     pub(crate) fn note(&self, fault: HttpFault, address: IpAddr, why: &str) {
         if let Some(count) = self.counts.get(fault as usize) {
             count.fetch_add(1, Relaxed);
@@ -96,10 +97,11 @@ impl HttpFaults {
 }
 
 impl Log {
-    /// Whether there is room for a line, and how many went without one since the last.
+    /// Whether the rates allow a line, and how many faults had none since the last line.
     fn take(&mut self, address: IpAddr, now: Duration) -> Option<u64> {
         self.unsaid += 1;
-        // A whole network of IPv6 counts as one; what counts as nobody has the rate of all.
+        // An IPv6 network counts as one address. An address that counts as nobody has only the rate
+        // of all.
         let key = counted(address, &[]).unwrap_or(address);
         if self.addresses.len() >= MOST_ADDRESSES {
             self.addresses.retain(|_, bucket| !bucket.is_full(now));

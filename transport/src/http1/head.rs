@@ -1,16 +1,19 @@
-//! The head of a request, before anything acts on it: whether it is whole, and whether everybody would read it the same way.
+//! Checks the head of a request before anything acts on it: whether it is complete, and whether
+//! everybody would read it in the same way.
 //!
-//! RFC 9110 and RFC 9112 leave much of what is refused here to the server. Where two readers of one request could come to different
-//! results (two hosts, two lengths, two sets of credentials), neither is right.
+//! RFC 9110 and RFC 9112 leave much of what is refused here to the server. If two readers of one
+//! request could come to different results (two hosts, two lengths, two sets of credentials),
+//! neither is right.
 
 use common::error::{ClientError, ErrorCode};
 
-/// Bytes of a request's head, and so of input that a connection holds.
+/// The longest head of a request in bytes, and so the most input that a connection holds.
 pub const MAX_HEAD: usize = 16 * 1024;
-/// Header lines of a request.
+/// The most header lines of a request.
 const MAX_LINES: usize = 96;
 
-/// Headers that a request has once: their values are not lists, and something is decided by each.
+/// Headers that a request may have only once: their values are not lists, and each of them decides
+/// something.
 const SINGLE: [&str; 15] = [
     "authorization",
     "content-length",
@@ -29,7 +32,7 @@ const SINGLE: [&str; 15] = [
     "user-agent",
 ];
 
-/// Why a request is refused by its head.
+/// Why a request is refused because of its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadFault {
     /// It is no head of HTTP/1.
@@ -38,7 +41,7 @@ pub enum HeadFault {
     /// It has more than [`MAX_HEAD`] bytes, or too many lines.
     #[error("the head of the request has more than {MAX_HEAD} bytes or {MAX_LINES} lines")]
     TooLong,
-    /// A header that there is once is there again.
+    /// A header that may occur only once is repeated.
     #[error("the request has more than one {0} header")]
     Repeated(&'static str),
     /// It asks for WebSocket and has a body, which would be taken for frames.
@@ -56,7 +59,7 @@ impl From<HeadFault> for ClientError {
     }
 }
 
-/// Looks at what has come of a request; `false`: its head is not whole yet.
+/// Checks what has arrived of a request. `false`: its head is not complete yet.
 ///
 /// # Errors
 /// See [`HeadFault`]; as soon as the bytes show it.
@@ -157,7 +160,7 @@ mod tests {
         assert_eq!(checked(&format!("X: {}\r\n", "x".repeat(MAX_HEAD))), Err(HeadFault::TooLong));
         assert_eq!(check(format!("GET /{}", "x".repeat(MAX_HEAD)).as_bytes()), Err(HeadFault::TooLong));
         assert_eq!(checked(&"X: y\r\n".repeat(MAX_LINES)), Err(HeadFault::TooLong));
-        // What follows a whole head does not count.
+        // What follows a complete head does not count.
         let behind = format!("GET / HTTP/1.1\r\nHost: a\r\n\r\n{}", "x".repeat(2 * MAX_HEAD));
         assert_eq!(check(behind.as_bytes()), Ok(true));
     }

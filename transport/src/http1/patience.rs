@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// Bytes a second that a client has to read of an answer in the long run.
+/// The bytes per second of an answer that a client must read in the long run.
 pub(crate) const LEAST_RATE: u64 = 4 * 1024;
 
-/// The wait for one answer's reader. Only time in which bytes wait for the reader counts.
+/// The wait for the reader of one answer. Only time in which bytes wait for the reader counts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     grace: Duration,
@@ -14,7 +14,8 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// For an answer of which no byte has left. `grace`: what may be waited for nothing, once and in all.
+    /// For an answer of which no byte was sent yet. `grace`: how long to wait without progress,
+    /// once and in all.
     pub(crate) const fn new(grace: Duration) -> Self {
         Self { grace, waited: Duration::ZERO, sent: 0 }
     }
@@ -25,7 +26,7 @@ impl Patience {
         self.grace.saturating_add(earned).saturating_sub(self.waited).min(self.grace)
     }
 
-    /// So many bytes left after so long.
+    /// So many bytes were sent after so long.
     pub(crate) fn on_sent(&mut self, bytes: usize, waited: Duration) {
         self.sent = self.sent.saturating_add(bytes as u64);
         self.waited = self.waited.saturating_add(waited);
@@ -38,7 +39,8 @@ mod tests {
 
     const GRACE: Duration = Duration::from_secs(30);
 
-    /// Bytes that a reader gets who takes `bytes` every `wait`, until it is cut or has had `most`.
+    /// The bytes that a reader gets who takes `bytes` every `wait`, until it is cut off or has had
+    /// `most`.
     fn read(bytes: usize, wait: Duration, most: usize) -> usize {
         let (mut patience, mut sent) = (Patience::new(GRACE), 0);
         while sent < most && patience.left() >= wait {

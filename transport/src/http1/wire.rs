@@ -1,4 +1,4 @@
-//! One connection's socket, codec and buffers. Everything is polled; nothing here knows of time.
+//! One connection's socket, codec and buffers. Everything is polled; nothing here uses a clock.
 
 use std::{
     future::Future,
@@ -20,9 +20,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use super::head::{self, HeadFault, MAX_HEAD};
 use crate::{accept::Upgraded, stream::Stream};
 
-/// Bytes read at once.
+/// Bytes of one read.
 const READ_BYTES: usize = 8 * 1024;
-/// Bytes of output at which no more is encoded.
+/// Bytes of output at which encoding pauses.
 const FULL: usize = 32 * 1024;
 
 /// Why no request was read.
@@ -30,20 +30,20 @@ const FULL: usize = 32 * 1024;
 pub(super) enum NoRequest {
     /// The client has gone, in order or not.
     Gone,
-    /// What it sent is no request.
+    /// What it sent is not a request.
     Fault(HeadFault),
 }
 
-/// What is still to come of the request under way.
+/// What is still to come of the present request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Incoming {
     /// Nothing.
     Nothing,
-    /// A body that the client sends when it is told to.
+    /// A body that the client sends after it is told to.
     Expected,
     /// A body.
     Body,
-    /// A body that broke off, or cannot be told from what follows.
+    /// A body that was cut off, or cannot be told from what follows.
     Broken,
 }
 
@@ -69,12 +69,12 @@ impl Wire {
         }
     }
 
-    /// The number of the exchange under way.
+    /// The number of the present exchange.
     pub(super) const fn exchange(&self) -> u64 {
         self.exchange
     }
 
-    /// Ready when bytes of the next request are here; `false`: there will be none.
+    /// Ready when bytes of the next request are here. `false`: there will be none.
     pub(super) fn poll_begin(&mut self, task: &mut Context<'_>) -> Poll<bool> {
         if !self.input.is_empty() {
             return Poll::Ready(true);
@@ -88,7 +88,7 @@ impl Wire {
     pub(super) fn poll_head(&mut self, task: &mut Context<'_>) -> Poll<Result<Request, NoRequest>> {
         let mut news = 0;
         loop {
-            // A head ends with a line: what comes byte by byte need not be parsed again with each of them.
+            // A head ends with a line, so bytes that complete no line need not be parsed again.
             let has_line = self.input.get(news..).is_some_and(|fresh| fresh.contains(&b'\n'));
             let is_worth_a_look = news == 0 || has_line || self.input.len() >= MAX_HEAD;
             if is_worth_a_look && head::check(&self.input).map_err(NoRequest::Fault)? {
@@ -110,18 +110,19 @@ impl Wire {
             MessageType::None => Incoming::Nothing,
             MessageType::Payload if request.head().expect() => Incoming::Expected,
             MessageType::Payload => Incoming::Body,
-            // Whatever follows is for the protocol that was asked for; without it there is no telling what it is.
+            // Whatever follows is for the requested protocol. Without an upgrade its meaning is
+            // unknown.
             MessageType::Stream => Incoming::Broken,
         };
         Ok(request)
     }
 
-    /// Whether the request under way has a body to read.
+    /// Whether the present request has a body to read.
     pub(super) const fn has_body(&self) -> bool {
         matches!(self.incoming, Incoming::Expected | Incoming::Body)
     }
 
-    /// Whether the request under way has been read to its end, so that another can follow.
+    /// Whether the present request has been read to its end, so that another can follow.
     pub(super) const fn is_whole(&self) -> bool {
         matches!(self.incoming, Incoming::Nothing)
     }
@@ -135,7 +136,7 @@ impl Wire {
             self.incoming = Incoming::Body;
             self.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
-        // Those few bytes; what does not fit goes before the answer.
+        // These few bytes are sent at once. What does not fit goes before the answer.
         if !self.output.is_empty()
             && let Poll::Ready(Err(error)) = self.poll_flush(task)
         {
@@ -179,9 +180,9 @@ impl Wire {
         self.codec.encode(Message::Item((response, size)), &mut self.output)
     }
 
-    /// Puts an answer to something that was no request in the place of whatever was to be written.
+    /// Replaces the output with an answer to something that was not a request.
     pub(super) fn encode_refusal(&mut self, response: Response<()>, body: Bytes) -> io::Result<()> {
-        // What the request before said of its answer is not true of this one.
+        // What the former request said about its answer does not apply to this one.
         self.codec = Codec::new(self.codec.config().clone());
         self.incoming = Incoming::Broken;
         self.encode_head(response, BodySize::Sized(body.len() as u64))?;
@@ -194,7 +195,7 @@ impl Wire {
         self.codec.encode(Message::Chunk(bytes), &mut self.output)
     }
 
-    /// Whether the output is to be written before more is encoded.
+    /// Whether the output must be written before more is encoded.
     pub(super) fn is_full(&self) -> bool {
         self.output.len() >= FULL
     }
@@ -204,7 +205,7 @@ impl Wire {
         self.codec.keep_alive()
     }
 
-    /// Writes some of the output: how many bytes, 0 if everything has left.
+    /// Writes some of the output. Returns how many bytes; 0 if everything was written.
     pub(super) fn poll_write(&mut self, task: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.output.is_empty() {
             return Pin::new(&mut self.stream).poll_flush(task).map_ok(|()| 0);
@@ -227,8 +228,9 @@ impl Wire {
         Pin::new(&mut self.stream).poll_shutdown(task)
     }
 
-    /// Ready when the client has gone while it is being answered. One that sends more instead is not read any further: then it is noticed
-    /// where it does not take what is sent.
+    /// Ready when the client has gone while it is being answered. If it sends more instead, it is
+    /// not read any further; then a client that has gone is noticed when it does not take its
+    /// answer.
     pub(super) fn poll_gone(&mut self, task: &mut Context<'_>) -> Poll<()> {
         if !self.input.is_empty() {
             return Poll::Pending;
@@ -239,7 +241,7 @@ impl Wire {
         }
     }
 
-    /// Reads what nobody wants; ready when the client has ended.
+    /// Reads and discards bytes. Ready when the client has ended.
     pub(super) fn poll_discard(&mut self, task: &mut Context<'_>) -> Poll<()> {
         let mut nowhere = [0; READ_BYTES];
         loop {

@@ -1,9 +1,12 @@
-//! One lane of a queue: a front in the order in which frames came, and behind it those of each sender for themselves. Pure.
+//! One lane of a queue: a front in the order of arrival, and behind it the frames of each sender.
+//! Pure.
 //!
-//! The front takes frames while it is short and nothing waits behind it: a reader that keeps up needs no more, and is served in the order
-//! of arrival. What comes while the front is full waits behind it with its sender's other frames, and there senders take turns: first
-//! groups (the sessions of one address), by bytes (deficit round robin), then the senders of a group, frame by frame. So nobody
-//! waits behind another's backlog. Frames of one sender keep their order: as long as anything waits behind, nothing joins the front.
+//! The front takes frames while it is short and nothing waits behind it. A reader that keeps up
+//! needs no more, and is served in the order of arrival. Frames that come while the front is full
+//! wait behind it with the other frames of their sender. There senders take turns: first groups
+//! (the sessions of one address), by bytes (deficit round robin), then the senders of a group,
+//! frame by frame. So nobody waits behind another's backlog. Frames of one sender keep their order:
+//! as long as anything waits behind the front, nothing joins the front.
 
 use super::{
     row::{Row, Sums},
@@ -12,9 +15,9 @@ use super::{
 };
 use crate::frame::Frame;
 
-/// Bytes that a group may send before the next has its turn.
+/// Bytes that a group may send before the next one's turn.
 const QUANTUM: i64 = 4096;
-/// A longer frame counts like one of so many bytes, so that the search for who has the next turn ends soon.
+/// A longer frame counts as so many bytes, so that the search for the next turn ends soon.
 const MOST_COUNTED: i64 = 16 * QUANTUM;
 
 /// See the module.
@@ -76,7 +79,7 @@ impl LaneQueue {
         part(self.front.sums()) + self.back.as_ref().map_or(0, |back| part(&back.sums))
     }
 
-    /// Puts a frame behind those of its sender. `front_bytes`: how much the front takes.
+    /// Puts a frame behind those of its sender. `front_bytes`: the size of the front.
     #[inline]
     pub fn push(&mut self, source: Source, frame: Frame, mark: Mark, front_bytes: usize) {
         let length = frame.len();
@@ -88,7 +91,7 @@ impl LaneQueue {
         }
     }
 
-    /// How long the next frame is.
+    /// The length of the next frame.
     #[inline]
     pub fn next(&self) -> Option<usize> {
         self.front.first().or_else(|| self.back.as_ref()?.groups.now().senders.now().first())
@@ -111,8 +114,8 @@ impl LaneQueue {
         }
     }
 
-    /// Takes out one frame for a higher lane, or, `yielding`, one that gives way to newer ones: the oldest of the front, then the oldest
-    /// of whoever has most.
+    /// Removes one frame for a higher lane, or, if `yielding`, one that gives way to newer ones:
+    /// the oldest of the front, then the oldest of the largest sender.
     pub fn push_out(&mut self, yielding: bool) -> Option<Frame> {
         if let Some((frame, _)) = self.front.push_out(yielding) {
             self.front_bytes -= frame.len() as u32;
@@ -123,7 +126,8 @@ impl LaneQueue {
         frame
     }
 
-    /// Bytes that may go for a frame of this sender and length because others have more: see [`LaneQueue::push_out_excess`].
+    /// Bytes that may be removed for a frame of this sender and length because others have more:
+    /// see [`LaneQueue::push_out_excess`].
     pub fn excess(&self, source: Source, length: usize) -> usize {
         self.back.as_ref().map_or(0, |back| {
             let own = back.groups.get(source.group);
@@ -139,8 +143,9 @@ impl LaneQueue {
         })
     }
 
-    /// Takes out the oldest frame of a group that has more than this sender's would with a frame of this length; where there is none, of a
-    /// sender of the same group that has more than this one would.
+    /// Removes the oldest frame of a group that has more than this sender's group would have with a
+    /// frame of this length. If there is none: of a sender in the same group that has more than
+    /// this sender would have.
     pub fn push_out_excess(&mut self, source: Source, length: usize) -> Option<Frame> {
         let back = self.back.as_mut()?;
         let most = back.groups.get(source.group).map_or(0, |own| own.sums.firm()) + length;
@@ -157,7 +162,8 @@ impl LaneQueue {
         frame
     }
 
-    /// Whether a sender's group has less behind the front than groups have on the average: then it is not the one that is too fast.
+    /// Whether a sender's group has less behind the front than the average group: then it is not
+    /// the one that is too fast.
     pub fn is_light(&self, source: Source) -> bool {
         self.back.as_ref().is_some_and(|back| {
             let own = back.groups.get(source.group).map_or(0, |own| own.sums.ephemeral as usize);
@@ -165,7 +171,7 @@ impl LaneQueue {
         })
     }
 
-    /// The newest frame of a stream that waits.
+    /// The newest waiting frame of a stream.
     pub fn find(&mut self, source: Source, mark: Mark) -> Option<&Frame> {
         let behind = self.back.as_mut().and_then(|back| back.row_mut(source)?.find(mark));
         match behind {
@@ -174,7 +180,7 @@ impl LaneQueue {
         }
     }
 
-    /// Puts a frame in the place of the newest one of its stream. Gives that one back.
+    /// Replaces the newest frame of its stream, and returns that one.
     pub fn replace(&mut self, source: Source, mark: Mark, frame: Frame) -> Option<Frame> {
         let newer = frame.len();
         if let Some(back) = &mut self.back
@@ -195,7 +201,7 @@ impl LaneQueue {
         Some(older)
     }
 
-    /// Gives memory back, if nothing waits.
+    /// Releases memory, if nothing waits.
     pub fn release(&mut self) {
         self.front.release();
     }
@@ -214,7 +220,7 @@ impl Back {
         self.groups.get_mut(source.group)?.senders.get_mut(source.sender)
     }
 
-    /// Takes the next frame, and sees to whose turn it is then.
+    /// Takes the next frame, and determines whose turn is next.
     fn pop(&mut self) -> Option<Frame> {
         let group = self.groups.now_mut();
         let (frame, mark) = group.senders.now_mut().pop()?;
@@ -234,7 +240,7 @@ impl Back {
         Some(frame)
     }
 
-    /// The next group has its turn that has paid for what it sent in earlier ones.
+    /// Passes the turn to the next group that has paid for what it sent in earlier turns.
     fn next_turn(&mut self) {
         loop {
             self.groups.pass();
@@ -248,7 +254,8 @@ impl Back {
         }
     }
 
-    /// Takes out the oldest frame of the largest sender of the largest group, if that has more than `above`.
+    /// Removes the oldest frame of the largest sender of the largest group, if that has more than
+    /// `above`.
     fn push_out(&mut self, above: usize, yielding: bool) -> Option<Frame> {
         let largest = self.groups.largest(above, |group| group.sums.of(yielding))?;
         let pushed_out = self.groups.get_mut(largest)?.push_out(0, yielding)?;
@@ -264,7 +271,7 @@ impl Back {
 }
 
 impl Group {
-    /// Takes out the oldest frame of the largest sender, if that has more than `above`.
+    /// Removes the oldest frame of the largest sender, if that has more than `above`.
     fn push_out(&mut self, above: usize, yielding: bool) -> Option<(Frame, Mark)> {
         let largest = self.senders.largest(above, |row| row.sums().of(yielding))?;
         let (frame, mark) = self.senders.get_mut(largest)?.push_out(yielding)?;

@@ -1,4 +1,4 @@
-//! The lanes of one queue: which has its turn, and which gives way to which. Pure.
+//! The lanes of one queue: which one's turn it is, and which gives way to which. Pure.
 
 use super::{
     lane::LaneQueue,
@@ -6,12 +6,12 @@ use super::{
 };
 use crate::frame::Frame;
 
-/// A frame of the low lane goes after this many others that went before it.
+/// A frame of the low lane is sent after this many others went before it.
 pub(super) const LOW_TURN: u8 = 32;
 
-/// Bytes that a lane takes in the order of arrival, whoever sends them; of a small queue less.
+/// Bytes that a lane takes in the order of arrival, whoever sends them; less in a small queue.
 const FRONT_BYTES: usize = 16 * 1024;
-/// The part of the queue's bound that the front of a lane may be.
+/// The part of the queue's bound that the front of a lane may take.
 const FRONT_PART: usize = 64;
 
 const LOW: usize = Lane::Low as usize;
@@ -51,7 +51,7 @@ impl Lanes {
         self.lanes.iter().map(LaneQueue::yielding).sum()
     }
 
-    /// Bytes of frames that can neither be had again nor give way.
+    /// Bytes of frames that can neither be read again nor give way.
     #[cfg(test)]
     pub fn firm(&self) -> usize {
         self.lanes.iter().map(|lane| lane.ephemeral() - lane.yielding()).sum()
@@ -66,7 +66,8 @@ impl Lanes {
         self.grown |= 1 << at;
     }
 
-    /// The lane whose turn it is, and how long its first frame is. Where `strictly`, the low lane waits for all others.
+    /// The lane whose turn it is, and the length of its first frame. If `strictly`, the low lane
+    /// waits for all others.
     #[inline]
     pub fn next(&self, strictly: bool) -> Option<(usize, usize)> {
         let at = match self.filled {
@@ -99,16 +100,18 @@ impl Lanes {
         }
     }
 
-    /// The lane for a frame that must not overtake durable ones: as asked for, or the lowest in which such a frame waits.
+    /// The lane for a frame that must not overtake durable ones: the requested one, or the lowest
+    /// in which such a frame waits.
     pub fn behind_durable(&self, asked: Lane) -> Lane {
-        // Turns would break the order: nothing durable takes the low lane.
+        // Turns would break the order, so nothing durable takes the low lane.
         let lowest = [Lane::Normal, Lane::High].into_iter().find(|lane| self.lanes[*lane as usize].has_durable());
         asked.min(Lane::Normal).max(lowest.unwrap_or(Lane::Control))
     }
 
-    /// Pushes frames out until there are `needed` bytes more for a frame of this lane, sender and length: those of lower lanes, of the
-    /// lowest first; then those of its own lane that yield; then, if it is ephemeral, those of senders that have more of the lane than its
-    /// own would. Durable frames stay. `None`: that would not be enough, and nothing was pushed out.
+    /// Pushes frames out until there are `needed` more bytes for a frame of this lane, sender and
+    /// length. First those of lower lanes, the lowest first; then those of its own lane that yield;
+    /// then, if it is ephemeral, those of senders that have more of the lane than its own would.
+    /// Durable frames stay. `None`: that would not be enough, and nothing was pushed out.
     pub fn make_room(&mut self, lane: Lane, source: Source, length: usize, mark: Mark, needed: usize) -> Option<Lost> {
         let at = lane as usize;
         let excess = if mark == Mark::DURABLE { 0 } else { self.lanes[at].excess(source, length) };
@@ -134,22 +137,22 @@ impl Lanes {
         Some(lost)
     }
 
-    /// Whether a sender has less of a lane than others have on the average.
+    /// Whether a sender has less of a lane than the average.
     pub fn is_light(&self, lane: Lane, source: Source) -> bool {
         self.lanes[lane as usize].is_light(source)
     }
 
-    /// The newest frame of a stream that waits in a lane.
+    /// The newest waiting frame of a stream in a lane.
     pub fn find(&mut self, lane: Lane, source: Source, mark: Mark) -> Option<&Frame> {
         self.lanes[lane as usize].find(source, mark)
     }
 
-    /// Puts a frame in the place of the newest one of its stream. Gives that one back.
+    /// Replaces the newest frame of its stream, and returns that one.
     pub fn replace(&mut self, lane: Lane, source: Source, mark: Mark, frame: Frame) -> Option<Frame> {
         self.lanes[lane as usize].replace(source, mark, frame)
     }
 
-    /// Drops everything but the control lane. Gives the bytes of what was dropped.
+    /// Drops everything but the control lane. Returns the number of dropped bytes.
     pub fn discard_data(&mut self) -> usize {
         let mut bytes = 0;
         for at in 1..Lane::COUNT {
@@ -162,7 +165,7 @@ impl Lanes {
         bytes
     }
 
-    /// Takes every frame out, lane by lane.
+    /// Takes all frames, lane by lane.
     pub fn drain(&mut self) -> Vec<Frame> {
         let mut frames = Vec::with_capacity(self.len());
         while let Some((at, _)) = self.next(true) {
@@ -171,7 +174,7 @@ impl Lanes {
         frames
     }
 
-    /// Gives memory back, if nothing waits.
+    /// Releases memory, if nothing waits.
     pub fn release(&mut self) {
         if self.grown != 0 && self.filled == 0 {
             self.grown = 0;

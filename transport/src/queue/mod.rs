@@ -1,18 +1,25 @@
-//! What waits to be written to one connection: four lanes, a byte bound, and the rules at the bound. Pure.
+//! The frames that wait to be written to one connection: four lanes, a bound in bytes, and the
+//! rules at the bound. Pure.
 //!
-//! The bound counts bytes that are queued or handed to the writer and not yet accepted by the kernel; one frame always fits an empty
-//! queue, and the control lane may exceed the bound by a quarter.
+//! The bound counts bytes that are queued, or handed to the writer and not yet accepted by the
+//! kernel. One frame always fits an empty queue. The control lane may exceed the bound by a
+//! quarter.
 //!
-//! Lanes are strict, `control > high > normal > low`, but that the first frame of the low lane goes after [`LOW_TURN`] others went
-//! before it. Within a lane senders take turns once more waits than a reader that keeps up leaves there: first groups of senders (the
-//! sessions of one address), by bytes, then the senders of a group. Frames of one sender keep their order in a lane; all durable
-//! frames are one sender's, the log's.
+//! Lanes are strict, `control > high > normal > low`, except that the first frame of the low lane
+//! is sent after [`LOW_TURN`] others went before it. Within a lane senders take turns once more
+//! waits than a reader that keeps up leaves there: first groups of senders (the sessions of one
+//! address), by bytes, then the senders of a group. Frames of one sender keep their order in a
+//! lane. All durable frames count as one sender's, the log's.
 //!
-//! A frame that does not fit pushes ephemeral frames of lower lanes out, the lowest lane first; then those of its own lane that
-//! [`Overflow::DropOldest`] says so of; then, if it is ephemeral itself, the oldest of whoever has more of the lane than its own sender
-//! would. So a full queue costs the sender that fills it, not the newcomer. If that would not make room, nothing is pushed out and the
-//! frame itself is dropped. Durable frames are never pushed out: where they do not fit they wait in the log. Among themselves
-//! they keep their order across lanes: one takes a lower lane than it asks for while such a frame waits there, and never the low one.
+//! A frame that does not fit pushes out ephemeral frames: first those of lower lanes, the lowest
+//! first; then those of its own lane with [`Overflow::DropOldest`]; then, if it is ephemeral
+//! itself, the oldest of a sender that has more of the lane than its own sender would. So a full
+//! queue costs the sender that fills it, not the newcomer. If that would not make room, nothing is
+//! pushed out and the frame itself is dropped.
+//!
+//! Durable frames are never pushed out: if they do not fit, they wait in the log. Among themselves
+//! they keep their order across lanes: a durable frame takes a lower lane than requested while
+//! another one waits there, and never the low lane.
 
 mod lane;
 mod lanes;
@@ -34,13 +41,13 @@ use crate::{
     frame::Frame,
 };
 
-/// A frame of the low lane goes after this many others that went before it.
+/// A frame of the low lane is sent after this many others went before it.
 pub const LOW_TURN: u8 = lanes::LOW_TURN;
 
 #[derive(Debug)]
 enum Phase {
     Open,
-    /// The close frame goes after everything else.
+    /// The close frame is sent after everything else.
     Closing {
         since_ms: u64,
         code: CloseCode,
@@ -63,17 +70,19 @@ pub struct Queue {
     progressed_ms: u64,
 }
 
-/// The most a queue holds, so that the bytes of a lane fit 32 bits together with the longest frame.
+/// The most that a queue holds, so that the bytes of a lane fit 32 bits together with the longest
+/// frame.
 const MAX_BYTES: usize = 1 << 31;
-/// Frames this long are written from where they lie; shorter ones are copied together first.
+/// Frames of this length are written from where they are; shorter ones are copied together first.
 const COPY_BELOW: usize = 8 * 1024;
 /// A frame that grows by merging stops at this length.
 const MERGED_BYTES: usize = 2 * 1024;
-/// The part of the bound that a reader must take to be seen to read on: a 256th.
+/// The part of the bound that a reader must take to count as reading: a 256th.
 const PROGRESS_PART: usize = 256;
-/// How often a reader that never catches up, because newer frames push older ones out, is told what it lost.
+/// How often a reader that never catches up, because newer frames push older ones out, is told what
+/// it lost.
 const TELL_EVERY_MS: u64 = 1000;
-/// A queue that is empty for this long gives its memory back.
+/// A queue that is empty for so long releases its memory.
 const IDLE_MS: u64 = 1000;
 
 impl Queue {
@@ -122,8 +131,8 @@ impl Queue {
         pushed
     }
 
-    /// Puts a frame into a lane that can be had again: it is never pushed out, does not overtake one that was put in like this
-    /// before, and is not counted as lost where it does not fit.
+    /// Puts a frame into a lane that can be read again from the log. It is never pushed out, does
+    /// not overtake an earlier one of its kind, and is not counted as lost if it does not fit.
     pub fn offer(&mut self, lane: Lane, frame: Frame, policy: &FlowPolicy, now_ms: impl Fn() -> u64) -> Pushed {
         let lane = self.lanes.behind_durable(lane);
         let mut pushed = self.put(lane, Source::BRIDGE, frame, Mark::DURABLE, policy, now_ms);
@@ -162,12 +171,13 @@ impl Queue {
         self.bytes += frame.len();
         self.lanes.push(lane, source, frame, mark);
         let is_crowded = self.bytes > self.max_bytes / 2 && self.bytes - self.lanes.yielding() > self.max_bytes / 2;
-        // Who has less of it than others is not why it is crowded.
+        // A sender that has less of it than others is not the cause.
         let pause = is_crowded && self.flow.on_full(now_ms(), policy) && !self.lanes.is_light(lane, source);
         Pushed { sent: if pause { Sent::QueuedButPause } else { Sent::Queued }, lost, conflated: false }
     }
 
-    /// Pushes out what must go for `length` more bytes in a lane. `None`: that would not be enough.
+    /// Pushes out frames to make room for `length` more bytes in a lane. `None`: that would not be
+    /// enough.
     #[cold]
     fn make_room(&mut self, lane: Lane, source: Source, length: usize, mark: Mark) -> Option<Lost> {
         let needed = (self.bytes + length).saturating_sub(self.bound(lane));
@@ -179,7 +189,8 @@ impl Queue {
         Some(lost)
     }
 
-    /// Puts a frame in the place of the newest of its stream that waits, or together with it. `None`: it takes a place of its own.
+    /// Replaces the newest waiting frame of its stream, or merges with it. `None`: it needs its own
+    /// place.
     fn conflate(&mut self, lane: Lane, source: Source, frame: &Frame, rule: Overflow) -> Option<Pushed> {
         if matches!(self.phase, Phase::Closing { .. }) {
             return None;
@@ -220,7 +231,7 @@ impl Queue {
         matches!(self.phase, Phase::Closing { frame: Some(_), .. })
     }
 
-    /// Bytes that wait, those handed to the writer included.
+    /// Bytes that wait, including those handed to the writer.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -230,12 +241,13 @@ impl Queue {
         self.lanes.len() + usize::from(self.owes_close())
     }
 
-    /// Where the reader stands.
+    /// The state of the reader.
     pub fn flow(&self) -> &Flow {
         &self.flow
     }
 
-    /// Takes what should be written next: either small frames copied to the end of `copy` up to `limit` bytes, or one big frame.
+    /// Takes what should be written next: either small frames, copied to the end of `copy` up to
+    /// `limit` bytes, or one big frame.
     pub fn take(&mut self, copy: &mut Vec<u8>, limit: usize) -> Option<Bytes> {
         let strictly = matches!(self.phase, Phase::Closing { .. });
         while let Some((lane, next)) = self.lanes.next(strictly) {
@@ -257,7 +269,7 @@ impl Queue {
         None
     }
 
-    /// Takes every frame out, lane by lane.
+    /// Takes all frames, lane by lane.
     pub fn drain(&mut self) -> Vec<Frame> {
         let mut frames = self.lanes.drain();
         if let Phase::Closing { frame, .. } = &mut self.phase {
@@ -267,7 +279,8 @@ impl Queue {
         frames
     }
 
-    /// The kernel took `written` bytes. Says whether waiting senders are to be woken, and what was lost if it can now be told.
+    /// The kernel took `written` bytes. Returns whether waiting senders must be woken, and what was
+    /// lost if that can be told now.
     pub fn on_written(&mut self, written: usize, now_ms: u64) -> (bool, Option<Lost>) {
         self.bytes = self.bytes.saturating_sub(written);
         self.progress += written;
@@ -283,7 +296,8 @@ impl Queue {
         (wake, self.tell_lost(now_ms))
     }
 
-    /// What was lost, if it can be told now: to a reader that has caught up at once, to one that stays behind now and then.
+    /// What was lost, if it can be told now: at once to a reader that has caught up, now and then
+    /// to one that stays behind.
     fn tell_lost(&mut self, now_ms: u64) -> Option<Lost> {
         let low_mark = self.max_bytes / 4;
         let may_tell = self.bytes <= low_mark || now_ms.saturating_sub(self.told_ms) >= TELL_EVERY_MS;
@@ -294,7 +308,7 @@ impl Queue {
         Some(std::mem::take(&mut self.lost))
     }
 
-    /// Time has passed. Says whether waiting senders are to be woken.
+    /// Time has passed. Returns whether waiting senders must be woken.
     pub fn on_tick(&mut self, now_ms: u64) -> bool {
         if self.lanes.is_empty() && now_ms.saturating_sub(self.progressed_ms) >= IDLE_MS {
             self.lanes.release();
@@ -302,13 +316,14 @@ impl Queue {
         self.flow.on_tick(now_ms)
     }
 
-    /// For how long hardly anything could be written, in milliseconds. A reader that reads on is not stuck, however much is sent to it: else
-    /// whoever sends more than it reads could have it closed.
+    /// For how long hardly anything could be written, in milliseconds. A reader that keeps reading
+    /// is not stuck, however much is sent to it. Otherwise a sender could have it closed by sending
+    /// more than it reads.
     pub fn stuck_for(&self, now_ms: u64) -> u64 {
         if self.bytes == 0 { 0 } else { now_ms.saturating_sub(self.progressed_ms) }
     }
 
-    /// The bridge itself did nothing for `gap_ms`: that is no slowness of the reader.
+    /// The bridge itself did nothing for `gap_ms`. That does not count against the reader.
     pub fn excuse(&mut self, gap_ms: u64) {
         self.progressed_ms += gap_ms;
         if let Phase::Closing { since_ms, .. } = &mut self.phase {
@@ -316,7 +331,7 @@ impl Queue {
         }
     }
 
-    /// Queues a close frame, after which nothing is accepted. Says whether it was the first.
+    /// Queues a close frame, after which nothing is accepted. Returns whether it was the first.
     pub fn close(&mut self, code: CloseCode, frame: Frame, mode: CloseMode, now_ms: u64) -> bool {
         if matches!(self.phase, Phase::Closing { .. }) {
             return false;
@@ -329,7 +344,7 @@ impl Queue {
         true
     }
 
-    /// The code the connection is closing with, and since when.
+    /// The code with which the connection is closing, and since when.
     pub fn closing(&self) -> Option<(CloseCode, u64)> {
         match self.phase {
             Phase::Open => None,

@@ -1,4 +1,4 @@
-//! The queue against a naive model: a plain list, looked through from end to end.
+//! The queue against a naive model: a plain list that is searched from end to end.
 
 use proptest::prelude::*;
 
@@ -73,7 +73,7 @@ impl Waiting {
             (Rule::Latest(own), Rule::Latest(other)) | (Rule::Merge(own), Rule::Merge(other)) => own == other,
             _ => false,
         };
-        // A stream is one sender's.
+        // A stream belongs to one sender.
         same && self.lane == lane && self.source == source
     }
 
@@ -90,10 +90,11 @@ impl Waiting {
     }
 }
 
-/// Whose turn it is in a lane: groups with what they may still send, each with its senders; the first has its turn.
+/// Whose turn it is in a lane: groups with what they may still send, each with its senders. The
+/// first one has its turn.
 type Ring = Vec<(u64, i64, Vec<u64>)>;
 
-/// All frames in the order in which they came.
+/// All frames in the order of arrival.
 #[derive(Clone, Debug)]
 struct Model {
     waiting: Vec<Waiting>,
@@ -120,7 +121,8 @@ impl Model {
         self.waiting.iter().filter(move |frame| frame.lane == lane && !frame.in_front)
     }
 
-    /// The first sender or group of the largest among these, by the bytes of its frames behind the front that are meant.
+    /// The first of the largest senders or groups among these, by the bytes of their selected
+    /// frames behind the front.
     fn largest(
         &self,
         lane: Lane,
@@ -139,7 +141,7 @@ impl Model {
         names.iter().map(|one| (size(one), *one)).filter(|(size, _)| *size > above).max().map(|(_, one)| one)
     }
 
-    /// Takes out the oldest frame behind the front of the largest sender of a group that is meant.
+    /// Removes the oldest frame behind the front of the largest sender of a selected group.
     fn push_out_of(&mut self, lane: Lane, group: u64, above: usize, is_meant: fn(&Waiting) -> bool) -> bool {
         let of_group = |source: &Source| (source.group == group).then_some(source.sender);
         let Some(sender) = self.largest(lane, of_group, above, is_meant) else { return false };
@@ -163,7 +165,8 @@ impl Model {
                     && sender.is_none_or(|sender| frame.source.sender == sender)
             })
         };
-        // Who has its turn and nothing left makes room for the next; others are passed over when their turn comes.
+        // A group that has had its turn and has nothing left is removed; others are skipped when
+        // their turn comes.
         let ring = &mut self.rings[lane];
         for (group, credit, senders) in ring.iter_mut() {
             while senders.len() > 1 && !has(&self.waiting, *group, senders.first().copied()) {
@@ -179,8 +182,8 @@ impl Model {
         gone
     }
 
-    /// Bytes that may go: all that is ephemeral of lower lanes, what yields of its own, and what others have of it beyond what its sender
-    /// would have.
+    /// Bytes that may be removed: everything ephemeral of lower lanes, what yields of its own, and
+    /// what others have of it beyond what its sender would have.
     fn may_go(&self, lane: Lane, source: Source, length: usize, rule: Rule) -> usize {
         let below = self.size(|frame| frame.lane > lane && frame.is_ephemeral());
         let yielding = self.size(|frame| frame.lane == lane && frame.yields());
@@ -205,7 +208,8 @@ impl Model {
         below + yielding + of_groups.chain(of_senders).sum::<usize>()
     }
 
-    /// Whether there is room for so many more bytes of a frame, once what may go has gone.
+    /// Whether there is room for so many more bytes of a frame, once everything that may be removed
+    /// is gone.
     fn make_room(&mut self, lane: Lane, source: Source, length: usize, rule: Rule) -> bool {
         if self.bytes == 0 {
             return true;
@@ -313,7 +317,7 @@ impl Model {
         }
     }
 
-    /// The place of the frame that goes next in a lane.
+    /// The place of the frame that is sent next in a lane.
     fn next_of(&self, lane: Lane) -> Option<usize> {
         let front = self.waiting.iter().position(|frame| frame.lane == lane && frame.in_front);
         front.or_else(|| {
@@ -323,7 +327,7 @@ impl Model {
         })
     }
 
-    /// A frame was taken: whose turn is it then?
+    /// A frame was taken: whose turn is next?
     fn turn(&mut self, taken: &Waiting) {
         let lane = taken.lane as usize;
         if taken.in_front {
@@ -395,7 +399,7 @@ impl Model {
         copy
     }
 
-    /// Groups at the head of the ring that have nothing are gone.
+    /// Groups at the head of the ring without frames are removed.
     fn drop_emptied(&mut self, lane: Lane) {
         let waiting: Vec<_> = self.behind(lane).map(|frame| frame.source.group).collect();
         let ring = &mut self.rings[lane as usize];
@@ -455,7 +459,7 @@ proptest! {
         for (number, step) in steps.into_iter().enumerate() {
             match step {
                 Step::Push(lane, source, length, rule) => {
-                    // Each frame has its number in it, so that what is written says which it was.
+                    // Each frame contains its number, so that the output shows which it was.
                     let bytes: Vec<u8> = (number as u32).to_be_bytes().into_iter().cycle().take(length).collect();
                     let rule = of_sender(rule, source);
                     lost += push(&mut queue, lane, source, Frame::from_encoded(bytes.clone().into()), rule).lost.count;

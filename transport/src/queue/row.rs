@@ -1,14 +1,16 @@
-//! Frames in the order in which they came: taken from the front, replaced where they are, pushed out oldest first. Pure.
+//! Frames in the order of arrival: taken from the front, replaced in place, pushed out oldest
+//! first. Pure.
 //!
-//! Each operation takes constant time, amortised. What only overload needs (where to look for the next frame to push out, which
-//! frame of a stream waits where) is built when it is first needed, by looking at each frame once, and given back when idle.
+//! Each operation takes amortised constant time. The index that only overload needs (where to look
+//! for the next frame to push out, where the frames of a stream are) is built when it is first
+//! needed, by reading each frame once, and released when idle.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::{rules::Mark, turns::Waits};
 use crate::frame::Frame;
 
-/// An emptied row gives its memory back from this capacity on.
+/// An emptied row releases its memory from this capacity on.
 const KEEP_CAPACITY: usize = 16;
 /// So few holes are not worth closing.
 const FEW_HOLES: usize = 8;
@@ -19,12 +21,12 @@ struct Slot {
     mark: Mark,
 }
 
-/// What a row has of each kind of frames.
+/// The totals of each kind of frame in a row.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sums {
-    /// Bytes of frames that a higher lane may push out. A queue is bounded well below what 32 bits hold.
+    /// Bytes of frames that a higher lane may push out. A queue's bound is far below 32 bits.
     pub ephemeral: u32,
-    /// Those of them that also newer frames of the lane may push out.
+    /// Those of them that newer frames of the lane may push out too.
     pub yielding: u32,
     /// Frames that nothing may push out.
     pub durable: u32,
@@ -32,7 +34,7 @@ pub(super) struct Sums {
     pub frames: u32,
 }
 
-/// See the module. Its first slot, if there is one, is no hole.
+/// See the module. Its first slot, if there is one, is not a hole.
 #[derive(Debug, Default)]
 pub(super) struct Row {
     slots: VecDeque<Slot>,
@@ -42,18 +44,18 @@ pub(super) struct Row {
     index: Option<Box<Index>>,
 }
 
-/// Where things are while there is overload. Slots are numbered by how many left before.
+/// The index for overload. Slots are numbered by how many left before them.
 #[derive(Debug, Default)]
 struct Index {
     /// The number of the first slot.
     first: u64,
-    /// No frame before this one can be pushed out by a higher lane.
+    /// No frame before this slot can be pushed out by a higher lane.
     searched: u64,
-    /// No frame before this one yields.
+    /// No frame before this slot yields.
     searched_yielding: u64,
     /// The streams of the slots before this one are in `streams`.
     keyed: u64,
-    /// The newest slot of each stream. May name slots that have left.
+    /// The newest slot of each stream. May contain slots that have left.
     streams: HashMap<u64, u64>,
 }
 
@@ -96,7 +98,7 @@ impl Sums {
         (if yielding { self.yielding } else { self.ephemeral }) as usize
     }
 
-    /// Bytes of frames that only a higher lane, or one with less, may push out.
+    /// Bytes of frames that only a higher lane, or a sender with less, may push out.
     pub fn firm(&self) -> usize {
         (self.ephemeral - self.yielding) as usize
     }
@@ -120,7 +122,7 @@ impl Row {
         self.slots.push_back(Slot { frame, mark });
     }
 
-    /// How long the first frame is.
+    /// The length of the first frame.
     #[inline]
     pub fn first(&self) -> Option<usize> {
         self.slots.front().map(|slot| slot.frame.len())
@@ -138,7 +140,7 @@ impl Row {
         Some((frame, mark))
     }
 
-    /// Takes the oldest frame out that may be pushed out: any ephemeral one, or only one that yields.
+    /// Removes the oldest frame that may be pushed out: any ephemeral one, or only one that yields.
     pub fn push_out(&mut self, yielding: bool) -> Option<(Frame, Mark)> {
         if (if yielding { self.sums.yielding } else { self.sums.ephemeral }) == 0 {
             return None;
@@ -170,7 +172,7 @@ impl Row {
         Some((frame, mark))
     }
 
-    /// The newest frame of a stream that waits.
+    /// The newest waiting frame of a stream.
     pub fn find(&mut self, mark: Mark) -> Option<&mut Frame> {
         if self.slots.is_empty() {
             return None;
@@ -182,19 +184,19 @@ impl Row {
         self.slots.get_mut(place).filter(|slot| slot.mark == mark).map(|slot| &mut slot.frame)
     }
 
-    /// A frame was put in the place of another.
+    /// A frame was replaced.
     pub fn on_replaced(&mut self, older: usize, newer: usize) {
         self.sums.replace(older, newer);
     }
 
-    /// Gives all memory back, if nothing waits.
+    /// Releases all memory, if nothing waits.
     pub fn release(&mut self) {
         if self.slots.is_empty() {
             *self = Self::default();
         }
     }
 
-    /// Gives memory back, if nothing waits.
+    /// Releases memory, if nothing waits.
     #[inline]
     fn give_back(&mut self) {
         if self.slots.is_empty() && self.slots.capacity() > KEEP_CAPACITY {
@@ -215,7 +217,7 @@ impl Row {
 }
 
 impl Index {
-    /// Notes the streams of the slots that were not looked at yet.
+    /// Adds the streams of the slots that were not read yet.
     fn note_streams(&mut self, slots: &VecDeque<Slot>) {
         let begin = self.keyed.max(self.first);
         let noted = usize::try_from(begin - self.first).unwrap_or(usize::MAX).min(slots.len());
@@ -225,7 +227,7 @@ impl Index {
             }
         }
         self.keyed = self.first + slots.len() as u64;
-        // Slots that have left are forgotten once they are the greater part.
+        // Slots that have left are removed once they are the majority.
         if self.streams.len() > 64 + 2 * slots.len() {
             self.streams.retain(|_, number| *number >= self.first);
         }

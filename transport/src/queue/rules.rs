@@ -1,10 +1,11 @@
-//! The words of a queue: lanes, what becomes of a frame that does not fit, what a sender hears.
+//! The vocabulary of a queue: lanes, what happens to a frame that does not fit, what a sender
+//! hears.
 
 use std::num::NonZeroU64;
 
 use crate::frame::Frame;
 
-/// How frames leave: in order within a lane, and a lane before those below it.
+/// The order in which frames leave: in order within a lane, and a lane before those below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     /// Pings, closes, answers of the bridge, messages of priority `control`.
@@ -18,30 +19,33 @@ pub enum Lane {
 }
 
 impl Lane {
-    /// How many there are.
+    /// The number of lanes.
     pub(super) const COUNT: usize = 4;
 }
 
-/// Who sends a frame, so far as turns are concerned. Hashes whose key nobody outside may know.
+/// The sender of a frame, as far as turns are concerned. Hashes whose key nobody outside may know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Source {
-    /// Those who have turns together: the address of a session, so that many sessions of one are not many senders.
+    /// Those who have turns together: the address of a session, so that many sessions of one
+    /// address do not count as many senders.
     pub group: u64,
     /// The sender among them.
     pub sender: u64,
 }
 
 impl Source {
-    /// The bridge itself, and the log: answers, notices of nobody in particular, durable frames.
+    /// The bridge itself, and the log: answers, notices, durable frames.
     pub const BRIDGE: Self = Self { group: 0, sender: 0 };
 }
 
-/// Names the messages of which one may take the place of another: same sender, type, target and conflation key. A keyed hash.
+/// A stream: messages that may replace each other, with the same sender, type, target and
+/// conflation key. A keyed hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StreamKey(NonZeroU64);
 
 impl StreamKey {
-    /// From a hash, whose key nobody outside may know: a collision would let one message take another's place.
+    /// From a hash whose key nobody outside may know: a collision would let one message replace
+    /// another.
     pub const fn from_hash(hash: u64) -> Self {
         // The values below have another meaning in a mark.
         match NonZeroU64::new(hash) {
@@ -51,36 +55,36 @@ impl StreamKey {
     }
 }
 
-/// Puts an older and a newer frame together; `None` where they do not fit together.
+/// Merges an older and a newer frame; `None` if they do not fit together.
 pub type Merge = fn(&Frame, &Frame) -> Option<Frame>;
 
-/// What becomes of an ephemeral frame whose reader is behind.
+/// What happens to an ephemeral frame whose reader is behind.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Overflow {
-    /// Where it does not fit, it is dropped.
+    /// If it does not fit, it is dropped.
     #[default]
     DropNewest,
     /// While it waits, it gives way to newer frames of its lane, the oldest first.
     DropOldest,
-    /// It takes the place of one of the same stream that still waits.
+    /// It replaces one of the same stream that still waits.
     Latest(StreamKey),
-    /// From a quarter full on, it is put together with one of the same stream that still waits.
+    /// From a quarter full on, it is merged with one of the same stream that still waits.
     Merge(StreamKey, Merge),
 }
 
 impl Overflow {
-    /// Whether its sender should pause for a slow reader: not one whose frames cannot pile up.
+    /// Whether its sender should pause for a slow reader. No, if its frames cannot pile up.
     pub(super) const fn may_pause(self) -> bool {
         matches!(self, Self::DropNewest | Self::Merge(..))
     }
 }
 
-/// What a queue has to know of a frame while it waits, in one word.
+/// What a queue must know about a waiting frame, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark(u64);
 
 impl Mark {
-    /// Ephemeral; may be pushed out by a higher lane.
+    /// Ephemeral; a higher lane may push it out.
     pub const EPHEMERAL: Self = Self(0);
     /// Never pushed out.
     pub const DURABLE: Self = Self(1);
@@ -88,10 +92,10 @@ impl Mark {
     pub const YIELDS: Self = Self(2);
     /// Was pushed out.
     pub const GONE: Self = Self(3);
-    /// From here on a mark is an ephemeral frame's stream.
+    /// From here on a mark is the stream of an ephemeral frame.
     const FIRST_KEY: u64 = 4;
 
-    /// Of an ephemeral frame.
+    /// The mark of an ephemeral frame.
     pub const fn of(overflow: Overflow) -> Self {
         match overflow {
             Overflow::DropNewest => Self::EPHEMERAL,
@@ -116,7 +120,7 @@ impl Mark {
     }
 }
 
-/// What became of a frame that was sent.
+/// The outcome of sending a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
     /// It waits its turn.
@@ -125,7 +129,7 @@ pub enum Sent {
     QueuedButPause,
     /// The reader is too slow; the frame was dropped and counted.
     Dropped,
-    /// The connection is closing or gone.
+    /// The connection is closing or closed.
     Gone,
 }
 
@@ -168,14 +172,14 @@ impl std::ops::AddAssign for Lost {
     }
 }
 
-/// All that a push did.
+/// Everything that a push did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pushed {
-    /// What became of the frame.
+    /// The outcome for the frame.
     pub sent: Sent,
-    /// What was dropped: the frame itself, or those it pushed out.
+    /// What was dropped: the frame itself, or those that it pushed out.
     pub lost: Lost,
-    /// Whether it took the place of an older one, or was put together with it.
+    /// Whether it replaced an older one, or was merged with it.
     pub conflated: bool,
 }
 

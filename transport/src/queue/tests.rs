@@ -57,7 +57,7 @@ fn control_exceeds_the_bound_by_a_quarter_before_it_pushes_data_out() {
     assert_eq!(control(&mut queue, 10), Lost { count: 1, bytes: 600 });
 }
 
-/// What is written, as the first byte of each frame.
+/// The output, as the first byte of each frame.
 fn written(queue: &mut Queue) -> String {
     let mut order = String::new();
     loop {
@@ -309,7 +309,7 @@ fn who_comes_behind_a_flood_waits_its_turn_and_not_for_the_backlog() {
     send_of(&mut queue, sender(3), 'a');
     send_of(&mut queue, sender(3), 'b');
     let order = written(&mut queue);
-    // What was in the front already, and a turn of each flooder.
+    // What was already in the front, and a turn of each flooder.
     let place = |name| order.find(name).expect("it was written");
     assert!(place('a') < (16 * 1024 + 2 * 4096) / 100 + 3, "{}", place('a'));
     assert_eq!(place('b'), place('a') + 1);
@@ -329,7 +329,8 @@ fn many_sessions_of_one_address_are_one_sender_and_take_turns_among_themselves()
     }
     let order = written(&mut queue);
     let back = &order[order.find('h').expect("written") - 41..];
-    // By bytes the two addresses have the same: as long as the honest one has anything, at least every second turn is its.
+    // The two addresses get the same number of bytes: as long as the honest one has anything, at
+    // least every second turn is its own.
     assert_eq!(back.chars().take(41 + 9).filter(|name| *name == 'h').count(), 9, "{back}");
     let own: Vec<_> = order.match_indices('s').map(|(at, _)| at).collect();
     assert_eq!(own.len(), 20);
@@ -344,7 +345,7 @@ fn a_full_queue_costs_who_fills_it_and_not_the_newcomer() {
     for (number, name) in [(2, 'n'), (3, 'm')] {
         assert_eq!(send_of(&mut queue, sender(number), name), Sent::Queued, "nor is it paused");
     }
-    // Also of two sessions of one address.
+    // Also for two sessions of one address.
     assert_ne!(send_of(&mut queue, source(2), 's'), Sent::Dropped);
     assert_eq!(send_of(&mut queue, source(1), 'f'), Sent::Dropped);
     assert_eq!((queue.bytes(), queue.frames()), (10_000, 100));

@@ -1,17 +1,17 @@
-//! Taking turns: several that wait, known by their keys, in the order in which each has its next turn. Pure.
+//! Taking turns: several that wait, each with a key, in the order of their next turns. Pure.
 //!
-//! The one whose turn it is lies here; only where there are more is there anything else. All operations but [`Turns::largest`] take constant
-//! time.
+//! The one whose turn it is is stored inline; anything else is allocated only if there are more.
+//! All operations but [`Turns::largest`] take constant time.
 
 use std::collections::{HashMap, VecDeque};
 
-/// Something that may have nothing left.
+/// Something that may become empty.
 pub(super) trait Waits: Default {
     /// Whether nothing waits in it.
     fn is_empty(&self) -> bool;
 }
 
-/// See the module. Where anything waits, it waits in the one whose turn it is, too.
+/// See the module. If anything waits, something waits in the one whose turn it is.
 #[derive(Debug, Default)]
 pub(super) struct Turns<T> {
     key: u64,
@@ -22,7 +22,7 @@ pub(super) struct Turns<T> {
 #[derive(Debug, Default)]
 struct Others<T> {
     by_key: HashMap<u64, T>,
-    /// Each key once. Those that were emptied before their turn are passed over when it comes.
+    /// Each key once. Those that were emptied before their turn are skipped.
     ring: VecDeque<u64>,
 }
 
@@ -33,7 +33,7 @@ impl<T: Waits> Turns<T> {
         &self.now
     }
 
-    /// The same, to be changed.
+    /// The same, mutable.
     #[inline]
     pub fn now_mut(&mut self) -> &mut T {
         &mut self.now
@@ -49,7 +49,7 @@ impl<T: Waits> Turns<T> {
         1 + self.others.as_ref().map_or(0, |others| others.by_key.len())
     }
 
-    /// The one with this key, which is the last to have its turn if it is new.
+    /// The one with this key. If it is new, it has its turn last.
     #[inline]
     pub fn entry(&mut self, key: u64) -> &mut T {
         if self.others.is_none() && self.now.is_empty() {
@@ -66,17 +66,17 @@ impl<T: Waits> Turns<T> {
         })
     }
 
-    /// The one with this key, if there is one.
+    /// The one with this key, if it exists.
     pub fn get(&self, key: u64) -> Option<&T> {
         if self.key == key { Some(&self.now) } else { self.others.as_ref()?.by_key.get(&key) }
     }
 
-    /// The same, to be changed.
+    /// The same, mutable.
     pub fn get_mut(&mut self, key: u64) -> Option<&mut T> {
         if self.key == key { Some(&mut self.now) } else { self.others.as_mut()?.by_key.get_mut(&key) }
     }
 
-    /// The next one has its turn; this one has its next after all others.
+    /// Passes the turn to the next; this one comes last.
     pub fn pass(&mut self) {
         let Some(others) = &mut self.others else { return };
         while let Some(key) = others.ring.pop_front() {
@@ -96,7 +96,7 @@ impl<T: Waits> Turns<T> {
         }
     }
 
-    /// Something was taken out: sees to it that the one whose turn it is has something, if any has.
+    /// Something was removed. Ensures that the one whose turn it is is not empty, if any is not.
     #[inline]
     pub fn settle(&mut self) {
         if self.now.is_empty() {
@@ -110,7 +110,8 @@ impl<T: Waits> Turns<T> {
         std::iter::once((self.key, &self.now)).chain(others)
     }
 
-    /// The key of the one of which there is most, of those of which there is more than `above`; of two that are equal, the greater key.
+    /// The key of the largest, among those that are larger than `above`; of two that are equal, the
+    /// greater key.
     pub fn largest(&self, above: usize, size: impl Fn(&T) -> usize) -> Option<u64> {
         let sizes = self.iter().map(|(key, one)| (size(one), key)).filter(|(size, _)| *size > above);
         sizes.max().map(|(_, key)| key)
