@@ -1,9 +1,10 @@
-//! What this edge knows of its broker: whether it answers, since when it does so steadily, and why it refuses this
-//! edge, if it does.
+//! What this edge knows about its broker: whether it answers, since when it does so steadily, and
+//! why it refuses this edge, if it does.
 //!
-//! Learned from the exchange of revocations, several times a second. A pair of sockets that waits before it dials again waits with a growing
-//! random bound; when the broker is steady again the rest of that wait is cut to a few seconds, so that all sessions of an edge come back
-//! soon after each other and not at once. Does not dial, and does not know who waits.
+//! It learns this from the exchange of revocations, several times a second. A session that lost the
+//! broker waits with a growing random bound before it dials again. When the broker is steady again,
+//! the rest of that wait is cut to a few seconds, so that all sessions of an edge come back soon,
+//! but not all at once. This module does not dial, and does not know who waits.
 
 use std::time::Duration;
 
@@ -15,11 +16,12 @@ use tokio::{
 
 /// How often it is logged that the broker refuses this edge.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
-/// A broker that has answered for this long, in one life, is steady.
+/// A broker that has answered for so long, in one life, is steady.
 pub const STEADY_AFTER: Duration = Duration::from_secs(2);
-/// Within this time of that moment everybody who waits dials.
+/// Within this time after that moment, all who wait dial.
 pub const SPREAD: Duration = Duration::from_secs(3);
-/// For this long after that moment, those whose dials fail late are also let in on it: longer than a dial may hang.
+/// For so long after that moment, it is also news to those whose dials fail late: longer than a
+/// dial may take.
 const STILL_NEWS: Duration = Duration::from_secs(10);
 
 /// See the module. Shared by all threads of an edge.
@@ -32,10 +34,10 @@ pub struct BrokerReach {
     steady: watch::Sender<Option<Instant>>,
 }
 
-/// The broker answers.
+/// A broker that answers.
 #[derive(Debug)]
 struct Answering {
-    /// Another one after each start of the broker.
+    /// Changes at each start of the broker.
     life: String,
     since: Instant,
 }
@@ -47,7 +49,7 @@ impl Default for BrokerReach {
 }
 
 impl BrokerReach {
-    /// The broker has answered, in this life of it.
+    /// The broker has answered, in this life.
     pub fn on_answer(&self, life: &str) {
         if self.refused.lock().take().is_some() {
             tracing::info!("the broker takes this edge again");
@@ -97,14 +99,15 @@ impl BrokerReach {
         self.steady.send_replace(None);
     }
 
-    /// Ready after this wait, or sooner where the broker turns out to be steady: at a moment of the [`SPREAD`] that `dice` chooses.
+    /// Ready after this wait, or sooner if the broker becomes steady: at a moment within [`SPREAD`]
+    /// that `dice` chooses.
     pub async fn until_due(&self, wait: Duration, dice: u64) {
         let due = Instant::now() + wait;
         let spread = Duration::from_millis(dice % (u64::try_from(SPREAD.as_millis()).unwrap_or(u64::MAX) + 1));
         let mut steady = self.steady.subscribe();
         let is_news = |since: &Option<Instant>| since.is_some_and(|since| since.elapsed() < STILL_NEWS);
         let sooner = async {
-            // Never an error: the sender is in `self`. The guard is let go at once.
+            // Never an error, because the sender is in `self`. The guard is released at once.
             let _ = steady.wait_for(is_news).await.is_ok();
             sleep_until(Instant::now() + spread).await;
         };
@@ -126,7 +129,7 @@ mod tests {
     const TICK: Duration = Duration::from_millis(400);
     const LONG: Duration = Duration::from_secs(60);
 
-    /// How long each of fifty waits lasts while `happen` happens.
+    /// How long each of fifty waits lasts while `happen` runs.
     async fn waits(reach: &Arc<BrokerReach>, happen: impl Future<Output = ()>) -> Vec<Duration> {
         let began = Instant::now();
         let waiting: Vec<_> = (0..50_u64)
@@ -157,7 +160,7 @@ mod tests {
     async fn when_the_broker_is_steady_again_everybody_is_back_within_seconds() {
         let reach = Arc::<BrokerReach>::default();
         let waited = waits(&reach, async {
-            // It comes and goes: nobody is hurried.
+            // It comes and goes: no wait is cut.
             for life in ["a", "b", "c"] {
                 answer(&reach, life, 4).await;
                 reach.on_no_answer();

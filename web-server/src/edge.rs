@@ -1,4 +1,4 @@
-//! The running edge: binds, serves, keeps house, drains.
+//! The running edge: binds, serves, does housekeeping, drains.
 
 use std::{
     io,
@@ -41,17 +41,18 @@ use crate::{
     status::{self, EdgeStatus, Phase},
 };
 
-/// How often sockets are looked through for tokens that run out; more often where tokens live for minutes only.
+/// How often sockets are checked for tokens that expire; more often if tokens live for minutes
+/// only.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
-/// Sockets are closed this long before their token runs out, so that it can still be renewed.
+/// Sockets are closed this long before their token expires, so that it can still be renewed.
 const RENEWAL_MARGIN: Duration = Duration::from_secs(60);
-/// How often a batch of sockets is closed while draining, and how often it is looked whether all is done.
+/// How often a batch of sockets is closed while draining, and how often completion is checked.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
-/// What the last report to the audit log may take, also where the drain's time is over.
+/// How long the last report to the audit log may take, even after the drain's time is over.
 const LAST_REPORT: Duration = Duration::from_secs(1);
 /// The lock's file in the data folder.
 const LOCK: &str = "edge.lock";
-/// What is kept of the drain's time for sockets to finish their closing.
+/// The part of the drain's time that is reserved for sockets to finish closing.
 const CLOSING_SHARE: u32 = 4;
 
 /// Why the edge does not start.
@@ -68,7 +69,7 @@ pub enum StartError {
     /// The app.
     #[error(transparent)]
     Assets(#[from] AssetError),
-    /// The certificate or its key is no good, or what is trusted when the broker is dialled.
+    /// The certificate or its key is invalid, or the authorities for dialling the broker are.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The ways to log in.
@@ -109,7 +110,7 @@ pub struct EdgeHandle {
     reporting: tokio::task::JoinHandle<()>,
     sharing: tokio::task::JoinHandle<()>,
     tls: Option<Listener>,
-    /// Names of clients and revocations are this edge's alone.
+    /// Client names and revocations belong to this edge alone.
     _lock: FolderLock,
 }
 
@@ -140,12 +141,12 @@ struct Parts {
 /// Starts the edge. Needs a running actix system; the server ends with it.
 ///
 /// # Errors
-/// The folder of the app cannot be opened, a file of TLS is no good, or the address cannot be bound.
+/// The folder of the app cannot be opened, a TLS file is invalid, or the address cannot be bound.
 pub fn start(settings: &Settings) -> Result<EdgeHandle, StartError> {
     start_with(settings, None, SystemTime::now())
 }
 
-/// Starts the edge on a machine whose clock says that it is `now` where it signs for the broker.
+/// Starts the edge on a machine whose clock says `now` when it signs for the broker.
 ///
 /// # Errors
 /// See [`start`].
@@ -153,7 +154,8 @@ pub fn start_by_clock(settings: &Settings, now: SystemTime) -> Result<EdgeHandle
     start_with(settings, None, now)
 }
 
-/// Starts the edge beside a broker in the same process, which sessions are connected to without a socket between.
+/// Starts the edge beside a broker in the same process. Sessions are connected to it without a
+/// socket.
 ///
 /// # Errors
 /// See [`start`].
@@ -169,7 +171,7 @@ fn start_with(settings: &Settings, broker: Option<SessionPipe>, now: SystemTime)
     let bind = |source| StartError::Bind { addr: settings.web.addr, source };
     let listener = listen(settings.web.addr).map_err(bind)?;
     let addr = listener.local_addr().map_err(bind)?;
-    // What a wallet is asked to sign may name the address that was really bound.
+    // The text that a wallet signs may name the address that was bound.
     let settings = &Settings { web: WebSettings { addr, ..settings.web.clone() }, ..settings.clone() };
     let parts = Parts::new(settings, broker, tls.as_ref(), now)?;
 
@@ -233,7 +235,7 @@ fn start_with(settings: &Settings, broker: Option<SessionPipe>, now: SystemTime)
     })
 }
 
-/// Says what others on the network can read, where nothing is known to prevent it.
+/// Warns if others on the network can read the traffic.
 fn warn_of_clear_text(settings: &Settings, addr: SocketAddr, under_tls: bool) {
     let proxied = settings.web.cookie_secure == CookieSecure::Always || !settings.proxies.trusted.is_empty();
     if !under_tls && !proxied && !addr.ip().to_canonical().is_loopback() {
@@ -255,15 +257,17 @@ impl EdgeHandle {
         self.addr
     }
 
-    /// Reads the certificate again, as the operator asks. If it cannot be read, the one in force stays.
+    /// Reads the certificate again, as the operator asked. If it cannot be read, the one in force
+    /// stays.
     pub async fn reload_certificate(&self) {
         if let Some(tls) = &self.tls {
             tls.reload().await;
         }
     }
 
-    /// Ends the edge in order: not ready, browsers told, their sockets closed with 1012 at the configured pace, requests
-    /// in flight answered. What is left after `drain.timeout` is cut.
+    /// Ends the edge in an orderly way: it becomes not ready, tells browsers, closes their sockets
+    /// with 1012 at the configured pace, and answers the requests in progress. What is left after
+    /// `drain.timeout` is cut.
     pub async fn drain(&self) {
         let started = Instant::now();
         let Parts { status, sockets, .. } = &self.parts;
@@ -281,7 +285,8 @@ impl EdgeHandle {
             tokio::time::sleep(DRAIN_TICK).await;
         }
         let cut = sockets.count();
-        // What was answered last is on its way to the kernel. A graceful stop would wait for idle connections as well.
+        // The last answers are on their way to the kernel. A graceful stop would also wait for idle
+        // connections.
         tokio::time::sleep(DRAIN_TICK).await;
         self.server.stop(false).await;
         self.parts.sharing.finish().await;
@@ -289,7 +294,8 @@ impl EdgeHandle {
         tracing::info!(cut, "edge drained");
     }
 
-    /// Closes every socket, at the configured pace or faster if the time would not suffice otherwise.
+    /// Closes every socket, at the configured pace, or faster if the time would otherwise not
+    /// suffice.
     async fn close_sockets(&self, started: Instant) {
         let open = self.parts.sockets.numbers();
         let time = self.drain.timeout.saturating_sub(self.drain.timeout / CLOSING_SHARE).saturating_sub(started.elapsed());
@@ -393,7 +399,7 @@ async fn nothing_here() -> Result<HttpResponse, Refusal> {
     Err(ErrorCode::NotFound.into())
 }
 
-/// Has clients told whose token runs out, and closes the sockets of those that do nothing about it.
+/// Tells clients whose token expires soon, and closes the sockets of those that do not renew it.
 async fn keep_house(sockets: Arc<OpenSockets>, every: Duration) {
     let order = Order::Close { code: CloseCode::CREDENTIALS_EXPIRED, reason: "the session token is about to expire: renew it" };
     let mut ticks = tokio::time::interval(every);

@@ -1,4 +1,5 @@
-//! `GET /api/v1/channels/{channel}/history`: the past of a channel, for a session that may read it.
+//! `GET /api/v1/channels/{channel}/history`: the history of a channel, for a session that may read
+//! it.
 
 use actix_web::{
     HttpResponse,
@@ -12,7 +13,8 @@ use crate::{
     sessions::{PacedSession, sharing::Sharing},
 };
 
-/// Asks the broker for the caller, and passes on what it says: its own inboxes, the broadcasts that reach it, topics it subscribes to.
+/// Asks the broker for the caller and passes on its answer: own inboxes, broadcasts that reach the
+/// session, topics that it subscribes to.
 ///
 /// # Errors
 /// Those of [`PacedSession`] and of the broker's route; 503 `not_ready`.
@@ -27,7 +29,7 @@ async fn history(
     if answer.status == 401 {
         sharing.catch_up().await;
         sharing.check(&owned.session.identity())?;
-        // It is the edge that the broker does not believe, and not the caller.
+        // The broker does not accept the edge; the caller is not to blame.
         return Err(ClientError::with_message(ErrorCode::NotReady, "the broker does not know this edge").into());
     }
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
@@ -37,7 +39,7 @@ async fn history(
         .body(answer.body))
 }
 
-/// The route, to be put under `/api`.
+/// The route, for the scope `/api`.
 pub fn configure(routes: &mut web::ServiceConfig) {
     routes.service(web::resource("/v1/channels/{channel:.+}/history").route(web::get().to(history)).default_service(only("GET")));
 }

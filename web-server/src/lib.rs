@@ -1,16 +1,18 @@
-//! The edge: serves the app, owns browser sessions, and proxies their sockets to the broker.
+//! The edge: serves the app, issues sessions, and forwards their sockets to the broker.
 //!
-//! [`start`] binds, serves and returns an [`EdgeHandle`]; what runs behind it:
+//! [`start`] binds, serves and returns an [`EdgeHandle`]. The parts:
 //! - [`assets`]: the app's files, from a folder or built in;
 //! - [`sessions`]: sessions, their tokens and cookies, and which sockets are open;
-//! - [`logins`]: how a session becomes a user's: by wallet or by an issuer's token;
-//! - [`proxy`]: one [`proxy::ProxyActor`] per browser socket, paired with a socket to the broker;
+//! - [`logins`]: how a session gets a user: by wallet or by an issuer's token;
+//! - [`proxy`]: one [`proxy::ProxyActor`] per browser socket, paired with a connection to the
+//!   broker;
 //! - `broker_reach`: whether the broker answers, and since when;
-//! - `history`: the past of channels, for sessions;
+//! - `history`: the history of channels, for sessions;
 //! - [`status`]: health and statistics for operators;
 //! - [`http`]: refusals, security headers, the origin rule.
 //!
-//! The edge never parses a payload, routes nothing, and stores nothing beyond the process but which sessions were revoked.
+//! The edge never parses a payload, routes nothing, and stores nothing but revocations beyond the
+//! process.
 
 pub mod assets;
 mod broker_reach;

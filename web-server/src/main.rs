@@ -1,4 +1,4 @@
-//! The edge as a process of its own. `agent-bridge web` does the same with a fuller command line.
+//! The edge as a separate process. `agent-bridge web` does the same with a fuller command line.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
-//! What operators ask: is it alive, is it ready, how is it doing.
+//! Health and statistics for operators.
 //!
-//! `GET /api/`, `GET /health/live`, `GET /health/ready`, `GET /stats`. Nothing here names a session or shows a payload;
-//! statistics are for operators all the same.
+//! `GET /api/`, `GET /health/live`, `GET /health/ready`, `GET /stats`. No answer names a session or
+//! shows a payload; statistics are for operators all the same.
 
 use std::{
     sync::{
@@ -26,12 +26,12 @@ use crate::{
 
 /// The version in every answer that names one.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// How long the broker may take to accept a connection before it counts as out of reach.
+/// How long the broker may take to accept a connection before it counts as unreachable.
 const PROBE_LIMIT: Duration = Duration::from_millis(500);
-/// How long an answer to that question holds.
+/// How long the result of that probe is used.
 const PROBE_HOLDS: Duration = Duration::from_secs(1);
 
-/// Where the edge is in its life.
+/// The phase of the edge's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Phase {
@@ -39,7 +39,7 @@ pub enum Phase {
     Starting,
     /// Serving.
     Ready,
-    /// Closing what is open, taking nothing new.
+    /// Closing what is open, accepting nothing new.
     Draining,
 }
 
@@ -63,7 +63,7 @@ pub struct EdgeStatus {
     broker: String,
     /// TLS of the listener.
     tls: Option<Arc<ServerTls>>,
-    /// When the broker was last looked for, and whether it was there.
+    /// When the broker was last probed, and the result.
     probed: Mutex<Option<(Instant, bool)>>,
 }
 
@@ -74,17 +74,18 @@ impl EdgeStatus {
         Arc::new(Self { phase, started: Instant::now(), broker, tls, probed: Mutex::new(None) })
     }
 
-    /// Where the edge is in its life.
+    /// The phase of the edge's life.
     pub fn phase(&self) -> Phase {
         Phase::ALL.get(usize::from(self.phase.load(Relaxed))).copied().unwrap_or(Phase::Draining)
     }
 
-    /// Goes on to another phase.
+    /// Enters another phase.
     pub fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Relaxed);
     }
 
-    /// Whether the broker accepts connections just now; asked at most once a second, however many ask.
+    /// Whether the broker accepts connections now. It is probed at most once a second, however many
+    /// ask.
     async fn broker_is_reachable(&self) -> bool {
         let mut probed = self.probed.lock().await;
         if let Some((at, reachable)) = *probed
@@ -117,8 +118,9 @@ async fn live() -> HttpResponse {
     answer(true, &json!({ "status": "live" }))
 }
 
-/// 503 while the edge starts or drains, and while the broker refuses it, with the `reason`. A broker that is away is named, but
-/// does not make the edge unready: it keeps its browsers meanwhile, and serves the app.
+/// 503 while the edge starts or drains, and while the broker refuses it, with the `reason`. A
+/// broker that is away is reported, but does not make the edge unready: the edge keeps its browsers
+/// meanwhile, and serves the app.
 async fn ready(status: web::Data<EdgeStatus>, sharing: web::Data<Sharing>) -> HttpResponse {
     let phase = status.phase();
     let refusal = sharing.reach.refusal();

@@ -1,4 +1,4 @@
-//! What the edge has to say of its settings before it opens anything. Starting and `check-config` both ask.
+//! Validates the edge's settings before anything opens. Both the start and `check-config` use it.
 
 use common::config::{Settings, ws_authority};
 use tls::{ClientTls, Listener, TlsError, broker_trust};
@@ -8,7 +8,7 @@ use crate::{
     logins::{Logins, key_set_fault},
 };
 
-/// Everything that is wrong with the settings as far as the edge uses them, and with the files that they name: which, and how.
+/// All faults of the edge's settings, and of the files that they name: the setting and the fault.
 pub fn faults(settings: &Settings) -> Vec<(&'static str, String)> {
     let mut faults = Vec::new();
     let tls = &settings.web.tls;
@@ -31,7 +31,7 @@ pub fn faults(settings: &Settings) -> Vec<(&'static str, String)> {
     faults
 }
 
-/// The setting that names the file which is no good.
+/// The setting that names the invalid file.
 fn tls_key(error: &TlsError, settings: &Settings) -> &'static str {
     let tls = &settings.web.tls;
     match error.path() {

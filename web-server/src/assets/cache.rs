@@ -1,10 +1,11 @@
-//! A cache bounded by the bytes it holds; at the bound the entries used longest ago go.
+//! A cache bounded by the bytes that it holds. At the bound the least recently used entries are
+//! removed.
 //!
-//! Owns values that can be made again. Not a place for anything that must not be lost.
+//! For values that can be made again, not for anything that must not be lost.
 
 use std::{collections::HashMap, hash::Hash};
 
-/// What an entry costs besides its value: so that many empty values are bounded as well.
+/// The cost of an entry besides its value, so that many empty values are bounded too.
 const ENTRY_COST: usize = 256;
 
 /// See the module.
@@ -35,7 +36,7 @@ impl<K: Eq + Hash + Clone, V: Clone> BoundedCache<K, V> {
         Some(entry.value.clone())
     }
 
-    /// Keeps a value of `bytes` bytes; one that is larger than the whole cache is not kept.
+    /// Stores a value of `bytes` bytes. A value larger than the whole cache is not stored.
     pub fn put(&mut self, key: K, value: V, bytes: usize) {
         let cost = bytes + ENTRY_COST;
         self.remove(&key);

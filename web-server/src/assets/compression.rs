@@ -1,4 +1,4 @@
-//! Compresses an asset once, for those that come without a form compressed in advance.
+//! Compresses an asset once, if its folder has no compressed form of it.
 //!
 //! Pure and slow: callers run it where blocking is allowed, and keep the result.
 
@@ -11,7 +11,7 @@ use super::negotiation::Coding;
 
 /// Smaller assets fit one packet anyway.
 const WORTH_COMPRESSING: usize = 512;
-/// Larger assets would take seconds; whoever ships such compresses them in advance.
+/// Larger assets would take seconds; they should be compressed in advance.
 const TOO_LARGE: usize = 8 * 1024 * 1024;
 /// Close to the best ratio at a tenth of its time (the best is 11).
 const BROTLI_QUALITY: u32 = 7;
@@ -31,7 +31,7 @@ pub fn compress(plain: &[u8], coding: Coding) -> Option<Bytes> {
         Coding::Gzip => gzip(plain),
         Coding::Identity => return None,
     };
-    // Writing to memory does not fail; if it did, the plain bytes would be right all the same.
+    // Writing to memory does not fail. If it did, the plain bytes would still be right.
     compressed.ok().filter(|bytes| bytes.len() < plain.len()).map(Bytes::from)
 }
 

@@ -1,6 +1,8 @@
-//! Conditional and range requests (RFC 9110, sections 13 and 14): what of a representation is to be sent.
+//! Conditional and range requests (RFC 9110, sections 13 and 14): which part of a representation
+//! must be sent.
 //!
-//! Pure. Knows single byte ranges; a request for several is answered whole, as the RFC allows.
+//! Pure. Supports single byte ranges. A request for several is answered with everything, as the RFC
+//! allows.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,12 +19,12 @@ pub struct Conditions<'a> {
     pub if_range: Option<&'a str>,
 }
 
-/// What is known of the representation that would be sent.
+/// The properties of the representation that would be sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Validators<'a> {
     /// Its strong entity tag, in quotes.
     pub etag: &'a str,
-    /// When its file changed last.
+    /// When its file was last changed.
     pub modified: Option<SystemTime>,
     /// Its length in bytes.
     pub length: u64,
@@ -31,7 +33,7 @@ pub struct Validators<'a> {
 /// What to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// 200 and everything.
+    /// 200 with everything.
     Whole,
     /// 304: the client has it.
     NotModified,
@@ -63,7 +65,7 @@ impl Conditions<'_> {
         }
     }
 
-    /// `If-Range`: a part is only of use to a client that has the rest of the same representation.
+    /// `If-Range`: a part is useful only to a client that has the rest of the same representation.
     fn range_applies(&self, current: Validators<'_>) -> bool {
         let Some(condition) = self.if_range.map(str::trim) else { return true };
         if condition.starts_with('"') {
@@ -113,7 +115,7 @@ fn within(first: u64, last: u64, length: u64) -> Verdict {
     if first < length { Verdict::Part { first, last } } else { Verdict::OutOfRange }
 }
 
-/// Digits only; what is too large for a u64 is beyond every file.
+/// Digits only. A number too large for a u64 is beyond every file.
 fn number(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().unwrap_or(u64::MAX))

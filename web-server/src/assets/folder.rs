@@ -1,7 +1,7 @@
 //! Assets from a folder.
 //!
-//! Looks at the disk at each request, so that a changed file is served at once, and remembers what it read of files
-//! that have not changed: small ones whole, of large ones the digest. What is remembered is bounded.
+//! It reads the disk at each request, so that a changed file is served at once. It remembers
+//! unchanged files: small ones as a whole, of large ones the digest. What it remembers is bounded.
 
 use std::{
     fs::{self, File},
@@ -21,9 +21,9 @@ use super::{
     source::{Asset, Content, digest},
 };
 
-/// Larger files are not held in memory but read as they are sent.
+/// Larger files are not held in memory; they are read while they are sent.
 const SMALL: u64 = 2 * 1024 * 1024;
-/// All that is remembered of files.
+/// The bound of everything remembered, in bytes.
 const REMEMBERED: usize = 32 * 1024 * 1024;
 
 /// See the module.
@@ -32,7 +32,7 @@ pub struct Folder {
     known: Mutex<BoundedCache<(PathBuf, Stamp), Known>>,
 }
 
-/// Tells one state of a file from another.
+/// Identifies one state of a file.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Stamp {
     modified: Option<SystemTime>,
@@ -51,7 +51,7 @@ impl Folder {
     /// Opens the folder.
     ///
     /// # Errors
-    /// It is not there, or is not a folder.
+    /// It does not exist, or is not a folder.
     pub fn open(path: &Path) -> io::Result<Self> {
         let root = path.canonicalize()?;
         if !root.is_dir() {
@@ -60,10 +60,10 @@ impl Folder {
         Ok(Self { root, known: Mutex::new(BoundedCache::new(REMEMBERED)) })
     }
 
-    /// The file of this name inside the folder; a link that leads out of it is no file.
+    /// The file of this name inside the folder. A link that leads out of the folder is no file.
     ///
     /// # Errors
-    /// It is there and cannot be read.
+    /// It exists and cannot be read.
     pub fn find(&self, path: &AssetPath) -> io::Result<Option<Asset>> {
         let Some(place) = self.place(path) else { return Ok(None) };
         let mut file = File::open(&place)?;
@@ -97,7 +97,7 @@ impl Folder {
         Ok(Some(Asset { content, digest: known.digest, modified }))
     }
 
-    /// Where the file really is, if that is inside the folder and a file.
+    /// The real path of the file, if that is inside the folder and a file.
     fn place(&self, path: &AssetPath) -> Option<PathBuf> {
         let place = self.root.join(path.as_str()).canonicalize().ok()?;
         let inside = place.starts_with(&self.root) && fs::metadata(&place).is_ok_and(|metadata| metadata.is_file());

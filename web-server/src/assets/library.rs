@@ -1,7 +1,8 @@
 //! The library: a source of assets, and the forms of each that clients can get.
 //!
-//! A form (HTTP says representation) is the plain file, the one compressed in advance beside it (`app.js.br`), or one
-//! compressed here once and remembered. Whether a file beside another is as new as that one is its builder's business.
+//! A form (a representation in HTTP) is the plain file, a compressed file beside it (`app.js.br`),
+//! or one compressed here once and remembered. Whoever builds the folder ensures that the
+//! compressed file is up to date.
 
 use std::{io, path::PathBuf, sync::Arc, time::SystemTime};
 
@@ -17,10 +18,10 @@ use super::{
     source::{Asset, AssetSource, Content},
 };
 
-/// All that is remembered of forms compressed here.
+/// The bound of all forms compressed here, in bytes.
 const REMEMBERED: usize = 16 * 1024 * 1024;
 
-/// Why the library cannot be opened or an asset not read.
+/// Why the library cannot be opened or an asset cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum AssetError {
     /// The folder of the app.
@@ -31,19 +32,20 @@ pub enum AssetError {
         /// Why.
         source: io::Error,
     },
-    /// A file that is there.
+    /// An existing file cannot be read.
     #[error("an asset cannot be read: {0}")]
     Unreadable(#[from] io::Error),
 }
 
-/// The digest of the plain file, and how it is coded.
+/// The digest of the plain file, and its coding.
 type FormKey = (Arc<str>, Coding);
 
 /// See the module.
 pub struct Library {
     source: AssetSource,
     compressed: Mutex<BoundedCache<FormKey, Option<Bytes>>>,
-    /// Held while something is compressed: several first requests for a file do the work once, and one core is busy at most.
+    /// Held while something is compressed: several first requests for a file do the work once, and
+    /// at most one core is busy.
     compressing: Mutex<()>,
 }
 
@@ -51,11 +53,11 @@ pub struct Library {
 pub struct Representation {
     /// Its bytes.
     pub content: Content,
-    /// How they are coded.
+    /// Its coding.
     pub coding: Coding,
     /// Its strong entity tag, in quotes.
     pub etag: String,
-    /// When the asset changed last, where that is known.
+    /// When the asset was last changed, if known.
     pub modified: Option<SystemTime>,
     /// `Content-Type`.
     pub content_type: String,
@@ -74,10 +76,11 @@ impl Library {
         Ok(Self { source, compressed: Mutex::new(BoundedCache::new(REMEMBERED)), compressing: Mutex::new(()) })
     }
 
-    /// The form of an asset that suits the client best. Reads the disk and compresses: blocks.
+    /// The form of an asset that suits the client best. Reads the disk and compresses, so it
+    /// blocks.
     ///
     /// # Errors
-    /// A file is there and cannot be read.
+    /// A file exists and cannot be read.
     pub fn select(&self, path: &AssetPath, accepted: Accepted) -> Result<Option<Representation>, AssetError> {
         let Some(plain) = self.source.find(path)? else { return Ok(None) };
         for coding in accepted.ranked() {

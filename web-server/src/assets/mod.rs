@@ -1,8 +1,9 @@
-//! The app's files: where they come from, which form of one a client gets, and the HTTP around it.
+//! The app's files: their source, the form that a client gets, and the HTTP around it.
 //!
-//! Owns everything between a request path and the bytes of a file. A folder or the copy built into the binary is the
-//! source; both answer through one responder. Called by the edge's default route only. Does not list folders, does not
-//! watch them, does not follow links out of the folder, and does not know sessions.
+//! Owns everything between a request path and the bytes of a file. The source is a folder or the
+//! copy built into the binary; one responder answers for both. Only the edge's default route calls
+//! it. It does not list folders, watch them, or follow links out of the folder, and does not know
+//! sessions.
 
 mod cache;
 mod compression;

@@ -1,12 +1,13 @@
-//! What the name of an asset says: media type, whether it compresses well, how long it may be kept.
+//! What the name of an asset tells: media type, whether it compresses well, how long it may be
+//! cached.
 //!
 //! Pure.
 
-/// Kept for a year without asking: the name changes with the content.
+/// Cached for a year without asking: the name changes with the content.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
-/// Kept, but asked about each time; an unchanged file costs a 304.
+/// Cached, but checked each time; an unchanged file costs a 304.
 const REVALIDATE: &str = "no-cache";
-/// Shortest part of a name that counts as a hash.
+/// The shortest part of a name that counts as a hash.
 const HASH_LENGTH: usize = 8;
 
 /// The `Content-Type` of an asset.
@@ -24,7 +25,7 @@ pub fn content_type(path: &str) -> String {
     if is_text(media) { format!("{media}; charset=utf-8") } else { media.to_owned() }
 }
 
-/// Whether compressing an asset of this name is worth while.
+/// Whether compressing an asset with this name is worthwhile.
 pub fn compresses_well(path: &str) -> bool {
     let media = mime_guess::from_path(path).first_or_octet_stream();
     is_text(media.essence_str()) || matches!(media.essence_str(), "application/wasm" | "font/ttf" | "font/otf" | "image/x-icon")
@@ -42,10 +43,12 @@ fn is_text(media: &str) -> bool {
         || matches!(media, "application/javascript" | "application/json" | "application/xml")
 }
 
-/// Whether a name carries a hash of its content: `name.3f2a9c1b.js` (webpack, parcel), `name-BxYz12Ab.js` (vite, esbuild).
+/// Whether a name contains a hash of its content: `name.3f2a9c1b.js` (webpack, parcel),
+/// `name-BxYz12Ab.js` (vite, esbuild).
 ///
-/// A wrong yes would pin a stale file for a year and a wrong no costs a 304, so that in doubt it is no: a hash needs a
-/// digit and a letter, and is either hexadecimal or exactly eight characters with a capital among them.
+/// A wrong yes would keep a stale file for a year, a wrong no costs a 304. So if in doubt the
+/// answer is no: a hash needs a digit and a letter, and is either hexadecimal or exactly eight
+/// characters with a capital among them.
 fn is_hashed(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
     let name = name.strip_suffix(".map").unwrap_or(name);

@@ -1,6 +1,7 @@
-//! Which content coding a client gets, by its `Accept-Encoding` (RFC 9110, section 12.5.3).
+//! Chooses the content coding by the client's `Accept-Encoding` (RFC 9110, section 12.5.3).
 //!
-//! Pure. Only what the edge can produce counts: Brotli, gzip and identity, preferred in this order at equal quality.
+//! Pure. It considers only what the edge can produce: Brotli, gzip and identity, preferred in this
+//! order at equal quality.
 
 /// A content coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,7 +24,7 @@ impl Coding {
         }
     }
 
-    /// What the name of a file compressed in advance ends in.
+    /// The suffix of a file that is compressed with it.
     pub const fn suffix(self) -> &'static str {
         match self {
             Self::Brotli => ".br",
@@ -42,10 +43,10 @@ pub struct Accepted {
 }
 
 impl Accepted {
-    /// A client that takes the plain bytes only, or did not say.
+    /// A client that accepts only the plain bytes, or did not say.
     pub const IDENTITY: Self = Self { brotli: 0, gzip: 0, identity: 1000 };
 
-    /// Reads an `Accept-Encoding` header. Members that make no sense are passed over.
+    /// Parses an `Accept-Encoding` header. Invalid members are skipped.
     pub fn parse(header: &str) -> Self {
         let (mut brotli, mut gzip, mut identity, mut any) = (None, None, None, None);
         for member in header.split(',') {
@@ -62,22 +63,23 @@ impl Accepted {
         Self {
             brotli: brotli.or(any).unwrap_or(0),
             gzip: gzip.or(any).unwrap_or(0),
-            // Acceptable unless excluded, and then the last choice.
+            // Acceptable unless excluded, and the last choice.
             identity: identity.unwrap_or(if any == Some(0) { 0 } else { 1 }),
         }
     }
 
-    /// The codings to try, best first. Identity always ends the list: to send it against the client's wish is better than nothing.
+    /// The codings to try, best first. Identity always ends the list: sending it against the
+    /// client's wish is better than sending nothing.
     pub fn ranked(self) -> impl Iterator<Item = Coding> {
         let mut codings = [(self.brotli, Coding::Brotli), (self.gzip, Coding::Gzip), (self.identity, Coding::Identity)];
-        // Stable: at equal quality the order above holds.
+        // A stable sort: at equal quality the order above holds.
         codings.sort_by_key(|(quality, _)| std::cmp::Reverse(*quality));
         let wanted = codings.into_iter().filter(|(quality, _)| *quality > 0).map(|(_, coding)| coding);
         wanted.chain(std::iter::once(Coding::Identity))
     }
 }
 
-/// The quality in thousandths: `q=0.5` is 500; absent is 1000; nonsense is `None`.
+/// The quality in thousandths: `q=0.5` is 500; absent is 1000; invalid is `None`.
 fn quality(parameters: &str) -> Option<u16> {
     let Some((_, value)) = parameters.split(';').filter_map(|pair| pair.split_once('=')).find(|(name, _)| name.trim() == "q")
     else {

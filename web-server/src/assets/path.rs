@@ -1,10 +1,11 @@
-//! Request paths as names of assets: what is an [`AssetPath`] cannot leave its root.
+//! Request paths as names of assets: an [`AssetPath`] cannot leave its root.
 //!
-//! Pure. Decodes once, so that an encoded `%25` stays a literal percent sign, and refuses rather than repairs.
+//! Pure. It decodes once, so that an encoded `%25` stays a literal percent sign, and refuses bad
+//! paths instead of repairing them.
 
 use percent_encoding::percent_decode_str;
 
-/// Longest decoded path in bytes.
+/// The longest decoded path in bytes.
 const MAX_PATH: usize = 1024;
 /// The one folder whose name may begin with a dot (RFC 8615).
 const WELL_KNOWN: &str = ".well-known";
@@ -17,7 +18,8 @@ pub enum PathFault {
     /// Bad encoding, control characters, backslashes, or segments that climb.
     #[error("the path is malformed")]
     Malformed,
-    /// A hidden file or folder, or an empty segment: never served, and never the app's page either.
+    /// A hidden file or folder, or an empty segment: never served, and the app's page is not served
+    /// in its place.
     #[error("the path names nothing that is served")]
     Hidden,
 }
@@ -27,7 +29,7 @@ pub enum PathFault {
 pub struct AssetPath(String);
 
 impl AssetPath {
-    /// Checks the path of a request, as it came: percent-encoded, without the query.
+    /// Checks the path of a request as received: percent-encoded, without the query.
     ///
     /// # Errors
     /// [`PathFault`]; the caller decides on the status.
@@ -71,12 +73,12 @@ impl AssetPath {
         &self.0
     }
 
-    /// The same path with something after it, such as `.br`.
+    /// The same path with a suffix, such as `.br`.
     pub fn with_suffix(&self, suffix: &str) -> Self {
         Self(format!("{}{suffix}", self.0))
     }
 
-    /// Whether the last segment has an extension: then it is a file's name and not a route of the app.
+    /// Whether the last segment has an extension: then it is a file's name, not a route of the app.
     pub fn has_extension(&self) -> bool {
         let name = self.0.rsplit('/').next().unwrap_or_default();
         name.contains('.')

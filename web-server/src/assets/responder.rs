@@ -27,7 +27,8 @@ const CHUNK: u64 = 64 * 1024;
 /// Answers a request for an asset, or for a route of the app, which gets the app's page.
 ///
 /// # Errors
-/// 404 `not_found`, 400 `bad_request` for a path that makes no sense, 405 for other methods than GET and HEAD, 500.
+/// 404 `not_found`, 400 `bad_request` for an invalid path, 405 for methods other than GET and HEAD,
+/// 500.
 pub async fn serve(request: HttpRequest, library: web::Data<Library>) -> Result<HttpResponse, Refusal> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(Refusal::method_not_allowed("GET, HEAD"));
@@ -37,7 +38,7 @@ pub async fn serve(request: HttpRequest, library: web::Data<Library>) -> Result<
         PathFault::Hidden => Refusal::from(ErrorCode::NotFound),
     })?;
     let wants_page = path.is_root() || (!path.has_extension() && takes_html(&request));
-    // A part of a compressed file is of no use to anyone: ranges are of the plain bytes.
+    // A part of a compressed file is useless: ranges are of the plain bytes.
     let accepted = match text(&request, header::ACCEPT_ENCODING) {
         Some(accepted) if !request.headers().contains_key(header::RANGE) => Accepted::parse(accepted),
         _ => Accepted::IDENTITY,
@@ -138,7 +139,8 @@ async fn read_chunk(file: &Arc<File>, offset: u64, size: u64) -> std::io::Result
     read.await.map_err(std::io::Error::other)?
 }
 
-/// Whether the client would take a page: routes of the app are for people, not for programs that ask for JSON.
+/// Whether the client accepts a page: routes of the app are for people, not for programs that ask
+/// for JSON.
 fn takes_html(request: &HttpRequest) -> bool {
     let Some(accept) = text(request, header::ACCEPT) else { return true };
     accept.split(',').any(|member| {

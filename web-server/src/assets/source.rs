@@ -1,7 +1,7 @@
-//! Where assets come from: a folder, or the copy of `static/` built into the binary.
+//! The sources of assets: a folder, or the copy of `static/` built into the binary.
 //!
-//! Owns finding a file by its name and saying what is in it. Does not know HTTP, and blocks: callers run it off the
-//! event loop.
+//! Finds a file by its name and returns its content. It does not know HTTP, and blocks: callers run
+//! it off the event loop.
 
 use std::{
     fs::File,
@@ -32,11 +32,11 @@ pub enum AssetSource {
 /// A file that was found.
 #[derive(Clone)]
 pub struct Asset {
-    /// What is in it.
+    /// Its content.
     pub content: Content,
-    /// Names the content: equal names, equal bytes.
+    /// Identifies the content: equal digests, equal bytes.
     pub digest: Arc<str>,
-    /// When it changed last, where that is known.
+    /// When it was last changed, if known.
     pub modified: Option<SystemTime>,
 }
 
@@ -60,7 +60,7 @@ impl Content {
 }
 
 impl AssetSource {
-    /// The folder at this path, or the built-in copy where none is given.
+    /// The folder at this path, or the built-in copy if none is given.
     ///
     /// # Errors
     /// The folder cannot be found.
@@ -74,7 +74,7 @@ impl AssetSource {
     /// The file of this name; `None` if there is none, or none that may be served.
     ///
     /// # Errors
-    /// It is there and cannot be read.
+    /// It exists and cannot be read.
     pub fn find(&self, path: &AssetPath) -> io::Result<Option<Asset>> {
         match self {
             Self::Folder(folder) => folder.find(path),

@@ -1,4 +1,4 @@
-//! Requests that show two sessions: whose they are would depend on who reads them.
+//! Requests with two sessions are refused: their session would depend on who reads them.
 
 use actix_web::{
     Error,
@@ -13,7 +13,8 @@ use common::error::ErrorCode;
 use super::Refusal;
 use crate::sessions::{COOKIE, CookiePolicy};
 
-/// Middleware: refuses a request with more than one cookie of a session, in one header line or several.
+/// Middleware: refuses a request with more than one cookie of a session, in one header line or
+/// several.
 ///
 /// # Errors
 /// Those of the services inside.
@@ -21,7 +22,7 @@ pub async fn refuse_ambiguous(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    // Only the one that is looked at: the other name anybody may have planted.
+    // Only the cookie that counts is checked: anybody may have planted the other name.
     let policy = request.app_data::<web::Data<CookiePolicy>>();
     let name = policy.map_or(COOKIE, |policy| policy.as_ref().name(request.request()));
     if cookies(request.headers(), name) > 1 {

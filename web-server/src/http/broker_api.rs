@@ -1,5 +1,5 @@
-//! What the edge asks of the broker over HTTP: the past of channels, for its sessions; and what it tells it: for the audit log, and of
-//! revocations.
+//! The edge's HTTP requests to the broker: histories of channels for its sessions, entries of the
+//! audit log, and revocations.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,16 +17,16 @@ use super::{
     outbound::{Answer, Outbound, Question},
 };
 
-/// Bytes of a page of history.
+/// The longest page of history in bytes.
 const LONGEST_PAGE: usize = 16 * 1024 * 1024;
 
-/// Why the broker was not told.
+/// Why the broker could not be told.
 #[derive(Debug, thiserror::Error)]
 pub enum TellError {
-    /// It does not take this edge for one of its own.
+    /// It does not accept this edge.
     #[error("the broker refuses this edge's assertion: broker.bridge_secret must be the same at broker and edge")]
     Refused,
-    /// It is away, or not well.
+    /// It is away or has a fault.
     #[error("{0}")]
     Other(String),
 }
@@ -48,7 +48,7 @@ pub struct BrokerApi {
 }
 
 impl BrokerApi {
-    /// Of the broker that these settings name.
+    /// For the broker of these settings.
     pub fn new(settings: &Settings, signer: Arc<Signer>) -> Self {
         Self {
             outbound: Outbound::trusting(tls::broker_trust(settings, settings.web.broker_url.as_deref())),
@@ -58,23 +58,24 @@ impl BrokerApi {
         }
     }
 
-    /// Notes for the audit log what became of a session, or of somebody who would have one.
+    /// Records an event of a session, or of somebody who asked for one, for the audit log.
     pub fn note(&self, kind: Event, who: &str, what: &str, origin: ClientAddress) {
         self.audit.note(kind, who, what, &origin.0.to_string());
     }
 
-    /// Counts an event that is one too many to be noted.
+    /// Counts an event that exceeds the rate of the audit log.
     pub fn pass_over(&self) {
         self.audit.pass_over(1);
     }
 
-    /// What waits to be told, and forgets it.
+    /// Removes and returns what waits to be reported.
     #[cfg(test)]
     pub fn take(&self) -> Batch {
         self.audit.take()
     }
 
-    /// A page of a channel's history, as the broker answers: status and JSON. `query` is that of the broker's own route.
+    /// A page of a channel's history, as the broker answers: status and JSON. `query` is that of
+    /// the broker's own route.
     ///
     /// # Errors
     /// `not_ready`: the broker does not answer.
@@ -88,17 +89,17 @@ impl BrokerApi {
         })
     }
 
-    /// Tells the broker what was revoked here, and hears what was elsewhere.
+    /// Tells the broker what was revoked here, and gets what was revoked elsewhere.
     ///
     /// # Errors
-    /// What went wrong.
+    /// The reason for the failure.
     pub async fn exchange(&self, ask: &Exchange) -> Result<Exchanged, TellError> {
         let body = serde_json::to_string(ask).map_err(TellError::other)?;
         let answer = self.tell("revocations", body).await?;
         serde_json::from_slice(&answer.body).map_err(TellError::other)
     }
 
-    /// Posts JSON for the edge itself.
+    /// Posts JSON on behalf of the edge itself.
     async fn tell(&self, path: &str, body: String) -> Result<Answer, TellError> {
         let url = format!("{}/api/v1/{path}", self.origin);
         let answer = self.ask(|| Question::post(&url, body.clone()), || self.signer.mint_edge()).await?;
@@ -109,7 +110,7 @@ impl BrokerApi {
         }
     }
 
-    /// Asks with an assertion; once more where the broker has told its time.
+    /// Asks with an assertion; once more if the broker has answered with its time.
     async fn ask<'a>(
         &self,
         question: impl Fn() -> Question<'a>,
@@ -129,7 +130,8 @@ impl BrokerApi {
         }
     }
 
-    /// Tells the broker what waits. What it does not take waits on, and so it does where the telling is broken off.
+    /// Reports what waits. What the broker does not accept keeps waiting, also if the report is
+    /// cancelled.
     pub async fn report(&self) {
         let mut report = Report { audit: &self.audit, batch: self.audit.take() };
         if report.batch.is_empty() {
@@ -145,7 +147,7 @@ impl BrokerApi {
         }
     }
 
-    /// Tells the broker what waits, for the last time and within this time.
+    /// Reports what waits for the last time, within this time.
     pub async fn report_last(&self, within: Duration) {
         let _ = tokio::time::timeout(within, self.report()).await;
         let Batch { entries, beyond } = self.audit.take();
@@ -155,7 +157,7 @@ impl BrokerApi {
     }
 }
 
-/// A batch on its way to the broker: what is in it when it is dropped waits again.
+/// A batch on its way to the broker. If it is dropped, its entries wait again.
 struct Report<'a> {
     audit: &'a Audit,
     batch: Batch,
@@ -167,7 +169,7 @@ impl Drop for Report<'_> {
     }
 }
 
-/// Tells the broker what waits, as long as the edge runs.
+/// Reports what waits, as long as the edge runs.
 pub async fn keep_reporting(broker: Arc<BrokerApi>) {
     loop {
         tokio::time::sleep(TICK).await;
@@ -190,7 +192,7 @@ mod tests {
         broker.audit.note(Event::Authentication, "", "first", "");
         broker.pass_over();
         {
-            // Nobody answers it.
+            // Never ready.
             let mut report = std::pin::pin!(broker.report());
             let mut task = std::task::Context::from_waker(std::task::Waker::noop());
             assert!(report.as_mut().poll(&mut task).is_pending());

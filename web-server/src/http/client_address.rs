@@ -1,4 +1,4 @@
-//! Where a request really comes from, as an extractor, and where it went to.
+//! The client's address of a request as an extractor, and the site that it was sent to.
 
 use std::{
     future::{Ready, ready},
@@ -18,7 +18,7 @@ use super::Refusal;
 pub struct ClientAddress(pub IpAddr);
 
 impl ClientAddress {
-    /// That of a request.
+    /// The client's address of a request.
     pub fn of(request: &HttpRequest) -> Self {
         match request.app_data::<web::Data<TrustedProxies>>() {
             Some(proxies) => Self(of(request, proxies)),
@@ -36,7 +36,7 @@ impl FromRequest for ClientAddress {
     }
 }
 
-/// The site that a request went to.
+/// The site that a request was sent to.
 pub fn site_of(request: &HttpRequest) -> Site<'_> {
     match request.app_data::<web::Data<TrustedProxies>>() {
         Some(proxies) => Site::of(request, proxies),

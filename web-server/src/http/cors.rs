@@ -1,4 +1,4 @@
-//! Which other origins' pages may call the edge's HTTP.
+//! Which other origins' pages may use the edge's HTTP API.
 
 use actix_cors::Cors;
 use actix_web::http::header;
@@ -13,7 +13,8 @@ pub fn allow_origins(origins: &[String]) -> Cors {
         .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
         .expose_headers([header::RETRY_AFTER])
         .supports_credentials()
-        // What other origins may not do is refused where it changes something; that they may not read, browsers see to.
+        // Requests of other origins that change something are refused elsewhere; browsers keep
+        // other origins from reading answers.
         .block_on_origin_mismatch(false)
         .max_age(REMEMBERED)
 }

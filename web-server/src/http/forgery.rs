@@ -1,7 +1,8 @@
-//! What pages of other sites may not do: act with a browser's cookie, and open sockets.
+//! Prevents pages of other sites from acting with a browser's cookie and from opening sockets.
 //!
-//! Every request that changes something is looked at here, whatever its route, so that no handler has to; WebSockets, which are opened by
-//! GET, are looked at where they are opened. The cookie is `SameSite=Strict` besides.
+//! Every request that changes something is checked here, whatever its route, so that no handler has
+//! to. WebSockets, which are opened by GET, are checked when they are opened. Besides, the cookie
+//! is `SameSite=Strict`.
 
 use actix_web::{
     Error, HttpRequest,
@@ -28,7 +29,8 @@ pub fn require_own_origin(request: &HttpRequest) -> Result<(), Refusal> {
     if admits { Ok(()) } else { Err(ErrorCode::OriginNotAllowed.into()) }
 }
 
-/// Middleware: refuses what a page of another site may have had a browser send. A bearer token no page can make it send by itself.
+/// Middleware: refuses what a page of another site may have made a browser send. A page cannot make
+/// it send a bearer token.
 ///
 /// # Errors
 /// Those of the services inside.

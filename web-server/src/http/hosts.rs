@@ -1,4 +1,4 @@
-//! Under which names the edge answers: see [`transport::HostRule`].
+//! The names under which the edge answers: see [`transport::HostRule`].
 
 use actix_web::{
     Error,
@@ -12,12 +12,13 @@ use transport::{HostRule, bearer};
 
 use super::Refusal;
 
-/// What probes ask for, under whatever name.
+/// The paths of probes, answered under any name.
 const HEALTH: [&str; 2] = ["/health/live", "/health/ready"];
-/// What operators ask for. Its handler judges the token, and what a wrong one costs.
+/// The path of operators. Its handler checks the token and charges a wrong one.
 const OPERATORS: &str = "/stats";
 
-/// Middleware: refuses a request under a name that is not the edge's. Health needs no name, nor does an operator with a token.
+/// Middleware: refuses a request under a name that is not the edge's. Health checks and operators
+/// with a token need no name.
 ///
 /// # Errors
 /// Those of the services inside.

@@ -1,6 +1,6 @@
-//! Requests in flight: counted from their first handler to the last byte of their answer, so that a draining edge knows
-//! when nobody waits for it any more. Idle keep-alive connections do not count, and neither do answers that last: those
-//! are among the open sockets.
+//! Requests in progress: counted from their first handler to the last byte of their answer, so that
+//! a draining edge knows when nobody waits any more. Idle keep-alive connections do not count, and
+//! neither do long answers: those are among the open sockets.
 
 use std::{
     pin::Pin,
@@ -21,18 +21,18 @@ use actix_web::{
 use bytes::Bytes;
 use transport::lasts_long;
 
-/// How many there are.
+/// Their number.
 #[derive(Debug, Default)]
 pub struct InFlight(AtomicUsize);
 
 impl InFlight {
-    /// The number now.
+    /// The present number.
     pub fn count(&self) -> usize {
         self.0.load(Relaxed)
     }
 }
 
-/// One of them, while it lives.
+/// One request, while it lives.
 struct Guard(Arc<InFlight>);
 
 impl Guard {
@@ -48,7 +48,7 @@ impl Drop for Guard {
     }
 }
 
-/// A body that counts as in flight until it has been sent.
+/// A body that counts as in progress until it has been sent.
 struct Counted {
     body: BoxBody,
     _guard: Guard,

@@ -1,6 +1,6 @@
-//! What every answer of the edge over HTTP has in common: refusals, security headers, the origin rule, what one address may
-//! ask for, what the audit log hears of it, and that it is counted until it has been sent; and what the edge asks of others over HTTP,
-//! among them its broker.
+//! What all HTTP answers of the edge have in common: refusals, security headers, the origin rule,
+//! the rates of one address, entries of the audit log, and the count of requests in progress. Also
+//! the edge's own HTTP requests, among them those to its broker.
 
 mod ambiguity;
 mod broker_api;

@@ -1,6 +1,7 @@
-//! What the audit log hears of requests: who was not let in, and what became of sessions.
+//! Entries of the audit log about requests: refused credentials, and events of sessions.
 //!
-//! Anybody can be refused as often as they like, and the log is bounded: an address is noted at a rate, and what comes beyond is counted.
+//! Anybody can be refused any number of times, and the log is bounded: an address is recorded at a
+//! rate, and events beyond it are counted.
 
 use actix_web::{
     Error, HttpRequest,
@@ -15,14 +16,14 @@ use transport::RouteFamily;
 
 use super::{BrokerApi, ClientAddress, Refusal, Throttle};
 
-/// Notes what became of a session.
+/// Records an event of a session.
 pub fn note_session(request: &HttpRequest, session: SessionId, what: &str) {
     if let Some(broker) = request.app_data::<web::Data<BrokerApi>>() {
         broker.note(Event::Authentication, &format!("session:{session}"), what, ClientAddress::of(request));
     }
 }
 
-/// Middleware: notes requests that were refused because of who asks, by path and code.
+/// Middleware: records requests that were refused because of their credentials, by path and code.
 ///
 /// # Errors
 /// Those of the services inside.

@@ -1,8 +1,9 @@
-//! What the edge asks of others: an issuer's keys, a node of a chain, the broker.
+//! The edge's requests to others: an issuer's keys, a node of a chain, the broker.
 //!
-//! One connection for each question, bounded in time and size; `https` with the system's certificates, or those of the broker; `http` to
-//! others on loopback only (the configuration sees to that). No redirect is followed, so that nothing but the configured hosts is dialled. URLs may hold
-//! the operator's keys: no error repeats one.
+//! One connection for each request, bounded in time and size. `https` uses the system's
+//! authorities, or those of the broker; `http` is used to the broker and on loopback only (the
+//! configuration ensures that). Redirects are not followed, so that only the configured hosts are
+//! dialled. URLs may contain the operator's keys: no error repeats one.
 
 use std::{io, time::Duration};
 
@@ -23,12 +24,12 @@ use tokio::{
     time::timeout,
 };
 
-/// How long one question may take.
+/// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Bytes of an answer. Key sets and answers of nodes are much shorter.
+/// The longest answer in bytes. Key sets and answers of nodes are much shorter.
 const LONGEST_ANSWER: usize = 256 * 1024;
 
-/// Why there is no answer; names no URL.
+/// Why there is no answer. It names no URL.
 #[derive(Debug, thiserror::Error)]
 pub enum OutboundError {
     /// The URL cannot be dialled.
@@ -37,16 +38,16 @@ pub enum OutboundError {
     /// No connection.
     #[error("no connection: {0}")]
     Connect(#[from] io::Error),
-    /// Whom to trust is not known.
+    /// The trusted authorities cannot be read.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// No HTTP.
+    /// Not valid HTTP.
     #[error("no answer: {0}")]
     Http(#[from] hyper::Error),
     /// Too long, or cut off.
     #[error("the answer is too long or was cut off")]
     Body,
-    /// An answer that is none.
+    /// A status that is not a success.
     #[error("the answer has the status {0}")]
     Status(u16),
     /// Too slow.
@@ -54,37 +55,37 @@ pub enum OutboundError {
     TimedOut,
 }
 
-/// A question.
+/// A request.
 pub struct Question<'a> {
     /// `GET` or `POST`.
     pub method: Method,
-    /// Where.
+    /// The URL.
     pub url: &'a str,
     /// JSON, or nothing.
     pub body: Bytes,
-    /// What to show, if anything.
+    /// A bearer token, if any.
     pub bearer: Option<&'a str>,
-    /// Bytes of the answer's body.
+    /// The longest answer in bytes.
     pub longest: usize,
 }
 
 impl<'a> Question<'a> {
-    /// What is at a URL?
+    /// A request for what is at a URL.
     pub fn get(url: &'a str) -> Self {
         Self { method: Method::GET, url, body: Bytes::new(), bearer: None, longest: LONGEST_ANSWER }
     }
 
-    /// What is answered to this JSON?
+    /// A request with this JSON.
     pub fn post(url: &'a str, body: String) -> Self {
         Self { method: Method::POST, body: body.into(), ..Self::get(url) }
     }
 }
 
-/// What was answered.
+/// An answer.
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// What a broker says of its clock, where that is why it refuses: see [`common::assertion::Signer`].
+    /// The broker's clock, if that is why it refuses: see [`common::assertion::Signer`].
     pub clock: Option<String>,
     /// The body.
     pub body: Bytes,
@@ -101,7 +102,7 @@ impl Answer {
     }
 }
 
-/// The client. Reads whom to trust when it first needs that.
+/// The client. It reads the trusted authorities when it first needs them.
 #[derive(Default)]
 pub struct Outbound {
     trust: Option<Trust>,
@@ -130,10 +131,10 @@ impl Outbound {
         self.ask(Question::post(url, body)).await?.content()
     }
 
-    /// Asks, whatever the answer's status is.
+    /// Sends a request and returns the answer, whatever its status is.
     ///
     /// # Errors
-    /// See [`OutboundError`], but for the status.
+    /// See [`OutboundError`], except for the status.
     pub async fn ask(&self, question: Question<'_>) -> Result<Answer, OutboundError> {
         timeout(PATIENCE, self.exchange(question)).await.map_err(|_| OutboundError::TimedOut)?
     }
@@ -179,7 +180,7 @@ where
     Ok(Answer { status: head.status.as_u16(), clock, body: body.to_bytes() })
 }
 
-/// Reads whom to trust.
+/// Reads the trusted authorities.
 async fn trusted(trust: Option<Trust>) -> Result<ClientTls, OutboundError> {
     let reading = tokio::task::spawn_blocking(|| ClientTls::new(trust.unwrap_or(Trust::System)));
     Ok(reading.await.map_err(io::Error::other)??)

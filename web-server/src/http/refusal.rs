@@ -1,4 +1,4 @@
-//! A refused request: the error table's status, and the error as JSON.
+//! A refused request: the status of the error table, and the error as JSON.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use common::error::{ClientError, ErrorCode};
 use identity::siwe::SiweError;
 use transport::UPGRADE_REQUIRED;
 
-/// An error on its way to a client over HTTP: `{"error":{"code","message","temporary"}}`.
+/// An error as an HTTP answer: `{"error":{"code","message","temporary"}}`.
 #[derive(Debug)]
 pub struct Refusal {
     error: ClientError,
@@ -19,12 +19,12 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal with a message of its own.
+    /// A refusal with its own message.
     pub fn with_message(code: ErrorCode, message: impl Into<String>) -> Self {
         ClientError::with_message(code, message).into()
     }
 
-    /// 405, naming the methods there are, such as `GET, HEAD`.
+    /// 405, with the allowed methods, such as `GET, HEAD`.
     pub fn method_not_allowed(allow: &'static str) -> Self {
         Self { allow: Some(allow), ..ErrorCode::MethodNotAllowed.into() }
     }
@@ -35,7 +35,7 @@ impl Refusal {
     }
 }
 
-/// What a path answers to the methods that it does not have; see [`Refusal::method_not_allowed`].
+/// The answer of a path to methods that it does not have; see [`Refusal::method_not_allowed`].
 pub fn only(allow: &'static str) -> Route {
     web::route().to(move || async move { Err::<HttpResponse, _>(Refusal::method_not_allowed(allow)) })
 }

@@ -1,4 +1,4 @@
-//! The security headers of every answer, pages and refusals alike.
+//! The security headers of every answer, of pages and refusals alike.
 
 use std::time::Duration;
 
@@ -11,10 +11,11 @@ use actix_web::{
     web,
 };
 
-/// The app needs its own files and its own socket; nothing inline, nothing from elsewhere, and no frame around it.
+/// The app needs its own files and its own socket. Nothing inline, nothing from elsewhere, and no
+/// frame around it.
 const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; object-src 'none'; form-action 'self'";
-/// Devices and interfaces a page of this origin never asks for.
+/// Devices and interfaces that no page of this origin asks for.
 const PERMISSIONS: &str = "camera=(), display-capture=(), geolocation=(), hid=(), microphone=(), midi=(), payment=(), \
     publickey-credentials-get=(), serial=(), usb=()";
 
@@ -27,18 +28,19 @@ const HEADERS: [(&str, &str); 6] = [
     ("permissions-policy", PERMISSIONS),
 ];
 
-/// What browsers are told so that they come by https only. Applies to the host's other ports too.
+/// Tells browsers to use https only. Applies to the host's other ports too.
 #[derive(Clone, Debug)]
 pub struct Hsts(HeaderValue);
 
 impl Hsts {
-    /// For this long; `None`: nothing is told.
+    /// For so long; `None`: browsers are not told.
     pub fn new(max_age: Duration) -> Option<Self> {
         let value = HeaderValue::from_str(&format!("max-age={}", max_age.as_secs())).ok()?;
         (!max_age.is_zero()).then_some(Self(value))
     }
 
-    /// The header's value for this request. A developer's `localhost` serves more than this program: it is left alone.
+    /// The header's value for this request. `localhost` is left alone, because a developer serves
+    /// other programs there.
     fn of(request: &HttpRequest) -> Option<HeaderValue> {
         let hsts = request.app_data::<web::Data<Option<Self>>>()?.as_ref().as_ref()?;
         let host = transport::site::host(request).unwrap_or_default();
@@ -48,7 +50,7 @@ impl Hsts {
     }
 }
 
-/// Middleware: adds the headers to whatever the services inside answer.
+/// Middleware: adds the headers to the answers of the services inside.
 ///
 /// # Errors
 /// Those of the services inside.

@@ -1,4 +1,5 @@
-//! What one address may ask for over HTTP in a second, how many sockets it may have, and what wrong credentials cost it.
+//! The rates of one address over HTTP, the number of its sockets, and what wrong credentials cost
+//! it.
 
 use std::{
     future::{Ready, ready},
@@ -19,7 +20,8 @@ use transport::{Accounts, Allowance, HttpRates, Payer, RouteFamily, Tab, bearer,
 
 use super::{ClientAddress, Refusal};
 
-/// Signatures of others that are checked in a second for all addresses together: a third of a processor, with the slowest algorithms.
+/// Signature checks per second for all addresses together: a third of a processor with the slowest
+/// algorithms.
 const ALL_CHECKS: Rate = Rate::new(5000, 5000);
 
 /// See the module. Shared by all threads of an edge.
@@ -28,13 +30,14 @@ pub struct Throttle {
     exempt: Vec<Network>,
     sockets: Accounts<IpAddr>,
     sockets_of_address: usize,
-    /// Logins that failed.
+    /// Failed logins.
     failed_logins: SharedPenalties,
-    /// Tokens that nobody signed. Apart from logins: a token cannot be guessed, and a browser that has an old one means no harm.
+    /// Tokens that nobody signed. Counted apart from logins: a token cannot be guessed, and a
+    /// browser with an old one means no harm.
     forged_tokens: SharedPenalties,
-    /// Operators' tokens that were wrong.
+    /// Wrong operator tokens.
     guessed_tokens: SharedPenalties,
-    /// Checks of signatures, for all.
+    /// Signature checks, for all addresses.
     checks: SharedBucket,
     /// As many more, for addresses whose credentials have not failed.
     reserved_checks: SharedBucket,
@@ -65,7 +68,8 @@ impl Throttle {
         Ok(self.rates.take(family, address)?)
     }
 
-    /// Counts a request that a session's owner has sent from an address: it pays itself, and not for its neighbours.
+    /// Counts a request that a session's owner sent from an address. The session pays, not its
+    /// neighbours.
     ///
     /// # Errors
     /// `rate_limited`, with the wait.
@@ -73,8 +77,9 @@ impl Throttle {
         Ok(self.rates.take_of(family, Payer::Session(session), address)?)
     }
 
-    /// Counts a signature that is to be checked for an address and that this edge has not made. Bounds what checks cost, for one address and
-    /// for all. Where all addresses together ask for more, those go first whose credentials have not failed.
+    /// Counts the check of a signature that this edge has not made, for an address. Bounds the cost
+    /// of checks, for one address and for all. If all addresses together ask for more, those whose
+    /// credentials have not failed go first.
     ///
     /// # Errors
     /// `rate_limited`.
@@ -87,7 +92,7 @@ impl Throttle {
         taken.map_err(|_| ErrorCode::RateLimited)
     }
 
-    /// A part in the sockets that an address may have; `None` where they are not counted.
+    /// A share of the sockets that an address may have; `None` if they are not counted.
     ///
     /// # Errors
     /// `too_many_connections`.
@@ -98,7 +103,8 @@ impl Throttle {
         tab.map(Some).map_err(|_| ErrorCode::TooManyConnections.into())
     }
 
-    /// A login from this address was refused: what to answer. Failed logins of an address have a rate; good ones are not counted here.
+    /// A login from this address was refused. Returns the answer. Failed logins of an address have
+    /// a rate; successful ones are not counted here.
     pub fn on_failed_login(&self, ClientAddress(address): ClientAddress, code: ErrorCode) -> Refusal {
         if code.row().status == 401
             && let Err(error) = self.rates.take(RouteFamily::Login, address)
@@ -108,13 +114,14 @@ impl Throttle {
         refuse(&self.failed_logins, address, code)
     }
 
-    /// A login from this address was good.
+    /// A login from this address succeeded.
     pub fn on_login(&self, ClientAddress(address): ClientAddress) {
         self.failed_logins.on_success(address, now());
     }
 
-    /// Checks with `rule` whether an operator asks. What is presented may be guessed, unlike what the edge has signed: a wrong token costs its
-    /// address a wait that grows. A request that shows none is refused, and has guessed at nothing.
+    /// Checks with `rule` whether an operator asks. Unlike what the edge has signed, an operator
+    /// token may be guessed: a wrong one costs its address a growing wait. A request without a
+    /// token is refused, but is no guess.
     ///
     /// # Errors
     /// Those of the rule, `too_many_failures`.
@@ -132,15 +139,16 @@ impl Throttle {
         Ok(checked?)
     }
 
-    /// A token from this address was refused: what to answer.
+    /// A token from this address was refused. Returns the answer.
     pub fn on_refused_token(&self, ClientAddress(address): ClientAddress, code: ErrorCode) -> Refusal {
         refuse(&self.forged_tokens, address, code)
     }
 }
 
-/// Counts what was refused against its address, and answers. Credentials are judged before: what the edge takes is signed and cannot be
-/// guessed, so that who shows good ones does not wait for what others behind the same address have done. To who does not, an address
-/// that waits says nothing about what was wrong.
+/// Counts a refusal against its address, and returns the answer. Credentials are checked before:
+/// what the edge accepts is signed and cannot be guessed, so a client with valid credentials does
+/// not wait because of others behind the same address. While an address waits, the answer does not
+/// tell what was wrong.
 fn refuse(penalties: &SharedPenalties, address: IpAddr, code: ErrorCode) -> Refusal {
     if !is_forged(code) {
         return code.into();
@@ -153,7 +161,8 @@ fn refuse(penalties: &SharedPenalties, address: IpAddr, code: ErrorCode) -> Refu
     code.into()
 }
 
-/// Whether a refusal may be that of something made up. What was good once, or will be, was not.
+/// Whether refused credentials may be invented. Credentials that were once valid, or will be, are
+/// not.
 fn is_forged(code: ErrorCode) -> bool {
     use ErrorCode::{
         CredentialsExpired, SessionEnded, SiweExpired, SiweIssuedInFuture, SiweNonceUsed, SiweNotYetValid, TokenExpired,
@@ -174,7 +183,8 @@ fn is_forged(code: ErrorCode) -> bool {
         )
 }
 
-/// A request for statistics that its address may make just now. A right token that is too long to be guessed does not pay for its address.
+/// A request for statistics that its address may make now. A right token that is too long to be
+/// guessed is not affected by its address.
 #[derive(Clone, Copy, Debug)]
 pub struct PacedOperator(pub ClientAddress);
 

@@ -1,4 +1,4 @@
-//! The issuer whose tokens the operator trusts, as the settings describe it.
+//! The trusted issuer, from the settings.
 
 use std::{
     sync::Arc,
@@ -14,9 +14,9 @@ use identity::tokens::{
 
 use crate::http::Outbound;
 
-/// How often it is looked whether the issuer's keys are to be fetched anew.
+/// How often to check whether the issuer's keys must be fetched again.
 const KEY_CHECKS: Duration = Duration::from_secs(30);
-/// What the issuer is called in logs.
+/// The issuer's name in logs.
 const NAME: &str = "auth.jwt_issuer";
 
 /// A key set behind a URL.
@@ -32,10 +32,10 @@ impl KeySource for UrlKeys {
     }
 }
 
-/// The verifier of the issuer's tokens; of nobody's, where none is trusted.
+/// The verifier of the issuer's tokens; without an issuer it accepts none.
 ///
 /// # Errors
-/// Everything that is wrong with the settings: which, and how.
+/// All faults of the settings: the setting and the fault.
 pub fn verifier(settings: &AuthSettings, outbound: &Arc<Outbound>) -> Result<TokenVerifier, Vec<(&'static str, String)>> {
     const ISSUER: &str = "auth.jwt_issuer";
     let of_issuer = |faults: Vec<String>| faults.into_iter().map(|fault| (ISSUER, fault)).collect::<Vec<_>>();
@@ -71,7 +71,7 @@ pub fn verifier(settings: &AuthSettings, outbound: &Arc<Outbound>) -> Result<Tok
     TokenVerifier::new(vec![(issuer, trust)]).map_err(of_issuer)
 }
 
-/// What is wrong with the file of the issuer's keys, which is read again while the edge runs.
+/// The fault of the file with the issuer's keys, which is read again while the edge runs.
 pub fn key_set_fault(settings: &AuthSettings) -> Option<(&'static str, String)> {
     let path = settings.jwks_file.as_ref().filter(|_| !settings.jwt_issuers.is_empty())?;
     let fault = match std::fs::read(path) {
@@ -91,7 +91,8 @@ fn published(source: Box<dyn KeySource>, settings: &AuthSettings) -> Trust {
     Trust::Keys(Box::new(KeyRing::new(source, settings, Box::new(spawn))))
 }
 
-/// Fetches the issuer's keys before a login needs them, for as long as it is polled, and says so if they are not to be had.
+/// Fetches the issuer's keys before a login needs them, as long as it is polled, and logs if they
+/// are unavailable.
 pub async fn keep_keys(verifier: &TokenVerifier) {
     let mut ticks = tokio::time::interval(KEY_CHECKS);
     let mut told = Vec::new();

@@ -1,9 +1,10 @@
-//! Logging in: with a wallet (Sign-In with Ethereum), or with the token of an issuer that the operator trusts.
+//! Logins: with a wallet (Sign-In with Ethereum), or with the token of a trusted issuer.
 //!
-//! A login changes the caller's session in place: it keeps its id, and those of its sockets that the caller names. Everything
-//! else that was opened or signed before is worth nothing from then on, because whoever held the session until now is not known
-//! to be the one who logs in. What a login is, is judged by [`identity`]; what it does to a session, by [`crate::sessions`].
-//! A login ends with its session: the next one is another session's.
+//! A login changes the caller's session in place. It keeps its id, and those of its sockets that
+//! the caller names. Everything else that was opened or signed before is no longer valid, because
+//! whoever held the session until then is not known to be the one who logs in. [`identity`] checks
+//! the login; [`crate::sessions`] applies it to the session. A login ends with its session: the
+//! next login gets another session.
 
 mod issuers;
 mod node;
@@ -24,20 +25,20 @@ pub use routes::{ChallengeAsk, TokenAsk, VerifyAsk};
 use crate::http::Outbound;
 use node::Nodes;
 
-/// Logins with a wallet: the challenges that are open, and the nodes that know contract wallets.
+/// Logins with a wallet: the open challenges, and the nodes that know contract wallets.
 pub struct Wallets {
     challenges: Mutex<Challenges>,
     nodes: Nodes,
     lifetime: Duration,
 }
 
-/// What there is to log in with.
+/// The ways to log in.
 pub struct Logins {
     /// `None`: not offered.
     wallets: Option<Wallets>,
 }
 
-/// What a setting of logins with a wallet is called in the configuration.
+/// The configuration's name of a setting of wallet logins.
 const fn key_of(setting: SiweSetting) -> &'static str {
     match setting {
         SiweSetting::Domain => "auth.siwe_domain",
@@ -50,10 +51,10 @@ const fn key_of(setting: SiweSetting) -> &'static str {
 }
 
 impl Logins {
-    /// What the settings offer, and the verifier of the issuer's tokens.
+    /// The ways to log in of these settings, and the verifier of the issuer's tokens.
     ///
     /// # Errors
-    /// Everything that is wrong with the settings: which, and how.
+    /// All faults of the settings: the setting and the fault.
     pub fn new(settings: &Settings) -> Result<(Self, TokenVerifier), Vec<(&'static str, String)>> {
         let outbound = Arc::new(Outbound::default());
         let verifier = issuers::verifier(&settings.auth, &outbound)?;

@@ -1,4 +1,4 @@
-//! Nodes of chains, which know whether a contract wallet accepts a signature.
+//! The nodes of chains, which know whether a contract wallet accepts a signature.
 
 use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc};
 
@@ -7,7 +7,7 @@ use identity::siwe::{ContractAnswer, ContractQuestion, EthCall, RpcFault, read_r
 
 use crate::http::Outbound;
 
-/// The nodes that the operator named, by chain.
+/// The configured nodes, by chain.
 pub struct Nodes {
     urls: HashMap<u64, Secret>,
     outbound: Arc<Outbound>,

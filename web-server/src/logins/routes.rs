@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// Bytes of a request's body: a token has at most 16 KiB.
+/// The longest body of a request in bytes: a token has at most 16 KiB.
 const LONGEST_BODY: usize = 32 * 1024;
 
 /// The body of `/auth/challenge`.
@@ -32,7 +32,7 @@ const LONGEST_BODY: usize = 32 * 1024;
 pub struct ChallengeAsk {
     /// The wallet's address.
     pub address: String,
-    /// The chain it is on: Ethereum's main one where absent.
+    /// The chain of the wallet; Ethereum's main one if absent.
     #[serde(default = "ethereum")]
     pub chain_id: u64,
 }
@@ -53,7 +53,7 @@ struct Challenge<'a> {
 pub struct VerifyAsk {
     /// The text of the challenge.
     pub message: String,
-    /// What the wallet signed it with, in hexadecimal digits.
+    /// The wallet's signature, in hexadecimal digits.
     pub signature: String,
     /// The caller's sockets, by the `socket_id` of their `connection:ack`.
     #[serde(default)]
@@ -63,7 +63,7 @@ pub struct VerifyAsk {
 /// The body of `/auth/token`.
 #[derive(Deserialize)]
 pub struct TokenAsk {
-    /// A token of an issuer.
+    /// An issuer's token.
     pub token: String,
     /// See [`VerifyAsk::sockets`].
     #[serde(default)]
@@ -79,7 +79,7 @@ struct Shared {
 }
 
 impl Shared {
-    /// Tells the throttle how a login went.
+    /// Tells the throttle the outcome of a login.
     fn judged<T>(&self, address: ClientAddress, outcome: Result<T, ErrorCode>) -> Result<T, Refusal> {
         match outcome {
             Ok(login) => {
@@ -91,7 +91,7 @@ impl Shared {
     }
 }
 
-/// The text that the caller's wallet is to sign. Only this session can answer it, once.
+/// The text that the caller's wallet must sign. Only this session can answer it, once.
 ///
 /// # Errors
 /// Those of [`LoginStep`]; `login_not_offered`, and those of
@@ -110,11 +110,11 @@ async fn challenge(
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(challenge))
 }
 
-/// Logs the caller's session in with what its wallet signed.
+/// Logs the caller's session in with its wallet's signature.
 ///
 /// # Errors
-/// Those of [`LoginStep`]; `rate_limited`, `login_not_offered`, `already_logged_in`, and every `siwe_`
-/// code.
+/// Those of [`LoginStep`]; `rate_limited`, `login_not_offered`, `already_logged_in`, and every
+/// `siwe_` code.
 async fn verify(
     request: HttpRequest,
     LoginStep(owned): LoginStep,
@@ -138,7 +138,8 @@ async fn verify(
     log_in(&request, owned, SessionLogin { login, until: None }, sockets, shared).await
 }
 
-/// Logs the caller's session in with an issuer's token; a caller without a session gets one. The login ends when the token would.
+/// Logs the caller's session in with an issuer's token; a caller without a session gets one. The
+/// login ends when the token would.
 ///
 /// # Errors
 /// `rate_limited`, `login_not_offered`, `already_logged_in`, and every `token_` code.
@@ -150,7 +151,7 @@ async fn exchange(
 ) -> Result<HttpResponse, Refusal> {
     let TokenAsk { token, sockets } = ask.into_inner();
     check_sockets(&sockets)?;
-    // As at the registration: what is expired, ended or rubbish is no reason to refuse a new session.
+    // As at the registration: expired, ended or invalid credentials do not prevent a new session.
     let owned = OwnedSession::of(&request).await.ok().filter(|owned| owned.session.source == sessions::Source::Edge);
     let address = ClientAddress::of(&request);
     let login = shared.judged(address, credentials.login(&token, || shared.throttle.pay_for_check(address)).await)?;
@@ -188,10 +189,11 @@ async fn log_in(
     Ok(hand_out(request, **cookies, Some(proof), &session, Some(token)))
 }
 
-/// A later token of the caller's session; its open sockets last as long as that.
+/// A later token of the caller's session. The session's open sockets last as long as that token.
 ///
 /// # Errors
-/// Those of [`PacedSession`]; `bad_request` for an issuer's token, which is the issuer's to refresh.
+/// Those of [`PacedSession`]; `bad_request` for an issuer's token, which only the issuer can
+/// refresh.
 async fn refresh(request: HttpRequest, PacedSession(owned): PacedSession, shared: Shared) -> Result<HttpResponse, Refusal> {
     if owned.session.source == sessions::Source::Issuer {
         return Err(Refusal::with_message(ErrorCode::BadRequest, "this token is its issuer's: refresh it there"));
@@ -201,10 +203,10 @@ async fn refresh(request: HttpRequest, PacedSession(owned): PacedSession, shared
     Ok(hand_out(&request, **shared.cookies, Some(owned.proof), &session, Some(token)))
 }
 
-/// The routes, to be put under `/auth`.
+/// The routes, for the scope `/auth`.
 pub fn configure(routes: &mut web::ServiceConfig) {
     let json = web::JsonConfig::default().limit(LONGEST_BODY).error_handler(|error, request| {
-        // Who sends what cannot be read has failed to log in, too.
+        // A body that cannot be read counts as a failed login too.
         let throttle = request.app_data::<web::Data<Throttle>>();
         if let Some(Err(refusal)) = throttle.map(|throttle| throttle.take(RouteFamily::Login, ClientAddress::of(request))) {
             return refusal.into();

@@ -1,7 +1,7 @@
 //! The authority over sessions: registers, recognises, renews, logs in and ends them.
 //!
-//! Shared by all worker threads; its one lock is held for a look into a table. What it revokes is in force at once and written
-//! down before it says that it is done.
+//! Shared by all worker threads. Its one lock is held only for a look-up in a table. What it
+//! revokes is in force at once, and on the disk before it reports success.
 
 use std::{
     io,
@@ -29,10 +29,11 @@ pub struct SessionAuthority {
 }
 
 impl SessionAuthority {
-    /// The authority that signs with this secret; `lifetime` is that of tokens. Revocations are kept in the folder.
+    /// The authority that signs with this secret. `lifetime` is that of tokens. Revocations are
+    /// stored in the folder.
     ///
     /// # Errors
-    /// What was revoked before cannot be read.
+    /// The stored revocations cannot be read.
     pub fn open(secret: &Secret, lifetime: Duration, folder: &Path) -> io::Result<Self> {
         let store = Arc::new(RevocationStore::open(folder.join(FILE))?);
         let revocations = Revocations::open(CAPACITY, Arc::clone(&store))?;
@@ -44,7 +45,7 @@ impl SessionAuthority {
         })
     }
 
-    /// How long a session's token is good for.
+    /// How long a session's token is valid.
     pub fn lifetime(&self) -> Duration {
         self.keys.lifetime()
     }
@@ -57,7 +58,7 @@ impl SessionAuthority {
         self.keys.register(SystemTime::now()).map_err(|_| ErrorCode::Internal)
     }
 
-    /// The session that a token of ours proves.
+    /// The session that one of our tokens proves.
     ///
     /// # Errors
     /// `credentials_expired`, `session_ended`, `unauthorized`.
@@ -70,11 +71,11 @@ impl SessionAuthority {
         Ok(session)
     }
 
-    /// Whether a session that was recognised is still good.
+    /// Checks that a recognised session is still valid.
     ///
     /// # Errors
-    /// `session_ended`; `credentials_expired` where the session has logged in since and has newer credentials; `not_ready` where that cannot
-    /// be read.
+    /// `session_ended`; `credentials_expired` if the session has logged in since and has newer
+    /// credentials; `not_ready` if that cannot be read.
     pub fn check(&self, session: &Session) -> Result<(), ErrorCode> {
         self.check_standing(&session.standing()).map_err(|code| match session.source {
             Source::Edge => code,
@@ -83,7 +84,7 @@ impl SessionAuthority {
         })
     }
 
-    /// Whether credentials of a session are still good.
+    /// Checks that credentials of a session are still valid.
     ///
     /// # Errors
     /// See [`SessionAuthority::check`].
@@ -105,8 +106,8 @@ impl SessionAuthority {
         self.has_revoked.notified().await;
     }
 
-    /// Takes in what other edges have revoked. Gives back what was new here; that is in force at once, and written down when the second part
-    /// of the answer is ready.
+    /// Takes over the revocations of other edges. Returns those that were new here. They are in
+    /// force at once, and on the disk when the second part of the result is ready.
     pub fn learn(self: &Arc<Self>, revocations: Vec<Revocation>) -> (Vec<Revocation>, impl Future<Output = ()> + use<>) {
         let now = SystemTime::now();
         let mut news = revocations;
@@ -118,7 +119,8 @@ impl SessionAuthority {
         (news, written)
     }
 
-    /// A later token of the same session, once half of this one's life is over; until then there is no need for one.
+    /// A later token of the same session, if half of this one's life is over. Otherwise none is
+    /// needed.
     ///
     /// # Errors
     /// Those of [`SessionAuthority::refresh`].
@@ -133,21 +135,21 @@ impl SessionAuthority {
     /// A later token of the same session.
     ///
     /// # Errors
-    /// `credentials_expired` where the login is over; `session_ended` or `credentials_expired` where the session is not what it
-    /// was any more; `internal`.
+    /// `credentials_expired` if the login is over; `session_ended` or `credentials_expired` if the
+    /// session has changed; `internal`.
     pub fn refresh(&self, session: &Session) -> Result<(Session, String), ErrorCode> {
         let signed = self.sign(session)?;
-        // Revoked while it was signed: the new token is not handed out.
+        // Revoked while it was signed: the new token is not returned.
         self.check(session)?;
         Ok(signed)
     }
 
-    /// Logs a session in. Its tokens from before are good no longer at once, unless it was this user's already; the last part of the
-    /// answer is ready when that is written down.
+    /// Logs a session in. Its earlier tokens are no longer valid at once, unless they were already
+    /// this user's. The last part of the result is ready when that is on the disk.
     ///
     /// # Errors
-    /// `already_logged_in`; `token_claim_invalid` for a login that carries too much; `session_ended` or `credentials_expired` where
-    /// the session is not what it was any more; `internal`.
+    /// `already_logged_in`; `token_claim_invalid` for a login that is too large; `session_ended` or
+    /// `credentials_expired` if the session has changed; `internal`.
     pub fn log_in(
         self: &Arc<Self>,
         session: &Session,
@@ -167,7 +169,7 @@ impl SessionAuthority {
             false
         } else {
             let mut revocations = self.revocations.write();
-            // Of two logins at once the second finds the session changed.
+            // Of two simultaneous logins, the second finds the session changed.
             if revocations.check(&session.standing()).is_err() {
                 drop(revocations);
                 return Err(self.check(session).err().unwrap_or(ErrorCode::CredentialsExpired));
@@ -177,20 +179,20 @@ impl SessionAuthority {
         Ok((session_now, token, self.write_down(is_new)))
     }
 
-    /// Ends a session at once: every token of it. A session that came with an issuer's token begins anew with the next one. The answer
-    /// is ready when that is written down.
+    /// Ends a session with all of its tokens at once. A session that came with an issuer's token
+    /// begins anew with the next token. The result is ready when that is on the disk.
     pub fn end(self: &Arc<Self>, session: &Session) -> impl Future<Output = ()> + use<> {
         let now = SystemTime::now();
         let least = match session.source {
             Source::Edge => u64::MAX,
-            // Also where the issuer's clock is ahead of ours.
+            // Also if the issuer's clock is ahead of ours.
             Source::Issuer => unix_seconds(now).max(session.generation).saturating_add(1),
         };
         let is_new = self.revoke(&mut self.revocations.write(), session, least, now);
         self.write_down(is_new)
     }
 
-    /// Says whether that is new.
+    /// Returns whether that is new.
     fn revoke(&self, revocations: &mut Revocations, session: &Session, least: u64, now: SystemTime) -> bool {
         self.has_revoked.notify_one();
         let newest = now.checked_add(self.keys.lifetime()).unwrap_or(now);
@@ -205,8 +207,8 @@ impl SessionAuthority {
         })
     }
 
-    /// Begins at once, whether anybody waits for its end or not. A disk that does not take it is no reason to leave the session as it
-    /// was: it is revoked while this process lives.
+    /// Starts at once, whether or not anybody waits for its end. If the disk does not accept it,
+    /// the session is revoked all the same, while this process lives.
     fn write_down(self: &Arc<Self>, is_needed: bool) -> impl Future<Output = ()> + use<> {
         let this = Arc::clone(self);
         let write = move || {

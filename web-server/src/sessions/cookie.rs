@@ -1,8 +1,8 @@
 //! The session cookie.
 //!
-//! Where it carries `Secure`, its name begins with `__Host-`: browsers take a cookie of such a name only from this very host, over TLS, for
-//! all paths and for no other host. There a cookie without the prefix, which a neighbouring host or a page in the clear can plant, is not
-//! looked at.
+//! If it carries `Secure`, its name begins with `__Host-`. Browsers accept a cookie with such a
+//! name only from this very host, over TLS, for all paths and for no other host. Then a cookie
+//! without the prefix is ignored, because a neighbouring host or a page without TLS can plant one.
 
 use std::time::SystemTime;
 
@@ -14,9 +14,9 @@ use common::config::CookieSecure;
 
 use crate::http::site_of;
 
-/// The cookie's name where it does not carry `Secure`.
+/// The cookie's name without `Secure`.
 pub const COOKIE: &str = "agent_bridge_session";
-/// Its name where it does.
+/// Its name with `Secure`.
 pub const SECURE_COOKIE: &str = "__Host-agent_bridge_session";
 
 /// When cookies carry `Secure`.
@@ -35,12 +35,12 @@ impl CookiePolicy {
         self.cookie(request, token, Duration::seconds(i64::try_from(left.as_secs()).unwrap_or(i64::MAX)))
     }
 
-    /// The cookie that removes the one before.
+    /// The cookie that removes the former one.
     pub fn clear(self, request: &HttpRequest) -> Cookie<'static> {
         self.cookie(request, String::new(), Duration::ZERO)
     }
 
-    /// The name of the cookie that counts for this request; no other is looked at.
+    /// The name of the cookie that counts for this request. Others are ignored.
     pub fn name(self, request: &HttpRequest) -> &'static str {
         if self.is_secure(request) { SECURE_COOKIE } else { COOKIE }
     }
@@ -49,7 +49,8 @@ impl CookiePolicy {
         match self.secure {
             CookieSecure::Always => true,
             CookieSecure::Never => false,
-            // Off only on loopback, where nobody listens in: everywhere else a cookie in the clear would be anybody's.
+            // Off only on loopback, where nobody listens in. Elsewhere anybody could read a cookie
+            // without TLS.
             CookieSecure::Auto => {
                 let site = site_of(request);
                 self.tls || site.is_https == Some(true) || !site.is_loopback()

@@ -1,10 +1,11 @@
-//! Every kind of credentials that a client can come with, judged in one place: the edge's own tokens, and those of issuers that
-//! the operator trusts.
+//! All kinds of credentials that a client can present, checked in one place: the edge's own tokens,
+//! and those of trusted issuers.
 //!
-//! An issuer's token names a user, not a session. A client that presents one itself, without exchanging it for a session's,
-//! has the one session that goes with the user, on every edge: its id is made of the issuer and the user. Such a token has to say
-//! when it was issued, or a logout could not tell the tokens before it from those after it. However long an issuer lets its tokens
-//! live, none is good here for longer than a session's token is: revocations are remembered for that long.
+//! An issuer's token names a user, not a session. A client that presents one itself, without
+//! exchanging it, has the one session of that user, on every edge: its id is made from the issuer
+//! and the user. Such a token must say when it was issued; otherwise a logout could not tell
+//! earlier tokens from later ones. However long an issuer's tokens live, none is valid here for
+//! longer than a session's token, because revocations are stored for that long.
 
 use std::{
     sync::Arc,
@@ -27,7 +28,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// The judge of the edge's own tokens and of these issuers'.
+    /// Checks the edge's own tokens and those of these issuers.
     pub fn new(authority: Arc<SessionAuthority>, issuers: TokenVerifier) -> Self {
         Self { authority, issuers }
     }
@@ -35,8 +36,9 @@ impl Credentials {
     /// The session that a token proves.
     ///
     /// # Errors
-    /// Those of [`SessionAuthority::recognise`]; where issuers are trusted, what is wrong with the token as one of theirs, and what `pay`
-    /// says, which is asked before an issuer's signature is checked.
+    /// Those of [`SessionAuthority::recognise`]. If issuers are trusted: the fault of the token as
+    /// one of theirs, and the error of `pay`, which is called before an issuer's signature is
+    /// checked.
     pub async fn recognise(&self, token: &str, pay: impl FnOnce() -> Result<(), ErrorCode>) -> Result<Session, ErrorCode> {
         match self.authority.recognise(token) {
             Err(ErrorCode::Unauthorized) if !self.issuers.is_empty() => {
@@ -53,25 +55,26 @@ impl Credentials {
     /// The login that an issuer's token proves.
     ///
     /// # Errors
-    /// `login_not_offered` where no issuer is trusted; `session_ended` for a token whose own session was ended; or what is wrong with
-    /// the token, or what `pay` says, which is asked before its signature is checked.
+    /// `login_not_offered` if no issuer is trusted; `session_ended` for a token whose own session
+    /// was ended; the fault of the token; the error of `pay`, which is called before its signature
+    /// is checked.
     pub async fn login(&self, token: &str, pay: impl FnOnce() -> Result<(), ErrorCode>) -> Result<SessionLogin, ErrorCode> {
         if self.issuers.is_empty() {
             return Err(ErrorCode::LoginNotOffered);
         }
         let identity = self.verify(token, pay).await?;
         let until = self.end(&identity, identity.issued_at.unwrap_or_else(SystemTime::now))?;
-        // One that does not say when it was issued is older than any logout.
+        // A token that does not say when it was issued counts as older than any logout.
         self.authority.check(&session_of(&identity, identity.issued_at.unwrap_or(UNIX_EPOCH), until))?;
         Ok(login_of(&identity, until))
     }
 
-    /// Fetches the issuers' keys before a login needs them, for as long as it is polled.
+    /// Fetches the issuers' keys before a login needs them, as long as it is polled.
     pub async fn keep_keys(&self) {
         crate::logins::keep_keys(&self.issuers).await;
     }
 
-    /// When a token ends that was issued then: as it says itself, but no later than one of ours would.
+    /// When a token that was issued then ends: as it says, but no later than one of ours would.
     fn end(&self, identity: &TokenIdentity, issued_at: SystemTime) -> Result<SystemTime, ErrorCode> {
         let ours = issued_at.checked_add(self.authority.lifetime()).unwrap_or(identity.expires_at);
         let end = identity.expires_at.min(ours);
@@ -104,7 +107,8 @@ fn session_of(identity: &TokenIdentity, issued_at: SystemTime, until: SystemTime
     }
 }
 
-/// The session of a user, the same on every edge. Not a secret: to know a session's id is not to own it.
+/// The session of a user, the same on every edge. Not a secret: knowing a session's id gives no
+/// access to it.
 fn session_id(issuer: &str, user: &str) -> SessionId {
     // Each part with its length before it, so that no two pairs give the same bytes.
     let mut hash = Sha256::new();

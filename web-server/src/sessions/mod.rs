@@ -1,9 +1,11 @@
-//! Browser sessions: who a client is, and that a client is who it says.
+//! Browser sessions: who a client is, and the proof of it.
 //!
-//! A session lives in its token alone: a JWT that the edge signs and checks, in an HttpOnly cookie or as a bearer token; who
-//! is logged in to it is in the token too. Knowing a session's id is not owning it. The edge keeps two things besides: which
-//! tokens are good no longer before they expire ([`identity::revocations`]; written down, so that they outlive the process, and shared with
-//! the other edges through the broker: [`sharing`]), and which sockets are open ([`OpenSockets`]). Logging in is [`crate::logins`]' part.
+//! A session lives in its token alone: a JWT that the edge signs and checks, in an HttpOnly cookie
+//! or as a bearer token. The token also says who is logged in. Knowing a session's id gives no
+//! access to it. The edge keeps two things besides. First, revoked tokens
+//! ([`identity::revocations`]): stored on the disk, and shared with the other edges through the
+//! broker ([`sharing`]). Second, the open sockets ([`OpenSockets`]). [`crate::logins`] does the
+//! logins.
 
 mod authority;
 mod cookie;

@@ -1,7 +1,8 @@
-//! The sockets that are open at this edge, by session: admits them, counts them, and reaches them with orders.
+//! The open sockets of this edge, by session: admits them, counts them, and sends orders to them.
 //!
-//! Shared by all worker threads. A socket is entered before its upgrade and leaves when its [`SocketTicket`] is dropped,
-//! whatever became of it in between. Does not own sockets and does not wait for them.
+//! Shared by all worker threads. A socket is entered before its upgrade, and removed when its
+//! [`SocketTicket`] is dropped, whatever happened in between. This module does not own sockets and
+//! does not wait for them.
 
 use std::{
     collections::HashMap,
@@ -20,11 +21,12 @@ use uuid::Uuid;
 
 use super::token::Session;
 
-/// What a socket's actor is told to do.
+/// An order to a socket's actor.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub enum Order {
-    /// Tell the client that the server drains, and that its socket will be closed within so many milliseconds.
+    /// Tell the client that the server drains, and that its socket will be closed within so many
+    /// milliseconds.
     AnnounceDrain {
         /// The time left.
         close_within_ms: u64,
@@ -36,7 +38,7 @@ pub enum Order {
     },
     /// The session has logged in, and the socket is the login's own.
     LogIn(Session, Arc<LoggedIn>),
-    /// The session was ended: nothing passes any more. The socket is closed by another order.
+    /// The session was ended: nothing passes any more. Another order closes the socket.
     Hush,
     /// Close the socket.
     Close {
@@ -50,15 +52,16 @@ pub enum Order {
 /// The bounds on open sockets.
 #[derive(Clone, Copy, Debug)]
 pub struct Admission {
-    /// In all.
+    /// Of all sessions together.
     pub max_sockets: usize,
     /// Of one session.
     pub max_of_session: usize,
-    /// How long before its token expires a socket is closed, at most a tenth of the time it has, so that the token can still be renewed.
+    /// How long before its token expires a socket is closed, at most a tenth of its time, so that
+    /// the token can still be renewed.
     pub margin: Duration,
 }
 
-/// Clients are told that their token expires so many times the margin before, at most half of the time it has.
+/// Clients are told that their token expires so many margins before, at most half of its time.
 const NOTICE_MARGINS: u32 = 10;
 
 /// See the module.
@@ -77,15 +80,15 @@ struct Table {
 
 struct Entry {
     number: u64,
-    /// The least that no other socket of the session had when it came.
+    /// The lowest slot that no other socket of the session had when it came.
     place: usize,
     socket_id: Uuid,
-    /// That of the token it was opened with.
+    /// The generation of the token that it was opened with.
     generation: u64,
-    /// When that token, or a later one, stops being good, and what is done before.
+    /// When that token, or a later one, expires, and what happens before.
     end: End,
     actor: Option<Recipient<Order>>,
-    /// The orders that came before the actor did.
+    /// Orders that arrived before the actor was attached.
     early: Vec<Order>,
 }
 
@@ -98,18 +101,19 @@ struct End {
     told: Told,
 }
 
-/// What a socket has been told of its token's end.
+/// What a socket was told about its token's end.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Told {
     Nothing,
-    /// That it comes.
+    /// That the token will expire.
     Expiry,
     /// To close.
     Close,
 }
 
 impl End {
-    /// Of a token that is good from now on. Issuers' tokens may live for a minute: they are not to be spent on margins.
+    /// For a token that is valid from now on. Issuers' tokens may live for a minute only, so the
+    /// margins are bounded by their time.
     fn of(expires_at: SystemTime, margin: Duration) -> Self {
         let left = expires_at.duration_since(SystemTime::now()).unwrap_or_default();
         let before = |time: Duration| expires_at.checked_sub(time).unwrap_or(expires_at);
@@ -122,13 +126,13 @@ impl End {
     }
 }
 
-/// The place of one socket in the table; dropping it gives the place up.
+/// One socket's place in the table. Dropping it gives it back.
 pub struct SocketTicket {
     sockets: Arc<OpenSockets>,
     session: SessionId,
     number: u64,
     place: usize,
-    /// Its part in what its address may have.
+    /// Its share of what its address may have.
     share: Option<Tab>,
     socket_id: Uuid,
 }
@@ -139,7 +143,7 @@ impl OpenSockets {
         Arc::new(Self { admission, table: Mutex::default(), next: AtomicU64::new(1) })
     }
 
-    /// Takes a place for a socket of this session, good until the session's token expires.
+    /// Takes a place for a socket of this session, until the session's token expires.
     ///
     /// # Errors
     /// `not_ready` while draining, `at_capacity`, `too_many_connections`.
@@ -176,12 +180,13 @@ impl OpenSockets {
         self.table.lock().by_session.get(&session).map_or(0, Vec::len)
     }
 
-    /// How many sockets there are.
+    /// How many sockets are open.
     pub fn count(&self) -> usize {
         self.table.lock().count
     }
 
-    /// A session was ended: its sockets hear no more of it, and it no more of them. Answers which these are, to be closed.
+    /// A session was ended: nothing passes over its sockets any more. Returns these sockets, so
+    /// that the caller closes them.
     pub fn hush(&self, session: SessionId) -> Vec<(SessionId, u64)> {
         let mut table = self.table.lock();
         let sockets = table.by_session.get_mut(&session).into_iter().flatten();
@@ -193,13 +198,13 @@ impl OpenSockets {
             .collect()
     }
 
-    /// A session has logged in: those of its sockets that are to be kept are the login's own from here on. The others were opened
-    /// by whoever had the older credentials, and are closed.
+    /// A session has logged in. The sockets to keep belong to the login from now on. The others
+    /// were opened with older credentials, and are closed.
     pub fn log_in(&self, session: &Session, logged_in: &Arc<LoggedIn>, otherwise: &Order) {
         let mut table = self.table.lock();
         for entry in table.by_session.get_mut(&session.id).into_iter().flatten() {
             if logged_in.keep.contains(&entry.socket_id) {
-                // Also where it is earlier: a login may end before its session's tokens would.
+                // Also if it is earlier: a login may end before its session's tokens would.
                 (entry.generation, entry.end) = (session.generation, End::of(session.expires_at, self.admission.margin));
                 entry.give(Order::LogIn(session.clone(), Arc::clone(logged_in)));
             } else if entry.generation < session.generation {
@@ -208,8 +213,8 @@ impl OpenSockets {
         }
     }
 
-    /// A session has later credentials: its sockets last as long as those, if they were opened with the same or older ones of the
-    /// same login.
+    /// A session has later credentials. Its sockets last as long as those, if they were opened with
+    /// the same login.
     pub fn prolong(&self, session: &Session) {
         let mut table = self.table.lock();
         let sockets = table.by_session.get_mut(&session.id).into_iter().flatten();
@@ -217,21 +222,21 @@ impl OpenSockets {
         sockets.filter(|entry| entry.generation == session.generation).for_each(|entry| entry.prolong(end));
     }
 
-    /// Gives an order to the sockets of a session that were opened with a token below a generation.
+    /// Sends an order to the sockets of a session that were opened with a token below a generation.
     pub fn order_older(&self, session: SessionId, least: u64, order: &Order) {
         if let Some(sockets) = self.table.lock().by_session.get_mut(&session) {
             sockets.iter_mut().filter(|entry| entry.generation < least).for_each(|entry| entry.give(order.clone()));
         }
     }
 
-    /// Gives an order to every socket.
+    /// Sends an order to every socket.
     pub fn order_all(&self, order: Order) {
         let mut table = self.table.lock();
         table.by_session.values_mut().flatten().for_each(|entry| entry.give(order.clone()));
     }
 
-    /// Has every client told whose token expires soon at this time, and gives `close` to the sockets whose token is about to: once each
-    /// for a token.
+    /// Tells every client whose token expires soon, and sends `close` to the sockets whose token is
+    /// about to expire: once each for a token.
     pub fn keep_house(&self, now: SystemTime, close: &Order) {
         let mut table = self.table.lock();
         for entry in table.by_session.values_mut().flatten() {
@@ -246,18 +251,18 @@ impl OpenSockets {
         }
     }
 
-    /// Admits no socket any more.
+    /// Admits no more sockets.
     pub fn shut(&self) {
         self.table.lock().is_closed = true;
     }
 
-    /// The tickets' numbers of all sockets there are.
+    /// The ticket numbers of all open sockets.
     pub fn numbers(&self) -> Vec<(SessionId, u64)> {
         let table = self.table.lock();
         table.by_session.iter().flat_map(|(session, entries)| entries.iter().map(|entry| (*session, entry.number))).collect()
     }
 
-    /// Gives an order to one socket, if it is still there.
+    /// Sends an order to one socket, if it still exists.
     pub fn order_one(&self, (session, number): (SessionId, u64), order: Order) {
         if let Some(entry) = self.table.lock().find(session, number) {
             entry.give(order);
@@ -274,7 +279,8 @@ impl Table {
 impl Entry {
     fn give(&mut self, order: Order) {
         match &self.actor {
-            // Unbounded by kind, bounded by use: a socket hears few orders in its life, and a close is the last.
+            // The mailbox is unbounded, but bounded by use: a socket gets few orders in its life,
+            // and a close is the last.
             Some(actor) => actor.do_send(order),
             None => self.early.push(order),
         }
@@ -288,35 +294,36 @@ impl Entry {
 }
 
 impl SocketTicket {
-    /// The same, with its part in what its address may have.
+    /// The same, with its share of what its address may have.
     pub fn with(mut self, share: Option<Tab>) -> Self {
         self.share = share;
         self
     }
 
-    /// The socket's place among those of its session: the least that was free, 0 for one that is alone.
+    /// The socket's slot among those of its session: the lowest free one, 0 for a single socket.
     pub fn place(&self) -> usize {
         self.place
     }
 
-    /// What the socket is called towards its client and the broker.
+    /// The id of the socket for its client and the broker.
     pub fn socket_id(&self) -> Uuid {
         self.socket_id
     }
 
-    /// The client has shown later credentials of its session: the socket lasts as long as those.
+    /// The client has presented later credentials of its session: the socket lasts as long as
+    /// those.
     pub fn prolong(&self, expires_at: SystemTime) {
         if let Some(entry) = self.sockets.table.lock().find(self.session, self.number) {
             entry.prolong(End::of(expires_at, self.sockets.admission.margin));
         }
     }
 
-    /// Gives an order to the socket itself, to be carried out after what it does just now.
+    /// Sends an order to the socket itself, to be carried out after its present work.
     pub fn order(&self, order: Order) {
         self.sockets.order_one((self.session, self.number), order);
     }
 
-    /// Names the actor that carries out the orders, and gives it those that came too early.
+    /// Names the actor that carries out the orders, and sends it those that came too early.
     pub fn attach(&self, actor: Recipient<Order>) {
         let mut table = self.sockets.table.lock();
         if let Some(entry) = table.find(self.session, self.number) {

@@ -4,7 +4,7 @@ use actix::{Actor, Context, Handler};
 
 use super::*;
 
-/// Before the end: late enough to be told of it, too early to be closed.
+/// Before the end: late enough to be told, too early to be closed.
 const SHORTLY: Duration = Duration::from_secs(5);
 const CLOSE: Order = Order::Close { code: CloseCode::SESSION_ENDED, reason: "the session was ended" };
 

@@ -1,4 +1,4 @@
-//! Ownership as a type: a handler that takes an [`OwnedSession`] is reached by the session's owner only.
+//! Ownership as a type: only the session's owner reaches a handler that takes an [`OwnedSession`].
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
 use common::{error::ErrorCode, id::SessionId};
@@ -12,22 +12,26 @@ use super::{
 };
 use crate::http::{ClientAddress, Refusal, Throttle};
 
-/// What a subprotocol begins with that carries a token: browsers' scripts can set no header on a WebSocket, but this one.
+/// The prefix of a subprotocol that carries a token. Browser scripts can set no other header on a
+/// WebSocket.
 const BEARER_PROTOCOL: &str = "bearer.";
 
 /// How a client proved that a session is its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// `Authorization: Bearer <token>`, or the subprotocol `bearer.<token>`: no page of another site can make a browser send it.
+    /// `Authorization: Bearer <token>`, or the subprotocol `bearer.<token>`: a page of another site
+    /// cannot make a browser send it.
     Bearer,
     /// The cookie, which a browser sends by itself.
     Cookie,
 }
 
-/// A session whose owner sent this request. Where the path names a session (`{client_id}`), it is that one.
+/// A session whose owner sent this request. If the path names a session (`{client_id}`), it is that
+/// one.
 ///
-/// Refusals, in this order: 400 `invalid_session_id` for a path that names none, 401 without valid credentials (429
-/// after too many forged ones, or after as many signatures of others as are checked for an address), 403 with those of another session.
+/// Refusals, in this order: 400 `invalid_session_id` for a path without a valid id; 401 without
+/// valid credentials (429 after too many forged ones, or too many signature checks for an address);
+/// 403 with those of another session.
 #[derive(Clone, Debug)]
 pub struct OwnedSession {
     /// The session.
@@ -37,7 +41,7 @@ pub struct OwnedSession {
 }
 
 impl OwnedSession {
-    /// What the request's credentials prove; the path is not looked at.
+    /// The session of the request's credentials, whatever the path says.
     ///
     /// # Errors
     /// `unauthorized`, and those of [`Credentials::recognise`].
@@ -62,7 +66,8 @@ impl FromRequest for OwnedSession {
     }
 }
 
-/// Declares an extractor of an [`OwnedSession`] at the rate of a family: of the session, or where the request proves none, of its address.
+/// Declares an extractor of an [`OwnedSession`] at the rate of a family. The session pays, or its
+/// address if the request proves none.
 macro_rules! paced {
     ($(#[$doc:meta])* $name:ident = $family:ident) => {
         $(#[$doc])*
@@ -82,11 +87,11 @@ macro_rules! paced {
 }
 
 paced! {
-    /// A session whose owner asks about it, as often as it may.
+    /// A session whose owner asks about it, within the rate.
     PacedSession = Session
 }
 paced! {
-    /// A session whose owner takes a step of a login, as often as it may.
+    /// A session whose owner makes a login request, within the rate.
     LoginStep = Login
 }
 
@@ -108,7 +113,7 @@ async fn owned(request: &HttpRequest) -> Result<OwnedSession, Refusal> {
     if named.is_some_and(|id| id != owned.session.id) { Err(ErrorCode::Forbidden.into()) } else { Ok(owned) }
 }
 
-/// A token that nobody signed costs its address a wait; that there is none, nothing.
+/// A token that nobody signed costs its address a wait. A missing token costs nothing.
 fn refusal(request: &HttpRequest, code: ErrorCode) -> Refusal {
     match request.app_data::<web::Data<Throttle>>() {
         Some(throttle) if presented(request).is_ok() => throttle.on_refused_token(ClientAddress::of(request), code),
@@ -116,10 +121,11 @@ fn refusal(request: &HttpRequest, code: ErrorCode) -> Refusal {
     }
 }
 
-/// The token a request presents: the first there is of the header, the subprotocol and the cookie.
+/// The token that a request presents: the first of the header, the subprotocol and the cookie.
 ///
 /// # Errors
-/// `unauthorized` where there is none, or what is there is not a bearer token's form (RFC 6750, section 2.1).
+/// `unauthorized` if there is none, or if it does not have the form of a bearer token (RFC 6750,
+/// section 2.1).
 pub fn presented(request: &HttpRequest) -> Result<(String, Proof), ErrorCode> {
     found(request).filter(|(token, _)| is_token(token)).ok_or(ErrorCode::Unauthorized)
 }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::http::{ClientAddress, Refusal, Throttle, note_session, only};
 
-/// A session as its owner is told of it.
+/// A session as its owner sees it.
 #[derive(Serialize)]
 struct Described<'a> {
     client_id: SessionId,
@@ -45,19 +45,20 @@ impl<'a> Described<'a> {
     }
 }
 
-/// The answer to whatever hands out a session.
+/// The answer that returns a session.
 #[derive(Serialize)]
 struct HandedOut<'a> {
     #[serde(flatten)]
     session: Described<'a>,
     expires_at: String,
     new_session: bool,
-    /// For clients without cookies. Null to a caller that proved its session by cookie: what script in a page cannot read, it
-    /// does not get told either.
+    /// For clients without cookies. Null to a caller that proved its session by cookie, because a
+    /// page's script must not read the token.
     token: Option<String>,
 }
 
-/// Answers with a session and its token: in the cookie, in the body, or both to a caller that came with neither.
+/// Answers with a session and its token: in the cookie, in the body, or in both if the caller
+/// presented neither.
 pub fn hand_out(
     request: &HttpRequest,
     cookies: CookiePolicy,
@@ -84,7 +85,8 @@ pub fn hand_out(
     })
 }
 
-/// Registers a session, or confirms the one the caller owns and renews its token when half of its life is over.
+/// Registers a session, or confirms the caller's and renews its token when half of its life is
+/// over.
 ///
 /// # Errors
 /// 429 `rate_limited`, 500.
@@ -96,9 +98,9 @@ pub async fn register(
 ) -> Result<HttpResponse, Refusal> {
     let address = ClientAddress::of(&request);
     let owned = match OwnedSession::of(&request).await {
-        // It may be good: it was not looked at, or could not be.
+        // It may be valid: it was not checked, or could not be.
         Err(code @ (ErrorCode::RateLimited | ErrorCode::NotReady)) => return Err(code.into()),
-        // What is expired, ended or rubbish is no reason to refuse a new session.
+        // Expired, ended or invalid credentials do not prevent a new session.
         owned => owned.ok(),
     };
     let proof = owned.as_ref().map(|owned| owned.proof);
@@ -147,7 +149,7 @@ pub async fn end(
     cookies: web::Data<CookiePolicy>,
     sockets: web::Data<OpenSockets>,
 ) -> Result<HttpResponse, Refusal> {
-    // Who goes away while it is written down is logged out all the same.
+    // A caller that leaves while it is being stored is logged out all the same.
     let written = authority.into_inner().end(&owned.session);
     let _answering = close_when_answered(sockets.into_inner(), owned.session.id);
     note_session(&request, owned.session.id, "ended its session");
@@ -156,15 +158,17 @@ pub async fn end(
     Ok(HttpResponse::NoContent().insert_header((header::CACHE_CONTROL, "no-store")).cookie(cookies.clear(&request)).finish())
 }
 
-/// Has nothing pass any more over the sockets that an ended session has now, and closes them when the answer has come. A page whose socket
-/// closes asks for a new session at once: the answer that takes the old one's cookie away must not come after the one that brings the new.
+/// Lets nothing pass any more over the present sockets of an ended session, and closes them when
+/// the answer was sent. A page whose socket closes asks for a new session at once; the answer that
+/// removes the old cookie must not arrive after the one that brings the new cookie.
 ///
-/// To be held until there is an answer. It is written in the same turn of this worker's thread, and the sockets are closed in a later one.
+/// The caller holds the result until there is an answer. The answer is written in the same turn of
+/// this worker's thread, and the sockets are closed in a later one.
 fn close_when_answered(sockets: Arc<OpenSockets>, session: SessionId) -> oneshot::Sender<()> {
     let (answering, answered) = oneshot::channel();
     let open = sockets.hush(session);
     actix_rt::spawn(async move {
-        // An error: the answer is there, or nobody waits for it any more.
+        // An error: the answer was sent, or nobody waits for it any more.
         let _ = answered.await;
         let order = Order::Close { code: CloseCode::SESSION_ENDED, reason: "the session was ended" };
         open.into_iter().for_each(|socket| sockets.order_one(socket, order.clone()));
@@ -172,7 +176,7 @@ fn close_when_answered(sockets: Arc<OpenSockets>, session: SessionId) -> oneshot
     answering
 }
 
-/// The routes, to be put under `/api`.
+/// The routes, for the scope `/api`.
 pub fn configure(routes: &mut web::ServiceConfig) {
     routes
         .service(web::resource("/client").route(web::post().to(register)).default_service(only("POST")))
@@ -180,7 +184,7 @@ pub fn configure(routes: &mut web::ServiceConfig) {
         .service(web::resource("/client/{client_id}").route(web::get().to(describe)).default_service(only("GET")));
 }
 
-/// Hands the shared state to the extractors and handlers.
+/// Gives the shared state to the extractors and handlers.
 pub fn share(
     routes: &mut web::ServiceConfig,
     authority: &Arc<SessionAuthority>,

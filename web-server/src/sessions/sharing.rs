@@ -1,8 +1,10 @@
-//! What is revoked at one edge holds at all edges of the same broker: each tells the broker what it has revoked, and asks what others have.
+//! A revocation at one edge holds at all edges of the same broker: each edge tells the broker what
+//! it has revoked, and asks what others have.
 //!
-//! The broker is asked several times a second, and at once when something was revoked here or when it refuses a client. While it is away
-//! what was revoked waits in the table; a broker that has begun anew is told everything. What comes from others is in force, on this
-//! edge's disk and over its open sockets as if it had been revoked here.
+//! The broker is asked several times a second, and at once when something was revoked here or when
+//! it refuses a client. While it is away, revocations wait in the table. A restarted broker is told
+//! everything. Revocations of others are in force, on this edge's disk and over its open sockets,
+//! as if they had been made here.
 
 use std::{
     sync::{
@@ -30,10 +32,10 @@ use crate::{
 
 /// How often the broker is asked.
 const EVERY: Duration = Duration::from_millis(400);
-/// How long after a revocation sockets elsewhere may be closed for it: a page whose socket closes asks for its session at once, and must
-/// have the answer to its logout or login by then.
+/// How long after a revocation sockets elsewhere may be closed because of it. A page whose socket
+/// closes asks for its session at once, and must have the answer to its logout or login by then.
 const ANSWER_FIRST: Duration = Duration::from_millis(250);
-/// How long the broker may take to hear the last of an edge that stops.
+/// How long the last exchange of an edge that stops may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// See the module.
@@ -44,28 +46,28 @@ pub struct Sharing {
     cursor: Mutex<Cursor>,
     /// Whether the broker answers.
     pub reach: BrokerReach,
-    /// Exchanges that are over, whatever became of them.
+    /// Completed exchanges, whatever their outcome.
     finished: AtomicU64,
 }
 
-/// Up to where edge and broker know of each other.
+/// Up to where edge and broker know each other's revocations.
 #[derive(Default)]
 struct Cursor {
-    /// The life of the broker that this is about.
+    /// The life of the broker that this refers to.
     life: Option<String>,
-    /// The number of the broker's up to which the edge knows.
+    /// The broker's number up to which the edge knows.
     heard: u64,
-    /// The number of the edge's up to which the broker knows.
+    /// The edge's number up to which the broker knows.
     told: u64,
 }
 
 impl Sharing {
-    /// Between this edge's sessions and its broker.
+    /// The exchange between this edge's sessions and its broker.
     pub fn new(authority: Arc<SessionAuthority>, sockets: Arc<OpenSockets>, broker: Arc<BrokerApi>) -> Self {
         Self { authority, sockets, broker, cursor: Mutex::default(), reach: BrokerReach::default(), finished: AtomicU64::new(0) }
     }
 
-    /// Shares for as long as it is polled.
+    /// Exchanges revocations as long as it is polled.
     pub async fn keep(&self) {
         loop {
             let mut cursor = self.cursor.lock().await;
@@ -79,9 +81,11 @@ impl Sharing {
         }
     }
 
-    /// Learns what the broker knows now: it has refused somebody. Many who wait at once make one exchange, or two.
+    /// Exchanges revocations now, because the broker has refused somebody. Many that wait at once
+    /// cause one exchange, or two.
     pub async fn catch_up(&self) {
-        // One that was under way may have been answered before the refusal; the one after it was not.
+        // The broker may have answered the running exchange before the refusal; the one after it is
+        // later.
         let enough = self.finished.load(SeqCst) + 2;
         let mut cursor = self.cursor.lock().await;
         if self.finished.load(SeqCst) < enough {
@@ -89,7 +93,7 @@ impl Sharing {
         }
     }
 
-    /// Tells the broker what it has not heard yet, if it is quick to listen.
+    /// Tells the broker what it does not know yet, within a short time.
     pub async fn finish(&self) {
         let telling = async {
             let mut cursor = self.cursor.lock().await;
@@ -102,12 +106,12 @@ impl Sharing {
         }
     }
 
-    /// How far the broker's clock is known to be ahead of this machine's; 0 while it has not objected to it.
+    /// How far the broker's clock is ahead of this machine's; 0 until the broker has objected.
     pub fn broker_ahead_seconds(&self) -> i64 {
         self.broker.signer.ahead_ms() / 1000
     }
 
-    /// Whether what the broker is told of a client is still good.
+    /// Checks that what the broker was told about a client is still valid.
     ///
     /// # Errors
     /// `session_ended`, `credentials_expired`.
@@ -120,7 +124,7 @@ impl Sharing {
         self.finished.fetch_add(1, SeqCst);
     }
 
-    /// Says whether there is more to tell or to hear.
+    /// Returns whether there is more to tell or to learn.
     async fn exchange_some(&self, cursor: &mut Cursor) -> bool {
         let mine = self.authority.revoked_since(cursor.told, MOST_EXCHANGED);
         let ask = Exchange { life: cursor.life.clone(), after: cursor.heard, revocations: mine.revocations };
@@ -137,7 +141,7 @@ impl Sharing {
         };
         self.reach.on_answer(&answer.life);
         let is_another = ask.life.as_ref() != Some(&answer.life);
-        // A broker that has begun anew may have forgotten what an earlier one was told.
+        // A restarted broker may have lost what it was told.
         let told = if is_another && cursor.told > 0 { 0 } else { mine.upto };
         *cursor = Cursor { life: Some(answer.life), heard: answer.upto, told };
         self.learn(answer.revocations).await;

@@ -1,7 +1,8 @@
-//! Session tokens: JWTs (HS256) with the edge as issuer and its own audience, so that no assertion to the broker passes
-//! for one and the other way round.
+//! Session tokens: JWTs (HS256) with the edge as issuer and its own audience. So an assertion to
+//! the broker does not pass for a session token, nor the reverse.
 //!
-//! Signs and checks. The present time is handed in. Does not know which sessions were ended.
+//! Signs and checks. The caller passes the present time. This module does not know which sessions
+//! were ended.
 
 use std::{
     sync::Arc,
@@ -21,21 +22,22 @@ use uuid::Uuid;
 
 const ISSUER: &str = "edge";
 const AUDIENCE: &str = "edge-session";
-/// How far in the future a token may claim to have been issued: another edge's clock.
+/// How far in the future a token may claim to have been issued, by another edge's clock.
 const LEEWAY: u64 = 60;
-/// A token without scopes has about 500 bytes. Browsers keep cookies of up to 4096, name and attributes among them.
+/// A token without scopes has about 500 bytes. Browsers keep cookies of up to 4096, including name
+/// and attributes.
 const MAX_LENGTH: usize = 3500;
 
 /// Why a token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenFault {
-    /// It was good once.
+    /// It was valid once.
     #[error("the session token has expired")]
     Expired,
-    /// It never was.
+    /// It never was valid.
     #[error("the session token is not valid")]
     Invalid,
-    /// What the login carries does not fit into a cookie.
+    /// The login does not fit into a cookie.
     #[error("the login carries too much for a session token")]
     TooLong,
 }
@@ -49,30 +51,30 @@ pub struct Session {
     pub created_at: SystemTime,
     /// When this token was signed.
     pub issued_at: SystemTime,
-    /// When this token stops being good.
+    /// When this token expires.
     pub expires_at: SystemTime,
-    /// Rises when the session logs in; older tokens are then good no longer. Of a session that came with an issuer's token: the
-    /// second in which that was issued.
+    /// Rises when the session logs in; older tokens are then no longer valid. For a session with an
+    /// issuer's token: the second in which that was issued.
     pub generation: u64,
-    /// Who it is, once logged in.
+    /// Its user, once logged in.
     pub login: Option<Arc<SessionLogin>>,
-    /// Whose token this is.
+    /// Who signed its token.
     pub source: Source,
 }
 
-/// Who signed the token that a session came with.
+/// Who signed a session's token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// This edge, or another one with the same secret.
     Edge,
-    /// An issuer that the operator trusts.
+    /// A trusted issuer.
     Issuer,
 }
 
 /// The login of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionLogin {
-    /// Who it is.
+    /// The user.
     pub login: Login,
     /// When the login ends, whatever the session's tokens say; `None`: with the session.
     pub until: Option<SystemTime>,
@@ -84,25 +86,25 @@ impl Session {
         Self { id, created_at, issued_at, expires_at, generation: 0, login: None, source: Source::Edge }
     }
 
-    /// Who it is, once logged in.
+    /// The user, once logged in.
     pub fn login(&self) -> Option<&Login> {
         self.login.as_ref().map(|login| &login.login)
     }
 
-    /// What decides whether its token is revoked.
+    /// The properties that decide whether its token is revoked.
     pub fn standing(&self) -> Standing {
         let Self { id, generation, .. } = *self;
         Standing { session: id, generation, has_user: self.login.is_some() }
     }
 
-    /// What the broker is told of it.
+    /// The identity for the broker.
     pub fn identity(&self) -> ClientIdentity {
         let mut identity = ClientIdentity { login: self.login().cloned(), ..ClientIdentity::anonymous(self.id) };
         self.vouch(&mut identity);
         identity
     }
 
-    /// A client of the session has shown this token: the broker is told from here on.
+    /// A client of the session has presented this token: the broker is told about it from now on.
     pub fn vouch(&self, identity: &mut ClientIdentity) {
         identity.generation = self.generation;
         identity.issued_at = unix_seconds(self.issued_at);
@@ -117,7 +119,7 @@ struct Claims {
     iat: u64,
     exp: u64,
     jti: Uuid,
-    /// When the session was registered; later tokens of it keep this.
+    /// When the session was registered; later tokens keep this.
     created: u64,
     #[serde(default, rename = "gen", skip_serializing_if = "is_zero")]
     generation: u64,
@@ -131,7 +133,7 @@ fn is_zero(generation: &u64) -> bool {
     *generation == 0
 }
 
-/// The keys made of the session secret, and how long tokens live.
+/// The keys made from the session secret, and the lifetime of tokens.
 pub struct TokenKeys {
     encoding: EncodingKey,
     decoding: DecodingKey,
@@ -146,7 +148,7 @@ impl TokenKeys {
         rules.set_issuer(&[ISSUER]);
         rules.set_audience(&[AUDIENCE]);
         rules.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
-        // The times are checked here, against the time handed in.
+        // The times are checked below, against the caller's time.
         rules.validate_exp = false;
         Self {
             encoding: EncodingKey::from_secret(secret.reveal().as_bytes()),
@@ -156,12 +158,12 @@ impl TokenKeys {
         }
     }
 
-    /// How long a token is good for.
+    /// How long a token is valid.
     pub fn lifetime(&self) -> Duration {
         self.lifetime
     }
 
-    /// Signs a token that starts now, for a new session.
+    /// Signs a token that is valid from now on, for a new session.
     ///
     /// # Errors
     /// Signing failed, which only a broken cryptography library does.
@@ -169,10 +171,11 @@ impl TokenKeys {
         self.sign(&Session::anonymous(SessionId::fresh(), now, now, now), now)
     }
 
-    /// Signs a token that starts now, for a session as it is; it does not outlive the session's login.
+    /// Signs a token that is valid from now on, for an existing session. It does not outlive the
+    /// session's login.
     ///
     /// # Errors
-    /// The login carries too much, or signing failed, which only a broken cryptography library does.
+    /// The login is too large, or signing failed, which only a broken cryptography library does.
     pub fn sign(&self, session: &Session, now: SystemTime) -> Result<(Session, String), TokenFault> {
         let issued = unix_seconds(now);
         let login_until = session.login.as_ref().and_then(|login| login.until).map(unix_seconds);

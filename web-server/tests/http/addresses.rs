@@ -23,7 +23,7 @@ fn behind_a_proxy(settings: &mut Settings) {
     settings.proxies.trusted = vec!["127.0.0.1".parse().expect("a network")];
 }
 
-/// The address that the broker is told of a client that sends these headers.
+/// The client's address that the broker is told for a request with these headers.
 async fn told(change: impl FnOnce(&mut Settings), headers: &[(&'static str, &str)], before: &[u8]) -> Option<String> {
     let mut broker = Broker::start().await;
     let edge = Edge::with(|settings| {
@@ -51,7 +51,7 @@ async fn raw(edge: &Edge, bytes: &[u8]) -> String {
     let mut socket = TcpStream::connect(edge.host()).await.expect("connects");
     socket.write_all(bytes).await.expect("writes");
     let mut answer = Vec::new();
-    // A connection that is closed unread may break instead of ending.
+    // A connection that is closed unread may fail instead of ending.
     let _ = in_time("an answer", socket.read_to_end(&mut answer)).await;
     String::from_utf8_lossy(&answer).into_owned()
 }
@@ -133,7 +133,7 @@ async fn every_family_of_routes_has_a_rate_of_its_own() {
     for (family, routes) in families.iter().enumerate() {
         for (number, (method, path)) in routes.iter().enumerate() {
             let refused = until_refused(async |attempt| {
-                // An address of its own, which has used up its rate.
+                // An address that has used up its rate.
                 let address = format!("192.0.{attempt}.{}", 10 * family + number);
                 let ask = async |method: &str, path: &str| edge.request(method, path, &[("X-Forwarded-For", &*address)]).await;
                 let (first_method, first_path) = routes[0];

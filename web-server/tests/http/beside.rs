@@ -1,4 +1,5 @@
-//! The edge beside a broker in its own process: no socket between, the rest as ever.
+//! The edge beside a broker in the same process: without a socket between them, everything else as
+//! usual.
 
 use std::sync::{
     Arc,

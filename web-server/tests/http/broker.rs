@@ -1,4 +1,4 @@
-//! A broker that does what a test tells it: accepts or refuses, speaks, closes, vanishes.
+//! A broker under a test's control: accepts or refuses, speaks, closes, vanishes.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -40,7 +40,7 @@ impl Broker {
         Self::at(SocketAddr::from(([127, 0, 0, 1], 0))).await
     }
 
-    /// A broker at an address that another one had before.
+    /// A broker at the address of a former one.
     pub async fn at(addr: SocketAddr) -> Self {
         let listener = TcpListener::bind(addr).await.expect("the port is free");
         let addr = listener.local_addr().expect("bound");
@@ -111,7 +111,7 @@ impl BrokerLink {
         in_time("the edge takes a frame", self.socket.send(message)).await.expect("the edge is there");
     }
 
-    /// Sends what the library has to say by itself: the answer to a ping it has just given out.
+    /// Sends what the library sends by itself, such as the answer to the last ping.
     pub async fn flush(&mut self) {
         in_time("the edge takes a frame", self.socket.flush()).await.expect("the edge is there");
     }
@@ -133,12 +133,13 @@ impl BrokerLink {
         in_time("the edge takes a close", self.socket.close(Some(frame))).await.expect("the edge is there");
     }
 
-    /// The code the edge closes with; 1006 if it vanishes.
+    /// The code with which the edge closes; 1006 if it vanishes.
     pub async fn closed(mut self) -> u16 {
         loop {
             match in_time("the edge closes", self.socket.next()).await {
                 Some(Ok(Message::Close(frame))) => {
-                    // The answer to the close; an error means that it has gone out and the socket with it.
+                    // The answer to the close. An error means that it was sent and the socket is
+                    // gone.
                     let _ = in_time("the edge takes a close", self.socket.flush()).await;
                     return frame.map_or(1005, |frame| frame.code.into());
                 }

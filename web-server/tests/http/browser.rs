@@ -34,14 +34,14 @@ impl Edge {
         self.open("/ws", session, token).await
     }
 
-    /// A socket at this path for a session there is.
+    /// A socket at this path for an existing session.
     pub async fn open(&self, path: &str, session: String, token: String) -> Browser {
         let cookie = format!("agent_bridge_session={token}");
         let browser = self.open_with(path, &[("cookie", &cookie)]).await;
         Browser { session, token, ..browser }
     }
 
-    /// A socket at this path that proves with these headers whose it is.
+    /// A socket at this path with these headers as credentials.
     pub async fn open_with(&self, path: &str, headers: &[(&'static str, &str)]) -> Browser {
         let mut request = format!("ws://{}{path}", self.host()).into_client_request().expect("a valid request");
         for (name, value) in headers {
@@ -68,7 +68,7 @@ impl Browser {
         in_time("a message from the edge", self.socket.next()).await.expect("the edge is there").expect("a valid frame")
     }
 
-    /// The next text message; pings and pongs are passed over.
+    /// The next text message; pings and pongs are skipped.
     pub async fn text(&mut self) -> String {
         loop {
             match self.next().await {
@@ -84,7 +84,7 @@ impl Browser {
         serde_json::from_str(&self.text().await).expect("an envelope")
     }
 
-    /// The next `system:upstream` of this state; others of that type are passed over.
+    /// The next `system:upstream` of this state; others of that type are skipped.
     pub async fn upstream(&mut self, state: &str) -> Value {
         loop {
             let envelope = self.envelope().await;
@@ -95,23 +95,24 @@ impl Browser {
         }
     }
 
-    /// Passes over everything until this pong comes.
+    /// Skips everything until this pong comes.
     pub async fn pong(&mut self, payload: &str) {
         let expected = Message::Pong(payload.to_owned().into());
         in_time("a pong", async { while self.next().await != expected {} }).await;
     }
 
-    /// Sends what the library has to say by itself: the answer to a ping it has just given out.
+    /// Sends what the library sends by itself, such as the answer to the last ping.
     pub async fn flush(&mut self) {
         in_time("the edge takes a frame", self.socket.flush()).await.expect("the edge is there");
     }
 
-    /// The code and reason the edge closes with; 1006 if it vanishes.
+    /// The code and reason with which the edge closes; 1006 if it vanishes.
     pub async fn closed(mut self) -> (u16, String) {
         loop {
             match in_time("the edge closes", self.socket.next()).await {
                 Some(Ok(Message::Close(frame))) => {
-                    // The answer to the close; an error means that it has gone out and the socket with it.
+                    // The answer to the close. An error means that it was sent and the socket is
+                    // gone.
                     let _ = in_time("the edge takes a close", self.socket.flush()).await;
                     let (code, reason) =
                         frame.map_or((1005, String::new()), |frame| (frame.code.into(), frame.reason.to_string()));

@@ -1,4 +1,4 @@
-//! An HTTP client that sends exactly the bytes it is told, and changes nothing in the answer.
+//! An HTTP client that sends exactly the given bytes, and changes nothing in the answer.
 
 use serde_json::Value;
 use tokio::{
@@ -17,7 +17,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The value of a header, if it is there.
+    /// The value of a header, if present.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
@@ -50,7 +50,7 @@ impl Edge {
         self.request_under(&self.host(), method, path, headers).await
     }
 
-    /// The same with a `Host` of one's own, and perhaps a `Connection`.
+    /// The same with another `Host`, and optionally a `Connection`.
     pub async fn request_under(&self, host: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n");
         if !headers.iter().any(|(name, _)| *name == "Connection") {
@@ -81,7 +81,7 @@ impl Edge {
         self.request("GET", path, &[]).await
     }
 
-    /// Asks for an upgrade that is expected to be refused.
+    /// Asks for an upgrade that must be refused.
     pub async fn refused_upgrade(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         let upgrade = [
             ("Upgrade", "websocket"),

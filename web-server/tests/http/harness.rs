@@ -1,4 +1,4 @@
-//! Starts edges and waits for things to become true.
+//! Starts edges and waits for conditions.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ pub const LIMIT: Duration = Duration::from_secs(15);
 pub struct Edge {
     pub handle: EdgeHandle,
     pub settings: Settings,
-    /// Where it keeps what outlives it.
+    /// Its data folder.
     pub data: tempfile::TempDir,
 }
 
@@ -27,7 +27,7 @@ impl Edge {
     /// An edge with test settings and changes to them.
     pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::for_tests();
-        // Nobody listens there: each test that needs a broker says where its own is.
+        // Nobody listens there: each test that needs a broker sets its own URL.
         settings.web.broker_url = Some("ws://127.0.0.1:9".to_owned());
         let data = tempfile::tempdir().expect("temp dir");
         settings.data.dir = data.path().to_owned();
@@ -51,7 +51,7 @@ impl Edge {
     }
 }
 
-/// What the future gives, which must come in time.
+/// The result of the future, which must come in time.
 pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(LIMIT, future).await {
         Ok(value) => value,
@@ -71,8 +71,9 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) 
     }
 }
 
-/// The first answer with 429, of at most ten, or the last one. The other requests are let through where they are so far apart that the rate
-/// has refilled, as they may be on a busy machine; `ask` is told which try it is.
+/// The first answer with 429 of at most ten, or the last one. If requests are so far apart that the
+/// rate has refilled, as on a busy machine, they are let through. `ask` gets the number of the
+/// attempt.
 pub async fn until_refused(mut ask: impl AsyncFnMut(usize) -> Answer) -> Answer {
     for attempt in 0..9 {
         let answer = ask(attempt).await;

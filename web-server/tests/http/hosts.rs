@@ -1,4 +1,4 @@
-//! Under which names the edge answers, and whose cookie it looks at.
+//! The names under which the edge answers, and the cookie that counts.
 
 use common::secret::Secret;
 
@@ -45,7 +45,7 @@ async fn under_a_strange_name_every_route_and_upgrade_is_refused() {
             let answer = edge.request_under(&host, method, path, &[]).await;
             assert!(is_refused(&answer), "{method} {path} {host:?}: {answer:?}");
         }
-        // A page of that name is of one origin with it, and its browser says so.
+        // A page of that name has the same origin, and its browser says so.
         let headers = [("Origin", "http://evil.example"), ("Sec-Fetch-Site", "same-origin"), ("Authorization", "Bearer guess")];
         if path != "/stats" {
             assert!(is_refused(&edge.request_under(REBOUND, method, path, &headers).await), "{method} {path}");

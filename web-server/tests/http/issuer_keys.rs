@@ -1,4 +1,4 @@
-//! The keys of an issuer, fetched from a server that is slow, or never answers.
+//! The keys of an issuer, fetched from a server that is slow or never answers.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,7 +17,7 @@ use crate::{client::Answer, harness::Edge, harness::eventually};
 const KEY: &str = include_str!("../../../identity/tests/fixtures/keys/ed25519.private.pem");
 const PUBLIC: &str = "uZeAL2JTr55jeNZNtPRAVqLNC7n6x0KarS9mTHOoOwc";
 
-/// Serves a key set, or keeps who asks waiting while there is none.
+/// Serves a key set, or lets requests wait while there is none.
 struct Issuer {
     url: String,
     ids: watch::Sender<Option<Vec<&'static str>>>,
@@ -58,7 +58,7 @@ async fn serve(mut socket: TcpStream, mut ids: watch::Receiver<Option<Vec<&'stat
     let keys: Vec<_> = ids.iter().map(|id| json!({"kty": "OKP", "crv": "Ed25519", "x": PUBLIC, "kid": id})).collect();
     let body = json!({ "keys": keys }).to_string();
     let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
-    // Who asked may have gone.
+    // The client may have gone.
     let _ = socket.write_all(answer.as_bytes()).await;
 }
 
@@ -85,7 +85,7 @@ async fn log_in(edge: &Edge, key_id: &str) -> Answer {
     edge.post("/auth/token", &[], &json!({"token": token.reveal()})).await
 }
 
-/// What needs no key that is not there.
+/// Requests that need no missing key.
 async fn serves_others(edge: &Edge) {
     assert_eq!(edge.get("/").await.status, 200);
     assert_eq!(edge.request("POST", "/api/client", &[]).await.status, 201);

@@ -1,4 +1,4 @@
-//! Sessions that end, tokens that run out, servers that drain.
+//! Sessions that end, tokens that expire, servers that drain.
 
 use std::time::{Duration, Instant};
 

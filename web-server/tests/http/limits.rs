@@ -95,7 +95,8 @@ async fn a_broker_that_does_not_read_holds_the_browser_back() {
     drop(in_time("all is sent", feeder).await.expect("no panic"));
 }
 
-/// Opens a socket and sends these bytes behind the handshake; gives what comes back until the edge closes.
+/// Opens a socket and sends these bytes behind the handshake. Returns what comes back until the
+/// edge closes.
 async fn raw(edge: &Edge, bytes: &[u8]) -> Vec<u8> {
     let (_, token) = edge.session().await;
     let mut socket = TcpStream::connect(edge.host()).await.expect("connects");

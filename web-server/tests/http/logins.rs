@@ -1,4 +1,4 @@
-//! Sessions that become a wallet's, and what becomes of what was there before.
+//! Sessions that log in with a wallet, and what happens to older credentials and sockets.
 
 use common::{assertion, config::ChainUrl, secret::Secret};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ async fn edge_and_broker() -> (Broker, Edge) {
     (broker, edge)
 }
 
-/// What the edge calls the socket behind this connection to the broker.
+/// The edge's id of the socket behind this connection to the broker.
 fn socket_id(edge: &Edge, link: &BrokerLink) -> Value {
     json!(identity(edge, link).socket_id.expect("an id"))
 }
@@ -29,7 +29,7 @@ fn identity(edge: &Edge, link: &BrokerLink) -> assertion::ClientIdentity {
     assertion::verify(bearer, &edge.settings.broker.bridge_secret).expect("valid")
 }
 
-/// The login that the edge tells the broker of next.
+/// The next login that the edge tells the broker.
 async fn told_login(edge: &Edge, link: &mut BrokerLink) -> assertion::LoggedIn {
     let message: Value = serde_json::from_str(&link.text().await).expect("an envelope");
     assert_eq!(message["type"], "connection:identify");
@@ -56,14 +56,14 @@ async fn a_session_is_upgraded_in_place_and_only_the_login_has_it_from_then_on()
     let (token, attributes) = answer.cookie().expect("a cookie");
     assert!(attributes.contains("HttpOnly") && token != mine.token);
 
-    // The socket that the login named stays, and its broker knows.
+    // The socket that the login named stays, and its broker is told.
     let told = told_login(&edge, &mut link).await;
     assert_eq!(told.session_id.to_string(), mine.session);
     assert_eq!(told.login.user.as_str(), format!("wallet:{}", wallet.address()));
     assert_eq!(told.keep, [identity(&edge, &link).socket_id.expect("an id")]);
     mine.say("still here").await;
     assert_eq!(link.text().await, "still here");
-    // Everything else that was opened or signed before is worth nothing.
+    // Everything else that was opened or signed before is no longer valid.
     assert_eq!(stranger.closed().await.0, 4001);
     assert_eq!(strangers_link.closed().await, 4001);
     let refused = edge.refused_upgrade("/ws", &[("Cookie", &cookie(&mine.token))]).await;
@@ -211,7 +211,7 @@ async fn a_logout_reaches_open_sockets_and_outlives_the_edge() {
     assert!(out.cookie().is_some_and(|(value, attributes)| value.is_empty() && attributes.contains("Max-Age=0")));
     assert_eq!(browser.closed().await.0, 4003);
 
-    // As a process finds it that starts after this one was killed.
+    // A copy of what a process finds that starts after this one was killed.
     let left = tempfile::tempdir().expect("temp dir");
     for entry in std::fs::read_dir(edge.data.path()).expect("a folder") {
         let entry = entry.expect("an entry");
@@ -229,7 +229,7 @@ async fn a_logout_reaches_open_sockets_and_outlives_the_edge() {
     assert_ne!(visit.json()["client_id"], json!(session));
 }
 
-/// A node of a chain that knows one contract, which accepts one signature.
+/// A node of a chain with one contract, which accepts one signature.
 async fn node(accepts: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let url = format!("http://{}/v1/the-operators-key", listener.local_addr().expect("an address"));

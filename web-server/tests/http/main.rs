@@ -1,4 +1,4 @@
-//! The edge over real sockets: what a browser, a program and the broker see of it.
+//! The edge over real sockets, as a browser, a program and the broker see it.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests say what they expect")]
 
 mod addresses;

@@ -1,4 +1,4 @@
-//! The program that is the edge alone.
+//! The program that runs the edge alone.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},

@@ -51,7 +51,7 @@ async fn what_changes_something_is_refused_to_other_sites_on_every_route() {
     {
         for headers in [
             [("Origin", "https://evil.example"), ("Sec-Fetch-Site", "cross-site")],
-            // A browser that keeps the origin to itself still says that the page is another site's.
+            // A browser that hides the origin still says that the page is another site's.
             [("Sec-Fetch-Mode", "no-cors"), ("Sec-Fetch-Site", "cross-site")],
             [("Sec-Fetch-Mode", "no-cors"), ("Sec-Fetch-Site", "same-site")],
             // Browsers send remembered Basic credentials by themselves.

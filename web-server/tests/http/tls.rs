@@ -1,4 +1,4 @@
-//! The edge under TLS: what browsers are told there and nowhere else.
+//! The edge under TLS: what browsers are told only there.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ impl Site {
         self.head_with(method, path, host, "").await
     }
 
-    /// The same with header lines of one's own.
+    /// The same with additional header lines.
     async fn head_with(&self, method: &str, path: &str, host: &str, headers: &str) -> String {
         let client = connector(&self.authority, None);
         let mut stream = connect(&client, self.edge.handle.addr(), NAME).await.expect("a handshake");

@@ -64,7 +64,7 @@ async fn valid_logins_are_let_in_beside_any_number_of_forged_ones_of_the_same_ad
         assert!(statuses.iter().all(|status| matches!(status, 401 | 429)), "{statuses:?}");
         statuses
     };
-    // More than every rate and all free failures allow.
+    // More than all rates and free failures allow.
     let mut refused = 0;
     while refused < 20 {
         refused += forged().await.iter().filter(|status| **status == 429).count();
@@ -146,7 +146,7 @@ async fn a_token_alone_is_its_users_session_wherever_it_comes() {
     let other = edge.request("GET", &path, &[("Authorization", &format!("Bearer {}", token_for("bob", HOUR)))]).await;
     assert_eq!((other.status, other.error_code().as_str()), (403, "forbidden"));
 
-    // Logged out, that token is over, and so is every other one issued until then.
+    // After the logout that token is no longer valid, nor any other that was issued before.
     let bearer = format!("Bearer {first}");
     assert_eq!(edge.request("POST", "/auth/logout", &[("Authorization", &bearer)]).await.status, 204);
     for token in [&first, &second] {
@@ -191,7 +191,7 @@ async fn what_is_wrong_with_a_token_is_said_by_code() {
     }
 }
 
-/// A token with these claims besides those that every one needs.
+/// A token with these claims besides the required ones.
 fn token_with(claims: &Value) -> String {
     let mut all = json!({"iss": "https://issuer.example", "aud": "bridge", "sub": "ann"});
     for (name, value) in claims.as_object().expect("claims") {
@@ -284,7 +284,8 @@ async fn a_refresh_over_http_keeps_open_sockets_open() {
     assert_eq!(browser.closed().await.0, 4001, "without a refresh");
 }
 
-/// Asks the edge, as the broker does when a client sends `connection:refresh`, and gives the edge's answer to the client.
+/// Asks the edge, as the broker does when a client sends `connection:refresh`, and returns the
+/// edge's answer to the client.
 async fn refreshed(link: &mut BrokerLink, browser: &mut crate::browser::Browser, token: &str) -> Value {
     let ask = ToEdge::Refresh { id: Some("r1".into()), token: Secret::new(token) };
     link.send(Message::binary(ask.encode())).await;
@@ -329,7 +330,7 @@ async fn signatures_that_are_checked_for_an_open_socket_are_paid_for_as_over_htt
     }
     assert_eq!(codes[0], "good", "{codes:?}");
     assert!(codes.contains(&"rate_limited".to_owned()), "{codes:?}");
-    // What was not checked changes nothing for the socket.
+    // A token that was not checked changes nothing for the socket.
     browser.say("still here").await;
     assert_eq!(link.text().await, "still here");
 }

@@ -86,7 +86,7 @@ async fn what_does_not_fit_the_queue_is_dropped_and_told_once() {
     for number in 0..20 {
         browser.say(&format!("{number:0>1000}")).await;
     }
-    // Answered by the edge itself: when this comes back, all of the above has been taken.
+    // The edge itself answers: when the pong comes, everything above has been read.
     browser.send(Message::Ping("mark".into())).await;
     browser.pong("mark").await;
 
@@ -151,8 +151,8 @@ async fn while_the_broker_is_away_the_edge_keeps_the_heartbeat() {
     while pings < 3 {
         pings += u32::from(matches!(browser.next().await, Message::Ping(_)));
     }
-    // A browser that answers pings (the library does, as it reads) stays; one that does not is closed, here only after
-    // the patience that a paused side needs.
+    // A browser that answers pings stays (the library answers while it reads). One that does not is
+    // closed, here only after the patience that a paused side needs.
     let stats = async || edge.get("/stats").await.json()["browsers"]["silent"].as_u64();
     assert_eq!(stats().await, Some(0));
     eventually("the silent browser is closed", async || (stats().await == Some(1)).then_some(())).await;

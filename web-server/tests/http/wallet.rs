@@ -8,13 +8,13 @@ use crate::{client::Answer, harness::Edge};
 #[path = "../../../tests/suite/harness/wallet.rs"]
 mod key;
 
-/// The header that proves a session.
+/// The header with a session's credentials.
 pub fn cookie(token: &str) -> String {
     format!("agent_bridge_session={token}")
 }
 
 impl Edge {
-    /// The text that a session's wallet is asked to sign.
+    /// The text that a session's wallet must sign.
     pub async fn challenge(&self, token: &str, wallet: &Wallet) -> String {
         let ask = json!({"address": wallet.address(), "chain_id": 1});
         let answer = self.post("/auth/challenge", &[("Cookie", &cookie(token))], &ask).await;
@@ -22,7 +22,7 @@ impl Edge {
         answer.json()["message"].as_str().expect("a message").to_owned()
     }
 
-    /// Signs a session in; `sockets` are to be kept.
+    /// Logs a session in; `sockets` are kept.
     pub async fn sign_in(&self, token: &str, wallet: &Wallet, sockets: &[Value]) -> Answer {
         let message = self.challenge(token, wallet).await;
         let signature = wallet.sign(&message);
