@@ -1,7 +1,9 @@
-//! Rows per second of 64 concurrent appenders of 300 bytes, and the processor time of each, at each durability; then how long it takes to open a store with full
-//! inboxes and to give everybody what waited.
+//! Rows per second of 64 concurrent appenders of 300 bytes, and the processor time of each, at each
+//! durability; then how long it takes to open a store with full inboxes and to give everybody what
+//! waited.
 //!
-//! `cargo run --release -p store --example throughput [directory] [seconds]`; the directory decides which disk is measured.
+//! `cargo run --release -p store --example throughput [directory] [seconds]`; the directory decides
+//! which disk is measured.
 #![allow(clippy::unwrap_used, reason = "a measuring tool")]
 
 use std::{

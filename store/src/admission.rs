@@ -1,4 +1,4 @@
-//! Which records a store takes: the rule that all backends share.
+//! Which records a store accepts: the rule that all backends share.
 
 use std::collections::HashMap;
 
@@ -12,11 +12,12 @@ pub(crate) struct Held {
     pub(crate) next_seq: u64,
 }
 
-/// Refuses what cannot be appended, before anything is. `head_of` knows the newest number of a channel, `None` if there is no such channel.
+/// Refuses what cannot be appended, before anything is appended. `head_of` returns the newest
+/// number of a channel, `None` if there is no such channel.
 ///
 /// # Errors
-/// [`StoreError::Invalid`], [`StoreError::RecordTooLarge`], [`StoreError::NotReserved`], [`StoreError::OutOfOrder`],
-/// [`StoreError::TooManyChannels`], and those of `head_of`.
+/// [`StoreError::Invalid`], [`StoreError::RecordTooLarge`], [`StoreError::NotReserved`],
+/// [`StoreError::OutOfOrder`], [`StoreError::TooManyChannels`], and those of `head_of`.
 pub(crate) fn check(
     records: &[NewRecord],
     options: &StoreOptions,

@@ -1,4 +1,5 @@
-//! The audit log: who did what, when, from where. Append-only; no payloads unless its writer puts them in.
+//! The audit log: who did what, when, from where. Append-only; without payloads, unless its writer
+//! includes them.
 
 use common::audit::{Entry, Event};
 
@@ -13,11 +14,11 @@ pub(crate) fn check(entry: &Entry) -> Result<(), StoreError> {
 pub struct AuditRow {
     /// Its number: rising, without reuse.
     pub id: u64,
-    /// What it says.
+    /// Its content.
     pub entry: Entry,
 }
 
-/// Which entries are asked for; the newest come first.
+/// Selects entries; the newest come first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditQuery {
     /// At or after this time, in milliseconds since 1970.
@@ -26,9 +27,10 @@ pub struct AuditQuery {
     pub until: u64,
     /// Of this kind only.
     pub kind: Option<Event>,
-    /// With numbers below this one: the `id` of the last row of the page before; `u64::MAX` for the first page.
+    /// With numbers below this one: the `id` of the last row of the page before; `u64::MAX` for the
+    /// first page.
     pub before_id: u64,
-    /// How many.
+    /// The most rows.
     pub limit: u32,
 }
 

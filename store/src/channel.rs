@@ -1,7 +1,7 @@
-//! The names of what can be logged.
+//! The names of channels.
 //!
-//! Owns the spelling of channels and the families that policies speak of. The routing core maps addresses to channels; this
-//! module does not know who may read or write one.
+//! Owns the spelling of channels and their families. The routing core maps addresses to channels;
+//! this module does not know who may read or write one.
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
@@ -10,7 +10,7 @@ use common::{
     id::{AgentId, IdError, SessionId, TopicName, UserId, check_name},
 };
 
-/// What kind of channel it is; retention and bounds are set per family.
+/// The kind of a channel. Retention and bounds are set per family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ChannelFamily {
     /// `agent:<id>`: the inbox of an agent.
@@ -23,7 +23,7 @@ pub enum ChannelFamily {
     Topic,
     /// `dead:<channel>` or `dead:<name>`: what could not be delivered. Only the store writes there.
     Dead,
-    /// `broadcast:sessions`, `broadcast:agents`, `broadcast:all`: a log that everyone in it reads.
+    /// `broadcast:sessions`, `broadcast:agents`, `broadcast:all`: a log that all members read.
     Broadcast,
 }
 
@@ -43,12 +43,12 @@ impl ChannelFamily {
         }
     }
 
-    /// The position in [`ChannelFamily::ALL`]; permanent, it is what backends store.
+    /// The position in [`ChannelFamily::ALL`]. Permanent, because backends store it.
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// Whether channels of this family are somebody's inbox.
+    /// Whether channels of this family are inboxes.
     pub const fn is_inbox(self) -> bool {
         matches!(self, Self::Agent | Self::Session | Self::User)
     }
@@ -60,12 +60,13 @@ pub enum ChannelNameError {
     /// No known family before the first colon.
     #[error("is not a channel: use agent:<id>, session:<uuid>, user:<id>, topic:<name>, broadcast:<scope> or dead:<channel>")]
     UnknownFamily,
-    /// What follows the family.
+    /// What follows the family is not a valid name.
     #[error("the channel's name {0}")]
     Name(#[from] IdError),
 }
 
-/// The name of a channel: `agent:<id>`, `session:<uuid>`, `user:<id>`, `topic:<name>`, `broadcast:<scope>`, `dead:<channel or name>`.
+/// The name of a channel: `agent:<id>`, `session:<uuid>`, `user:<id>`, `topic:<name>`,
+/// `broadcast:<scope>`, `dead:<channel or name>`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelName {
     // Session ids are stored in lower case, so that one session has one channel.
@@ -85,7 +86,8 @@ impl ChannelName {
                 Ok(Address::Broadcast(scope)) => Ok(Self::broadcast(scope)),
                 _ => Err(ChannelNameError::UnknownFamily),
             },
-            // The letters of a dead channel may be those of a whole channel name, so its family does not count for the length.
+            // The name of a dead channel may contain a whole channel name, so its family does not
+            // count for the length.
             "dead" => match Self::parse(rest) {
                 Ok(origin) if origin.family() != ChannelFamily::Dead => Ok(origin.dead()),
                 Ok(_) => Err(IdError::BadCharacter.into()),
@@ -120,7 +122,8 @@ impl ChannelName {
         Self { text: Address::Broadcast(scope).to_string().into() }
     }
 
-    /// Where what this channel could not deliver goes: `dead:<this name>`; a dead-letter channel is its own.
+    /// The dead-letter channel of this channel: `dead:<this name>`. A dead-letter channel is its
+    /// own.
     pub fn dead(&self) -> Self {
         if self.family() == ChannelFamily::Dead { self.clone() } else { Self::dead_named(&self.text) }
     }

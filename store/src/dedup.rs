@@ -13,14 +13,14 @@ const ENCODED: usize = 32;
 pub(crate) struct DedupWindow {
     first: HashMap<MessageKey, u64>,
     order: VecDeque<RecentId>,
-    /// The newest so many of `order` are not committed.
+    /// The number of the newest entries of `order` that are not committed.
     staged: usize,
     window_ms: u64,
     max: usize,
 }
 
 impl DedupWindow {
-    /// An empty window; one of 0 milliseconds recognises nothing.
+    /// An empty window. A window of 0 milliseconds recognises nothing.
     pub(crate) fn new(window_ms: u64, max: usize) -> Self {
         Self { first: HashMap::default(), order: VecDeque::new(), staged: 0, window_ms, max }
     }
@@ -31,7 +31,7 @@ impl DedupWindow {
         self.first.get(key).copied()
     }
 
-    /// Adds a message, for the time being: until [`Self::commit`] or [`Self::roll_back`].
+    /// Adds a message temporarily, until [`Self::commit`] or [`Self::roll_back`].
     pub(crate) fn stage(&mut self, id: RecentId) {
         if self.window_ms == 0 || self.max == 0 {
             return;
@@ -54,7 +54,7 @@ impl DedupWindow {
         }
     }
 
-    /// Forgets what is staged.
+    /// Removes what is staged.
     pub(crate) fn roll_back(&mut self) {
         for _ in 0..std::mem::take(&mut self.staged) {
             if let Some(id) = self.order.pop_back() {
@@ -69,7 +69,7 @@ impl DedupWindow {
     }
 
     fn expire(&mut self, now: u64) {
-        // Staged ones stay: they are the newest, and the stored form is made of them.
+        // Staged ones stay: they are the newest, and the stored form is made from them.
         while self.order.len() > self.staged
             && self.order.front().is_some_and(|oldest| oldest.stored_at.saturating_add(self.window_ms) < now)
         {
@@ -97,7 +97,7 @@ pub(crate) fn encode<'a>(ids: impl Iterator<Item = &'a RecentId>) -> Vec<u8> {
     stored
 }
 
-/// Reads the stored form; `None` if it is not one.
+/// Reads the stored form; `None` if it is invalid.
 pub(crate) fn decode(stored: &[u8]) -> Option<Vec<RecentId>> {
     let (ids, rest) = stored.as_chunks::<ENCODED>();
     let decode = |id: &[u8; ENCODED]| {

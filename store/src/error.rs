@@ -1,16 +1,17 @@
-//! What a store can fail with.
+//! The errors of a store.
 
 use std::path::PathBuf;
 
 use crate::{channel::ChannelName, quota::Kind};
 
-/// Why the store did not do it. Nothing was confirmed and nothing was changed by a call that ends in one of these.
+/// Why the store did not do it. A call that ends with one of these confirmed nothing and changed
+/// nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// No space left on the device, or the quota is used up.
     #[error("the disk is full: free some space")]
     DiskFull,
-    /// The file or its file system cannot be written.
+    /// The file or its file system is read-only.
     #[error("the store's file cannot be written: check its permissions and whether its file system is mounted read-only")]
     ReadOnly,
     /// The file is damaged. Nothing more is stored until an operator has restored a backup.
@@ -21,15 +22,16 @@ pub enum StoreError {
     Locked {
         /// The lock's file.
         path: PathBuf,
-        /// The process id that it names; `?` if it names none.
+        /// The process id in the file; `?` if there is none.
         holder: String,
     },
-    /// A file of the store was deleted or replaced while it was in use. Nothing is stored until it is back, or a start finds another.
+    /// A file of the store was deleted or replaced while it was in use. Nothing is stored until it
+    /// is back, or the next start finds another.
     #[error(
         "{0} was deleted or replaced while the store was in use: stop the broker, put the file back or restore a backup, and start it again"
     )]
     Gone(PathBuf),
-    /// The database is missing or empty where a store has been.
+    /// The database is missing or empty, but a store was here.
     #[error(
         "{path} is missing or empty, but {trace} shows that a store was here: put the file back, or restore a backup with \
          `agent-bridge store restore FILE`. To begin with an empty store, delete {trace}"
@@ -49,18 +51,18 @@ pub enum StoreError {
     /// The file was written by a newer release.
     #[error("the store has schema {found}, this release knows up to {supported}: use the newer release")]
     NewerSchema {
-        /// What the file has.
+        /// The file's version.
         found: u32,
-        /// The newest that this code knows.
+        /// The newest version that this code supports.
         supported: u32,
     },
-    /// The file is some other program's.
+    /// The file belongs to another program.
     #[error("{0} is not a store of this program")]
     NotAStore(PathBuf),
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
-    /// As many writes wait as may. See [`crate::Store::ready`].
+    /// The bound of waiting writes is reached. See [`crate::Store::ready`].
     #[error("too many writes wait for the disk: try again later")]
     Busy,
     /// [`crate::StoreOptions::max_bytes`], or the sender's part of it, is reached.
@@ -69,7 +71,8 @@ pub enum StoreError {
         /// Bytes of frames.
         limit: u64,
     },
-    /// Less than [`crate::StoreOptions::disk_reserve`], or the sender's part of it, is free on the disk.
+    /// Less than [`crate::StoreOptions::disk_reserve`], or the sender's part of it, is free on the
+    /// disk.
     #[error("less than {reserve} bytes are free on the store's disk")]
     DiskReserve {
         /// Bytes that stay free.
@@ -78,11 +81,11 @@ pub enum StoreError {
     /// One of [`crate::StoreOptions::quotas`] is used up.
     #[error("the {} has stored as many {of} as it may ({limit})", kind.as_str())]
     QuotaExceeded {
-        /// Whose.
+        /// The kind of account.
         kind: Kind,
         /// What is counted: `messages` or `bytes`.
         of: &'static str,
-        /// How many there may be.
+        /// The limit.
         limit: u64,
     },
     /// [`crate::StoreOptions::max_channels`] is reached.
@@ -91,12 +94,13 @@ pub enum StoreError {
         /// Channels.
         limit: u64,
     },
-    /// The frame is larger than [`crate::StoreOptions::max_record_bytes`] or than the inbox it is for.
+    /// The frame is larger than [`crate::StoreOptions::max_record_bytes`] or than the inbox that it
+    /// is for.
     #[error("a message of {bytes} bytes is over the limit of {limit} bytes")]
     RecordTooLarge {
-        /// What it has.
+        /// Its size.
         bytes: u64,
-        /// What it may have.
+        /// The limit.
         limit: u64,
     },
     /// A sequence number at or below the channel's head.
@@ -109,13 +113,13 @@ pub enum StoreError {
         /// The channel's newest.
         head: u64,
     },
-    /// A sequence number that [`crate::Store::reserve`] has not given out.
+    /// A sequence number that [`crate::Store::reserve`] has not returned.
     #[error("sequence number {0} was not reserved")]
     NotReserved(u64),
     /// The call itself is wrong.
     #[error("{0}")]
     Invalid(&'static str),
-    /// A mistake of the store's own.
+    /// A bug in the store.
     #[error("the store failed: {0}")]
     Internal(String),
 }
@@ -165,7 +169,7 @@ impl StoreError {
         }
     }
 
-    /// Whether it says something about the store's condition, rather than about the call.
+    /// Whether it is about the store's condition, and not about the call.
     pub const fn is_fault(&self) -> bool {
         matches!(
             self,

@@ -1,13 +1,13 @@
 //! What is missing from a channel's log: a short list of intervals. Pure; every backend uses it.
 //!
-//! Near the end the list is exact to a few dozen records, further back it is thinned. What a reader missed is then known exactly if its
-//! position is outside every interval, else as an upper bound.
+//! Near the end the list is exact to a few dozen records; further back it is thinned. What a reader
+//! missed is known exactly if its position is outside every interval, else as an upper bound.
 
 use crate::record::{Lost, Precision};
 
-/// Intervals kept; beyond that the older half is merged in pairs.
+/// The most intervals; beyond that the older half is merged in pairs.
 const MAX_GAPS: usize = 32;
-/// Removals that join the newest interval before another is begun.
+/// Removals that join the newest interval before another begins.
 const JOINED: u64 = 32;
 /// Bytes of one interval in the stored form.
 const ENCODED: usize = 32;
@@ -35,12 +35,12 @@ impl Gap {
 pub(crate) struct Gaps(Vec<Gap>);
 
 impl Gaps {
-    /// Notes that retention removed `count` records numbered between `from` and `to`.
+    /// Records that retention removed `count` records with numbers from `from` to `to`.
     pub(crate) fn trimmed(&mut self, from: u64, to: u64, count: u64) {
         self.note(Gap { from, to, trimmed: count, dead: 0 });
     }
 
-    /// Notes that a record was moved to the dead-letter channel.
+    /// Records that a record was moved to the dead-letter channel.
     pub(crate) fn dead_lettered(&mut self, seq: u64) {
         self.note(Gap { from: seq, to: seq, trimmed: 0, dead: 1 });
     }
@@ -77,7 +77,8 @@ impl Gaps {
         self.0.extend(newer);
     }
 
-    /// What a reader at `position` cannot read any more, of a channel whose first record had the number `born`.
+    /// What a reader at `position` can no longer read, of a channel whose first record had the
+    /// number `born`.
     pub(crate) fn lost_after(&self, position: u64, born: u64) -> Option<Lost> {
         let known = self.removed_after(position);
         if position == 0 || position >= born {
@@ -107,7 +108,7 @@ impl Gaps {
         numbers.flat_map(u64::to_le_bytes).collect()
     }
 
-    /// Reads the stored form; `None` if it is not one.
+    /// Reads the stored form; `None` if it is invalid.
     pub(crate) fn decode(stored: &[u8]) -> Option<Self> {
         let (gaps, rest) = stored.as_chunks::<ENCODED>();
         let number = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).ok();

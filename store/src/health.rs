@@ -1,14 +1,15 @@
-//! How a store is.
+//! The state of a store.
 
 use crate::error::StoreError;
 
-/// What an operator and a readiness check want to know.
+/// The state for operators and readiness checks.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct StoreHealth {
-    /// What the last write failed with; `None` while writes succeed. While it is set nothing is confirmed, and the store tries every
-    /// second whether it can write again.
+    /// The error of the last write; `None` while writes succeed. While it is set nothing is
+    /// confirmed, and the store tries every second whether it can write again.
     pub fault: Option<StoreError>,
-    /// What the last copying of the write-ahead log into the file failed with. Nothing is lost by it, but the log grows.
+    /// The error of the last checkpoint (copying the write-ahead log into the file). It loses
+    /// nothing, but the log grows.
     pub checkpoint_fault: Option<StoreError>,
     /// Whether it was closed.
     pub closed: bool,
@@ -36,12 +37,12 @@ pub struct StoreHealth {
     pub file_bytes: u64,
     /// Size of its write-ahead log, in bytes.
     pub wal_bytes: u64,
-    /// What is free on the file's device, in bytes; 0 where unknown.
+    /// Free bytes on the file's device; 0 if unknown.
     pub disk_free_bytes: u64,
 }
 
 impl StoreHealth {
-    /// Whether durable messages can be taken now.
+    /// Whether durable messages can be accepted now.
     pub fn is_ready(&self) -> bool {
         self.fault.is_none() && !self.closed
     }

@@ -1,8 +1,8 @@
-//! What waits to be acknowledged, and what becomes of it when it never is.
+//! Records that wait to be acknowledged, and what happens if they never are.
 
 use crate::{channel::ChannelName, record::Record};
 
-/// Longest text kept with a `nack` or a dead letter, in bytes; longer ones are cut.
+/// The longest text stored with a `nack` or a dead letter, in bytes; longer ones are cut.
 pub const MAX_REASON: usize = 512;
 
 /// Which records of an inbox are acknowledged.
@@ -14,36 +14,36 @@ pub enum Ack {
     Each(Vec<u64>),
 }
 
-/// The receiver got it and could not use it.
+/// The receiver got a record and could not use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nack {
-    /// The earliest time for another try, in milliseconds since 1970.
+    /// The earliest time for the next attempt, in milliseconds since 1970.
     pub not_before: u64,
     /// Why, in the receiver's words.
     pub reason: String,
 }
 
-/// A delivery that was tried.
+/// An attempted delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivered {
     /// The inbox.
     pub channel: ChannelName,
     /// The record.
     pub seq: u64,
-    /// Which try it was, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
-    /// When the next is due, in milliseconds since 1970.
+    /// When the next one is due, in milliseconds since 1970.
     pub next_due: u64,
 }
 
-/// Which unacknowledged records are asked for.
+/// Selects unacknowledged records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PendingQuery {
-    /// Only what is due at this time, in milliseconds since 1970; `u64::MAX` for all.
+    /// Only those due at this time, in milliseconds since 1970; `u64::MAX` for all.
     pub due_before: u64,
-    /// Only numbers after this.
+    /// Only numbers after this one.
     pub after: u64,
-    /// How much.
+    /// The size of the answer.
     pub limits: crate::Limits,
 }
 
@@ -56,24 +56,24 @@ pub struct Pending {
     pub attempts: u32,
     /// When it is due, in milliseconds since 1970.
     pub due_at: u64,
-    /// What the receiver said last, if it refused it.
+    /// The receiver's last reason, if it refused the record.
     pub reason: Option<String>,
 }
 
 /// Why a record went to the dead-letter channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeadReason {
-    /// Its `ttl_ms` is over.
+    /// Its `ttl_ms` has passed.
     Expired,
     /// It waited longer than an inbox keeps anything.
     Age,
     /// The inbox was full and this was the oldest of the lowest priority.
     InboxFull,
-    /// It was delivered as often as may be.
+    /// It was delivered as often as allowed.
     MaxDeliveries,
-    /// The receiver said that it will never take it.
+    /// The receiver refused it for good.
     Rejected,
-    /// The session it was for was forgotten.
+    /// Its session was forgotten.
     ReceiverForgotten,
 }
 
@@ -99,25 +99,25 @@ impl DeadReason {
     }
 }
 
-/// That a record is given up.
+/// A decision to give a record up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Death {
     /// Why.
     pub reason: DeadReason,
-    /// More about that, in the receiver's words.
+    /// Details, in the receiver's words.
     pub detail: Option<String>,
     /// Now, in milliseconds since 1970.
     pub at: u64,
 }
 
 impl Death {
-    /// A death without further words.
+    /// Without details.
     pub const fn of(reason: DeadReason, at: u64) -> Self {
         Self { reason, detail: None, at }
     }
 }
 
-/// Where a dead letter came from.
+/// The origin of a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadOrigin {
     /// The channel it was in.
@@ -126,7 +126,7 @@ pub struct DeadOrigin {
     pub seq: u64,
     /// Why it was moved.
     pub reason: DeadReason,
-    /// More about that.
+    /// Details.
     pub detail: Option<String>,
 }
 
@@ -139,7 +139,7 @@ pub struct DeadLettered {
     pub seq: u64,
     /// The sender's id of the message.
     pub message_id: String,
-    /// The sender, who may want to hear of it.
+    /// The sender, which may want to hear of it.
     pub source: String,
     /// Why it was moved.
     pub reason: DeadReason,
@@ -154,9 +154,9 @@ pub struct DeadLettered {
 pub struct Trimmed {
     /// Records removed by retention.
     pub records: u64,
-    /// Records that expired or grew too old unacknowledged.
+    /// Unacknowledged records that expired or became too old.
     pub dead_lettered: Vec<DeadLettered>,
-    /// Empty, long unused channels that were forgotten.
+    /// Empty channels without use that were forgotten.
     pub channels: u64,
     /// Rows removed elsewhere: audit, cursors, ids of the window.
     pub rows: u64,
@@ -164,7 +164,7 @@ pub struct Trimmed {
     pub more: bool,
 }
 
-/// Cuts a text to [`MAX_REASON`] bytes, at a character.
+/// Cuts a text to [`MAX_REASON`] bytes, at a character boundary.
 pub(crate) fn cut_reason(text: &str) -> String {
     let end = (0..=MAX_REASON.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text.get(..end).unwrap_or_default().to_owned()

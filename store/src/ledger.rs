@@ -1,11 +1,13 @@
 //! What is stored of whom: quotas, and the bound of the whole store. Every backend uses it.
 //!
-//! A record is charged when it is handed to the store, before anything is done with it. The charge ends when its receiver acknowledges
-//! it, when it goes to the dead letters, or when retention removes it from a log.
+//! A record is charged when it is handed to the store, before anything is done with it. The charge
+//! ends when its receiver acknowledges it, when it becomes a dead letter, or when retention removes
+//! it from a log.
 //!
-//! The bound of the whole store, and the part of the disk that stays free, are checked with the same call. Strangers reach them first:
-//! see [`Ledger::charge`]. Only what is charged to somebody counts towards the bound. Acknowledged records and dead letters are charged
-//! to nobody: they stay where room is free, and give way where it is not (see [`crate::leftovers`]).
+//! The same call checks the bound of the whole store, and the part of the disk that stays free.
+//! Strangers reach them first: see [`Ledger::charge`]. Only what is charged to somebody counts
+//! towards the bound. Acknowledged records and dead letters are charged to nobody: they stay where
+//! room is free, and give way where it is not (see [`crate::leftovers`]).
 
 use std::sync::{
     Arc,
@@ -23,9 +25,9 @@ use crate::{
     record::NewRecord,
 };
 
-/// Owners remembered before those are looked for that have nothing stored.
+/// Owners in memory before those without anything stored are removed.
 const SWEEP: usize = 16_384;
-/// Holders listed for operators.
+/// Holders that operators see.
 const LISTED: usize = 10;
 
 #[derive(Debug)]
@@ -45,7 +47,7 @@ pub(crate) struct Ledger {
     disk_reserve: u64,
     /// Bytes that are charged to owners: in the store and on their way into it.
     held: AtomicI64,
-    /// Bytes that are free on the disk, as last measured.
+    /// Free bytes on the disk, at the last measurement.
     disk_free: AtomicU64,
     interned: Mutex<Interned>,
     refused: [AtomicU64; Kind::ALL.len()],
@@ -77,16 +79,17 @@ impl Ledger {
         self.interned.lock().owner(key, None, &self.quotas)
     }
 
-    /// The same of one that was stored under a number.
+    /// The same for an owner that was stored under a number.
     pub(crate) fn stored_owner(&self, key: &OwnerKey, id: u64) -> Arc<Owner> {
         self.interned.lock().owner(key, Some(id), &self.quotas)
     }
 
-    /// Takes room for a record of an owner. To be given back with [`Ledger::release`]. A record without an owner is refused where there
-    /// is no room, and takes none.
+    /// Takes room for a record of an owner; [`Ledger::release`] gives it back. A record without an
+    /// owner is refused if there is no room, and takes none.
     ///
-    /// Of [`StoreOptions::max_bytes`] anonymous sessions may use the first half, users the first three quarters, and agents all; and agents
-    /// may write until half of [`StoreOptions::disk_reserve`] is left free.
+    /// Of [`StoreOptions::max_bytes`] anonymous sessions may use the first half, users the first
+    /// three quarters, and agents all of it. Agents may write until half of
+    /// [`StoreOptions::disk_reserve`] is left free.
     ///
     /// # Errors
     /// [`StoreError::Full`], [`StoreError::DiskReserve`], [`StoreError::QuotaExceeded`].
@@ -124,7 +127,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Takes room for those records for which none was taken yet: all or none.
+    /// Takes room for the records without it: for all or none.
     ///
     /// # Errors
     /// Those of [`Ledger::charge`].
@@ -141,7 +144,7 @@ impl Ledger {
             charged += 1;
         }
         if let Some(error) = refused {
-            // Of all: who has taken room itself has no use for it any more.
+            // Of all records: those for which callers took room are refused too.
             for (at, record) in records.iter().enumerate() {
                 if at < charged || record.is_charged {
                     self.release(record.owner.as_deref(), record.bytes());
@@ -160,13 +163,14 @@ impl Ledger {
         }
     }
 
-    /// Counts so many records and bytes more (or fewer) on an owner's accounts, within their quotas or not.
+    /// Counts so many records and bytes more (or fewer) on an owner's accounts, whatever their
+    /// quotas are.
     pub(crate) fn count(&self, owner: &Owner, records: i64, bytes: i64) {
         owner.add(records, bytes);
         self.held.fetch_add(bytes, Relaxed);
     }
 
-    /// So much of the disk is free.
+    /// Sets the free bytes on the disk.
     pub(crate) fn measured(&self, disk_free: u64) {
         self.disk_free.store(disk_free, Relaxed);
     }
@@ -192,7 +196,7 @@ impl Interned {
             return Arc::clone(known);
         }
         if self.owners.len() >= self.sweep_at {
-            // Who has something stored is held by the store, and who is connected by its connection.
+            // The store holds the owners of stored records, and connections hold theirs.
             self.owners.retain(|_, owner| Arc::strong_count(owner) > 1);
             self.holders.retain(|_, holder| Arc::strong_count(holder) > 1);
             self.sweep_at = (2 * self.owners.len()).max(SWEEP);
@@ -218,7 +222,8 @@ impl Interned {
     }
 }
 
-/// Records on their way into a store, for which room is taken until the store has them, or this is dropped.
+/// Records on their way into a store. Room is taken for them until the store has them, or this is
+/// dropped.
 #[derive(Debug)]
 pub(crate) struct Appending {
     records: Vec<NewRecord>,
@@ -240,7 +245,7 @@ impl Appending {
         &self.records
     }
 
-    /// From here on the store answers for the room that is taken. Answers whether any is.
+    /// From now on the store answers for the taken room. Returns whether there is any.
     pub(crate) fn hand_over(&mut self) -> bool {
         std::mem::take(&mut self.is_charged)
     }

@@ -1,33 +1,36 @@
-//! What a store keeps although nobody is charged for it: acknowledged records of inboxes, and dead letters. Pure; every backend uses it.
+//! What a store keeps although it is charged to nobody: acknowledged records of inboxes, and dead
+//! letters. Pure; every backend uses it.
 //!
-//! Leftovers take only room that nobody needs. Together with what is charged they may fill the store up to its bound. Above the bound
-//! the oldest are removed: first those of sessions' inboxes, then of users', of agents', and dead letters last. So nobody is refused for
-//! what others have acknowledged.
+//! Leftovers use only room that nobody needs. Together with what is charged they may fill the store
+//! up to its bound. Above the bound the oldest are removed: first those of sessions' inboxes, then
+//! of users', of agents', and dead letters last. So nobody is refused because of what others have
+//! acknowledged.
 //!
-//! A look for leftovers costs more than the removal of one record. So a sixteenth of the bound is made free at once.
+//! Looking for leftovers costs more than removing one record. So a sixteenth of the bound is made
+//! free at once.
 
 use crate::channel::ChannelFamily;
 
-/// Where leftovers are, in the order in which they give way.
+/// The families with leftovers, in the order in which they give way.
 pub(crate) const FAMILIES: [ChannelFamily; 4] =
     [ChannelFamily::Session, ChannelFamily::User, ChannelFamily::Agent, ChannelFamily::Dead];
-/// Records that one write removes at most; what is left, the next one removes.
+/// The most records that one write removes; the next one continues.
 pub(crate) const BUDGET: u64 = 4_096;
-/// Records that are removed of one channel before the next oldest is looked for.
+/// Records of one channel that are removed before the next oldest is looked for.
 pub(crate) const PORTION: u64 = 64;
 
-/// When leftovers have to give way.
+/// Decides when leftovers must give way.
 #[derive(Debug)]
 pub(crate) struct Leftovers {
     bound: u64,
-    /// Bytes in the store above which a look is worth it.
+    /// Bytes in the store above which looking is worthwhile.
     above: u64,
     /// Bytes that are missing on the disk.
     missing: u64,
 }
 
 impl Leftovers {
-    /// Of a store with this bound, in bytes; 0: without one.
+    /// For a store with this bound in bytes; 0: without a bound.
     pub(crate) fn new(bound: u64) -> Self {
         let bound = if bound == 0 { u64::MAX } else { bound };
         Self { bound, above: bound, missing: 0 }
@@ -37,18 +40,19 @@ impl Leftovers {
         self.bound - self.bound / 16
     }
 
-    /// So many bytes can be used on the disk, of which some are a reserve. Leftovers give way before it is reached.
+    /// So many bytes of the disk can be used, some of which are a reserve. Leftovers give way
+    /// before the reserve is reached.
     pub(crate) fn note_disk(&mut self, usable: u64, reserve: u64) {
         let is_short = usable < reserve.saturating_add(reserve / 4);
         self.missing = if is_short { reserve.saturating_add(reserve / 2).saturating_sub(usable) } else { 0 };
     }
 
-    /// Whether some should go, of so many bytes that are stored.
+    /// Whether some should be removed, if so many bytes are stored.
     pub(crate) fn are_due(&self, stored: u64) -> bool {
         stored > self.above || self.missing > 0
     }
 
-    /// How many bytes should go until no more have to.
+    /// How many bytes should be removed, until none need be.
     pub(crate) fn excess(&self, stored: u64) -> u64 {
         stored.saturating_sub(self.low()).max(self.missing)
     }
@@ -63,7 +67,7 @@ impl Leftovers {
         self.missing = self.missing.saturating_sub(bytes);
     }
 
-    /// A step has ended: so many bytes are stored now, and there are more leftovers or not.
+    /// A step has ended: so many bytes are stored now, and whether there are more leftovers.
     pub(crate) fn note(&mut self, stored: u64, has_more: bool) {
         if !has_more {
             self.missing = 0;
@@ -73,13 +77,15 @@ impl Leftovers {
         } else if has_more {
             self.low()
         } else {
-            // All of it is charged to somebody: not worth another look until much was acknowledged.
+            // Everything is charged to somebody: looking again is not worthwhile until much was
+            // acknowledged.
             stored.max(self.bound).saturating_add(self.bound / 16)
         };
     }
 }
 
-/// How many records of one channel to remove, of so many with so many bytes, to get rid of an excess of bytes.
+/// How many records of one channel to remove, of so many with so many bytes, to remove an excess of
+/// bytes.
 pub(crate) fn portion(excess: u64, records: u64, bytes: u64, budget: u64) -> u64 {
     let average = (bytes / records.max(1)).max(1);
     excess.div_ceil(average).clamp(1, PORTION).min(budget)

@@ -1,13 +1,16 @@
-//! What outlives a connection and, but for [`MemoryStore`], the process.
+//! What outlives a connection and, except for [`MemoryStore`], the process.
 //!
-//! Owns the log of every channel, what waits in inboxes, retained values, cursors, sessions, the audit log, and the counter that sequence
-//! numbers come from. The broker's routing core calls it, through [`Store`]; nothing here routes, delivers, or reads a clock.
+//! Owns the log of every channel, what waits in inboxes, retained values, cursors, sessions, the
+//! audit log, and the counter for sequence numbers. The broker's routing core calls it through
+//! [`Store`]. Nothing here routes, delivers, or reads a clock.
 //!
-//! The words: a *channel* is a log of *records*; a record has a *sequence number* from one counter for all channels; a number and the *epoch*
-//! are a *position*. A record that must be acknowledged *waits* until it is, or until it is moved to a *dead-letter* channel; one that need not
-//! be (any more) is *settled*, and stays for as long as retention allows.
+//! A *channel* is a log of *records*. A record has a *sequence number* from one counter for all
+//! channels. A number and the *epoch* are a *position*. A record that must be acknowledged *waits*
+//! until it is, or until it is moved to a *dead-letter* channel. A record that need not be
+//! acknowledged, or no longer need be, is *settled*, and stays as long as retention allows.
 //!
-//! [`SqliteStore`] is one file, [`MemoryStore`] none. `tests/contract` is what both, and every other to come, must do.
+//! [`SqliteStore`] is one file, [`MemoryStore`] has none. `tests/contract` is what every store must
+//! pass.
 
 mod admission;
 mod api;
@@ -53,7 +56,8 @@ pub use self::{
     sqlite::{DATABASE, SqliteStore, disk_size, operators},
 };
 
-/// Opens the store that the options ask for: in memory, or in a file in the directory. Blocks while the file is opened.
+/// Opens the store of these options: in memory, or in a file in the directory. Blocks while the
+/// file is opened.
 pub fn open(dir: &Path, options: StoreOptions) -> Result<Arc<dyn Store>, StoreError> {
     match options.durability {
         Durability::Memory => Ok(Arc::new(MemoryStore::new(options)?)),

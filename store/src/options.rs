@@ -1,4 +1,4 @@
-//! What a store is told when it is opened.
+//! The options of a store.
 
 use crate::{
     channel::{ChannelFamily, ChannelName},
@@ -10,7 +10,8 @@ const MIB: u64 = 1024 * KIB;
 const HOUR_MS: u64 = 60 * 60 * 1000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
-/// Records that one append or acknowledgement removes from a log at most; what is left, [`crate::Store::trim`] removes.
+/// The most records that one append or acknowledgement removes from a log; [`crate::Store::trim`]
+/// removes the rest.
 pub(crate) const INLINE_BUDGET: u64 = 1_024;
 
 /// What a confirmation means.
@@ -19,7 +20,8 @@ pub enum Durability {
     /// It is on the disk: survives power loss.
     #[default]
     Fsync,
-    /// The operating system has it: survives `kill -9`; a power loss may take the newest, and then the epoch changes.
+    /// The operating system has it: survives `kill -9`. A power loss may lose the newest, and then
+    /// the epoch changes.
     Process,
     /// It is in memory: survives a closed connection.
     Memory,
@@ -36,7 +38,7 @@ impl Durability {
     }
 }
 
-/// Three bounds; 0 is no bound.
+/// Three bounds; 0: no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Bounds {
     /// Records.
@@ -48,7 +50,7 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Whether so much is over one of the bounds, age aside.
+    /// Whether so much exceeds one of the bounds, age aside.
     pub fn exceeded_by(&self, records: u64, bytes: u64) -> bool {
         (self.records != 0 && records > self.records) || (self.bytes != 0 && bytes > self.bytes)
     }
@@ -57,10 +59,10 @@ impl Bounds {
 /// What a channel of one family keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct FamilyPolicy {
-    /// Of records that nobody has to acknowledge (any more). At the bound the oldest are removed.
+    /// Of settled records. At the bound the oldest are removed.
     pub log: Bounds,
-    /// Of records that wait for an acknowledgement. At the bound the oldest of the lowest priority go to the dead-letter channel, of the
-    /// sender that has most there; see [`crate::Store::append`].
+    /// Of records that wait for an acknowledgement. At the bound the oldest of the lowest priority
+    /// becomes a dead letter, of the sender that has most there; see [`crate::Store::append`].
     pub inbox: Bounds,
 }
 
@@ -68,11 +70,14 @@ pub struct FamilyPolicy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policies {
     families: [FamilyPolicy; ChannelFamily::ALL.len()],
-    /// Empty channels are forgotten after so many milliseconds without a new record; 0: never. Default one day.
+    /// Empty channels are forgotten after so many milliseconds without a new record; 0: never.
+    /// Default one day.
     pub forget_channels_ms: u64,
-    /// Cursors that were not saved for so many milliseconds are forgotten; 0: never. Default 30 days.
+    /// Cursors that were not saved for so many milliseconds are forgotten; 0: never. Default 30
+    /// days.
     pub forget_cursors_ms: u64,
-    /// Entries of the audit log; the age applies as well. Default 1,000,000 and 90 days. Bytes are not counted.
+    /// Entries of the audit log; the age applies too. Default 1,000,000 and 90 days. Bytes are not
+    /// counted.
     pub audit: Bounds,
 }
 
@@ -113,33 +118,36 @@ impl Default for Policies {
     }
 }
 
-/// Everything about a store that can be chosen.
+/// All options of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
     /// What a confirmation means. Default [`Durability::Fsync`].
     pub durability: Durability,
     /// What is kept.
     pub policies: Policies,
-    /// The one channel for all dead letters; `None`: each channel has its own. It must be of the family
-    /// [`ChannelFamily::Dead`]: the store numbers what it moves there itself, which two writers of a channel could not do in order.
+    /// The one channel for all dead letters; `None`: each channel has its own. It must be of the
+    /// family [`ChannelFamily::Dead`], because the store itself numbers what it moves there, and
+    /// two writers of one channel could not keep the order.
     pub dead_letters: Option<ChannelName>,
     /// How long a repeated message is recognised, in milliseconds; 0: never. Default two minutes.
     pub dedup_window_ms: u64,
-    /// How many messages that window holds; the oldest leave it early. Default 262,144 (about 24 MiB).
+    /// How many messages that window holds; the oldest leave it early. Default 262,144 (about 24
+    /// MiB).
     pub dedup_max: usize,
     /// Largest frame, in bytes. Default 16 MiB.
     pub max_record_bytes: u64,
-    /// Bytes of frames in the whole store. What is charged to owners is refused at the bound: of anonymous sessions at the half, of users
-    /// at three quarters. Acknowledged records and dead letters use what is left free, and give way. 0: no bound. Default 0.
+    /// Bytes of frames in the whole store. What is charged to owners is refused at the bound: of
+    /// anonymous sessions at half of it, of users at three quarters. Acknowledged records and dead
+    /// letters use what is left free, and give way. 0: no bound. Default 0.
     pub max_bytes: u64,
-    /// Bytes that stay free on the file's disk: with less appends are refused; agents may use half of it. Measured once a second.
-    /// 0: none. Default 0.
+    /// Bytes that stay free on the file's disk. With less, appends are refused; agents may use half
+    /// of it. Measured once a second. 0: none. Default 0.
     pub disk_reserve: u64,
     /// What one session, user, address or agent key may have stored. Default no bounds.
     pub quotas: Quotas,
-    /// Channels; at the bound records for new ones are refused. Default 2,000,000.
+    /// The most channels; at the bound records for new ones are refused. Default 2,000,000.
     pub max_channels: u64,
-    /// Retained values; at the bound new channels' are refused. Default 100,000.
+    /// The most retained values; at the bound those of new channels are refused. Default 100,000.
     pub max_retained: u64,
     /// Writes that may wait for the disk; more are refused. Default 65,536.
     pub queue_writes: usize,
@@ -147,17 +155,19 @@ pub struct StoreOptions {
     pub queue_bytes: usize,
     /// Writes in one commit. Default 1,024.
     pub batch_writes: usize,
-    /// Bytes of SQLite's write-ahead log that are copied into the file at once. The log is longer by a commit, up to four times as long
-    /// under steady reading, and without bound only while something reads one state of the file for longer, as a backup does.
-    /// More is faster and makes the slowest confirmation slower. Default 32 MiB.
+    /// Bytes of SQLite's write-ahead log that are copied into the file at once. The log is longer
+    /// by one commit. Under steady reading it is up to four times as long. It has no bound only
+    /// while something reads one state of the file for longer, as a backup does. A larger value is
+    /// faster, and makes the slowest confirmation slower. Default 32 MiB.
     pub checkpoint_bytes: u64,
     /// Threads that read. Default 2.
     pub readers: usize,
-    /// Reads that may wait for such a thread; callers beyond wait for a place. Default 256.
+    /// Reads that may wait for such a thread; further callers wait for a place. Default 256.
     pub queue_reads: usize,
-    /// Whether to look through the whole file for damage when it is opened. Default false: SQLite notices damage where it reads.
+    /// Whether to check the whole file for damage when it is opened. Default false: SQLite notices
+    /// damage where it reads.
     pub check_at_open: bool,
-    /// The SQLite VFS to use; `None`: the system's. For tests of power loss.
+    /// The SQLite VFS; `None`: the system's. For tests of power loss.
     pub vfs: Option<String>,
 }
 
@@ -188,7 +198,7 @@ impl Default for StoreOptions {
 }
 
 impl StoreOptions {
-    /// Where the dead letters of a channel go.
+    /// The dead-letter channel of a channel.
     pub(crate) fn dead_letters_of(&self, channel: &ChannelName) -> ChannelName {
         self.dead_letters.clone().unwrap_or_else(|| channel.dead())
     }

@@ -1,8 +1,9 @@
 //! Whom a record counts for.
 //!
-//! A record has one *owner*: its sender, as it was when it sent. An owner is charged on the accounts of up to three *holders*: its
-//! session, its user, its client address; an agent on the account of its key. All agents without a key share one account. Pure values;
-//! the counting is in [`crate::ledger`].
+//! A record has one *owner*: its sender, as it was when it sent. An owner is charged on the
+//! accounts of up to three *holders*: its session, its user, its client address; an agent on the
+//! account of its key. All agents without a key share one account. Pure values; [`crate::ledger`]
+//! counts.
 
 use std::sync::{
     Arc,
@@ -11,10 +12,10 @@ use std::sync::{
 
 use crate::quota::{Kind, Quota, Quotas, Usage};
 
-/// How far a sender is trusted, least first: who is trusted more finds room where others find none.
+/// How far a sender is trusted, least first. At the bounds, the more trusted find room for longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Standing {
-    /// A session that nobody logged in to.
+    /// A session without a user.
     Anonymous,
     /// A session with a user.
     User,
@@ -26,7 +27,7 @@ impl Standing {
     /// Every standing, least trusted first.
     pub const ALL: [Self; 3] = [Self::Anonymous, Self::User, Self::Agent];
 
-    /// The position in [`Standing::ALL`]; permanent, it is what backends store.
+    /// The position in [`Standing::ALL`]. Permanent, because backends store it.
     pub const fn index(self) -> usize {
         self as usize
     }
@@ -35,7 +36,7 @@ impl Standing {
 /// The account of agents without a key. No key can have this name.
 const NO_KEY: &str = "(no key)";
 
-/// What an owner is known by.
+/// The identity of an owner.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OwnerKey {
     /// How far it is trusted.
@@ -44,14 +45,14 @@ pub struct OwnerKey {
     pub sender: String,
     /// The user of the session.
     pub user: Option<String>,
-    /// The network address it counts for; `None` if that is not counted.
+    /// The network address that it counts for; `None` if that is not counted.
     pub address: Option<String>,
     /// The name of an agent's key; `None` if it came without one.
     pub key: Option<String>,
 }
 
 impl OwnerKey {
-    /// On whose accounts it is charged.
+    /// The holders whose accounts are charged.
     pub(crate) fn holders(&self) -> impl Iterator<Item = HolderKey> {
         let session = self.sender.starts_with("session:").then(|| HolderKey(Kind::Session, self.sender.clone()));
         let user = self.user.clone().map(|user| HolderKey(Kind::User, user));
@@ -64,7 +65,8 @@ impl OwnerKey {
         HolderKey(Kind::Key, self.key.clone().unwrap_or_else(|| NO_KEY.to_owned()))
     }
 
-    /// Who it is one of where an inbox is shared out: all sessions of one address, of one user, or all agents of one key.
+    /// Its source when an inbox is divided: all sessions of one address, of one user, or all agents
+    /// of one key.
     pub(crate) fn source(&self) -> HolderKey {
         let (kind, name) = match self.standing {
             Standing::Anonymous => (Kind::Address, &self.address),
@@ -75,18 +77,19 @@ impl OwnerKey {
     }
 }
 
-/// Who has an account.
+/// The identity of a holder.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct HolderKey(pub(crate) Kind, pub(crate) String);
 
-/// An account: what is stored of a session, a user, an address or a key, or is on its way into the store.
+/// An account: what is stored of a session, a user, an address or a key, or on its way into the
+/// store.
 #[derive(Debug)]
 pub(crate) struct Holder {
     pub(crate) key: HolderKey,
-    /// Names it among sources, in this process.
+    /// Identifies it among sources, in this process.
     pub(crate) id: u64,
     quota: Quota,
-    // Signed, because what is given back may be counted before what was taken.
+    // Signed, because a release may be counted before the charge.
     records: AtomicI64,
     bytes: AtomicI64,
 }
@@ -97,7 +100,7 @@ impl Holder {
         Self { key, id, quota, records: AtomicI64::new(0), bytes: AtomicI64::new(0) }
     }
 
-    /// Takes room for one record. `Err`: which bound that is over; then nothing is taken.
+    /// Takes room for one record. `Err`: the exceeded bound; nothing was taken then.
     fn take(&self, bytes: i64) -> Result<(), (&'static str, u64)> {
         let over = |bound: u64, have: i64| bound != 0 && u64::try_from(have).is_ok_and(|have| have > bound);
         let records = self.records.fetch_add(1, Relaxed) + 1;
@@ -124,7 +127,7 @@ impl Holder {
     }
 }
 
-/// An owner that a store knows. Made by [`crate::Store::owner`].
+/// A known owner. Made by [`crate::Store::owner`].
 #[derive(Debug)]
 pub struct Owner {
     pub(crate) id: u64,
@@ -142,12 +145,13 @@ impl PartialEq for Owner {
 impl Eq for Owner {}
 
 impl Owner {
-    /// What it is known by.
+    /// Its identity.
     pub fn key(&self) -> &OwnerKey {
         &self.key
     }
 
-    /// Takes room for one record on every account, or on none. `Err`: whose bound that is over, of what, and the bound.
+    /// Takes room for one record on all accounts, or on none. `Err`: whose bound is exceeded, of
+    /// what, and the bound.
     pub(crate) fn take(&self, bytes: i64) -> Result<(), (Kind, &'static str, u64)> {
         for (taken, holder) in self.holders.iter().enumerate() {
             if let Err((of, limit)) = holder.take(bytes) {
@@ -158,7 +162,7 @@ impl Owner {
         Ok(())
     }
 
-    /// Counts so many more (or fewer) on every account.
+    /// Counts so much more (or less) on every account.
     pub(crate) fn add(&self, records: i64, bytes: i64) {
         if records != 0 || bytes != 0 {
             self.holders.iter().for_each(|holder| holder.add(records, bytes));

@@ -4,20 +4,20 @@ use std::{fmt, str::FromStr};
 
 use common::id::IdError;
 
-/// Highest sequence number: what a JavaScript number holds exactly.
+/// The highest sequence number: what a JavaScript number holds exactly.
 pub const MAX_SEQ: u64 = (1 << 53) - 1;
 
-/// Names one unbroken history. A position of another epoch says nothing about this one.
+/// Identifies one unbroken history. A position of another epoch says nothing about this one.
 ///
-/// Written as 12 hexadecimal digits. It changes when the store is new, restored from a backup, or came back from a power loss
-/// that it was not configured to survive.
+/// Written as 12 hexadecimal digits. It changes when the store is new, was restored from a backup,
+/// or returns from a power loss that it was not configured to survive.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Epoch(u64);
 
 impl Epoch {
     const MASK: u64 = (1 << 48) - 1;
 
-    /// A fresh one. Falls back on the clock where the system has no randomness to give.
+    /// A new epoch. Uses the clock if the system has no randomness.
     pub fn fresh() -> Self {
         let random = getrandom::u64().unwrap_or_else(|_| {
             let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -53,9 +53,9 @@ impl FromStr for Epoch {
 /// A place in the history of one channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
-    /// Which history.
+    /// The epoch.
     pub epoch: Epoch,
-    /// Which message; 0 is the place before the first.
+    /// The number of the message; 0 is the place before the first.
     pub seq: u64,
 }
 

@@ -1,6 +1,6 @@
-//! How much of the store one holder may take.
+//! How much of the store one holder may use.
 
-/// Whose account a quota is for.
+/// The kind of account that a quota is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// A session.
@@ -28,7 +28,7 @@ impl Kind {
     }
 }
 
-/// What one holder may have stored; 0 is no bound.
+/// What one holder may have stored; 0: no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Quota {
     /// Messages.
@@ -86,7 +86,7 @@ impl Usage {
 /// What is charged to whom, for operators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsageReport {
-    /// Holders that have anything stored, or did lately.
+    /// Holders that have anything stored, or recently had.
     pub holders: u64,
     /// The fullest of them by bytes, fullest first: kind, name, and what is charged to it.
     pub fullest: Vec<(Kind, String, Usage)>,

@@ -10,44 +10,46 @@ use common::{
 
 use crate::{channel::ChannelName, error::StoreError, inbox::DeadLettered, owner::Owner, position::MAX_SEQ};
 
-/// Longest `source` of a record, in bytes.
+/// The longest `source` of a record, in bytes.
 pub const MAX_SOURCE: usize = 160;
 
 /// A message on its way into the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRecord {
-    /// Where it goes. Not a dead-letter channel: only the store writes there.
+    /// Its channel. Not a dead-letter channel: only the store writes there.
     pub channel: ChannelName,
     /// Its number, out of a reserved block and above the channel's head.
     pub seq: u64,
-    /// The number before it in its channel as receivers were told it, 0 at the first.
+    /// The number before it in its channel, as receivers were told; 0 for the first.
     pub prev: u64,
     /// The sender's id of the message, 1 to 128 characters: the bound of the envelope.
     pub message_id: String,
     /// The stamped address of the sender, 1 to 160 bytes.
     pub source: String,
-    /// [`MessageKey::of`] the three, where the caller knows it already.
+    /// [`MessageKey::of`] the three, if the caller already knows it.
     pub key: Option<MessageKey>,
     /// The stamped envelope.
     pub frame: Bytes,
     /// Its lane: at the bound of an inbox the lowest goes first.
     pub priority: Priority,
-    /// When it is of no more use, in milliseconds since 1970.
+    /// When it expires, in milliseconds since 1970.
     pub expires_at: Option<u64>,
-    /// Now, in milliseconds since 1970. In a channel it never runs backwards: an earlier time is raised to that of the record before.
+    /// Now, in milliseconds since 1970. In a channel it never decreases: an earlier time is raised
+    /// to that of the record before.
     pub stored_at: u64,
-    /// For what must be acknowledged: the delivery that is under way with it.
+    /// For a record that must be acknowledged: the delivery that has begun.
     pub delivery: Option<FirstDelivery>,
-    /// Who sent it, to whom it is charged; `None`: nobody is.
+    /// The sender, to whom it is charged; `None`: nobody.
     pub owner: Option<Arc<Owner>>,
-    /// Whether room for it was taken already, with [`crate::Store::charge`]. The append gives it back if it fails.
+    /// Whether [`crate::Store::charge`] has taken room for it. The append gives it back if it
+    /// fails.
     pub is_charged: bool,
 }
 
-/// How the delivery of a new record starts.
+/// How the delivery of a new record begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FirstDelivery {
-    /// 1 if it is being delivered live, 0 if nobody is there.
+    /// 1 if it is being delivered live, 0 if the receiver is absent.
     pub attempts: u32,
     /// When it is due (again), in milliseconds since 1970.
     pub due_at: u64,
@@ -77,7 +79,7 @@ impl NewRecord {
         Ok(())
     }
 
-    /// By what it is known as a repeated message.
+    /// The key by which a repetition is recognised.
     pub(crate) fn key(&self) -> MessageKey {
         let key = self.key.unwrap_or_else(|| MessageKey::of(&self.channel, &self.source, &self.message_id));
         debug_assert_eq!(key, MessageKey::of(&self.channel, &self.source, &self.message_id));
@@ -90,17 +92,18 @@ impl NewRecord {
     }
 }
 
-/// What became of a record that was to be appended.
+/// The outcome for a record that was to be appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Appended {
     /// It is in the log.
     Stored {
         /// Its number.
         seq: u64,
-        /// What left the inbox because of it; possibly itself.
+        /// What left the inbox because of it; possibly the record itself.
         evicted: Vec<DeadLettered>,
     },
-    /// The same source has sent this id to this channel before; the given number stays unused.
+    /// The same source has sent this id to this channel before. The number given to the repetition
+    /// stays unused.
     Duplicate {
         /// The number of the first one.
         seq: u64,
@@ -121,7 +124,7 @@ impl Appended {
 pub struct Record {
     /// Its number.
     pub seq: u64,
-    /// The number before it in its channel when it was sent; that one may be gone by now.
+    /// The number before it in its channel when it was sent. That record may no longer exist.
     pub prev: u64,
     /// The sender's id of the message.
     pub message_id: String,
@@ -131,26 +134,26 @@ pub struct Record {
     pub frame: Bytes,
     /// Its lane.
     pub priority: Priority,
-    /// When it is of no more use, in milliseconds since 1970.
+    /// When it expires, in milliseconds since 1970.
     pub expires_at: Option<u64>,
     /// When it was stored, in milliseconds since 1970.
     pub stored_at: u64,
-    /// Where it was before, for what is in a dead-letter channel.
+    /// Its origin, if it is in a dead-letter channel.
     pub dead: Option<crate::inbox::DeadOrigin>,
 }
 
-/// Where a reading starts.
+/// Where a read begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadFrom {
     /// After this number; 0 reads from the beginning.
     After(u64),
     /// At the first record stored at or after this time, in milliseconds since 1970.
     Time(u64),
-    /// At the newest so many records.
+    /// At the newest records, so many.
     Last(u32),
 }
 
-/// How much one page may hold. A page that is not empty holds at least one record, however large.
+/// The size of one page. A page that is not empty holds at least one record, however large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Records.
@@ -165,23 +168,25 @@ impl Default for Limits {
     }
 }
 
-/// A stretch of a channel's log.
+/// A part of a channel's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     /// The records, in order.
     pub records: Vec<Record>,
-    /// Read on after this number.
+    /// Continue after this number.
     pub next: u64,
-    /// The channel's newest number; 0 if it never had one. `next >= head` means that this page reached the end.
+    /// The channel's newest number; 0 if it never had one. `next >= head` means that this page
+    /// reached the end.
     pub head: u64,
     /// The oldest number that is still there.
     pub first_available: Option<u64>,
-    /// What was between the position asked for and the records that are still there; only for [`ReadFrom::After`].
+    /// What was between the requested position and the records that still exist; only for
+    /// [`ReadFrom::After`].
     pub lost: Option<Lost>,
 }
 
 impl Page {
-    /// What is read where there is no channel (any more).
+    /// The page of a channel that does not exist.
     pub(crate) fn of_nothing(from: ReadFrom) -> Self {
         let next = if let ReadFrom::After(after) = from { after } else { 0 };
         let forgotten = Lost { trimmed: 0, dead_lettered: 0, precision: Precision::Unknown, through: next };
@@ -203,24 +208,26 @@ pub struct Lost {
     pub trimmed: u64,
     /// Records that were moved to the dead-letter channel.
     pub dead_lettered: u64,
-    /// How well the two numbers are known.
+    /// The precision of the two numbers.
     pub precision: Precision,
     /// The highest number that is gone.
     pub through: u64,
 }
 
-/// How well a number of lost records is known.
+/// How precisely a number of lost records is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// To the record.
+    /// Exactly.
     Exact,
-    /// It is not more than that: the position is old, and the marks of what was removed have been thinned since.
+    /// At most that many: the position is old, and the marks of what was removed have been thinned
+    /// since.
     AtMost,
-    /// There were records that the store knows nothing of any more: the channel was forgotten after its last use.
+    /// There were records of which the store knows nothing any more: the channel was forgotten
+    /// after its last use.
     Unknown,
 }
 
-/// The key by which a repeated message is known: a hash of channel, source and message id.
+/// The key by which a repeated message is recognised: a hash of channel, source and message id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct MessageKey(pub(crate) [u8; 16]);
 
@@ -240,7 +247,7 @@ impl MessageKey {
     }
 }
 
-/// A message of the window in which repeated ones are recognised.
+/// A message of the window in which repetitions are recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecentId {
     /// Its key.
@@ -251,7 +258,7 @@ pub struct RecentId {
     pub stored_at: u64,
 }
 
-/// What the store knows of a channel without reading it.
+/// What the store knows about a channel without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelInfo {
     /// Which.

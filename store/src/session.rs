@@ -1,4 +1,4 @@
-//! What is kept of sessions, consumers and settings-like values.
+//! What is stored about sessions, consumers, and small named values.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use common::id::{AgentId, ClientName, IdError, SessionId, TopicName, UserId};
 
 use crate::inbox::DeadLettered;
 
-/// Longest id of a consumer, in bytes.
+/// The longest id of a consumer, in bytes.
 pub const MAX_CONSUMER: usize = 320;
 
-/// A session as it is when nobody is connected.
+/// A session while nobody is connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredSession {
     /// Its id.
     pub id: SessionId,
-    /// Whose it is.
+    /// Its user.
     pub user: Option<UserId>,
     /// The agent it named.
     pub agent: Option<AgentId>,
@@ -25,7 +25,7 @@ pub struct StoredSession {
     pub last_seen: u64,
     /// Its subscriptions, in the order of their topics.
     pub subscriptions: Vec<StoredSubscription>,
-    /// Whatever else its owner keeps, opaque to the store.
+    /// Further data of its owner, opaque to the store.
     pub attributes: Option<String>,
 }
 
@@ -34,14 +34,14 @@ pub struct StoredSession {
 pub struct StoredSubscription {
     /// The topic.
     pub topic: TopicName,
-    /// Whether it hears who comes and goes.
+    /// Whether it hears of members that come and go.
     pub presence: bool,
 }
 
 /// What one step of [`crate::Store::forget_sessions`] did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forgotten {
-    /// Sessions that are gone, with their inbox, subscriptions and cursors.
+    /// Forgotten sessions, with their inbox, subscriptions and cursors.
     pub sessions: Vec<SessionId>,
     /// Unacknowledged records that were in their inboxes.
     pub dead_lettered: Vec<DeadLettered>,
@@ -49,10 +49,11 @@ pub struct Forgotten {
     pub more: bool,
 }
 
-/// Who reads at a position that the store keeps: `session:<id>`, `agent:<id>`, a client behind one of them
-/// (`<address>#<client>#topics`, `<address>#<client>#presence`), or a name of its own.
+/// A reader whose positions the store keeps: `session:<id>`, `agent:<id>`, a client behind one of
+/// them (`<address>#<client>#topics`, `<address>#<client>#presence`), or a name of its own.
 ///
-/// The cursors of `session:<uuid>` and of the clients behind it go with their session, those of [`ConsumerId::told_of_dead_letters`] with their channels.
+/// The cursors of `session:<uuid>` and of the clients behind it are removed with their session,
+/// those of [`ConsumerId::told_of_dead_letters`] with their channels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConsumerId(String);
 
@@ -71,26 +72,27 @@ impl ConsumerId {
         Ok(Self(text.to_owned()))
     }
 
-    /// The consumer that a session is.
+    /// The consumer of a session.
     pub fn session(id: SessionId) -> Self {
         Self(format!("session:{id}"))
     }
 
-    /// The server itself, which notes how much of each inbox had gone to the dead letters when the receiver was last told of it. These
-    /// cursors go with their channels, whose count of dead letters begins anew when they are made again.
+    /// The server itself, which records how many dead letters of each inbox its receiver was last
+    /// told of. These cursors are removed with their channels, whose count of dead letters then
+    /// begins anew.
     pub fn told_of_dead_letters() -> Self {
         Self("told-of-dead-letters".to_owned())
     }
 
-    /// What a client that names itself reads of topics and broadcasts, by the address behind which it is; those topics of which it
-    /// hears who comes and goes are under an id of their own.
+    /// The positions of a named client in topics and broadcasts, by the address behind which it is.
+    /// Topics with presence are under a separate id.
     pub fn of_client(address: &str, client: &ClientName, with_presence: bool) -> Self {
         let kind = if with_presence { "presence" } else { "topics" };
-        // No name holds a '#'.
+        // No name contains a '#'.
         Self(format!("{address}#{client}#{kind}"))
     }
 
-    /// The address behind which a client is, and the name it gave itself.
+    /// The address of a client, and its client name.
     pub fn client(&self) -> Option<(&str, &str)> {
         let (address, named) = self.0.split_once('#')?;
         let (client, _) = named.split_once('#')?;
@@ -109,7 +111,7 @@ impl fmt::Display for ConsumerId {
     }
 }
 
-/// The last value of a channel, for those who come later.
+/// The last value of a channel, for later subscribers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retained {
     /// Its number. A lower one never replaces a higher one.

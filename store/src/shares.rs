@@ -1,13 +1,16 @@
 //! Who gives way in a full inbox. Pure; every backend uses it.
 //!
-//! An inbox is shared out in three steps. Of each bound, anonymous sessions are sure of a quarter, users of a quarter, and agents of half.
-//! Of the *standings* that have more than they are sure of the least trusted gives way; among its *sources* (client addresses, users, agent
-//! keys) the one that has most; among the senders of that source again the one that has most. Of that sender the oldest message of the lowest
-//! priority goes. So a flood evicts messages of the flooder alone, for as long as others have less than it.
+//! An inbox is divided in three steps. Of each bound a quarter is guaranteed to anonymous sessions,
+//! a quarter to users, and half to agents. Of the *standings* that have more than that, the least
+//! trusted gives way. Among its *sources* (client addresses, users, agent keys) the one with most
+//! gives way, and among the senders of that source the one with most. Of that sender the oldest
+//! message of the lowest priority goes. So a flood evicts only messages of its own sender, as long
+//! as others have less.
 //!
-//! A flooder that is the newest sender loses its own oldest message rather than being refused: the newest is what a receiver that was away
-//! needs most, a sender hears of each message that was given up, and what is accepted can be delivered live without waiting for the store.
-//! How much one sender can have accepted in all is the matter of its quota.
+//! A flooder that sends a new message loses its own oldest one, instead of having the new one
+//! refused. A receiver that was away needs the newest most, a sender hears of each message that was
+//! given up, and an accepted message can be delivered live without waiting for the store. The
+//! sender's quota bounds how much it can have accepted in all.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +31,7 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Of records of which no owner is known.
+    /// The sender of records without a known owner.
     pub(crate) const NOBODY: Self = Self { standing: Standing::Agent, source: 0, owner: 0 };
 
     pub(crate) fn of(owner: Option<&Owner>) -> Self {
@@ -36,7 +39,7 @@ impl Member {
     }
 }
 
-/// What several have, and who has most.
+/// What several have, and which one has most.
 #[derive(Debug, Default)]
 struct Ranking {
     used: HashMap<u64, Usage>,
@@ -100,7 +103,7 @@ impl Shares {
         class.senders.entry(member.source).or_default().change(member.owner, |used| used.add(bytes));
     }
 
-    /// It does not wait any more.
+    /// It no longer waits.
     pub(crate) fn remove(&mut self, member: Member, bytes: u64) {
         let class = self.class_mut(member.standing);
         class.used.remove(bytes);
@@ -113,7 +116,7 @@ impl Shares {
         }
     }
 
-    /// Whose message goes, by the number of its owner, if these bounds are exceeded.
+    /// The sender whose message goes, by the number of its owner, if these bounds are exceeded.
     pub(crate) fn victim(&self, bounds: Bounds) -> Option<u64> {
         let records: u64 = self.0.iter().map(|class| class.used.records).sum();
         let by_bytes = bounds.records == 0 || records <= bounds.records;

@@ -1,4 +1,4 @@
-//! Acknowledgements, and the way to the dead-letter channel.
+//! Acknowledgements, and moving to the dead-letter channel.
 
 use super::state::{State, Waiting};
 use crate::{
@@ -27,7 +27,7 @@ impl State {
         settled
     }
 
-    /// Takes a record off the list of those that wait. Answers whether it was on it.
+    /// Removes a record from the list of those that wait. Returns whether it was on it.
     pub(super) fn settle(&mut self, name: &ChannelName, seq: u64) -> bool {
         let Some(channel) = self.channels.get_mut(name) else { return false };
         let Some(record) = channel.records.get(&seq) else { return false };

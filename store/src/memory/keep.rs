@@ -1,4 +1,4 @@
-//! The small things: sessions, cursors, retained values, audit.
+//! Sessions, cursors, retained values, audit.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -118,7 +118,7 @@ impl State {
         Ok(done)
     }
 
-    /// Removes the inbox of a session, as far as the budget goes. Answers whether it is gone.
+    /// Removes the inbox of a session, as far as the budget allows. Returns whether it is gone.
     fn empty_inbox(
         &mut self,
         session: SessionId,
@@ -156,7 +156,7 @@ impl State {
         Ok(true)
     }
 
-    /// Forgets what was noted of the dead letters of an inbox that is gone.
+    /// Removes what was recorded about the dead letters of an inbox that is gone.
     pub(super) fn forget_told(&mut self, inbox: &ChannelName) {
         self.drop_cursors(ConsumerId::told_of_dead_letters(), Some(std::slice::from_ref(inbox)));
     }

@@ -45,7 +45,7 @@ impl State {
         Ok(answers)
     }
 
-    /// The channel, new if need be, as the place of a record with this number.
+    /// The channel, created if necessary, as the place of a record with this number.
     pub(super) fn channel_for(&mut self, name: &ChannelName, seq: u64) -> &mut Channel {
         self.channels.entry(name.clone()).or_insert_with(|| Channel { born: seq, ..Channel::default() })
     }
@@ -92,7 +92,8 @@ impl State {
         self.appended += 1;
     }
 
-    /// Brings an inbox back within its bounds: who has most there gives way, with its oldest of the lowest priority.
+    /// Brings an inbox back within its bounds: the largest sender gives way, with its oldest of the
+    /// lowest priority.
     fn evict(&mut self, name: &ChannelName, now: u64) -> Result<Vec<DeadLettered>, StoreError> {
         let bounds = self.options.policies.family(name.family()).inbox;
         let mut evicted = Vec::new();

@@ -1,7 +1,8 @@
-//! The store that is gone with its process: for tests, and for brokers that need no more.
+//! The store that ends with its process: for tests, and for brokers that need no more.
 //!
-//! The same contract as every other, under one lock: each call is done when it is made. Bounded by the same options; the lock is never
-//! held for longer than one call takes, and nothing is waited for.
+//! It has the same contract as every other store, under one lock: each call is executed when it is
+//! made. It is bounded by the same options. The lock is never held longer than one call takes, and
+//! nothing waits for anything.
 
 mod inbox;
 mod keep;
@@ -40,7 +41,7 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty store. Of the options those of files, queues and threads have no meaning here.
+    /// An empty store. The options for files, queues and threads have no meaning here.
     pub fn new(options: StoreOptions) -> Result<Self, StoreError> {
         options.check()?;
         let ledger = Arc::new(Ledger::new(&options));

@@ -12,13 +12,14 @@ use crate::{
 };
 
 impl State {
-    /// Cuts a log to its bounds of number and bytes, as far as the budget goes.
+    /// Cuts a log to its bounds of number and bytes, as far as the budget allows.
     pub(super) fn enforce_log_bounds(&mut self, name: &ChannelName) {
         let bounds = self.options.policies.family(name.family()).log;
         self.cut_log(name, bounds, 0, INLINE_BUDGET);
     }
 
-    /// Removes the oldest settled records of a log while it is over its bounds or they are from before `cutoff`. Answers how many.
+    /// Removes the oldest settled records of a log while it is over its bounds or they are older
+    /// than `cutoff`. Returns how many.
     fn cut_log(&mut self, name: &ChannelName, bounds: Bounds, cutoff: u64, budget: u64) -> u64 {
         let Some(channel) = self.channels.get_mut(name) else { return 0 };
         let (mut records, mut bytes) = channel.settled();
@@ -55,7 +56,7 @@ impl State {
         count
     }
 
-    /// Removes the oldest leftovers while the store is over its bound, as far as the budget goes.
+    /// Removes the oldest leftovers while the store is over its bound, as far as the budget allows.
     pub(super) fn reclaim(&mut self) {
         if !self.leftovers.are_due(self.bytes) {
             return;
@@ -77,7 +78,7 @@ impl State {
         self.leftovers.note(self.bytes, has_more);
     }
 
-    /// The channel of a family with the oldest record that nobody has to acknowledge (any more).
+    /// The channel of a family with the oldest settled record.
     fn oldest_settled_of(&self, family: ChannelFamily) -> Option<ChannelName> {
         let of_family = self.channels.iter().filter(|(name, channel)| name.family() == family && channel.settled().0 > 0);
         let oldest = |channel: &Channel| {
@@ -87,7 +88,7 @@ impl State {
         of_family.min_by_key(|(_, channel)| oldest(channel)).map(|(name, _)| name.clone())
     }
 
-    /// One step of everything that depends on time, and what the inline steps left.
+    /// One step of everything that depends on time, and of what appends have left.
     pub(super) fn trim(&mut self, now: u64, limit: u32) -> Result<Trimmed, StoreError> {
         let mut budget = u64::from(limit.max(1));
         let mut done = Trimmed::default();

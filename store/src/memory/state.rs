@@ -1,4 +1,4 @@
-//! Everything that the memory store holds.
+//! The content of the memory store.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -37,9 +37,9 @@ pub(super) struct Channel {
     pub(super) waiting: BTreeMap<(u8, u64), Waiting>,
     pub(super) bytes: u64,
     pub(super) unacked_bytes: u64,
-    /// To whom records are charged, by their numbers.
+    /// The owners to whom records are charged, by their numbers.
     pub(super) charged: BTreeMap<u64, Arc<Owner>>,
-    /// What waits, by sender, since it was first needed.
+    /// What waits, by sender; built when it is first needed.
     pub(super) shares: Option<Shares>,
     pub(super) appended: u64,
     pub(super) trimmed: u64,
@@ -57,12 +57,12 @@ pub(super) struct Waiting {
 }
 
 impl Channel {
-    /// Records that nobody has to acknowledge (any more), and their bytes.
+    /// The settled records, and their bytes.
     pub(super) fn settled(&self) -> (u64, u64) {
         ((self.records.len() - self.waiting.len()) as u64, self.bytes - self.unacked_bytes)
     }
 
-    /// A record is charged to nobody any more.
+    /// A record is no longer charged to anybody.
     pub(super) fn uncharge(&mut self, ledger: &Ledger, seq: u64, bytes: u64) {
         ledger.release(self.charged.remove(&seq).as_deref(), bytes);
     }

@@ -1,8 +1,9 @@
 //! The answer to a write.
 //!
-//! Like a oneshot channel, but giving the answer and waking who waits for it are two steps: the writer gives all answers of a batch before it
-//! wakes anybody. Whoever is woken first then finds the others' answers as well, and those need not be woken any more; with one step, a caller
-//! that waits for many on the writer's own core is switched to and back for each of them.
+//! Like a oneshot channel, but giving the answer and waking the caller are two steps: the writer
+//! gives all answers of a batch before it wakes anybody. The caller that is woken first then also
+//! finds the others' answers, which need no wake-up any more. With one step, a caller that waits
+//! for many answers on the writer's own core would be switched to and back for each of them.
 
 use std::{
     pin::Pin,
@@ -14,14 +15,15 @@ use parking_lot::Mutex;
 
 use crate::error::StoreError;
 
-/// `Waiting -> Given -> Over`; the one who asked may leave at any time, which is `Over` as well.
+/// `Waiting -> Given -> Over`. The caller may leave at any time, which is `Over` as well.
 enum State<T> {
     Waiting(Option<Waker>),
     Given(Result<T, StoreError>, Option<Waker>),
     Over,
 }
 
-/// The writer's side. Dropped, it wakes who waits; without an answer, that is [`StoreError::Closed`].
+/// The writer's side. Dropping it wakes the caller; without an answer, that is
+/// [`StoreError::Closed`].
 pub(super) struct Answer<T>(Arc<Mutex<State<T>>>);
 
 /// The caller's side.
@@ -34,7 +36,7 @@ pub(super) fn answer<T>() -> (Answer<T>, Asked<T>) {
 }
 
 impl<T> Answer<T> {
-    /// Gives the answer and wakes nobody.
+    /// Gives the answer without waking anybody.
     pub(super) fn give(&self, answer: Result<T, StoreError>) {
         let mut state = self.0.lock();
         if let State::Waiting(waker) = &mut *state {

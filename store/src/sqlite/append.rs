@@ -20,7 +20,7 @@ impl Tx<'_> {
     pub(super) fn append(&mut self, appending: &mut Appending) -> Result<Vec<Appended>, StoreError> {
         let (held, channels) = (self.state.held(), &mut self.state.channels);
         let head_of = |name: &ChannelName| Ok(channels.get(self.conn, name)?.map(|channel| channel.head));
-        // Before the answer, so that who hears of it finds the room free.
+        // Before the answer, so that callers that hear of it find the room free.
         admission::check(appending.records(), self.options, held, head_of).inspect_err(|_| appending.release())?;
         if appending.hand_over() {
             for record in appending.records() {
@@ -101,7 +101,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Brings an inbox back within its bounds: who has most there gives way, with its oldest of the lowest priority.
+    /// Brings an inbox back within its bounds: the largest sender gives way, with its oldest of the
+    /// lowest priority.
     fn evict(&mut self, name: &ChannelName, now: u64) -> Result<Vec<DeadLettered>, StoreError> {
         let bounds = self.options.policies.family(name.family()).inbox;
         let mut evicted = Vec::new();
@@ -122,7 +123,8 @@ impl Tx<'_> {
         Ok(evicted)
     }
 
-    /// The owner that gives way in an inbox that is over these bounds, and of which the indexes are whole.
+    /// The owner that gives way in an inbox that is over these bounds and whose indexes are
+    /// complete.
     fn largest_in(&mut self, name: &ChannelName, bounds: Bounds) -> Result<Option<u64>, StoreError> {
         let Some(channel) = self.state.channels.touch(self.conn, name)? else { return Ok(None) };
         if let Some(shares) = &channel.shares {
@@ -138,7 +140,7 @@ impl Tx<'_> {
     }
 }
 
-/// A number as SQLite holds it: the far future, and the highest number, have an end.
+/// A number within SQLite's range. Times in the far future, and the highest number, are cut.
 pub(super) fn sql_integer(at: u64) -> u64 {
     at.min(i64::MAX.unsigned_abs())
 }

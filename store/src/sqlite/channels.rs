@@ -1,7 +1,7 @@
-//! What the writer knows of channels: a write-back cache over the table.
+//! The writer's knowledge of channels: a write-back cache over the table.
 //!
-//! Changes are collected during a batch and written once per channel before its commit. After a roll-back everything changed is
-//! forgotten and read anew.
+//! Changes are collected during a batch, and written once per channel before its commit. After a
+//! roll-back everything changed is dropped and read again.
 
 use std::collections::hash_map::Entry;
 
@@ -11,7 +11,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::{commits::Unplaced, error::damaged, fresh::Fresh};
 use crate::{channel::ChannelName, error::StoreError, gaps::Gaps, record::ChannelInfo, shares::Shares};
 
-/// Channels kept in memory between batches; above that the cache is emptied and fills again with those in use.
+/// Channels in memory between batches. Above that the cache is emptied, and fills again with those
+/// in use.
 const CACHED: usize = 65_536;
 
 /// One row of the table, and the gaps of its channel once they were needed.
@@ -31,23 +32,23 @@ pub(super) struct Channel {
     pub(super) trimmed: u64,
     pub(super) dead_lettered: u64,
     gaps: Option<Gaps>,
-    /// What waits, by sender, since it was first needed.
+    /// What waits, by sender; built when it is first needed.
     pub(super) shares: Option<Box<Shares>>,
-    /// `oldest_at` and `oldest_unacked_at` as the row has them.
+    /// `oldest_at` and `oldest_unacked_at` as they are in the row.
     written_ages: (Option<u64>, Option<u64>),
-    /// The batch that has changed it last.
+    /// The batch that changed it last.
     touched_in: u64,
     changed: bool,
     gaps_changed: bool,
 }
 
 impl Channel {
-    /// Records that nobody has to acknowledge (any more), and their bytes.
+    /// The settled records, and their bytes.
     pub(super) fn settled(&self) -> (u64, u64) {
         (self.records.saturating_sub(self.unacked), self.bytes.saturating_sub(self.unacked_bytes))
     }
 
-    /// Counts a record that was appended, but not in its row.
+    /// Counts an appended record, but not in its row.
     pub(super) fn add(&mut self, record: &Unplaced) {
         self.head = record.seq;
         self.last_stored_at = record.stored_at;
@@ -63,7 +64,7 @@ impl Channel {
         }
     }
 
-    /// As operators see it. `oldest_at`: of its records, which the row knows of those only that nobody has to acknowledge.
+    /// As operators see it. `oldest_at`: of its records; the row knows this only for settled ones.
     pub(super) fn info(&self, channel: ChannelName, oldest_at: Option<u64>) -> ChannelInfo {
         ChannelInfo {
             channel,
@@ -80,7 +81,7 @@ impl Channel {
         }
     }
 
-    /// The gaps, to be changed.
+    /// The gaps, mutable.
     pub(super) fn gaps_mut(&mut self, conn: &Connection) -> Result<&mut Gaps, StoreError> {
         self.gaps_changed = true;
         let gaps = match self.gaps.take() {
@@ -136,7 +137,7 @@ pub(super) fn read_gaps(conn: &Connection, id: i64) -> Result<Gaps, StoreError> 
     stored.map_or_else(|| Ok(Gaps::default()), |stored| Gaps::decode(&stored).ok_or_else(|| damaged("a list of gaps")))
 }
 
-/// The channels that the writer has seen lately.
+/// The channels that the writer has used recently.
 #[derive(Debug)]
 pub(super) struct Channels {
     known: HashMap<ChannelName, Channel>,
@@ -152,7 +153,7 @@ impl Default for Channels {
 }
 
 impl Channels {
-    /// A channel, to look at.
+    /// A channel, for reading.
     pub(super) fn get(&mut self, conn: &Connection, name: &ChannelName) -> Result<Option<&Channel>, StoreError> {
         Ok(load(&mut self.known, conn, name)?.map(|channel| &*channel))
     }
@@ -162,7 +163,7 @@ impl Channels {
         self.known.contains_key(name)
     }
 
-    /// A channel, to change in what the row of `commits` tells.
+    /// A channel, to change only what the row of `commits` tells.
     pub(super) fn touch(&mut self, conn: &Connection, name: &ChannelName) -> Result<Option<&mut Channel>, StoreError> {
         let Some(channel) = load(&mut self.known, conn, name)? else { return Ok(None) };
         if channel.touched_in != self.batch {
@@ -172,7 +173,7 @@ impl Channels {
         Ok(Some(channel))
     }
 
-    /// A channel, to change. Its row is written at the end of the batch.
+    /// A channel, mutable. Its row is written at the end of the batch.
     pub(super) fn get_mut(&mut self, conn: &Connection, name: &ChannelName) -> Result<Option<&mut Channel>, StoreError> {
         let mut channel = self.touch(conn, name)?;
         if let Some(channel) = &mut channel {
@@ -181,7 +182,7 @@ impl Channels {
         Ok(channel)
     }
 
-    /// Creates a channel if it is not there. Answers whether it was not.
+    /// Creates a channel if it does not exist. Returns whether it did not.
     pub(super) fn ensure(&mut self, conn: &Connection, name: &ChannelName, first_seq: u64, now: u64) -> Result<bool, StoreError> {
         let is_new = self.get(conn, name)?.is_none();
         if is_new {
@@ -194,13 +195,14 @@ impl Channels {
         Ok(is_new)
     }
 
-    /// Removes a channel's row and what hangs on it but its records.
+    /// Removes a channel's row and what depends on it, except its records.
     pub(super) fn remove(&mut self, conn: &Connection, name: &ChannelName) -> Result<(), StoreError> {
         if let Some(id) = self.get(conn, name)?.map(|channel| channel.id) {
             conn.prepare_cached("DELETE FROM channels WHERE id = ?1")?.execute([id])?;
             conn.prepare_cached("DELETE FROM gaps WHERE channel = ?1")?.execute([id])?;
             self.known.remove(name);
-            // So that a roll-back does not leave a stale copy behind, should it be created again in this batch.
+            // So that a roll-back leaves no stale copy, if the channel is created again in this
+            // batch.
             self.touched.push(name.clone());
         }
         Ok(())
@@ -228,7 +230,7 @@ impl Channels {
                     channel.trimmed,
                     channel.dead_lettered
                 ])?;
-                // They are indexed, and an index is written whether or not the value is another.
+                // They are indexed, and an index is written even if the value is the same.
                 let ages = (channel.oldest_at, channel.oldest_unacked_at);
                 if ages != channel.written_ages {
                     conn.prepare_cached("UPDATE channels SET oldest_at = ?2, oldest_unacked_at = ?3 WHERE id = ?1")?
@@ -253,12 +255,12 @@ impl Channels {
         self.touched.clear();
         self.batch += 1;
         if self.known.len() > CACHED {
-            // A row without what the rows of `commits` tell is not the channel.
+            // A row without what the rows of `commits` tell is not the whole channel.
             self.known.retain(|_, channel| fresh.share(channel.id).is_some());
         }
     }
 
-    /// Forgets what was changed.
+    /// Drops what was changed.
     pub(super) fn roll_back(&mut self) {
         self.batch += 1;
         for name in self.touched.drain(..) {

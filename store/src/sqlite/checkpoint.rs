@@ -1,9 +1,13 @@
 //! Keeps the write-ahead log short, between the writer's commits.
 //!
-//! A checkpoint copies pages from the log into the database. The next commit begins the log anew if the copy reached the log's end, which
-//! between commits it does unless a reader looks at an older state, and if no reader uses the log at that moment. Under steady reading
-//! that can fail again and again; then the writer waits a moment for the readers. A thread that copies beside a writer that goes on never
-//! reaches the end, so it needs the writer's help all the same. Portions are large because each begins with a sync of the log.
+//! A checkpoint copies pages from the log into the database. The next commit starts the log again
+//! from its beginning on two conditions. First, the copy reached the log's end, which between
+//! commits it does unless a reader uses an older state. Second, no reader uses the log at that
+//! moment. Under steady reading this can fail again and again; then the writer waits a moment for
+//! the readers.
+//!
+//! A thread that copies beside a busy writer never reaches the end, so it would need the writer's
+//! help all the same. Portions are large, because each begins with a sync of the log.
 
 use std::time::Duration;
 
@@ -15,51 +19,54 @@ use super::{
 };
 use crate::error::StoreError;
 
-/// Bytes of log after which the disk is to begin with them.
+/// Bytes of log after which the disk should start to write them.
 const AHEAD: u64 = 1 << 20;
-/// A log so many times longer than what is copied at once is too long: the writer waits for readers.
+/// A log so many times longer than a portion is too long: the writer waits for readers.
 const LONG: u64 = 4;
-/// How long the writer waits for them. Reads take less; a backup takes longer, and the log grows as long as it lasts.
+/// How long the writer waits for them. Reads take less; a backup takes longer, and the log grows as
+/// long as it lasts.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The part of the disk's room that is copied at once; the log may be [`LONG`] times as long.
 const PART_OF_ROOM: u64 = 16;
-/// Pages copied at once where there is hardly any room.
+/// Pages copied at once if there is hardly any room.
 const LEAST: u64 = 8;
 
-/// When to do what about the log.
+/// Decides when to do what with the log.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
-    /// Pages that are copied at once where the disk is large.
+    /// Pages that are copied at once if the disk is large.
     wanted: u64,
-    /// Pages not copied yet that are worth it.
+    /// The number of uncopied pages from which on copying is worthwhile.
     portion: u64,
-    /// Pages that could not be copied at the last try.
+    /// Pages that could not be copied at the last attempt.
     left: u64,
-    /// Pages in the log when readers were last waited for.
+    /// Pages in the log when the writer last waited for readers.
     waited_at: u64,
     ahead: Option<SyncAhead>,
-    /// Pages in the log when the thread was asked last to sync them.
+    /// Pages in the log when the thread was last asked to sync them.
     asked_at: u64,
 }
 
-/// How long the log is, in pages.
+/// The length of the log, in pages.
 struct Log {
     pages: u64,
     left: u64,
 }
 
 impl Checkpoints {
-    /// `bytes` of log are copied at once, or less where the disk is small. `ahead` syncs the log before it must be, where commits do not.
+    /// `bytes` of log are copied at once, or less if the disk is small. `ahead` syncs the log
+    /// early, if commits do not.
     pub(super) fn new(bytes: u64, ahead: Option<SyncAhead>) -> Self {
         let wanted = (bytes / PAGE).max(1);
         Self { wanted, portion: wanted, left: 0, waited_at: 0, ahead, asked_at: 0 }
     }
 
-    /// Keeps the log short enough for a disk on which it and the database have so many bytes to grow.
+    /// Keeps the log short enough for a disk on which it and the database can grow by so many
+    /// bytes.
     pub(super) fn fit(&mut self, conn: &Connection, room: u64) -> Result<(), StoreError> {
         let portion = self.wanted.min((room / PAGE / PART_OF_ROOM).max(LEAST.min(self.wanted)));
-        // Not for small changes.
+        // Small changes are ignored.
         if portion == self.portion || (portion < self.wanted && portion.abs_diff(self.portion) < self.portion / 8) {
             return Ok(());
         }
@@ -67,21 +74,21 @@ impl Checkpoints {
         self.limit_file(conn)
     }
 
-    /// What is left of the log's file when it begins anew.
+    /// What is left of the log's file when it starts again.
     pub(super) fn limit_file(&self, conn: &Connection) -> Result<(), StoreError> {
         let kept = 2 * self.portion * PAGE;
         conn.query_row(&format!("PRAGMA journal_size_limit = {kept}"), [], |_| Ok(()))?;
         Ok(())
     }
 
-    /// Sees to the log after a commit. `None` if nothing was to be done.
+    /// Takes care of the log after a commit. `None` if nothing was to be done.
     pub(super) fn after_commit(&mut self, conn: &Connection) -> Option<Result<(), StoreError>> {
         let log = match checkpoint(conn, "PRAGMA wal_checkpoint(NOOP)") {
             Ok(log) => log,
             Err(error) => return Some(Err(error)),
         };
         if log.pages < self.waited_at {
-            // It has begun anew.
+            // It has started again.
             self.waited_at = 0;
         }
         let waits = log.pages >= self.waited_at + LONG * self.portion;
@@ -90,7 +97,7 @@ impl Checkpoints {
             return None;
         }
         let done = if waits { wait_for_readers(conn) } else { checkpoint(conn, "PRAGMA wal_checkpoint(PASSIVE)") };
-        // What could not be done is not tried at every commit.
+        // What could not be done is not tried again at every commit.
         self.left = done.as_ref().map_or(log.left, |log| log.left);
         if waits {
             self.waited_at = log.pages;
@@ -98,7 +105,8 @@ impl Checkpoints {
         Some(done.map(|_| ()))
     }
 
-    /// Copies all that can be copied, and lets the log begin anew if no reader is in the way.
+    /// Copies everything that can be copied, and lets the log start again if no reader is in the
+    /// way.
     pub(super) fn copy_all(&mut self, conn: &Connection) -> Result<(), StoreError> {
         self.left = wait_for_readers(conn)?.left;
         Ok(())
@@ -108,7 +116,7 @@ impl Checkpoints {
 impl Checkpoints {
     fn sync_ahead(&mut self, pages: u64) {
         if let Some(ahead) = &self.ahead {
-            // It has begun anew.
+            // It has started again.
             self.asked_at = if pages < self.asked_at { 0 } else { self.asked_at };
             if pages - self.asked_at >= AHEAD / PAGE {
                 self.asked_at = pages;
@@ -125,7 +133,7 @@ fn wait_for_readers(conn: &Connection) -> Result<Log, StoreError> {
     done
 }
 
-/// Being kept from the end by readers is not an error.
+/// If readers keep it from the end, that is not an error.
 fn checkpoint(conn: &Connection, pragma: &str) -> Result<Log, StoreError> {
     let (pages, copied) = conn.prepare_cached(pragma)?.query_row([], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))?;
     let pages = u64::try_from(pages).unwrap_or(0);
@@ -167,7 +175,7 @@ mod tests {
             self.conn.execute(ROW, []).expect("a row");
         }
 
-        /// Answers whether the log has begun anew with the last commit.
+        /// Returns whether the log has started again with the last commit.
         fn see_to_the_log(&mut self) -> bool {
             self.checkpoints.after_commit(&self.conn).unwrap_or(Ok(())).expect("sees to it");
             let log = checkpoint(&self.conn, "PRAGMA wal_checkpoint(NOOP)").expect("a length");
@@ -198,7 +206,8 @@ mod tests {
         assert!(longest < 2 * PORTION, "{longest}");
     }
 
-    /// Reads one state of the file from each order on, until the order's other end is dropped, for ten milliseconds at most.
+    /// After each order, reads one state of the file until the other end of the order is dropped,
+    /// for ten milliseconds at most.
     fn read_on_order(reader: &Connection, orders: &mpsc::Receiver<mpsc::Receiver<()>>, begun: &mpsc::Sender<()>) {
         while let Ok(order) = orders.recv() {
             begin(reader);
@@ -221,7 +230,7 @@ mod tests {
         let mut reading = None;
         let begun_anew = (0..200).any(|commit| {
             writer.write();
-            // The next begins before the one before ends.
+            // The next one begins before the former one ends.
             let (until, order) = mpsc::channel();
             readers[commit % 2].send(order).expect("the reader runs");
             begun.recv().expect("the reader runs");

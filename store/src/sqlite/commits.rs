@@ -1,12 +1,14 @@
 //! What one commit adds to the file beside its records, packed into one row.
 //!
-//! Many small changes all over the file are what a commit costs: each changes a page, and pages are what is written. So a commit appends its
-//! records to `records` and one row to `commits`, and leaves indexes and channels' counters as they are. A row holds
+//! A commit costs the number of pages that it changes, so many small changes all over the file are
+//! expensive. Therefore a commit appends its records to `records` and one row to `commits`, and
+//! leaves the indexes and the channels' counters as they are. A row holds
 //! - the ids by which repeated messages are recognised,
 //! - the records that the indexes lack, and
-//! - those of them, also of earlier commits, that need not wait for an acknowledgement any more.
+//! - those of them, also of earlier commits, that no longer wait for an acknowledgement.
 //!
-//! Rows after `meta.placed` are to be taken into account by whoever reads: a channel is its row and what [`unplaced`] says of it.
+//! Every reader must take the rows after `meta.placed` into account: a channel is its row and what
+//! [`unplaced`] returns.
 
 use std::collections::HashSet;
 
@@ -29,13 +31,13 @@ pub(super) struct Unplaced {
     pub(super) expires_at: Option<u64>,
     pub(super) attempts: u32,
     pub(super) due_at: u64,
-    /// To whom it is charged; 0: to nobody. Not part of the stored form: the record has it.
+    /// Its owner's number; 0: charged to nobody. Not in the stored form, because the record has it.
     pub(super) owner: u64,
 }
 
 /// Bytes of a record in the stored form.
 const ENCODED: usize = 54;
-/// How the stored form says that a record does not expire.
+/// Marks in the stored form that a record does not expire.
 const NEVER: u64 = u64::MAX;
 
 /// The stored form of some records.
@@ -72,7 +74,7 @@ fn decode_one(mut stored: &[u8]) -> Option<Unplaced> {
     Some(Unplaced { seq, channel, lane, waits: waits != 0, bytes, stored_at, expires_at, attempts, due_at, owner: 0 })
 }
 
-/// Adds what a stored form holds of one channel, or of all. `None` if it is not one.
+/// Adds the records of one channel, or of all, from a stored form. `None` if it is invalid.
 fn decode(stored: &[u8], channel: Option<i64>, found: &mut Vec<Unplaced>) -> Option<()> {
     let (records, rest) = stored.as_chunks::<ENCODED>();
     for record in records {
@@ -89,7 +91,8 @@ pub(super) fn encode_numbers(numbers: &[u64]) -> Vec<u8> {
     numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
 }
 
-/// The records of one channel, or of all, that are not in the indexes, in the order in which they were appended.
+/// The records of one channel, or of all, that are not in the indexes, in the order in which they
+/// were appended.
 pub(super) fn unplaced(conn: &Connection, channel: Option<i64>) -> Result<Vec<Unplaced>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT unplaced, settled FROM commits WHERE id > (SELECT value FROM meta WHERE name = 'placed') ORDER BY id",

@@ -1,4 +1,4 @@
-//! What SQLite's errors mean to the store.
+//! The meaning of SQLite's errors for the store.
 
 use rusqlite::{Error, ErrorCode, ffi};
 
@@ -12,7 +12,8 @@ impl From<Error> for StoreError {
                 ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Self::ReadOnly,
                 ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Corrupt(error.to_string()),
                 ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Contended,
-                // The shared-memory file is grown by writing to it; it fails for want of space in practice.
+                // The shared-memory file grows by writing to it. In practice that fails because
+                // space is missing.
                 ErrorCode::SystemIoFailure if failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE => Self::DiskFull,
                 ErrorCode::SystemIoFailure if failure.extended_code == ffi::SQLITE_IOERR_CORRUPTFS => {
                     Self::Corrupt(error.to_string())
@@ -32,7 +33,7 @@ impl From<Error> for StoreError {
     }
 }
 
-/// A value in the file that cannot have been written there by this code.
+/// A value in the file that this code cannot have written.
 pub(super) fn damaged(what: &str) -> StoreError {
     StoreError::Corrupt(format!("{what} in the file is not what it should be"))
 }

@@ -1,4 +1,4 @@
-//! The store's files: where they are, how they are opened, and what history they hold. Owns the epoch.
+//! The store's files: where they are, how they are opened, and their epoch.
 
 use std::{
     fs,
@@ -22,14 +22,15 @@ use crate::{
 /// The database's name in the data directory.
 pub const DATABASE: &str = "bridge.db";
 
-/// Bytes of a page: half as many pages as of SQLite's own 4 KiB are written where much is appended.
+/// Bytes of a page. Where much is appended, half as many pages are written as with SQLite's own 4
+/// KiB.
 pub(super) const PAGE: u64 = 8_192;
 /// Prepared statements kept per connection.
 const STATEMENTS: usize = 96;
 /// How long one connection waits for another.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What an operating system's error means to the store.
+/// The meaning of the operating system's errors for the store.
 pub(super) fn io_error(error: &std::io::Error) -> StoreError {
     match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => StoreError::DiskFull,
@@ -38,17 +39,17 @@ pub(super) fn io_error(error: &std::io::Error) -> StoreError {
     }
 }
 
-/// The size of the file system that a folder is on, in bytes; 0 where that is not known.
+/// The size of a folder's file system, in bytes; 0 if unknown.
 pub fn disk_size(dir: &Path) -> u64 {
     rustix::fs::statvfs(dir).map_or(0, |found| found.f_blocks.saturating_mul(found.f_frsize))
 }
 
-/// Where the database of a data directory is.
+/// The path of the database of a data directory.
 pub(super) fn database_path(dir: &Path) -> PathBuf {
     dir.join(DATABASE)
 }
 
-/// A name beside a file: the file's name with something appended.
+/// A path beside a file: the file's name with a suffix.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -64,7 +65,7 @@ fn connect(path: &Path, flags: OpenFlags, vfs: Option<&str>) -> Result<Connectio
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     conn.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;")?;
-    // Otherwise statements are planned anew whenever the value of a LIMIT changes.
+    // Otherwise statements are planned again whenever the value of a LIMIT changes.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(conn)
 }
@@ -76,16 +77,18 @@ pub(super) fn open_reader(path: &Path, vfs: Option<&str>) -> Result<Connection, 
     Ok(conn)
 }
 
-/// Opens the one connection that writes, creating and migrating the file; answers with the history that it holds.
+/// Opens the one connection that writes, and creates and migrates the file. Returns its epoch.
 pub(super) fn open_writer(dir: &Path, options: &StoreOptions) -> Result<(Connection, Epoch), StoreError> {
     let path = database_path(dir);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-    // SQLite would create it for everybody to read. Its log and index take the mode of the database.
+    // SQLite would create it readable for everybody. Its log and index get the mode of the
+    // database.
     create_private(&path).map_err(|error| io_error(&error))?;
     let mut conn = connect(&path, flags, options.vfs.as_deref())?;
     let kind = schema::inspect(&conn, &path)?;
     if kind == FileKind::Empty {
-        // Can only be chosen before the first table. The second lets space be given back in small steps.
+        // Can be chosen only before the first table. The second setting allows space to be given
+        // back in small steps.
         conn.execute_batch(&format!("PRAGMA page_size = {PAGE}; PRAGMA auto_vacuum = INCREMENTAL;"))?;
     }
     conn.execute_batch(
@@ -108,13 +111,13 @@ pub(super) fn set_synchronous(conn: &Connection, every_commit: bool) -> Result<(
     Ok(())
 }
 
-/// Looks through the file; the first fault found is the error.
+/// Checks the file; the first fault found is the error.
 pub(super) fn quick_check(conn: &Connection) -> Result<(), StoreError> {
     let found: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if found == "ok" { Ok(()) } else { Err(StoreError::Corrupt(found)) }
 }
 
-/// Reads or begins the epoch, and notes how this run treats the disk.
+/// Reads the epoch or begins one, and records how this run uses the disk.
 fn begin_run(conn: &Connection, durability: Durability) -> Result<Epoch, StoreError> {
     let known = read_epoch(conn)?;
     let boot = boot_id();
@@ -138,10 +141,11 @@ pub(super) fn read_epoch(conn: &Connection) -> Result<Option<Epoch>, StoreError>
     text.map(|text| text.parse().map_err(|_| damaged("the epoch"))).transpose()
 }
 
-/// Whether all that was confirmed in the last run must be in the file.
+/// Whether everything confirmed in the last run must be in the file.
 ///
-/// A run that waited for the disk lost nothing, and a run that closed the file lost nothing. The operating system keeps what a killed process
-/// has written, so one that did not wait lost nothing either as long as the machine has not been started anew since.
+/// A run that waited for the disk lost nothing, and neither did a run that closed the file. The
+/// operating system keeps what a killed process has written. So a run that did not wait lost
+/// nothing either, unless the machine was restarted since.
 fn survived(conn: &Connection, boot: Option<&str>) -> Result<bool, StoreError> {
     let clean = meta::<i64>(conn, "clean")? == Some(1);
     let waited = meta::<String>(conn, "durability")?.as_deref() == Some(Durability::Fsync.as_str());
@@ -149,13 +153,13 @@ fn survived(conn: &Connection, boot: Option<&str>) -> Result<bool, StoreError> {
     Ok(clean || waited || same_boot)
 }
 
-/// Notes that all was written.
+/// Records that everything was written.
 pub(super) fn end_run(conn: &Connection) -> Result<(), StoreError> {
     set_synchronous(conn, true)?;
     set_meta(conn, "clean", 1)
 }
 
-/// Names the present run of the machine; `None` where the system does not say.
+/// Identifies the present run of the machine; `None` if the system does not say.
 fn boot_id() -> Option<String> {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned()).filter(|id| !id.is_empty())
 }

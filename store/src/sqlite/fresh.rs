@@ -1,8 +1,10 @@
-//! Records whose place in the indexes is still to be taken, as the writer knows them.
+//! The writer's knowledge of records that are not in the indexes yet.
 //!
-//! `logs` and `unacked` are ordered by channel, and each channel has a row with its counters: a commit that wrote to them would change a page of
-//! each for every channel it writes to. So it writes what they lack into its row of `commits`, and [`Tx::place`] moves that over when there is
-//! enough of it, or when somebody needs an index to be whole. What is acknowledged soon never gets into `unacked` at all.
+//! `logs` and `unacked` are ordered by channel, and each channel has a row with its counters. If a
+//! commit wrote to them, it would change a page of each for every channel. So it writes what they
+//! lack into its row of `commits`. [`Tx::place`] moves that into the indexes when there is enough
+//! of it, or when somebody needs a complete index. Records that are acknowledged soon never get
+//! into `unacked` at all.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -19,14 +21,15 @@ use super::{
 };
 use crate::{channel::ChannelName, dedup, error::StoreError};
 
-/// Records above which they are moved. The more, the fewer pages of the indexes are written for each: with a quarter of this, the writer is
-/// slower by a tenth. Readers go through all of them: this many take less than half a millisecond.
+/// Records above which they are moved. The more, the fewer pages of the indexes are written for
+/// each: with a quarter of this, the writer is slower by a tenth. Readers search all of them: this
+/// many take less than half a millisecond.
 pub(super) const MOST: usize = 16_384;
-/// The same where the disk is small.
+/// The same if the disk is small.
 pub(super) const LEAST: usize = 64;
-/// What one record takes in the indexes, about.
+/// What one record takes in the indexes, approximately.
 pub(super) const BYTES_IN_INDEXES: u64 = 128;
-/// Rows of `commits` in a row that hold nothing to be moved, above which that is written down.
+/// Rows of `commits` without anything to move, one after the other, above which that is recorded.
 const EMPTY_ROWS: i64 = 64;
 
 /// What is counted of a channel and not in its row.
@@ -42,7 +45,7 @@ pub(super) struct Share {
 struct FreshChannel {
     name: ChannelName,
     share: Share,
-    /// Those that wait for an acknowledgement, and where they are in `Fresh::records`.
+    /// Those that wait for an acknowledgement, and their place in `Fresh::records`.
     waiting: BTreeMap<u64, usize>,
 }
 
@@ -50,14 +53,15 @@ struct FreshChannel {
 #[derive(Debug, Default)]
 pub(super) struct Fresh {
     records: Vec<Unplaced>,
-    /// The first of `records` that is of this batch.
+    /// The first of `records` of this batch.
     committed: usize,
     /// Numbers of committed ones that this batch has settled.
     settled: Vec<u64>,
     channels: HashMap<i64, FreshChannel>,
     /// The row of `commits` that this batch will write.
     next_commit: i64,
-    /// Rows of `commits` up to this one hold nothing that is not in the indexes, as `meta` says.
+    /// Rows of `commits` up to this one hold nothing that is missing in the indexes, according to
+    /// `meta`.
     placed: i64,
     /// Of the newest row of `commits`.
     newest_at: u64,
@@ -91,7 +95,7 @@ impl Fresh {
         self.records.push(record);
     }
 
-    /// What is counted of a channel and not in its row; `None` if its row is right.
+    /// What is counted of a channel and not in its row; `None` if its row is complete.
     pub(super) fn share(&self, channel: i64) -> Option<Share> {
         self.channels.get(&channel).map(|channel| channel.share)
     }
@@ -102,7 +106,8 @@ impl Fresh {
         self.settled.clear();
     }
 
-    /// The newest row of `commits` that nobody needs any more, once all are placed: newer ones have as many ids as the window holds.
+    /// The newest row of `commits` that nobody needs any more, once all are placed: newer ones have
+    /// as many ids as the window holds.
     pub(super) fn take_outlived(&mut self, window: usize) -> Option<i64> {
         let mut outlived = None;
         while let Some((id, ids)) = self.rows.front().copied()
@@ -121,7 +126,7 @@ impl Fresh {
 }
 
 impl Tx<'_> {
-    /// Begins with what is known to be in the table.
+    /// Starts from the content of the table.
     pub(super) fn begin_fresh(&mut self) -> Result<(), StoreError> {
         if !self.state.fresh.is_stale {
             return Ok(());
@@ -149,7 +154,7 @@ impl Tx<'_> {
                     names.entry(id).or_insert((name, is_known))
                 }
             };
-            // Who is remembered from before is remembered with these.
+            // Senders remembered from before are remembered with these.
             if !is_known && let Some(channel) = self.state.channels.touch(self.conn, name)? {
                 channel.add(&record);
             }
@@ -165,7 +170,7 @@ impl Tx<'_> {
         if self.state.fresh.records.len() > self.state.most_fresh() { self.place() } else { Ok(()) }
     }
 
-    /// Makes the indexes whole for a channel. Answers whether they were not.
+    /// Makes the indexes complete for a channel. Returns whether they were not.
     pub(super) fn place_channel(&mut self, channel: i64) -> Result<bool, StoreError> {
         let is_fresh = self.state.fresh.channels.contains_key(&channel);
         if is_fresh {
@@ -174,7 +179,7 @@ impl Tx<'_> {
         Ok(is_fresh)
     }
 
-    /// Makes the indexes whole. The channels' rows follow at the end of the batch.
+    /// Makes the indexes complete. The channels' rows follow at the end of the batch.
     pub(super) fn place(&mut self) -> Result<(), StoreError> {
         let fresh = &mut self.state.fresh;
         if fresh.records.is_empty() {
@@ -220,13 +225,13 @@ impl Tx<'_> {
             ])?;
         }
         for channel in channels.into_values() {
-            // Its row is to tell of these.
+            // Its row will include these.
             self.state.channels.get_mut(self.conn, &channel.name)?;
         }
         Ok(())
     }
 
-    /// Notes what this batch has appended and settled.
+    /// Writes what this batch has appended and settled.
     pub(super) fn write_commit(&mut self) -> Result<(), StoreError> {
         let fresh = &mut self.state.fresh;
         let appended = fresh.records.get(fresh.committed..).unwrap_or_default();
@@ -236,7 +241,7 @@ impl Tx<'_> {
             return Ok(());
         }
         if fresh.records.is_empty() && fresh.next_commit - fresh.placed >= EMPTY_ROWS {
-            // Readers need not look through rows that hold nothing.
+            // Readers need not search rows that hold nothing.
             fresh.placed = fresh.next_commit;
             schema::set_meta(self.conn, "placed", fresh.placed)?;
         }
@@ -257,7 +262,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// One fresh record need not wait any more; `None` if there is no such record that does.
+    /// One fresh record no longer waits; `None` if no such record waits.
     pub(super) fn settle_fresh(&mut self, channel: i64, seq: u64) -> Option<Settled> {
         let fresh = &mut self.state.fresh;
         let channel = fresh.channels.get_mut(&channel)?;
@@ -275,7 +280,7 @@ impl Tx<'_> {
         Some(settled)
     }
 
-    /// The fresh records of a channel up to a number need not wait any more.
+    /// The fresh records of a channel up to a number no longer wait.
     pub(super) fn settle_fresh_through(&mut self, channel: i64, through: u64, settled: &mut Vec<Settled>) {
         while let Some(fresh) = self.state.fresh.channels.get(&channel)
             && let Some((&seq, _)) = fresh.waiting.first_key_value()

@@ -1,4 +1,4 @@
-//! Acknowledgements, and the way to the dead-letter channel.
+//! Acknowledgements, and moving to the dead-letter channel.
 
 use rusqlite::{OptionalExtension, params};
 
@@ -10,7 +10,7 @@ use crate::{
     lane::LANES,
 };
 
-/// The one row of channel `?1` and number `?2`: its key is completed by the record's lane.
+/// The row of channel `?1` and number `?2`: the record's lane completes its key.
 macro_rules! one_unacked {
     () => {
         "channel = ?1 AND lane = (SELECT lane FROM records WHERE records.seq = ?2) AND unacked.seq = ?2"
@@ -26,13 +26,13 @@ pub(super) struct Settled {
 }
 
 impl Tx<'_> {
-    /// Acknowledges records; answers those that waited, in order.
+    /// Acknowledges records. Returns those that waited, in order.
     pub(super) fn ack(&mut self, name: &ChannelName, ack: &Ack) -> Result<Vec<u64>, StoreError> {
         let Some(channel) = self.state.channels.get(self.conn, name)? else { return Ok(Vec::new()) };
         let id = channel.id;
         let has_placed = channel.unacked > self.state.fresh.share(id).unwrap_or_default().unacked;
         let mut settled = Vec::new();
-        // Of the others the row of `commits` tells.
+        // The row of `commits` tells of the others.
         let mut placed = 0;
         match ack {
             Ack::Through(seq) => {
@@ -81,7 +81,8 @@ impl Tx<'_> {
         Ok(seqs)
     }
 
-    // Read, then deleted: RETURNING would fill a temporary table each time, and so would a list of lanes with IN.
+    // Read, then deleted: RETURNING would fill a temporary table each time, and so would a list of
+    // lanes with IN.
     fn settle(&mut self, channel: i64, seq: u64) -> Result<Option<Settled>, StoreError> {
         let found = self
             .conn
@@ -132,7 +133,7 @@ impl Tx<'_> {
         Ok(attempts)
     }
 
-    /// Notes deliveries.
+    /// Records deliveries.
     pub(super) fn mark_delivered(&mut self, deliveries: &[Delivered]) -> Result<(), StoreError> {
         for delivery in deliveries {
             let Some(id) = self.state.channels.get(self.conn, &delivery.channel)?.map(|channel| channel.id) else { continue };
@@ -173,7 +174,7 @@ impl Tx<'_> {
         self.state.totals.channels += u64::from(is_new);
         self.state.grown.insert(dead_channel.clone());
 
-        // The number is the key of its row, so a record that gets a new one is a new row.
+        // The number is the key of its row, so a record with a new number is a new row.
         let copied = self
             .conn
             .prepare_cached(

@@ -1,4 +1,4 @@
-//! The small things that are written: sessions, cursors, retained values, audit, state.
+//! Writing sessions, cursors, retained values, audit, state.
 
 use bytes::Bytes;
 use common::{audit::Entry, id::SessionId};
@@ -73,7 +73,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Forgets the positions of a session, and of the clients that named themselves behind it.
+    /// Removes the positions of a session, and of the named clients behind it.
     fn drop_cursors_of(&mut self, session: SessionId) -> Result<(), StoreError> {
         let own = ConsumerId::session(session);
         self.drop_cursors(&own, None)?;
@@ -140,7 +140,7 @@ impl Tx<'_> {
         Ok(done)
     }
 
-    /// Removes the inbox of a session, as far as the budget goes. Answers whether it is gone.
+    /// Removes the inbox of a session, as far as the budget allows. Returns whether it is gone.
     fn empty_inbox(&mut self, session: SessionId, now: u64, budget: &mut u32, done: &mut Forgotten) -> Result<bool, StoreError> {
         let name = ChannelName::session(session);
         let Some(id) = self.state.channels.get(self.conn, &name)?.map(|channel| channel.id) else { return Ok(true) };
@@ -215,7 +215,7 @@ fn uuid_of(bytes: [u8; 16]) -> uuid::Uuid {
     uuid::Uuid::from_bytes(bytes)
 }
 
-/// A session's id as it is stored.
+/// A stored session id.
 pub(super) fn session_of(stored: &[u8]) -> Result<SessionId, StoreError> {
     <[u8; 16]>::try_from(stored).map(|bytes| SessionId(uuid_of(bytes))).map_err(|_| damaged("a session's id"))
 }

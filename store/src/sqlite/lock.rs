@@ -1,7 +1,7 @@
-//! The right to a data directory.
+//! The right to use a data directory.
 //!
-//! A `flock` on a file of its own, so that it goes with its process however that ends, and so that programs that only read the database
-//! are not shut out.
+//! A `flock` on a separate file: it ends with its process, however that ends, and programs that
+//! only read the database are not shut out.
 
 use std::{
     fs::File,
@@ -19,28 +19,31 @@ const LOCK: &str = "bridge.lock";
 /// The line of the lock's file that says that the directory has a store.
 const HAS_STORE: &str = "store";
 
-/// The exclusive right to a data directory, until dropped.
+/// The exclusive right to use a data directory, until dropped.
 ///
-/// The file names the process that has it, and stays when the process is gone. A second line says that a store was made here.
+/// The file names the process that holds it, and stays when the process is gone. A second line says
+/// that a store was made here.
 #[derive(Debug)]
 pub(super) struct DirectoryLock {
     file: File,
     path: PathBuf,
     had_store: bool,
-    /// Locked too, so that who deletes the lock's file does not let a second process in. To be closed after the last connection: SQLite
-    /// loses its own locks when any descriptor of the file is closed.
+    /// Locked too, so that deleting the lock's file does not let a second process in. Must be
+    /// closed after the last connection: SQLite loses its own locks when any descriptor of the file
+    /// is closed.
     database: Option<File>,
 }
 
 impl DirectoryLock {
-    /// Creates the directory, or closes it and its files to others, and takes the lock.
+    /// Creates the directory, or removes others' permissions on it and its files, and takes the
+    /// lock.
     pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
         secure_folder(dir).map_err(|error| io_error(&error))?;
         let path = dir.join(LOCK);
         let mut file = create_private(&path).map_err(|error| io_error(&error))?;
         let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
         let mut said = String::new();
-        // Of a lock that cannot be read only what it says is lost.
+        // If the lock's file cannot be read, only its message is lost.
         let _ = file.read_to_string(&mut said);
         match locked {
             Ok(()) => {}
@@ -52,12 +55,13 @@ impl DirectoryLock {
         }
         let had_store = said.lines().any(|line| line == HAS_STORE);
         let mut lock = Self { file, path, had_store, database: None };
-        // Only for messages: that it cannot be written is no reason not to start.
+        // Only for messages: if it cannot be written, the store can still open.
         let _ = lock.write();
         Ok(lock)
     }
 
-    /// Locks the database's file too, and creates it if need be. To be called before it is opened.
+    /// Locks the database's file too, and creates it if necessary. Must be called before it is
+    /// opened.
     ///
     /// # Errors
     /// [`StoreError::Locked`], and those of the file system.
@@ -70,7 +74,7 @@ impl DirectoryLock {
         Ok(())
     }
 
-    /// Where it is.
+    /// The path of the lock's file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -80,7 +84,7 @@ impl DirectoryLock {
         self.had_store
     }
 
-    /// Notes that there is a store in this directory.
+    /// Records that there is a store in this directory.
     pub(super) fn note_store(&mut self) {
         if std::mem::replace(&mut self.had_store, true) {
             return;
@@ -90,7 +94,7 @@ impl DirectoryLock {
         }
     }
 
-    /// In place, so that a full disk does not take what is there.
+    /// In place, so that a full disk does not lose the old content.
     fn write(&mut self) -> std::io::Result<()> {
         let mark = if self.had_store { HAS_STORE } else { "" };
         let text = format!("{}\n{mark}\n", std::process::id());
@@ -101,10 +105,11 @@ impl DirectoryLock {
 }
 
 impl Drop for DirectoryLock {
-    /// Unlocks rather than only closes: a child process that this one is starting has a copy of every descriptor until it runs its
-    /// program, and the lock would be held for as long as any of them is open.
+    /// Unlocks explicitly: a child process that is being started has a copy of every descriptor
+    /// until it runs its program, and the lock would be held as long as one of them is open.
     fn drop(&mut self) {
-        // There is nothing to be done about a fault: closing, and at the latest the end of the process, gives the lock back.
+        // A failure is harmless: closing, or at the latest the end of the process, releases the
+        // lock.
         let _ = flock(&self.file, FlockOperation::Unlock);
         if let Some(database) = &self.database {
             let _ = flock(database, FlockOperation::Unlock);
@@ -112,7 +117,7 @@ impl Drop for DirectoryLock {
     }
 }
 
-/// Whether a file is on a network file system where a `flock` is one lock with SQLite's own.
+/// Whether a file is on a network file system, where a `flock` is the same lock as SQLite's own.
 fn is_remote(file: &File) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|found| found.f_type == rustix::fs::NFS_SUPER_MAGIC)
 }

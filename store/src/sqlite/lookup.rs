@@ -1,4 +1,4 @@
-//! Reading the small things: sessions, cursors, retained values, audit, state. On a reader's connection.
+//! Reading sessions, cursors, retained values, audit, state. On a reader's connection.
 
 use bytes::Bytes;
 use common::{

@@ -1,14 +1,17 @@
 //! The store in one SQLite file.
 //!
-//! - [`file`]: the files, the epoch; [`lock`]: who may use them; [`presence`]: whether they are still there; [`schema`]: tables and versions.
-//! - [`queue`] → [`writer`] → [`answer`]: writes wait in line, one thread makes batches of them; [`tx`]: what a batch can do, with the operations in
-//!   [`append`], [`inbox`], [`retention`], [`keep`]; [`channels`]: what the writer remembers; [`commits`] and [`fresh`]: indexes and counters that
-//!   come later.
-//! - [`checkpoint`]: when the writer copies the write-ahead log into the database; [`sync_ahead`]: the disk begins before.
+//! - [`file`]: the files, the epoch; [`lock`]: who may use them; [`presence`]: whether they still
+//!   exist; [`schema`]: tables and versions.
+//! - [`queue`] → [`writer`] → [`answer`]: writes wait in line, one thread makes batches of them;
+//!   [`tx`]: what a batch can do, with the operations in [`append`], [`inbox`], [`retention`],
+//!   [`keep`]; [`channels`]: what the writer remembers; [`commits`] and [`fresh`]: indexes and
+//!   counters that are written later.
+//! - [`checkpoint`]: when the writer copies the write-ahead log into the database; [`sync_ahead`]:
+//!   lets the disk begin earlier.
 //! - [`readers`]: threads that read, with the queries in [`read`] and [`lookup`].
 //! - [`operators`]: check, backup, restore, compact.
 //!
-//! Nothing here runs on a caller's thread but opening and dropping.
+//! Only opening and dropping run on a caller's thread.
 
 mod answer;
 mod append;
@@ -76,12 +79,12 @@ use crate::{
     session::{ConsumerId, Forgotten, Retained, StoredSession},
 };
 
-/// What a small write counts against the bytes that may wait.
+/// What a small write counts against the bound of waiting bytes.
 const SMALL: usize = 64;
 
 /// A store in one file.
 ///
-/// Dropping it closes it, and waits for what was in line.
+/// Dropping it closes it, and waits for the writes in line.
 pub struct SqliteStore {
     epoch: Epoch,
     ledger: Arc<Ledger>,
@@ -93,8 +96,8 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the store in a directory, creating both if need be. Blocks for as long as that takes: milliseconds, or seconds after a crash
-    /// with much to recover.
+    /// Opens the store in a directory, and creates both if necessary. Blocks as long as that takes:
+    /// milliseconds, or seconds after a crash with much to recover.
     pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         options.check()?;
         let mut lock = DirectoryLock::take(dir)?;
@@ -333,7 +336,7 @@ impl Store for SqliteStore {
         self.readers.close();
         let gauge = Arc::clone(&self.gauge);
         Box::pin(async move {
-            // The thread may have ended before it could have seen who waits.
+            // The thread may have ended before it could see the waiting callers.
             if !gauge.health.lock().closed {
                 let _ = answer.await;
             }

@@ -1,7 +1,8 @@
-//! To whom records are charged, as the writer knows it.
+//! The writer's knowledge of the owners of records.
 //!
-//! A row of `owners` counts what is in the indexes. Records that are not there yet are counted here only; who opens the file anew counts
-//! them from the rows of `commits`. The accounts in the [`Ledger`], which callers look at, change when a batch is committed.
+//! A row of `owners` counts what is in the indexes. Records that are not there yet are counted only
+//! here; when the file is opened again they are counted from the rows of `commits`. The accounts in
+//! the [`Ledger`], which callers use, change when a batch is committed.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::{
     shares::Member,
 };
 
-/// Owners remembered before those are removed that have nothing stored.
+/// Owners in memory before those without anything stored are removed.
 const SWEEP: usize = 4_096;
 
 #[derive(Debug)]
@@ -29,10 +30,10 @@ struct Known {
     fresh: Usage,
     /// What the row says; `None`: there is none.
     written: Option<Usage>,
-    /// What the accounts are to change by when the batch is committed: what it has stored and removed, less what its callers had taken room
-    /// for.
+    /// By how much the accounts will change when the batch is committed: what it has stored and
+    /// removed, less the room that its callers had taken.
     net: (i64, i64),
-    /// For how much callers had taken room of what this batch was given.
+    /// The room that callers had taken for what this batch was given.
     taken: (i64, i64),
     is_touched: bool,
 }
@@ -46,7 +47,7 @@ pub(super) struct Owners {
     sweep_at: usize,
 }
 
-/// What becomes of the count of a record.
+/// What happens to the count of a record.
 #[derive(Clone, Copy)]
 enum Change {
     Add,
@@ -58,9 +59,10 @@ impl Owners {
         Self { ledger, known: HashMap::default(), touched: Vec::new(), sweep_at: SWEEP }
     }
 
-    /// Reads who has what in the indexes. The rest is to be added with [`Owners::recall`].
+    /// Reads who has what in the indexes. [`Owners::recall`] adds the rest.
     pub(super) fn load(&mut self, conn: &Connection) -> Result<(), StoreError> {
-        // The accounts are those of the owners that are known now: none may be dropped before its successor is there.
+        // The accounts are those of the owners that are known now: none may be dropped before its
+        // successor exists.
         let mut found = HashMap::default();
         let mut statement = conn.prepare_cached("SELECT id, standing, sender, user, address, key, records, bytes FROM owners")?;
         let mut rows = statement.query([])?;
@@ -77,14 +79,14 @@ impl Owners {
         Ok(())
     }
 
-    /// A record that is stored is not in the indexes.
+    /// A stored record is not in the indexes.
     pub(super) fn recall(&mut self, owner: u64, bytes: u64) {
         if let Some(known) = self.known.get_mut(&owner) {
             known.fresh.add(bytes);
         }
     }
 
-    /// Opens the accounts of all that is stored, at the start.
+    /// Opens the accounts of everything stored, at the start.
     pub(super) fn open_accounts(&self) {
         for known in self.known.values() {
             let count = |of: fn(&Usage) -> u64| i64::try_from(of(&known.placed) + of(&known.fresh)).unwrap_or(i64::MAX);
@@ -92,7 +94,7 @@ impl Owners {
         }
     }
 
-    /// What an inbox needs to know of a sender.
+    /// The properties of a sender that an inbox needs.
     pub(super) fn member(&self, owner: u64) -> Member {
         Member { owner, ..Member::of(self.known.get(&owner).map(|known| &*known.owner)) }
     }
@@ -121,7 +123,7 @@ impl Owners {
         self.change(owner.id, bytes, true, Change::Add);
     }
 
-    /// A record is charged to nobody any more. `is_fresh`: it is not in the indexes.
+    /// A record is no longer charged to anybody. `is_fresh`: it is not in the indexes.
     pub(super) fn uncharge(&mut self, owner: u64, bytes: u64, is_fresh: bool) {
         if owner != 0 {
             self.change(owner, bytes, is_fresh, Change::Remove);
@@ -202,8 +204,9 @@ impl Owners {
         }
     }
 
-    /// Gives back the room that was taken for what this batch was given. What is stored is to be read anew. Until then all owners stay
-    /// known: the ledger forgets an owner, with its accounts, once nobody holds it.
+    /// Gives back the room that was taken for what this batch was given. Stored data must be read
+    /// again. Until then all owners stay known: the ledger forgets an owner, with its accounts,
+    /// once nobody holds it.
     pub(super) fn roll_back(&mut self) {
         for id in self.touched.drain(..) {
             if let Some(known) = self.known.get_mut(&id) {
@@ -214,7 +217,8 @@ impl Owners {
         }
     }
 
-    /// Removes owners that have nothing stored and of which nobody is connected, once there are many. Answers how many.
+    /// Removes owners without anything stored and without a connection, once there are many.
+    /// Returns how many.
     pub(super) fn sweep(&mut self, conn: &Connection, most: u64) -> Result<u64, StoreError> {
         if self.known.len() < self.sweep_at {
             return Ok(0);
@@ -242,7 +246,7 @@ impl Known {
     }
 }
 
-/// To whom a record is charged that is not in the indexes; 0 if to nobody.
+/// The owner of a record that is not in the indexes; 0 if there is none.
 pub(super) fn owner_of(conn: &Connection, record: &commits::Unplaced) -> Result<u64, StoreError> {
     let found: Option<(u64, bool)> = conn
         .prepare_cached("SELECT owner, needs_ack FROM records WHERE seq = ?1")?

@@ -1,7 +1,8 @@
-//! Whether the files that are in use are still those that the next start will find.
+//! Whether the files in use are still those that the next start will find.
 //!
-//! A file that is deleted or replaced while it is open can still be written, and all that is written is lost when it is closed. So the
-//! writer compares the files that it uses with those that have their names now. Also whether a folder without a database has had one.
+//! A file that is deleted or replaced while it is open can still be written, and everything written
+//! is lost when it is closed. So the writer compares the files that it uses with those that have
+//! their names now. This module also detects whether a folder without a database has had one.
 
 use std::{
     fs::{self, Metadata},
@@ -14,10 +15,10 @@ use std::{
 use super::file::{beside, database_path, io_error};
 use crate::error::StoreError;
 
-/// How often the files are looked at, at most.
+/// How often the files are checked, at most.
 const EVERY: Duration = Duration::from_millis(100);
 
-/// Which file it is, whatever its name.
+/// Identifies a file, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
     device: u64,
@@ -38,7 +39,7 @@ pub(super) struct Presence {
 }
 
 impl Presence {
-    /// Of an open database, its write-ahead log, and the lock of its folder.
+    /// The files of an open database: itself, its write-ahead log, and the lock of its folder.
     ///
     /// # Errors
     /// Those of the file system.
@@ -51,7 +52,7 @@ impl Presence {
         Ok(Self { files, looked_at: None })
     }
 
-    /// Looks, if it was not done a moment ago. Answers the file that is not there any more.
+    /// Checks, unless that was done a moment ago. Returns the file that no longer exists.
     pub(super) fn missing(&mut self) -> Option<&Path> {
         if self.looked_at.is_some_and(|at| at.elapsed() < EVERY) {
             return None;
@@ -60,9 +61,9 @@ impl Presence {
         self.missing_now()
     }
 
-    /// Looks.
+    /// Checks.
     pub(super) fn missing_now(&self) -> Option<&Path> {
-        // A folder that cannot be read for another reason says nothing about what is in it.
+        // A folder that cannot be read for another reason says nothing about its content.
         let is_missing = |path: &Path, known: Identity| match fs::metadata(path) {
             Ok(found) => Identity::of(&found) != known,
             Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
@@ -71,9 +72,10 @@ impl Presence {
     }
 }
 
-/// Refuses a folder that had a store and has none, or an empty file in its place: a new store there would hide the loss.
+/// Refuses a folder that had a store and has none, or has an empty file in its place: a new store
+/// there would hide the loss.
 ///
-/// `had_store`: as its lock says, which has this path.
+/// `had_store`: according to the lock with this path.
 ///
 /// # Errors
 /// [`StoreError::Emptied`].

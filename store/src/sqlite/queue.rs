@@ -1,7 +1,8 @@
 //! The line of writes before the disk.
 //!
-//! Bounded in number and bytes; at the bound a write is refused with [`StoreError::Busy`]. It is not made to wait: then whoever was woken
-//! first would be first, and records of one channel would change places. Who can pause awaits [`WriteQueue::ready`].
+//! Bounded in number and bytes. At the bound a write is refused with [`StoreError::Busy`]. It does
+//! not wait: otherwise the caller that is woken first would be first, and records of one channel
+//! would change places. Callers that can pause await [`WriteQueue::ready`].
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -10,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::error::StoreError;
 
-/// Jobs that are too few for a batch if there may be more in a moment.
+/// So few jobs are not enough for a batch, if there may be more in a moment.
 const FEW: usize = 16;
 
 /// Everything waiting, in order.
@@ -29,13 +30,13 @@ struct Line<J> {
     open: bool,
 }
 
-/// What the writer is to do next.
+/// What the writer does next.
 pub(super) enum Taken<J> {
     /// These.
     Jobs(Vec<J>),
-    /// The time is over and nothing came.
+    /// The time has passed and nothing came.
     Nothing,
-    /// The end: nothing waits, nothing will.
+    /// The end: nothing waits, and nothing will.
     Closed,
 }
 
@@ -44,12 +45,14 @@ pub(super) enum Taken<J> {
 pub(super) enum Admission {
     /// It may.
     Bounded,
-    /// It is small, rare, and needed to get out of trouble: a reservation, a step of retention.
+    /// It must not be: it is small, rare, and needed to recover (a reservation, a step of
+    /// retention).
     Always,
 }
 
 impl<J> WriteQueue<J> {
-    /// `gathers`: whether writes have to be let come together, because no sync gives them the time.
+    /// `gathers`: whether the writer must let writes accumulate, because no sync gives them the
+    /// time.
     pub(super) fn new(max_jobs: usize, max_bytes: usize, gathers: bool) -> Self {
         let line = Line { jobs: VecDeque::new(), bytes: 0, open: true };
         Self { line: Mutex::new(line), filled: Condvar::new(), emptied: Notify::new(), max_jobs, max_bytes, gathers }
@@ -86,8 +89,9 @@ impl<J> WriteQueue<J> {
                 return if line.open { Taken::Nothing } else { Taken::Closed };
             }
         }
-        // Those who are about to write do so first: a thread that shares the writer's core has more to write than the job it woke the writer
-        // for. With a core to itself, the writer does not wait.
+        // Callers that are about to write do so first: a thread that shares the writer's core has
+        // more to write than the job for which it woke the writer. If the writer has a core to
+        // itself, it does not wait.
         if self.gathers && line.jobs.len() < FEW {
             MutexGuard::unlocked(&mut line, std::thread::yield_now);
         }
@@ -121,7 +125,8 @@ impl<J> WriteQueue<J> {
                     return Ok(());
                 }
             }
-            // `notified` counts wake-ups from when it was made, so one between the look and here is not missed.
+            // `notified` counts wake-ups from its creation on, so one between the check and here is
+            // not missed.
             emptied.await;
         }
     }
@@ -136,14 +141,14 @@ impl<J> WriteQueue<J> {
         (line.jobs.len(), line.bytes)
     }
 
-    /// Lets nothing more in; what is in line is still done.
+    /// Accepts nothing more; what is in line is still done.
     pub(super) fn close(&self) {
         self.line.lock().open = false;
         self.filled.notify_all();
         self.emptied.notify_waiters();
     }
 
-    /// Lets nothing more in, and gives back what will not be done.
+    /// Accepts nothing more, and returns what will not be done.
     pub(super) fn abandon(&self) -> Vec<J> {
         self.close();
         let mut line = self.line.lock();

@@ -1,4 +1,5 @@
-//! Reading logs and inboxes. Every function runs on a reader's connection, inside one snapshot of the file.
+//! Reading logs and inboxes. Every function runs on a reader's connection, inside one snapshot of
+//! the file.
 
 use bytes::Bytes;
 use foldhash::HashMap;
@@ -49,7 +50,7 @@ fn record_of(row: &Row<'_>) -> Result<Record, StoreError> {
     })
 }
 
-/// A page that is being filled.
+/// A page while it is filled.
 struct Filling {
     page: Page,
     limits: Limits,
@@ -57,7 +58,7 @@ struct Filling {
 }
 
 impl Filling {
-    /// Adds a record. Answers whether there was room for it.
+    /// Adds a record. Returns whether there was room for it.
     fn take(&mut self, row: &Row<'_>) -> Result<bool, StoreError> {
         let size = row.get_ref(4)?.as_bytes().map_err(|_| damaged("a frame"))?.len() as u64;
         let full =
@@ -72,14 +73,15 @@ impl Filling {
         Ok(true)
     }
 
-    /// Adds what the index lists after a number, then what it does not list yet. Answers whether that was all.
+    /// Adds what the index lists after a number, then what it does not list yet. Returns whether
+    /// that was all.
     fn fill(&mut self, conn: &Connection, channel: i64, after: u64, unplaced: &[Unplaced]) -> Result<bool, StoreError> {
         let sql = format!(
             "SELECT {RECORD} FROM (SELECT seq AS number FROM logs WHERE channel = ?1 AND seq > ?2 ORDER BY number LIMIT ?3)
              CROSS JOIN records ON seq = number ORDER BY number"
         );
         let mut statement = conn.prepare_cached(&sql)?;
-        // One more than is asked for, to know whether this is the end.
+        // One more than requested, to know whether this is the end.
         let mut rows = statement.query(params![channel, sql_integer(after), u64::from(self.limits.records.max(1)) + 1])?;
         while let Some(row) = rows.next()? {
             if !self.take(row)? {
@@ -97,7 +99,7 @@ impl Filling {
     }
 }
 
-/// Reads a stretch of a log.
+/// Reads a part of a log.
 pub(super) fn read(conn: &Connection, name: &ChannelName, from: ReadFrom, limits: Limits) -> Result<Page, StoreError> {
     let Some((channel, unplaced)) = find(conn, name)? else { return Ok(Page::of_nothing(from)) };
     let first_placed: Option<u64> =
@@ -130,7 +132,8 @@ fn lost_after(conn: &Connection, channel: &Channel, after: u64) -> Result<Option
     Ok(read_gaps(conn, channel.id)?.lost_after(after, channel.born))
 }
 
-/// The number before the first record stored at or after a time: times do not run backwards in a channel, so it can be searched for.
+/// The number before the first record stored at or after a time. Times do not decrease in a
+/// channel, so a binary search finds it.
 fn before_time(conn: &Connection, channel: &Channel, unplaced: &[Unplaced], time: u64) -> Result<u64, StoreError> {
     let earlier = unplaced.partition_point(|record| record.stored_at < time);
     if let Some(newest) = earlier.checked_sub(1).and_then(|index| unplaced.get(index)) {
@@ -204,7 +207,7 @@ pub(super) fn pending(conn: &Connection, name: &ChannelName, query: PendingQuery
     Ok(found)
 }
 
-/// What is known of a channel.
+/// What is known about a channel.
 pub(super) fn channel(conn: &Connection, name: &ChannelName) -> Result<Option<ChannelInfo>, StoreError> {
     let Some((channel, unplaced)) = find(conn, name)? else { return Ok(None) };
     let oldest_at = oldest_at(conn, &channel, &unplaced)?;

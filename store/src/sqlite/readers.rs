@@ -1,7 +1,7 @@
 //! The threads that read.
 //!
-//! Each has a connection of its own; in SQLite's write-ahead mode they and the writer do not wait for one another. As many reads wait
-//! as may; callers beyond wait for a place, in the order in which they came.
+//! Each has its own connection. In SQLite's write-ahead mode they and the writer do not wait for
+//! one another. The number of waiting reads is bounded; further callers wait for a place, in order.
 
 use std::{collections::VecDeque, path::Path, sync::Arc, thread::JoinHandle};
 
@@ -53,7 +53,7 @@ impl Readers {
         Ok((readers, handles))
     }
 
-    /// Has something read.
+    /// Executes a read.
     pub(super) fn read<T, F>(&self, look: F) -> Reply<T>
     where
         T: Send + 'static,
@@ -69,7 +69,8 @@ impl Readers {
                     return Err(StoreError::Closed);
                 }
                 line.0.push_back(Box::new(move |conn| {
-                    // The place is given back when the read is done, also if nobody waits for it any more.
+                    // The place is given back when the read is done, also if nobody waits for it
+                    // any more.
                     let _place = place;
                     let _ = reply.send(snapshot(conn, look));
                 }));
@@ -79,7 +80,7 @@ impl Readers {
         })
     }
 
-    /// Lets nothing more in; the threads end when all that waits is done.
+    /// Accepts nothing more. The threads end when everything that waits is done.
     pub(super) fn close(&self) {
         self.waiting.line.lock().1 = false;
         self.waiting.places.close();

@@ -1,7 +1,8 @@
 //! What is removed, and when.
 //!
-//! Bounds of number and bytes hold after every commit, up to a budget of removals per channel; the rest, and everything that
-//! depends on time, is done in the steps of [`Tx::trim`]. Unacknowledged records are not removed here: they are moved.
+//! Bounds of number and bytes hold after every commit, up to a budget of removals per channel. The
+//! rest, and everything that depends on time, is done in the steps of [`Tx::trim`]. Unacknowledged
+//! records are not removed here: they are moved.
 
 use rusqlite::params;
 
@@ -17,16 +18,16 @@ use crate::{
 
 /// Rows read at once while a log is cut.
 const CHUNK: u64 = 64;
-/// Channels looked at in one step of trimming, per rule.
+/// Channels checked in one step of trimming, per rule.
 const CHANNELS: usize = 64;
-/// Messages that are recognised after a restart when they are repeated, also where the disk is short of room.
+/// Messages whose repetition is recognised after a restart, even if the disk is short of room.
 const LEAST_WINDOW: usize = 4_096;
 /// Free pages below which nothing is given back to the file system.
 const FREE_PAGES_KEPT: i64 = 512;
 /// Free pages given back in one step.
 const PAGES: u32 = 128;
 
-/// How many of so many records are over the bounds, if all are of one size.
+/// How many of so many records are over the bounds, if all have the same size.
 fn likely_excess(bounds: Bounds, records: u64, bytes: u64) -> u64 {
     let over = |bound: u64, have: u64| if bound == 0 { 0 } else { have.saturating_sub(bound) };
     let average = (bytes / records.max(1)).max(1);
@@ -38,12 +39,12 @@ struct Oldest {
     seq: u64,
     bytes: u64,
     stored_at: u64,
-    /// To whom it is charged; 0: to nobody.
+    /// Its owner's number; 0: charged to nobody.
     owner: u64,
 }
 
 impl Tx<'_> {
-    /// Cuts a log to its bounds of number and bytes, as far as the budget goes.
+    /// Cuts a log to its bounds of number and bytes, as far as the budget allows.
     pub(super) fn enforce_log_bounds(&mut self, name: &ChannelName) -> Result<(), StoreError> {
         let bounds = self.options.policies.family(name.family()).log;
         let Some(channel) = self.state.channels.get(self.conn, name)? else { return Ok(()) };
@@ -55,7 +56,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Removes the oldest settled records of a log while it is over its bounds or they are from before `cutoff`. Answers how many.
+    /// Removes the oldest settled records of a log while it is over its bounds or they are older
+    /// than `cutoff`. Returns how many.
     fn cut_log(&mut self, name: &ChannelName, bounds: Bounds, cutoff: u64, budget: u64) -> Result<u64, StoreError> {
         let mut removed = 0_u64;
         let mut oldest_left = None;
@@ -64,7 +66,8 @@ impl Tx<'_> {
             let id = channel.id;
             let (mut records, mut bytes) = channel.settled();
             let chunk = if cutoff > 0 { CHUNK } else { likely_excess(bounds, records, bytes).clamp(1, CHUNK) };
-            // One more than goes, so that the oldest that stays is known without another look.
+            // One more than is removed, so that the oldest that stays is known without another
+            // query.
             let chunk = chunk + 1;
             let rows = self.oldest_settled(id, chunk)?;
             let exhausted = (rows.len() as u64) < chunk;
@@ -103,7 +106,7 @@ impl Tx<'_> {
         Ok(removed)
     }
 
-    /// Removes the oldest leftovers while the store is over its bound, as far as the budget goes.
+    /// Removes the oldest leftovers while the store is over its bound, as far as the budget allows.
     pub(super) fn reclaim(&mut self) -> Result<(), StoreError> {
         if !self.state.leftovers.are_due(self.state.totals.bytes) {
             return Ok(());
@@ -113,7 +116,7 @@ impl Tx<'_> {
         let mut budget = self.state.most_removed(leftovers::BUDGET);
         let mut has_more = true;
         while excess > 0 && budget > 0 {
-            // What follows looks for channels in the table.
+            // What follows searches the table for channels.
             self.state.channels.flush(self.conn, &self.state.fresh)?;
             let Some(name) = self.oldest_leftover()? else {
                 has_more = false;
@@ -136,8 +139,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Removes ids by which repeated messages would be recognised after a restart, but for the newest. In memory they stay. To be called
-    /// when the indexes are whole.
+    /// Removes the ids by which repetitions would be recognised after a restart, except the newest.
+    /// In memory they stay. To be called when the indexes are complete.
     fn forget_repeats(&mut self) -> Result<(), StoreError> {
         let Some(outlived) = self.state.fresh.take_outlived(LEAST_WINDOW) else { return Ok(()) };
         let freed: u64 = self
@@ -203,11 +206,11 @@ impl Tx<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// One step of everything that depends on time, and what the inline steps left.
+    /// One step of everything that depends on time, and of what appends have left.
     pub(super) fn trim(&mut self, now: u64, limit: u32) -> Result<Trimmed, StoreError> {
         let mut budget = self.state.most_removed(u64::from(limit.max(1)));
         let mut done = Trimmed::default();
-        // What follows looks for channels in the table, and for records in the indexes.
+        // What follows searches the table for channels, and the indexes for records.
         self.place()?;
         self.state.channels.flush(self.conn, &self.state.fresh)?;
         self.bury_expired(now, &mut budget, &mut done)?;
@@ -321,7 +324,7 @@ impl Tx<'_> {
             .collect::<Result<_, _>>()?;
         for name in names {
             let name = ChannelName::parse(&name).map_err(|_| damaged("a channel's name"))?;
-            // The table is behind what this batch has changed so far.
+            // The table lacks what this batch has changed so far.
             if self.state.channels.get(self.conn, &name)?.is_some_and(|channel| channel.records == 0) {
                 self.remove_channel(&name)?;
                 done.channels += 1;
@@ -331,7 +334,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Removes a channel that has no records, and what was noted of its dead letters.
+    /// Removes a channel without records, and what was recorded about its dead letters.
     pub(super) fn remove_channel(&mut self, name: &ChannelName) -> Result<(), StoreError> {
         self.state.channels.remove(self.conn, name)?;
         if name.family().is_inbox() {
@@ -346,7 +349,7 @@ impl Tx<'_> {
         let policies = &self.options.policies;
         let before = |age: u64| if age == 0 { 0 } else { now.saturating_sub(age) };
         let audit_rows = if policies.audit.records == 0 { i64::MAX.unsigned_abs() } else { policies.audit.records };
-        // Each looks at the old end of an index only.
+        // Each reads only the old end of an index.
         let rules = [
             (
                 "DELETE FROM commits WHERE id IN (
@@ -379,7 +382,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Gives free pages back to the file system while an eighth of the file is free. Answers whether there are more.
+    /// Gives free pages back to the file system while an eighth of the file is free. Returns
+    /// whether there are more.
     fn give_back_pages(&mut self) -> Result<bool, StoreError> {
         let pragma = |name| self.conn.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
         let free = pragma("freelist_count")?;

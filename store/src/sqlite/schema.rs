@@ -1,7 +1,7 @@
 //! The schema of the file and its versions.
 //!
-//! `user_version` is the version; every release can bring an older file up to its own and refuses a newer one. Migrations are
-//! append-only: one that was released is never changed.
+//! `user_version` is the version. Every release can migrate an older file to its own version, and
+//! refuses a newer one. Migrations are append-only: a released one is never changed.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ pub(super) fn version() -> u32 {
     u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
 }
 
-/// What a file is.
+/// The kind of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileKind {
     /// Without any table.
@@ -29,7 +29,7 @@ pub(super) enum FileKind {
     Store(u32),
 }
 
-/// Looks whether a file is a store that this code can read.
+/// Checks whether a file is a store that this code can read.
 pub(super) fn inspect(conn: &Connection, path: &Path) -> Result<FileKind, StoreError> {
     let pragma = |name| conn.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
     let found = u32::try_from(pragma("user_version")?).unwrap_or(u32::MAX);
@@ -46,7 +46,7 @@ pub(super) fn inspect(conn: &Connection, path: &Path) -> Result<FileKind, StoreE
     Ok(FileKind::Store(found))
 }
 
-/// Brings a file to the present version, all steps or none.
+/// Migrates a file to the present version, all steps or none.
 pub(super) fn migrate(conn: &mut Connection, from: FileKind) -> Result<(), StoreError> {
     let done = match from {
         FileKind::Empty => 0,

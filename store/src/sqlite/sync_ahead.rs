@@ -1,7 +1,8 @@
-//! Has the disk take the write-ahead log while it is written.
+//! Makes the disk write the write-ahead log early.
 //!
-//! Without [`crate::Durability::Fsync`] only a checkpoint syncs the log, while the writer stands still; what this thread has synced by then need
-//! not be waited for. It promises nothing: that the log is on the disk is only known from the checkpoint's own sync.
+//! Without [`crate::Durability::Fsync`] only a checkpoint syncs the log, and the writer waits for
+//! it. What this thread has synced by then takes no more time. It guarantees nothing: only the
+//! checkpoint's own sync shows that the log is on the disk.
 
 use std::{
     fs::File,
@@ -10,7 +11,7 @@ use std::{
     thread::JoinHandle,
 };
 
-/// A thread that syncs a file when asked. Ends when dropped.
+/// A thread that syncs a file on request. Ends when dropped.
 #[derive(Debug)]
 pub(super) struct SyncAhead {
     ask: Option<SyncSender<()>>,
@@ -18,20 +19,22 @@ pub(super) struct SyncAhead {
 }
 
 impl SyncAhead {
-    /// Starts it for a write-ahead log. Not for a database: SQLite loses its locks on one when any other handle to it is closed.
+    /// Starts it for a write-ahead log. Not for a database: SQLite loses its locks on one when any
+    /// other handle to it is closed.
     pub(super) fn start(log: &Path) -> std::io::Result<Self> {
         let log = File::open(log)?;
         let (ask, asked) = sync_channel(1);
         let thread = std::thread::Builder::new().name("store-sync".to_owned()).spawn(move || {
             while asked.recv().is_ok() {
-                // A failure is reported to every handle of the file: SQLite hears of it at its own sync.
+                // A failure is reported to every handle of the file: SQLite gets it at its own
+                // sync.
                 let _ = log.sync_data();
             }
         })?;
         Ok(Self { ask: Some(ask), thread: Some(thread) })
     }
 
-    /// Asks for a sync, and does not wait for it. One that is asked for already covers this one.
+    /// Requests a sync, and does not wait for it. A pending request covers this one.
     pub(super) fn ask(&self) {
         let _ = self.ask.as_ref().map(|ask| ask.try_send(()));
     }

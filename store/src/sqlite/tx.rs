@@ -1,7 +1,8 @@
 //! One batch of writes: the transaction, and what the writer knows in memory beside it.
 //!
-//! The operations on [`Tx`] are in the modules named after what they change. Each either refuses before it has changed anything, or
-//! succeeds, or fails with a fault that ends the batch: then both file and memory go back to the last commit.
+//! The operations on [`Tx`] are in the modules named after what they change. Each either refuses
+//! before it has changed anything, or succeeds, or fails with a fault that ends the batch: then
+//! both file and memory go back to the last commit.
 
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
@@ -29,7 +30,7 @@ use crate::{
 
 /// Records that one commit may remove, however small the disk is.
 const LEAST_REMOVED: u64 = 8;
-/// Numbers that the store takes at once for what it moves to dead-letter channels.
+/// Numbers that the store reserves at once for what it moves to dead-letter channels.
 const OWN_BLOCK: u32 = 256;
 
 /// Sums over all channels.
@@ -45,7 +46,7 @@ pub(super) struct Totals {
     pub(super) duplicates: u64,
 }
 
-/// The counter that all sequence numbers come from.
+/// The counter for all sequence numbers.
 #[derive(Clone, Debug)]
 struct Counter {
     next: u64,
@@ -64,7 +65,7 @@ pub(super) struct WriterState {
     pub(super) fresh: Fresh,
     pub(super) owners: Owners,
     pub(super) leftovers: Leftovers,
-    /// What one commit is to write at most, in bytes, about.
+    /// What one commit should write at most, in bytes, approximately.
     commit_bytes: u64,
     counter: Counter,
     at_begin: (Totals, Counter),
@@ -159,18 +160,19 @@ impl WriterState {
         Ok(())
     }
 
-    /// One commit is to write so many bytes at most, about.
+    /// Sets the approximate most bytes that one commit should write.
     pub(super) fn fit(&mut self, bytes: u64) {
         self.commit_bytes = bytes;
     }
 
-    /// Records above which those that are not in the indexes are put there.
+    /// The number of records outside the indexes above which they are moved there.
     pub(super) fn most_fresh(&self) -> usize {
         let records = usize::try_from(self.commit_bytes / fresh::BYTES_IN_INDEXES).unwrap_or(usize::MAX);
         records.clamp(fresh::LEAST, fresh::MOST)
     }
 
-    /// Records that one commit may remove, of so many. Each page that becomes free is written once more.
+    /// How many of so many records one commit may remove. Each page that becomes free is written
+    /// once more.
     pub(super) fn most_removed(&self, records: u64) -> u64 {
         let size = self.totals.bytes / self.totals.records.max(1) + fresh::BYTES_IN_INDEXES;
         records.min((self.commit_bytes / size).max(LEAST_REMOVED))
@@ -199,13 +201,13 @@ impl WriterState {
         (self.totals, self.counter) = self.at_begin.clone();
     }
 
-    /// What appends are measured against.
+    /// The present content, for checking appends.
     pub(super) fn held(&self) -> Held {
         Held { channels: self.totals.channels, next_seq: self.counter.next }
     }
 }
 
-/// A batch under way.
+/// A running batch.
 pub(super) struct Tx<'a> {
     pub(super) conn: &'a Connection,
     pub(super) state: &'a mut WriterState,
@@ -213,7 +215,7 @@ pub(super) struct Tx<'a> {
 }
 
 impl Tx<'_> {
-    /// Takes the next numbers of the counter.
+    /// Reserves the next numbers of the counter.
     pub(super) fn reserve(&mut self, count: u32) -> Result<Range<u64>, StoreError> {
         let first = self.state.counter.next;
         let end = first.saturating_add(u64::from(count.max(1)));
@@ -233,7 +235,8 @@ impl Tx<'_> {
         self.state.counter.own.next().ok_or(StoreError::Invalid("the sequence numbers are used up"))
     }
 
-    /// Cuts the logs that have grown, and writes what was only collected so far. The last step before the commit.
+    /// Cuts the logs that have grown, and writes what was only collected so far. The last step
+    /// before the commit.
     pub(super) fn flush(&mut self) -> Result<(), StoreError> {
         for name in std::mem::take(&mut self.state.grown) {
             self.enforce_log_bounds(&name)?;

@@ -1,9 +1,9 @@
 //! The thread that writes: takes what waits, makes one transaction of it, commits, answers.
 //!
-//! While a commit waits for the disk the next batch gathers by itself, without a timer; where commits do not wait for it, the line lets others
-//! go first once. Owns the only connection that writes and
-//! the lock of the directory. After a fault it goes on trying, with every batch and once a second without one, so that
-//! service resumes by itself.
+//! While a commit waits for the disk, the next batch gathers by itself, without a timer. If commits
+//! do not wait for the disk, the queue lets other threads run once. The thread owns the only
+//! connection that writes, and the lock of the directory. After a fault it tries again with every
+//! batch, and once a second without one, so that service resumes by itself.
 
 use std::{
     path::{Path, PathBuf},
@@ -31,26 +31,28 @@ use crate::{
     options::{Durability, StoreOptions},
 };
 
-/// Bytes of frames that one commit holds, about.
+/// Bytes of frames in one commit, approximately.
 const BATCH_BYTES: usize = 8 << 20;
-/// The same where there is hardly any room.
+/// The same if there is hardly any room.
 const LEAST_BATCH: usize = 64 << 10;
-/// How often it is tried whether a fault is over.
+/// How often to test whether a fault is over.
 const PROBE: Duration = Duration::from_secs(1);
-/// How often files and sizes are looked at when nothing happens.
+/// How often files and sizes are checked when nothing happens.
 const IDLE: Duration = Duration::from_secs(1);
-/// The part of the disk's room that one commit takes at most, about.
+/// The part of the disk's room that one commit takes at most, approximately.
 const PART_OF_ROOM: u64 = 16;
-/// What is written to see whether there is space again, in bytes.
+/// Bytes written to test whether there is space again.
 const PROBE_BYTES: u32 = 64 * 1024;
 
 /// One write in line.
 pub(super) trait Job: Send {
-    /// Does it. An error is a fault of the store that ends the batch; a refusal is the job's own matter.
+    /// Executes it. An error is a fault of the store that ends the batch; a refusal is the job's
+    /// own answer.
     fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), StoreError>;
-    /// Gives its answer, after the commit or with what ended the batch. Who waits for it is woken when the job is dropped.
+    /// Gives its answer, after the commit or with the error that ended the batch. Its caller is
+    /// woken when the job is dropped.
     fn finish(&mut self, batch: Result<(), StoreError>);
-    /// Whether it must be on the disk whatever the durability.
+    /// Whether it must be on the disk, whatever the durability is.
     fn must_sync(&self) -> bool;
 }
 
@@ -88,7 +90,7 @@ where
 
 pub(super) type Line = WriteQueue<Box<dyn Job>>;
 
-/// What the writer shows of itself.
+/// The writer's published state.
 #[derive(Default)]
 pub(super) struct Gauge {
     pub(super) health: Mutex<StoreHealth>,
@@ -96,7 +98,7 @@ pub(super) struct Gauge {
 }
 
 impl Gauge {
-    /// Shows what the writer has counted.
+    /// Publishes the writer's counters.
     pub(super) fn count(health: &mut StoreHealth, totals: &Totals) {
         health.appended = totals.appended;
         health.duplicates = totals.duplicates;
@@ -130,9 +132,9 @@ struct End {
 
 impl Drop for End {
     fn drop(&mut self) {
-        // Whoever waits is told that it is closed.
+        // All who wait are told that it is closed.
         drop(self.line.abandon());
-        // Who hears that it is closed may open it again.
+        // A caller that hears that it is closed may open it again.
         self.lock.take();
         self.gauge.health.lock().closed = true;
         self.gauge.when_closed.lock().drain(..).for_each(|waiting| {
@@ -141,7 +143,7 @@ impl Drop for End {
     }
 }
 
-/// How a batch went.
+/// The outcome of a batch.
 struct Committed {
     took: Duration,
 }
@@ -202,7 +204,7 @@ struct Batches {
     database: PathBuf,
     checkpoints: Checkpoints,
     presence: Presence,
-    /// That the files in use are not those that the next start will find.
+    /// Set if the files in use are not those that the next start will find.
     gone: Option<StoreError>,
     batch_bytes: usize,
     measured: Option<Instant>,
@@ -219,7 +221,7 @@ impl Batches {
             None => self.attempt(&mut jobs).and_then(|committed| self.check_files().map(|()| committed)),
         };
         match outcome {
-            // Not the disk's condition but one job's mistake: the others must not suffer for it.
+            // A bug in one job, not a fault of the disk: the others must not suffer from it.
             Err(StoreError::Internal(_)) if jobs.len() > 1 => {
                 for job in jobs {
                     self.write(vec![job]);
@@ -240,7 +242,7 @@ impl Batches {
         self.measure(false);
     }
 
-    /// Whether the files are still there, as far as was seen a moment ago.
+    /// Whether the files still exist, according to the last check.
     fn check_files(&mut self) -> Result<(), StoreError> {
         let Some(path) = self.presence.missing() else { return Ok(()) };
         let gone = StoreError::Gone(path.to_owned());
@@ -248,7 +250,7 @@ impl Batches {
         Err(gone)
     }
 
-    /// Looks whether the files are still there, or are there again.
+    /// Checks whether the files still exist, or exist again.
     fn look_for_files(&mut self) {
         match (self.presence.missing_now().map(Path::to_owned), &self.gone) {
             (Some(path), None) => {
@@ -270,7 +272,8 @@ impl Batches {
         self.keep_names(true);
     }
 
-    /// Whether closing leaves alone what has the name of the write-ahead log: it may be another store's.
+    /// Sets whether closing leaves alone what has the name of the write-ahead log: it may be
+    /// another store's.
     fn keep_names(&self, keep: bool) {
         if let Err(error) = self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep) {
             tracing::error!(%error, "the store cannot be told how to close");
@@ -298,7 +301,7 @@ impl Batches {
             Ok(()) => self.state.commit(),
             Err(error) => {
                 tracing::error!(%error, jobs = jobs.len(), "a batch of the store failed");
-                // Some faults have ended the transaction already.
+                // Some faults have already ended the transaction.
                 if !self.conn.is_autocommit()
                     && let Err(error) = self.conn.execute_batch("ROLLBACK")
                 {
@@ -333,11 +336,11 @@ impl Batches {
             tracing::error!(%error, "the store's log could not be copied into its file");
         }
         self.gauge.health.lock().checkpoint_fault = fault;
-        // So that a small disk is looked at often enough.
+        // So that a small disk is checked often enough.
         self.measure(true);
     }
 
-    /// Writes something to see whether writing is possible again.
+    /// Writes something to test whether writing is possible again.
     fn probe(&mut self) {
         if self.gone.is_some() {
             return;
@@ -376,8 +379,8 @@ impl Batches {
         Gauge::count(&mut health, &self.state.totals);
     }
 
-    /// Takes into account what room there is: of the log and the file to grow, and free on the disk. A disk that cannot be asked is not a
-    /// full one.
+    /// Adapts to the room: of the log and the file to grow, and free on the disk. A disk whose size
+    /// is unknown does not count as full.
     fn fit(&mut self, room: u64, disk_free: u64) {
         if let Err(error) = self.checkpoints.fit(&self.conn, room) {
             tracing::debug!(%error, "the store's log could not be made to fit its disk");
@@ -385,7 +388,7 @@ impl Batches {
         let part = room / PART_OF_ROOM;
         self.batch_bytes = usize::try_from(part).map_or(BATCH_BYTES, |part| part.clamp(LEAST_BATCH, BATCH_BYTES));
         self.state.fit(part);
-        // Pages that are free in the file are as good as free on the disk.
+        // Free pages in the file are as good as free space on the disk.
         let free_pages =
             self.conn.prepare_cached("PRAGMA freelist_count").and_then(|mut count| count.query_row([], |row| row.get(0)));
         let usable = disk_free.saturating_add(free_pages.unwrap_or(0_u64).saturating_mul(file::PAGE));
@@ -393,7 +396,7 @@ impl Batches {
         self.state.leftovers.note_disk(usable, self.options.disk_reserve);
     }
 
-    /// Looks at the sizes of the files, once a second at most unless told.
+    /// Measures the sizes of the files, once a second at most unless `now`.
     fn measure(&mut self, now: bool) {
         if !now && self.measured.is_some_and(|at| at.elapsed() < PROBE) {
             return;

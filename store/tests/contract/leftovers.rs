@@ -1,4 +1,5 @@
-//! What is acknowledged, and dead letters: they are charged to nobody, so they take no room that somebody needs.
+//! What is acknowledged, and dead letters: they are charged to nobody, so they take no room that
+//! somebody needs.
 
 use bytes::Bytes;
 use store::{Ack, DeadReason, Death, NewRecord, ReadFrom, StoreError, StoreOptions};

@@ -1,4 +1,5 @@
-//! What every store must do. Each case runs on every backend; a new backend is one more line in `harness`.
+//! What every store must do. Each case runs on every backend; a new backend is one more line in
+//! `harness`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod append;

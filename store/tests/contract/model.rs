@@ -1,6 +1,7 @@
 //! Random histories against a naive model: a list of records with flags, searched from end to end.
 //!
-//! The model knows the rules of `store::Store`'s documentation and nothing of how a backend keeps them.
+//! The model knows the rules of `store::Store`'s documentation and nothing of how a backend keeps
+//! them.
 
 use std::collections::BTreeMap;
 

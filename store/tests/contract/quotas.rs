@@ -1,4 +1,5 @@
-//! What is charged to whom: quotas, the bound of the whole store, and who gives way in a full inbox.
+//! What is charged to whom: quotas, the bound of the whole store, and who gives way in a full
+//! inbox.
 
 use std::{collections::HashMap, sync::Arc};
 

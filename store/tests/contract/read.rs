@@ -166,7 +166,8 @@ async fn channels_are_listed_in_pages(backend: Backend) {
     assert_eq!(names(rest), ["topic:c", "user:u"]);
 }
 
-/// Every number of a log in turn, as it is read from each place to start from, and what is counted of it.
+/// Every number of a log in turn, as it is read from each place to start from, and what is counted
+/// of it.
 async fn compare(store: &Subject, written: &[u64], acknowledged: &[u64]) {
     for (index, seq) in written.iter().enumerate() {
         let read = async |from| store.page("agent:a", from).await.records.iter().map(|record| record.seq).collect::<Vec<_>>();

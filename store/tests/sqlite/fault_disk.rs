@@ -1,8 +1,9 @@
 //! A disk that loses what was not synced, for SQLite to write to.
 //!
-//! A VFS over the system's own. It passes everything through, so that a process sees its files as always, and beside that keeps what
-//! would be there after a power cut: the content at the last sync of each file, plus any part of what was written since, in any
-//! order, torn at sectors. A sync that fails loses for good what it should have written, as Linux does.
+//! A VFS over the system's own. It passes everything through, so that a process sees its files as
+//! always, and beside that keeps what would be there after a power cut: the content at the last
+//! sync of each file, plus any part of what was written since, in any order, torn at sectors. A
+//! sync that fails loses for good what it should have written, as Linux does.
 #![allow(unsafe_code, reason = "SQLite's VFS is a C interface; this module is the one place that implements it")]
 
 use std::{
@@ -146,7 +147,8 @@ static REAL: OnceLock<RealVfs> = OnceLock::new();
 
 fn register() {
     REAL.get_or_init(|| {
-        // SAFETY: the default VFS exists in every build for this platform; the copy lives as long as the process.
+        // SAFETY: the default VFS exists in every build for this platform; the copy lives as long
+        // as the process.
         unsafe {
             let real = ffi::sqlite3_vfs_find(std::ptr::null());
             let mut shim = Box::new(*real);
@@ -282,7 +284,8 @@ unsafe extern "C" fn write(
     amount: c_int,
     offset: ffi::sqlite3_int64,
 ) -> c_int {
-    // SAFETY: SQLite passes `amount` readable bytes. The write and its note are under one lock, so that a power cut sees both or none.
+    // SAFETY: SQLite passes `amount` readable bytes. The write and its note are under one lock, so
+    // that a power cut sees both or none.
     unsafe {
         let bytes = std::slice::from_raw_parts(buffer.cast::<u8>(), usize::try_from(amount).expect("positive"));
         let change = Change::Write(u64::try_from(offset).expect("positive"), bytes.to_vec());
@@ -308,7 +311,8 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: ffi::sqlite3_i
 }
 
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, _flags: c_int) -> c_int {
-    // SAFETY: only our own part of the file is used. The system's own sync is left out: what it would do is kept in memory.
+    // SAFETY: only our own part of the file is used. The system's own sync is left out: what it
+    // would do is kept in memory.
     let outcome = unsafe {
         on_disk(file, |disk, name| {
             let image = disk.files.entry(name.to_owned()).or_default();

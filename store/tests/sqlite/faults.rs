@@ -1,4 +1,5 @@
-//! Full disks, failing syncs, crowds: nothing is confirmed that is not so, and service resumes by itself.
+//! Full disks, failing syncs, crowds: nothing is confirmed that is not so, and service resumes by
+//! itself.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! `kill -9` at random moments: a child writes and says what was confirmed, the parent kills it and looks.
+//! `kill -9` at random moments: a child writes and says what was confirmed, the parent kills it and
+//! looks.
 
 use std::{
     io::{BufRead, BufReader, Write},

@@ -1,4 +1,5 @@
-//! What is particular to the store in a file: crashes, power cuts, full disks, and what operators do.
+//! What is particular to the store in a file: crashes, power cuts, full disks, and what operators
+//! do.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 #[allow(dead_code, reason = "each suite uses its part")]

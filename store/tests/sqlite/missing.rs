@@ -1,4 +1,5 @@
-//! Files that are deleted, replaced or emptied: nothing is confirmed that nobody will find, and no new store hides the loss.
+//! Files that are deleted, replaced or emptied: nothing is confirmed that nobody will find, and no
+//! new store hides the loss.
 
 use std::{fs, path::Path, sync::Arc};
 

@@ -9,7 +9,8 @@ use store::{
 
 use crate::writing::{channel, record, whole};
 
-/// The schema of version 1, and what a store of that version held. Files of that version are as they are: never changed.
+/// The schema of version 1, and what a store of that version held. Files of that version are as
+/// they are: never changed.
 const VERSION_1: &str = include_str!("version_1.sql");
 const SESSION: &str = "session:00000000-0000-4000-8000-00000000000a";
 

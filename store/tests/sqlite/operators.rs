@@ -132,7 +132,8 @@ async fn compacting_gives_space_back() {
     assert!(matches!(operators::compact(dir.path()), Err(StoreError::Locked { .. })));
     let epoch = store.epoch();
     drop(store);
-    // With bounds again, a serving store removes the records; what it gives back by itself depends on how much is free.
+    // With bounds again, a serving store removes the records; what it gives back by itself depends
+    // on how much is free.
     let store = open(dir.path());
     store.ack(crate::writing::channel("agent:a"), store::Ack::Through(last)).await.unwrap();
     while store.trim(u64::MAX >> 12, 1_000).await.unwrap().more {}
@@ -153,7 +154,8 @@ async fn a_store_is_sound_in_whatever_order_its_indexes_are_made_whole() {
         store.append(vec![record("topic:t", next(), 10)]).await.unwrap();
         let waiting = next();
         store.append(vec![record("agent:a", waiting, 10)]).await.unwrap();
-        // In one batch, if they meet: one needs the index of an inbox, which makes all whole; the next appends to the topic again.
+        // In one batch, if they meet: one needs the index of an inbox, which makes all whole; the
+        // next appends to the topic again.
         let nack = Nack { not_before: 0, reason: String::new() };
         let nacked = store.nack(channel("agent:a"), waiting, nack);
         let appended = store.append(vec![record("topic:t", next(), 10)]);

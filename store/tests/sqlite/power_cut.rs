@@ -1,4 +1,5 @@
-//! The power fails while the store is written to: what was confirmed is there, or the epoch says that it may not be.
+//! The power fails while the store is written to: what was confirmed is there, or the epoch says
+//! that it may not be.
 
 use std::sync::{
     Arc, Mutex,
@@ -18,7 +19,8 @@ const WRITERS: usize = 8;
 const CUTS: usize = 10;
 
 fn options(durability: Durability) -> StoreOptions {
-    // So that pages are copied from the log into the file, and the log begins anew, many times between two cuts.
+    // So that pages are copied from the log into the file, and the log begins anew, many times
+    // between two cuts.
     StoreOptions { durability, checkpoint_bytes: 64 * 1024, vfs: Some(VFS.to_owned()), ..unbounded() }
 }
 

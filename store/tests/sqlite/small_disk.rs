@@ -1,4 +1,5 @@
-//! A disk of 8 MiB: its log stays short, what is acknowledged makes room, and it is refused in time what does not fit.
+//! A disk of 8 MiB: its log stays short, what is acknowledged makes room, and it is refused in time
+//! what does not fit.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,8 +17,9 @@ const DISK: &str = "STORE_TEST_SMALL_DISK";
 const MIB: usize = 1 << 20;
 const BYTES: usize = 1_000;
 
-/// The disk, if this process has one. If not, it runs the test of this name once more in a process that has, and fails as that one does;
-/// the caller has nothing left to do. The disk goes with its process.
+/// The disk, if this process has one. If not, it runs the test of this name once more in a process
+/// that has, and fails as that one does; the caller has nothing left to do. The disk goes with its
+/// process.
 fn small_disk(test: &str) -> Option<PathBuf> {
     if let Some(disk) = std::env::var_os(DISK) {
         return Some(disk.into());
@@ -76,7 +78,8 @@ async fn what_is_acknowledged_makes_room(durability: Durability, disk: &Path) {
     }
     assert!(store.health().is_ready());
 
-    // Nothing is acknowledged any more: most of the disk is used, and the rest is refused without a fault.
+    // Nothing is acknowledged any more: most of the disk is used, and the rest is refused without a
+    // fault.
     let mut stored = 0;
     let refused = loop {
         match put(&store, 10).await {

@@ -1,7 +1,8 @@
 //! Copying a store while it is in use.
 //!
-//! One read snapshot is held for the whole copy: pages are copied in steps with pauses, and what is written meanwhile neither appears in the
-//! copy nor makes it start again. The price is that the write-ahead log cannot be reused until the copy is done.
+//! One read snapshot is held for the whole copy. Pages are copied in steps with pauses. What is
+//! written meanwhile does not appear in the copy, nor does it make the copy start again. The price
+//! is that the write-ahead log cannot be reused until the copy is done.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -27,16 +28,17 @@ impl Default for Throttle {
     }
 }
 
-/// What [`backup`] has done.
+/// The result of [`backup`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backup {
     /// Size of the copy, in bytes.
     pub bytes: u64,
 }
 
-/// Copies the store of a directory to a file that must not exist yet and that only its owner may read.
+/// Copies the store of a directory to a file that must not exist yet. Only its owner may read it.
 ///
-/// The copy has no epoch: whoever opens it, restored or just put in place, begins a new history.
+/// The copy has no epoch: opening it begins a new history, whether it was restored or just put in
+/// place.
 pub fn backup(dir: &Path, to: &Path, throttle: Throttle) -> Result<Backup, StoreError> {
     if to.exists() {
         return Err(StoreError::Io(format!("{} exists already: name another file", to.display())));
@@ -45,13 +47,13 @@ pub fn backup(dir: &Path, to: &Path, throttle: Throttle) -> Result<Backup, Store
     let partial = file::beside(to, ".partial");
     let outcome = copy(&source, &partial, throttle).and_then(|()| publish(&partial, to));
     if outcome.is_err() {
-        // Half a copy is of no use to anybody, and may be what fills the disk.
+        // Half a copy is useless, and may be what fills the disk.
         let _ = fs::remove_file(&partial);
     }
     outcome
 }
 
-/// Copies a database into a new file, on the disk when it returns, without its epoch.
+/// Copies a database into a new file without its epoch. It is on the disk when this returns.
 pub(super) fn copy(source: &Connection, to: &Path, throttle: Throttle) -> Result<(), StoreError> {
     match fs::remove_file(to) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file::io_error(&error)),
@@ -68,13 +70,13 @@ pub(super) fn copy(source: &Connection, to: &Path, throttle: Throttle) -> Result
         loop {
             match backup.step(i32::from(throttle.pages.max(1)))? {
                 StepResult::Done => break,
-                // Busy and Locked: somebody holds the source for a moment; the same pause serves.
+                // Busy and Locked: somebody holds the source for a moment; the same pause is used.
                 _ => std::thread::sleep(throttle.pause),
             }
         }
     }
     drop(snapshot);
-    // The copy carries the mark of write-ahead logging; a single file is easier to keep and to move.
+    // The copy is marked for write-ahead logging; a single file is easier to keep and to move.
     target.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
     target.execute("DELETE FROM meta WHERE name IN ('epoch', 'clean', 'boot', 'durability')", [])?;
     target.close().map_err(|(_, error)| StoreError::from(error))?;

@@ -1,4 +1,5 @@
-//! Looking for damage: SQLite's own check of the file, then whether what is counted agrees with what is there.
+//! Checks for damage: SQLite's own check of the file, then whether the counters agree with the
+//! content.
 
 use std::path::Path;
 
@@ -14,15 +15,15 @@ use crate::{
     },
 };
 
-/// Problems listed of each sort; more are only a sign of the same.
+/// The most problems listed of each kind; more would only repeat the same.
 const LISTED: u32 = 20;
 
-/// What [`check`] has found.
+/// The result of [`check`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckReport {
-    /// What is wrong, in words; empty if nothing is.
+    /// The problems; empty if there are none.
     pub problems: Vec<String>,
-    /// The history the file holds; `None` for a backup, which begins a new one when it is used.
+    /// The epoch of the file; `None` for a backup, which begins a new one when it is used.
     pub epoch: Option<Epoch>,
     /// Version of its schema.
     pub schema: u32,
@@ -40,7 +41,8 @@ pub struct CheckReport {
     pub sessions: u64,
 }
 
-/// Statements that answer with one row per problem. `fresh` is what no index lists yet, as [`list_unplaced`] has written it down.
+/// Statements that return one row per problem. `fresh` is what no index lists yet, as
+/// [`list_unplaced`] has written it.
 const RULES: [(&str, &str); 9] = [
     (
         "its counts do not agree with its records",
@@ -118,10 +120,10 @@ pub(super) fn report(conn: &Connection) -> Result<CheckReport, StoreError> {
     })
 }
 
-/// Writes down what no index lists yet, in a table of this connection's own.
+/// Writes what no index lists yet into a temporary table of this connection.
 fn list_unplaced(snapshot: &Connection) -> Result<Vec<Unplaced>, StoreError> {
     let unplaced = commits::unplaced(snapshot, None)?;
-    // What is opened to be read only stays so; this is about tables in memory.
+    // A file opened for reading stays so; this is about tables in memory.
     snapshot.execute_batch(
         "PRAGMA query_only = OFF;
          CREATE TEMP TABLE fresh (seq INTEGER PRIMARY KEY, channel INTEGER, lane INTEGER, bytes INTEGER) STRICT;",

@@ -1,7 +1,8 @@
-//! What operators do to a store's files: check, back up, restore, compact. All of it blocks; call it from a thread that may.
+//! Operators' commands on a store's files: check, back up, restore, compact. All of them block.
 //!
-//! [`check`] and [`backup`] also work while a broker serves from the file, in its process or another. [`restore`] and [`compact`] need the
-//! directory to themselves and say [`StoreError::Locked`] otherwise.
+//! [`check`] and [`backup`] also work while a broker serves from the file, in this process or
+//! another. [`restore`] and [`compact`] need the directory to themselves, and otherwise return
+//! [`StoreError::Locked`].
 
 mod backup;
 mod check;
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{error::StoreError, options::StoreOptions};
 
-/// What [`compact`] has done.
+/// The result of [`compact`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compacted {
     /// Size of the file before, in bytes.
@@ -33,7 +34,8 @@ pub struct Compacted {
 
 /// Rewrites the file without its free pages. Needs up to twice its size in free space meanwhile.
 ///
-/// A serving store gives pages back by itself when an eighth of its file is free; this is for more than that.
+/// A serving store gives pages back by itself when an eighth of its file is free; this is for more
+/// than that.
 pub fn compact(dir: &Path) -> Result<Compacted, StoreError> {
     let database = existing(dir)?;
     let mut lock = DirectoryLock::take(dir)?;
@@ -49,7 +51,7 @@ pub fn compact(dir: &Path) -> Result<Compacted, StoreError> {
     Ok(Compacted { before, after: size()? })
 }
 
-/// The database of a directory, if there is one: operators must not create an empty store by a slip of the path.
+/// The database of a directory, if there is one: a wrong path must not create an empty store.
 fn existing(dir: &Path) -> Result<std::path::PathBuf, StoreError> {
     let database = database_path(dir);
     match std::fs::metadata(&database) {
@@ -59,7 +61,7 @@ fn existing(dir: &Path) -> Result<std::path::PathBuf, StoreError> {
     }
 }
 
-/// Opens a file to read from and makes sure that it is a store.
+/// Opens a file for reading, and checks that it is a store.
 fn open_store(path: &Path) -> Result<rusqlite::Connection, StoreError> {
     let conn = file::open_reader(path, None)?;
     match schema::inspect(&conn, path)? {

@@ -1,4 +1,4 @@
-//! Putting a backup in the place of a store.
+//! Replaces a store by a backup.
 
 use std::{
     fs,
@@ -23,21 +23,23 @@ use crate::{
     },
 };
 
-/// Numbers skipped when a backup is restored, in case the replaced file cannot say how far it had come.
+/// Numbers skipped when a backup is restored, in case the replaced file cannot tell its newest
+/// number.
 const SKIPPED: u64 = 1 << 32;
 
-/// What [`restore`] has done.
+/// The result of [`restore`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
-    /// Where the replaced file is now; `None` if there was none.
+    /// The path of the replaced file; `None` if there was none.
     pub replaced: Option<PathBuf>,
     /// Records in the restored store.
     pub records: u64,
 }
 
-/// Puts a copy of a backup in the place of the directory's store, if it is whole. The replaced file is kept beside it.
+/// Replaces the directory's store by a copy of a backup, if the backup is intact. The replaced file
+/// is kept beside it.
 ///
-/// The restored store has a new epoch, and goes on with numbers above those of both files.
+/// The restored store has a new epoch, and continues with numbers above those of both files.
 pub fn restore(from: &Path, dir: &Path) -> Result<Restored, StoreError> {
     let source = open_store(from)?;
     let found = report(&source)?;
@@ -59,7 +61,7 @@ pub fn restore(from: &Path, dir: &Path) -> Result<Restored, StoreError> {
     Ok(Restored { replaced, records: found.records })
 }
 
-/// How far the file to be replaced had come, if it can say.
+/// The next number of the file to be replaced, if it can be read.
 fn next_of(database: &Path) -> u64 {
     let next = || -> Result<Option<u64>, StoreError> {
         let conn = Connection::open_with_flags(database, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -70,7 +72,7 @@ fn next_of(database: &Path) -> u64 {
     next().ok().flatten().unwrap_or(0)
 }
 
-/// At no moment is there no file, nor a file with another one's write-ahead log.
+/// At no moment is the file missing, or beside another one's write-ahead log.
 fn put_in_place(incoming: &Path, database: &Path) -> std::io::Result<Option<PathBuf>> {
     let mut kept = None;
     if database.exists() {
