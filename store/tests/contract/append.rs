@@ -1,4 +1,4 @@
-//! Appending: what is refused, what is a repetition, what is kept as it was given.
+//! Appending: what is refused, what is a repetition, what is stored unchanged.
 
 use std::sync::Arc;
 

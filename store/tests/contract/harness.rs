@@ -1,4 +1,4 @@
-//! Opening each backend, and short ways to write records.
+//! Opening each backend, and short helpers to write records.
 
 use std::{collections::VecDeque, ops::Deref, sync::Arc};
 
@@ -10,7 +10,7 @@ use store::{
 };
 use tempfile::TempDir;
 
-/// Which store a case runs on.
+/// The store of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     Memory,
@@ -78,7 +78,7 @@ impl Subject {
         Arc::new(SqliteStore::open(self.dir.path(), options).expect("opens"))
     }
 
-    /// Closes and opens again, where that keeps the content.
+    /// Closes and opens again, if that keeps the content.
     pub fn reopen(&mut self) {
         if self.backend.outlives_its_process() {
             self.store = None;
@@ -125,7 +125,7 @@ impl Subject {
         NewRecord { delivery: Some(FirstDelivery { attempts: 0, due_at: 0 }), ..self.record(name).await }
     }
 
-    /// Appends one record; answers its number.
+    /// Appends one record; returns its number.
     pub async fn put(&self, record: NewRecord) -> u64 {
         self.put_all(vec![record]).await.first().map(Appended::seq).expect("one answer")
     }

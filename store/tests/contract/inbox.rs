@@ -115,7 +115,7 @@ async fn a_full_inbox_gives_up_the_oldest_of_the_lowest_priority(backend: Backen
     assert_eq!((letter.message_id.as_str(), letter.source.as_str()), (format!("m{}", written[1]).as_str(), "agent:a"));
     assert_eq!(waiting(&store, "agent:a").await, [written[0], written[2], fourth]);
 
-    // The newest itself, if nothing that waits is of so little weight.
+    // The newest itself, if nothing of lower priority waits.
     let record = NewRecord { priority: Priority::Low, ..store.letter("agent:a").await };
     let fifth = record.seq;
     let answers = store.put_all(vec![record]).await;

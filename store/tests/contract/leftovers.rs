@@ -1,4 +1,4 @@
-//! What is acknowledged, and dead letters: they are charged to nobody, so they take no room that
+//! Acknowledged records and dead letters: they are charged to nobody, so they take no room that
 //! somebody needs.
 
 use bytes::Bytes;
@@ -78,7 +78,7 @@ async fn what_waits_and_what_is_in_topics_never_gives_way(backend: Backend) {
         expected.push(store.send(&sender, "topic:t", 100).await.unwrap());
         expected.push(store.send(&sender, "agent:a", 100).await.unwrap());
     }
-    // One without an owner is not refused for what others have, and takes no room from them.
+    // One without an owner is not refused because of what others have, and takes no room from them.
     let own = NewRecord { frame: Bytes::from_static(&[b'x'; 100]), ..store.letter("agent:b").await };
     assert_eq!(store.refusal(own).await, StoreError::Full { limit: 1_000 });
     assert_eq!(store.send(&sender, "agent:a", 1).await, Err(StoreError::Full { limit: 1_000 }));

@@ -1,7 +1,7 @@
 //! Random histories against a naive model: a list of records with flags, searched from end to end.
 //!
-//! The model knows the rules of `store::Store`'s documentation and nothing of how a backend keeps
-//! them.
+//! The model knows the rules of `store::Store`'s documentation, and nothing of how a backend
+//! implements them.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +40,7 @@ fn options() -> StoreOptions {
     options
 }
 
-/// What may happen. Records are chosen by their place among all that were ever appended.
+/// The steps. Records are chosen by their place among all that were ever appended.
 #[derive(Clone, Debug)]
 enum Step {
     Append { channel: usize, id: u8, priority: usize, bytes: usize, needs_ack: bool, ttl: Option<u64>, skip: u8 },
@@ -113,7 +113,7 @@ impl Model {
         self.rows.iter().filter(move |row| row.channel == channel && row.fate == Fate::Here)
     }
 
-    /// The number at a place, which may be none of the channel's.
+    /// The number at a place. It may belong to another channel.
     fn seq_at(&self, place: usize) -> u64 {
         if self.rows.is_empty() { place as u64 } else { self.rows[place % self.rows.len()].record.seq }
     }
@@ -341,7 +341,7 @@ async fn take(store: &mut Subject, model: &mut Model, step: Step) -> Result<(), 
     Ok(())
 }
 
-/// Compares everything that can be seen.
+/// Compares everything visible.
 async fn compare(store: &Subject, model: &Model) -> Result<(), TestCaseError> {
     for (at, name) in CHANNELS.into_iter().enumerate() {
         let rows: Vec<&Row> = model.rows.iter().filter(|row| row.channel == at).collect();

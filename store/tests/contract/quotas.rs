@@ -48,7 +48,7 @@ fn quotas() -> StoreOptions {
 }
 
 impl Subject {
-    /// Sends a message of so many bytes; answers its number, or why it was refused.
+    /// Sends a message of so many bytes; returns its number, or why it was refused.
     pub async fn send(&mut self, owner: &OwnerKey, name: &str, bytes: usize) -> Result<u64, StoreError> {
         let owner = Some(self.owner(owner));
         let frame = Bytes::from(vec![b'x'; bytes]);
@@ -83,7 +83,7 @@ async fn a_flood_ends_at_the_quota_of_each_holder(backend: Backend) {
         store.send(&two, "topic:t", 10).await.unwrap();
     }
     assert_eq!(store.send(&three, "agent:a", 10).await, Err(over(Kind::User, "messages", 5)));
-    // Fresh sessions of one address are one sender.
+    // New sessions of one address are one sender.
     store.send(&session(4, None, "192.0.2.1"), "agent:a", 10).await.unwrap();
     let fifth = session(5, None, "192.0.2.1");
     assert_eq!(store.send(&fifth, "agent:a", 10).await, Err(over(Kind::Address, "messages", 6)));
@@ -267,7 +267,7 @@ fn source(owner: &OwnerKey) -> Option<&String> {
     }
 }
 
-/// Whether the rule allows that this message gives way.
+/// Whether the rule allows this message to give way.
 fn may_go(waiting: &[Waiting], owners: &[OwnerKey], gone: &Waiting) -> bool {
     let by_bytes = waiting.len() as u64 <= BOUNDS.records;
     let bound = if by_bytes { BOUNDS.bytes } else { BOUNDS.records };

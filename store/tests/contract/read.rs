@@ -1,4 +1,4 @@
-//! Reading: pages, places to start from, and what is said of what is gone.
+//! Reading: pages, starting places, and what is reported of what is gone.
 
 use bytes::Bytes;
 use store::{
@@ -96,7 +96,7 @@ async fn a_channel_that_never_was_is_empty(backend: Backend) {
         let page = store.page("topic:never", from).await;
         assert!(page.records.is_empty() && page.lost.is_none() && !page.has_more(), "{page:?}");
     }
-    // Who has a position there has it from a channel that was.
+    // A position in it must be from a channel of an earlier life.
     let lost = store.page("topic:never", ReadFrom::After(7)).await.lost.unwrap();
     assert_eq!(lost.precision, Precision::Unknown);
 }
@@ -115,7 +115,7 @@ async fn what_retention_removed_is_said(backend: Backend) {
     let lost = page.lost.unwrap();
     assert_eq!((lost.trimmed, lost.dead_lettered, lost.precision, lost.through), (7, 0, Precision::Exact, written[6]));
     assert_eq!(store.page("topic:t", ReadFrom::After(written[6])).await.lost, None);
-    // A position inside what was removed: not fewer than were lost.
+    // A position inside a removed part: at least what was lost.
     let lost = store.page("topic:t", ReadFrom::After(written[3])).await.lost.unwrap();
     assert!(lost.trimmed >= 3, "{lost:?}");
     assert_ne!(lost.precision, Precision::Unknown);
@@ -166,8 +166,7 @@ async fn channels_are_listed_in_pages(backend: Backend) {
     assert_eq!(names(rest), ["topic:c", "user:u"]);
 }
 
-/// Every number of a log in turn, as it is read from each place to start from, and what is counted
-/// of it.
+/// Every number of a log in turn, read from each starting place, and the counters.
 async fn compare(store: &Subject, written: &[u64], acknowledged: &[u64]) {
     for (index, seq) in written.iter().enumerate() {
         let read = async |from| store.page("agent:a", from).await.records.iter().map(|record| record.seq).collect::<Vec<_>>();
@@ -196,14 +195,14 @@ async fn what_is_new_is_read_and_counted_like_what_is_old(backend: Backend) {
             let letter = store.letter("agent:a").await;
             written.push(store.put(letter).await);
         }
-        // Of the new, and of those of a round before.
+        // Of the new ones, and of those of a former round.
         for index in [3 * round + 1, round] {
             acknowledged.push(written[index]);
             store.ack(channel("agent:a"), Ack::Each(vec![written[index]])).await.unwrap();
         }
         compare(&store, &written, &acknowledged).await;
         match round {
-            // What is there becomes old.
+            // What exists becomes old.
             0 | 2 => assert_eq!(store.trim(*written.last().unwrap(), 100).await.unwrap().records, 0),
             _ => store.reopen(),
         }

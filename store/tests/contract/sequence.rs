@@ -38,7 +38,7 @@ async fn calls_take_effect_in_the_order_they_are_made(backend: Backend) {
         let ack = (seq % 2 == 0).then(|| store.ack(channel("agent:b"), store::Ack::Each(vec![seq])));
         calls.push((seq, append, ack));
     }
-    // Awaited backwards: it must not matter.
+    // Awaited backwards: the order of awaiting must not matter.
     for (seq, append, ack) in calls.into_iter().rev() {
         if let Some(ack) = ack {
             assert_eq!(ack.await, Ok(vec![seq]));

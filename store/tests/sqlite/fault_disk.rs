@@ -1,9 +1,9 @@
 //! A disk that loses what was not synced, for SQLite to write to.
 //!
 //! A VFS over the system's own. It passes everything through, so that a process sees its files as
-//! always, and beside that keeps what would be there after a power cut: the content at the last
-//! sync of each file, plus any part of what was written since, in any order, torn at sectors. A
-//! sync that fails loses for good what it should have written, as Linux does.
+//! always. Beside that it keeps what would exist after a power cut: the content at the last sync of
+//! each file, plus any part of what was written since, in any order, torn at sectors. A sync that
+//! fails loses for good what it should have written, as on Linux.
 #![allow(unsafe_code, reason = "SQLite's VFS is a C interface; this module is the one place that implements it")]
 
 use std::{
@@ -114,7 +114,7 @@ impl FaultDisk {
         self.change(|disk| disk.syncs)
     }
 
-    /// Writes into another directory what is on the disk if the power fails now.
+    /// Writes the disk's content, if the power failed now, into another directory.
     pub fn cut_power(&self, into: &Path, chance: &mut Chance) {
         self.change(|disk| {
             for (name, image) in &disk.files {

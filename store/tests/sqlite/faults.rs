@@ -1,5 +1,4 @@
-//! Full disks, failing syncs, crowds: nothing is confirmed that is not so, and service resumes by
-//! itself.
+//! Full disks, failing syncs, crowds: nothing is confirmed falsely, and service resumes by itself.
 
 use std::sync::Arc;
 
@@ -35,7 +34,7 @@ async fn a_full_disk_is_said_and_service_resumes_by_itself() {
     assert_eq!(whole(&*store, "agent:a").await.len(), 1);
 
     disk.set_full(false);
-    // Nobody writes, so that nobody but the store itself can find out.
+    // Nobody writes, so only the store itself can find out.
     eventually("the store finds out that there is space", || store.health().is_ready()).await;
     let second = numbers.clone().next_back().unwrap();
     store.append(vec![record("agent:a", second, 300)]).await.unwrap();
@@ -77,7 +76,7 @@ async fn accounts_survive_a_batch_that_fails_while_many_others_come_and_go() {
     store.append(vec![of(0, numbers.start)]).await.unwrap();
     disk.set_full(true);
     assert_eq!(store.append(vec![of(1, numbers.start + 1)]).await, Err(StoreError::DiskFull));
-    // So many that owners are looked for that nobody needs any more.
+    // So many that unused owners are removed.
     (2..20_000).for_each(|address| drop(store.owner(&owner(address))));
     disk.set_full(false);
     store.append(vec![of(1, numbers.start + 2)]).await.unwrap();

@@ -24,7 +24,7 @@ async fn two_brokers_do_not_share_a_store() {
     let refused = refusal(dir.path(), StoreOptions::default());
     assert!(matches!(&refused, StoreError::Locked { holder, .. } if *holder == std::process::id().to_string()), "{refused:?}");
     assert!(refused.to_string().contains("bridge.lock"), "{refused}");
-    // Who is told that it is closed can open it.
+    // After it is closed, it can be opened.
     store.close().await.unwrap();
     SqliteStore::open(dir.path(), StoreOptions::default()).unwrap();
 }

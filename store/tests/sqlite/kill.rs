@@ -1,5 +1,5 @@
-//! `kill -9` at random moments: a child writes and says what was confirmed, the parent kills it and
-//! looks.
+//! `kill -9` at random moments: a child writes and prints what was confirmed; the parent kills it
+//! and checks.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -26,7 +26,7 @@ fn options(durability: &str) -> StoreOptions {
 
 fn say(line: std::fmt::Arguments<'_>) {
     let mut out = std::io::stdout().lock();
-    // When the parent has gone there is nobody to tell.
+    // If the parent has gone, nobody listens.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
@@ -60,7 +60,7 @@ async fn write(store: Arc<SqliteStore>, writer: usize) {
     }
 }
 
-/// Reads a line that the child wrote; one that was cut off by the kill says nothing.
+/// Parses a line of the child. A line that the kill cut off is ignored.
 fn hear(shown: &mut Shown, line: &str) {
     let words: Vec<&str> = line.split(' ').collect();
     match words.as_slice() {
@@ -92,7 +92,8 @@ async fn kill_again_and_again(durability: &str, rounds: usize) {
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut lines_to_hear = 1 + chance.below(600);
         let mut line = String::new();
-        // All that is in the pipe was said before the end, so it is heard to the last whole line.
+        // Everything in the pipe was written before the end, so it is read to the last complete
+        // line.
         while lines.read_line(&mut line).unwrap() > 0 {
             if let Some(whole) = line.strip_suffix('\n') {
                 hear(&mut shown, whole);
@@ -131,7 +132,7 @@ async fn nothing_confirmed_is_lost_to_kill_9_without_fsync() {
     kill_again_and_again("process", scaled(3, 200)).await;
 }
 
-/// From an empty directory to the first number that is given out.
+/// From an empty directory to the first reserved number.
 #[tokio::test]
 async fn a_store_that_is_killed_while_it_is_made_opens() {
     let mut chance = Chance::from_environment("kill -9 at the start");

@@ -1,5 +1,5 @@
-//! What is particular to the store in a file: crashes, power cuts, full disks, and what operators
-//! do.
+//! What is specific to the store in a file: crashes, power cuts, full disks, and operators'
+//! commands.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 #[allow(dead_code, reason = "each suite uses its part")]

@@ -28,7 +28,7 @@ async fn a_store_whose_files_are_deleted_refuses_writes_until_they_are_back() {
         let path = if name.is_empty() { dir.clone() } else { dir.join(name) };
         let elsewhere = outside.path().join("elsewhere");
         fs::rename(&path, &elsewhere).unwrap();
-        // Nobody writes, so that nobody but the store itself can find out.
+        // Nobody writes, so only the store itself can find out.
         eventually("the store finds out that a file is gone", || !store.health().is_ready()).await;
         let refused = put(&store, "agent:a", 300).await.unwrap_err();
         assert!(matches!(&refused, StoreError::Gone(gone) if gone.starts_with(&dir)), "{name}: {refused:?}");
@@ -113,7 +113,7 @@ async fn an_emptied_store_is_refused_and_a_restored_one_is_not() {
         operators::restore(&backup, &dir).unwrap();
         assert_eq!(whole(&*open(&dir), "agent:a").await.len(), 1);
     }
-    // Who wants an empty store says so.
+    // Whoever wants an empty store says so.
     fs::remove_dir_all(&dir).unwrap();
     assert_eq!(open(&dir).health().records, 0);
 }

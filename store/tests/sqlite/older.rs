@@ -1,4 +1,4 @@
-//! Files of older releases: everything in them is there, and charged to its senders.
+//! Files of older releases: everything in them is there, and is charged to its senders.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,8 +9,8 @@ use store::{
 
 use crate::writing::{channel, record, whole};
 
-/// The schema of version 1, and what a store of that version held. Files of that version are as
-/// they are: never changed.
+/// The schema of version 1, and the content of a store of that version. Never changed, because such
+/// files exist.
 const VERSION_1: &str = include_str!("version_1.sql");
 const SESSION: &str = "session:00000000-0000-4000-8000-00000000000a";
 
@@ -58,7 +58,7 @@ async fn a_file_of_version_1_is_all_there_and_its_senders_are_charged() {
     }
 
     let store = Arc::new(SqliteStore::open(dir.path(), StoreOptions::default()).unwrap());
-    // Known again under its id, and numbers go on.
+    // Recognised under its id, and numbers continue.
     let seq = store.reserve(1).await.unwrap().start;
     assert!(seq >= 257, "{seq}");
     let again = NewRecord {

@@ -33,7 +33,7 @@ async fn a_backup_of_a_serving_store_is_whole_and_begins_a_new_history() {
     assert!(copied.bytes > 300 * 2_000 && meanwhile > 10, "{copied:?}, {meanwhile} meanwhile");
     assert!(operators::backup(dir.path(), &copy, Throttle::default()).is_err(), "nothing is overwritten");
 
-    // Just put in place, without any command.
+    // Just copied into place, without any command.
     let other = tempfile::tempdir().unwrap();
     std::fs::copy(&copy, other.path().join(store::DATABASE)).unwrap();
     let report = operators::check(other.path()).unwrap();
@@ -65,7 +65,7 @@ async fn a_restored_store_goes_on_above_both() {
     assert_eq!(whole(&*store, "agent:a").await.into_keys().collect::<Vec<_>>(), [early]);
     assert!(store.reserve(1).await.unwrap().start > late);
     drop(store);
-    // The replaced file can be put back in its turn.
+    // The replaced file can be restored in turn.
     operators::restore(&replaced, dir.path()).unwrap();
     assert_eq!(whole(&*open(dir.path()), "agent:a").await.into_keys().collect::<Vec<_>>(), [early, late]);
 
@@ -101,13 +101,13 @@ async fn check_says_what_does_not_agree() {
     let report = operators::check(dir.path()).unwrap();
     assert_eq!((&report.problems[..], report.epoch), (&[][..], Some(store.epoch())));
     assert_eq!((report.channels, report.records, report.bytes, report.unacked), (1, 3, 300, 3));
-    // With its place in the indexes still to be taken, and then with it.
+    // First with its place in the indexes still to be taken, then with it.
     assert_eq!(problems_without_the_oldest(dir.path()), 1);
     store.trim(0, 1).await.unwrap();
     assert_eq!(problems_without_the_oldest(dir.path()), 5);
 }
 
-/// Removes a record behind the store's back, and counts what is found.
+/// Removes a record behind the store's back, and counts the problems found.
 fn problems_without_the_oldest(dir: &std::path::Path) -> usize {
     let conn = rusqlite::Connection::open(dir.join(store::DATABASE)).unwrap();
     conn.execute("DELETE FROM records WHERE seq = (SELECT min(seq) FROM records)", []).unwrap();
@@ -132,8 +132,8 @@ async fn compacting_gives_space_back() {
     assert!(matches!(operators::compact(dir.path()), Err(StoreError::Locked { .. })));
     let epoch = store.epoch();
     drop(store);
-    // With bounds again, a serving store removes the records; what it gives back by itself depends
-    // on how much is free.
+    // With bounds again, a serving store removes the records. How much it gives back by itself
+    // depends on how much is free.
     let store = open(dir.path());
     store.ack(crate::writing::channel("agent:a"), store::Ack::Through(last)).await.unwrap();
     while store.trim(u64::MAX >> 12, 1_000).await.unwrap().more {}
@@ -154,8 +154,8 @@ async fn a_store_is_sound_in_whatever_order_its_indexes_are_made_whole() {
         store.append(vec![record("topic:t", next(), 10)]).await.unwrap();
         let waiting = next();
         store.append(vec![record("agent:a", waiting, 10)]).await.unwrap();
-        // In one batch, if they meet: one needs the index of an inbox, which makes all whole; the
-        // next appends to the topic again.
+        // In one batch, if they meet: one needs the index of an inbox, which makes all indexes
+        // complete; the next appends to the topic again.
         let nack = Nack { not_before: 0, reason: String::new() };
         let nacked = store.nack(channel("agent:a"), waiting, nack);
         let appended = store.append(vec![record("topic:t", next(), 10)]);

@@ -1,5 +1,5 @@
-//! The power fails while the store is written to: what was confirmed is there, or the epoch says
-//! that it may not be.
+//! The power fails while the store is written: what was confirmed is there, or the epoch says that
+//! it may not be.
 
 use std::sync::{
     Arc, Mutex,
@@ -19,12 +19,12 @@ const WRITERS: usize = 8;
 const CUTS: usize = 10;
 
 fn options(durability: Durability) -> StoreOptions {
-    // So that pages are copied from the log into the file, and the log begins anew, many times
+    // So that pages are copied from the log into the file, and the log starts again, many times
     // between two cuts.
     StoreOptions { durability, checkpoint_bytes: 64 * 1024, vfs: Some(VFS.to_owned()), ..unbounded() }
 }
 
-/// Appends and acknowledges until told to stop, and notes what was confirmed.
+/// Appends and acknowledges until told to stop, and records what was confirmed.
 async fn write(store: Arc<SqliteStore>, shown: Arc<Mutex<Shown>>, stop: Arc<AtomicBool>, writer: usize) {
     let name = format!("agent:{writer}");
     while !stop.load(Ordering::Relaxed) {
@@ -54,7 +54,7 @@ async fn cut_again_and_again(durability: Durability, stores: usize, look: impl A
     println!("{durability:?}: {} power cuts, {checked} confirmations looked for", stores * CUTS);
 }
 
-/// Cuts the power again and again while `WRITERS` write, and looks at what each cut left.
+/// Cuts the power again and again while `WRITERS` write, and checks what each cut left.
 async fn cut_one_store(durability: Durability, look: &impl AsyncFn(&std::path::Path, &SqliteStore, &Shown)) -> usize {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultDisk::under(dir.path());
@@ -71,7 +71,7 @@ async fn cut_one_store(durability: Durability, look: &impl AsyncFn(&std::path::P
         while shown.lock().unwrap().count() < wanted {
             tokio::task::yield_now().await;
         }
-        // First what was confirmed, then the cut: what is confirmed in between is not looked for.
+        // First the confirmations, then the cut: what is confirmed in between is not looked for.
         let before = shown.lock().unwrap().clone();
         let after = tempfile::tempdir().unwrap();
         disk.cut_power(after.path(), &mut chance);

@@ -1,5 +1,5 @@
-//! A disk of 8 MiB: its log stays short, what is acknowledged makes room, and it is refused in time
-//! what does not fit.
+//! A disk of 8 MiB: its log stays short, acknowledged records make room, and what does not fit is
+//! refused in time.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,9 +17,9 @@ const DISK: &str = "STORE_TEST_SMALL_DISK";
 const MIB: usize = 1 << 20;
 const BYTES: usize = 1_000;
 
-/// The disk, if this process has one. If not, it runs the test of this name once more in a process
-/// that has, and fails as that one does; the caller has nothing left to do. The disk goes with its
-/// process.
+/// The disk, if this process has one. Otherwise it runs the test of this name once more in a
+/// process that has one, and fails as that one does; the caller then has nothing left to do. The
+/// disk ends with its process.
 fn small_disk(test: &str) -> Option<PathBuf> {
     if let Some(disk) = std::env::var_os(DISK) {
         return Some(disk.into());
@@ -52,7 +52,7 @@ fn open(disk: &Path, durability: Durability) -> Arc<SqliteStore> {
     Arc::new(SqliteStore::open(&disk.join("data"), options).expect("opens"))
 }
 
-/// Stores some messages of a kilobyte at once, of a sender; the first refusal.
+/// Stores some messages of a kilobyte at once, of a sender. Returns the first refusal.
 async fn put(store: &SqliteStore, count: u32) -> Result<u64, StoreError> {
     let key = OwnerKey {
         standing: Standing::Agent,
@@ -93,7 +93,7 @@ async fn what_is_acknowledged_makes_room(durability: Durability, disk: &Path) {
     let waiting = whole(&*store, "agent:a").await;
     assert!(waiting.len() * BYTES >= stored);
 
-    // What is acknowledged then frees it.
+    // What is acknowledged then makes room.
     drop(store);
     let store = open(disk, durability);
     let seqs: Vec<u64> = waiting.into_keys().collect();

@@ -1,4 +1,4 @@
-//! Short ways to write, and what must hold afterwards.
+//! Short helpers to write, and the conditions that must hold afterwards.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -96,7 +96,7 @@ impl Shown {
         self.confirmed.values().map(BTreeMap::len).sum()
     }
 
-    /// Every confirmation holds in this store.
+    /// Checks that every confirmation holds in this store.
     pub async fn hold_in(&self, store: &(impl Store + ?Sized)) {
         for (name, confirmed) in &self.confirmed {
             let found = whole(store, name).await;
