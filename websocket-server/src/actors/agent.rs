@@ -27,17 +27,18 @@ use crate::{
     services,
 };
 
-/// How long an agent that named no id may take to register before it is announced under the id it was given.
+/// How long an agent that named no id may take to register before it is announced under its
+/// assigned id.
 const REGISTRATION_GRACE: Duration = Duration::from_secs(1);
 
-/// Where the agent's id comes from. An unnamed connection becomes named once, and never the other way.
+/// The source of the agent's id. An unnamed connection becomes named once, and never unnamed again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgentHandshake {
     /// The id is settled.
     Named(AgentId),
     /// The first frame may still name another id than the assigned one.
     Unnamed {
-        /// The id it gets otherwise.
+        /// Its id otherwise.
         assigned: AgentId,
     },
 }
@@ -48,14 +49,14 @@ impl AgentHandshake {
         wanted.map_or_else(|| Self::Unnamed { assigned: AgentId::assigned() }, Self::Named)
     }
 
-    /// The id as far as it is known.
+    /// The id, as far as it is known.
     pub fn agent_id(&self) -> &AgentId {
         match self {
             Self::Named(id) | Self::Unnamed { assigned: id } => id,
         }
     }
 
-    /// Settles the id by the first frame's registration, if it is one.
+    /// Settles the id by the first frame, if that is a registration.
     pub fn settle(&mut self, registration: Option<&AgentDescription>) -> Result<AgentId, ClientError> {
         let wanted = match registration {
             Some(description) => description.wanted_id()?,
@@ -75,7 +76,8 @@ pub struct AgentActor {
 }
 
 impl AgentActor {
-    /// Takes over the socket of an agent whose key was right, also for the id that it names, if it does.
+    /// Takes over the socket of an agent with a valid key, which is also valid for the id that it
+    /// names, if any.
     pub fn take_over<S: Socket>(
         upgraded: Upgraded<S>,
         admission: Admission,
@@ -114,7 +116,7 @@ impl AgentActor {
         Ok(())
     }
 
-    /// Registers under the assigned id; closes the connection if its key is not for that.
+    /// Registers under the assigned id. Closes the connection if its key is not valid for that.
     fn register_at_last(&mut self) {
         if let Err(error) = self.register(None, None) {
             self.connection.refuse(error, None);

@@ -1,4 +1,4 @@
-//! What AgentActor and ClientSessionActor have in common: one registered or not yet registered connection.
+//! What AgentActor and ClientSessionActor have in common: one connection, registered or not yet.
 
 use std::{
     rc::Rc,
@@ -41,34 +41,36 @@ use crate::{
     services::Ask,
 };
 
-/// What the first frame says of whom it goes to.
+/// The peer's names in the first frame.
 #[derive(Debug, Default)]
 pub struct Named {
-    /// The agent; for a session, the one it named.
+    /// The agent; for a session, the one that it named.
     pub agent_id: Option<AgentId>,
     /// The session.
     pub session_id: Option<SessionId>,
-    /// What the edge calls its socket.
+    /// The edge's id of its socket.
     pub socket_id: Option<Uuid>,
 }
 
-/// One connection, from its upgrade to its end. Unregisters itself when dropped, also by a panic of its actor.
+/// One connection, from its upgrade to its end. Unregisters itself when dropped, also after a panic
+/// of its actor.
 pub struct Connection {
     /// Names it.
     pub id: ConnectionId,
     /// Its outbox.
     pub link: Arc<Link>,
-    /// What an agent's key opens.
+    /// What an agent's key allows.
     pub pass: Option<Pass>,
     admission: Admission,
     pace: Pace,
     shard: Rc<Shard>,
     peer: Option<Arc<Peer>>,
-    /// What waits because the router's mailbox was full, or because the connection is not registered yet.
+    /// Work that waits because the router's mailbox was full, or because the connection is not
+    /// registered yet.
     waiting: Option<Work>,
     invalid_in_row: usize,
     end: Option<End>,
-    /// The peer took its leave, and will not come back to where it was.
+    /// The peer has left for good.
     has_left: bool,
 }
 
@@ -77,12 +79,12 @@ pub trait ConnectionActor: Actor<Context = Context<Self>> + Unpin {
     /// The connection.
     fn connection(&mut self) -> &mut Connection;
 
-    /// A text frame came.
+    /// A text frame arrived.
     fn on_text(&mut self, text: &str, ctx: &mut Context<Self>) -> Step;
 }
 
 impl Connection {
-    /// Takes the socket over: starts `actor` with the connection, and says the first frame.
+    /// Takes over the socket: starts `actor` with the connection, and sends the first frame.
     pub fn start<A: ConnectionActor, S: Socket>(
         upgraded: Upgraded<S>,
         admission: Admission,
@@ -140,7 +142,7 @@ impl Connection {
         self.shard.attach(Attach { peer, description, registration });
     }
 
-    /// Reads a frame's head. `None`: the peer was told what is wrong.
+    /// Reads a frame's head. `None`: the peer was told the error.
     pub fn read<'a>(&mut self, text: &'a str) -> Option<Envelope<'a>> {
         match Envelope::parse(text, self.broker().settings.limits.max_depth) {
             Ok(envelope) => {
@@ -159,7 +161,7 @@ impl Connection {
         }
     }
 
-    /// Tells the peer an error.
+    /// Sends the peer an error.
     pub fn refuse(&self, error: ClientError, id: Option<&str>) {
         self.shard.counters().errors.count(error.code);
         let origin = self.pass.as_ref().and_then(Pass::address);
@@ -172,7 +174,7 @@ impl Connection {
         self.link.send(Lane::Control, Frame::text(&message.encode(Speaker::Bridge, address, id)));
     }
 
-    /// Charges a frame of so many bytes to those who pay for it. Says whether to read on.
+    /// Charges a frame of so many bytes to its payers. Returns whether to continue reading.
     fn charge(&mut self, bytes: usize) -> Step {
         if let Some(user) = self.peer.as_ref().and_then(|peer| peer.user_id())
             && let Err(code) = self.admission.join(user)
@@ -197,7 +199,7 @@ impl Connection {
         Step::Pause
     }
 
-    /// Hands the router what a frame asks of a bridge service.
+    /// Hands the router a frame for a bridge service.
     pub fn ask(&mut self, envelope: &Envelope<'_>, ask: Box<dyn Ask>) -> Step {
         let Some(peer) = &self.peer else { return Step::Continue };
         let id = envelope.id.as_deref().map(str::to_owned);
@@ -260,7 +262,7 @@ impl Connection {
         self.submit(Work::Dispatch(Dispatch { from: Arc::clone(peer), message }))
     }
 
-    /// Whether a message is to be stored: as its sender says, or as is usual for its target.
+    /// Whether a message must be stored: as its sender says, or as is the default for its target.
     fn is_durable(&self, envelope: &Envelope<'_>) -> bool {
         let store = &self.broker().settings.store;
         match (envelope.delivery, &envelope.target) {
@@ -269,7 +271,8 @@ impl Connection {
             (None, Some(Address::Topic(name))) => store.is_durable_topic(name.as_str()),
             (None, Some(Address::Broadcast(_))) => false,
             (None, Some(target)) if target.is_bridge() => false,
-            // What is of no use later: questions that are asked for a time, steps on the way to an answer, what may be dropped.
+            // Types that are of no use later: requests with a time limit, steps of an answer,
+            // messages that may be dropped.
             (None, _) if envelope.timeout_ms.is_some() || envelope.overflow.is_some() || is_step(&envelope.kind) => false,
             (None, _) => store.default_delivery == DefaultDelivery::Durable,
         }
@@ -290,7 +293,7 @@ impl Connection {
         }
     }
 
-    /// The client has later credentials, which its edge judges.
+    /// The client has sent later credentials, which its edge checks.
     pub fn pass_to_edge(&self, token: Secret, id: Option<&str>) {
         let ask = ToEdge::Refresh { id: id.map(str::to_owned), token };
         self.link.send(Lane::Control, Frame::binary(&ask.encode()));
@@ -318,25 +321,26 @@ impl Connection {
         }
     }
 
-    /// Ready when the next frame may be read: the router has room, and no receiver asks for a pause.
+    /// Ready when the next frame may be read: the router has room, and no receiver asks for a
+    /// pause.
     fn poll_ready(&mut self, task: &mut Task<'_>) -> Poll<()> {
         if self.pace.poll_ready(task).is_pending() {
             return Poll::Pending;
         }
         if self.waiting.as_ref().is_some_and(|work| !work.peer().has_come()) {
-            // It is woken by its link when it is registered.
+            // Its link wakes it when it is registered.
             return Poll::Pending;
         }
         if let Some(work) = self.waiting.take()
             && self.submit(work) == Step::Pause
         {
-            // The router is on this thread and works its mailbox off before this task runs again.
+            // The router is on this thread and empties its mailbox before this task runs again.
             task.waker().wake_by_ref();
             return Poll::Pending;
         }
         let Some(peer) = &self.peer else { return Poll::Ready(()) };
         while let Some(slow) = peer.held_by() {
-            // A reader that waits for itself would wait for ever to be read.
+            // A reader that waits for itself would wait for ever.
             if !Arc::ptr_eq(&slow, &self.link) && slow.poll_open(task).is_pending() {
                 return Poll::Pending;
             }
@@ -359,24 +363,25 @@ impl Drop for Connection {
     }
 }
 
-/// Whether a message with this target goes to an inbox, if it is durable. Without a target it goes to the sender's agent.
+/// Whether a durable message with this target goes to an inbox. Without a target it goes to the
+/// sender's default agent.
 fn may_be_inbox(target: Option<&Address>) -> bool {
     !matches!(target, Some(Address::Topic(_) | Address::Broadcast(_)))
 }
 
-/// Whether a type is one of steps on the way to something whole: `…:delta`, `…:progress`.
+/// Whether a type is a step of something larger: `…:delta`, `…:progress`.
 fn is_step(kind: &str) -> bool {
     matches!(kind.split_once(':'), Some((_, "delta" | "progress")))
 }
 
-/// What is looked at to find loops: answers, and what goes to many.
+/// The ids for detecting loops: of answers, and of messages to many.
 fn trace(envelope: &Envelope<'_>, id: &str) -> Option<Trace> {
     let answers = envelope.correlation_id.as_deref().map(hash);
     let is_for_many = matches!(envelope.target, Some(Address::Topic(_) | Address::User(_) | Address::Broadcast(_)));
     (answers.is_some() || is_for_many).then(|| Trace { id: hash(id), answers })
 }
 
-/// Pauses if one of the two says so.
+/// Pauses if one of the two does.
 fn either(one: Step, other: Step) -> Step {
     if one == Step::Pause { one } else { other }
 }

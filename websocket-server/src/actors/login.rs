@@ -1,4 +1,4 @@
-//! A session that logs in while it is connected, as its router sees it.
+//! A session that logs in while it is connected, handled by its router.
 
 use std::sync::Arc;
 
@@ -16,9 +16,9 @@ use crate::{
 /// The session of this connection has logged in, as its edge asserts.
 #[derive(Debug)]
 pub struct Identify {
-    /// The connection it was said on.
+    /// The connection that carried the assertion.
     pub peer: Arc<Peer>,
-    /// Who the session is now.
+    /// The session's new identity.
     pub logged_in: LoggedIn,
     /// The id of the frame.
     pub id: Option<String>,
@@ -33,7 +33,8 @@ pub(super) fn close_strangers(strangers: Vec<Arc<Peer>>) {
 }
 
 impl RouterActor {
-    /// Changes the session, opens the inbox of its user, and closes the connections that are not the login's.
+    /// Changes the session, opens the inbox of its user, and closes the connections that do not
+    /// belong to the login.
     pub(super) fn on_identify(&mut self, Identify { peer, logged_in, id }: Identify, ctx: &mut Context<Self>) {
         let channel = ChannelName::user(&logged_in.login.user);
         let channels = &self.broker.channels;

@@ -1,11 +1,11 @@
-//! What a message's sender says of receivers that read too slowly, in the transport's words.
+//! Translates what a sender says about slow receivers into the transport's terms.
 
 use common::envelope::{self, Envelope, Priority, merge_deltas};
 use transport::{Frame, Lane, Overflow, StreamKey};
 
 use crate::routing::hash;
 
-/// The lane that a message takes.
+/// The lane of a priority.
 pub(super) const fn lane_of(priority: Priority) -> Lane {
     match priority {
         Priority::Control => Lane::Control,
@@ -15,10 +15,10 @@ pub(super) const fn lane_of(priority: Priority) -> Lane {
     }
 }
 
-/// The rule of a message from `source`.
+/// The overflow rule of a message from `source`.
 pub(super) fn overflow_of(envelope: &Envelope<'_>, source: &str) -> Overflow {
-    // A stream: messages of one sender, rule, type and target, with the same key. A sender that could aim its hash at another's would
-    // have its messages take the place of the other's.
+    // A stream: messages of one sender, rule, type and target with the same key. If a sender could
+    // aim its hash at another's, its messages would replace the other's.
     let stream = |key: Option<&str>| {
         StreamKey::from_hash(hash((source, envelope.overflow, envelope.kind.as_ref(), &envelope.target, key)))
     };

@@ -1,6 +1,8 @@
-//! How fast a connection is read: pauses when its accounts are overdrawn, and gives up on who goes on and on.
+//! How fast a connection is read: it pauses when its accounts are overdrawn, and is closed if it
+//! stays over its rate.
 //!
-//! A pause is back-pressure: nothing is lost, the peer's own socket fills. What is asked of the peer is said once a second at most.
+//! A pause is back-pressure: nothing is lost, the peer's own socket fills. The peer is told once a
+//! second at most.
 
 use std::{
     future::Future,
@@ -11,23 +13,23 @@ use std::{
 
 use tokio::time::{Sleep, sleep};
 
-/// Shortest pause: enough for many frames to be paid for, so that a pause is not taken for each.
+/// The shortest pause: enough to pay for many frames, so that there is not a pause for each.
 const SHORTEST: Duration = Duration::from_millis(50);
-/// Who kept within its rates for this long has let up.
+/// A peer that keeps within its rates for so long is no longer over them.
 const CALM_MS: u64 = 5000;
-/// Between two notices to the peer.
+/// The time between two notices to the peer.
 const NOTICES_MS: u64 = 1000;
 
-/// What is to be done about a frame that was charged.
+/// What to do after a charged frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing.
     Go,
-    /// Read no more for a while.
+    /// Read nothing for a while.
     Pause,
-    /// The same, and say so.
+    /// The same, and tell the peer.
     PauseAndTell(Duration),
-    /// Close: it has gone on for too long.
+    /// Close: it has been over its rate for too long.
     Close,
 }
 
@@ -42,13 +44,14 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// The pace of a fresh connection. `patience`: how long it may go on being over; zero: for ever.
+    /// The pace of a new connection. `patience`: how long it may stay over its rates; zero: for
+    /// ever.
     pub fn new(patience: Duration) -> Self {
         let patience_ms = if patience.is_zero() { u64::MAX } else { crate::broker::millis(patience) };
         Self { patience_ms, pause: None, over_since_ms: 0, last_over_ms: None, told_ms: None }
     }
 
-    /// A frame was charged, and the accounts want this wait.
+    /// A frame was charged, and the accounts ask for this wait.
     pub fn on_charged(&mut self, wait: Duration, now_ms: u64) -> Verdict {
         if wait.is_zero() {
             return Verdict::Go;
@@ -65,7 +68,7 @@ impl Pace {
         if let_up {
             self.over_since_ms = now_ms;
         }
-        // The pause itself is no letting up.
+        // The pause itself does not count as keeping within the rates.
         self.last_over_ms = Some(now_ms.saturating_add(crate::broker::millis(wait)));
         if now_ms.saturating_sub(self.over_since_ms) > self.patience_ms {
             return Verdict::Close;

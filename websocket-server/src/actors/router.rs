@@ -1,4 +1,4 @@
-//! The RouterActor: one per worker thread. RouterActors alone dispatch, attach and subscribe.
+//! The RouterActor: one per worker thread. Only RouterActors dispatch, attach and subscribe.
 
 use std::{
     cell::RefCell,
@@ -32,27 +32,27 @@ use crate::{
     services::{Ask, Call},
 };
 
-/// Messages that may wait for a router. Beyond it the connections of its thread stop reading.
+/// Messages that may wait for a router. At the bound the connections of its thread stop reading.
 const MAILBOX: usize = 4096;
 /// How often requests are checked against their deadlines.
 const DEADLINE_TICK: Duration = Duration::from_millis(25);
 
-/// Do this for a connection. As many may wait as the mailbox holds.
+/// Work for a connection. As much may wait as the mailbox holds.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub enum Work {
     /// Route a message.
     Dispatch(Dispatch),
-    /// Do what it asks.
+    /// Serve its request to a bridge service.
     Ask(Asked),
-    /// Note what has reached it.
+    /// Record what has reached it.
     Mark(Marked),
     /// Log its session in.
     Identify(Identify),
 }
 
 impl Work {
-    /// For whom.
+    /// The connection that the work is for.
     pub(super) fn peer(&self) -> &Peer {
         match self {
             Self::Dispatch(Dispatch { from: peer, .. })
@@ -66,9 +66,9 @@ impl Work {
 /// A message to be routed.
 #[derive(Debug)]
 pub struct Dispatch {
-    /// Who sent it.
+    /// The sender.
     pub from: Arc<Peer>,
-    /// What.
+    /// The message.
     pub message: Outgoing,
 }
 
@@ -78,9 +78,9 @@ pub struct Dispatch {
 pub struct Attach {
     /// The connection.
     pub peer: Arc<Peer>,
-    /// What an agent says of itself.
+    /// An agent's description of itself.
     pub description: AgentDescription,
-    /// If it asked by `agent:register`: the id of that frame.
+    /// If it registered by `agent:register`: the id of that frame.
     pub registration: Option<Option<String>>,
 }
 
@@ -90,13 +90,13 @@ pub struct Attach {
 pub struct Detach {
     /// The connection.
     pub peer: Arc<Peer>,
-    /// Why it ended, for the others.
+    /// The reason, for the others.
     pub reason: String,
-    /// Whether it took its leave, and will not come back to where it was.
+    /// Whether it has left for good.
     pub for_good: bool,
 }
 
-/// The connection has answered a ping that asked what has come.
+/// The connection has answered a mark.
 #[derive(Debug)]
 pub struct Marked {
     /// The connection.
@@ -105,12 +105,12 @@ pub struct Marked {
     pub given: Given,
 }
 
-/// A frame that asks something of a bridge service.
+/// A frame for a bridge service.
 #[derive(Debug)]
 pub struct Asked {
-    /// Who asks.
+    /// The sender.
     pub peer: Arc<Peer>,
-    /// What for.
+    /// The request.
     pub ask: Box<dyn Ask>,
     /// The id of the frame.
     pub id: Option<String>,
@@ -125,7 +125,8 @@ pub struct Asked {
 pub struct RouterActor {
     pub(super) broker: Arc<Broker>,
     pub(super) counters: Arc<Counters>,
-    /// Peers of this thread with open requests. The timer that checks them runs exactly while there are any.
+    /// Peers of this thread with open requests. The timer that checks them runs only while there
+    /// are any.
     requesters: HashMap<ConnectionId, Arc<Peer>>,
     pub(super) durable: DurableShard,
 }
@@ -145,7 +146,7 @@ impl Drop for RouterActor {
 }
 
 impl RouterActor {
-    /// Watches the deadlines of this peer's requests. The timer runs only while there are any.
+    /// Checks the deadlines of this peer's requests. The timer runs only while there are any.
     pub(super) fn watch_requests(&mut self, peer: Arc<Peer>, ctx: &mut Context<Self>) {
         if self.requesters.is_empty() {
             ctx.run_later(DEADLINE_TICK, Self::check_deadlines);
@@ -182,7 +183,7 @@ impl RouterActor {
         Some((code, keys::reason(code)))
     }
 
-    /// What all worker threads share.
+    /// The state shared by all worker threads.
     pub(crate) fn broker(&self) -> &Arc<Broker> {
         &self.broker
     }
@@ -191,13 +192,13 @@ impl RouterActor {
         self.broker.refuse(&self.counters, peer, error, id, None);
     }
 
-    /// The same, for what the router does not wait for.
+    /// The same, for work outside the router.
     pub(crate) fn refuser(&self) -> impl Fn(&Peer, ClientError, Option<&str>) + use<> {
         let (broker, counters) = (Arc::clone(&self.broker), Arc::clone(&self.counters));
         move |peer, error, id| broker.refuse(&counters, peer, error, id, None)
     }
 
-    /// Refuses a message; its id is read out of its frame.
+    /// Refuses a message; its id is read from its frame.
     pub(super) fn refuse_frame(&self, peer: &Peer, error: ClientError, frame: &Frame) {
         let envelope = Envelope::parse(frame.payload_text(), usize::MAX).ok();
         let id = envelope.and_then(|envelope| envelope.id);
@@ -206,7 +207,7 @@ impl RouterActor {
 }
 
 impl Broker {
-    /// Tells a peer what is wrong. `sent`: what it had sent.
+    /// Sends a peer an error. `sent`: the message that it is about.
     pub(super) fn refuse(&self, counters: &Counters, peer: &Peer, error: ClientError, id: Option<&str>, sent: Option<&str>) {
         counters.errors.count(error.code);
         self.note_refusal(Some(peer), None, &error, sent);
@@ -241,7 +242,7 @@ impl RouterActor {
             return;
         }
         let router = self.broker.router.read();
-        // It may have been cut while this waited for the lock.
+        // It may have been cut off while this waited for the lock.
         if from.is_cut() {
             return;
         }
@@ -278,15 +279,16 @@ impl Handler<Attach> for RouterActor {
 
     fn handle(&mut self, Attach { peer, description, registration }: Attach, ctx: &mut Self::Context) {
         if peer.is_cut() {
-            // It waited for its turn, and is gone, or a newer one waits.
+            // It waited for its turn, and has gone, or a newer one waits.
             return;
         }
         let mut router = self.broker.router.write();
-        // The key or the session may have ended between the handshake and now. Asked under the lock: who is not there yet when connections
-        // are closed for that sees it here.
+        // The key or the session may have ended between the handshake and now. This is checked
+        // under the lock: a connection that is registered later than others were closed is found
+        // here.
         let attached = match self.ended(&peer) {
             Some((code, reason)) => Attached::refuse(&peer, code, reason),
-            // Its copy is for the next try, where it has to wait.
+            // The copy is for the next attempt, if it has to wait.
             None => router.attach(&peer, description.clone(), now_ms()),
         };
         let (older, replaced, strangers) = match attached {
@@ -340,7 +342,7 @@ impl Handler<Detach> for RouterActor {
         peer.with_requests(|requests| drop(requests.expire(u64::MAX)));
         self.durable.let_down(&peer);
         if for_good && !peer.is_cut() && peer.reading.is_named_by_edge() {
-            // Before it is gone: the next with its name is to find nothing.
+            // Before it is removed: the next one with its name must find nothing.
             self.forget_client(&peer);
         }
         self.broker.router.write().detach(&peer, &reason, now_ms());
@@ -351,14 +353,14 @@ impl Handler<Detach> for RouterActor {
 }
 
 impl RouterActor {
-    /// Attaches a connection once more when its turn has come.
+    /// Attaches a connection again when its turn has come.
     fn attach_later(attach: Attach, ctx: &Context<Self>) {
         let peer = Arc::clone(&attach.peer);
         Self::after(ctx, async move { peer.called_in().await }, |router, (), ctx| router.handle(attach, ctx));
     }
 }
 
-/// Several connections want to be one agent, more often than is good.
+/// Several connections want the same agent id, more often than is healthy.
 fn warn_of_fight(holder: &Peer, waiting: &Peer) {
     let key = |peer: &Peer| peer.pass.as_ref().map(|pass| pass.name().to_owned()).unwrap_or_default();
     let origin = |peer: &Peer| peer.origin().unwrap_or_default();
@@ -372,14 +374,15 @@ fn warn_of_fight(holder: &Peer, waiting: &Peer) {
     );
 }
 
-/// Closes a connection that waited to be an agent for which a newer one waits.
+/// Closes a connection that waited for an agent id and was replaced by a newer one.
 fn close_replaced(replaced: Option<Arc<Peer>>) {
     if let Some(peer) = replaced {
         peer.link.close(CloseCode::TAKEN_OVER, TAKEN_OVER, CloseMode::Discard);
     }
 }
 
-/// The way to this thread's router. One is kept per thread and shared by reference, which is what makes the mailbox's bound hold.
+/// The handle of this thread's router. There is one per thread, shared by reference, so that the
+/// mailbox's bound holds.
 #[derive(Debug)]
 pub struct Shard {
     broker: Weak<Broker>,
@@ -418,19 +421,20 @@ impl Shard {
         &self.counters
     }
 
-    /// Hands work to the router. What comes back did not fit into its mailbox.
+    /// Hands work to the router. Returns it if it did not fit into the mailbox.
     pub fn try_send(&self, work: Work) -> Option<Work> {
         self.counters.mailbox.fetch_add(1, Relaxed);
         let error = self.router.try_send(work).err()?;
         self.counters.mailbox.fetch_sub(1, Relaxed);
         match error {
             SendError::Full(work) => Some(work),
-            // The router is gone: so is, in a moment, the process.
+            // The router has ended, and the process will in a moment.
             SendError::Closed(_) => None,
         }
     }
 
-    /// Registers a connection. Not bounded by the mailbox, but by the connections there may be: each does it once.
+    /// Registers a connection. Bounded by the number of connections, not by the mailbox: each does
+    /// it once.
     pub fn attach(&self, attach: Attach) {
         self.router.do_send(attach);
     }

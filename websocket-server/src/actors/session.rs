@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{broker::Admission, routing::PeerKind, services};
 
-/// The actor. Its session is registered from the start: the edge's assertion said who it is.
+/// The actor. Its session is registered from the start, because the edge's assertion identifies it.
 pub struct ClientSessionActor {
     connection: Connection,
 }

@@ -1,5 +1,6 @@
-//! The StateManagerActor: one per broker, on a thread of its own. Tracks the state of every connection, samples the counters,
-//! answers `/stats`, and carries the drain out. Never on the path of a message.
+//! The StateManagerActor: one per broker, on a thread of its own. It tracks the state of every
+//! connection, samples the counters, answers `/stats`, and carries out the drain. It is never on
+//! the path of a message.
 
 use std::{
     collections::HashMap,
@@ -22,16 +23,16 @@ use crate::{
     snapshot::{Agents, Lifetime},
 };
 
-/// How often counters are sampled: the grain of the rates.
+/// How often counters are sampled: the resolution of the rates.
 const SAMPLE: Duration = Duration::from_secs(1);
-/// How often it is kept what is to outlive the process, while it changes.
+/// How often state that outlives the process is stored, while it changes.
 const SNAPSHOT: Duration = Duration::from_secs(5);
-/// How often the router is asked for what is due.
+/// How often the router does what is due.
 const ROUTER_TICK: Duration = Duration::from_millis(100);
 /// How often connections are closed while draining.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 
-/// Which kind of connection it is.
+/// The kind of connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// An agent's.
@@ -40,7 +41,7 @@ pub enum Side {
     Session,
 }
 
-/// This is the broker you belong to. Sent once, before anything else.
+/// Names the broker that the actor belongs to. Sent once, before anything else.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct UseBroker(pub Weak<Broker>);
@@ -51,19 +52,19 @@ pub struct UseBroker(pub Weak<Broker>);
 pub struct Opened {
     /// Names it.
     pub id: ConnectionId,
-    /// Whose it is.
+    /// Its kind.
     pub side: Side,
     /// Its outbox.
     pub link: Arc<Link>,
 }
 
-/// A connection went on in its life.
+/// A connection has changed its state.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Changed {
-    /// Which.
+    /// The connection.
     pub id: ConnectionId,
-    /// Where it is now.
+    /// Its new state.
     pub state: ConnectionState,
 }
 
@@ -72,7 +73,8 @@ pub struct Changed {
 #[rtype(result = "serde_json::Value")]
 pub struct GetStats;
 
-/// Keep now what has changed since it was last kept. The write has its place in line before the answer.
+/// Store what has changed since it was last stored. The write has its place in line before the
+/// answer.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct KeepSnapshot;
@@ -96,9 +98,9 @@ pub struct StateManagerActor {
     connections: HashMap<ConnectionId, Tracked>,
     closed: ConnectionStats,
     rates: Rates,
-    /// What is kept of how much was carried.
+    /// The stored totals of earlier lives.
     kept: Lifetime,
-    /// The revision of the agents that are kept.
+    /// The revision of the stored agents.
     kept_agents: u64,
 }
 
@@ -120,7 +122,7 @@ impl Actor for StateManagerActor {
 }
 
 impl StateManagerActor {
-    /// Keeps what has changed since it was last kept.
+    /// Stores what has changed since it was last stored.
     fn keep_snapshot(&mut self, ctx: &mut Context<Self>) {
         let Some(broker) = self.broker.upgrade() else { return };
         let store = broker.channels.store();
@@ -220,7 +222,7 @@ impl Handler<Drain> for StateManagerActor {
     fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
         let Some(broker) = self.broker.upgrade() else { return };
         let drain = &broker.settings.drain;
-        // Half the time is for closing, the rest for peers to answer.
+        // Half of the time is for closing, the rest for peers to answer.
         let window = drain.timeout / 2;
         let message = SystemMessage::Draining { reason: "restart", close_within_ms: millis(window) };
         let frame = Frame::text(&message.encode(Speaker::Bridge, None, None));

@@ -6,7 +6,7 @@ use super::router::RouterActor;
 
 type Next = dyn FnOnce(&mut RouterActor, &mut Context<RouterActor>) + Send;
 
-/// What was waited for is there: go on.
+/// What was waited for is ready: continue.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct GoOn(Box<Next>);
@@ -20,8 +20,9 @@ impl Handler<GoOn> for RouterActor {
 }
 
 impl RouterActor {
-    /// Waits, and then goes on in the router. The waiting is a task of its own: what an actor's context waits for, it looks at whenever the
-    /// actor is woken, which is with every message. Each waits in the mailbox once, past its bound.
+    /// Waits, and then continues in the router. An actor polls all its pending futures on every
+    /// message, so long waits run in tasks of their own. Each continuation waits in the mailbox
+    /// once, past its bound.
     pub(super) fn after<T: Send + 'static>(
         ctx: &Context<Self>,
         waiting: impl Future<Output = T> + 'static,

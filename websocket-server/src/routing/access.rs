@@ -1,8 +1,9 @@
-//! Who may send to what, subscribe to what, and see whom: the one place in the router where that is decided.
+//! Who may send to what, subscribe to what, and see whom: the only place in the router that decides
+//! this.
 //!
-//! Everything is judged by the identity crate's policy before anything is delivered or told; here the facts are gathered. An agent
-//! is judged by the scopes of its key, and one whose key reaches everything is not judged at all. Agents see each other, whatever
-//! their keys.
+//! The identity crate's policy decides, before anything is delivered or told; this module gathers
+//! the facts. An agent is checked by the scopes of its key; an agent whose key reaches everything
+//! is not checked at all. Agents see each other, whatever their keys are.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
@@ -19,13 +20,13 @@ use store::{ChannelFamily, ChannelName};
 
 use super::{Pass, Peer, PeerKind, Router};
 
-/// For agents there are no rules: what one may do follows from its key alone.
+/// There are no rules for agents: what an agent may do follows from its key alone.
 static NO_RULES: Policy = Policy { agents: Vec::new(), topics: Vec::new(), visible_members: Vec::new() };
-/// What a session carries that nobody logged in to.
+/// The scopes of an anonymous session.
 static NO_SCOPES: LazyLock<BTreeSet<String>> = LazyLock::new(BTreeSet::new);
 
 impl Peer {
-    /// The bounds of its key, if it is an agent whose key has any.
+    /// The scopes of its key, if it is an agent whose key has any.
     pub(super) fn bounds(&self) -> Option<&Scopes> {
         self.pass.as_ref().and_then(Pass::bounds)
     }
@@ -38,7 +39,7 @@ impl Peer {
     }
 }
 
-/// Whether a topic is one on which only the bridge speaks.
+/// Whether only the bridge may send to this topic.
 fn is_system(topic: &TopicName) -> bool {
     topic.as_str().starts_with("system.")
 }
@@ -48,8 +49,8 @@ impl Router {
         self.judge(peer, action).is_ok()
     }
 
-    /// None of the codes tells whether what was reached for is there: `login_required` and `scope_required` follow from rules, names and the
-    /// login alone, and everything else is `not_allowed`.
+    /// No code tells whether the target exists: `login_required` and `scope_required` follow from
+    /// rules, names and the login alone, and everything else is `not_allowed`.
     fn judge(&self, peer: &Peer, action: Action<'_>) -> Result<(), ErrorCode> {
         let verdict = match (&peer.kind, peer.bounds()) {
             (PeerKind::Agent(_), None) => Ok(()),
@@ -64,10 +65,11 @@ impl Router {
         Ok(verdict?)
     }
 
-    /// Whether a peer may send to an address. `is_kept`: what is sent waits for whoever comes.
+    /// Checks that a peer may send to an address. `is_kept`: the message waits for its receiver.
     ///
     /// # Errors
-    /// `not_allowed`, `login_required`, `scope_required`; `session_not_found` for a session that an agent may not know of.
+    /// `not_allowed`, `login_required`, `scope_required`; `session_not_found` for a session that an
+    /// agent may not know of.
     pub(crate) fn check_send(&self, from: &Peer, target: &Address, is_kept: bool) -> Result<(), ErrorCode> {
         if matches!(target, Address::Topic(name) if is_system(name)) {
             return Err(ErrorCode::NotAllowed);
@@ -79,8 +81,8 @@ impl Router {
             Address::Agent(id) => Place::Agent { id, scopes: self.bounds_of(id) },
             Address::Session(id) => match self.user_of(*id) {
                 Some(user) => Place::Session { id: *id, user },
-                // A session that is not here: nobody is reached. But whose what is kept would be is not known, so that only who
-                // reaches all may leave something.
+                // The session is not connected, so nobody is reached. The user of its stored
+                // messages is unknown, so only senders that reach all sessions may leave something.
                 None if from.is_agent() => {
                     let reaches_all = from.bounds().is_none_or(Scopes::reach_all_sessions);
                     return if is_kept && !reaches_all { Err(ErrorCode::NotAllowed) } else { Ok(()) };
@@ -92,17 +94,17 @@ impl Router {
             Address::Broadcast(scope) => Place::Broadcast(*scope),
             Address::Bridge | Address::Run(_) | Address::Thread(_) | Address::Pool(_) => Place::Bridge,
         };
-        // Answered like one that is not here, so that the answer does not tell.
+        // Answered like a session that does not exist, so that the answer reveals nothing.
         let is_hidden = from.is_agent() && !is_kept && matches!(target, Address::Session(_));
         self.judge(from, Action::Send(place)).map_err(|code| if is_hidden { ErrorCode::SessionNotFound } else { code })
     }
 
-    /// Whether a peer may subscribe to a topic.
+    /// Checks that a peer may subscribe to a topic.
     ///
     /// # Errors
     /// `not_allowed`, `login_required`, `scope_required`.
     pub(super) fn check_subscription(&self, peer: &Peer, topic: &TopicName) -> Result<(), ErrorCode> {
-        // They tell of everybody.
+        // They tell about everybody.
         let sees_all = peer.is_agent() && peer.bounds().is_none();
         if is_system(topic) && !sees_all {
             return Err(ErrorCode::NotAllowed);
@@ -110,13 +112,14 @@ impl Router {
         self.judge(peer, Action::Subscribe(Place::Topic(topic)))
     }
 
-    /// Whether a peer may read what was kept in a channel: its own inboxes and their dead letters, the broadcasts that reach it, and topics
-    /// that it may subscribe to; a session also has to, with any of its connections.
+    /// Checks that a peer may read the history of a channel: its own inboxes and their dead
+    /// letters, broadcasts that reach it, and topics that it may subscribe to. A session must also
+    /// subscribe to the topic, with any of its connections.
     ///
     /// # Errors
     /// `not_allowed`, `login_required`, `scope_required`.
     pub(crate) fn check_read(&self, peer: &Peer, channel: &ChannelName) -> Result<(), ErrorCode> {
-        // What is its own it may read, if it may read anything.
+        // A peer may read its own channels, if it may read any.
         self.judge(peer, Action::ReadHistory(peer.place()))?;
         let may = match channel.family() {
             ChannelFamily::Topic => match channel.as_topic() {
@@ -147,12 +150,13 @@ impl Router {
         (peer.is_agent() && member.is_agent()) || self.may(peer, Action::SeeMember { topic, member: member.place() })
     }
 
-    /// Whether a subscriber of a topic may know of all others, so that none has to be looked at.
+    /// Whether a subscriber of a topic may know of all others, so that they need not be checked one
+    /// by one.
     pub(super) fn sees_all_members(&self, peer: &Peer) -> bool {
         if peer.is_agent() { peer.bounds().is_none() } else { self.policy_is_open && self.bounded_agents == 0 }
     }
 
-    /// The bounds of an agent that is here, or was.
+    /// The scopes of an agent that is connected, or was.
     fn bounds_of(&self, id: &AgentId) -> Option<&Scopes> {
         let here = if self.bounded_agents == 0 { None } else { self.agents.get(id) };
         here.map_or_else(|| self.seen_agents.bounds_of(id), |entry| entry.peer.bounds())
@@ -163,7 +167,7 @@ impl Router {
         entry.is_some_and(|entry| entry.peers.iter().any(|tab| self.subscribes(tab.id, topic)))
     }
 
-    /// The user of a session that is here.
+    /// The user of a connected session.
     fn user_of(&self, session: SessionId) -> Option<Option<&UserId>> {
         self.sessions.get(&session).map(|entry| entry.info.user_id.as_ref())
     }

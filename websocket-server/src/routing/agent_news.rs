@@ -1,4 +1,4 @@
-//! What others are told of an agent: a burst of changes at once, then one a second, the last state.
+//! The notices about an agent: a burst of changes at once, then one a second with the last state.
 
 use std::sync::Arc;
 
@@ -9,28 +9,29 @@ use super::Peer;
 
 /// Milliseconds between two notices about one agent id.
 pub(super) const NOTICE_PAUSE_MS: u64 = 1_000;
-/// Notices about one agent id that may go out at once after a quiet time.
+/// Notices about one agent id that may be sent at once after a quiet time.
 pub(super) const NOTICE_BURST: u64 = 20;
 
-/// What has changed about an agent.
+/// A change of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// It has come.
+    /// It has connected.
     Connected,
-    /// It describes itself otherwise, or has a newer connection.
+    /// Its description has changed, or it has a newer connection.
     Updated,
-    /// It is otherwise.
+    /// Its status has changed.
     Status,
-    /// It has gone.
+    /// It has disconnected.
     Disconnected {
-        /// Why, for the others.
+        /// The reason, for the others.
         reason: String,
     },
 }
 
 impl Change {
-    /// One change that stands for this one and a later one. Each notice but [`Change::Disconnected`] carries all that is known
-    /// of the agent, so that the more telling name of the two is good for both.
+    /// The change that replaces this one and a later one. Each notice except
+    /// [`Change::Disconnected`] carries everything that is known about the agent, so the more
+    /// significant type of the two is right for both.
     fn then(self, later: Self) -> Self {
         match (self, later) {
             (Self::Connected, Self::Updated | Self::Status) => Self::Connected,
@@ -40,13 +41,14 @@ impl Change {
     }
 }
 
-/// A change that is to be told.
+/// A change to be told.
 #[derive(Clone, Debug)]
 pub(super) struct News {
     pub change: Change,
     /// The agent's connection.
     pub about: Arc<Peer>,
-    /// The connection of which was told last; `None`: that there is none. Who knows of that one may not know of the other.
+    /// The connection that the last notice was about; `None`: the last notice said that there is
+    /// none. A peer that may know of one connection may not know of the other.
     pub told_of: Option<Arc<Peer>>,
 }
 
@@ -55,18 +57,18 @@ struct Told {
     /// When the pauses of all notices so far are over.
     paid_ms: u64,
     of: Option<Arc<Peer>>,
-    /// What has changed since.
+    /// The change that was not told yet.
     untold: Option<(Change, Arc<Peer>)>,
 }
 
-/// What was told lately, and what is still to be told.
+/// What was told recently, and what is still to be told.
 #[derive(Debug, Default)]
 pub(super) struct AgentNews {
     by_id: HashMap<AgentId, Told>,
 }
 
 impl AgentNews {
-    /// Something has changed; `before`: the agent's connection until now. Gives back what is to be told at once.
+    /// An agent has changed; `before`: its connection until now. Returns what must be told at once.
     pub fn on_change(
         &mut self,
         agent_id: &AgentId,
@@ -90,12 +92,12 @@ impl AgentNews {
         told.take_due(now_ms)
     }
 
-    /// Whether there is anything to look at as time passes.
+    /// Whether [`AgentNews::tick`] has nothing to do.
     pub fn is_idle(&self) -> bool {
         self.by_id.is_empty()
     }
 
-    /// What is to be told by now.
+    /// What must be told by now.
     pub fn tick(&mut self, now_ms: u64) -> Vec<(AgentId, News)> {
         let mut due = Vec::new();
         self.by_id.retain(|agent_id, told| {
@@ -124,7 +126,7 @@ impl Told {
     }
 }
 
-/// Whether the agent is here after a change.
+/// Whether the agent is connected after a change.
 fn is_here(change: &Change) -> bool {
     !matches!(change, Change::Disconnected { .. })
 }

@@ -1,11 +1,13 @@
-//! Loop damping: how many answers to answers one chain of messages has had.
+//! Loop damping: how many answers to answers a chain of messages has had.
 //!
-//! A message whose `correlation_id` names a message that itself answers another is an answer to an answer. All that hang together so are
-//! a chain, and each message of it that is answered takes from the chain's bucket, once, however long its answer streams. Two
-//! programs that answer each other empty it in no time, also if each answers twice; people and models do not.
+//! A message is an answer to an answer if its `correlation_id` names a message that itself answers
+//! another. All messages that are connected in this way are a chain. Each message of a chain that
+//! is answered takes from the chain's bucket once, however long its answer streams. Two programs
+//! that answer each other soon empty it, also if each answers twice; people and models do not.
 //!
-//! The tables have a fixed size and no locks: who writes later wins, so that a chain may be forgotten under heavy load and begin anew.
-//! A loop is fast against that. An id counts together with who sent it, or with the topic it was sent to.
+//! The tables have a fixed size and no locks: the later write wins, so under heavy load a chain may
+//! be forgotten and begin anew. A loop is fast compared to that. An id counts together with its
+//! sender, or with the topic that it was sent to.
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
@@ -22,18 +24,18 @@ use common::rate::{Rate, SharedBucket};
 const ANSWERS: usize = 1 << 16;
 /// Chains that are remembered, 16 bytes each.
 const CHAINS: usize = 1 << 13;
-/// In a remembered answer: it has been answered.
+/// Marks an answer in the table that has been answered.
 const ANSWERED: u64 = 1;
 
-/// Ids are hashed with a secret of the process: nobody can aim at another's entry.
+/// Ids are hashed with a secret of the process, so that nobody can aim at another's entry.
 static HASH: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// The hash of an address, an id, or what else names something here: nobody outside can tell which two are alike.
+/// The hash of an address, an id, or another name: nobody outside can tell which two collide.
 pub fn hash(name: impl Hash) -> u64 {
     HASH.hash_one(name)
 }
 
-/// What a message says of itself, as hashes.
+/// The ids of a message, as hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trace {
     /// Its id.
@@ -42,21 +44,21 @@ pub struct Trace {
     pub answers: Option<u64>,
 }
 
-/// Between whom a message goes, as hashes of addresses.
+/// The sender and the receivers of a message, as hashes of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Between {
     /// A peer and another.
     Two {
-        /// Who sends it.
+        /// The sender.
         source: u64,
-        /// Who gets it: who sent what it answers.
+        /// The receiver: the sender of the message that it answers.
         target: u64,
     },
     /// A peer and all of a topic, a user or a broadcast.
     Many {
-        /// Who sends it.
+        /// The sender.
         source: u64,
-        /// Where it was sent: where what it answers was sent too.
+        /// The target, which is also that of the message that it answers.
         place: u64,
     },
 }
@@ -82,7 +84,7 @@ impl std::fmt::Debug for Chains {
 }
 
 impl Chains {
-    /// Empty tables; nothing is kept where there is no limit.
+    /// Empty tables. Without a limit nothing is stored.
     pub fn new(rate: Rate) -> Self {
         let (answers, chains) = if rate.is_unlimited() { (0, 0) } else { (ANSWERS, CHAINS) };
         Self {
@@ -95,7 +97,7 @@ impl Chains {
     /// Follows a message.
     ///
     /// # Errors
-    /// Its chain has had too many: how long until the next may pass.
+    /// Its chain has had too many answers: how long until the next one may pass.
     pub fn follow(&self, trace: Trace, between: Between, now_ms: impl FnOnce() -> u64) -> Result<(), Duration> {
         let (source, asker, place) = match between {
             Between::Two { source, target } => (source, target, None),
@@ -116,13 +118,13 @@ impl Chains {
             }
             chain
         } else {
-            // A question, or one that is forgotten: the chain begins here.
+            // A question, or a message that is forgotten: the chain begins here.
             asked & u64::from(u32::MAX) & !ANSWERED
         };
         for whose in std::iter::once(source).chain(place) {
             let own = message(whose, trace.id);
             if let Some(slot) = self.slot(own) {
-                // What has been answered stays so: an id that is used again is no way out.
+                // What has been answered stays so: using an id again is no way out.
                 let answered = if is_of(slot.load(Relaxed), own) { slot.load(Relaxed) & ANSWERED } else { 0 };
                 slot.store(tag(own) | chain | answered, Relaxed);
             }
@@ -130,7 +132,8 @@ impl Chains {
         Ok(())
     }
 
-    /// A question is sent to many under an id that an answer there had: who numbers messages from one is no loop.
+    /// A question is sent to many under an id that an answer there had: a peer that numbers its
+    /// messages from one is not a loop.
     fn forget(&self, own: u64) {
         if let Some(slot) = self.slot(own)
             && is_of(slot.load(Relaxed), own)
@@ -153,9 +156,9 @@ impl Chains {
     }
 }
 
-/// Names a message: whose it is, and its id.
+/// Identifies a message by its owner and its id.
 fn message(whose: u64, id: u64) -> u64 {
-    // The place in the table and the tag come from different bits.
+    // The place in the table and the tag use different bits.
     (whose.rotate_left(21) ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
@@ -188,7 +191,8 @@ mod tests {
         Between::Two { source, target }
     }
 
-    /// Two that answer each other, beginning with an answer to message 0; how many pass.
+    /// Two peers that answer each other, beginning with an answer to message 0; returns how many
+    /// pass.
     fn ping_pong(chains: &Chains, from: usize, now_ms: u64) -> usize {
         let passes = |number: &usize| {
             let (source, asker) = if number.is_multiple_of(2) { (ANN, BOB) } else { (BOB, ANN) };
@@ -253,7 +257,8 @@ mod tests {
             }
             alive = next;
         }
-        // Two ids that fall on one place of the table, by chance, begin the chain anew. Without a limit it would be two millions.
+        // Two ids that fall on one place of the table, by chance, begin the chain anew. Without a
+        // limit it would be two millions.
         assert!(alive.is_empty() && passed <= 10 * (2 + 2 * 10), "{passed}");
     }
 

@@ -45,7 +45,8 @@ fn is_called_in(peer: &Peer) -> bool {
     peer.called_in().now_or_never().is_some()
 }
 
-/// The first connection of an agent that was taken over as often as is free, at 0 ms, and the last one.
+/// An agent that was taken over as often as is free, at 0 ms: its first connection, and its last
+/// one.
 fn contested(router: &mut Router) -> Arc<Peer> {
     let peers: [_; 6] = std::array::from_fn(|_| agent("a"));
     for peer in &peers {
@@ -86,7 +87,7 @@ fn the_newest_waits_and_replaces_the_one_before_it() {
     attach(&mut router, &first, 0);
     let Attached::Waits { replaced: Some(replaced), .. } = attach(&mut router, &second, 0) else { panic!("the first waited") };
     assert!(replaced.id == first.id && first.is_cut() && !second.is_cut());
-    // Whoever came before the one that waits comes too late.
+    // A connection that came before the one that waits is too late.
     assert!(matches!(attach(&mut router, &late, 0), Attached::Refused(CloseCode::TAKEN_OVER, _)));
     // What the replaced one does afterwards has no effect.
     router.detach(&first, "test", 0);
@@ -136,14 +137,14 @@ enum Step {
     Describe(usize),
     Status(usize),
     Wait(u64),
-    /// A session comes, and lists the agents.
+    /// A session connects, and lists the agents.
     Look,
 }
 
 /// What a session knows of the agent: its description and status.
 type Known = Option<(Value, Value)>;
 
-/// A session that keeps what it is told, as docs/protocol.md has it.
+/// A session that stores what it is told, as docs/protocol.md describes.
 struct Watcher {
     peer: Arc<Peer>,
     known: Known,
@@ -186,7 +187,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Whatever happens to an agent: everybody is told a burst and then once a second at most, and knows in the end how it is.
+    /// Whatever happens to an agent: everybody is told a burst and then once a second at most, and
+    /// knows its state in the end.
     #[test]
     fn changes_are_told_once_a_second_and_nobody_misses_the_last(steps in steps()) {
         let mut router = router();

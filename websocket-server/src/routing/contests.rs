@@ -1,8 +1,8 @@
 //! Agent ids that several connections want: whose turn it is, and who waits.
 //!
-//! A newer connection takes over at once while the id's [`TakeoverPace`] allows it. Beyond that it waits: it is connected, and
-//! not registered. The newest waits; one that waited before it is closed. The one that waits comes in when its turn comes, or
-//! as soon as the holder leaves.
+//! A newer connection takes over at once while the id's [`TakeoverPace`] allows it. Otherwise it
+//! waits: it is connected, but not registered. Only the newest waits; one that waited before it is
+//! closed. The waiting connection is admitted when its turn comes, or as soon as the holder leaves.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use super::{Peer, takeover_pace::TakeoverPace};
 
 /// Ids that `/stats` lists.
 const LISTED: usize = 20;
-/// Warnings in the log, of all ids together.
+/// Rate of warnings in the log, for all ids together.
 const WARNINGS: Rate = Rate::new(1, 10);
 /// Milliseconds between two warnings about one id.
 const WARNING_PAUSE_MS: u64 = 10_000;
@@ -29,36 +29,36 @@ struct Contest {
     warned_ms: Option<u64>,
 }
 
-/// What becomes of a connection whose id another one has.
+/// The outcome for a connection whose id another one has.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     /// It takes over.
     Now,
-    /// It waits. `is_news`: the log is to say so.
+    /// It waits.
     Later {
-        /// Whether to warn of it.
+        /// Whether to log a warning.
         is_news: bool,
     },
 }
 
-/// What `/stats` says of takeovers.
+/// Takeovers in `/stats`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TakeoverStats {
     /// Takeovers since the start.
     made: u64,
     /// Connections that had to wait for their turn, since the start.
     delayed: u64,
-    /// Of those, closed because a newer one came to wait, since the start.
+    /// Of those, the ones closed because a newer one came, since the start.
     replaced: u64,
     /// Connections that wait now.
     waiting: usize,
-    /// How many ids were taken over so often lately that the next takeover would wait.
+    /// Ids that were taken over so often recently that the next takeover would wait.
     fighting: usize,
     /// At most twenty of them, in order.
     fighting_ids: Vec<AgentId>,
 }
 
-/// All contests of late.
+/// All recent contests.
 #[derive(Debug, Default)]
 pub(super) struct Contests {
     by_id: HashMap<AgentId, Contest>,
@@ -69,17 +69,17 @@ pub(super) struct Contests {
 }
 
 impl Contests {
-    /// Who waits for an id.
+    /// The connection that waits for an id.
     pub fn waiting_for(&self, agent_id: &AgentId) -> Option<&Arc<Peer>> {
         self.by_id.get(agent_id)?.waiting.as_ref()
     }
 
-    /// All who wait.
+    /// All waiting connections.
     pub fn waiting(&self) -> impl Iterator<Item = &Arc<Peer>> {
         self.by_id.values().filter_map(|contest| contest.waiting.as_ref())
     }
 
-    /// `peer` comes for an id that another connection has, and that nobody newer waits for.
+    /// `peer` wants an id that another connection has, and for which nobody newer waits.
     pub fn come(&mut self, agent_id: &AgentId, peer: &Arc<Peer>, now_ms: u64) -> Turn {
         let contest = self.by_id.entry(agent_id.clone()).or_insert_with(|| Contest {
             pace: TakeoverPace::new(now_ms),
@@ -103,7 +103,8 @@ impl Contests {
         Turn::Later { is_news }
     }
 
-    /// Takes out who waits for an id, if that is not `newer` itself, which comes in its place.
+    /// Removes the connection that waits for an id, unless it is `newer` itself, which takes its
+    /// place.
     pub fn replace_waiting(&mut self, agent_id: &AgentId, newer: &Peer) -> Option<Arc<Peer>> {
         let contest = self.by_id.get_mut(agent_id)?;
         let replaced = contest.waiting.take_if(|waiting| waiting.id != newer.id)?;
@@ -111,25 +112,25 @@ impl Contests {
         Some(replaced)
     }
 
-    /// The id is free: whoever waits for it is to come in.
+    /// The id is free: calls the waiting connection in.
     pub fn on_free(&self, agent_id: &AgentId) {
         if let Some(waiting) = self.waiting_for(agent_id) {
             waiting.call_in();
         }
     }
 
-    /// This connection waits no longer: it has come in, or it is gone. Says whether it did wait.
+    /// This connection no longer waits: it was admitted, or is gone. Returns whether it waited.
     pub fn stop_waiting(&mut self, agent_id: &AgentId, peer: &Peer) -> bool {
         let contest = self.by_id.get_mut(agent_id);
         contest.and_then(|contest| contest.waiting.take_if(|waiting| waiting.id == peer.id)).is_some()
     }
 
-    /// Whether there is anything to look at as time passes.
+    /// Whether [`Contests::tick`] has nothing to do.
     pub fn is_idle(&self) -> bool {
         self.by_id.is_empty()
     }
 
-    /// Calls in those whose turn has come, and forgets ids that have been quiet for long.
+    /// Calls in connections whose turn has come, and forgets ids that have been quiet for long.
     pub fn tick(&mut self, now_ms: u64) {
         self.by_id.retain(|_, contest| match &contest.waiting {
             Some(waiting) => {

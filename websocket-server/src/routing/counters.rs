@@ -1,10 +1,10 @@
-//! What has been carried: counters of one shard. Written by one thread, read by any.
+//! Traffic counters of one shard. Written by one thread, read by any.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use common::{envelope::Family, error::ErrorCode};
 
-/// Between whom a message went.
+/// The kinds of sender and receiver of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// Agent to agent.

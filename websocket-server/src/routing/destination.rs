@@ -23,7 +23,7 @@ use super::{
 pub struct Destination<'a> {
     /// Its target, or the agent that messages without a target go to.
     pub address: Cow<'a, Address>,
-    /// Between whom it travels, for the counters.
+    /// The kinds of sender and receiver, for the counters.
     pub route: Route,
 }
 
@@ -31,10 +31,10 @@ impl Router {
     /// Finds out where a message goes, and checks that its sender may send it there.
     ///
     /// # Errors
-    /// What the sender is told: an error of the target (`target_required`, `no_agent`,
-    /// `agent_ambiguous`, `request_target_invalid`, `durable_target_invalid`), of access
-    /// (`not_allowed`, `login_required`, `scope_required`, `session_not_found`), `agent_not_found`
-    /// for a durable message of a session to an agent that never was here, or `loop_stopped`.
+    /// The error for the sender: of the target (`target_required`, `no_agent`, `agent_ambiguous`,
+    /// `request_target_invalid`, `durable_target_invalid`), of access (`not_allowed`,
+    /// `login_required`, `scope_required`, `session_not_found`), `agent_not_found` for a session's
+    /// durable message to an agent that was never connected, or `loop_stopped`.
     pub(crate) fn destination<'a>(&self, from: &Peer, message: &'a Outgoing) -> Result<Destination<'a>, ClientError> {
         let address = self.resolve(from, message.target.as_ref()).map_err(|code| match &from.kind {
             PeerKind::Session(identity) => match &identity.agent {
@@ -52,8 +52,8 @@ impl Router {
         let route = match &*address {
             Address::Agent(_) if is_agent => Route::AgentToAgent,
             Address::Agent(agent_id) => {
-                // A durable message of a session waits only for agents that the bridge knows, so that
-                // strangers cannot create inboxes.
+                // A durable message of a session waits only for agents that the bridge knows, so
+                // that strangers cannot create inboxes.
                 let is_known = || self.agents.contains_key(agent_id) || self.has_seen(&ChannelName::agent(agent_id));
                 if message.is_durable && !is_known() {
                     return Err(refused(ErrorCode::AgentNotFound));
@@ -75,7 +75,7 @@ impl Router {
         Ok(Destination { address, route })
     }
 
-    /// The address of a message: its target, or else the sender's agent.
+    /// The address of a message: its target, or else the sender's default agent.
     pub(crate) fn resolve<'a>(&self, from: &Peer, target: Option<&'a Address>) -> Result<Cow<'a, Address>, ErrorCode> {
         match target {
             Some(target) => Ok(Cow::Borrowed(target)),
@@ -83,7 +83,7 @@ impl Router {
         }
     }
 
-    /// The agent that a peer's untargeted messages go to.
+    /// The agent that receives a peer's messages without a target.
     pub fn default_agent<'a>(&'a self, from: &'a Peer) -> Result<&'a AgentId, ErrorCode> {
         let PeerKind::Session(identity) = &from.kind else { return Err(ErrorCode::TargetRequired) };
         if let Some(named) = &identity.agent {
@@ -98,7 +98,7 @@ impl Router {
         }
     }
 
-    /// Stops a message whose chain of answers goes round in circles.
+    /// Stops a message whose chain of answers is a loop.
     ///
     /// # Errors
     /// `loop_stopped`, with the time after which one more may pass.

@@ -1,4 +1,4 @@
-//! Delivers ephemeral messages to everyone they are for.
+//! Delivers ephemeral messages to all their receivers.
 
 use std::sync::{Arc, atomic::AtomicUsize};
 
@@ -17,38 +17,38 @@ use super::{
     router::{AgentEntry, SessionEntry},
 };
 
-/// A stamped frame on its way, and the part of its head that routing needs.
+/// A stamped frame to be sent, and the part of its head that routing needs.
 #[derive(Debug)]
 pub struct Outgoing {
     /// The frame for its receivers.
     pub frame: Frame,
-    /// Bytes of the frame as it came.
+    /// Bytes of the received frame.
     pub bytes_in: usize,
     /// Its family, for the counters.
     pub family: Family,
-    /// The lane it takes.
+    /// Its lane.
     pub lane: Lane,
-    /// What becomes of it where a receiver reads too slowly. Of no effect if it is durable.
+    /// What happens to it if a receiver reads too slowly. Has no effect if it is durable.
     pub overflow: Overflow,
-    /// Where it goes.
+    /// Its target.
     pub target: Option<Address>,
-    /// What it answers.
+    /// The id that it answers.
     pub correlation_id: Option<String>,
-    /// What is looked at to find loops; `None` where it begins no chain and continues none.
+    /// The ids for detecting loops; `None` if it begins no chain and continues none.
     pub trace: Option<Trace>,
-    /// Its own id, where an answer of the bridge may have to name it: of requests and durable messages.
+    /// Its id, if an answer of the bridge may have to name it: for requests and durable messages.
     pub id: Option<String>,
     /// Whether it is to be stored, and delivered until acknowledged.
     pub is_durable: bool,
-    /// What it does to its topic's retained value.
+    /// Its effect on its topic's retained value.
     pub retain: Retain,
-    /// Whether its sender wants to hear of its delivery and acknowledgement.
+    /// Whether its sender wants receipts.
     pub receipt: bool,
     /// Its priority.
     pub priority: Priority,
-    /// How long it is of use, in milliseconds.
+    /// Its time to live, in milliseconds.
     pub ttl_ms: Option<u64>,
-    /// For a request: when its time is up, in milliseconds of the clock.
+    /// For a request: its deadline, in milliseconds of the clock.
     pub deadline_ms: Option<u64>,
 }
 
@@ -76,22 +76,22 @@ impl Outgoing {
     }
 }
 
-/// What became of a message.
+/// The outcome for a message.
 #[derive(Debug)]
 pub struct Routed {
-    /// Between whom it went.
+    /// The kinds of sender and receiver.
     pub route: Route,
     /// Connections that got it.
     pub deliveries: usize,
-    /// A receiver the sender should wait for.
+    /// A receiver that the sender should wait for.
     pub pause_for: Option<Arc<Link>>,
 }
 
 impl Router {
-    /// Delivers an ephemeral message to everyone it is for.
+    /// Delivers an ephemeral message to all its receivers.
     ///
     /// # Errors
-    /// What the sender is told; then nobody got it.
+    /// The error for the sender; nobody got the message then.
     pub fn dispatch(&self, from: &Arc<Peer>, message: &Outgoing) -> Result<Routed, ClientError> {
         let Destination { address, route } = self.destination(from, message)?;
         let outcome = match &*address {
@@ -122,7 +122,8 @@ impl Router {
         }
     }
 
-    /// Hands `work` every connection that reads at an address, but not the sender's where it is one of many.
+    /// Passes every connection that reads at an address to `work`, except the sender's if there are
+    /// many.
     pub fn with_readers<T>(
         &self,
         from: &Peer,
@@ -160,7 +161,8 @@ impl Router {
         self.to_one(from, awaited, peers, route, message)
     }
 
-    /// Delivers to the connections of one agent or session: opens the request before the frame can be answered.
+    /// Delivers to the connections of one agent or session: opens the request before the frame can
+    /// be answered.
     fn to_one(
         &self,
         from: &Arc<Peer>,
@@ -199,7 +201,8 @@ impl Router {
         })
     }
 
-    /// Opens the request that a durable message is, if it is one; also where nobody is there yet who could answer.
+    /// Opens the request, if a durable message is one; also if nobody is connected yet who could
+    /// answer.
     ///
     /// # Errors
     /// `too_many_requests`, `duplicate_request`.
@@ -215,7 +218,7 @@ impl Router {
         self.open_request(from, awaited.unwrap_or(&Arc::default()), &address.to_string(), message)
     }
 
-    /// A durable message was taken: whoever waited for it as an answer waits no longer.
+    /// A durable message was accepted: a peer that waited for it as an answer no longer waits.
     pub fn answer_requests(&self, from: &Peer, address: &Address, message: &Outgoing) {
         if message.correlation_id.is_some() {
             self.peers_at(address).iter().for_each(|peer| answer_request(from, peer, message));
@@ -238,7 +241,7 @@ fn answer_request(from: &Peer, receiver: &Peer, message: &Outgoing) {
     }
 }
 
-/// The message was not sent: its sender need not wait.
+/// The message was not sent: its sender need not wait for an answer.
 pub fn cancel_request(from: &Peer, message: &Outgoing) {
     if let Some((_, id)) = message.deadline_ms.zip(message.id.as_deref()) {
         from.with_requests(|requests| requests.cancel(id));
@@ -250,8 +253,8 @@ fn send(from: &Peer, receiver: &Peer, message: &Outgoing) -> Sent {
     receiver.link.send_from(from.source(), message.lane, message.frame.clone(), message.overflow)
 }
 
-/// Sends what the receiver may have waited for. Its wait ends if there is room for the message, and before it can have read it: then the
-/// id of its request is free again.
+/// Sends a message that the receiver may have waited for. If there is room for it, the wait ends
+/// before the receiver can have read it: then the id of its request is free again.
 fn send_answer(from: &Peer, receiver: &Peer, message: &Outgoing) -> Sent {
     let Some(answered) = message.correlation_id.as_deref().filter(|_| receiver.has_requests()) else {
         return send(from, receiver, message);
@@ -265,7 +268,7 @@ fn send_answer(from: &Peer, receiver: &Peer, message: &Outgoing) -> Sent {
     })
 }
 
-/// Has `send` send to each, and counts who got it.
+/// Calls `send` for each peer, and counts who got it.
 fn deliver<'a>(peers: impl Iterator<Item = &'a Arc<Peer>>, route: Route, send: impl Fn(&Peer) -> Sent) -> Routed {
     let mut routed = Routed { route, deliveries: 0, pause_for: None };
     for peer in peers {

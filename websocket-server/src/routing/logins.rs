@@ -1,7 +1,8 @@
-//! Sessions that log in while they are connected: who they are changes in place.
+//! Sessions that log in while they are connected. Their identity changes in place.
 //!
-//! A session has at most one user in its life. A connection belongs to the login if the edge says so; every other connection of
-//! the session that was opened before is given back to be closed, for whoever holds it is not known to be the one who logged in.
+//! A session has at most one user in its life. A connection belongs to the login if the edge says
+//! so. Every other connection of the session that was opened before is returned to be closed,
+//! because its holder is not known to be the one who logged in.
 
 use std::sync::Arc;
 
@@ -16,21 +17,21 @@ use transport::{Lane, Overflow, Source};
 
 use super::{Peer, PeerKind, Router, members::notice, peer::LoginNews};
 
-/// What a connection is told that was opened before the login and is not the login's own.
+/// The reason for closing a connection that was opened before the login and does not belong to it.
 pub const STRANGER: &str = "the session has logged in: come back with its new credentials";
 
-/// What a login means for the connections of its session.
+/// The effect of a login on the connections of its session.
 #[derive(Debug, Default)]
 pub struct LoginOutcome {
-    /// These have a user now.
+    /// These now have a user.
     pub logged_in: Vec<Arc<Peer>>,
-    /// These are to be closed.
+    /// These must be closed.
     pub strangers: Vec<Arc<Peer>>,
 }
 
 impl Router {
-    /// The code to close a connection with that does not belong to its session as that is now: without a login, or with another
-    /// user's.
+    /// The code for closing a connection that does not belong to its session's present state:
+    /// without a login, or with another user's.
     pub(super) fn is_stranger(&self, peer: &Peer) -> Option<CloseCode> {
         let PeerKind::Session(identity) = &peer.kind else { return None };
         let user = self.sessions.get(&identity.session_id)?.info.user_id.as_ref()?;
@@ -78,8 +79,8 @@ impl Router {
         Ok(outcome)
     }
 
-    /// Cuts off the connections of a session that has logged in which did not log in with it: nothing goes to them or comes from
-    /// them any more. Gives them back, to be closed.
+    /// Cuts off the connections of a logged-in session that do not belong to its login: nothing
+    /// goes to them or comes from them any more. Returns them, to be closed.
     pub(super) fn cut_strangers(&mut self, session_id: SessionId) -> Vec<Arc<Peer>> {
         let Some(entry) = self.sessions.get_mut(&session_id).filter(|entry| entry.info.user_id.is_some()) else {
             return Vec::new();
@@ -92,7 +93,7 @@ impl Router {
         strangers
     }
 
-    /// A session that had no user has one.
+    /// An anonymous session now has a user.
     pub(super) fn on_session_login(&mut self, session_id: SessionId, login: &Login) {
         let Some(entry) = self.sessions.get_mut(&session_id).filter(|entry| entry.info.user_id.is_none()) else { return };
         entry.info.user_id = Some(login.user.clone());
@@ -103,7 +104,7 @@ impl Router {
         self.tell_agents_of_login(source, &info);
     }
 
-    /// The user of a session has later credentials. What of them agents are told may have changed.
+    /// The user of a session has later credentials. Agents may have to be told.
     fn on_session_credentials(&mut self, session_id: SessionId, login: &Login) {
         let Some(entry) = self.sessions.get_mut(&session_id).filter(|entry| entry.info.wallet_address != login.wallet) else {
             return;
@@ -113,7 +114,8 @@ impl Router {
         self.tell_agents_of_session(source, &info, &SystemMessage::SessionIdentified(Box::new(info.clone())));
     }
 
-    /// What an agent hears depends on whether it may hear of those without a user, of this user, or of both.
+    /// What an agent hears depends on whether it may hear of anonymous sessions, of this user, or
+    /// of both.
     fn tell_agents_of_login(&self, source: Source, info: &SessionInfo) {
         self.publish_state(&SystemMessage::SessionIdentified(Box::new(info.clone())));
         let identified = notice(&SystemMessage::SessionIdentified(Box::new(info.clone())));

@@ -1,4 +1,4 @@
-//! Who comes and goes: registering connections, taking over, and telling the others.
+//! Connections that come and go: registering, taking over, and telling the others.
 
 use std::sync::{
     Arc,
@@ -22,42 +22,45 @@ use super::{
     router::{AgentEntry, Router, SessionEntry},
 };
 
-/// The topic on which changes of state are published.
+/// The topic for changes of state.
 const STATE_TOPIC: &str = "system.state";
 const STATE_ADDRESS: &str = "topic:system.state";
 
-/// What a connection is told whose agent has a newer one.
+/// The reason for closing a connection whose agent has a newer one.
 pub const TAKEN_OVER: &str = "taken over by a newer connection";
 
-/// What a connection is told whose client name a newer one of its session has.
+/// The reason for closing a connection whose client name a newer one of its session has.
 pub const NAME_TAKEN_OVER: &str =
     "another connection has this client name: come back under a new one, from the positions you hold";
 
-/// What became of a connection that was to be registered.
+/// The outcome for a connection that was to be registered.
 #[derive(Debug)]
 pub enum Attached {
     /// It is registered.
     Here {
-        /// The connection before it of the same agent, or of the same session under the same client name: cut off, and to be closed.
+        /// The former connection of the same agent, or of the same session under the same client
+        /// name: cut off, and to be closed.
         older: Option<Arc<Peer>>,
-        /// Who waited to be this agent, and came before it: cut off, and to be closed.
+        /// A connection that waited for this agent id and came before it: cut off, and to be
+        /// closed.
         replaced: Option<Arc<Peer>>,
-        /// Connections of the session that did not log in with it: cut off, and to be closed.
+        /// Connections of the session that do not belong to its login: cut off, and to be closed.
         strangers: Vec<Arc<Peer>>,
     },
-    /// It waits to be this agent. It is to be attached again when it is called in ([`Peer::called_in`]).
+    /// It waits for its agent id. It must be attached again when it is called in
+    /// ([`Peer::called_in`]).
     Waits {
-        /// Who waited before it: cut off, and to be closed.
+        /// A connection that waited before it: cut off, and to be closed.
         replaced: Option<Arc<Peer>>,
-        /// The agent's connection, where the log is to warn that several want to be this agent.
+        /// The agent's connection, if a warning must be logged that several want this agent id.
         warn_of: Option<Arc<Peer>>,
     },
-    /// It is not, and is cut off: to be closed with this code and reason.
+    /// It is not registered, and is cut off: to be closed with this code and reason.
     Refused(CloseCode, &'static str),
 }
 
 impl Attached {
-    /// Cuts off a connection that is not to be registered.
+    /// Cuts off a connection that must not be registered.
     pub fn refuse(peer: &Peer, code: CloseCode, reason: &'static str) -> Self {
         peer.cut();
         Self::Refused(code, reason)
@@ -65,8 +68,9 @@ impl Attached {
 }
 
 impl Router {
-    /// Registers a connection, unless it comes after a newer generation of itself, or does not belong to its session as that is now.
-    /// An agent's may have to wait, if its id was taken over too often lately. `now_ms`: of the broker's clock.
+    /// Registers a connection, unless it comes after a newer generation of itself, or does not
+    /// belong to its session's present state. An agent's connection may have to wait if its id was
+    /// taken over too often recently. `now_ms`: by the broker's clock.
     pub fn attach(&mut self, peer: &Arc<Peer>, description: AgentDescription, now_ms: u64) -> Attached {
         match &peer.kind {
             PeerKind::Agent(agent_id) => self.attach_agent(peer, agent_id, description, now_ms),
@@ -135,7 +139,7 @@ impl Router {
         peer.come_in();
         let older = older.map(|entry| entry.peer);
         if let Some(older) = &older {
-            // What it has sent and the router has not done yet is not done.
+            // What it sent and the router has not processed yet is dropped.
             older.cut();
             self.leave_all_topics(older);
         }
@@ -144,9 +148,10 @@ impl Router {
         older
     }
 
-    /// A name has one holder at a time: what two confirmed under one name, each would lose of the other's.
+    /// A name has one holder at a time. If two confirmed positions under one name, each would lose
+    /// messages of the other.
     fn take_name_over(&mut self, older: &Arc<Peer>, session_id: SessionId) {
-        // What it has sent and confirmed and the router has not done yet is not done.
+        // What it sent and confirmed and the router has not processed yet is dropped.
         older.cut();
         self.leave_all_topics(older);
         if let Some(entry) = self.sessions.get_mut(&session_id) {
@@ -182,7 +187,7 @@ impl Router {
         self.sessions.insert(identity.session_id, entry);
     }
 
-    /// Unregisters a connection. Does nothing for one that was taken over, apart from its own subscriptions.
+    /// Unregisters a connection. If it was taken over, this only removes its own subscriptions.
     pub fn detach(&mut self, peer: &Arc<Peer>, reason: &str, now_ms: u64) {
         self.leave_all_topics(peer);
         match &peer.kind {
@@ -232,7 +237,7 @@ impl Router {
         }
     }
 
-    /// Tells everyone who waits for an answer of a peer that is gone.
+    /// Tells everyone who waits for an answer of a peer that has gone.
     fn fail_requests_to(&self, gone: &Peer, awaited: &AtomicUsize) {
         if awaited.load(Relaxed) == 0 {
             return;
@@ -245,12 +250,12 @@ impl Router {
         }
     }
 
-    /// A later registration of the same connection: replaces what the agent said of itself.
+    /// A later registration of the same connection: replaces the agent's description.
     pub fn describe(&mut self, peer: &Peer, description: AgentDescription, now_ms: u64) -> Option<AgentInfo> {
         self.change_agent(peer, |info| info.description = description, Change::Updated, now_ms)
     }
 
-    /// The agent says how it is.
+    /// The agent reports its status.
     pub fn set_status(&mut self, peer: &Peer, status: &str, now_ms: u64) {
         self.change_agent(peer, |info| status.clone_into(&mut info.status), Change::Status, now_ms);
     }
@@ -264,12 +269,12 @@ impl Router {
         Some(info)
     }
 
-    /// What others see of an agent.
+    /// An agent as others see it.
     pub fn agent(&self, agent_id: &AgentId) -> Option<&AgentInfo> {
         self.agents.get(agent_id).map(|entry| &entry.info)
     }
 
-    /// Publishes a change of state to those who subscribe to `topic:system.state`.
+    /// Publishes a change of state to the subscribers of `topic:system.state`.
     pub fn publish_state(&self, message: &SystemMessage) {
         let Some(topic) = self.topics.get(STATE_TOPIC) else { return };
         let frame = Frame::text(&message.encode(Speaker::Bridge, Some(STATE_ADDRESS), None));
@@ -283,7 +288,8 @@ impl Router {
         self.contests.is_idle() && self.news.is_idle()
     }
 
-    /// Tells what is due of agents, and calls in connections that waited for their turn. To be called several times a second.
+    /// Sends the notices that are due, and calls in connections whose turn has come. To be called
+    /// several times a second.
     pub fn tick(&mut self, now_ms: u64) {
         self.contests.tick(now_ms);
         for (agent_id, news) in self.news.tick(now_ms) {
@@ -296,7 +302,7 @@ impl Router {
         self.contests.waiting()
     }
 
-    /// How often agents were taken over, and who waits.
+    /// How often agents were taken over, and which connections wait.
     pub fn takeovers(&self, now_ms: u64) -> TakeoverStats {
         self.contests.stats(now_ms)
     }
@@ -321,7 +327,8 @@ impl Router {
         let Some(message) = message else { return };
         self.publish_state(&message);
         let frame = notice(&message);
-        // Of a newer connection with another key others may know than of the one before.
+        // Peers that may know of a newer connection with another key may not know of the former
+        // one.
         let known = told_of.as_ref().filter(|known| known.bounds() != about.bounds());
         let out_of_sight = known.map(|known| (known, notice(&gone("taken over by an agent out of reach"))));
         for peer in self.peers() {
@@ -354,7 +361,8 @@ impl Router {
     }
 }
 
-/// A notice: encoded once, and sent among the messages of whom it tells, so that nobody hears of a leave before the last words.
+/// A notice: encoded once, and sent in the lane of messages, so that nobody hears that a peer left
+/// before its last messages.
 pub(super) fn notice(message: &SystemMessage) -> Frame {
     Frame::text(&message.encode(Speaker::Bridge, None, None))
 }

@@ -1,8 +1,10 @@
-//! The routing core: who is there, who listens to what, and where a message goes.
+//! The routing core: who is connected, who subscribes to what, and where a message goes.
 //!
-//! Pure tables and rules: no sockets, no clocks, no actix. A receiver is a [`transport::Link`], whose queue takes frames without
-//! waiting. The tables stand behind one lock: a dispatch reads, so that all shards dispatch at once; a connection that comes,
-//! goes or subscribes writes. [`crate::actors::RouterActor`]s alone dispatch, attach and subscribe; others look things up, and a reload of the keys forgets agents that were seen.
+//! Tables and rules: no sockets, no actix. A receiver is a [`transport::Link`], whose queue takes
+//! frames without waiting. One lock protects the tables: a dispatch reads them, so that all shards
+//! dispatch at once; a connection that comes, goes or subscribes writes them. Only
+//! [`crate::actors::RouterActor`]s write the routing tables; others read them. One exception:
+//! reloading the keys removes remembered agents.
 
 mod access;
 mod agent_news;

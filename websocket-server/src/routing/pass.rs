@@ -1,4 +1,4 @@
-//! What an agent's key opens to a connection.
+//! What an agent's key allows a connection.
 
 use std::{
     net::IpAddr,
@@ -13,37 +13,37 @@ use common::{
 };
 use identity::agent_keys::{Grant, Scopes};
 
-/// What an agent's key opens, as it was when the connection came.
+/// What an agent's key allows, as it was when the connection came.
 #[derive(Clone, Debug)]
 pub struct Pass {
     grant: Grant,
     checked_at: Instant,
-    /// `None` where nothing is out of reach.
+    /// `None`: nothing is out of reach.
     bounds: Option<Arc<Scopes>>,
-    /// The names of its certificate, where those say under which ids it may come.
+    /// The names of its certificate, if those bound the ids under which it may register.
     names: Option<Arc<[String]>>,
-    /// Where it was presented.
+    /// The address from which it was presented.
     address: Option<IpAddr>,
 }
 
 impl Pass {
-    /// Of a key that was found good.
+    /// For a valid key.
     pub fn new(grant: Grant, checked_at: Instant) -> Self {
         let bounds = (!grant.scopes.reach_everything()).then(|| Arc::clone(&grant.scopes));
         Self { grant, checked_at, bounds, names: None, address: None }
     }
 
-    /// The same, of an agent whose certificate has these names, and that may come under no other id.
+    /// The same, for an agent whose certificate has these names: it may register under no other id.
     pub fn named(self, names: Arc<[String]>) -> Self {
         Self { names: Some(names), ..self }
     }
 
-    /// The same, presented at an address.
+    /// The same, presented from an address.
     pub fn from(self, address: IpAddr) -> Self {
         Self { address: Some(address), ..self }
     }
 
-    /// Where it was presented.
+    /// The address from which it was presented.
     pub fn address(&self) -> Option<IpAddr> {
         self.address
     }
@@ -53,7 +53,7 @@ impl Pass {
         &self.grant.key
     }
 
-    /// Its scopes; `None` where nothing is out of reach.
+    /// Its scopes; `None`: nothing is out of reach.
     pub fn bounds(&self) -> Option<&Scopes> {
         self.bounds.as_deref()
     }
@@ -63,12 +63,12 @@ impl Pass {
         self.checked_at
     }
 
-    /// Whether the key's time is up.
+    /// Whether the key has expired.
     pub fn has_expired(&self, now: SystemTime) -> bool {
         self.grant.expires_at.is_some_and(|end| end <= now)
     }
 
-    /// Whether the key, and the certificate where it has a say, is for an agent of this id.
+    /// Checks that the key, and the certificate if it counts, is for an agent with this id.
     ///
     /// # Errors
     /// `not_allowed`.
@@ -84,6 +84,6 @@ impl Pass {
         Err(ClientError::with_message(ErrorCode::NotAllowed, message).about(format!("agent:{agent_id}")))
     }
 
-    /// How a connection is closed that names no id the key is for.
+    /// The code and reason for a connection that names no id for which its key is valid.
     pub const UNNAMED: (CloseCode, &'static str) = (CloseCode::SESSION_ENDED, "the agent key is for other agent ids");
 }

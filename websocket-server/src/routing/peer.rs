@@ -29,7 +29,8 @@ use crate::{
 
 use super::{Pass, chains::hash, requests::Requests};
 
-/// Names a connection, and is its generation: a later connection has a greater one. Never used twice in a process.
+/// Identifies a connection, and is its generation: a later connection has a greater one. Never used
+/// twice in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct ConnectionId(u64);
@@ -48,7 +49,7 @@ impl fmt::Display for ConnectionId {
     }
 }
 
-/// Who is at the other end.
+/// The kind of peer.
 #[derive(Clone, Debug)]
 pub enum PeerKind {
     /// An agent.
@@ -57,13 +58,13 @@ pub enum PeerKind {
     Session(Box<ClientIdentity>),
 }
 
-/// Readings of the past that one connection may have under way.
+/// History reads that one connection may have in progress.
 const MAX_READS: usize = 8;
 
-/// How long to wait for a reader's confirmations before it is looked whether it is still there.
+/// How long to wait for a reader's confirmations before checking whether it is still connected.
 const ROOM_WAIT: Duration = Duration::from_millis(500);
 
-/// A place among the readings of a peer. Given back when dropped.
+/// A place among a peer's history reads. Dropping it gives it back.
 #[derive(Debug)]
 pub struct ReadPlace {
     peer: Arc<Peer>,
@@ -76,14 +77,14 @@ impl Drop for ReadPlace {
     }
 }
 
-/// What a login is to a connection.
+/// The effect of a login on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LoginNews {
-    /// Nothing new, or not its user's.
+    /// Nothing new, or another user's login.
     None,
-    /// It has a user now.
+    /// It now has a user.
     User,
-    /// Its user is the same, and what the login carries is not.
+    /// Its user is the same, but its credentials have changed.
     Credentials,
 }
 
@@ -92,37 +93,39 @@ pub(super) enum LoginNews {
 pub struct Peer {
     /// The connection.
     pub id: ConnectionId,
-    /// Who it is.
+    /// Its kind and identity.
     pub kind: PeerKind,
-    /// Where frames for it go.
+    /// The link for frames to it.
     pub link: Arc<Link>,
     /// How it reads durable messages.
     pub reading: Reading,
-    /// Under which name the positions are kept to which it has read logs.
+    /// The consumer under which its positions in logs are stored.
     pub consumer: Option<ConsumerId>,
-    /// What an agent's key opens.
+    /// What an agent's key allows.
     pub pass: Option<Pass>,
-    /// Who pays for what it takes of the tables that all use.
+    /// Who pays for its entries in shared tables.
     pub payers: Arc<Payers>,
-    /// To whom the store charges what it sends, since it first sent something that is stored.
+    /// The owner to whom the store charges its messages; known once it has sent a message that is
+    /// stored.
     owner: Mutex<Option<Arc<Owner>>>,
     /// The user of a session.
     user: OnceLock<UserId>,
-    /// The login it has now; what it carries may change, its user does not.
+    /// Its present login. The credentials may change, the user does not.
     login: RwLock<Option<Arc<Login>>>,
     is_cut: AtomicBool,
-    /// Whether it was registered. A session's is from the start: it never waits.
+    /// Whether it was registered. A session's connection never waits, so this is true from the
+    /// start.
     has_come: AtomicBool,
-    /// Its turn to be its agent has come, or there is nothing to wait for any more.
+    /// Its turn to be its agent has come, or there is nothing left to wait for.
     called_in: Notify,
     address: String,
     key: u64,
     source_json: String,
-    /// What it was given and has not confirmed.
+    /// What was sent to it and is not confirmed yet.
     pub marks: Mutex<Marks>,
     /// How many bytes of durable messages may be on their way to it.
     pub window: Window,
-    /// Wakes those who wait for room in the window.
+    /// Wakes tasks that wait for room in the window.
     room: Notify,
     reads: AtomicUsize,
     has_requests: AtomicBool,
@@ -132,7 +135,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A peer of a fresh connection.
+    /// A peer for a new connection.
     pub fn new(
         id: ConnectionId,
         kind: PeerKind,
@@ -184,19 +187,19 @@ impl Peer {
         &self.address
     }
 
-    /// Who it is where senders take turns.
+    /// Its identity where senders take turns.
     pub(super) fn source(&self) -> Source {
         Source { group: self.payers.group().unwrap_or(self.key), sender: self.key }
     }
 
-    /// The hash of its address, for those who look for loops.
+    /// The hash of its address, for detecting loops.
     pub(super) fn key(&self) -> u64 {
         self.key
     }
 
-    /// Who stands behind a session, once it has logged in.
+    /// The login of a session.
     pub fn login(&self) -> Option<Arc<Login>> {
-        // Most sessions have none, and need no lock to say so.
+        // Most sessions have none; that needs no lock.
         self.user.get().and_then(|_| self.login.read().clone())
     }
 
@@ -205,7 +208,7 @@ impl Peer {
         self.user.get()
     }
 
-    /// The session has logged in, or has later credentials. A second user is not taken.
+    /// The session has logged in, or has later credentials. A second user is ignored.
     pub(super) fn log_in(&self, login: &Login) -> LoginNews {
         let mut kept = self.login.write();
         match kept.as_deref() {
@@ -216,17 +219,17 @@ impl Peer {
         if self.user.set(login.user.clone()).is_err() {
             return LoginNews::Credentials;
         }
-        // From here on the user pays too.
+        // From now on the user pays too.
         *self.owner.lock() = None;
         LoginNews::User
     }
 
-    /// To whom the store charges what it sends; made by `make` when it is not known.
+    /// The owner to whom the store charges its messages. `make` makes it if it is unknown.
     pub fn owner(&self, make: impl FnOnce() -> Arc<Owner>) -> Arc<Owner> {
         Arc::clone(self.owner.lock().get_or_insert_with(make))
     }
 
-    /// From here on nothing that came from it is routed, though its socket is still to be closed.
+    /// From now on nothing from it is routed, though its socket must still be closed.
     pub(crate) fn cut(&self) {
         self.is_cut.store(true, Relaxed);
     }
@@ -236,13 +239,13 @@ impl Peer {
         self.is_cut.load(Relaxed)
     }
 
-    /// It is registered: what it sends is worked on from here on.
+    /// It is registered: its frames are processed from now on.
     pub(super) fn come_in(&self) {
         self.has_come.store(true, Relaxed);
         self.link.wake();
     }
 
-    /// Whether what it sends may be worked on. An agent's connection waits with that until it is registered.
+    /// Whether its frames may be processed. An agent's connection waits until it is registered.
     pub fn has_come(&self) -> bool {
         self.has_come.load(Relaxed)
     }
@@ -252,12 +255,12 @@ impl Peer {
         self.called_in.notify_one();
     }
 
-    /// Waits until the connection is to be attached once more. It may have been cut off by then.
+    /// Waits until the connection must be attached again. It may have been cut off by then.
     pub async fn called_in(&self) {
         self.called_in.notified().await;
     }
 
-    /// The inboxes it reads: its own, and for a session its user's.
+    /// Its inboxes: its own, and for a session its user's.
     pub fn inboxes(&self) -> impl Iterator<Item = ChannelName> {
         let (own, user) = match &self.kind {
             PeerKind::Agent(agent_id) => (ChannelName::agent(agent_id), None),
@@ -274,18 +277,18 @@ impl Peer {
         }
     }
 
-    /// Takes so much of a table that all use.
+    /// Takes so much of a shared table.
     ///
     /// # Errors
-    /// The share of one of its payers is used up: what to tell the peer.
+    /// The share of one of its payers is used up: the error for the peer.
     pub fn take(&self, table: Table, amount: usize) -> Result<Place, ClientError> {
         self.payers.take(table as u8, amount).map_err(|used| table.refusal(used))
     }
 
-    /// Takes a place among the readings of the past that this peer may have under way.
+    /// Takes a place among the history reads that this peer may have in progress.
     ///
     /// # Errors
-    /// `too_many_requests`: there are as many as may be.
+    /// `too_many_requests`.
     pub fn begin_read(self: &Arc<Self>) -> Result<ReadPlace, ClientError> {
         let before = self.reads.fetch_add(1, Relaxed);
         let mut place = ReadPlace { peer: Arc::clone(self), _shared: None };
@@ -298,7 +301,7 @@ impl Peer {
         Ok(place)
     }
 
-    /// Where it comes from: an IP address.
+    /// Its IP address.
     pub fn origin(&self) -> Option<String> {
         match &self.kind {
             PeerKind::Agent(_) => self.pass.as_ref()?.address().map(|address| address.to_string()),
@@ -306,13 +309,13 @@ impl Peer {
         }
     }
 
-    /// The broadcasts it reads.
+    /// The broadcasts that it reads.
     pub fn broadcasts(&self) -> [ChannelName; 2] {
         let own = if self.is_agent() { Scope::Agents } else { Scope::Sessions };
         [ChannelName::broadcast(own), ChannelName::broadcast(Scope::All)]
     }
 
-    /// Its address as a JSON string. Addresses have no characters that need escapes.
+    /// Its address as a JSON string. Addresses contain no characters that need escapes.
     pub fn source_json(&self) -> &str {
         &self.source_json
     }
@@ -322,24 +325,25 @@ impl Peer {
         matches!(self.kind, PeerKind::Agent(_))
     }
 
-    /// Says something to the peer, past the data that waits for it.
+    /// Sends a message of the bridge, ahead of the data that waits.
     pub fn answer(&self, message: &SystemMessage, correlation_id: Option<&str>) -> Sent {
         let text = message.encode(Speaker::Bridge, Some(&self.address), correlation_id);
         self.link.send(Lane::Control, Frame::text(&text))
     }
 
-    /// Says something to the peer, in the order of the data around it.
+    /// Sends a message of the bridge, in the order of the data around it.
     pub fn tell(&self, message: &SystemMessage) -> Sent {
         self.link.send(Lane::Normal, Frame::text(&message.encode(Speaker::Bridge, Some(&self.address), None)))
     }
 
-    /// Whether its answer to a mark counts: as an acknowledgement, or as a position that is kept.
+    /// Whether its pong to a mark counts for this channel: as an acknowledgement, or as a position
+    /// that is stored.
     pub fn confirms_by_mark(&self, channel: &ChannelName) -> bool {
         if channel.family().is_inbox() { self.reading.acks == Acks::Automatic } else { self.consumer.is_some() }
     }
 
-    /// Gives it a durable message, and after each portion asks what has come. `Dropped`: there is no room for it, in its window or in
-    /// its outbox.
+    /// Sends it a durable message, and a mark after each portion. `Dropped`: there is no room for
+    /// it, in its window or in its outbox.
     pub fn give(&self, lane: Lane, frame: Frame) -> Sent {
         let bytes = frame.len();
         if !self.window.has_room(bytes) {
@@ -352,12 +356,13 @@ impl Peer {
         sent
     }
 
-    /// Sends a ping behind what it was given since the last one.
+    /// Sends a mark behind what was sent since the last one.
     pub fn ask_what_has_come(&self) {
         self.ask(Marks::begin);
     }
 
-    /// A regular look: asks behind what was given lately, and once more where an answer is overdue.
+    /// A regular check: sends a mark behind what was sent recently, and another one if a pong is
+    /// overdue.
     pub fn ask_regularly(&self) {
         self.ask(Marks::begin_regular);
     }
@@ -371,16 +376,16 @@ impl Peer {
         }
     }
 
-    /// It answered a mark: what has reached it.
+    /// It answered a mark: returns what has arrived.
     pub fn on_mark(&self, mark: u64) -> Option<Given> {
         let given = self.marks.lock().confirmed(mark, &self.window, now_ms())?;
         self.room.notify_waiters();
         Some(given)
     }
 
-    /// Waits for room for so many bytes, or a while: who waits looks again.
+    /// Waits for room for so many bytes, or for a while: the caller checks again.
     pub async fn wait_for_room(&self, bytes: usize) {
-        // Before the look: the answer that makes room may come right after it.
+        // Before the check: the pong that makes room may come right after it.
         let room = self.room.notified();
         if !self.window.has_room(bytes) {
             let _ = tokio::time::timeout(ROOM_WAIT, room).await;
@@ -405,13 +410,13 @@ impl Peer {
         self.has_requests.load(Relaxed)
     }
 
-    /// Has the peer pause until `slow` keeps up again.
+    /// Makes the peer pause until `slow` keeps up again.
     pub fn hold(&self, slow: Arc<Link>) {
         *self.held_by.lock() = Some(slow);
         self.is_held.store(true, Relaxed);
     }
 
-    /// The reader this peer should wait for.
+    /// The reader that this peer waits for.
     pub fn held_by(&self) -> Option<Arc<Link>> {
         if self.is_held.load(Relaxed) { self.held_by.lock().clone() } else { None }
     }

@@ -1,5 +1,5 @@
-//! The router against a naive model: any history of comings, goings, subscriptions and messages delivers to the same receivers, in
-//! the same order, and leaves nothing behind.
+//! The router against a naive model: any history of connects, disconnects, subscriptions and
+//! messages delivers to the same receivers, in the same order, and leaves nothing behind.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -71,10 +71,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..80)
 }
 
-/// The model: what is connected where, as plain sets looked through from end to end.
+/// The model: what is connected where, as plain sets that are searched from end to end.
 #[derive(Default)]
 struct Model {
-    /// Connection slot -> who it is; taken-over agents stay, as not current.
+    /// Connection slot -> its identity. Taken-over agents stay, marked as not current.
     attached: BTreeMap<usize, Who>,
     current_agent: BTreeMap<usize, usize>,
     subscriptions: BTreeSet<(usize, usize)>,
@@ -94,7 +94,7 @@ impl Model {
         self.attached.iter().filter(|(_, who)| is(who)).map(|(at, _)| *at).collect()
     }
 
-    /// Who gets it; `None` when the sender is told an error.
+    /// The receivers; `None` if the sender gets an error.
     fn receivers(&self, from: usize, to: Option<To>) -> Option<BTreeSet<usize>> {
         let one = |agent: usize| self.current_agent.get(&agent).map(|at| BTreeSet::from([*at]));
         let some = |all: Vec<usize>| if all.is_empty() { None } else { Some(all.into_iter().collect()) };
@@ -185,7 +185,7 @@ fn is_current(router: &Router, peer: &Peer) -> bool {
     router.peers().any(|other| other.id == peer.id)
 }
 
-/// The numbers of the messages a peer was sent, notices left out.
+/// The numbers of the messages that a peer got, without notices.
 fn seen(peer: &Peer) -> Vec<usize> {
     let frames = peer.link.drain();
     frames.iter().filter_map(|frame| frame.payload_text().strip_prefix('#')?.parse().ok()).collect()

@@ -1,4 +1,4 @@
-//! The open requests of one peer: who is to answer which, and by when. Pure.
+//! The open requests of one peer: who must answer which, and by when. Pure.
 
 use std::sync::{
     Arc,
@@ -11,11 +11,11 @@ use transport::{Place, ShareUsed};
 /// Why a request cannot be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenError {
-    /// As many are open as may be.
+    /// The limit of open requests is reached.
     TooMany,
-    /// One with this id is open.
+    /// A request with this id is open.
     Duplicate,
-    /// A holder behind the peer has as many open as it may.
+    /// A payer of the peer has used up its share of open requests.
     ShareUsed(ShareUsed),
 }
 
@@ -25,7 +25,7 @@ struct Open {
     deadline_ms: u64,
     /// How many requests wait for the responder, in all.
     awaited: Arc<AtomicUsize>,
-    /// Its place among the requests of everybody.
+    /// Its place among all open requests.
     _place: Option<Place>,
 }
 
@@ -44,10 +44,10 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// Opens a request, which keeps its place among the requests of everybody.
+    /// Opens a request. It keeps its place among all open requests.
     ///
     /// # Errors
-    /// [`OpenError`], as `place` says.
+    /// [`OpenError`], also from `place`.
     pub fn open(
         &mut self,
         id: &str,
@@ -76,7 +76,7 @@ impl Requests {
         self.open.is_empty()
     }
 
-    /// A message came that answers `id`. Closes the request if `source` is who was to answer it.
+    /// A message answers `id`. Closes the request if `source` is the peer that was asked.
     pub fn answer(&mut self, id: &str, source: &str) -> bool {
         let answered = self.open.get(id).is_some_and(|open| open.responder == source);
         if answered {
@@ -85,12 +85,12 @@ impl Requests {
         answered
     }
 
-    /// Takes a request back that could not be sent.
+    /// Removes a request that could not be sent.
     pub fn cancel(&mut self, id: &str) {
         self.open.remove(id);
     }
 
-    /// Takes out what is past its deadline: ids and responders.
+    /// Removes the requests past their deadline. Returns ids and responders.
     pub fn expire(&mut self, now_ms: u64) -> Vec<(String, String)> {
         if self.open.is_empty() || now_ms < self.earliest_ms {
             return Vec::new();
@@ -100,7 +100,7 @@ impl Requests {
         expired
     }
 
-    /// Takes out what `responder` was to answer, which is gone.
+    /// Removes the requests to `responder`, which has gone.
     pub fn fail(&mut self, responder: &str) -> Vec<(String, String)> {
         self.take(|open| open.responder == responder)
     }

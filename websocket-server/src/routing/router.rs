@@ -1,4 +1,4 @@
-//! The tables, and what looks things up in them.
+//! The routing tables, and look-ups in them.
 
 use std::sync::{Arc, atomic::AtomicUsize};
 
@@ -24,7 +24,7 @@ use super::{
     topics::Topic,
 };
 
-/// Most members one answer lists.
+/// The most members in one answer.
 const MEMBERS_LISTED: usize = 1000;
 
 /// Bounds of the tables.
@@ -42,7 +42,7 @@ pub struct RouterLimits {
 pub(super) struct AgentEntry {
     pub peer: Arc<Peer>,
     pub info: AgentInfo,
-    /// Requests that wait for this agent, whichever connection it has.
+    /// Requests that wait for this agent, whatever connection it has.
     pub awaited: Arc<AtomicUsize>,
 }
 
@@ -55,29 +55,29 @@ pub(super) struct SessionEntry {
 }
 
 impl SessionEntry {
-    /// Who the session is where senders take turns.
+    /// The session's identity where senders take turns.
     pub fn source(&self) -> Source {
         self.peers.first().map_or(Source::BRIDGE, |peer| peer.source())
     }
 }
 
-/// Who else subscribes to a topic, where the subscriber wants to know.
+/// The other subscribers of a topic, if the subscriber asked for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Members {
-    /// How many addresses.
+    /// The number of addresses.
     pub count: Option<usize>,
     /// At most a thousand of them.
     pub listed: Option<Vec<String>>,
 }
 
-/// Who is there and who listens to what.
+/// The tables: who is connected, and who subscribes to what.
 #[derive(Debug)]
 pub struct Router {
     pub(super) limits: RouterLimits,
     pub(super) chains: Chains,
     pub(super) policy: Policy,
     pub(super) policy_is_open: bool,
-    /// Agents that are here whose keys have bounds.
+    /// Connected agents whose keys have scopes.
     pub(super) bounded_agents: usize,
     pub(super) agents: HashMap<AgentId, AgentEntry>,
     pub(super) sessions: HashMap<SessionId, SessionEntry>,
@@ -85,9 +85,9 @@ pub struct Router {
     pub(super) topics: HashMap<TopicName, Topic>,
     /// Agent ids that several connections want.
     pub(super) contests: Contests,
-    /// What is told of agents.
+    /// The notices about agents.
     pub(super) news: AgentNews,
-    /// Agents that were here.
+    /// Agents that were connected.
     pub(super) seen_agents: SeenAgents,
     /// The topics of each connection that has any, each with its place among all subscriptions.
     pub(super) subscriptions: HashMap<ConnectionId, HashMap<TopicName, Place>>,
@@ -135,12 +135,12 @@ impl Router {
         self.sessions.len()
     }
 
-    /// The sessions that are here.
+    /// The ids of connected sessions.
     pub fn session_ids(&self) -> Vec<SessionId> {
         self.sessions.keys().copied().collect()
     }
 
-    /// The last `limit` of the agents that were here, in the order in which they came.
+    /// The last `limit` agents that were connected, in the order in which they came.
     pub fn seen_agents(&self, limit: usize) -> Vec<SeenAgent> {
         self.seen_agents.last(limit)
     }
@@ -150,12 +150,13 @@ impl Router {
         self.seen_agents.revision()
     }
 
-    /// What keys reach has changed: agents that are away and came with one of them were not here.
+    /// The scopes of keys have changed: forgets agents that came with one of them and are no longer
+    /// connected.
     pub fn forget_seen_agents(&mut self, has_changed: impl Fn(&str) -> bool) {
         self.seen_agents.forget_keys(has_changed);
     }
 
-    /// Agents that were here in an earlier life, in the order in which they came.
+    /// Adds agents that were connected in an earlier life, in the order in which they came.
     pub fn restore_seen_agents(&mut self, agents: impl Iterator<Item = SeenAgent>) {
         agents.for_each(|agent| self.seen_agents.add(agent));
     }
@@ -165,7 +166,7 @@ impl Router {
         self.topics.len()
     }
 
-    /// Whether an inbox is that of an agent that was here.
+    /// Whether an inbox is that of an agent that was connected.
     pub fn has_seen(&self, inbox: &ChannelName) -> bool {
         inbox.as_str().strip_prefix("agent:").is_some_and(|agent_id| self.seen_agents.contains(agent_id))
     }
@@ -180,7 +181,7 @@ impl Router {
         self.agents.values().map(|entry| &entry.peer)
     }
 
-    /// One page of the sessions an agent may see, ordered by id.
+    /// One page of the sessions that an agent may see, ordered by id.
     pub fn list_sessions(&self, seen_by: &Peer, after: Option<SessionId>, limit: usize) -> SystemMessage {
         let seen = self.sessions.iter().filter(|(id, entry)| self.sees_session(seen_by, **id, entry.info.user_id.as_ref()));
         let seen: Vec<_> = seen.map(|(id, _)| *id).collect();
@@ -220,15 +221,16 @@ impl Router {
         self.topics.get(topic).is_some_and(|topic| topic.has(id))
     }
 
-    /// Whether a connection hears who comes to a topic and goes.
+    /// Whether a connection gets the presence of a topic.
     pub fn watches(&self, id: ConnectionId, topic: &TopicName) -> bool {
         self.topics.get(topic).is_some_and(|topic| topic.watches(id))
     }
 
-    /// Subscribes a connection to a topic, or changes whether it hears who comes and goes.
+    /// Subscribes a connection to a topic, or changes whether it gets presence.
     ///
     /// # Errors
-    /// `too_many_subscriptions`, `too_many_topics`, `share_exceeded`, `not_allowed`, `login_required`, `scope_required`.
+    /// `too_many_subscriptions`, `too_many_topics`, `share_exceeded`, `not_allowed`,
+    /// `login_required`, `scope_required`.
     pub fn subscribe(&mut self, peer: &Arc<Peer>, name: &TopicName, presence: bool) -> Result<Members, ClientError> {
         if peer.is_cut() {
             return Err(ErrorCode::NotAllowed.into());
@@ -245,7 +247,8 @@ impl Router {
         Ok(Members { count, listed })
     }
 
-    /// Takes the places of a new subscription: among all subscriptions, and among all topics where the topic is new.
+    /// Takes the places of a new subscription: among all subscriptions, and among all topics if the
+    /// topic is new.
     fn make_room(&mut self, peer: &Arc<Peer>, name: &TopicName) -> Result<(), ClientError> {
         let most = self.limits.max_subscriptions;
         let own = self.subscriptions.get(&peer.id).map_or(0, HashMap::len);
@@ -290,7 +293,8 @@ impl Router {
         }
     }
 
-    /// The addresses that subscribe to a topic, so far as a peer may know of them: how many, and the first of them.
+    /// The addresses that subscribe to a topic, as far as a peer may know of them: how many, and
+    /// the first of them.
     fn members_seen_by(&self, peer: &Peer, name: &TopicName) -> (usize, Vec<String>) {
         let Some(topic) = self.topics.get(name) else { return (0, Vec::new()) };
         if self.sees_all_members(peer) {
@@ -301,7 +305,7 @@ impl Router {
         (addresses.len(), addresses.iter().take(MEMBERS_LISTED).map(|address| (*address).to_owned()).collect())
     }
 
-    /// Tells those who watch a topic, except `about` and those who may not know of it.
+    /// Tells the subscribers with presence, except `about` and those who may not know of it.
     fn tell_watchers(&self, name: &TopicName, about: &Peer, notice: &SystemMessage) {
         let Some(topic) = self.topics.get(name).filter(|topic| topic.is_watched()) else { return };
         let notice = super::members::notice(notice);

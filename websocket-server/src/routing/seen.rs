@@ -1,4 +1,5 @@
-//! Agents that were here, and what their keys reached: what sessions leave behind waits for these, where they may write to them at all.
+//! Agents that were connected, and what their keys reached. Messages that sessions leave wait for
+//! these agents, if the sessions may send to them.
 
 use std::{collections::HashMap, hash::RandomState};
 
@@ -9,41 +10,42 @@ use serde::{Deserialize, Serialize};
 
 use super::Peer;
 
-/// Most agents remembered after they have gone. Beyond them an agent is forgotten of the key with most of them, the one that came longest ago:
-/// not only those who come again have names, and no key pushes out the agents of another that has fewer.
+/// The most agents that are remembered after they have gone. At the bound, the key with the most of
+/// them loses the one that came longest ago. So no key pushes out the agents of another key that
+/// has fewer.
 const REMEMBERED: usize = 100_000;
 
-/// An agent that was here.
+/// An agent that was connected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeenAgent {
     /// Its id.
     pub agent_id: AgentId,
-    /// The name of the key it came with.
+    /// The name of its key.
     pub key: String,
-    /// What the key reached; `None` where nothing was out of reach.
+    /// The scopes of the key; `None`: nothing was out of reach.
     pub bounds: Option<Scopes>,
 }
 
-/// The last [`REMEMBERED`] agents that came, in the order in which they did.
+/// The last [`REMEMBERED`] agents that came, in order.
 #[derive(Debug, Default)]
 pub(super) struct SeenAgents {
     agents: LinkedHashMap<AgentId, SeenAgent, RandomState>,
-    /// The ids that came with each key, in the order in which they did.
+    /// The ids that came with each key, in order.
     of_keys: HashMap<String, LinkedHashMap<AgentId, (), RandomState>>,
-    /// Those with bounds.
+    /// The number of those with scopes.
     bounded: usize,
     /// Rises with every change.
     revision: u64,
 }
 
 impl SeenAgents {
-    /// An agent is here.
+    /// An agent is connected.
     pub(super) fn note(&mut self, agent_id: &AgentId, peer: &Peer) {
         let key = peer.pass.as_ref().map(|pass| pass.name().to_owned()).unwrap_or_default();
         self.add(SeenAgent { agent_id: agent_id.clone(), key, bounds: peer.bounds().cloned() });
     }
 
-    /// An agent was here, after all others.
+    /// An agent was connected, after all others.
     pub(super) fn add(&mut self, agent: SeenAgent) {
         if self.agents.back().is_some_and(|(_, last)| *last == agent) {
             return;
@@ -73,7 +75,8 @@ impl SeenAgents {
         }
     }
 
-    /// What keys reach has changed: who came with one of them, and under which bounds it will come again, is not known.
+    /// The scopes of keys have changed: agents that came with one of them may come again with other
+    /// scopes.
     pub(super) fn forget_keys(&mut self, has_changed: impl Fn(&str) -> bool) {
         self.revision += 1;
         self.agents.retain(|_, agent| !has_changed(&agent.key));
@@ -85,7 +88,7 @@ impl SeenAgents {
         self.agents.contains_key(agent_id)
     }
 
-    /// The bounds of an agent that was here.
+    /// The scopes of an agent that was connected.
     pub(super) fn bounds_of(&self, agent_id: &AgentId) -> Option<&Scopes> {
         if self.bounded == 0 { None } else { self.agents.get(agent_id)?.bounds.as_ref() }
     }
@@ -95,7 +98,7 @@ impl SeenAgents {
         self.revision
     }
 
-    /// The last so many, in the order in which they came. Where there are more, keys with few keep all of theirs.
+    /// The last so many, in order. If there are more, keys with few keep all of theirs.
     pub(super) fn last(&self, limit: usize) -> Vec<SeenAgent> {
         if self.agents.len() <= limit {
             return self.agents.values().cloned().collect();

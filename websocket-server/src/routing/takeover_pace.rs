@@ -1,12 +1,14 @@
-//! How often one agent id may be taken over. Pure: the caller says what time it is.
+//! How often one agent id may be taken over. Pure: the caller passes the time.
 //!
-//! An agent that reconnects takes over its old connection, which the bridge may not know to be dead. That must be quick. Two
-//! programs that use one id by mistake also take over from each other, as fast as they reconnect. So a few takeovers are free;
-//! then there is a pause between two of them, which grows with each takeover that somebody waited for.
+//! An agent that reconnects takes over its old connection, which the bridge may not know to be
+//! dead. That must be quick. Two programs that use one id by mistake also take over from each
+//! other, as fast as they reconnect. So a few takeovers are free. Then there is a pause between two
+//! of them, which grows with each takeover that had to wait.
 
 /// Takeovers that need not wait, after a quiet time.
 const FREE: u32 = 5;
-/// The least pause between two takeovers once the free ones are used up, in milliseconds. The pause grows by as much.
+/// The least pause between two takeovers once the free ones are used up, in milliseconds. The pause
+/// grows by as much.
 const PAUSE_STEP_MS: u64 = 1_000;
 /// The longest pause, in milliseconds.
 const LONGEST_PAUSE_MS: u64 = 10_000;
@@ -18,7 +20,7 @@ pub struct TakeoverPace {
     pause_ms: u64,
     /// When the last takeover was, in milliseconds of the caller's clock.
     last_ms: u64,
-    /// From when on the quiet time counts that has not been credited yet.
+    /// Since when quiet time has not been credited yet.
     quiet_since_ms: u64,
 }
 
@@ -28,13 +30,13 @@ impl TakeoverPace {
         Self { free: FREE, pause_ms: PAUSE_STEP_MS, last_ms: now_ms, quiet_since_ms: now_ms }
     }
 
-    /// Milliseconds until the next takeover may be. 0: now.
+    /// Milliseconds until the next takeover is allowed. 0: now.
     pub fn wait_ms(&mut self, now_ms: u64) -> u64 {
         self.credit_quiet_time(now_ms);
         if self.free > 0 { 0 } else { (self.last_ms + self.pause_ms).saturating_sub(now_ms) }
     }
 
-    /// A newer connection takes over. `has_waited`: it could not do so when it came.
+    /// A newer connection takes over. `has_waited`: it had to wait.
     pub fn on_takeover(&mut self, now_ms: u64, has_waited: bool) {
         self.credit_quiet_time(now_ms);
         self.free = self.free.saturating_sub(1);
@@ -44,7 +46,7 @@ impl TakeoverPace {
         (self.last_ms, self.quiet_since_ms) = (now_ms, now_ms);
     }
 
-    /// Whether there have been so many takeovers lately that the next would wait.
+    /// Whether there were so many takeovers recently that the next would wait.
     pub fn is_fight(&mut self, now_ms: u64) -> bool {
         self.wait_ms(now_ms) > 0 || self.pause_ms > PAUSE_STEP_MS
     }
@@ -55,7 +57,8 @@ impl TakeoverPace {
         self.free == FREE && self.pause_ms == PAUSE_STEP_MS
     }
 
-    /// Each two pauses without a takeover halve the pause, and once it is the least, give one free takeover back.
+    /// Each two pauses without a takeover halve the pause, and once it is the least, give one free
+    /// takeover back.
     fn credit_quiet_time(&mut self, now_ms: u64) {
         while now_ms.saturating_sub(self.quiet_since_ms) >= 2 * self.pause_ms {
             self.quiet_since_ms += 2 * self.pause_ms;
@@ -74,7 +77,7 @@ impl TakeoverPace {
 mod tests {
     use super::*;
 
-    /// Two fight without a pause until `end_ms`: when each takeover is.
+    /// Two fight without a pause until `end_ms`. Returns the time of each takeover.
     fn fight(pace: &mut TakeoverPace, begin_ms: u64, end_ms: u64) -> Vec<u64> {
         let (mut now_ms, mut at) = (begin_ms, Vec::new());
         while now_ms < end_ms {
@@ -101,7 +104,8 @@ mod tests {
     fn quiet_halves_the_pause_and_then_gives_free_takeovers_back() {
         let mut pace = TakeoverPace::new(0);
         let last = *fight(&mut pace, 0, 100_000).last().expect("takeovers");
-        // 20 s at 10 s, 10 s at 5 s, 5 s at 2.5 s, 2.5 s at 1.25 s: then the least pause, and one more free one each 2 s.
+        // 20 s at 10 s, 10 s at 5 s, 5 s at 2.5 s, 2.5 s at 1.25 s: then the least pause, and one
+        // more free one each 2 s.
         assert!(pace.is_fight(last + 37_499));
         assert!(!pace.is_fight(last + 37_500));
         assert!(!pace.is_fresh(last + 37_500 + 9_999));

@@ -25,7 +25,7 @@ fn what_an_agent_that_was_taken_over_had_queued_is_not_done() {
         router.attach(&peer, AgentDescription::default(), 0);
         peer
     });
-    // The router drops what came from a connection that is cut.
+    // The router drops what comes from a connection that is cut off.
     assert!(older.is_cut() && !newer.is_cut());
 }
 

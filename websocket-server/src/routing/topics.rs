@@ -32,7 +32,8 @@ impl Topic {
         Self { place: Some((id, place)), ..Self::default() }
     }
 
-    /// Adds a subscriber, or changes whether it watches. Says whether its address is new among the members.
+    /// Adds a subscriber, or changes whether it gets presence. Returns whether its address is new
+    /// among the members.
     pub fn subscribe(&mut self, peer: &Arc<Peer>, watches: bool) -> bool {
         if let Some(subscriber) = self.positions.get(&peer.id).and_then(|at| self.subscribers.get_mut(*at)) {
             self.watchers -= usize::from(subscriber.watches);
@@ -48,7 +49,7 @@ impl Topic {
         *connections == 1
     }
 
-    /// Removes a subscriber. Says whether its address is no longer among the members.
+    /// Removes a subscriber. Returns whether its address is no longer among the members.
     pub fn unsubscribe(&mut self, peer: &Peer) -> bool {
         let Some(at) = self.positions.remove(&peer.id) else { return false };
         let removed = self.subscribers.swap_remove(at);
@@ -57,7 +58,8 @@ impl Topic {
         }
         self.watchers -= usize::from(removed.watches);
         if self.place.as_ref().is_some_and(|(payer, _)| *payer == peer.id) {
-            // It counts for who is still there, also beyond that one's share: else nobody's would be full.
+            // It counts for a subscriber that is left, also beyond that one's share. Otherwise it
+            // would count for nobody.
             let heir = self.subscribers.first().map(|heir| &heir.peer);
             self.place = heir.and_then(|heir| Some((heir.id, heir.payers.take_anyway(Table::Topics as u8, 1)?)));
         }
@@ -80,7 +82,7 @@ impl Topic {
         self.positions.contains_key(&id)
     }
 
-    /// Whether this connection hears who comes and goes.
+    /// Whether this connection gets presence.
     pub fn watches(&self, id: ConnectionId) -> bool {
         self.positions.get(&id).and_then(|at| self.subscribers.get(*at)).is_some_and(|subscriber| subscriber.watches)
     }
@@ -95,12 +97,12 @@ impl Topic {
         (self.members.len(), self.members.keys().take(limit).cloned().collect())
     }
 
-    /// Whether anybody watches.
+    /// Whether anybody gets presence.
     pub fn is_watched(&self) -> bool {
         self.watchers > 0
     }
 
-    /// Those who watch who comes and goes.
+    /// The subscribers with presence.
     pub fn watchers(&self) -> impl Iterator<Item = &Arc<Peer>> {
         self.subscribers.iter().filter(|subscriber| subscriber.watches).map(|subscriber| &subscriber.peer)
     }

@@ -26,7 +26,7 @@ pub(super) const KINDS: &[Kind] = &[
 /// Which durable messages are acknowledged: either `through` or `seqs`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct AckAsk {
-    /// The inbox. Where absent: the one of the sender's that has the message.
+    /// The inbox. If absent: the sender's inbox that has the message.
     #[serde(default)]
     pub channel: Option<String>,
     /// Everything up to this number.
@@ -54,7 +54,7 @@ impl AckAsk {
 /// Which durable message could not be used.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct NackAsk {
-    /// The inbox. Where absent: the one of the sender's that has the message.
+    /// The inbox. If absent: the sender's inbox that has the message.
     #[serde(default)]
     pub channel: Option<String>,
     /// The message.

@@ -14,7 +14,7 @@ use super::{Ask, Call, Kind, Senders, Target, invalid_payload};
 
 const REGISTER: &str = "agent:register";
 
-/// Longest `status` of an agent, in characters.
+/// The longest `status` of an agent, in characters.
 const MAX_STATUS: usize = 64;
 
 pub(super) const KINDS: &[Kind] = &[
@@ -67,7 +67,7 @@ impl Ask for Register {
     }
 }
 
-/// How an agent is: `idle`, `busy`, `error` or whatever it says.
+/// An agent's status: `idle`, `busy`, `error` or any other text.
 #[derive(Debug, Deserialize)]
 pub struct StatusAsk {
     /// 1 to 64 characters.

@@ -1,4 +1,4 @@
-//! `channel:history`: reads a stretch of a channel's log.
+//! `channel:history`: reads a part of a channel's log.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! Bridge services: the messages that the bridge answers itself.
 //!
-//! Each family of messages is one file here. It names its types, says who may send them, reads their
-//! payloads, and answers them. [`FAMILIES`] lists the families; to add one, add its file and its line
-//! in that list.
+//! Each family of messages is one file here. It names its types, says who may send them, reads
+//! their payloads, and answers them. [`FAMILIES`] lists the families; to add one, add its file and
+//! its line in that list.
 //!
 //! ```text
 //!   connection's actor: read(side, envelope) ─▶ Box<dyn Ask>
@@ -74,22 +74,22 @@ pub enum Senders {
 /// Which targets make a frame the bridge's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Any: the target is not looked at. The rule of the types in section 4 of docs/protocol.md.
+    /// Any: the target is ignored. The rule of the types in section 4 of docs/protocol.md.
     Ignored,
-    /// `bridge`, `run:<id>`, `thread:<id>` or `pool:<name>`. With another target, or none, the frame
-    /// is a free message. The rule for every type that is added.
+    /// `bridge`, `run:<id>`, `thread:<id>` or `pool:<name>`. With another target, or none, the
+    /// frame is a free message. The rule for every type that is added.
     Bridge,
 }
 
 /// What a frame asks of the bridge: its payload, read and checked.
 pub trait Ask: fmt::Debug + Send {
-    /// Does what is asked, in the router's thread. Must not block; what has to wait goes to
+    /// Executes the request, in the router's thread. Must not block; work that waits goes to
     /// [`Call::later`].
     ///
     /// `Ok(None)`: there is no answer, or it comes later.
     ///
     /// # Errors
-    /// What the sender is told.
+    /// The error for the sender.
     fn serve(self: Box<Self>, call: Call<'_>) -> Result<Option<SystemMessage>, ClientError>;
 }
 
@@ -97,7 +97,7 @@ pub trait Ask: fmt::Debug + Send {
 pub struct Call<'a> {
     /// The router of this thread.
     pub router: &'a mut RouterActor,
-    /// Who sent the frame.
+    /// The sender of the frame.
     pub peer: &'a Arc<Peer>,
     /// The frame's id, to which the answer is correlated.
     pub id: Option<String>,
@@ -106,7 +106,7 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Answers when `outcome` is there. It runs in this thread, beside the router.
+    /// Answers when `outcome` is ready. It runs in this thread, beside the router.
     pub fn later(self, outcome: impl Future<Output = Result<Option<SystemMessage>, ClientError>> + 'static) {
         let (peer, id, refuse) = (Arc::clone(self.peer), self.id, self.router.refuser());
         actix_rt::spawn(async move {

@@ -1,4 +1,4 @@
-//! `connection:resume`: a receiver says up to which positions it has everything.
+//! `connection:resume`: a receiver names the positions up to which it has everything.
 
 use common::{
     error::{ClientError, ErrorCode},

@@ -28,7 +28,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// The most one answer lists.
+    /// The most sessions in one answer.
     pub const fn longest() -> usize {
         1000
     }

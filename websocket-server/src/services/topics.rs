@@ -50,7 +50,7 @@ impl<'a> TopicAsk<'a> {
         read_payload(payload)
     }
 
-    /// The topic, which may be written with or without the `topic:` prefix.
+    /// The topic, with or without the `topic:` prefix.
     ///
     /// # Errors
     /// `invalid_topic`.

@@ -1,10 +1,11 @@
-//! What is said says whose it is: the sender's own, where a session sends it to anything but an open topic; the receiver's, where an
-//! agent sends it. Whatever reaches a session must be its own, its user's or said in public, and nothing the bridge tells it may name a
-//! session or user of others. The same holds for an agent whose key reaches one user only.
+//! Each message carries a label. If a session sends it to anything but an open topic, the label is
+//! the sender's user; if an agent sends it, the receiver's. Whatever reaches a session must be its
+//! own, its user's or public, and no message of the bridge to it may name another's session or
+//! user. The same holds for an agent whose key reaches one user only.
 
 use super::*;
 
-/// Fails if what a peer was told is not for it.
+/// Fails if a peer was told something that is not for it.
 fn check(world: &World, who: Who, peer: &Peer, text: &str) -> Result<(), TestCaseError> {
     let user = match who {
         Who::Trusted => return Ok(()),

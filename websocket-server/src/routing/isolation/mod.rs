@@ -1,8 +1,10 @@
-//! No history of comings, goings, logins, subscriptions, messages and questions lets one user receive or learn of what is another's.
+//! No history of connects, disconnects, logins, subscriptions, messages and questions lets one user
+//! receive or learn of what is another's.
 //!
-//! Everybody sends everywhere. Two properties: what is said carries whose it is, and reaches nobody else (`labels`); and what one user
-//! and their agent hear is the same, word for word, whether the others are there or not (`twins`). `tests/broker/isolation` has the
-//! same over sockets, with everything that waits for a disk.
+//! Everybody sends everywhere. Two properties hold. Each message carries the label of its owner,
+//! and reaches nobody else (`labels`). What one user and their agent hear is the same, word for
+//! word, whether the others are there or not (`twins`). `tests/broker/isolation` checks the same
+//! over sockets, with everything that waits for a disk.
 
 mod labels;
 #[path = "../../../tests/broker/isolation/owners.rs"]
@@ -55,9 +57,9 @@ impl Who {
 enum Kind {
     Plain,
     Request,
-    /// Of the newest request there was.
+    /// Of the newest request.
     Answer,
-    /// Judged only: what becomes of it is the durable half's.
+    /// Only checked: the durable half delivers it.
     Durable,
 }
 
@@ -67,12 +69,12 @@ enum Step {
     /// A session's connection with credentials from before its login.
     AttachStale(usize, usize),
     Detach(usize),
-    /// In place; the other connection is kept if it is the session's.
+    /// In place; the other connection is kept if it belongs to the session.
     LogIn(usize, usize, usize),
     Subscribe(usize, To, bool),
     Unsubscribe(usize, To),
     Send(usize, To, Kind),
-    /// What was kept there, or in its dead letters.
+    /// The history there, or of its dead letters.
     Read(usize, To, bool),
     Ask(usize),
 }
@@ -133,7 +135,8 @@ struct World {
     links: Arc<LinkPolicy>,
     peers: BTreeMap<usize, (Who, Arc<Peer>)>,
     owners: Owners,
-    /// So far from one step to the next that nobody waits for a takeover, and every change is told at once.
+    /// So far from one step to the next that nobody waits for a takeover, and every change is told
+    /// at once.
     now_ms: u64,
 }
 
@@ -157,13 +160,13 @@ impl World {
         }
     }
 
-    /// What is kept at an address.
+    /// The channel of an address.
     fn channel(&self, to: To, dead: bool) -> Option<ChannelName> {
         let channel = ChannelName::parse(&self.owners.address(to)?).ok()?;
         Some(if dead && channel.family().is_inbox() { channel.dead() } else { channel })
     }
 
-    /// What whoever is at a place means by its own.
+    /// The target, with "own" replaced by what it means for the peer at a place.
     fn resolve(&self, at: usize, to: To) -> To {
         self.owners.resolve(self.peers.get(&at).and_then(|(who, _)| who.session()), to)
     }
@@ -192,15 +195,16 @@ impl World {
         Peer::new(ConnectionId::next(), kind, Link::new(Arc::clone(&self.links)), Reading::default(), pass, Default::default())
     }
 
-    /// Who is at a place. Nobody is listened to who was cut off.
+    /// The peer at a place. A peer that was cut off is ignored.
     fn active(&self, at: usize) -> Option<(Who, Arc<Peer>)> {
         self.peers.get(&at).filter(|(_, peer)| !peer.is_cut()).cloned()
     }
 
-    /// As the handler of `Attach` has it.
+    /// As the handler of `Attach` does it.
     fn attach(&mut self, at: usize, who: Who, is_stale: bool) {
         let peer = self.peer(at, who, is_stale);
-        // While nobody with the login is there, the broker cannot know of it (docs/security.md).
+        // While nobody with the login is connected, the broker cannot know of it
+        // (docs/security.md).
         let is_unknown = is_stale && !self.peers.values().any(|(other, peer)| *other == who && !peer.is_cut());
         if self.peers.contains_key(&at) || is_unknown {
             return;
@@ -225,7 +229,7 @@ impl World {
         Some(outcome.map(drop))
     }
 
-    /// Does the `number`-th step, and tells what everybody heard of it.
+    /// Does the `number`-th step, and returns what everybody heard.
     fn step(&mut self, number: usize, step: Step) -> Heard {
         self.now_ms = number as u64 * 10_000;
         let mut heard = Heard::new();
@@ -272,7 +276,7 @@ impl World {
             Step::Read(at, to, dead) => {
                 let to = self.resolve(at, to);
                 if let (Some((_, peer)), Some(channel)) = (self.active(at), self.channel(to, dead)) {
-                    // Whose what is there is, as an agent would leave it there.
+                    // The owner of what is there, as an agent would leave it there.
                     let whose = match to {
                         To::Trusted | To::Bounded => format!("{to:?}"),
                         _ => self.owners.whose(None, to),

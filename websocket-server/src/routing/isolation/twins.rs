@@ -1,16 +1,17 @@
-//! The same history runs twice: with everybody, and without the others. The first user's sessions and an agent whose key reaches only
-//! that user must hear the same in both, step by step: not that the others are there, nor how many they are.
+//! The same history runs twice: with everybody, and without the others. The first user's sessions
+//! and an agent whose key reaches only that user must hear the same in both, step by step. They
+//! must not learn that the others are there, nor how many they are.
 
 use serde_json::Value;
 
 use super::*;
 
-/// Sessions of others: of the second user from the beginning, or of nobody until that user logs in.
+/// Sessions of others: of the second user from the beginning, or anonymous until that user logs in.
 const OTHERS: [usize; 2] = [2, 3];
-/// A session of nobody into which the first user logs in, if anybody.
+/// An anonymous session into which the first user logs in, if anybody does.
 const TO_BE_OURS: usize = 4;
 
-/// Text without what differs from one run to the next by chance or time.
+/// Text without what differs between runs by chance or time.
 fn normal(text: &str) -> String {
     fn strip(value: &mut Value) {
         match value {
@@ -31,7 +32,7 @@ fn is_others(who: Who) -> bool {
     matches!(who, Who::Session(session) if OTHERS.contains(&session))
 }
 
-/// Whose step it is: the one who does it, and, if it is somebody who comes, who that is.
+/// Whose step it is: the peer that does it, or, if a peer connects, that one.
 fn actor(step: Step, slots: &[Option<Who>; CONNECTIONS]) -> Option<Who> {
     match step {
         Step::Attach(_, who) => Some(who),
@@ -51,7 +52,7 @@ proptest! {
             let step = match (step, actor) {
                 // A place is taken or free in both.
                 (Step::Attach(at, _) | Step::AttachStale(at, _), _) if slots[at].is_some() => continue,
-                // Whoever speaks in an open topic is heard there.
+                // Whoever sends to an open topic is heard there.
                 (Step::Send(_, To::Open, _), who) if is_others(who) => continue,
                 (Step::LogIn(at, _, kept), who) => {
                     Step::LogIn(at, if who == Who::Session(TO_BE_OURS) { 0 } else { 1 }, kept)
@@ -64,7 +65,7 @@ proptest! {
             for heard in [&mut heard, &mut heard_without] {
                 heard.retain(|(at, _)| slots[*at].is_some_and(|who| who != Who::Trusted && !is_others(who)));
                 heard.iter_mut().for_each(|(_, text)| *text = normal(text));
-                // A peer that leaves several topics leaves them in no order.
+                // A peer that leaves several topics leaves them in no particular order.
                 heard.sort();
             }
             prop_assert_eq!(heard, heard_without, "after {:?} of {:?}", step, actor);
