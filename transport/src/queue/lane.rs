@@ -2,11 +2,14 @@
 //! Pure.
 //!
 //! The front takes frames while it is short and nothing waits behind it. A reader that keeps up
-//! needs no more, and is served in the order of arrival. Frames that come while the front is full
-//! wait behind it with the other frames of their sender. There senders take turns: first groups
-//! (the sessions of one address), by bytes (deficit round robin), then the senders of a group,
-//! frame by frame. So nobody waits behind another's backlog. Frames of one sender keep their order:
-//! as long as anything waits behind the front, nothing joins the front.
+//! needs no more, and is served in the order of arrival. While all frames are of one sender, there
+//! is nobody to take turns with: they stay in the front, however many they are. When a frame of
+//! another sender comes and the front is too long, the front becomes the row of its sender behind
+//! an empty front. Frames that come while the front is full wait behind it with the other frames of
+//! their sender. There senders take turns: first groups (the sessions of one address), by bytes
+//! (deficit round robin), then the senders of a group, frame by frame. So nobody waits behind
+//! another's backlog. Frames of one sender keep their order: as long as anything waits behind the
+//! front, nothing joins the front.
 
 use super::{
     row::{Row, Sums},
@@ -25,6 +28,10 @@ const MOST_COUNTED: i64 = 16 * QUANTUM;
 pub(super) struct LaneQueue {
     front: Row,
     front_bytes: u32,
+    /// Whether the front has had frames of several senders since it was last empty.
+    is_mixed: bool,
+    /// The sender of the front's frames, unless they are mixed.
+    only: Source,
     back: Option<Box<Back>>,
 }
 
@@ -79,15 +86,34 @@ impl LaneQueue {
         part(self.front.sums()) + self.back.as_ref().map_or(0, |back| part(&back.sums))
     }
 
-    /// Puts a frame behind those of its sender. `front_bytes`: the size of the front.
+    /// Puts a frame behind those of its sender. `front_bytes`: the size of the front for
+    /// frames of several senders.
     #[inline]
     pub fn push(&mut self, source: Source, frame: Frame, mark: Mark, front_bytes: usize) {
         let length = frame.len();
-        if self.back.is_none() && (self.front.is_empty() || self.front_bytes as usize + length <= front_bytes) {
-            self.front_bytes += length as u32;
-            self.front.push(frame, mark);
+        if self.back.is_none() && self.front.is_empty() {
+            (self.only, self.is_mixed) = (source, false);
         } else {
-            self.back.get_or_insert_default().push(source, frame, mark);
+            self.part(source, length, front_bytes);
+            let is_only = !self.is_mixed && self.only == source;
+            if self.back.is_some() || (!is_only && self.front_bytes as usize + length > front_bytes) {
+                self.back.get_or_insert_default().push(source, frame, mark);
+                return;
+            }
+            self.is_mixed |= !is_only;
+        }
+        self.front_bytes += length as u32;
+        self.front.push(frame, mark);
+    }
+
+    /// Prepares for a frame of this sender and length: if the front has only frames of another
+    /// sender and would be too long, they move behind the front, so that the two take turns.
+    #[inline]
+    pub fn part(&mut self, source: Source, length: usize, front_bytes: usize) {
+        let is_alone = self.back.is_none() && !self.is_mixed && self.only != source && !self.front.is_empty();
+        if is_alone && self.front_bytes as usize + length > front_bytes {
+            self.back = Some(Box::new(Back::of(self.only, std::mem::take(&mut self.front))));
+            self.front_bytes = 0;
         }
     }
 
@@ -200,14 +226,18 @@ impl LaneQueue {
         self.front_bytes = self.front_bytes - older.len() as u32 + newer as u32;
         Some(older)
     }
-
-    /// Releases memory, if nothing waits.
-    pub fn release(&mut self) {
-        self.front.release();
-    }
 }
 
 impl Back {
+    /// All frames of one sender.
+    fn of(source: Source, row: Row) -> Self {
+        let mut back = Self { sums: *row.sums(), ..Self::default() };
+        let group = back.groups.entry(source.group);
+        group.sums = *row.sums();
+        *group.senders.entry(source.sender) = row;
+        back
+    }
+
     fn push(&mut self, source: Source, frame: Frame, mark: Mark) {
         let length = frame.len();
         let group = self.groups.entry(source.group);

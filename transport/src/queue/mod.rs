@@ -24,6 +24,8 @@
 mod lane;
 mod lanes;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod properties;
 mod row;
 mod rules;

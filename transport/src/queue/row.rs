@@ -189,13 +189,6 @@ impl Row {
         self.sums.replace(older, newer);
     }
 
-    /// Releases all memory, if nothing waits.
-    pub fn release(&mut self) {
-        if self.slots.is_empty() {
-            *self = Self::default();
-        }
-    }
-
     /// Releases memory, if nothing waits.
     #[inline]
     fn give_back(&mut self) {

@@ -24,7 +24,7 @@ impl Lane {
 }
 
 /// The sender of a frame, as far as turns are concerned. Hashes whose key nobody outside may know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Source {
     /// Those who have turns together: the address of a session, so that many sessions of one
     /// address do not count as many senders.

@@ -8,7 +8,7 @@ use common::{
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId, TopicName, UserId},
 };
-use transport::{Frame, Lane, Link, Overflow, Sent};
+use transport::{Frame, Lane, Link, Overflow, Sent, Source};
 
 use crate::{durable::Retain, holders::Table};
 
@@ -94,12 +94,13 @@ impl Router {
     /// The error for the sender; nobody got the message then.
     pub fn dispatch(&self, from: &Arc<Peer>, message: &Outgoing) -> Result<Routed, ClientError> {
         let Destination { address, route } = self.destination(from, message)?;
+        let source = from.source();
         let outcome = match &*address {
             Address::Agent(agent_id) => self.to_agent(from, agent_id, route, message),
             Address::Session(session_id) => self.to_session(from, *session_id, route, message),
             Address::User(user_id) => self.to_user(from, user_id, route, message),
-            Address::Topic(name) => Ok(deliver(self.subscribers_of(from, name), route, |peer| send(from, peer, message))),
-            Address::Broadcast(scope) => Ok(deliver(self.everyone_in(from, *scope), route, |peer| send(from, peer, message))),
+            Address::Topic(name) => Ok(deliver(self.subscribers_of(from, name), route, |peer| send(source, peer, message))),
+            Address::Broadcast(scope) => Ok(deliver(self.everyone_in(from, *scope), route, |peer| send(source, peer, message))),
             Address::Bridge | Address::Run(_) | Address::Thread(_) | Address::Pool(_) => Err(ErrorCode::ReservedType.into()),
         };
         outcome.map_err(|error| error.about(address.to_string()))
@@ -226,9 +227,10 @@ impl Router {
     }
 
     fn to_user(&self, from: &Peer, user_id: &UserId, route: Route, message: &Outgoing) -> Result<Routed, ClientError> {
+        let source = from.source();
         let sessions = self.users.get(user_id).ok_or(ErrorCode::UserNotFound)?;
         let peers = sessions.iter().filter_map(|id| self.sessions.get(id)).flat_map(|entry| &entry.peers);
-        Ok(deliver(peers, route, |peer| send(from, peer, message)))
+        Ok(deliver(peers, route, |peer| send(source, peer, message)))
     }
 }
 
@@ -249,18 +251,18 @@ pub fn cancel_request(from: &Peer, message: &Outgoing) {
 }
 
 /// Sends the shared frame.
-fn send(from: &Peer, receiver: &Peer, message: &Outgoing) -> Sent {
-    receiver.link.send_from(from.source(), message.lane, message.frame.clone(), message.overflow)
+fn send(source: Source, receiver: &Peer, message: &Outgoing) -> Sent {
+    receiver.link.send_from(source, message.lane, message.frame.clone(), message.overflow)
 }
 
 /// Sends a message that the receiver may have waited for. If there is room for it, the wait ends
 /// before the receiver can have read it: then the id of its request is free again.
 fn send_answer(from: &Peer, receiver: &Peer, message: &Outgoing) -> Sent {
     let Some(answered) = message.correlation_id.as_deref().filter(|_| receiver.has_requests()) else {
-        return send(from, receiver, message);
+        return send(from.source(), receiver, message);
     };
     receiver.with_requests(|requests| {
-        let sent = send(from, receiver, message);
+        let sent = send(from.source(), receiver, message);
         if sent.is_queued() {
             requests.answer(answered, from.address());
         }
