@@ -12,15 +12,16 @@ use crate::{broker::Broker, routing::Peer};
 pub use common::audit::{Audit, Event};
 
 impl Broker {
-    /// Notes what a peer did, or what happened to it.
+    /// Records what a peer did, or what happened to it.
     pub fn note_peer(&self, event: Event, peer: &Peer, what: &str) {
         if self.audit.is_on() {
             self.audit.note(event, peer.address(), what, &peer.origin().unwrap_or_default());
         }
     }
 
-    /// Notes what was refused to a connection because of who it is, with what it had sent where that is wanted. Without a `peer` it is not
-    /// registered yet; `origin`: where it comes from then.
+    /// Records a refusal because of a connection's credentials, with the refused message if the
+    /// configuration asks for it. Without a `peer` the connection is not registered yet; then
+    /// `origin` is where it comes from.
     pub fn note_refusal(&self, peer: Option<&Peer>, origin: Option<IpAddr>, error: &ClientError, sent: Option<&str>) {
         if self.audit.is_on() && matches!(error.code.row().status, 401 | 403) {
             let what = format!("{} {}", error.code, error.target.as_deref().unwrap_or_default());
@@ -35,7 +36,8 @@ impl Broker {
     }
 }
 
-/// Ticks after which the count of what was too much is written. Strangers can keep it rising: its own entries are not to fill the log.
+/// Ticks after which the count of unrecorded events is written. Strangers can keep it rising, and
+/// its own entries must not fill the log.
 const TICKS_PER_COUNT: u32 = 240;
 
 /// Writes what waits, as long as the broker runs.
@@ -47,12 +49,12 @@ pub async fn keep(broker: Arc<Broker>) {
     }
 }
 
-/// Writes all that waits.
+/// Writes everything that waits.
 pub async fn write(broker: &Broker) {
     store(broker, broker.audit.take()).await;
 }
 
-/// What the store does not take waits on.
+/// What the store refuses keeps waiting.
 async fn store(broker: &Broker, batch: Batch) {
     if batch.is_empty() {
         return;

@@ -1,4 +1,4 @@
-//! What all worker threads of one broker share.
+//! The state that all worker threads of one broker share.
 
 use std::{
     net::IpAddr,
@@ -47,7 +47,7 @@ use crate::{
 /// How long a closing connection may take to finish.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
-/// Whether the broker takes new connections.
+/// Whether the broker accepts new connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Readiness {
@@ -59,48 +59,49 @@ pub enum Readiness {
     Draining,
 }
 
-/// The shared parts of one broker.
+/// The shared state of one broker.
 #[derive(Debug)]
 pub struct Broker {
-    /// What it was told.
+    /// Its settings.
     pub settings: Settings,
-    /// Who is there and who listens to what.
+    /// The routing tables.
     pub router: RwLock<Router>,
     /// Durable messages.
     pub channels: Arc<Channels>,
-    /// What happened.
+    /// The audit log.
     pub audit: Audit,
     /// What was carried in earlier lives.
     pub before: Lifetime,
     /// The keys of agents.
     pub keys: Keys,
-    /// What the edges have revoked.
+    /// The revocations of the edges.
     pub revocations: SharedRevocations,
-    /// Who may come in at all.
+    /// Bounds connections that are not a WebSocket yet.
     pub gate: Arc<Gate>,
-    /// What clients do wrong over HTTP, before any handler hears of it.
+    /// Faults of clients over HTTP that no handler sees.
     pub http_faults: Arc<HttpFaults>,
-    /// Whose word about a client's address is taken.
+    /// The proxies that are believed about a client's address.
     pub proxies: TrustedProxies,
-    /// How often an address may ask over HTTP.
+    /// The rates of an address over HTTP.
     pub http_rates: HttpRates,
-    /// Who runs it.
+    /// Checks who is an operator.
     pub operators: Operators,
-    /// Whose pages may open sockets.
+    /// The origins whose pages may open sockets.
     pub origins: OriginRule,
-    /// Under which names it answers.
+    /// The names under which it answers.
     pub hosts: HostRule,
     /// Addresses that presented wrong agent keys.
     pub penalties: SharedPenalties,
-    /// Addresses that presented wrong operators' tokens. Apart from keys: a good key must not take back a guess at the token.
+    /// Addresses that presented wrong operator tokens. Separate from keys: a valid key must not
+    /// take back a guess at the token.
     pub guessed_tokens: SharedPenalties,
     /// Edges whose assertions were refused.
     pub refused_edges: RefusedEdges,
-    /// What each holder has and takes.
+    /// The accounts of all holders.
     pub accounts: Accounts<Holder>,
     /// The rules of its connections.
     pub link_policy: Arc<LinkPolicy>,
-    /// Tracks its connections.
+    /// The actor that tracks its connections.
     pub state: Addr<StateManagerActor>,
     /// When it started.
     pub started: Instant,
@@ -115,7 +116,7 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// The shared parts of a broker that is about to start.
+    /// The shared state of a broker that is about to start.
     pub fn new(
         settings: &Settings,
         keys: Keys,
@@ -135,7 +136,7 @@ impl Broker {
             Policy::of(&settings.access),
         );
         let certified = tls.as_ref().map(|tls| tls.certified_names()).unwrap_or_default();
-        // Of others it is not known what their keys will reach.
+        // For other agents it is unknown what their keys will reach.
         let is_as_it_was = |agent: &SeenAgent| keys.bounds_of(&agent.key).is_some_and(|bounds| bounds == agent.bounds);
         router.restore_seen_agents(seen_agents.into_iter().filter(is_as_it_was));
         Arc::new(Self {
@@ -176,7 +177,7 @@ impl Broker {
         })
     }
 
-    /// Whether it takes new connections.
+    /// Whether it accepts new connections.
     pub fn readiness(&self) -> Readiness {
         match self.readiness.load(SeqCst) {
             0 => Readiness::Starting,
@@ -185,15 +186,17 @@ impl Broker {
         }
     }
 
-    /// Changes whether it takes new connections.
+    /// Sets whether it accepts new connections.
     pub fn set_readiness(&self, readiness: Readiness) {
         self.readiness.store(readiness as u8, SeqCst);
     }
 
-    /// Takes a place for one more connection, on the accounts of these holders. `group`: whose turns it shares.
+    /// Takes a place for one more connection, on the accounts of these holders. `group`: with whom
+    /// it shares its turns.
     ///
     /// # Errors
-    /// `not_ready` while starting or draining, `at_capacity` when there are as many as may be, `too_many_connections` of a holder.
+    /// `not_ready` while starting or draining, `at_capacity` at the bound of connections,
+    /// `too_many_connections` of a holder.
     fn admit(self: &Arc<Self>, holders: impl Iterator<Item = Holder>, group: Option<u64>) -> Result<Admission, ErrorCode> {
         if self.readiness() != Readiness::Ready {
             return Err(ErrorCode::NotReady);
@@ -225,7 +228,7 @@ impl Broker {
         let address = identity.ip.as_deref().and_then(|ip| ip.parse().ok()).and_then(|ip| self.counted(ip));
         let user = identity.user_id().cloned().map(Holder::User);
         let own = [Holder::Sessions, Holder::Session(identity.session_id)];
-        // Many sessions of one address are one sender where senders take turns.
+        // Many sessions of one address take turns as one sender.
         self.admit(own.into_iter().chain(user).chain(address.map(Holder::AddressOfSessions)), address.map(hash))
     }
 
@@ -240,7 +243,7 @@ impl Broker {
         self.accounts.account(holder, allowance)
     }
 
-    /// Connections there are.
+    /// The number of connections.
     pub fn connections(&self) -> usize {
         self.connections.load(Relaxed)
     }
@@ -257,7 +260,8 @@ impl Broker {
         counters
     }
 
-    /// Messages went to the dead letters: says so to their senders, where they are connected, and some day to their receivers.
+    /// Messages became dead letters: tells their senders, if they are connected, and makes sure
+    /// that their receivers will be told.
     pub fn on_dead_letters(&self, dead: &[DeadLettered]) {
         for letter in dead {
             self.channels.note_death(&letter.channel);
@@ -269,7 +273,8 @@ impl Broker {
         }
     }
 
-    /// Tells the sender of a message something of it, where it is connected: at once, or when it knows that the message is stored.
+    /// Tells the sender of a message something about it, if it is connected: at once, or when it
+    /// knows that the message is stored.
     pub(crate) fn tell_sender(&self, channel: &ChannelName, seq: u64, notice: Notice) {
         if let Some(notice) = self.channels.hold(channel, seq, notice) {
             self.send_notice(&notice);
@@ -280,7 +285,8 @@ impl Broker {
         self.tell_address(to, message, correlation_id);
     }
 
-    /// Says something to every connection at an address, past the data that waits for it.
+    /// Sends a message of the bridge to every connection at an address, ahead of the data that
+    /// waits.
     pub fn tell_address(&self, address: &str, message: &SystemMessage, correlation_id: &str) {
         let Ok(target) = Address::parse(address) else { return };
         let peers = self.router.read().peers_at(&target);
@@ -292,7 +298,7 @@ impl Broker {
         }
     }
 
-    /// A router has died outside a shutdown: the process is to end.
+    /// A router has died outside a shutdown: the process must end.
     pub fn report_router_death(&self) {
         if self.readiness() != Readiness::Draining {
             tracing::error!("a router died");
@@ -300,12 +306,12 @@ impl Broker {
         }
     }
 
-    /// Tells when a router has died.
+    /// Reports when a router has died.
     pub fn watch_routers(&self) -> watch::Receiver<bool> {
         self.router_died.subscribe()
     }
 
-    /// Bytes of a frame from this side.
+    /// The longest frame from this side, in bytes.
     pub fn max_frame_bytes(&self, side: Side) -> usize {
         match side {
             Side::Agent => self.settings.limits.max_frame_bytes,
@@ -313,7 +319,7 @@ impl Broker {
         }
     }
 
-    /// The limits a peer of this side is told.
+    /// The limits for a peer of this side.
     pub fn announced_limits(&self, side: Side) -> AnnouncedLimits {
         let limits = &self.settings.limits;
         AnnouncedLimits {
@@ -327,7 +333,7 @@ impl Broker {
         }
     }
 
-    /// The heartbeat a peer is told.
+    /// The heartbeat for a peer.
     pub fn announced_heartbeat(&self) -> AnnouncedHeartbeat {
         AnnouncedHeartbeat {
             interval_ms: millis(self.settings.heartbeat.interval),
@@ -336,7 +342,7 @@ impl Broker {
     }
 }
 
-/// A connection's place among those there may be. Given back when dropped.
+/// A connection's place among all connections. Dropping it gives it back.
 #[derive(Debug)]
 pub struct Admission {
     broker: Arc<Broker>,
@@ -352,7 +358,7 @@ impl Admission {
         &self.broker
     }
 
-    /// Who pays for what the connection takes of the tables that all use.
+    /// Who pays for the connection's entries in shared tables.
     pub fn payers(&self) -> &Arc<Payers> {
         &self.payers
     }
@@ -365,7 +371,7 @@ impl Admission {
         Ok(())
     }
 
-    /// The session has logged in: its user pays too, from the first frame that is counted after it.
+    /// The session has logged in: its user pays too, from the next counted frame on.
     ///
     /// # Errors
     /// `too_many_connections` of the user.
@@ -380,12 +386,12 @@ impl Admission {
         Ok(())
     }
 
-    /// Whether anything is charged for.
+    /// Whether frames are charged at all.
     pub fn is_metered(&self) -> bool {
         self.tabs.iter().any(Tab::is_metered)
     }
 
-    /// Charges a frame of so many bytes: how long to read no more.
+    /// Charges a frame of so many bytes. Returns how long to read nothing.
     pub fn charge(&self, bytes: usize, now_ms: u64) -> Duration {
         self.tabs.iter().map(|tab| tab.charge(bytes, now_ms)).max().unwrap_or_default()
     }

@@ -1,4 +1,5 @@
-//! Who has an account at the broker, and what each may have of the tables that all connections use together.
+//! Who has an account at the broker, and the share of each in the tables that all connections use
+//! together.
 
 use std::net::IpAddr;
 
@@ -10,35 +11,36 @@ use common::{
 };
 use transport::{Allowance, ShareUsed, shares::TABLES};
 
-/// Most subscriptions in all.
+/// The most subscriptions in all.
 const SUBSCRIPTIONS: usize = 2_000_000;
-/// Of so many open requests the shares are parts. Those of all together have no bound of their own: each connection's is enough.
+/// The number of open requests that shares refer to. All requests together have no bound: each
+/// connection's bound is enough.
 const REQUESTS: usize = 1_000_000;
 /// Messages that may wait in one router while channels are opened.
 pub const WAITING_MESSAGES: usize = 1024;
-/// The same in bytes of their frames. One always may.
+/// The same in bytes of their frames. One message is always allowed.
 pub const WAITING_BYTES: usize = 16 << 20;
-/// Most readings of the past under way.
+/// The most history reads in progress.
 const READS: usize = 1024;
-/// The least share of a table for everybody, where the table has so many places.
+/// The least share of a table for a holder, if the table has so many places.
 const LEAST: usize = 16;
 
-/// Who has an account.
+/// A holder of an account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Holder {
     /// All connections. Its shares are the bounds of the tables.
     Everybody,
-    /// All sessions. What they may not have is the reserve of agents.
+    /// All sessions. What they may not have is the reserve for agents.
     Sessions,
-    /// An address that sessions come from.
+    /// An address of sessions.
     AddressOfSessions(IpAddr),
-    /// An address that agents come from. What they send counts for their key.
+    /// An address of agents. What they send counts for their key.
     AddressOfAgents(IpAddr),
     /// A session.
     Session(SessionId),
     /// A user, over all sessions.
     User(UserId),
-    /// The agents that come with one key, by its name.
+    /// The agents with one key, by its name.
     Key(String),
 }
 
@@ -46,7 +48,8 @@ pub enum Holder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Table {
-    /// Topics with subscribers. Each counts for one of its subscribers: who subscribed first, of those that are there.
+    /// Topics with subscribers. Each counts for one of its present subscribers: the one that
+    /// subscribed first.
     Topics,
     /// Subscriptions.
     Subscriptions,
@@ -56,7 +59,7 @@ pub enum Table {
     WaitingMessages,
     /// Bytes of those.
     WaitingBytes,
-    /// Readings of the past under way.
+    /// History reads in progress.
     Reads,
 }
 
@@ -88,14 +91,15 @@ impl Table {
         }
     }
 
-    /// How much of it a holder may have; 0: it is not counted.
+    /// A holder's share of it; 0: it is not counted.
     fn share(self, holder: &Holder, limits: &Limits) -> usize {
         let bound = self.bound(limits);
         let part = |part: f64| if part >= 1.0 { 0 } else { ((bound as f64 * part) as usize).max(LEAST).min(bound) };
         let or = |own: usize, part: usize| if own == 0 { part } else { own };
         match (self, holder) {
             (Self::Requests, Holder::Everybody | Holder::Sessions) => 0,
-            // Each router has these bounds itself. Agents that leave something for very many receivers may fill what sessions leave free.
+            // Each router has these bounds itself. Agents that leave something for very many
+            // receivers may fill what sessions leave free.
             (Self::WaitingMessages | Self::WaitingBytes, Holder::Everybody | Holder::Key(_)) => 0,
             (_, Holder::Everybody) => bound,
             (_, Holder::Sessions) => bound - reserve(bound, limits),
@@ -110,9 +114,9 @@ impl Table {
         }
     }
 
-    /// What to tell whoever was refused a place.
+    /// The error for a peer that was refused a place.
     pub fn refusal(self, ShareUsed { payer, whose, share }: ShareUsed) -> ClientError {
-        // The first payer is everybody, the second of a session all sessions.
+        // The first payer is everybody, the second one of a session is all sessions.
         let is_full = payer == 0 || whose == SESSIONS;
         let (code, advice) = match self {
             Self::Topics if is_full => (ErrorCode::TooManyTopics, "Try again later."),
@@ -136,13 +140,13 @@ impl Table {
 
 const SESSIONS: &str = "all sessions together";
 
-/// What only agents may have of a table with so many places.
+/// The part of a table with so many places that is reserved for agents.
 fn reserve(bound: usize, limits: &Limits) -> usize {
     (bound as f64 * limits.agents_reserve) as usize
 }
 
 impl Holder {
-    /// What the holder may take.
+    /// The limits of the holder's account.
     pub fn allowance(&self, settings: &Settings) -> Allowance {
         let (limits, rates) = (&settings.limits, &settings.rates);
         let free = Rate::UNLIMITED;
@@ -164,7 +168,7 @@ impl Holder {
         Allowance { connections, messages, bytes, shares: Table::ALL.map(share), whose }
     }
 
-    /// Whether it stands for many.
+    /// Whether it represents many peers.
     pub const fn is_collective(&self) -> bool {
         matches!(self, Self::Everybody | Self::Sessions)
     }

@@ -1,5 +1,5 @@
-//! The keys that agents present: asked at each handshake, read again when the operator says so or when the file has changed, and
-//! whose connections are closed when a key ends.
+//! The keys that agents present. They are checked at each handshake, and read again when the file
+//! has changed or the operator asks. When a key ends, its connections are closed.
 
 use std::{
     collections::HashMap,
@@ -22,23 +22,25 @@ use transport::CloseMode;
 
 use crate::{audit::Event, broker::Broker, routing::Pass};
 
-/// How often it is looked whether the file has changed and whose key has expired.
+/// How often to check whether the file has changed and which keys have expired.
 const TICK: Duration = Duration::from_secs(1);
-/// How many ticks pass between two savings of when keys were used.
+/// How many ticks pass before the times of use are saved again.
 const TICKS_PER_SAVING: u32 = 60;
-/// How long it is remembered that a key ended. Longer than from a handshake to the registration.
+/// How long to remember that a key has ended. Longer than the time from a handshake to the
+/// registration.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
-/// Tells one writing of the file from another: its inode and when it was written.
+/// Identifies one version of the file: its inode and its time of writing.
 type Stamp = (u64, i64, i64);
 
 /// The keys in force.
 pub struct Keys {
     keys: AgentKeys,
     file: KeyFile,
-    /// The file as it was last read. Held while it is read, so that no older content replaces a newer.
+    /// The version that was last read. Locked while the file is read, so that no older content
+    /// replaces a newer one.
     read: Mutex<Option<Stamp>>,
-    /// Keys that ended or changed a moment ago, for connections that were under way then.
+    /// Keys that ended or changed a moment ago, for connections that were being opened then.
     closed: Mutex<HashMap<String, (Instant, CloseCode)>>,
 }
 
@@ -49,7 +51,8 @@ impl fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// Those of the configuration, which reach everything, and those of the file in the data folder.
+    /// The keys of the configuration, which reach everything, and those of the file in the data
+    /// folder.
     ///
     /// # Errors
     /// See [`KeyFileError`].
@@ -65,10 +68,12 @@ impl Keys {
         Ok(Self { keys, file, read, closed: Mutex::default() })
     }
 
-    /// What the key that was presented opens to an agent of this id, so far as it is known.
+    /// Checks a presented key. Returns what it allows an agent with this id, as far as the id is
+    /// known.
     ///
     /// # Errors
-    /// `unauthorized`, `agent_key_revoked`, `agent_key_expired`; `not_allowed` where the key is not for this id.
+    /// `unauthorized`, `agent_key_revoked`, `agent_key_expired`; `not_allowed` if the key is not
+    /// valid for this id.
     pub fn admit(&self, presented: Option<&str>, wanted: Option<&AgentId>) -> Result<Pass, ClientError> {
         let checked_at = Instant::now();
         let grant = match self.keys.verify(presented.unwrap_or_default(), SystemTime::now()) {
@@ -85,19 +90,19 @@ impl Keys {
         Ok(pass)
     }
 
-    /// What a key reaches that is good, by its name: `Some(None)` where nothing is out of reach.
+    /// The scopes of a valid key, by its name: `Some(None)` if nothing is out of reach.
     pub fn bounds_of(&self, name: &str) -> Option<Option<Scopes>> {
         let scopes = self.keys.scopes_of(name, SystemTime::now())?;
         Some((!scopes.reach_everything()).then_some(scopes))
     }
 
-    /// The code to close a connection with whose key ended or changed after it was checked.
+    /// The code for closing a connection whose key ended or changed after it was checked.
     pub fn closed_since(&self, pass: &Pass) -> Option<CloseCode> {
         let closed = self.closed.lock();
         closed.get(pass.name()).filter(|(at, _)| *at >= pass.checked_at()).map(|(_, code)| *code)
     }
 
-    /// Writes down when keys were last used. Blocks on the disk.
+    /// Stores when keys were last used. Blocks on the disk.
     pub fn save_uses(&self) {
         if let Err(error) = self.keys.save_uses() {
             tracing::warn!(%error, "when agent keys were used could not be saved");
@@ -110,7 +115,7 @@ impl Keys {
 }
 
 impl Broker {
-    /// The keys of the file, with when they were last used. Blocks on the disk.
+    /// The keys of the file, with their last use. Blocks on the disk.
     ///
     /// # Errors
     /// See [`KeyFileError`].
@@ -119,10 +124,11 @@ impl Broker {
         self.keys.file.list(now)
     }
 
-    /// Reads the file of agent keys again and closes the connections of keys that ended. Blocks on the disk.
+    /// Reads the file of agent keys again, and closes the connections of keys that ended. Blocks on
+    /// the disk.
     ///
     /// # Errors
-    /// See [`KeyFileError`]; the keys in force stay in force then.
+    /// See [`KeyFileError`]; the keys in force then stay in force.
     pub fn reload_keys(&self) -> Result<(), KeyFileError> {
         let Keys { keys, file, read, closed } = &self.keys;
         let mut read = read.lock();
@@ -142,13 +148,14 @@ impl Broker {
             closed.extend(changes.ended.iter().map(|name| (name.clone(), (now, CloseCode::SESSION_ENDED))));
             closed.extend(changes.changed.iter().map(|name| (name.clone(), (now, CloseCode::SERVICE_RESTART))));
         }
-        // Whoever registers from here on is refused: nobody is noted with an older reach after it was forgotten.
+        // Whoever registers from now on is checked again, so nobody is remembered with older scopes
+        // after this.
         self.router.write().forget_seen_agents(|key| changes.to_close().any(|name| name == key));
         self.close_agents(|pass| self.keys.closed_since(pass));
         Ok(())
     }
 
-    /// Closes the agents of whose key `end` says a code.
+    /// Closes the agents for whose key `end` returns a code.
     fn close_agents(&self, end: impl Fn(&Pass) -> Option<CloseCode>) {
         let router = self.router.read();
         for (peer, pass) in
@@ -156,7 +163,7 @@ impl Broker {
         {
             if let Some(code) = end(pass) {
                 tracing::info!(agent = peer.address(), key = pass.name(), code = code.0, "closed: its key is good no longer");
-                // What it has sent and the router has not done yet is not done.
+                // What it sent and the router has not processed yet is dropped.
                 peer.cut();
                 peer.link.close(code, reason(code), CloseMode::Discard);
             }
@@ -164,7 +171,7 @@ impl Broker {
     }
 }
 
-/// What the peer is told beside the code.
+/// The reason for the peer, beside the code.
 pub fn reason(code: CloseCode) -> &'static str {
     match code {
         CloseCode::SERVICE_RESTART => "what the agent key reaches has changed, come back",
@@ -173,7 +180,7 @@ pub fn reason(code: CloseCode) -> &'static str {
     }
 }
 
-/// Looks after the keys for as long as the broker runs.
+/// Checks the keys regularly, as long as the broker runs.
 pub async fn keep(broker: Arc<Broker>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

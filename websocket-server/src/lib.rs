@@ -4,7 +4,8 @@
 //!   http ──accept──▶ AgentActor / ClientSessionActor ──Dispatch──▶ RouterActor (one per worker thread) ──▶ links of the receivers
 //!                          └──────────────── Opened, Changed ──▶ StateManagerActor (one) ◀── /stats, drain
 //! ```
-//! [`start`] runs it. Nothing here touches a WebSocket frame: that is the transport's.
+//!
+//! [`start`] runs it. Nothing here handles WebSocket frames: the transport does.
 
 pub mod actors;
 mod audit;

@@ -1,4 +1,5 @@
-//! The broker as a process of its own. `agent-bridge broker` does the same with a fuller command line.
+//! The broker as a separate process. `agent-bridge broker` does the same with a fuller command
+//! line.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! What a process does with its broker.
+//! The broker as a part that a process serves.
 
 use transport::process::Part;
 

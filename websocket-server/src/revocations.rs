@@ -1,7 +1,8 @@
-//! What the edges have revoked: remembered here for all of them, however many, also across restarts, until the credentials would have
-//! expired anyway.
+//! The revocations of all edges. They are stored here for all edges, in any number, also across
+//! restarts, until the credentials would have expired anyway.
 //!
-//! Asked when an edge vouches for a client, and again when that is registered. Edges tell and hear over HTTP, `POST /api/v1/revocations`.
+//! Checked when an edge vouches for a client, and again when that client is registered. Edges
+//! exchange revocations by `POST /api/v1/revocations`.
 
 use std::{fmt, io, path::Path, sync::Arc, time::SystemTime};
 
@@ -23,7 +24,7 @@ const FILE: &str = "broker-revocations.db";
 
 /// See the module.
 pub struct SharedRevocations {
-    /// Tells numbers of this process from those of an earlier one.
+    /// Distinguishes numbers of this process from those of an earlier one.
     life: String,
     table: RwLock<Revocations>,
     store: Arc<RevocationStore>,
@@ -36,20 +37,21 @@ impl fmt::Debug for SharedRevocations {
 }
 
 impl SharedRevocations {
-    /// Those that were written down in this folder.
+    /// Opens the revocations stored in this folder.
     ///
     /// # Errors
-    /// They cannot be read: sessions that were ended would be good again.
+    /// They cannot be read. Without them, ended sessions would be valid again.
     pub fn open(folder: &Path) -> io::Result<Self> {
         let store = Arc::new(RevocationStore::open(folder.join(FILE))?);
         let table = RwLock::new(Revocations::open(CAPACITY, Arc::clone(&store))?);
         Ok(Self { life: uuid::Uuid::new_v4().simple().to_string(), table, store })
     }
 
-    /// Whether what an edge vouches for a client with is still good.
+    /// Checks that the credentials for which an edge vouches are still valid.
     ///
     /// # Errors
-    /// `session_ended`; `credentials_expired` where the session has later credentials; `not_ready` where that cannot be read.
+    /// `session_ended`; `credentials_expired` if the session has later credentials; `not_ready` if
+    /// that cannot be read.
     pub fn check(&self, identity: &ClientIdentity) -> Result<(), ErrorCode> {
         self.table.read().check(&Standing::of(identity)).map_err(|revoked| match revoked {
             Revoked::Ended => ErrorCode::SessionEnded,
@@ -58,7 +60,7 @@ impl SharedRevocations {
         })
     }
 
-    /// Takes in what an edge has revoked, and gives back what was new.
+    /// Takes over the revocations of an edge, and returns those that were new.
     fn learn(&self, mut revocations: Vec<Revocation>, now: SystemTime) -> Vec<Revocation> {
         let mut table = self.table.write();
         revocations.retain(|revocation| table.load(*revocation, now));
@@ -72,11 +74,12 @@ impl SharedRevocations {
 }
 
 impl Broker {
-    /// What an edge has revoked is in force at once, for sockets that are open too, and on the disk when this is ready; a disk that does not
-    /// take it is no reason to let anybody in. Answers what the edge has not heard yet.
+    /// Takes over the revocations of an edge. They are in force at once, also for open sockets, and
+    /// on the disk when this is ready. If the disk does not accept them, nobody is admitted all the
+    /// same. Returns what the edge does not know yet.
     ///
     /// # Errors
-    /// `bad_request`: more at once than may be.
+    /// `bad_request`: more than allowed at once.
     pub async fn exchange_revocations(self: &Arc<Self>, ask: Exchange) -> Result<Exchanged, ClientError> {
         let Exchange { life, after, revocations } = ask;
         if revocations.len() > MOST_EXCHANGED {
@@ -99,7 +102,7 @@ impl Broker {
         Ok(Exchanged { life: self.revocations.life.clone(), upto, more, revocations })
     }
 
-    /// Closes the sockets of a session that was ended, but for those that came with credentials from after that.
+    /// Closes the sockets of a session that was ended, except those with later credentials.
     fn close_session(&self, session: common::id::SessionId, least: u64) {
         for peer in self.router.read().peers_at(&Address::Session(session)) {
             if matches!(&peer.kind, PeerKind::Session(identity) if identity.generation < least) {

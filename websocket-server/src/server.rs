@@ -24,21 +24,21 @@ use crate::{
     snapshot,
 };
 
-/// On every answer: nobody's page, nobody's cache.
+/// On every answer: it is not a page, and must not be cached.
 const HEADERS: [(&str, &str); 4] = [
     ("X-Content-Type-Options", "nosniff"),
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
     ("Referrer-Policy", "no-referrer"),
     ("Cache-Control", "no-store"),
 ];
-/// How often retention is applied, and to how many records in a step.
+/// How often retention is applied, and to how many records in one step.
 const RETENTION_TICK: Duration = Duration::from_secs(2);
 const RETENTION_STEP: u32 = 1000;
-/// How often sessions are looked through, and retention is applied to a store without messages; more often where sessions are kept for
-/// less than [`LOOKS`] times as long.
+/// How often sessions are checked, and retention is applied to a store without messages; more often
+/// if sessions are kept for less than [`LOOKS`] times as long.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
 const LOOKS: u32 = 4;
-/// How often a drain looks whether everyone has gone.
+/// How often a drain checks whether all have gone.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
 /// Why the broker did not start.
@@ -52,13 +52,13 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
-    /// There is no store.
+    /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
     /// The file of agent keys cannot be read.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
-    /// What was revoked cannot be read.
+    /// The stored revocations cannot be read.
     #[error("what was revoked before cannot be read from {folder}: {source}")]
     Revocations {
         /// The data folder.
@@ -66,7 +66,7 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
-    /// The certificate or its key is no good.
+    /// The certificate or its key is invalid.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The server's threads cannot be started.
@@ -89,7 +89,7 @@ pub struct BrokerHandle {
 /// Starts the broker. Needs an actix system.
 ///
 /// # Errors
-/// The address is taken or not ours; a file is no good.
+/// The address is in use or not local; a file is invalid.
 pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     let wanted = settings.broker.addr;
     let listener = transport::listen(wanted).map_err(|source| StartError::Listen { addr: wanted, source })?;
@@ -146,7 +146,7 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     Ok(BrokerHandle { addr, broker, server: handle, serving, housekeeping, tls, state_thread })
 }
 
-/// Applies retention, and tells senders of what went to the dead letters by it.
+/// Applies retention, and tells the senders of messages that become dead letters.
 async fn keep_store(broker: Arc<Broker>) {
     let mut ticks = tokio::time::interval(RETENTION_TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -160,8 +160,9 @@ async fn keep_store(broker: Arc<Broker>) {
             forget_at = Instant::now() + forget_every;
         }
         if !is_due && broker.channels.store().health().records == 0 {
-            // Hardly anything to remove: live traffic is not to share its core with an idle store. What is kept of channels, positions and
-            // the audit log goes with the next look through the sessions.
+            // There is hardly anything to remove, and live traffic should not share its core with
+            // an idle store. What is kept of channels, positions and the audit log is removed with
+            // the next check of the sessions.
             continue;
         }
         let now = unix_ms();
@@ -186,7 +187,7 @@ async fn keep_store(broker: Arc<Broker>) {
     }
 }
 
-/// Notes who is here, and forgets sessions that were not for long.
+/// Records which sessions are connected, and forgets those that were not for long.
 async fn forget_sessions(broker: &Arc<Broker>) {
     let store = broker.channels.store();
     let mut forgetting = broker.channels.begin_forgetting();
@@ -212,22 +213,22 @@ async fn forget_sessions(broker: &Arc<Broker>) {
 }
 
 impl BrokerHandle {
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// What its threads share.
+    /// The state shared by its threads.
     pub fn broker(&self) -> &Arc<Broker> {
         &self.broker
     }
 
-    /// A way in for an edge in the same process.
+    /// A connection for an edge in the same process.
     pub fn local(&self) -> LocalBroker {
         LocalBroker(Arc::clone(&self.broker))
     }
 
-    /// Resolves when a router has died: the broker is of no use any more and the process should end.
+    /// Resolves when a router has died: the broker is useless then, and the process should end.
     pub async fn failed(&self) {
         let mut died = self.broker.watch_routers();
         if died.wait_for(|died| *died).await.is_err() {
@@ -235,15 +236,16 @@ impl BrokerHandle {
         }
     }
 
-    /// Reads the certificate again, as the operator asks. If it cannot be read, the one in force stays.
+    /// Reads the certificate again, as the operator asked. If it cannot be read, the one in force
+    /// stays.
     pub async fn reload_certificate(&self) {
         if let Some(tls) = &self.tls {
             tls.reload().await;
         }
     }
 
-    /// Reads the file of agent keys again, as the operator asks, and closes the connections of those that ended. If it cannot be read,
-    /// the keys in force stay.
+    /// Reads the file of agent keys again, as the operator asked, and closes the connections of
+    /// those that ended. If it cannot be read, the keys in force stay.
     pub async fn reload_keys(&self) {
         let broker = Arc::clone(&self.broker);
         match spawn_blocking(move || broker.reload_keys()).await {
@@ -253,13 +255,13 @@ impl BrokerHandle {
         }
     }
 
-    /// Takes no new connections from here on, and says so to probes: the first step of a drain.
+    /// Accepts no new connections from now on, and tells probes: the first step of a drain.
     pub fn refuse_new(&self) {
         self.broker.set_readiness(Readiness::Draining);
     }
 
-    /// Stops in good order: not ready, everyone told, connections closed at a bounded pace, within the configured limit.
-    /// Says how many connections had to be cut.
+    /// Stops in an orderly way: not ready, everyone told, connections closed at a bounded pace,
+    /// within the configured limit. Returns how many connections had to be cut.
     pub async fn drain(self) -> usize {
         let limit = self.broker.settings.drain.timeout;
         let deadline = Instant::now() + limit;

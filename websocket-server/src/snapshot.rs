@@ -1,18 +1,20 @@
-//! What the broker knows beside its messages, and would be sorry to forget at a restart: which agents it has seen, and how much it has
-//! carried. Subscriptions and positions of clients are kept by themselves, message by message.
+//! What the broker stores beside its messages, to survive a restart: which agents it has seen, and
+//! how much it has carried. Subscriptions and positions of clients are stored separately, message
+//! by message.
 //!
-//! The [`crate::actors::StateManagerActor`] keeps each of the two when it has changed, every few seconds and at the end of a drain.
+//! The [`crate::actors::StateManagerActor`] stores each of the two when it has changed, every few
+//! seconds and at the end of a drain.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use store::{Reply, Store};
 
 use crate::{broker::Broker, http::stats::Totals, routing::SeenAgent};
 
-/// Under which name the store keeps how much was carried.
+/// The name of the stored totals.
 const TOTALS: &str = "broker-totals";
-/// Under which name the store keeps which agents were seen.
+/// The name of the stored agents.
 const AGENTS: &str = "broker-agents";
-/// Agents that are kept: the last that came.
+/// The number of stored agents: the last that came.
 const MOST_AGENTS: usize = 10_000;
 
 /// What was carried in all lives of the broker.
@@ -25,7 +27,7 @@ pub struct Lifetime {
 }
 
 impl Lifetime {
-    /// How much it is now; `connections`: those of this life.
+    /// The present totals; `connections`: those of this life.
     pub fn of(broker: &Broker, connections: u64) -> Self {
         let before = &broker.before;
         Self {
@@ -34,13 +36,14 @@ impl Lifetime {
         }
     }
 
-    /// Keeps it.
+    /// Stores it.
     pub fn save(&self, store: &dyn Store) -> Reply<()> {
         save(store, TOTALS, self)
     }
 }
 
-/// The agents that were seen, in the order in which they came, and the revision of the router's table that they are of.
+/// The agents that were seen, in the order in which they came, and the revision of the router's
+/// table.
 #[derive(Debug)]
 pub struct Agents {
     /// See [`crate::routing::Router::seen_revision`].
@@ -49,20 +52,20 @@ pub struct Agents {
 }
 
 impl Agents {
-    /// Those of now, unless they are of this revision.
+    /// The present agents, unless the revision is this one.
     pub fn since(revision: u64, broker: &Broker) -> Option<Self> {
         let router = broker.router.read();
         let now = router.seen_revision();
         (now != revision).then(|| Self { revision: now, agents: router.seen_agents(MOST_AGENTS) })
     }
 
-    /// Keeps them.
+    /// Stores them.
     pub fn save(&self, store: &dyn Store) -> Reply<()> {
         save(store, AGENTS, &self.agents)
     }
 }
 
-/// What was kept by an earlier life; nothing where there is none, or none that can be read.
+/// What an earlier life stored; the default if there is nothing that can be read.
 pub async fn load(store: &dyn Store) -> (Lifetime, Vec<SeenAgent>) {
     (load_one(store, TOTALS).await, load_one(store, AGENTS).await)
 }
@@ -82,7 +85,7 @@ async fn load_one<T: DeserializeOwned + Default>(store: &dyn Store, name: &'stat
 }
 
 fn save(store: &dyn Store, name: &str, value: &impl Serialize) -> Reply<()> {
-    // Names and numbers: serialisation has no way to fail.
+    // Names and numbers: serialisation cannot fail.
     store.put_state(name.to_owned(), Some(serde_json::to_vec(value).unwrap_or_default().into()))
 }
 

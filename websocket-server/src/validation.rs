@@ -1,11 +1,11 @@
-//! What the broker has to say of its settings before it opens anything. Starting and `check-config` both ask.
+//! Validates the broker's settings before anything opens. Both the start and `check-config` use it.
 
 use common::config::Settings;
 use tls::{Listener, TlsError};
 
 use crate::keys::Keys;
 
-/// Everything that is wrong with the settings as far as the broker uses them, and with the files that they name: which, and how.
+/// All faults of the broker's settings, and of the files that they name: the setting and the fault.
 pub fn faults(settings: &Settings) -> Vec<(&'static str, String)> {
     let broker = &settings.broker;
     let mut faults = Vec::new();
@@ -18,7 +18,7 @@ pub fn faults(settings: &Settings) -> Vec<(&'static str, String)> {
     faults
 }
 
-/// The setting that names the file which is no good.
+/// The setting that names the invalid file.
 fn tls_key(error: &TlsError, settings: &Settings) -> &'static str {
     let broker = &settings.broker;
     match error.path() {

@@ -1,5 +1,5 @@
-//! Who asks: agents by their keys, operators by their token, edges by their assertions. What can be guessed costs whoever guesses wrong
-//! a wait that grows.
+//! Who sends a request: agents with their keys, operators with their token, edges with their
+//! assertions. A wrong guess at a credential that can be guessed costs a growing wait.
 
 use std::{
     future::{Ready, ready},
@@ -27,11 +27,12 @@ fn now() -> Duration {
     Duration::from_millis(now_ms())
 }
 
-/// Checks what an agent presents: its key, and its certificate where that is asked for or has a say.
+/// Checks an agent's credentials: its key, and its certificate if that is required or bounds the
+/// id.
 ///
 /// # Errors
-/// `client_certificate_required`, `too_many_failures`, `unauthorized`, `agent_key_revoked`, `agent_key_expired`, `not_allowed`,
-/// `host_not_allowed`.
+/// `client_certificate_required`, `too_many_failures`, `unauthorized`, `agent_key_revoked`,
+/// `agent_key_expired`, `not_allowed`, `host_not_allowed`.
 pub fn admit_agent(
     broker: &Broker,
     request: &HttpRequest,
@@ -50,7 +51,8 @@ pub fn admit_agent(
     Ok(pass)
 }
 
-/// Checks with `rule` whether an operator asks. A request that shows no token is refused, and has guessed at nothing.
+/// Checks with `rule` whether an operator asks. A request without a token is refused, but is no
+/// guess.
 ///
 /// # Errors
 /// Those of the rule, `too_many_failures`.
@@ -66,7 +68,8 @@ pub fn check_operator(
     }
 }
 
-/// What was presented turned out to be no operator's token, and nothing else that is good: what to answer.
+/// The presented text is not the operator token, nor anything else that is valid. Returns the
+/// answer.
 pub fn on_guess(broker: &Broker, address: IpAddr, error: ClientError) -> ClientError {
     match broker.guessed_tokens.check(address, now()) {
         Err(wait) => ClientError::new(ErrorCode::TooManyFailures).after(wait),
@@ -77,7 +80,8 @@ pub fn on_guess(broker: &Broker, address: IpAddr, error: ClientError) -> ClientE
     }
 }
 
-/// Who pays for a request to the API: who shows something good that is too long to be guessed, for itself; everybody else for their address.
+/// Who pays for a request to the API. A caller with a valid credential that is too long to be
+/// guessed pays for itself; others are charged to their address.
 pub fn payer_of(broker: &Broker, request: &HttpRequest, address: IpAddr) -> Payer {
     let Some(token) = bearer(request.headers()).filter(|token| token.len() >= GUESSABLE) else { return Payer::Address(address) };
     if broker.operators.check_administrator(request).is_ok() {
@@ -87,13 +91,15 @@ pub fn payer_of(broker: &Broker, request: &HttpRequest, address: IpAddr) -> Paye
     pass.map_or(Payer::Address(address), |pass| Payer::Key(format!("agents {}", pass.name()).into()))
 }
 
-/// Whether an operator asks, where others may ask too: what is not the token costs nothing here, as it is looked at again.
+/// Whether an operator asks, on a route that others may use too. A wrong token costs nothing here,
+/// because it is checked again.
 pub fn is_operator(broker: &Broker, request: &HttpRequest, address: IpAddr) -> bool {
     bearer(request.headers()).is_some_and(|token| broker.guessed_tokens.lets_look(token, address, now()))
         && broker.operators.check_administrator(request).is_ok()
 }
 
-/// An operator sent this request. Without the token in the configuration there are no operators, and nothing here.
+/// An operator sent this request. Without a configured token there are no operators, and this path
+/// does not exist.
 #[derive(Debug)]
 pub struct Operator;
 
@@ -110,20 +116,20 @@ impl FromRequest for Operator {
     }
 }
 
-/// For whom an edge asks, as its assertion says.
+/// On whose behalf an edge asks, according to its assertion.
 #[derive(Clone, Debug)]
 pub enum Vouched {
-    /// For one of its sessions.
+    /// One of its sessions.
     Session(Box<ClientIdentity>),
-    /// For itself.
+    /// Itself.
     Edge,
 }
 
 impl Vouched {
-    /// Checks the assertion that a request shows.
+    /// Checks the assertion of a request.
     ///
     /// # Errors
-    /// `credentials_expired` for one that was valid once, `unauthorized`.
+    /// `credentials_expired` for one that was once valid, `unauthorized`.
     pub fn of(request: &HttpRequest, secret: &Secret) -> Result<Self, ErrorCode> {
         let token = bearer(request.headers()).ok_or(ErrorCode::Unauthorized)?;
         assertion::verify(token, secret).map(|identity| Self::Session(Box::new(identity))).or_else(|code| {
@@ -132,7 +138,7 @@ impl Vouched {
         })
     }
 
-    /// What [`super::paced`] found of this request.
+    /// What [`super::paced`] found for this request.
     ///
     /// # Errors
     /// Those of [`Vouched::of`].
@@ -141,7 +147,7 @@ impl Vouched {
     }
 }
 
-/// An edge sent this request, for itself.
+/// An edge sent this request on its own behalf.
 #[derive(Debug)]
 pub struct Edge;
 
@@ -158,7 +164,8 @@ impl FromRequest for Edge {
     }
 }
 
-/// The certificate the agent showed. It was checked in the handshake: with a wrong one there is no request.
+/// The certificate that the agent showed. The handshake has checked it: with a wrong one there is
+/// no request.
 ///
 /// # Errors
 /// `client_certificate_required`.
@@ -170,7 +177,8 @@ fn certificate(request: &HttpRequest, settings: &BrokerSettings) -> Result<Optio
     }
 }
 
-/// The `Authorization` header's value, without `Bearer` if that is its scheme: agents may present their keys bare.
+/// The `Authorization` header's value, without `Bearer` if that is its scheme. Agents may also
+/// present their keys without a scheme.
 fn presented(request: &HttpRequest) -> Option<&str> {
     bearer(request.headers()).or_else(|| Some(request.headers().get("authorization")?.to_str().ok()?.trim()))
 }

@@ -1,4 +1,4 @@
-//! What edges tell the broker for themselves, and not for a client: entries for the audit log, and revocations.
+//! Requests of edges on their own behalf: entries for the audit log, and revocations.
 
 use actix_web::{HttpResponse, web};
 use common::audit::{Batch, Entry};
@@ -7,7 +7,8 @@ use identity::revocations::Exchange;
 use super::{Refused, credentials::Edge};
 use crate::broker::Broker;
 
-/// `POST /api/v1/audit`: what an edge has seen of logins and refusals, to be written with the broker's own entries.
+/// `POST /api/v1/audit`: an edge's entries about logins and refusals, written with the broker's
+/// own.
 pub async fn report(_: Edge, batch: web::Json<Batch>, broker: web::Data<Broker>) -> Result<HttpResponse, Refused> {
     let Batch { entries, beyond } = batch.into_inner();
     broker.audit.add(entries.into_iter().map(Entry::cut));
@@ -15,7 +16,7 @@ pub async fn report(_: Edge, batch: web::Json<Batch>, broker: web::Data<Broker>)
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// `POST /api/v1/revocations`: what an edge has revoked, for what others have.
+/// `POST /api/v1/revocations`: an edge's revocations, in exchange for those of others.
 pub async fn revocations(_: Edge, ask: web::Json<Exchange>, broker: web::Data<Broker>) -> Result<HttpResponse, Refused> {
     let answer = broker.into_inner().exchange_revocations(ask.into_inner()).await?;
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(answer))

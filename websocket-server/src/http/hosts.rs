@@ -1,7 +1,8 @@
-//! Under which names the broker answers: see [`transport::HostRule`].
+//! The names under which the broker answers: see [`transport::HostRule`].
 //!
-//! Everything here but health asks for a secret. A request under another name is refused unless it brings one; what it brings is judged
-//! by its route, where wrong ones cost a wait, so that a strange name is no way to guess. The development key is no secret.
+//! Every route except health needs a secret. A request under another name is refused unless it
+//! carries one. Its route checks the secret, and wrong ones cost a wait, so another name is no way
+//! to guess. The development key does not count as a secret.
 
 use actix_web::{
     Error, HttpMessage, HttpRequest,
@@ -19,11 +20,11 @@ use common::{
 use super::refusal;
 use crate::broker::Broker;
 
-/// Marks a request that went to a name which is not the broker's.
+/// Marks a request to a name that is not the broker's.
 #[derive(Clone, Copy, Debug)]
 struct UnderAnotherName;
 
-/// Middleware: refuses a request under another name that brings no secret, and marks one that brings something.
+/// Middleware: refuses a request under another name without a secret, and marks one with a secret.
 pub async fn require_own_host(
     broker: web::Data<Broker>,
     request: ServiceRequest,
@@ -38,10 +39,11 @@ pub async fn require_own_host(
     next.call(request).await.map(ServiceResponse::map_into_boxed_body)
 }
 
-/// Checks that a key which was found good is good under the name that the request went to.
+/// Checks that a valid key is also valid under the name that the request was sent to.
 ///
 /// # Errors
-/// `host_not_allowed` for the development key under another name: a page of any site could show it.
+/// `host_not_allowed` for the development key under another name: a page of any site could present
+/// it.
 pub fn check_key(request: &HttpRequest, presented: Option<&str>) -> Result<(), ClientError> {
     let is_open_secret = presented == Some(DEV_AGENT_KEY);
     if is_open_secret && request.extensions().contains::<UnderAnotherName>() {

@@ -1,4 +1,4 @@
-//! The broker's HTTP: the two socket endpoints, health and statistics, and what operators may do.
+//! The broker's HTTP: the two socket endpoints, health and statistics, and the operators' API.
 
 pub mod credentials;
 pub mod edge_api;
@@ -30,7 +30,7 @@ use transport::{RouteFamily, UPGRADE_REQUIRED, client_address};
 use self::credentials::{Vouched, payer_of};
 use crate::broker::Broker;
 
-/// Bytes of an edge's report: entries without what was said are short.
+/// The longest report of an edge in bytes: entries without messages are short.
 const LONGEST_REPORT: usize = 1024 * 1024;
 
 /// The routes.
@@ -68,7 +68,8 @@ fn only(path: &str, route: actix_web::Route) -> actix_web::Resource {
     web::resource(path).route(route).default_service(web::to(|| async { refusal(ErrorCode::MethodNotAllowed.into()) }))
 }
 
-/// Middleware: counts refusals, and notes those that are because of who asks, by path and code, as often as an address may fill the log.
+/// Middleware: counts refusals, and records those because of credentials by path and code, at the
+/// rate of an address.
 async fn note_refusals<B: MessageBody + 'static>(
     broker: web::Data<Broker>,
     request: ServiceRequest,
@@ -95,8 +96,9 @@ async fn note_refusals<B: MessageBody + 'static>(
     Ok(answer)
 }
 
-/// Middleware: refuses what comes from an address more often than may be, before anything else is looked at than whether an edge asks:
-/// edges ask for many, whom they have paced themselves. What their assertion says is for the handlers to find.
+/// Middleware: refuses requests over an address's rate. Only an edge's assertion is checked before:
+/// edges ask on behalf of many, whom they have throttled themselves. Handlers use the content of
+/// the assertion.
 async fn paced(
     broker: web::Data<Broker>,
     request: ServiceRequest,

@@ -1,4 +1,4 @@
-//! What operators may change or see over HTTP, with the token of the configuration.
+//! What operators may change or see over HTTP, with the operator token.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -15,7 +15,7 @@ use transport::client_address;
 use super::{Refused, credentials::Operator};
 use crate::{audit::Event, broker::Broker};
 
-/// `GET /api/v1/keys`: every key of the file, with when it was last used. Never a key itself.
+/// `GET /api/v1/keys`: every key of the file, with its last use. Never a key itself.
 pub async fn keys(_: Operator, broker: web::Data<Broker>) -> Result<HttpResponse, Refused> {
     let broker = broker.into_inner();
     let listing = spawn_blocking(move || broker.list_keys(SystemTime::now()));
@@ -27,7 +27,8 @@ pub async fn keys(_: Operator, broker: web::Data<Broker>) -> Result<HttpResponse
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(json!({ "keys": keys })))
 }
 
-/// `POST /api/v1/keys/reload`: reads the file of agent keys again, and closes the connections of those that ended.
+/// `POST /api/v1/keys/reload`: reads the file of agent keys again, and closes the connections of
+/// those that ended.
 pub async fn reload_keys(request: HttpRequest, _: Operator, broker: web::Data<Broker>) -> Result<HttpResponse, Refused> {
     let broker: Arc<Broker> = broker.into_inner();
     let origin = client_address::of(&request, &broker.proxies).to_string();

@@ -1,4 +1,4 @@
-//! What operators and their probes ask.
+//! Health checks and statistics.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use common::error::{ClientError, ErrorCode};
@@ -16,8 +16,8 @@ pub async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "live" }))
 }
 
-/// `GET /health/ready`: 503 while starting or draining. What is wrong with the certificate is said, and no reason to be unready: whoever
-/// can read it was served.
+/// `GET /health/ready`: 503 while starting or draining. A fault of the certificate is reported, but
+/// is no reason to be unready: whoever can read the answer was served.
 pub async fn ready(broker: web::Data<Broker>) -> HttpResponse {
     match broker.readiness() {
         Readiness::Ready if !broker.channels.store().health().is_ready() => {

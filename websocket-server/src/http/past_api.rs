@@ -1,4 +1,4 @@
-//! The past over HTTP: channels and what is in them, and the audit log.
+//! History over HTTP: channels and their content, and the audit log.
 
 use std::sync::Arc;
 
@@ -25,10 +25,10 @@ use crate::{
     routing::{ConnectionId, Peer, PeerKind},
 };
 
-/// Most rows in one answer.
+/// The most rows in one answer.
 const MOST_ROWS: u32 = 1000;
 
-/// Where and how much of a channel to read.
+/// Which part of a channel to read.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HistoryQuery {
@@ -59,8 +59,9 @@ impl HistoryQuery {
     }
 }
 
-/// `GET /api/v1/channels/{channel}/history`: with the operators' token every channel; with an agent's key what that agent may read; with an
-/// edge's assertion what the session that it vouches for may read.
+/// `GET /api/v1/channels/{channel}/history`. With the operator token: every channel. With an
+/// agent's key: what that agent may read. With an edge's assertion: what the session that it
+/// vouches for may read.
 pub async fn history(
     request: HttpRequest,
     channel: web::Path<String>,
@@ -75,8 +76,8 @@ pub async fn history(
     Ok(shown(broker.channels.history(&channel, &ask.from, ask.limit).await?))
 }
 
-/// Whether the caller may read a channel. What is not the operators' token is looked at again as an agent's key, and costs there
-/// and as a guess at the token.
+/// Checks that the caller may read a channel. A text that is not the operator token is checked
+/// again as an agent's key; if it is wrong, it costs as a key and as a guess at the token.
 fn authorise(request: &HttpRequest, broker: &Broker, channel: &ChannelName, agent: Option<AgentId>) -> Result<(), ClientError> {
     let address = client_address::of(request, &broker.proxies);
     if is_operator(broker, request, address) {

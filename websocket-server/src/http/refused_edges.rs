@@ -1,4 +1,5 @@
-//! Edges whose assertions are refused: said in the log, as an operator has to mend a secret or a clock.
+//! Edges whose assertions are refused: logged, because an operator must correct a secret or a
+//! clock.
 
 use std::{
     net::IpAddr,
@@ -18,7 +19,7 @@ use crate::broker::Broker;
 /// The least time between two lines in the log.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Bounds what is logged: anybody can send an assertion with a wrong signature.
+/// Bounds the log lines: anybody can send an assertion with a wrong signature.
 #[derive(Debug, Default)]
 pub struct RefusedEdges(Mutex<Logged>);
 
@@ -30,7 +31,7 @@ struct Logged {
 }
 
 impl RefusedEdges {
-    /// What was presented as an assertion was refused with this code.
+    /// A text presented as an assertion was refused with this code.
     fn note(&self, code: ErrorCode, address: IpAddr) {
         let mut logged = self.0.lock();
         if logged.at.is_some_and(|at| at.elapsed() < EVERY) {
@@ -50,7 +51,8 @@ impl RefusedEdges {
     }
 }
 
-/// The assertion of this request was refused with this code: logs it, and returns the broker's clock if times are the reason.
+/// The assertion of this request was refused with this code: logs it, and returns the broker's
+/// clock if the times are the reason.
 pub fn on_refusal(broker: &Broker, request: &HttpRequest, code: ErrorCode, address: IpAddr) -> Option<HeaderValue> {
     let shown = bearer(request.headers()).filter(|shown| assertion::claims_to_be_one(shown))?;
     broker.refused_edges.note(code, address);

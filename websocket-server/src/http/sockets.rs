@@ -27,7 +27,8 @@ use crate::{
     broker::Broker,
 };
 
-/// Bytes that may be under way between an edge in this process and the broker, in each direction.
+/// Bytes that may be on their way between an edge in this process and the broker, in each
+/// direction.
 const LOCAL_BUFFER: usize = 64 * 1024;
 
 #[derive(Debug, Deserialize)]
@@ -40,7 +41,7 @@ pub struct AgentQuery {
     resume: bool,
 }
 
-/// Pages of other sites open no sockets here either, whatever they know.
+/// Pages of other sites may not open sockets here either, whatever credentials they have.
 fn check_origin(request: &HttpRequest, broker: &Broker) -> Result<(), ErrorCode> {
     if broker.origins.admits(request) { Ok(()) } else { Err(ErrorCode::OriginNotAllowed) }
 }
@@ -95,13 +96,14 @@ pub async fn client(request: HttpRequest, path: web::Path<String>, broker: web::
     }
 }
 
-/// A way into this broker from within its process, without a socket between: for an edge that runs beside it, and for agents.
+/// Connects to this broker from within its process, without a socket: for an edge that runs beside
+/// it, and for agents.
 #[derive(Clone, Debug)]
 pub struct LocalBroker(pub(crate) Arc<Broker>);
 
 impl LocalBroker {
-    /// Connects a session that the caller vouches for, on the caller's thread. What is written here, the broker reads, as
-    /// WebSocket frames of a client; the handshake is left out.
+    /// Connects a session that the caller vouches for, on the caller's thread. The broker reads
+    /// what is written as WebSocket frames of a client; there is no handshake.
     ///
     /// # Errors
     /// `not_ready`, `at_capacity`, `too_many_connections`.
@@ -112,10 +114,12 @@ impl LocalBroker {
         Ok(theirs)
     }
 
-    /// Connects an agent, on the caller's thread, if the key is good for its id. The handshake is left out, as above.
+    /// Connects an agent, on the caller's thread, if the key is valid for its id. There is no
+    /// handshake.
     ///
     /// # Errors
-    /// `unauthorized`, `agent_key_revoked`, `agent_key_expired`, `not_allowed`, `not_ready`, `at_capacity`, `too_many_connections`.
+    /// `unauthorized`, `agent_key_revoked`, `agent_key_expired`, `not_allowed`, `not_ready`,
+    /// `at_capacity`, `too_many_connections`.
     pub fn connect_agent(&self, agent: AgentId, key: &Secret, reading: Reading) -> Result<DuplexStream, ClientError> {
         const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let admitted = || -> Result<_, ClientError> {

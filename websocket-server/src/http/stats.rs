@@ -1,4 +1,5 @@
-//! The statistics that `/stats` shows: totals, rates and depths. Read only; nothing here is on the path of a message.
+//! The statistics that `/stats` shows: totals, rates and depths. Read only; nothing here is on the
+//! path of a message.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -19,7 +20,7 @@ use crate::{
     snapshot::Lifetime,
 };
 
-/// Seconds that rates look back at most.
+/// The longest span of rates, in seconds.
 const WINDOW: usize = 60;
 
 /// Messages and bytes, in and out, since the start.
@@ -46,7 +47,7 @@ impl Totals {
         }
     }
 
-    /// Of several together.
+    /// The sum of several.
     pub fn sum(all: impl Iterator<Item = Self>) -> Self {
         all.fold(Self::default(), |sum, one| Self {
             messages_in: sum.messages_in + one.messages_in,
@@ -122,7 +123,7 @@ impl ConnectionStats {
         *self.closed.entry(code.0).or_default() += 1;
     }
 
-    /// Together with the states of those that are there.
+    /// With the states of the present connections.
     pub fn to_json(&self, states: impl Iterator<Item = (Side, ConnectionState)>) -> Value {
         let mut counts = [[0_u64; ConnectionState::NAMES.len()]; 2];
         for (side, state) in states {
@@ -208,7 +209,7 @@ pub fn to_json(broker: &Broker, opened: u64, connections: Value, outboxes: Value
     })
 }
 
-/// What of each table that all connections use is taken, by all and by sessions, and who has most.
+/// How much of each shared table is taken, by all and by sessions, and who has most.
 fn shares(broker: &Broker) -> Value {
     let [everybody, sessions] = [Holder::Everybody, Holder::Sessions].map(|holder| broker.account(holder));
     let row = |table: Table| {
@@ -225,7 +226,7 @@ fn shares(broker: &Broker) -> Value {
     Value::Object(Table::ALL.into_iter().map(row).collect())
 }
 
-/// How the store of durable messages is.
+/// The state of the store.
 fn store(broker: &Broker) -> Value {
     let store = broker.channels.store();
     let (health, remembered, usage) = (store.health(), broker.channels.remembered(), store.usage());
@@ -265,7 +266,7 @@ fn store(broker: &Broker) -> Value {
     })
 }
 
-/// Errors that were told at least once, by code.
+/// Errors that were sent at least once, by code.
 fn errors(broker: &Broker, shards: &[std::sync::Arc<Counters>]) -> Value {
     let count = |code: &ErrorCode| {
         let told: u64 = shards.iter().map(|shard| shard.errors.of(*code)).sum();

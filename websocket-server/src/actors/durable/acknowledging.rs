@@ -1,4 +1,4 @@
-//! Acknowledgements: asked for, taken, and what happens without them.
+//! Acknowledgements: requested, received, and what happens without them.
 
 use std::{
     sync::Arc,
@@ -20,11 +20,11 @@ use crate::{
     services::{AckAsk, NackAsk},
 };
 
-/// How often receivers are asked what has reached them, and it is looked what is due again.
+/// How often marks are sent, and redeliveries are checked.
 const TICK: Duration = Duration::from_millis(100);
 
 impl RouterActor {
-    /// The inboxes a peer may mean: the one that it names, or else all that it reads.
+    /// The inboxes that a peer means: the one that it names, or else all that it reads.
     fn own_inboxes(peer: &Peer, named: Option<&str>) -> Result<Vec<ChannelName>, ClientError> {
         let is_meant = |channel: &ChannelName| named.is_none_or(|named| channel.as_str() == named);
         let meant: Vec<_> = peer.inboxes().filter(is_meant).collect();
@@ -93,7 +93,7 @@ impl RouterActor {
         Ok(())
     }
 
-    /// Looks regularly, while there is anything to look after.
+    /// Runs regularly, while there is anything to check.
     pub(super) fn tick_durable(&mut self, ctx: &mut Context<Self>) {
         let shard = &self.durable;
         let is_idle =
@@ -111,10 +111,11 @@ impl RouterActor {
         }
     }
 
-    /// Sends a ping after what receivers were given that do not acknowledge themselves: its pong says that everything before has come.
+    /// Sends a mark to receivers that do not acknowledge themselves: its pong says that everything
+    /// before it has arrived.
     fn ask_what_has_come(&mut self) {
         self.durable.to_ask.retain(|_, peer| {
-            // A close may have discarded what waited: nothing says that it has come.
+            // A close may have discarded what waited: nothing says that it has arrived.
             if peer.link.is_over() || peer.link.closing().is_some() {
                 return false;
             }
@@ -123,7 +124,7 @@ impl RouterActor {
         });
     }
 
-    /// What a receiver was given has reached it, as it has answered a mark.
+    /// What was sent to a receiver has arrived, because it has answered a mark.
     pub(in crate::actors) fn on_arrived(&mut self, peer: &Arc<Peer>, given: Given, ctx: &mut Context<Self>) {
         let (inboxes, logs): (Vec<_>, Vec<_>) = given.into_iter().partition(|(channel, _)| channel.family().is_inbox());
         if let Some(consumer) = &peer.consumer
@@ -176,8 +177,8 @@ impl RouterActor {
         self.tick_durable(ctx);
     }
 
-    /// Compares what readers are known to have with the newest message: who turns out to be behind without anybody knowing reads on from
-    /// the log.
+    /// Compares what readers are known to have with the newest message. A reader that turns out to
+    /// be behind without anybody knowing continues from the log.
     fn check_positions(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
         if now < self.durable.check_at {
@@ -195,7 +196,7 @@ impl RouterActor {
             let head = channels.settled_head(channel, *id).unwrap_or(0);
             if head > *seq && !peer.marks.lock().knows(channel) {
                 behind.push((channel.clone(), Arc::clone(peer), *seq));
-                // Once for each gap, also where nothing of it is there to be read.
+                // Once for each gap, also if nothing of it can be read.
                 *seq = head;
             }
         }
@@ -212,7 +213,8 @@ impl RouterActor {
         for ((_, channel), (peer, _)) in due {
             let channels = Arc::clone(&self.durable.channels);
             if !channels.is_live(&channel, peer.id) {
-                // It gets everything that waits on its way back, in order: nothing is to come in between.
+                // Its catch-up delivers everything that waits, in order: nothing may come in
+                // between.
                 self.durable.owing.insert((peer.id, channel), (peer, now + TICK));
                 continue;
             }
@@ -240,7 +242,7 @@ impl RouterActor {
 }
 
 impl crate::broker::Broker {
-    /// Messages were acknowledged: tells the senders that want to hear of it.
+    /// Messages were acknowledged: tells the senders that asked for receipts.
     pub(crate) fn on_acknowledged(&self, channel: &ChannelName, seqs: &[u64]) {
         for seq in seqs {
             if let Some(Wish { source, message_id }) = self.channels.receipts.forget(channel, *seq) {
@@ -250,12 +252,12 @@ impl crate::broker::Broker {
         }
     }
 
-    /// The same, of several inboxes.
+    /// The same, for several inboxes.
     fn on_all_acknowledged(&self, acked: &Acknowledged) {
         acked.iter().for_each(|(channel, seqs)| self.on_acknowledged(channel, seqs));
     }
 
-    /// A message is delivered for the first time: tells its sender, if it wants to hear of it.
+    /// A message is delivered for the first time: tells its sender, if that asked for receipts.
     pub(crate) fn on_first_delivery(&self, channel: &ChannelName, seq: u64) {
         if let Some(Wish { source, message_id }) = self.channels.receipts.of(channel, seq) {
             let message = SystemMessage::Delivered { channel: channel.to_string(), seq };

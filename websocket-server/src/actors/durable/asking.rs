@@ -16,14 +16,14 @@ use super::{
 };
 use crate::routing::Peer;
 
-/// What a connection asks about channels.
+/// A connection's request about channels.
 #[derive(Debug)]
 pub(crate) enum ChannelAsk {
     /// `topic:subscribe`.
     Subscribe(Subscription),
     /// `topic:unsubscribe`.
     Unsubscribe(TopicName),
-    /// `connection:resume`: up to which positions the peer has everything.
+    /// `connection:resume`: the positions up to which the peer has everything.
     Resume(Vec<(ChannelName, KnownPosition)>),
 }
 

@@ -1,4 +1,4 @@
-//! What senders are told once the store has answered for their messages.
+//! Confirmations: what senders are told once the store has answered.
 
 use std::{
     sync::Arc,
@@ -15,7 +15,7 @@ use crate::{
     routing::{Counters, Peer},
 };
 
-/// A message on its way to the disk, and who waits for its confirmation.
+/// A message on its way to the disk, and the sender that waits for its confirmation.
 struct Unconfirmed {
     from: Arc<Peer>,
     id: String,
@@ -23,8 +23,9 @@ struct Unconfirmed {
     committed: Reply<Vec<Appended>>,
 }
 
-/// The messages of a shard that the store has not answered for, in the order in which they were given to it. As many as its line and the
-/// commit under way hold at most, with their repeats: who finds no place there is answered at once.
+/// The messages of a shard that the store has not answered for, in the order in which they were
+/// given to it. Their number is bounded by the store's queue and one commit, with repetitions. A
+/// sender that finds no place there is answered at once.
 #[derive(Debug)]
 pub(super) struct Confirmations {
     broker: Arc<Broker>,
@@ -33,8 +34,8 @@ pub(super) struct Confirmations {
 }
 
 impl Confirmations {
-    /// Starts to confirm. Runs beside the router, and looks at the oldest message alone: the store answers in order, and is to wake one task
-    /// for a commit, not one for each of its messages.
+    /// Starts to confirm. This runs beside the router and polls only the oldest message: the store
+    /// answers in order, and should wake one task for a commit, not one for each of its messages.
     pub(super) fn start(broker: &Arc<Broker>, counters: &Arc<Counters>) -> Self {
         let (broker, counters) = (Arc::clone(broker), Arc::clone(counters));
         let (waiting, mut oldest) = mpsc::unbounded_channel::<Unconfirmed>();
@@ -50,9 +51,10 @@ impl Confirmations {
         Self { broker, counters, waiting }
     }
 
-    /// Tells the sender of a message what becomes of it, once that is known.
+    /// Tells the sender of a message its outcome, once that is known.
     pub(super) fn wait_for(&self, from: Arc<Peer>, id: String, message: SettledMessage, mut committed: Reply<Vec<Appended>>) {
-        // A refusal must not wait for those before it: as long as they wait, there would be ever more of them.
+        // A refusal must not wait for those before it: as long as they wait, there would be ever
+        // more of them.
         if let Poll::Ready(answer) = committed.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             confirm(&self.broker, &self.counters, &from, &id, &message, answer);
         } else if self.waiting.send(Unconfirmed { from, id, message, committed }).is_err() {
@@ -61,7 +63,8 @@ impl Confirmations {
     }
 }
 
-/// Tells the sender what became of its message, and then what else there is to be told of it.
+/// Tells the sender the outcome of its message, and then everything else that it must be told about
+/// it.
 fn confirm(
     broker: &Broker,
     counters: &Counters,
@@ -79,7 +82,7 @@ fn confirm(
         }
         Err(error) => broker.refuse(counters, from, refusal_of(error), Some(id), None),
     }
-    // After it: until then other threads hold back what they have to say of the message.
+    // After it: until then other threads hold back what they have to tell about the message.
     let owed = broker.channels.settle(message, &appended.as_ref().map(Appended::seq).map_err(Clone::clone));
     owed.iter().for_each(|notice| broker.send_notice(notice));
     if let Ok(Appended::Stored { evicted, .. }) = &appended {

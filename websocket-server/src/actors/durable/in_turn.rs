@@ -1,6 +1,6 @@
-//! Requests about channels, which are answered in the order in which they came. Pure.
+//! Requests about channels, which are answered in order. Pure.
 //!
-//! A request that waits for the store is *under way* until it is answered. A later request of the
+//! A request that waits for the store is *in progress* until it is answered. A later request of the
 //! same connection about one of its channels waits until then. Requests about different channels do
 //! not wait for each other.
 
@@ -11,11 +11,11 @@ use store::ChannelName;
 
 use crate::routing::ConnectionId;
 
-/// There is no room for one more request that waits.
+/// There is no room for one more waiting request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
-/// The turn of a request. Give it back with [`InTurn::end`] when the request is answered.
+/// The turn of a request. [`InTurn::end`] gives it back when the request is answered.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Turn {
@@ -35,10 +35,10 @@ struct Waiting<R> {
 /// The requests of one connection.
 #[derive(Debug)]
 struct Line<R> {
-    /// The numbers of the requests about each channel that are not answered, the oldest first.
+    /// The numbers of the unanswered requests about each channel, the oldest first.
     channels: HashMap<ChannelName, VecDeque<u64>>,
     waiting: HashMap<u64, Waiting<R>>,
-    /// The channels that those which wait are about, each as often as it is named.
+    /// The channels named by waiting requests, each as often as it is named.
     named: usize,
 }
 
@@ -64,11 +64,11 @@ impl<R> Default for Line<R> {
 }
 
 impl<R> InTurn<R> {
-    /// Takes a request about these channels. It is ready at once if no earlier one about them is
-    /// under way. The requests of a connection that wait name `most` channels together, or are one.
+    /// Adds a request about these channels. It is ready at once if no earlier one about them is in
+    /// progress. The waiting requests of a connection name `most` channels together, or are one.
     ///
     /// # Errors
-    /// [`Full`]: as many wait. The request was not taken.
+    /// [`Full`]: the request was not added.
     pub(super) fn push(
         &mut self,
         connection: ConnectionId,
@@ -106,9 +106,9 @@ impl<R> InTurn<R> {
         self.ready.pop_front()
     }
 
-    /// A request is answered: those that waited for nothing else are ready.
+    /// A request is answered: requests that waited only for it are ready.
     pub(super) fn end(&mut self, Turn { connection, number, channels }: Turn) {
-        // The connection may be gone.
+        // The connection may have gone.
         let Some(line) = self.lines.get_mut(&connection) else { return };
         for channel in channels {
             let Some(requests) = line.channels.get_mut(&channel).filter(|requests| requests.front() == Some(&number)) else {
@@ -133,13 +133,13 @@ impl<R> InTurn<R> {
         }
     }
 
-    /// The connection is gone: nothing of it waits any longer.
+    /// The connection has gone: removes its waiting requests.
     pub(super) fn forget(&mut self, connection: ConnectionId) {
         self.lines.remove(&connection);
         self.ready.retain(|(turn, _)| turn.connection != connection);
     }
 
-    /// Connections with requests that are not answered.
+    /// Connections with unanswered requests.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.lines.len()

@@ -10,7 +10,7 @@ use crate::{
     holders::{Table, WAITING_BYTES, WAITING_MESSAGES},
 };
 
-/// A message that waits, with its places among all that do.
+/// A waiting message, with its places in the shared tables.
 #[derive(Debug)]
 struct Waiting {
     dispatch: Dispatch,
@@ -31,10 +31,10 @@ impl Loading {
         self.channels.contains_key(channel)
     }
 
-    /// Has a message wait behind the others of its channel.
+    /// Adds a message behind the others of its channel.
     ///
     /// # Errors
-    /// `inbox_busy`: there is no room, or its sender has its share.
+    /// `inbox_busy`: there is no room, or its sender has used up its share.
     pub(super) fn push(&mut self, channel: &ChannelName, dispatch: Dispatch) -> Result<(), ClientError> {
         let bytes = dispatch.message.frame.len();
         if self.messages >= WAITING_MESSAGES || (self.messages > 0 && self.bytes + bytes > WAITING_BYTES) {
@@ -48,7 +48,7 @@ impl Loading {
         Ok(())
     }
 
-    /// Those that waited, in order.
+    /// Removes and returns those that waited, in order.
     pub(super) fn take(&mut self, channel: &ChannelName) -> Vec<Dispatch> {
         let waiting = self.channels.remove(channel).unwrap_or_default();
         self.messages -= waiting.len();

@@ -1,5 +1,5 @@
-//! The durable half of a router: takes durable messages, tells senders what became of them, and sees to it that receivers catch up
-//! and acknowledge.
+//! The durable half of a router: accepts durable messages, tells senders their outcome, and makes
+//! receivers catch up and acknowledge.
 
 mod acknowledging;
 mod asking;
@@ -33,34 +33,36 @@ use crate::{
 
 type Reader = (ConnectionId, ChannelName);
 
-/// What a shard remembers of durable messages.
+/// A shard's state for durable messages.
 #[derive(Debug)]
 pub struct DurableShard {
     channels: Arc<Channels>,
     confirmations: Confirmations,
-    /// Messages that wait for their channel's newest number.
+    /// Messages that wait until their channel's newest number is known.
     loading: Loading,
-    /// Receivers that are to be asked what has reached them: those that do not acknowledge themselves, and readers of logs whose
-    /// positions are kept.
+    /// Receivers that need marks: those that do not acknowledge themselves, and readers of logs
+    /// whose positions are stored.
     to_ask: HashMap<ConnectionId, Arc<Peer>>,
-    /// Receivers that acknowledge themselves and may owe an acknowledgement, and when to look.
+    /// Receivers that acknowledge themselves and may owe an acknowledgement, and when to check.
     owing: HashMap<Reader, (Arc<Peer>, Instant)>,
-    /// Readers of logs whose positions are kept, with what they are known to have: compared with the newest message now and then.
+    /// Readers of logs whose positions are stored, with what they are known to have: compared with
+    /// the newest message now and then.
     checked: HashMap<Reader, (Arc<Peer>, u64)>,
     check_at: Instant,
-    /// The ways back of receivers that have yet to say from where to go on.
+    /// The catch-ups of receivers that must first name their positions.
     held: HashMap<ConnectionId, HeldBack>,
     /// Those of them that are waited for, and until when.
     held_until: VecDeque<(Instant, Arc<Peer>)>,
     ticking: bool,
-    /// Requests about channels that are not answered.
+    /// Unanswered requests about channels.
     in_turn: InTurn<Asking>,
-    /// Receivers whose subscriptions are still to be restored, with those that they have ended meanwhile.
+    /// Receivers whose subscriptions are still to be restored, with those that they have ended
+    /// meanwhile.
     restoring: HashMap<ConnectionId, HashSet<ChannelName>>,
 }
 
 impl DurableShard {
-    /// The half of a fresh shard.
+    /// The half of a new shard.
     pub fn new(broker: &Arc<Broker>, counters: &Arc<Counters>) -> Self {
         Self {
             channels: Arc::clone(&broker.channels),
@@ -78,7 +80,7 @@ impl DurableShard {
         }
     }
 
-    /// The receiver is gone: nothing of it waits any longer.
+    /// The receiver has gone: nothing of it waits any longer.
     pub(super) fn let_down(&mut self, peer: &Peer) {
         self.held.remove(&peer.id);
         self.in_turn.forget(peer.id);
@@ -97,10 +99,10 @@ impl DurableShard {
 }
 
 impl RouterActor {
-    /// Takes a durable message.
+    /// Accepts a durable message.
     ///
     /// # Errors
-    /// What the sender is to be told.
+    /// The error for the sender.
     pub(super) fn dispatch_durable(&mut self, dispatch: Dispatch, ctx: &mut Context<Self>) -> Result<(), ClientError> {
         let Dispatch { from, message } = &dispatch;
         let router = self.broker.router.read();
@@ -167,7 +169,7 @@ impl RouterActor {
         Ok(())
     }
 
-    /// Asks for the newest number of a channel, and takes what waits for it.
+    /// Asks for the newest number of a channel, and then accepts the messages that wait for it.
     fn load(&self, channel: ChannelName, ctx: &mut Context<Self>) {
         let loading = self.durable.channels.load(channel.clone());
         Self::after(ctx, loading, move |router, outcome, ctx| {

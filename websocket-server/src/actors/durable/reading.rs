@@ -1,4 +1,4 @@
-//! Readers: receivers that come, catch up, subscribe, and ask for the past.
+//! Readers: receivers that connect, catch up, subscribe, and read history.
 
 use std::{
     sync::Arc,
@@ -29,37 +29,38 @@ const RESUME_WAIT: Duration = Duration::from_secs(10);
 pub struct Subscription {
     /// The topic.
     pub topic: TopicName,
-    /// Whether the subscriber hears who comes and goes.
+    /// Whether the subscriber gets presence.
     pub presence: bool,
     /// Where to begin in its log.
     pub from: Option<Start>,
 }
 
-/// What a subscriber is told.
+/// The content of the answer to a subscriber.
 struct Subscribed {
     topic: TopicName,
     presence: bool,
     members: Members,
     seq: u64,
     recovery: Option<Recovery>,
-    /// Whether a position is kept for it already, which its reading alone moves on.
+    /// Whether a position is already stored for it, which only its reading moves.
     has_position: bool,
     id: Option<String>,
 }
 
-/// What is known of a receiver that comes, and its ways back.
+/// What is known about a receiver that connects, and its catch-ups.
 #[derive(Debug)]
 pub struct HeldBack {
-    /// Whether something may be kept for it from an earlier connection.
+    /// Whether something may be stored for it from an earlier connection.
     may_have_been_here: bool,
-    /// To its inboxes in which something waits.
+    /// For its inboxes in which something waits.
     inboxes: Vec<CatchUp>,
-    /// To the broadcasts that it may have read before.
+    /// For the broadcasts that it may have read before.
     broadcasts: Vec<CatchUp>,
 }
 
 impl RouterActor {
-    /// A receiver comes. To be called under the router's write lock, so that nothing is delivered to it before what waits for it.
+    /// A receiver connects. Must be called under the router's write lock, so that nothing is
+    /// delivered to it before what waits for it.
     pub(in crate::actors) fn hold_back(channels: &Arc<Channels>, peer: &Arc<Peer>) -> HeldBack {
         let is_known = |session_id| channels.may_have_kept_of_edge(session_id);
         let may_have_been_here =
@@ -74,7 +75,7 @@ impl RouterActor {
         }
     }
 
-    /// A receiver has come: gives it what waits, or waits itself for what it says it has.
+    /// A receiver has connected: delivers what waits, or first waits for its positions.
     pub(in crate::actors) fn welcome(&mut self, peer: &Arc<Peer>, held: HeldBack, ctx: &mut Context<Self>) {
         for channel in peer.inboxes().filter(|channel| self.durable.channels.has_untold(channel)) {
             self.tell_of_deaths(peer, channel);
@@ -96,7 +97,7 @@ impl RouterActor {
         self.tick_durable(ctx);
     }
 
-    /// Those who have let themselves be waited for long enough are not waited for any longer.
+    /// Stops waiting for receivers that have taken too long.
     pub(super) fn let_late_ones_go(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
         while self.durable.held_until.front().is_some_and(|(until, _)| *until <= now)
@@ -106,7 +107,7 @@ impl RouterActor {
         }
     }
 
-    /// A receiver reads one more inbox from here on: gives it what waits there.
+    /// A receiver reads one more inbox from now on: delivers what waits there.
     pub(in crate::actors) fn open_inbox(&mut self, way: CatchUp, ctx: &mut Context<Self>) {
         if self.durable.channels.has_untold(&way.channel) {
             self.tell_of_deaths(&way.peer, way.channel.clone());
@@ -114,7 +115,8 @@ impl RouterActor {
         self.start_catch_up(way, ctx);
     }
 
-    /// The receiver need not be waited for any longer: what it has not named itself is as it was kept.
+    /// The receiver need not be waited for any longer: what it has not named itself continues from
+    /// the stored position.
     pub(super) fn let_go(&mut self, peer: &Arc<Peer>, ctx: &mut Context<Self>) {
         let Some(HeldBack { may_have_been_here, inboxes, broadcasts }) = self.durable.held.remove(&peer.id) else { return };
         if may_have_been_here {
@@ -138,7 +140,7 @@ impl RouterActor {
         });
     }
 
-    /// Starts a reader on its way back.
+    /// Starts a reader's catch-up.
     pub(super) fn start_catch_up(&self, way: CatchUp, ctx: &mut Context<Self>) {
         let (peer, channel) = (Arc::clone(&way.peer), way.channel.clone());
         let is_kept = channel.family().is_inbox() || peer.consumer.is_some();
@@ -151,7 +153,7 @@ impl RouterActor {
                 if is_kept {
                     router.durable.on_given(Arc::clone(&peer), channel, given);
                 }
-                // Its way back need not be gone again, should the connection break now.
+                // If the connection breaks now, this catch-up need not be repeated.
                 peer.ask_what_has_come();
                 router.durable.to_ask.insert(peer.id, peer);
                 router.tick_durable(ctx);
@@ -159,15 +161,16 @@ impl RouterActor {
         });
     }
 
-    /// The receiver does not read a log any more.
+    /// The receiver no longer reads a log.
     pub(super) fn stop_reading(&mut self, peer: &Peer, channel: &ChannelName) {
         self.durable.checked.remove(&(peer.id, channel.clone()));
         peer.marks.lock().forget(channel);
         self.durable.channels.forget(channel, peer.id);
     }
 
-    /// `topic:subscribe`: live at once, but for what is durable: that begins where the subscriber says, or with the retained value.
-    /// Gives the turn back once it is answered; `None`: that comes later.
+    /// `topic:subscribe`: live at once for ephemeral messages; durable ones begin where the
+    /// subscriber says, or with the retained value. Gives the turn back once it is answered;
+    /// `None`: that comes later.
     pub(super) fn on_subscribe(
         &mut self,
         peer: &Arc<Peer>,
@@ -206,7 +209,7 @@ impl RouterActor {
                 return self.on_subscribed(peer, subscribed, None, turn, ctx);
             }
         };
-        // What it was given before says nothing of what it has after the new start.
+        // What it was sent before says nothing about what it has after the new start.
         peer.marks.lock().forget(&channel);
         let (locating, start) = (channel.clone(), from.clone());
         let located = async move {
@@ -226,7 +229,7 @@ impl RouterActor {
                 return;
             };
             if !router.broker.router.read().subscribes(peer.id, &topic) {
-                // It is gone: its own requests wait until this one is answered.
+                // It has gone: its own requests wait until this one is answered.
                 router.stop_reading(&peer, &channel);
                 router.end_turn(turn, ctx);
                 return;
@@ -251,8 +254,9 @@ impl RouterActor {
         None
     }
 
-    /// Answers a subscriber, and starts it on its way. For one that named itself the subscription is on the disk before the answer; for
-    /// one that its edge named, which may be any browser, the answer does not wait. Gives the turn back once it is answered.
+    /// Answers a subscriber, and starts its catch-up. If it has a client name, the subscription is
+    /// on the disk before the answer. If its edge has named it, which may be any browser, the
+    /// answer does not wait. Gives the turn back once it is answered.
     fn on_subscribed(
         &mut self,
         peer: &Arc<Peer>,
@@ -272,7 +276,7 @@ impl RouterActor {
         } = subscribed;
         let (channel, epoch) = (ChannelName::topic(&topic), self.durable.channels.epoch().to_string());
         let answer = SystemMessage::TopicSubscribed { topic, epoch, seq, recovery, member_count, members };
-        // What it subscribed to before stays where its reading has brought it.
+        // A subscription from before stays at the position that its reading has reached.
         let known = self.durable.checked.get(&(peer.id, channel.clone())).map(|(_, seq)| *seq);
         let position = if has_position { known } else { Some(seq) };
         let consumers = Self::consumers(peer, presence).zip(position);
@@ -326,14 +330,15 @@ impl RouterActor {
         Some(turn)
     }
 
-    /// Something is kept of a client.
+    /// Something is stored for a client.
     pub(super) fn note_kept(&self, peer: &Peer) {
         if let Some(session_id) = peer.session_id().filter(|_| peer.reading.is_named_by_edge()) {
             self.durable.channels.note_kept_of_edge(session_id);
         }
     }
 
-    /// Under which ids the subscriptions of a peer are kept: those of this kind, and the others.
+    /// The consumers under which the subscriptions of a peer are stored: those with this presence,
+    /// and the others.
     pub(super) fn consumers(peer: &Peer, presence: bool) -> Option<(ConsumerId, ConsumerId)> {
         let client = peer.reading.client.as_ref()?;
         let consumer = |presence| ConsumerId::of_client(peer.address(), client, presence);
@@ -368,7 +373,7 @@ impl RouterActor {
         peer.answer(&SystemMessage::TopicUnsubscribed { topic }, id);
     }
 
-    /// Whether a peer may read a channel.
+    /// Checks that a peer may read a channel.
     ///
     /// # Errors
     /// `not_allowed`.

@@ -1,4 +1,4 @@
-//! Receivers that come back: to positions they name themselves, or to those that were kept for them.
+//! Receivers that come back: to positions that they name, or to stored ones.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -24,7 +24,8 @@ struct Kept {
 }
 
 impl RouterActor {
-    /// `connection:resume`: goes on where the receiver says. Gives the turn back once it is answered; `None`: that comes later.
+    /// `connection:resume`: continues where the receiver says. Gives the turn back once it is
+    /// answered; `None`: that comes later.
     pub(super) fn on_resume(
         &mut self,
         peer: &Arc<Peer>,
@@ -45,10 +46,11 @@ impl RouterActor {
         }
     }
 
-    /// Subscribes to the topics that a receiver names. Answers the ways back to the logs among the channels, in their order.
+    /// Subscribes to the topics that a receiver names. Returns the catch-ups for the logs among the
+    /// channels, in their order.
     ///
     /// # Errors
-    /// `not_allowed`, and those of a subscription. Then nothing was changed.
+    /// `not_allowed`, and those of a subscription. Nothing was changed then.
     fn subscribe_to_all(
         &self,
         peer: &Arc<Peer>,
@@ -64,7 +66,7 @@ impl RouterActor {
             let was_there = router.subscribes(peer.id, &topic);
             let watches = router.watches(peer.id, &topic);
             if let Err(refused) = router.subscribe(peer, &topic, watches) {
-                // Nothing is changed: what is kept of these is restored from where it was.
+                // Nothing is changed: stored subscriptions are restored from where they were.
                 subscribed.iter().for_each(|topic| router.unsubscribe(peer, topic));
                 return Err(refused);
             }
@@ -97,7 +99,7 @@ impl RouterActor {
                     && position.epoch == channels.epoch().to_string()
                     && let Some(through) = channels.handed_out_through(&channel, position.seq).await?
                 {
-                    // What it has need not come again.
+                    // What it has need not be delivered again.
                     let acked = channels.ack(channel.clone(), Ack::Through(through)).await?;
                     broker.on_acknowledged(&channel, &acked);
                 }
@@ -125,7 +127,7 @@ impl RouterActor {
         });
     }
 
-    /// `ways`: to those of the places that are in logs, in the same order.
+    /// `ways`: the catch-ups for those places that are in logs, in the same order.
     fn go_on(
         &mut self,
         peer: &Arc<Peer>,
@@ -135,7 +137,7 @@ impl RouterActor {
         ctx: &mut Context<Self>,
     ) {
         if !self.broker.router.read().is_registered(peer) {
-            // It is gone: no position is to be kept for who may have left for good.
+            // It has gone: no position must be stored for a client that may have left for good.
             return;
         }
         let told: BTreeMap<String, Recovery> =
@@ -143,7 +145,7 @@ impl RouterActor {
         let epoch = self.durable.channels.epoch().to_string();
         peer.answer(&SystemMessage::Resumed { epoch, channels: told }, id);
         let logs = places.into_iter().filter(|(channel, _)| !channel.family().is_inbox());
-        // Of others it has taken its leave meanwhile.
+        // It has unsubscribed from others meanwhile.
         for ((channel, place), mut way) in logs.zip(ways).filter(|(_, way)| way.is_current()) {
             self.keep_position(peer, &channel, place.after);
             if peer.consumer.is_some() {
@@ -167,8 +169,8 @@ impl RouterActor {
         }
     }
 
-    /// Restores what is kept for a client that named itself: its subscriptions, from where it has got them.
-    /// `broadcasts`: the ways back to those that reach it.
+    /// Restores what is stored for a named client: its subscriptions, from their positions.
+    /// `broadcasts`: the catch-ups for those that reach it.
     pub(super) fn restore(&mut self, peer: Arc<Peer>, broadcasts: Vec<CatchUp>, ctx: &mut Context<Self>) {
         let Some((topics, with_presence)) = Self::consumers(&peer, false) else { return };
         let channels = Arc::clone(&self.durable.channels);
@@ -228,7 +230,7 @@ impl RouterActor {
         let channels = Arc::clone(&self.durable.channels);
         let mut told = BTreeMap::new();
         let mut ways = Vec::new();
-        // In others it has said itself from where.
+        // For others it has named the position itself.
         broadcasts.retain(CatchUp::is_current);
         {
             let mut router = self.broker.router.write();
@@ -238,7 +240,7 @@ impl RouterActor {
             for (Kept { channel, presence, .. }, place) in places {
                 let mut way = if let Some(topic) = channel.as_topic() {
                     if router.subscribes(peer.id, &topic) {
-                        // It was faster, and said itself from where.
+                        // It was faster, and has named the position itself.
                         continue;
                     }
                     if let Err(error) = router.subscribe(peer, &topic, presence) {
@@ -271,8 +273,8 @@ impl RouterActor {
         }
     }
 
-    /// A client left for good that was known under a name its edge gave it: nobody will come back to what is kept for it, unless the
-    /// next with this name is there already.
+    /// A client that its edge had named left for good: nobody will come back to what is stored for
+    /// it, unless the next client with this name is already connected.
     pub(in crate::actors) fn forget_client(&self, peer: &Peer) {
         if self.broker.router.read().has_namesake(peer) {
             return;
