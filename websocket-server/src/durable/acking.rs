@@ -1,4 +1,4 @@
-//! What an acknowledgement of a receiver covers, and of which of its inboxes it speaks.
+//! What an acknowledgement covers, and which of the receiver's inboxes it means.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -7,21 +7,23 @@ use store::{Ack, ChannelName, Limits, ReadFrom, StoreError};
 
 use super::Channels;
 
-/// What was acknowledged now and was not before, by inbox.
+/// Messages that are newly acknowledged, by inbox.
 pub type Acknowledged = Vec<(ChannelName, Vec<u64>)>;
 
-/// An acknowledgement on its way to the disk. Fails with what the receiver is to be told: `store_unavailable`, `position_ahead`, or
-/// `invalid_payload` where it does not say which of its inboxes it means and none has such a message.
+/// An acknowledgement on its way to the disk. Fails with the error for the receiver:
+/// `store_unavailable`, `position_ahead`, or `invalid_payload` if it does not say which of its
+/// inboxes it means and none has such a message.
 pub type Acknowledging = Pin<Box<dyn Future<Output = Result<Acknowledged, ClientError>> + Send>>;
 
 impl Channels {
-    /// Acknowledges these messages, in each of these inboxes those that are there: a number is used once in all channels.
+    /// Acknowledges these messages in all of these inboxes: a number is used once in all channels.
     pub fn acknowledge_each(&self, inboxes: Vec<ChannelName>, seqs: Vec<u64>) -> Acknowledging {
         self.acknowledge(inboxes, &Ack::Each(seqs))
     }
 
-    /// Acknowledges everything up to a number, so far as it was handed out, in the one of these inboxes that has a message with
-    /// this number. What the process knows without the store has its place in the store's line at once.
+    /// Acknowledges everything up to a number, as far as it was handed out, in the one of these
+    /// inboxes that has a message with this number. If the process knows the answer without the
+    /// store, the write has its place in the store's line at once.
     pub fn acknowledge_through(self: &Arc<Self>, inboxes: Vec<ChannelName>, through: u64) -> Acknowledging {
         if let [inbox] = &inboxes[..]
             && self.is_handed_out(inbox, through)
@@ -62,14 +64,15 @@ impl Channels {
         })
     }
 
-    /// Whether everything up to a number was handed out, so far as is known without the store.
+    /// Whether everything up to a number was handed out, as far as is known without the store.
     fn is_handed_out(&self, channel: &ChannelName, through: u64) -> bool {
         let known = self.in_use(channel);
         known.is_some_and(|machine| machine.lock().handed_out() >= through)
     }
 
-    /// How far an acknowledgement of everything up to `through` reaches: not beyond the first message that was handed to nobody.
-    /// `None`: no message of the inbox ever had so high a number.
+    /// How far an acknowledgement of everything up to `through` reaches: not beyond the first
+    /// message that was handed to nobody. `None`: no message of the inbox ever had so high a
+    /// number.
     ///
     /// # Errors
     /// Those of the store.
@@ -83,7 +86,7 @@ impl Channels {
         if through > head {
             return Ok(None);
         }
-        // Of what earlier lives of the process handed out only the store knows.
+        // Only the store knows what earlier lives of the process handed out.
         'reading: while known < through {
             let page = self.pending_after(channel, known, u64::MAX, u64::MAX).await?;
             if page.is_empty() {
@@ -110,7 +113,7 @@ impl Channels {
     /// Which of these inboxes has, or had, a message with this number.
     async fn inbox_with(&self, inboxes: Vec<ChannelName>, seq: u64) -> Result<Option<ChannelName>, StoreError> {
         for inbox in inboxes {
-            // Looked for in this order: what leaves the tail is in the store by then.
+            // In this order: what leaves the tail is in the store by then.
             let is_on_its_way = self.in_use(&inbox).is_some_and(|machine| machine.lock().is_on_its_way(seq));
             let is_stored = || async {
                 let from = ReadFrom::After(seq.saturating_sub(1));

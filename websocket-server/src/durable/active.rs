@@ -1,4 +1,4 @@
-//! The machines of the channels that are in use.
+//! The state machines of the channels in use.
 
 use std::sync::Arc;
 
@@ -8,14 +8,15 @@ use store::{ChannelFamily, ChannelName};
 
 use super::Channel;
 
-/// Channels that stay loaded though nothing is on its way, so that the next message need not ask the store for their newest number.
+/// Channels that stay loaded although nothing is on its way, so that the next message need not ask
+/// the store for their newest number.
 const KEPT_LOADED: usize = 16_384;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Active {
     machines: HashMap<ChannelName, Arc<Mutex<Channel>>>,
-    /// How many there are when those are looked for again that nobody uses.
+    /// The number of channels at which unused ones are removed.
     sweep_at: usize,
 }
 
@@ -44,7 +45,8 @@ impl Active {
         self.machines.len()
     }
 
-    /// Drops those that nobody uses: who holds one would work on a machine that nobody else sees.
+    /// Removes those that nobody uses. A holder of one would work on a machine that nobody else
+    /// sees.
     fn sweep(&mut self) {
         self.machines.retain(|channel, machine| {
             let is_held = Arc::strong_count(machine) > 1;

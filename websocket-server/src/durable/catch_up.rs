@@ -1,4 +1,4 @@
-//! Gives a receiver what it does not have of a channel, in order, and then makes it live.
+//! Delivers what a receiver does not have of a channel, in order, and then makes it live.
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
@@ -22,7 +22,8 @@ const PAUSE_BETWEEN_ROUNDS: Duration = Duration::from_millis(1);
 /// How long to wait for a store that cannot be read.
 pub const STORE_WAIT: Duration = Duration::from_secs(1);
 
-/// One receiver's way back to a channel. The receiver gets nothing live until it has run; one that is dropped before its end is over.
+/// A catch-up run. Its receiver gets nothing live until it has finished. A run that is dropped
+/// before its end is over.
 #[derive(Debug)]
 pub struct CatchUp {
     channels: Arc<Channels>,
@@ -31,9 +32,9 @@ pub struct CatchUp {
     pub channel: ChannelName,
     /// The receiver.
     pub peer: Arc<Peer>,
-    /// Of a log: up to here the receiver may have had the messages already, and they are marked so.
+    /// In a log: up to here the receiver may already have had the messages; they are marked so.
     pub again_through: u64,
-    /// Of a log: up to here the receiver was told what is lost.
+    /// In a log: up to here the receiver was told what is lost.
     pub told_through: u64,
     /// Of a topic: whether the retained value comes first.
     pub with_retained: bool,
@@ -43,7 +44,7 @@ pub struct CatchUp {
 }
 
 impl CatchUp {
-    /// Of a receiver that has just fallen behind, and has got everything up to `given`.
+    /// For a receiver that has just fallen behind, and has everything up to `given`.
     pub(super) fn new(
         channels: Arc<Channels>,
         machine: Arc<Mutex<Channel>>,
@@ -56,34 +57,36 @@ impl CatchUp {
         Self { channels, machine, channel, peer, again_through, told_through, with_retained: false, turn, given, through }
     }
 
-    /// The number up to which the receiver has got everything.
+    /// The number up to which the receiver has everything.
     pub fn given(&self) -> u64 {
         self.given
     }
 
-    /// The receiver has got everything up to a number, or wants nothing of it.
+    /// The receiver has everything up to a number, or wants nothing of it.
     pub fn starts_after(&mut self, given: u64) {
         self.given = given;
     }
 
-    /// The receiver goes on at a place, of which it has been told.
+    /// The receiver continues from a place, of which it was told.
     pub fn begin_at(&mut self, place: &Place) {
         self.given = place.after;
         self.told_through = place.recovery.lost.as_ref().and_then(|lost| lost.through).unwrap_or(0);
     }
 
-    /// The newest number when the receiver fell behind, also in a channel that was not loaded then.
+    /// The newest number when the receiver fell behind, also of a channel that was not loaded then.
     pub fn head_at_start(&self) -> u64 {
         self.given.max(self.machine.lock().first_head())
     }
 
-    /// Whether this is still the receiver's way back: another may have taken its place, or the receiver reads the channel no more.
+    /// Whether this is still the receiver's catch-up. A newer one may have replaced it, or the
+    /// receiver may no longer read the channel.
     pub fn is_current(&self) -> bool {
         self.machine.lock().turn_of(self.peer.id) == Some(self.turn)
     }
 
-    /// Runs until the receiver is live or gone. `on_first` sees what is delivered for the first time, `on_dead` what was delivered too
-    /// often already and is not any more. Answers the highest number that was given, 0 if none.
+    /// Runs until the receiver is live or has gone. `on_first` gets what is delivered for the first
+    /// time, `on_dead` what was delivered too often and is not delivered any more. Returns the
+    /// highest number that was delivered, 0 if none.
     pub async fn run(mut self, on_first: impl Fn(&ChannelName, u64), on_dead: impl Fn(&[DeadLettered])) -> u64 {
         let start = self.given;
         self.through = self.machine.lock().committed();
@@ -103,7 +106,8 @@ impl CatchUp {
             if self.go_live(&on_first) {
                 return if self.given == start { 0 } else { self.given };
             }
-            // The outbox is full, or more was committed meanwhile. Either way there is no hurry, and others of this thread have their turn.
+            // The outbox is full, or more was committed meanwhile. Either way there is no hurry,
+            // and others on this thread get their turn.
             tokio::time::sleep(PAUSE_BETWEEN_ROUNDS).await;
         }
     }
@@ -128,7 +132,8 @@ impl CatchUp {
         self.give_log().await
     }
 
-    /// Gives what is on its way to the disk, if everything before it was given. Says whether the receiver is live.
+    /// Delivers the tail, if everything before it was delivered. Returns whether the receiver is
+    /// live.
     fn go_live(&mut self, on_first: &impl Fn(&ChannelName, u64)) -> bool {
         let mut first = Vec::new();
         let is_live = self.take_tail(&mut first);
@@ -136,7 +141,7 @@ impl CatchUp {
         is_live
     }
 
-    /// The same. Puts into `first` what was given to nobody before.
+    /// The same. Adds to `first` what was delivered to nobody before.
     fn take_tail(&mut self, first: &mut Vec<u64>) -> bool {
         let mut machine = self.machine.lock();
         if machine.turn_of(self.peer.id) != Some(self.turn) {
@@ -174,7 +179,8 @@ impl CatchUp {
                 if is_inbox && !delivered.is_empty() {
                     self.note_delivered(delivered);
                 }
-                // From the very beginning, and there was nothing. Its own turn is over, so that nobody else may be on the way either.
+                // From the very beginning, and there was nothing. Its own turn is over, so no other
+                // catch-up may be running either.
                 if is_inbox && self.given == 0 && machine.is_idle() {
                     self.channels.nothing_pending(&self.channel);
                 }
@@ -183,14 +189,15 @@ impl CatchUp {
         }
     }
 
-    /// From here on the answer to a mark says that the receiver has everything up to here.
+    /// From now on the pong to a mark confirms that the receiver has everything up to here.
     fn note_given(&self) {
         if self.given > 0 && self.peer.confirms_by_mark(&self.channel) {
             self.peer.marks.lock().on_given(self.channel.clone(), self.given);
         }
     }
 
-    /// Notes deliveries, without waiting: what is on its way to the disk gets there before the note.
+    /// Records deliveries, without waiting: what is on its way to the disk gets there before the
+    /// record.
     fn note_delivered(&self, attempts: Vec<(u64, u32)>) {
         let noted = self.channels.mark_delivered(&self.channel, attempts.into_iter());
         let channel = self.channel.clone();
@@ -201,7 +208,7 @@ impl CatchUp {
         });
     }
 
-    /// Gives everything pending after `given`. `false`: the receiver is gone.
+    /// Delivers everything pending after `given`. `false`: the receiver has gone.
     async fn give_pending(
         &mut self,
         on_first: &impl Fn(&ChannelName, u64),
@@ -213,17 +220,18 @@ impl CatchUp {
                 self.note_given();
             }
             self.wait_for_room(1).await;
-            // No more than has room: what is read here is noted as delivered.
+            // No more than has room: what is read here is recorded as delivered.
             let room = self.peer.window.room();
             let page = self.channels.pending_after(&self.channel, self.given, u64::MAX, room).await?;
             if page.is_empty() || self.peer.link.is_over() || !self.is_current() {
                 return Ok(!self.peer.link.is_over() && self.is_current());
             }
             let page = self.without_poison(page, on_dead).await;
-            // Noted first: a message that turns out not to have been delivered is better marked than one that comes twice unmarked.
+            // Recorded first: a message that was marked but not delivered before is better than one
+            // that comes twice without a mark.
             let attempts = page.iter().map(|pending| (pending.record.seq, pending.attempts + 1));
             if let Err(error) = self.channels.mark_delivered(&self.channel, attempts).await {
-                // What is stored is delivered also while nothing can be written.
+                // Stored messages are delivered also while nothing can be written.
                 tracing::debug!(channel = %self.channel, %error, "deliveries were not noted");
             }
             for pending in page {
@@ -240,8 +248,9 @@ impl CatchUp {
         }
     }
 
-    /// Moves what an inbox begins with to the dead letters, if it was given first on so many ways back already and was never acknowledged: it
-    /// may be what ends the receiver each time. What stands behind it was given as often, and is not to blame.
+    /// Moves the first message of an inbox to the dead letters, if so many catch-ups in a row began
+    /// with it and it was never acknowledged: it may be what ends the receiver each time. The
+    /// messages behind it were delivered as often, but are not to blame.
     async fn without_poison(&self, mut page: Vec<Pending>, on_dead: &impl Fn(&[DeadLettered])) -> Vec<Pending> {
         let Some(first) = page.first().filter(|_| self.given == 0) else { return page };
         let began_before = self.machine.lock().begin_with(first.record.seq, &self.peer.link);
@@ -255,7 +264,7 @@ impl CatchUp {
         page
     }
 
-    /// Gives one message, as soon as the reader has room. `false`: the receiver is gone.
+    /// Delivers one message, as soon as the reader has room. `false`: the receiver has gone.
     async fn give(&self, frame: Frame) -> bool {
         loop {
             poll_fn(|task| self.peer.link.poll_open(task)).await;
@@ -266,18 +275,18 @@ impl CatchUp {
             match self.peer.give(Lane::Normal, frame.clone()) {
                 Sent::Queued | Sent::QueuedButPause => return true,
                 Sent::Gone => return false,
-                // Its outbox is full, or somebody else has taken the room.
+                // Its outbox is full, or another sender has taken the room.
                 Sent::Dropped => tokio::time::sleep(FULL_OUTBOX_WAIT).await,
             }
         }
     }
 
-    /// Waits until so many bytes may be on their way to the reader besides those that are, or it is gone.
+    /// Waits until so many more bytes may be on their way to the reader, or it has gone.
     async fn wait_for_room(&self, bytes: usize) {
         if self.peer.window.has_room(bytes) {
             return;
         }
-        // What it has read is confirmed, although it is not through yet.
+        // Confirms what it has read, although it is not finished yet.
         if self.is_current() {
             self.note_given();
         }
@@ -288,7 +297,8 @@ impl CatchUp {
         }
     }
 
-    /// Gives everything in the log after `given`, and says what is not there any more. `false`: the receiver is gone.
+    /// Delivers everything in the log after `given`, and reports what no longer exists. `false`:
+    /// the receiver has gone.
     async fn give_log(&mut self) -> Result<bool, StoreError> {
         loop {
             poll_fn(|task| self.peer.link.poll_open(task)).await;
@@ -324,7 +334,7 @@ impl Drop for CatchUp {
     }
 }
 
-/// Somebody looks through an inbox; until this is dropped nobody else does.
+/// An inbox is being checked. Until this is dropped, nobody else checks it.
 struct Look(Arc<Mutex<Channel>>);
 
 impl Look {
@@ -340,8 +350,9 @@ impl Drop for Look {
     }
 }
 
-/// Gives what is due again to a receiver that is live, and moves what was delivered too often to the dead letters, which `on_dead` sees.
-/// Answers whether anything still waits for an acknowledgement. Does nothing while another thread does the same.
+/// Delivers what is due again to a live receiver, and moves what was delivered too often to the
+/// dead letters, which `on_dead` gets. Returns whether anything still waits for an acknowledgement.
+/// Does nothing while another thread does the same.
 pub async fn redeliver(
     channels: &Channels,
     channel: &ChannelName,
@@ -351,7 +362,7 @@ pub async fn redeliver(
     let Some(_look) = Look::begin(channels.machine(channel)) else { return Ok(true) };
     let mut given = 0;
     loop {
-        // Who is choked is not waited for: others who read the inbox have their turn.
+        // A choked receiver is not waited for: other readers of the inbox get their turn.
         let is_open = poll_fn(|task| std::task::Poll::Ready(peer.link.poll_open(task).is_ready())).await;
         if !is_open || peer.link.is_over() {
             return Ok(true);
@@ -361,7 +372,7 @@ pub async fn redeliver(
         given = last.record.seq;
         let (due, spent) = channels.bury_spent(channel, page).await;
         on_dead(&spent);
-        // Noted first, as on the way back.
+        // Recorded first, as in a catch-up.
         let attempts = due.iter().map(|pending| (pending.record.seq, pending.attempts + 1));
         channels.mark_delivered(channel, attempts).await?;
         let mut due = due.into_iter();
@@ -369,7 +380,7 @@ pub async fn redeliver(
             match peer.give(Lane::Normal, redelivered(&pending.record.frame, pending.attempts)) {
                 Sent::Queued | Sent::QueuedButPause => {}
                 Sent::Dropped | Sent::Gone => {
-                    // These were not given after all, and stay due.
+                    // These were not delivered after all, and stay due.
                     let not_given = std::iter::once(pending).chain(due).map(|pending| Delivered {
                         channel: channel.clone(),
                         seq: pending.record.seq,
@@ -386,7 +397,8 @@ pub async fn redeliver(
 }
 
 impl Channels {
-    /// Moves what was delivered too often to the dead letters. Answers what is left of a page, and what was moved.
+    /// Moves what was delivered too often to the dead letters. Returns the rest of a page, and what
+    /// was moved.
     async fn bury_spent(&self, channel: &ChannelName, page: Vec<Pending>) -> (Vec<Pending>, Vec<DeadLettered>) {
         let (mut left, mut dead) = (Vec::with_capacity(page.len()), Vec::new());
         for pending in page {
@@ -398,7 +410,7 @@ impl Channels {
             match self.store().dead_letter(channel.clone(), pending.record.seq, death).await {
                 Ok(moved) => dead.extend(moved),
                 Err(error) => {
-                    // What is stored is delivered also while nothing can be written.
+                    // Stored messages are delivered also while nothing can be written.
                     tracing::debug!(%channel, %error, "a message was not moved to the dead letters");
                     left.push(pending);
                 }

@@ -1,7 +1,9 @@
-//! One channel that is in use: its newest number, what is on its way to the disk, and which receivers are behind. Pure.
+//! One channel in use: its newest number, its tail, and which receivers are behind. Pure.
 //!
-//! A receiver is *live* unless it is listed as behind. One that is behind gets nothing live: it reads what is in the store
-//! up to a mark, then takes the tail, and is live again. The order at the seam is kept because both happen under the inbox's lock.
+//! A receiver is *live* unless it is listed as behind. A reader is behind after it connects,
+//! resumes, or lags. It gets nothing live: it reads the store up to a mark, then takes the tail,
+//! and is live again. The order between stored and live messages is kept, because both steps happen
+//! under the channel's lock.
 
 use std::{
     collections::BTreeMap,
@@ -14,15 +16,15 @@ use transport::{Frame, Link};
 use super::Notice;
 use crate::routing::ConnectionId;
 
-/// What a receiver that reads what is pending should do next.
+/// The next step of a receiver that reads what is pending.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Something was committed since the reading began: read on.
+    /// Something was committed since the read began: continue.
     ReadOn {
         /// Everything up to this number is in the store.
         through: u64,
     },
-    /// These are still on their way to the disk: with them the receiver is live.
+    /// These are still on their way to the disk: after them the receiver is live.
     GoLive(Vec<OnItsWay>),
 }
 
@@ -33,41 +35,44 @@ pub struct OnItsWay {
     pub seq: u64,
     /// The message.
     pub frame: Frame,
-    /// Whether a receiver has been given it.
+    /// Whether a receiver has got it.
     pub is_given: bool,
 }
 
 /// The machine.
 #[derive(Debug, Default)]
 pub struct Channel {
-    /// The newest number that was given; `None` until the store was asked.
+    /// The newest number; `None` until the store was asked.
     head: Option<u64>,
-    /// What it was when the store was asked.
+    /// Its value when the store was asked.
     first_head: u64,
-    /// Everything up to here is in the store, but for what is still on its way or was given up.
+    /// Everything up to here is in the store, except for the tail and messages that were given up.
     committed: u64,
-    /// On the way to the disk.
+    /// The tail: messages on their way to the disk.
     tail: BTreeMap<u64, OnItsWay>,
-    /// What senders are to be told of messages in the tail, once they know that these are stored.
+    /// Notices for senders of messages in the tail, held back until the senders know that these are
+    /// stored.
     owed: HashMap<u64, Vec<Notice>>,
-    /// Everything up to here was handed to a receiver, or was acknowledged. What earlier lives of the process handed out is not known.
+    /// Everything up to here was handed to a receiver, or was acknowledged. What earlier lives of
+    /// the process handed out is unknown.
     handed_out: u64,
-    /// Receivers that get nothing live, and which of their ways back is in force: a later one ends the earlier.
+    /// Receivers that get nothing live, each with the turn of its newest catch-up, which ends older
+    /// ones.
     behind: HashMap<ConnectionId, u64>,
     turns: u64,
-    /// Somebody looks what is to be delivered again.
+    /// The inbox is being checked for messages to deliver again.
     is_looked_through: bool,
     begun: Begun,
 }
 
-/// With what ways back have begun.
+/// The message with which catch-ups have begun.
 #[derive(Debug, Default)]
 struct Begun {
-    /// The first message of the last one.
+    /// The first message of the last catch-up.
     with: u64,
-    /// How many in a row have begun with it, each after the connection of the one before had ended.
+    /// How many in a row have begun with it, each after the connection of the former one had ended.
     times: u32,
-    /// Whose it was.
+    /// Its receiver.
     by: Weak<Link>,
 }
 
@@ -77,7 +82,7 @@ impl Channel {
         self.head.is_some()
     }
 
-    /// The store says what the newest number is.
+    /// Sets the newest number, as the store reports it.
     pub fn load(&mut self, head: u64) {
         if self.head.is_none() {
             self.head = Some(head);
@@ -96,7 +101,7 @@ impl Channel {
         self.first_head
     }
 
-    /// Gives the next message its number; answers the number before it.
+    /// Takes the next message's number; returns the number before it.
     pub fn push(&mut self, seq: u64) -> u64 {
         self.head.replace(seq).unwrap_or(0)
     }
@@ -109,7 +114,7 @@ impl Channel {
         self.tail.insert(message.seq, message);
     }
 
-    /// A receiver has been given a message that may still be on its way to the disk.
+    /// A receiver has got a message that may still be on its way to the disk.
     pub fn given(&mut self, seq: u64) {
         self.on_handed_out(seq);
         if let Some(message) = self.tail.get_mut(&seq) {
@@ -122,7 +127,7 @@ impl Channel {
         self.handed_out = self.handed_out.max(through);
     }
 
-    /// Up to which number everything was handed out, so far as is known.
+    /// Up to which number everything was handed out, as far as is known.
     pub fn handed_out(&self) -> u64 {
         self.handed_out
     }
@@ -132,14 +137,14 @@ impl Channel {
         self.tail.contains_key(&seq)
     }
 
-    /// This number, or the one before the first message on its way to the disk that nobody was given.
+    /// This number, or the one before the first message of the tail that nobody has got.
     pub fn without_tail(&self, through: u64) -> u64 {
         let unseen = self.tail.values().find(|message| !message.is_given);
         unseen.map_or(through, |message| through.min(message.seq - 1))
     }
 
-    /// Keeps a notice about a message until its sender has been told that the message is stored. Gives the notice back if the sender
-    /// knows that.
+    /// Holds back a notice about a message until its sender was told that the message is stored.
+    /// Returns the notice if the sender knows that already.
     pub fn hold(&mut self, seq: u64, notice: Notice) -> Option<Notice> {
         if !self.tail.contains_key(&seq) {
             return Some(notice);
@@ -148,15 +153,16 @@ impl Channel {
         None
     }
 
-    /// The message is in the store, and so is every earlier one that the store has taken. To be called when its sender knows it:
-    /// answers what else the sender is to be told of the message.
+    /// The message is in the store, and so is every earlier one that the store has accepted. To be
+    /// called when its sender knows it. Returns the held-back notices about the message.
     pub fn stored(&mut self, seq: u64) -> Vec<Notice> {
         self.tail.remove(&seq);
         self.committed = self.committed.max(seq);
         self.take_owed(seq)
     }
 
-    /// The store refused the message. That says nothing of earlier ones: they may still wait in its line.
+    /// The store refused the message. That says nothing about earlier ones: they may still wait in
+    /// its line.
     pub fn given_up(&mut self, seq: u64) {
         self.tail.remove(&seq);
         self.take_owed(seq);
@@ -166,20 +172,22 @@ impl Channel {
         if self.owed.is_empty() { Vec::new() } else { self.owed.remove(&seq).unwrap_or_default() }
     }
 
-    /// The receiver gets nothing live until it has caught up, and an earlier way back of it ends. Answers which way back this is.
+    /// The receiver gets nothing live until it has caught up, and its earlier catch-up ends.
+    /// Returns the turn of the new one.
     pub fn fall_behind(&mut self, receiver: ConnectionId) -> u64 {
         self.turns += 1;
         self.behind.insert(receiver, self.turns);
         self.turns
     }
 
-    /// The way back that is in force for a receiver; `None` if it is not behind.
+    /// The turn of a receiver's newest catch-up; `None` if it is not behind.
     pub fn turn_of(&self, receiver: ConnectionId) -> Option<u64> {
         self.behind.get(&receiver).copied()
     }
 
-    /// A way back begins with this message, the first that is not acknowledged. Answers how many in a row did so before, and ended with
-    /// their connections: of several connections that read an inbox at once, none has been ended by it.
+    /// A catch-up begins with this message, the first unacknowledged one. Returns how many in a row
+    /// did so before and ended with their connections. If several connections read an inbox at
+    /// once, none of them was ended by it.
     pub fn begin_with(&mut self, seq: u64, by: &Arc<Link>) -> u32 {
         let Begun { with, times, by: last } = &self.begun;
         let is_over = last.upgrade().is_none_or(|link| link.is_over());
@@ -192,12 +200,12 @@ impl Channel {
         ended
     }
 
-    /// Somebody begins to look what is to be delivered again. Says whether nobody else does.
+    /// Begins to check what must be delivered again. Returns whether nobody else does.
     pub fn begin_look(&mut self) -> bool {
         !std::mem::replace(&mut self.is_looked_through, true)
     }
 
-    /// Who looked has seen everything.
+    /// The check is finished.
     pub fn end_look(&mut self) {
         self.is_looked_through = false;
     }
@@ -207,7 +215,7 @@ impl Channel {
         !self.behind.contains_key(&receiver)
     }
 
-    /// The receiver is gone.
+    /// The receiver has gone.
     pub fn forget(&mut self, receiver: ConnectionId) {
         self.behind.remove(&receiver);
     }
@@ -217,7 +225,8 @@ impl Channel {
         self.committed
     }
 
-    /// The receiver has been given everything pending up to `through`, the last of it `given`. What next?
+    /// The receiver has got everything pending up to `through`, the last of it `given`. Returns the
+    /// next step.
     pub fn caught_up(&mut self, receiver: ConnectionId, through: u64, given: u64) -> Step {
         if self.committed > through {
             return Step::ReadOn { through: self.committed };
@@ -226,12 +235,12 @@ impl Channel {
         Step::GoLive(self.tail.range(through.max(given) + 1..).map(|(_, message)| message.clone()).collect())
     }
 
-    /// Whether nothing is on its way to the disk.
+    /// Whether the tail is empty.
     pub fn is_settled(&self) -> bool {
         self.tail.is_empty()
     }
 
-    /// Whether nothing needs it: no message on its way, nobody behind, nobody who looks.
+    /// Whether nobody needs it: no tail, no receiver behind, no check.
     pub fn is_idle(&self) -> bool {
         self.tail.is_empty() && self.behind.is_empty() && !self.is_looked_through
     }
@@ -290,7 +299,8 @@ mod tests {
         send(&mut inbox, 1);
         send(&mut inbox, 2);
         inbox.stored(2);
-        // Commits take effect in order, though their answers may not come in order: 1 was there to be read.
+        // Commits take effect in order, though their answers may not come in order: 1 could be
+        // read.
         assert_eq!(inbox.caught_up(receiver, 2, 2), Step::GoLive(vec![]));
     }
 
@@ -300,7 +310,7 @@ mod tests {
         let policy = crate::broker::link_policy(&Settings::for_tests());
         let mut begin = |seq| inbox.begin_with(seq, &Link::new(Arc::clone(&policy)));
         assert_eq!([5, 5, 5, 6, 5].map(&mut begin), [0, 1, 2, 0, 0]);
-        // All of these are there at once.
+        // All of these are connected at once.
         let open = [(); 5].map(|()| Link::new(Arc::clone(&policy)));
         assert_eq!(open.each_ref().map(|link| inbox.begin_with(5, link)), [1, 1, 1, 1, 1]);
         drop(open);

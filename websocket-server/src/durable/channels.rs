@@ -1,4 +1,4 @@
-//! The channels that are in use, and their way to the store. Shared by all shards.
+//! The channels in use, and their way to the store. Shared by all shards.
 
 use std::{collections::hash_map::Entry, sync::Arc, time::Duration};
 
@@ -16,17 +16,20 @@ use crate::{
     routing::{ConnectionId, Peer},
 };
 
-/// Channels asked for at once when the store is opened.
+/// Channels read at once when the store is opened.
 const CHANNELS_PER_PAGE: u32 = 1000;
-/// The same for those who have positions.
+/// The same for consumers.
 const CONSUMERS_PER_PAGE: u32 = 10_000;
-/// What is read at once for a receiver: little, because as many may read at once as there are receivers.
+/// What is read at once for a receiver: little, because as many may read at once as there are
+/// receivers.
 pub(super) const PAGE: Limits = Limits { records: 64, bytes: 128 * 1024 };
 
-/// Sessions remembered of which something is kept under a name that an edge gave; with more, it is kept of any.
+/// The most sessions of which it is remembered that something is stored under a name that an edge
+/// assigned. With more, something may be stored for any session.
 const MOST_SESSIONS: usize = 1_000_000;
 
-/// Topics remembered as having a log; with more, the store is asked for each topic.
+/// The most topics that are remembered as having a log; with more, the store is asked for each
+/// topic.
 const MOST_LOGS: usize = 262_144;
 
 /// See the module.
@@ -34,21 +37,24 @@ pub struct Channels {
     store: Arc<dyn Store>,
     ack_timeout: Duration,
     max_deliveries: u32,
-    /// Topics and broadcasts that may have a log; the newest numbers of others need not be asked for. `None`: there are too many to
-    /// remember.
+    /// Topics and broadcasts that may have a log. The newest numbers of others need not be read.
+    /// `None`: there are too many to remember.
     logs: Mutex<Option<HashSet<ChannelName>>>,
     numbers: Mutex<Numbers>,
     active: Mutex<Active>,
-    /// Whose inboxes may have something pending, and which sessions the store knows of since the start.
+    /// Which inboxes may have something pending, and which sessions the store knows since the
+    /// start.
     pub(super) kept: Mutex<Kept>,
     pub(super) recent: Mutex<Recent>,
-    /// Receivers that have not been told what went to the dead letters.
+    /// Receivers that were not told of their dead letters.
     pub(super) untold: Mutex<Untold>,
-    /// Sessions with a client that its edge named, of which something is kept. `None`: there are too many to remember.
+    /// Sessions with a client that its edge named, for which something is stored. `None`: there are
+    /// too many to remember.
     pub(super) kept_of_edges: Mutex<Option<HashSet<SessionId>>>,
-    /// Clients that have left for good, while what is kept for them is being forgotten: as many as writes wait for the store, at most.
+    /// Clients that have left for good, while their stored positions are being removed. Bounded by
+    /// the writes that may wait for the store.
     leaving: Mutex<HashMap<ConsumerId, usize>>,
-    /// Senders that want to hear what becomes of their messages.
+    /// Senders that asked for receipts.
     pub receipts: Receipts,
 }
 
@@ -58,27 +64,28 @@ impl std::fmt::Debug for Channels {
     }
 }
 
-/// How many of what the broker remembers of durable messages; each is bounded.
+/// The sizes of the broker's tables for durable messages; each is bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remembered {
     /// Channels whose newest number is known.
     pub loaded: usize,
     /// Inboxes that may have something pending.
     pub pending: usize,
-    /// Messages by which repeated ones are known.
+    /// Messages by which repetitions are recognised.
     pub recent: usize,
-    /// Inboxes whose receiver has not been told of dead letters.
+    /// Inboxes whose receiver was not told of dead letters.
     pub untold: usize,
-    /// Sessions that the store knows of.
+    /// Sessions that the store knows.
     pub sessions: usize,
-    /// Sessions of which something is kept under a name that an edge gave; as many as are remembered at most, where there are more.
+    /// Sessions for which something is stored under a name that an edge assigned; at most as many
+    /// as are remembered.
     pub kept_of_edges: usize,
 }
 
 impl Channels {
-    /// How much is remembered now.
+    /// The present sizes.
     pub fn remembered(&self) -> Remembered {
-        // Each lock is given back before the next is taken: here there is no order to keep.
+        // Each lock is released before the next is taken, so there is no order to keep.
         let loaded = self.active.lock().len();
         let (pending, sessions) = self.kept.lock().len();
         let recent = self.recent.lock().len();
@@ -87,7 +94,7 @@ impl Channels {
         Remembered { loaded, pending, recent, untold, sessions, kept_of_edges }
     }
 
-    /// Messages since the start that were known to be repeated without asking the store.
+    /// Repetitions since the start that were recognised without asking the store.
     pub fn repeated(&self) -> u64 {
         self.recent.lock().repeated()
     }
@@ -149,7 +156,7 @@ impl Channels {
         &self.store
     }
 
-    /// Which history this is.
+    /// The epoch of the history.
     pub fn epoch(&self) -> Epoch {
         self.store.epoch()
     }
@@ -159,7 +166,7 @@ impl Channels {
         self.ack_timeout
     }
 
-    /// How often a message is delivered at most.
+    /// The most deliveries of a message.
     pub fn max_deliveries(&self) -> u32 {
         self.max_deliveries
     }
@@ -169,7 +176,8 @@ impl Channels {
         self.load_if_new(channel, &mut self.machine(channel).lock())
     }
 
-    /// The same of the channel's machine. One that cannot have anything in the store is loaded.
+    /// The same for the channel's machine. A channel that cannot have anything in the store is
+    /// loaded.
     pub(super) fn load_if_new(&self, channel: &ChannelName, machine: &mut Channel) -> bool {
         if machine.is_loaded() {
             return true;
@@ -181,24 +189,24 @@ impl Channels {
         is_new
     }
 
-    /// The newest number of a channel; 0 where there is none or it is not known.
+    /// The newest number of a channel; 0 if there is none or it is unknown.
     pub fn head(&self, channel: &ChannelName) -> u64 {
         self.machine(channel).lock().head()
     }
 
-    /// Whether a receiver gets what comes live, and is not on its way back.
+    /// Whether a receiver is live.
     pub fn is_live(&self, channel: &ChannelName, receiver: ConnectionId) -> bool {
         self.machine(channel).lock().is_live(receiver)
     }
 
-    /// The newest number, for a receiver that gets what comes live, if nothing is on its way to the disk.
+    /// The newest number, for a live receiver, if the tail is empty.
     pub fn settled_head(&self, channel: &ChannelName, receiver: ConnectionId) -> Option<u64> {
         let machine = self.active.lock().get(channel)?;
         let machine = machine.lock();
         (machine.is_live(receiver) && machine.is_settled()).then(|| machine.head())
     }
 
-    /// A session has something that is kept for it, so that it is to be forgotten some day.
+    /// Something is stored for a session, so that the session must be forgotten some day.
     pub fn note_session(&self, session_id: SessionId) {
         let is_to_be_written = self.kept.lock().note_session(session_id);
         if is_to_be_written {
@@ -225,7 +233,7 @@ impl Channels {
         });
     }
 
-    /// Something is kept of a client of the session that its edge named.
+    /// Something is stored for a client of the session that its edge named.
     pub fn note_kept_of_edge(&self, session_id: SessionId) {
         let is_new = {
             let mut known = self.kept_of_edges.lock();
@@ -236,17 +244,17 @@ impl Channels {
             is_new
         };
         if is_new {
-            // So that it is forgotten with the session some day.
+            // So that it is forgotten with the session.
             self.note_session(session_id);
         }
     }
 
-    /// Whether anything may be kept of a client of the session that its edge named.
+    /// Whether anything may be stored for a client of the session that its edge named.
     pub fn may_have_kept_of_edge(&self, session_id: SessionId) -> bool {
         self.kept_of_edges.lock().as_ref().is_none_or(|sessions| sessions.contains(&session_id))
     }
 
-    /// Forgets where a client has read to that has left for good.
+    /// Removes the positions of a client that has left for good.
     pub fn forget_client(self: &Arc<Self>, consumers: [ConsumerId; 2]) {
         for consumer in consumers {
             *self.leaving.lock().entry(consumer.clone()).or_default() += 1;
@@ -266,20 +274,21 @@ impl Channels {
         }
     }
 
-    /// Where a client has read to: what the store knows once it has forgotten an earlier client of this name that has left for good.
+    /// The positions of a client. If an earlier client of this name has left for good, they are
+    /// those after its positions were removed.
     ///
     /// # Errors
     /// Those of the store.
     pub async fn positions(&self, consumer: &ConsumerId) -> Result<Vec<(ChannelName, u64)>, StoreError> {
         let is_leaving = self.leaving.lock().contains_key(consumer);
         if is_leaving {
-            // A write, though of nothing: it is done after those that were made before it.
+            // A write of nothing: it is done after those that were made before it.
             self.store.save_cursors(consumer.clone(), Vec::new(), unix_ms()).await?;
         }
         self.store.cursors(consumer.clone()).await
     }
 
-    /// There is a log of a topic or broadcast.
+    /// A topic or broadcast has a log.
     pub(super) fn note_log(&self, channel: &ChannelName) {
         let mut known = self.logs.lock();
         let Some(logs) = known.as_mut() else { return };
@@ -291,7 +300,7 @@ impl Channels {
         }
     }
 
-    /// Asks the store for the newest number of a channel, if it is not known.
+    /// Asks the store for the newest number of a channel, if it is unknown.
     pub fn load(self: &Arc<Self>, channel: ChannelName) -> impl Future<Output = Result<(), StoreError>> + use<> {
         let channels = Arc::clone(self);
         async move {
@@ -308,8 +317,8 @@ impl Channels {
         self.kept.lock().may_have_pending(channel)
     }
 
-    /// The channel has something pending, and its session something that is kept for it. To be called after the store was given it, and
-    /// under the machine's lock.
+    /// The channel has something pending, and something is stored for its session. To be called
+    /// after the store was given it, and under the machine's lock.
     pub(super) fn note_pending(&self, channel: &ChannelName) {
         let to_be_written = self.kept.lock().note_pending(channel);
         if let Some(session_id) = to_be_written {
@@ -317,15 +326,15 @@ impl Channels {
         }
     }
 
-    /// A receiver gets nothing live from here on, until the way back that is answered has run: that begins with what comes after
-    /// `given`. An earlier one of the receiver ends.
+    /// A receiver gets nothing live from now on, until the returned catch-up has run, which begins
+    /// after `given`. An earlier catch-up of the receiver ends.
     pub fn fall_behind(self: &Arc<Self>, channel: &ChannelName, peer: &Arc<Peer>, given: u64) -> CatchUp {
         let machine = self.machine(channel);
         let turn = machine.lock().fall_behind(peer.id);
         CatchUp::new(Arc::clone(self), machine, channel.clone(), Arc::clone(peer), turn, given)
     }
 
-    /// The receiver is gone.
+    /// The receiver has gone.
     pub fn forget(&self, channel: &ChannelName, receiver: ConnectionId) {
         let known = self.active.lock().get(channel);
         if let Some(machine) = known {
@@ -333,7 +342,7 @@ impl Channels {
         }
     }
 
-    /// The machine of a channel that is in use.
+    /// The machine of a channel in use.
     pub(super) fn in_use(&self, channel: &ChannelName) -> Option<Arc<Mutex<Channel>>> {
         self.active.lock().get(channel)
     }
@@ -343,13 +352,13 @@ impl Channels {
         self.active.lock().get_or_insert(channel)
     }
 
-    /// What is pending in an inbox after a number: about `bytes` of it, and not more than a page.
+    /// What is pending in an inbox after a number: about `bytes` of it, and at most a page.
     pub fn pending_after(&self, channel: &ChannelName, after: u64, due_before: u64, bytes: u64) -> Reply<Vec<Pending>> {
         let limits = Limits { records: 32, bytes: PAGE.bytes.min(bytes.max(1)) };
         self.store.pending(channel.clone(), PendingQuery { due_before, after, limits })
     }
 
-    /// Whether anything of an inbox waits for an acknowledgement, as the store knows.
+    /// Whether anything of an inbox waits for an acknowledgement, according to the store.
     ///
     /// # Errors
     /// Those of the store.
@@ -358,18 +367,18 @@ impl Channels {
         Ok(!self.store.pending(channel.clone(), query).await?.is_empty())
     }
 
-    /// What is in a log after a number.
+    /// The log after a number.
     pub fn log_after(&self, channel: &ChannelName, after: u64) -> Reply<Page> {
         self.store.read(channel.clone(), ReadFrom::After(after), PAGE)
     }
 
-    /// Nothing is pending any more, as a reader has seen that has read everything. To be called under the machine's lock: a message that is
-    /// accepted puts the channel back under it.
+    /// Nothing is pending any more, as a reader found that has read everything. To be called under
+    /// the machine's lock, under which an accepted message adds the channel again.
     pub(super) fn nothing_pending(&self, channel: &ChannelName) {
         self.kept.lock().nothing_pending(channel);
     }
 
-    /// Notes deliveries, with the time of the next.
+    /// Records deliveries, with the time of the next.
     pub fn mark_delivered(&self, channel: &ChannelName, attempts: impl Iterator<Item = (u64, u32)>) -> Reply<()> {
         let now = unix_ms();
         let deliveries = attempts.map(|(seq, attempt)| Delivered {
@@ -392,7 +401,7 @@ impl Channels {
         self.store.ack(channel, ack)
     }
 
-    /// The receiver could not use it.
+    /// The receiver could not use a message.
     pub fn nack(&self, channel: ChannelName, seq: u64, delay: Duration, reason: String) -> Reply<Option<u32>> {
         self.store.nack(channel, seq, Nack { not_before: unix_ms().saturating_add(millis(delay)), reason })
     }
@@ -417,7 +426,8 @@ impl Channels {
     }
 }
 
-/// The sessions with a client that its edge named, of which something is kept; `None` if there are too many.
+/// The sessions with a client that its edge named, for which something is stored; `None` if there
+/// are too many.
 async fn kept_of_edges(store: &dyn Store) -> Result<Option<HashSet<SessionId>>, StoreError> {
     let mut sessions = HashSet::default();
     let mut after = None;

@@ -1,4 +1,4 @@
-//! Reading the past: where a reader begins, what it is told is lost, and pages for those who ask.
+//! Reading history: where a reader begins, what it is told is lost, and pages for requests.
 
 use common::message::{HistoryPage, KnownPosition, LostRecords, MAX_HISTORY, Recovery, Start};
 use serde_json::value::RawValue;
@@ -9,18 +9,18 @@ use super::Channels;
 /// Bytes of messages in one answer: it must fit beside others in a reader's outbox.
 const PAGE_BYTES: u64 = 256 * 1024;
 
-/// Where a reader goes on.
+/// Where a reader continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// After this number.
     pub after: u64,
-    /// What it is told.
+    /// The content of its answer.
     pub recovery: Recovery,
 }
 
 impl Channels {
-    /// Finds the place where a reader wants to begin. A position of another history means nothing here: then it begins with what
-    /// comes from now on, and is told that it was not recovered.
+    /// Finds the place where a reader wants to begin. A position of another epoch means nothing
+    /// here: the reader then begins with new messages, and is told that it was not recovered.
     ///
     /// # Errors
     /// Those of the store.
@@ -36,7 +36,7 @@ impl Channels {
         // What a reader got live may still be on its way to the disk.
         let head = page.head.max(self.head(channel));
         let after = match start {
-            // A number that was never given says as little as one of another history.
+            // A number that was never used means as little as one of another epoch.
             Start::After { seq, .. } => (*seq).min(head),
             Start::Last(0) => page.head,
             Start::Last(_) | Start::Since(_) => first.map_or(page.head, |seq| seq - 1),
@@ -47,14 +47,15 @@ impl Channels {
         Ok(Place { after, recovery: Recovery { recovered: lost.is_none() && is_known, from: after, lost } })
     }
 
-    /// A stretch of a channel's log. With a `limit` of 0 there are no messages in it.
+    /// A part of a channel's log. With a `limit` of 0 it contains no messages.
     ///
     /// # Errors
     /// Those of the store.
     pub async fn history(&self, channel: &ChannelName, from: &Start, limit: u32) -> Result<HistoryPage, StoreError> {
         let epoch = self.epoch().to_string();
         let is_other = matches!(from, Start::After { epoch: Some(of), .. } if *of != epoch);
-        // The numbers of another history are not comparable: it is read from the beginning, and nothing is said to be lost.
+        // The numbers of another epoch are not comparable: it is read from the beginning, and
+        // nothing is reported as lost.
         let from = if is_other { ReadFrom::After(0) } else { read_from(from) };
         let limits = Limits { records: limit.clamp(1, MAX_HISTORY), bytes: PAGE_BYTES };
         let Page { records, next, head, first_available, lost } = self.store().read(channel.clone(), from, limits).await?;
@@ -85,7 +86,7 @@ fn read_from(start: &Start) -> ReadFrom {
     }
 }
 
-/// What the store says is gone, as a reader is told.
+/// The store's report of what is gone, for a reader.
 pub fn lost_records(lost: Lost) -> LostRecords {
     let count = (lost.precision != Precision::Unknown).then_some(lost.trimmed + lost.dead_lettered);
     LostRecords {
@@ -96,7 +97,7 @@ pub fn lost_records(lost: Lost) -> LostRecords {
     }
 }
 
-/// A position that a client names, as a start.
+/// A client's position, as a start.
 pub fn start_after(position: &KnownPosition) -> Start {
     Start::After { epoch: Some(position.epoch.clone()), seq: position.seq }
 }

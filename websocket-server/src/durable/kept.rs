@@ -1,38 +1,42 @@
-//! Whose inboxes may have something pending, and which sessions the store knows of. Pure.
+//! Which inboxes may have something pending, and which sessions the store knows. Pure.
 //!
-//! What is remembered here must agree with the order in which the store is called, while sessions are forgotten: what is appended before the
-//! store is asked to forget a session goes to the dead letters with it; what comes after belongs to the session anew, which is written again.
-//! So messages are noted here *after* the store was called for them, and a forgetting begins here *before*; a position may be noted before its
-//! write, since the session is then written first.
+//! While sessions are forgotten, this table must agree with the order of calls to the store. What
+//! is appended before the store is asked to forget a session becomes a dead letter with it. What
+//! comes after belongs to a new session, which must be written again. So messages are recorded here
+//! *after* the store was called for them, and a forgetting begins here *before*. A position may be
+//! recorded before its write, because the session is then written first.
 
 use common::id::SessionId;
 use foldhash::HashSet;
 use store::ChannelName;
 
-/// Sessions remembered as known to the store; those beyond are noted again and again.
+/// The most sessions that are remembered as known to the store; further ones are written again and
+/// again.
 const MOST_SESSIONS: usize = 1_000_000;
-/// Inboxes remembered in which something may wait; with more, something may wait in any.
+/// The most inboxes that are remembered as having something pending; with more, any inbox may have.
 const MOST_PENDING: usize = 1_000_000;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Kept {
-    /// Inboxes that may have something pending. One that has is always in it. `None`: there are too many to remember.
+    /// Inboxes that may have something pending. One that has is always included. `None`: there are
+    /// too many to remember.
     pending: Option<HashSet<ChannelName>>,
     sessions: HashSet<SessionId>,
-    /// While sessions are forgotten: those of which something was kept since the store was last asked. What arrives while it answers is
-    /// bounded by what may wait for it.
+    /// While sessions are forgotten: those for which something was stored since the store was last
+    /// asked. Bounded by what may wait for the store.
     arrived: Option<HashSet<SessionId>>,
 }
 
 impl Kept {
-    /// The inboxes that have something pending when the store is opened.
+    /// With the inboxes that have something pending when the store is opened.
     pub(super) fn new(pending: HashSet<ChannelName>) -> Self {
         let pending = Some(pending).filter(|pending| pending.len() <= MOST_PENDING);
         Self { pending, sessions: HashSet::default(), arrived: None }
     }
 
-    /// The store was given a message for an inbox. Answers the session that is to be written, if one is.
+    /// The store was given a message for an inbox. Returns the session that must be written, if
+    /// any.
     pub(super) fn note_pending(&mut self, inbox: &ChannelName) -> Option<SessionId> {
         if let Some(pending) = &mut self.pending
             && !pending.contains(inbox)
@@ -45,9 +49,10 @@ impl Kept {
         inbox.as_session().filter(|session| self.note_session(*session))
     }
 
-    /// Something is kept of a session. Says whether it is to be written.
+    /// Something is stored for a session. Returns whether the session must be written.
     pub(super) fn note_session(&mut self, session: SessionId) -> bool {
-        // One that is being forgotten, or may be in the next step, is to be seen in time, or written again.
+        // A session that is being forgotten, or may be in the next step, must be seen in time, or
+        // written again.
         let has_arrived = self.arrived.as_mut().is_some_and(|arrived| arrived.insert(session));
         let is_new = !self.sessions.contains(&session);
         if is_new && self.sessions.len() < MOST_SESSIONS {
@@ -61,7 +66,7 @@ impl Kept {
         self.arrived = Some(HashSet::default());
     }
 
-    /// The store has forgotten sessions. Answers the inboxes that are gone with them.
+    /// The store has forgotten sessions. Returns the inboxes that are gone with them.
     pub(super) fn forget(&mut self, sessions: &[SessionId]) -> Vec<ChannelName> {
         let has_arrived = |session: &SessionId| self.arrived.as_ref().is_some_and(|arrived| arrived.contains(session));
         let gone: Vec<SessionId> = sessions.iter().filter(|session| !has_arrived(session)).copied().collect();
@@ -93,7 +98,7 @@ impl Kept {
         }
     }
 
-    /// How many inboxes and sessions are remembered; as many as are remembered at most, where there are more.
+    /// The numbers of inboxes and sessions; at most as many as are remembered.
     pub(super) fn len(&self) -> (usize, usize) {
         (self.pending.as_ref().map_or(MOST_PENDING, HashSet::len), self.sessions.len())
     }

@@ -1,8 +1,9 @@
-//! What a receiver was given and has not confirmed. Pure.
+//! What a receiver was sent and has not confirmed. Pure.
 //!
-//! A mark is a ping that follows what a receiver was given: its pong says that everything before the ping has reached it. Several may
-//! be under way. A pong confirms its own mark and all earlier ones, because a client need answer only the latest of several pings
-//! (RFC 6455, section 5.5.3). Each mark has a number of its own: none is sent twice, so that a pong says which ping it answers.
+//! A mark is a ping behind messages: its pong says that everything before the ping has arrived.
+//! Several may be on their way. A pong confirms its own mark and all earlier ones, because a client
+//! need answer only the latest of several pings (RFC 6455, section 5.5.3). Each mark has its own
+//! number and none is sent twice, so that a pong tells which ping it answers.
 
 use std::{collections::VecDeque, sync::LazyLock};
 
@@ -11,18 +12,19 @@ use store::ChannelName;
 
 use super::window::{Stretch, Window};
 
-/// Marks that may be under way to one receiver. A further one takes the place of the newest.
+/// The most marks on their way to one receiver. A further one replaces the newest.
 const MOST: usize = 64;
-/// How long to wait for a pong before another mark is sent, at first, in milliseconds: of a mark and a heartbeat that come together a
-/// client may answer the heartbeat alone.
+/// How long to wait for a pong before another mark is sent, at first, in milliseconds. If a mark
+/// and a heartbeat come together, a client may answer only the heartbeat.
 const ASK_AGAIN_MS: u64 = 1000;
-/// The same at most. The wait doubles each time.
+/// The longest such wait. The wait doubles each time.
 const ASK_AGAIN_AT_LAST_MS: u64 = 8000;
 
-/// Tells marks of this process from those of an earlier one, whose pongs may still come through the edge.
+/// Distinguishes marks of this process from those of an earlier one, whose pongs may still come
+/// through the edge.
 static PREFIX: LazyLock<String> = LazyLock::new(|| format!("{}-", &uuid::Uuid::new_v4().simple().to_string()[..12]));
 
-/// Numbers up to which channels were given.
+/// The numbers up to which messages of channels were sent.
 pub type Given = HashMap<ChannelName, u64>;
 
 /// The payload of a mark's ping.
@@ -30,7 +32,8 @@ pub fn mark_text(number: u64) -> Vec<u8> {
     format!("{}{number}", *PREFIX).into_bytes()
 }
 
-/// The number of the mark that a pong answers, if it answers one of this process. A heartbeat's is empty.
+/// The number of the mark that a pong answers, if it is one of this process. A heartbeat's pong is
+/// empty.
 pub fn mark_of(pong: &[u8]) -> Option<u64> {
     std::str::from_utf8(pong).ok()?.strip_prefix(&**PREFIX)?.parse().ok()
 }
@@ -38,7 +41,7 @@ pub fn mark_of(pong: &[u8]) -> Option<u64> {
 #[derive(Debug)]
 struct Mark {
     number: u64,
-    /// Given before it, and after the mark before it.
+    /// Sent before it, and after the former mark.
     given: Given,
     stretch: Stretch,
 }
@@ -46,22 +49,22 @@ struct Mark {
 /// The marks of one receiver.
 #[derive(Debug, Default)]
 pub struct Marks {
-    /// Given since the last mark.
+    /// Sent since the last mark.
     given: Given,
-    /// Under way, the oldest first.
+    /// The marks on their way, the oldest first.
     marks: VecDeque<Mark>,
     last: u64,
-    /// How often was asked since the last pong.
+    /// How many marks were sent since the last pong.
     asked: u32,
 }
 
 impl Marks {
-    /// The receiver was given everything of a channel up to a number.
+    /// The receiver was sent everything of a channel up to a number.
     pub fn on_given(&mut self, channel: ChannelName, seq: u64) {
         raise(&mut self.given, channel, seq);
     }
 
-    /// The receiver does not read the channel any more.
+    /// The receiver no longer reads the channel.
     pub fn forget(&mut self, channel: &ChannelName) {
         self.given.remove(channel);
         for mark in &mut self.marks {
@@ -69,7 +72,7 @@ impl Marks {
         }
     }
 
-    /// The number of the ping that is to be sent now, if anything was given since the last one.
+    /// The number of the ping to send now, if anything was sent since the last one.
     pub fn begin(&mut self, window: &Window, now_ms: u64) -> Option<u64> {
         if self.given.is_empty() && !window.is_unmarked() {
             return None;
@@ -77,7 +80,8 @@ impl Marks {
         Some(self.push(window, now_ms))
     }
 
-    /// The same at a regular look: while a mark is under way the next one waits for its pong, unless that is overdue.
+    /// The same at a regular check: while a mark is on its way the next one waits for its pong,
+    /// unless that is overdue.
     pub fn begin_regular(&mut self, window: &Window, now_ms: u64) -> Option<u64> {
         let Some(newest) = self.marks.back() else { return self.begin(window, now_ms) };
         let wait = (ASK_AGAIN_MS << self.asked.min(8)).min(ASK_AGAIN_AT_LAST_MS);
@@ -108,7 +112,8 @@ impl Marks {
         window.unmark(self.marks.back().map(|mark| mark.stretch));
     }
 
-    /// The receiver answered a ping: what has reached it. `None`: that is known already, or nothing was asked.
+    /// The receiver answered a ping: returns what has arrived. `None`: that is known already, or no
+    /// mark was sent.
     pub fn confirmed(&mut self, number: u64, window: &Window, now_ms: u64) -> Option<Given> {
         if number > self.last {
             return None;

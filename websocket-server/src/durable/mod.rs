@@ -1,13 +1,15 @@
-//! Durable delivery: messages that are in the store before they are confirmed; to inboxes, where they are delivered until acknowledged,
-//! and to the logs of topics and broadcasts, where every reader has a position.
+//! Durable delivery: messages are in the store before they are confirmed. In inboxes they are
+//! delivered until acknowledged; in the logs of topics and broadcasts every reader has a position.
 //!
 //! ```text
 //!   sender ──▶ Channels::accept ──number, deliver live──▶ receivers that keep up
 //!                    └──append──▶ store ──committed──▶ message:accepted to the sender
-//!   receiver that comes, or fell behind ──▶ catch-up: what is in the store, then the tail, then live
+//!   receiver that is behind ──▶ catch-up: what is in the store, then the tail, then live
 //! ```
-//! Live delivery does not wait for the disk; the confirmation does. A [`Channel`] is the pure machine of one channel; [`Channels`] holds
-//! those that are in use and talks to the store. Called by the [`crate::actors::RouterActor`]s only.
+//!
+//! Live delivery does not wait for the disk; the confirmation does. A [`Channel`] is the pure state
+//! machine of one channel. [`Channels`] holds those in use and talks to the store. Only the
+//! [`crate::actors::RouterActor`]s call it.
 
 mod acking;
 mod active;

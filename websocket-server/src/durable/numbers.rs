@@ -1,13 +1,14 @@
-//! Sequence numbers: taken from blocks that are reserved in the store before they are used. Pure.
+//! Sequence numbers: taken from blocks that are reserved in the store before use. Pure.
 //!
-//! A number that was shown is never given again, also after `kill -9`: what is left of a block is skipped at the next start.
+//! A number that was shown is never used again, also after `kill -9`: the rest of a block is
+//! skipped at the next start.
 
 use std::ops::Range;
 
 /// Numbers in a block.
 pub const BLOCK: u32 = 65_536;
 
-/// The block in use and the next one.
+/// The present block and the next one.
 #[derive(Debug, Default)]
 pub struct Numbers {
     current: Range<u64>,
@@ -24,7 +25,8 @@ impl Numbers {
         self.current.next()
     }
 
-    /// Whether another block should be asked for now. Says so once until [`Numbers::add`] or [`Numbers::failed`].
+    /// Whether another block should be requested now. Returns true once until [`Numbers::add`] or
+    /// [`Numbers::failed`].
     pub fn should_ask(&mut self) -> bool {
         let left = self.current.end - self.current.start;
         let ask = !self.asked && self.next.is_none() && left < u64::from(BLOCK / 2);

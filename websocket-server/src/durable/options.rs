@@ -1,4 +1,4 @@
-//! Opens the store that the settings ask for.
+//! Opens the store of the settings.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use store::{Bounds, ChannelFamily, FamilyPolicy, Policies, Quota, Quotas, Store,
 
 use crate::broker::millis;
 
-/// Why there is no store.
+/// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The folder.
     #[error("the data folder cannot be used: {0}; name another with data.dir (DATA_DIR)")]
     Folder(#[from] std::io::Error),
-    /// The disk has no room for what is written at every start: which run it is.
+    /// The disk has no room for what is written at every start: the mark of the run.
     #[error("the store cannot be opened, because the disk is full: nothing in it was changed; free some space and start again")]
     DiskFull,
     /// The store.
@@ -54,7 +54,7 @@ pub fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, OpenError> {
     Ok(store::open(&settings.data.dir, options)?)
 }
 
-/// So much of the disk stays free; a tenth of a small one.
+/// How much of the disk stays free; a tenth of a small one.
 fn disk_reserve(settings: &Settings) -> u64 {
     (settings.store.disk_reserve as u64).min(store::disk_size(&settings.data.dir) / 10)
 }

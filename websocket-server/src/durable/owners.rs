@@ -1,4 +1,4 @@
-//! To whom a message is charged that is stored, and what a sender is told whose message is not.
+//! To whom a stored message is charged, and the error for a sender whose message is refused.
 
 use std::net::IpAddr;
 
@@ -10,8 +10,8 @@ use store::{OwnerKey, Standing, StoreError};
 
 use crate::routing::{Peer, PeerKind};
 
-/// By what the store knows a sender: a session with its user and its client address, or an agent with its key. Addresses in `exempt` are not
-/// counted.
+/// The store's key for a sender: a session with its user and its client address, or an agent with
+/// its key. Addresses in `exempt` are not counted.
 pub fn owner_key(peer: &Peer, exempt: &[Network]) -> OwnerKey {
     let sender = peer.address().to_owned();
     match &peer.kind {
@@ -29,7 +29,7 @@ pub fn owner_key(peer: &Peer, exempt: &[Network]) -> OwnerKey {
     }
 }
 
-/// What to tell the sender of a message that the store refuses.
+/// The error for the sender of a message that the store refuses.
 pub fn refusal_of(error: &StoreError) -> ClientError {
     match error {
         StoreError::QuotaExceeded { kind, of, limit } => {

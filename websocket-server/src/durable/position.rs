@@ -22,7 +22,8 @@ pub fn retained(text: &[u8]) -> Frame {
     in_front("{\"retained\":true,", text)
 }
 
-/// Puts fields before those of an object that has at least one: stamped frames always have a source.
+/// Inserts fields before those of an object that has at least one: stamped frames always have a
+/// source.
 fn in_front(fields: &str, text: &[u8]) -> Frame {
     let rest = text.strip_prefix(b"{").unwrap_or(text);
     Frame::text_from(fields.len() + rest.len(), |out| {

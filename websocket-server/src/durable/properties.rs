@@ -1,7 +1,9 @@
-//! Channels against a naive model: whatever the history of publishing, reading, stalling, leaving and coming back, a reader of a log that
-//! names its position gets every message after it, once, in order; and an inbox loses nothing that was not acknowledged.
+//! Channels against a naive model. Whatever the history of publishing, reading, stalling, leaving
+//! and coming back: a reader of a log that names its position gets every message after it, once, in
+//! order; and an inbox loses nothing that was not acknowledged.
 //!
-//! Everything but the sockets is real: the store in memory, the channels, the ways back, the outboxes with their bounds.
+//! Everything except the sockets is real: the store in memory, the channels, the catch-ups, the
+//! outboxes with their bounds.
 
 use std::{
     collections::BTreeSet,
@@ -31,17 +33,17 @@ const OUTBOX: usize = 1500;
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// So many messages are published.
+    /// Publishes so many messages.
     Publish(usize),
-    /// A reader connects, if it is away.
+    /// A reader connects, if it is not connected.
     Come(usize),
     /// A reader reads what waits for it.
     Read(usize),
-    /// A reader's connection breaks; what it has not read is gone.
+    /// A reader's connection breaks; what it has not read is lost.
     Break(usize),
     /// A reader of an inbox acknowledges what it has read.
     Acknowledge,
-    /// Others have their turn: the store answers, ways back go on.
+    /// Others get their turn: the store answers, catch-ups continue.
     Rest,
 }
 
@@ -63,7 +65,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Reader {
     peer: Option<Arc<Peer>>,
     got: Vec<u64>,
-    /// Numbers that came again, though not marked so.
+    /// Numbers that came again without a mark.
     unmarked: Vec<u64>,
 }
 
@@ -71,7 +73,7 @@ impl Reader {
     fn read(&mut self) {
         let Some(peer) = &self.peer else { return };
         for frame in peer.link.drain() {
-            // Pings that ask what has come are no messages.
+            // Marks are not messages.
             let Ok(value) = serde_json::from_str::<Value>(frame.payload_text()) else { continue };
             let seq = value["seq"].as_u64().expect("a position");
             if self.got.contains(&seq) && value["redelivered"] == Value::Null {
@@ -193,7 +195,7 @@ impl World {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
-    /// Everybody comes and reads until nothing comes any more.
+    /// Everybody connects and reads until nothing comes any more.
     async fn finish(&mut self) {
         for at in 0..READERS {
             self.come(at).await;
@@ -259,7 +261,7 @@ fn a_later_way_back_ends_the_earlier_and_one_that_is_dropped_is_over() {
 #[test]
 fn what_the_store_refused_and_is_sent_again_reaches_those_that_read_live() {
     in_runtime(async {
-        // The only place for a channel is taken, by a session that can be forgotten.
+        // A session that can be forgotten takes the only place for a channel.
         let mut world = World::with(StoreOptions { max_channels: 1, ..StoreOptions::default() }, "topic:t").await;
         let store = Arc::clone(world.channels.store());
         let session = SessionId::fresh();
@@ -291,7 +293,8 @@ fn what_the_store_refused_and_is_sent_again_reaches_those_that_read_live() {
         world.readers[0].read();
         world.readers[0].got.clear();
 
-        // The sender repeats itself before the broker knows that the store has refused the first one, and again when it does.
+        // The sender repeats the message before the broker knows that the store has refused the
+        // first one, and again when it does.
         let repeated = world.accept("again");
         let settled = settle(&world.channels, &first, refused);
         assert!(settled.is_err_and(|error| refusal_of(&error).code == ErrorCode::StoreUnavailable));
@@ -307,7 +310,7 @@ fn what_the_store_refused_and_is_sent_again_reaches_those_that_read_live() {
         }
         world.readers[0].read();
         assert_eq!((confirmed.len(), &world.readers[0].got), (2, &confirmed), "each once, in order");
-        // Who comes later finds the same in the store.
+        // A later reader finds the same in the store.
         world.come(1).await;
         World::rest().await;
         world.readers[1].read();
@@ -324,7 +327,8 @@ fn what_arrives_for_a_session_in_the_moment_it_is_forgotten_waits_for_it() {
         world.publish();
         World::rest().await;
 
-        // The store has forgotten the session, the broker does not know it yet, and a message arrives.
+        // The store has forgotten the session, the broker does not know it yet, and a message
+        // arrives.
         let mut forgetting = channels.begin_forgetting();
         let answer = forgetting.step(u64::MAX, 1, 100);
         world.publish();

@@ -21,23 +21,24 @@ use crate::{
     routing::{Peer, hash},
 };
 
-/// A durable message on its way.
+/// A durable message on its way to the disk.
 pub struct Accepted {
-    /// What is to be remembered until the store answers.
+    /// What must be remembered until the store answers.
     pub settled: SettledMessage,
     /// Resolves when it is in the store.
     pub committed: Reply<Vec<Appended>>,
     /// How many connections got it live.
     pub deliveries: usize,
-    /// Those who have it live and of which is kept what they have got.
+    /// Live receivers whose positions are stored.
     pub delivered: Vec<Arc<Peer>>,
-    /// The ways back, to be run, of the connections that had no room for it and have just fallen behind.
+    /// The catch-ups, to be run, of connections that had no room for it and have just fallen
+    /// behind.
     pub fell_behind: Vec<CatchUp>,
     /// A receiver the sender should wait for.
     pub pause_for: Option<Arc<Link>>,
 }
 
-/// What becomes of a durable message at once.
+/// The immediate outcome for a durable message.
 pub enum Outcome {
     /// It has a number and is on its way to the disk.
     Accepted(Box<Accepted>),
@@ -45,11 +46,11 @@ pub enum Outcome {
     NotLoaded,
 }
 
-/// The message was not taken, and nobody got it: what to tell the sender.
+/// The message was not accepted, and nobody got it: the error for the sender.
 #[derive(Clone, Debug)]
 pub struct Refused(pub ClientError);
 
-/// A durable message as it comes from the router.
+/// A durable message from the router.
 #[derive(Clone, Copy, Debug)]
 pub struct Draft<'a> {
     /// Its channel.
@@ -62,17 +63,17 @@ pub struct Draft<'a> {
     pub source: &'a str,
     /// Its priority.
     pub priority: Priority,
-    /// The lane it takes.
+    /// Its lane.
     pub lane: Lane,
-    /// How long it is of use.
+    /// Its time to live.
     pub ttl_ms: Option<u64>,
-    /// What becomes of its topic's retained value.
+    /// Its effect on its topic's retained value.
     pub retain: Retain,
-    /// Whether the sender wants to hear of its delivery and acknowledgement.
+    /// Whether the sender wants receipts.
     pub receipt: bool,
     /// To whom it is charged.
     pub owner: Option<&'a Arc<Owner>>,
-    /// The sender, if it reads the channel itself: it has what it wrote.
+    /// The sender, if it reads the channel itself: it does not get its own message.
     pub own: Option<&'a Arc<Peer>>,
 }
 
@@ -81,13 +82,13 @@ pub struct Draft<'a> {
 pub struct SettledMessage {
     /// Its channel.
     pub channel: ChannelName,
-    /// The number it was given; of one that is repeated the store's, 0 if that is not known yet.
+    /// Its number. For a repetition that of the store, 0 if that is not known yet.
     pub seq: u64,
-    /// `None`: it is repeated, and the first one is on its way, or there already.
+    /// `None`: it is a repetition.
     first: Option<FirstMessage>,
 }
 
-/// What is remembered of a message that is not repeated.
+/// What is remembered of a message that is not a repetition.
 #[derive(Clone, Debug)]
 struct FirstMessage {
     machine: Arc<Mutex<Channel>>,
@@ -95,8 +96,8 @@ struct FirstMessage {
 }
 
 impl Accepted {
-    /// A message that its sender has sent before: it gets the answer of the first one, which alone is delivered and stored. So it is
-    /// never in the store without having been given to those that read live.
+    /// A repetition: it gets the answer of the first message, which alone is delivered and stored.
+    /// So a message is never in the store without having been delivered to live readers.
     fn repeated(channel: &ChannelName, first: First) -> Self {
         let seq = if let First::Stored(seq) = first { seq } else { 0 };
         Self {
@@ -110,7 +111,7 @@ impl Accepted {
     }
 }
 
-/// What a message does to its topic's retained value.
+/// The effect of a message on its topic's retained value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Retain {
     /// Nothing.
@@ -149,11 +150,13 @@ impl Live {
 }
 
 impl Channels {
-    /// Takes a durable message: numbers it, delivers it to those of `receivers` that keep up, and sends it to the disk.
-    /// To be called under the router's lock, so that nobody comes or goes meanwhile.
+    /// Accepts a durable message: numbers it, delivers it to those of `receivers` that keep up, and
+    /// sends it to the disk. To be called under the router's lock, so that nobody comes or goes
+    /// meanwhile.
     ///
     /// # Errors
-    /// `store_unavailable`: no numbers, or repeated too often while it is on its way to the disk. `quota_exceeded`, `store_full`.
+    /// `store_unavailable`: no numbers, or repeated too often while it is on its way to the disk.
+    /// `quota_exceeded`, `store_full`.
     pub fn accept<'a>(
         self: &Arc<Self>,
         message: Draft<'_>,
@@ -163,7 +166,7 @@ impl Channels {
         let is_inbox = channel.family().is_inbox();
         let (now, key) = (unix_ms(), MessageKey::of(channel, source, id));
         let shared = self.machine(channel);
-        // Before the lock: ways back take it when they are dropped.
+        // Before the lock: catch-ups take it when they are dropped.
         let mut live = Live::default();
         let mut machine = shared.lock();
         if !self.load_if_new(channel, &mut machine) {
@@ -176,7 +179,7 @@ impl Channels {
         let seq = self.next_number().ok_or(Refused(ErrorCode::StoreUnavailable.into()))?;
         let prev = machine.head();
         let frame = positioned(text, channel, self.epoch(), seq, prev);
-        // Before anybody gets it: what is refused for good is not to be delivered.
+        // Before anybody gets it: what is refused for good must not be delivered.
         let bytes = frame.payload().len() as u64;
         self.store().charge(owner.map(|owner| &**owner), bytes).map_err(|error| Refused(refusal_of(&error)))?;
         machine.push(seq);
@@ -247,7 +250,8 @@ impl Channels {
         Ok(Outcome::Accepted(Box::new(Accepted { settled, committed, deliveries, delivered, fell_behind, pause_for })))
     }
 
-    /// The store has answered for a message, and its sender knows it. Answers what else the sender is to be told of the message.
+    /// The store has answered for a message, and its sender knows it. Returns the held-back notices
+    /// about the message.
     pub fn settle(&self, message: &SettledMessage, answer: &Answer) -> Vec<Notice> {
         let Some(first) = &message.first else { return Vec::new() };
         let owed = match answer {
@@ -256,7 +260,8 @@ impl Channels {
                 if *seq == message.seq {
                     owed
                 } else {
-                    // The store had it from an earlier life, under another number: its delivery was told then.
+                    // The store had it from an earlier life, under another number: its delivery was
+                    // told then.
                     self.receipts.forget(&message.channel, message.seq);
                     Vec::new()
                 }
@@ -272,7 +277,8 @@ impl Channels {
         owed
     }
 
-    /// Keeps a notice about a message until its sender knows that the message is stored; see [`Channel::hold`].
+    /// Holds back a notice about a message until its sender knows that the message is stored; see
+    /// [`Channel::hold`].
     pub fn hold(&self, channel: &ChannelName, seq: u64, notice: Notice) -> Option<Notice> {
         match self.in_use(channel) {
             Some(machine) => machine.lock().hold(seq, notice),

@@ -1,7 +1,8 @@
-//! Senders that want to hear when their message was delivered and acknowledged.
+//! Senders that asked for receipts: when their message is delivered and acknowledged.
 //!
-//! Kept in memory, by the channel and number of the message; after a restart the messages themselves say it again when they are
-//! read. At the bound the oldest wish is forgotten: a receipt that never comes means nothing.
+//! Kept in memory, by the channel and number of the message. After a restart the messages
+//! themselves say it again when they are read. At the bound the oldest request is forgotten: a
+//! receipt that never comes means nothing.
 
 use std::collections::VecDeque;
 
@@ -10,12 +11,12 @@ use foldhash::HashMap;
 use parking_lot::Mutex;
 use store::{ChannelName, Record};
 
-/// Wishes remembered.
+/// The most requests.
 const MOST: usize = 262_144;
 
 type Key = (ChannelName, u64);
 
-/// Whom to tell, and under which id it knows the message.
+/// Whom to tell, and the message's id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wish {
     /// The sender's address.
@@ -24,18 +25,18 @@ pub struct Wish {
     pub message_id: String,
 }
 
-/// What the sender of a message is told of it, beside that it is stored.
+/// What the sender of a message is told about it, besides that it is stored.
 #[derive(Clone, Debug)]
 pub struct Notice {
     /// The sender's address.
     pub to: String,
-    /// The id under which it knows the message.
+    /// The message's id.
     pub correlation_id: String,
     /// What it is told.
     pub message: SystemMessage,
 }
 
-/// The wishes of all senders.
+/// The requests of all senders.
 #[derive(Debug, Default)]
 pub struct Receipts(Mutex<Wishes>);
 
@@ -51,7 +52,7 @@ impl Wishes {
             return;
         }
         self.order.push_back(key);
-        // What was granted leaves only its place in the order behind.
+        // A request that was fulfilled leaves only its place in the order behind.
         while self.order.len() > MOST {
             if let Some(oldest) = self.order.pop_front() {
                 self.by_message.remove(&oldest);
@@ -61,13 +62,14 @@ impl Wishes {
 }
 
 impl Receipts {
-    /// The sender of a message wants to hear of it.
+    /// The sender of a message asked for receipts.
     pub fn want(&self, channel: &ChannelName, seq: u64, source: &str, message_id: &str) {
         let wish = Wish { source: source.to_owned(), message_id: message_id.to_owned() };
         self.0.lock().insert((channel.clone(), seq), wish);
     }
 
-    /// A stored message is delivered (again): its sender may have wanted to hear of it in an earlier life of the process.
+    /// A stored message is delivered: its sender may have asked for receipts in an earlier life of
+    /// the process.
     pub fn recall(&self, channel: &ChannelName, record: &Record) {
         let frame = String::from_utf8_lossy(&record.frame);
         if frame.contains("\"receipt\"") && Envelope::parse(&frame, usize::MAX).is_ok_and(|envelope| envelope.receipt) {
@@ -75,7 +77,7 @@ impl Receipts {
         }
     }
 
-    /// Who wants to hear of a message.
+    /// Who asked for receipts of a message.
     pub fn of(&self, channel: &ChannelName, seq: u64) -> Option<Wish> {
         let wishes = self.0.lock();
         if wishes.by_message.is_empty() {
@@ -84,7 +86,7 @@ impl Receipts {
         wishes.by_message.get(&(channel.clone(), seq)).cloned()
     }
 
-    /// The last word on a message was said. Answers who wanted to hear it.
+    /// The last receipt of a message was sent. Returns who asked for it.
     pub fn forget(&self, channel: &ChannelName, seq: u64) -> Option<Wish> {
         let mut wishes = self.0.lock();
         if wishes.by_message.is_empty() {

@@ -1,5 +1,5 @@
-//! Which messages came a moment ago, and what became of them, to know repeated ones before they are delivered live. The store knows those it
-//! has, too.
+//! Recent messages and their outcome, to recognise repetitions before they are delivered live. The
+//! store recognises those it has, too.
 
 use std::collections::VecDeque;
 
@@ -7,23 +7,24 @@ use foldhash::HashMap;
 use store::{MessageKey, StoreError};
 use tokio::sync::oneshot;
 
-/// Messages remembered. With more, the oldest of the sender with the most are forgotten.
+/// The most messages. With more, the oldest of the sender with the most are forgotten.
 const REMEMBERED: usize = 200_000;
 /// For how long. Both are a little less than the store's own.
 const REMEMBERED_MS: u64 = 2 * 60 * 1000 - 5_000;
 
-/// How often a message may be repeated while it is on its way to the disk: each waits for the answer.
+/// How often a message may be repeated while it is on its way to the disk: each repetition waits
+/// for the answer.
 const MOST_WAITING: usize = 16;
 
 /// The number of a message, or why it was not stored.
 pub type Answer = Result<u64, StoreError>;
 
-/// What became of a message that is repeated.
+/// The outcome of the first message, for a repetition.
 #[derive(Debug)]
 pub(super) enum First {
     /// It is in the store under this number.
     Stored(u64),
-    /// It is on its way to the disk, and this will be said of it.
+    /// It is on its way to the disk; its outcome will be sent here.
     OnItsWay(oneshot::Receiver<Answer>),
 }
 
@@ -31,7 +32,7 @@ impl First {
     /// The number of the message once it is in the store.
     ///
     /// # Errors
-    /// It was not stored, or is not remembered any more.
+    /// It was not stored, or is no longer remembered.
     pub(super) async fn settled(self) -> Answer {
         match self {
             Self::Stored(seq) => Ok(seq),
@@ -40,40 +41,42 @@ impl First {
     }
 }
 
-/// What is known of a message. As small as it can be: there are many, and for each that comes one is looked up, one is added, and one leaves.
+/// What is known about a message. As small as possible: there are many, and for each message one is
+/// looked up, one is added, and one is removed.
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    /// The number under which it is in the store or, while it is on its way there, the one that it was given when it came.
+    /// Its number in the store or, while it is on its way there, the number that it got when it
+    /// came.
     seq: u64,
     sender: SenderKey,
     is_stored: bool,
 }
 
-/// Who sent a message, for its share. Senders of one key have one share.
+/// The sender of a message, for its share. Senders with one key have one share.
 pub(super) type SenderKey = u32;
 
-/// When a message came, and the number it was given then.
+/// When a message came, and the number that it got then.
 type Came = (u64, u64, MessageKey);
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Recent {
     messages: HashMap<MessageKey, Known>,
-    /// The messages of each sender in the order in which they came.
+    /// The messages of each sender in the order of arrival.
     senders: HashMap<SenderKey, VecDeque<Came>>,
-    /// All senders. The first is looked at next for messages whose time is up.
+    /// All senders. The first is checked next for messages whose time is up.
     ring: VecDeque<SenderKey>,
     /// The sender with the most messages, as far as is known.
     largest: SenderKey,
     /// Messages of all senders.
     count: usize,
-    /// Who repeats a message that is on its way, and is to hear what becomes of it.
+    /// Repetitions of messages on their way, which wait for the outcome.
     waiting: HashMap<MessageKey, Vec<oneshot::Sender<Answer>>>,
     repeated: u64,
 }
 
 impl Recent {
-    /// What became of a message, if it came before.
+    /// The outcome of a message, if it came before.
     ///
     /// # Errors
     /// [`StoreError::Busy`]: it is on its way, and was repeated too often for that.
@@ -96,10 +99,11 @@ impl Recent {
         Some(Ok(first))
     }
 
-    /// Remembers a message that came now and goes to the disk under a number.
+    /// Adds a message that came now and goes to the disk under a number.
     pub(super) fn remember(&mut self, key: MessageKey, sender: SenderKey, now_ms: u64, seq: u64) {
         self.insert(key, now_ms, Known { seq, sender, is_stored: false });
-        // What others sent leaves as messages come, so that nothing is held for senders that have fallen silent.
+        // Messages of other senders are removed as messages come, so that nothing is held for
+        // senders that have fallen silent.
         for _ in 0..2 {
             if let Some(next) = self.ring.pop_front() {
                 self.expire(next, now_ms);
@@ -113,7 +117,7 @@ impl Recent {
         }
     }
 
-    /// Remembers a message that came at a time in an earlier life, and is in the store.
+    /// Adds a stored message that came in an earlier life.
     pub(super) fn remember_stored(&mut self, key: MessageKey, at: u64, seq: u64) {
         self.insert(key, at, Known { seq, sender: 0, is_stored: true });
     }
@@ -145,10 +149,10 @@ impl Recent {
         }
     }
 
-    /// The store has answered for a message that went to the disk under a number. What is not in the store is forgotten: who sends it
-    /// again sends a new one, which is delivered.
+    /// The store has answered for a message that went to the disk under a number. What is not in
+    /// the store is forgotten: sending it again is a new message, which is delivered.
     pub(super) fn settle(&mut self, key: &MessageKey, seq: u64, answer: &Answer) {
-        // One that came so long ago may have been forgotten, and have come again.
+        // A message that came so long ago may have been forgotten, and have come again.
         let Some(known) = self.messages.get_mut(key).filter(|known| known.seq == seq && !known.is_stored) else { return };
         match answer {
             Ok(stored) => {
@@ -167,36 +171,36 @@ impl Recent {
         if !self.waiting.is_empty()
             && let Some(waiting) = self.waiting.remove(key)
         {
-            // Those who have left need not hear of it.
+            // Those who have left need not hear it.
             waiting.into_iter().for_each(|tell| drop(tell.send(answer.clone())));
         }
     }
 
-    /// How many are remembered.
+    /// The number of messages.
     pub(super) fn len(&self) -> usize {
         self.count
     }
 
-    /// How many came again.
+    /// The number of repetitions.
     pub(super) fn repeated(&self) -> u64 {
         self.repeated
     }
 
-    /// Forgets the messages of a sender whose time is up.
+    /// Removes the messages of a sender whose time is up.
     fn expire(&mut self, sender: SenderKey, now_ms: u64) {
         let is_over =
             |messages: &VecDeque<Came>| messages.front().is_some_and(|(at, ..)| at.saturating_add(REMEMBERED_MS) <= now_ms);
         while self.senders.get(&sender).is_some_and(is_over) && self.forget_oldest(sender) {}
     }
 
-    /// Says whether there was one.
+    /// Returns whether there was one.
     fn forget_oldest(&mut self, sender: SenderKey) -> bool {
         let Some((_, seq, oldest)) = self.senders.get_mut(&sender).and_then(VecDeque::pop_front) else { return false };
         self.count -= 1;
         // It may have been forgotten, and have come again under another number.
         if self.messages.get(&oldest).is_some_and(|known| known.seq == seq) {
             self.messages.remove(&oldest);
-            // Whoever still waits hears that it is not known any more.
+            // Those who still wait hear that it is no longer known.
             self.waiting.remove(&oldest);
         }
         true

@@ -1,8 +1,9 @@
-//! Receivers that are to be told how much of theirs went to the dead letters.
+//! Receivers that must be told how many of their messages became dead letters.
 //!
-//! A receiver is told when it next comes. The store knows of each inbox how much of it died and how much
-//! of that was told. The inbox of a session that is forgotten leaves the store; what died with it
-//! is known here, and after a restart by its channel of dead letters, for as long as that keeps messages.
+//! A receiver is told when it next connects. The store knows for each inbox how many messages
+//! became dead letters, and how many of those were told. The inbox of a forgotten session leaves
+//! the store. What became dead letters with it is known here, and after a restart by its
+//! dead-letter channel, as long as that keeps messages.
 
 use std::hash::RandomState;
 
@@ -13,28 +14,30 @@ use store::{ChannelFamily, ChannelInfo, ChannelName, ConsumerId, StoreError};
 
 use super::Channels;
 
-/// Inboxes remembered of which something died; those beyond are not told of it.
+/// The most inboxes with dead letters; receivers beyond are not told.
 const MOST_INBOXES: usize = 100_000;
-/// The same of forgotten sessions; with more, the one that was forgotten first is not told.
+/// The same for forgotten sessions; with more, the one that was forgotten first is not told.
 const MOST_FORGOTTEN: usize = 100_000;
 
-/// When a note of what a receiver was told of its inbox was written: such a note goes with the inbox, not with time.
+/// The time of a record of what a receiver was told about its inbox: such a record is removed with
+/// the inbox, not by age.
 const NEVER_FORGOTTEN: u64 = u64::MAX;
 
 /// How many messages a receiver has lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Died {
-    /// How many; of the inbox of a forgotten session, after a restart, those that are still among the dead letters.
+    /// How many. For the inbox of a forgotten session, after a restart: those that are still among
+    /// the dead letters.
     pub count: u64,
-    /// Whether there were not more.
+    /// Whether the number is exact.
     pub is_exact: bool,
 }
 
-/// What died with the inbox of a forgotten session.
+/// What became dead letters with the inbox of a forgotten session.
 #[derive(Clone, Copy, Debug)]
 struct WithInbox {
     died: Died,
-    /// When it went to the dead letters, in milliseconds since 1970.
+    /// When that happened, in milliseconds since 1970.
     at: u64,
 }
 
@@ -47,7 +50,7 @@ pub(super) struct Untold {
 }
 
 impl Untold {
-    /// So much of an inbox died.
+    /// So many messages of an inbox became dead letters.
     pub(super) fn note(&mut self, inbox: &ChannelName, count: u64) {
         if let Some(known) = self.inboxes.get_mut(inbox) {
             *known += count;
@@ -72,19 +75,20 @@ impl Untold {
         }
     }
 
-    /// Forgets of what died with sessions before a time: it has left the dead letters too.
+    /// Removes what became dead letters with sessions before a time: it has left the dead letters
+    /// too.
     pub(super) fn expire(&mut self, before: u64) {
         while self.forgotten.front().is_some_and(|(_, with)| with.at <= before) {
             self.forgotten.pop_front();
         }
     }
 
-    /// What the store says of a channel when it is opened; the channels come in the order of their names. `told`: what was noted
-    /// for the channel when its receiver was told.
+    /// What the store says about a channel when it is opened; the channels come in the order of
+    /// their names. `told`: what was recorded for the channel when its receiver was told.
     pub(super) fn restore(&mut self, info: &ChannelInfo, told: u64) {
         if info.channel.family().is_inbox() {
             self.note(&info.channel, info.dead_lettered.saturating_sub(told));
-            // What is of this inbox is no one's that was forgotten.
+            // What belongs to this inbox does not belong to a forgotten one.
             if let Some(with) = self.forgotten.get_mut(&info.channel) {
                 with.died.count = with.died.count.saturating_sub(info.dead_lettered);
                 if with.died.count == 0 {
@@ -100,7 +104,8 @@ impl Untold {
         }
     }
 
-    /// The receiver of an inbox is told: what died of the inbox that is there, and what died with an earlier one.
+    /// The receiver of an inbox is told: the dead letters of the present inbox, and those of an
+    /// earlier one.
     fn take(&mut self, inbox: &ChannelName) -> (u64, Option<WithInbox>) {
         (self.inboxes.remove(inbox).unwrap_or(0), self.forgotten.remove(inbox))
     }
@@ -121,25 +126,26 @@ impl Died {
 }
 
 impl Channels {
-    /// Something of an inbox went to the dead letters.
+    /// A message of an inbox became a dead letter.
     pub fn note_death(&self, inbox: &ChannelName) {
         self.untold.lock().note(inbox, 1);
     }
 
-    /// What died with sessions before a time has left the dead letters.
+    /// What became dead letters with sessions before a time has left the dead letters.
     pub fn forget_deaths(&self, before: u64) {
         self.untold.lock().expire(before);
     }
 
-    /// Whether the receiver of an inbox is to be told of dead letters.
+    /// Whether the receiver of an inbox must be told of dead letters.
     pub fn has_untold(&self, inbox: &ChannelName) -> bool {
         self.untold.lock().has(inbox)
     }
 
-    /// How much of an inbox went to the dead letters since its receiver was last told, which is noted.
+    /// How many messages of an inbox became dead letters since its receiver was last told. That is
+    /// recorded.
     ///
     /// # Errors
-    /// Those of the store; then it is still to be told.
+    /// Those of the store; the receiver must then still be told.
     pub async fn take_untold(&self, inbox: &ChannelName) -> Result<Died, StoreError> {
         let (count, with) = self.untold.lock().take(inbox);
         let outcome = async {
@@ -166,7 +172,7 @@ impl Channels {
     async fn note_told(&self, inbox: &ChannelName) -> Result<(), StoreError> {
         // With the channel its count is forgotten too.
         let Some(info) = self.store().channel(inbox.clone()).await? else { return Ok(()) };
-        // What died meanwhile is told next.
+        // What became dead letters meanwhile is told next.
         let newer = self.untold.lock().inboxes.get(inbox).copied().unwrap_or(0);
         let told = info.dead_lettered.saturating_sub(newer);
         self.store().save_cursors(ConsumerId::told_of_dead_letters(), vec![(inbox.clone(), told)], NEVER_FORGOTTEN).await

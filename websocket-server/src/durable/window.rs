@@ -1,28 +1,31 @@
-//! How many bytes of durable messages may be on their way to one reader. Pure, and shared without a lock: every live delivery looks.
+//! How many bytes of durable messages may be on their way to one reader. Pure, and shared without a
+//! lock, because every live delivery checks it.
 //!
-//! What was given to a reader lies in its outbox and in the kernels' buffers until it reads. The window bounds that, as TCP's does: it
-//! begins small, grows by what is confirmed while confirmations come soon, and shrinks to what the reader takes within
-//! [`Window::target_ms`] when they come late. So a slow reader's pings lie behind little, and what it has read is confirmed in steps.
+//! What was sent to a reader is in its outbox and in the kernels' buffers until it reads. The
+//! window bounds that, as TCP's does. It begins small, grows by what is confirmed while
+//! confirmations come soon, and shrinks to what the reader takes within [`Window::target_ms`] when
+//! they come late. So there is little before a slow reader's pings, and what it has read is
+//! confirmed in steps.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Bytes at the beginning.
 const FIRST: u64 = 128 * 1024;
-/// The smallest window. One message always fits where nothing is on its way.
+/// The smallest window. One message always fits if nothing is on its way.
 const SMALLEST: u64 = 4 * 1024;
-/// The greatest: what a reader takes at 40 MB/s with an answer after 100 ms.
+/// The greatest: what a reader takes at 40 MB/s with a confirmation after 100 ms.
 const GREATEST: u64 = 4 * 1024 * 1024;
 /// A mark follows after this part of the window: an eighth.
 const MARKS_PER_WINDOW: u64 = 8;
 /// Marks are not further apart than this.
 const LONGEST_PORTION: u64 = 256 * 1024;
-/// A confirmation takes longer than this only where the reader is slow, in milliseconds.
+/// A confirmation takes longer than this only if the reader is slow, in milliseconds.
 const SLOW_MS: u64 = 1000;
 
 /// The window of one reader.
 #[derive(Debug)]
 pub struct Window {
-    /// Bytes given in all.
+    /// Bytes sent in all.
     given: AtomicU64,
     /// Of those, bytes before the newest mark.
     marked: AtomicU64,
@@ -34,10 +37,10 @@ pub struct Window {
     target_ms: u64,
 }
 
-/// What a mark remembers.
+/// What a mark stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stretch {
-    /// Bytes given before it.
+    /// Bytes sent before it.
     through: u64,
     /// Bytes on their way when it was sent.
     under_way: u64,
@@ -52,7 +55,7 @@ impl Stretch {
 }
 
 impl Window {
-    /// The window of a fresh reader that is closed when it is silent for `silence_ms`.
+    /// The window of a new reader that is closed when it is silent for `silence_ms`.
     pub fn new(silence_ms: u64) -> Self {
         Self {
             given: AtomicU64::new(0),
@@ -64,25 +67,25 @@ impl Window {
         }
     }
 
-    /// Whether so many bytes more may be given.
+    /// Whether so many more bytes may be sent.
     #[inline]
     pub fn has_room(&self, bytes: usize) -> bool {
         let under_way = self.under_way();
         under_way == 0 || under_way + bytes as u64 <= self.size.load(Relaxed)
     }
 
-    /// Bytes that may be given now; one message may be longer where nothing is on its way.
+    /// Bytes that may be sent now. One message may be longer if nothing is on its way.
     pub fn room(&self) -> u64 {
         self.size.load(Relaxed).saturating_sub(self.under_way())
     }
 
-    /// Bytes given and not confirmed.
+    /// Bytes sent and not confirmed.
     pub fn under_way(&self) -> u64 {
         let confirmed = self.confirmed.load(Relaxed);
         self.given.load(Relaxed).saturating_sub(confirmed)
     }
 
-    /// A message was given. Says whether a mark should follow.
+    /// A message was sent. Returns whether a mark should follow.
     #[inline]
     pub fn on_given(&self, bytes: usize) -> bool {
         let given = self.given.fetch_add(bytes as u64, Relaxed) + bytes as u64;
@@ -90,7 +93,7 @@ impl Window {
         given.saturating_sub(self.marked.load(Relaxed)) >= portion
     }
 
-    /// Whether something was given after the newest mark.
+    /// Whether something was sent after the newest mark.
     pub fn is_unmarked(&self) -> bool {
         self.given.load(Relaxed) > self.marked.load(Relaxed)
     }
@@ -108,13 +111,13 @@ impl Window {
         self.marked.store(before, Relaxed);
     }
 
-    /// A mark was answered, and with it all before.
+    /// A mark was answered, and with it all earlier ones.
     pub fn confirm(&self, mark: Stretch, now_ms: u64) {
         let arrived = mark.through.saturating_sub(self.confirmed.load(Relaxed));
         self.confirmed.fetch_max(mark.through, Relaxed);
         let took = now_ms.saturating_sub(mark.sent_ms);
         let shortest = self.shortest_ms.fetch_min(took, Relaxed).min(took);
-        // What the way itself takes is not the reader's slowness, as far as that is believable.
+        // The time of the way itself is not the reader's slowness, as far as that is credible.
         let waited = took - shortest.min(self.target_ms);
         let size = self.size.load(Relaxed);
         if waited > self.target_ms {
@@ -138,8 +141,9 @@ mod tests {
 
     use super::*;
 
-    /// A reader that takes so many bytes in a second, one message after another, and answers `away_ms` later. Gives the time in
-    /// milliseconds, the greatest window, the longest time without an answer, and the most that was unconfirmed after the first second.
+    /// A reader that takes so many bytes in a second, one message after another, and confirms
+    /// `away_ms` later. Returns the time in milliseconds, the greatest window, the longest time
+    /// without a confirmation, and the most that was unconfirmed after the first second.
     fn read(total: u64, message: u64, per_second: u64, away_ms: u64) -> (u64, u64, u64, u64) {
         let window = Window::new(30_000);
         let (mut given, mut read_by, mut now) = (0, 0_f64, 0_u64);
@@ -188,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_fast_reader_is_hardly_held_up_however_far_away() {
-        // On this machine, at 1 GB/s: the first windows alone cost a few ways to and fro.
+        // On this machine, at 1 GB/s: the first windows alone cost some round trips.
         let (took, greatest, ..) = read(100_000_000, 1_000, 1_000_000_000, 1);
         assert!(took <= 130 && greatest == GREATEST, "{took} {greatest}");
         // Around the world, at 10 MB/s.
