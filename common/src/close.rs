@@ -89,7 +89,8 @@ impl CloseCode {
         }
     }
 
-    /// Whether an endpoint may put this code into a close frame (RFC 6455 section 7.4.1 and the IANA registry).
+    /// Whether an endpoint may put this code into a close frame (RFC 6455 section 7.4.1 and the
+    /// IANA registry).
     pub const fn may_be_sent(self) -> bool {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }

@@ -5,7 +5,8 @@
 //!      │             └─────────────────────▲
 //!      └───────────────────────────────────┘
 //! ```
-//! Invariants: a state is entered at most once; `Closed` is final; only `Active` connections receive messages.
+//! Invariants: a state is entered at most once; `Closed` is final; only `Active` connections
+//! receive messages.
 
 use serde::{Serialize, Serializer};
 

@@ -8,6 +8,6 @@ pub fn forbid() {
     let limit = Rlimit { current: Some(0), maximum: getrlimit(Resource::Core).maximum };
     // A process may always lower its own limit.
     if let Err(error) = setrlimit(Resource::Core, limit) {
-        tracing::warn!(%error, "core files cannot be forbidden");
+        tracing::warn!(%error, "core files cannot be disabled");
     }
 }

@@ -1,7 +1,7 @@
 //! Every error a client can see, in one table.
 //!
-//! A code is permanent: once published it keeps its meaning, and a retired code is never used again.
-//! `docs/errors.md` is generated from this table.
+//! A code is permanent: once published it keeps its meaning, and a retired code is never used
+//! again. `docs/errors.md` is generated from this table.
 
 use std::fmt;
 
@@ -246,8 +246,8 @@ impl ClientError {
         self
     }
 
-    /// The value of `Retry-After` over HTTP, in seconds: the wait that the error names. One second if status
-    /// 429 or 503 comes without a wait.
+    /// The value of `Retry-After` over HTTP, in seconds: the wait that the error names. One second
+    /// if status 429 or 503 comes without a wait.
     pub fn retry_after_seconds(&self) -> Option<u64> {
         let told = self.retry_after_ms.map(|wait| wait.div_ceil(1000).max(1));
         told.or_else(|| matches!(self.code.row().status, 429 | 503).then_some(1))

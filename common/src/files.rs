@@ -168,16 +168,16 @@ fn tighten(path: &Path, tightened: &mut Vec<PathBuf>) -> io::Result<()> {
     }
     let (path_shown, before) = (path.display(), format!("{mode:04o}"));
     if mode & SHARED != 0 {
-        tracing::warn!(path = %path_shown, mode = before, "this folder is shared by many users: name one of your own in data.dir");
+        tracing::warn!(path = %path_shown, mode = before, "many users share this folder: set data.dir to a folder of your own");
         return Ok(());
     }
     match fs::set_permissions(path, fs::Permissions::from_mode(mode & !NOT_THE_OWNERS)) {
         Ok(()) => {
-            tracing::warn!(path = %path_shown, mode = before, "others could use this path of the data folder: now only its owner can");
+            tracing::warn!(path = %path_shown, mode = before, "other users had access to this path of the data folder: now only its owner has");
             tightened.push(path.to_owned());
         }
         Err(error) => {
-            tracing::warn!(path = %path_shown, mode = before, %error, "others can use this path of the data folder, and that cannot be changed");
+            tracing::warn!(path = %path_shown, mode = before, %error, "other users have access to this path of the data folder, and that cannot be changed");
         }
     }
     Ok(())

@@ -18,7 +18,7 @@ pub enum IdError {
     #[error("is longer than 128 characters")]
     TooLong,
     /// The first character outside the allowed set.
-    #[error("has {0:?}, which is none of A-Z a-z 0-9 . _ - : / @ +")]
+    #[error("has {0:?}, which is not one of A-Z a-z 0-9 . _ - : / @ +")]
     Character(char),
     /// Characters outside the allowed set.
     #[error("has characters other than A-Z a-z 0-9 . _ - : / @ +")]
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(AgentId::new("ä"), Err(IdError::Character('ä')));
         assert_eq!(
             IdError::Character('!').in_query("client"),
-            "the parameter `client` has '!', which is none of A-Z a-z 0-9 . _ - : / @ +"
+            "the parameter `client` has '!', which is not one of A-Z a-z 0-9 . _ - : / @ +"
         );
         assert!(IdError::Character(' ').in_query("agent_id").ends_with("write %2B for a plus sign"));
         assert_eq!(AgentId::new(&"x".repeat(129)), Err(IdError::TooLong));

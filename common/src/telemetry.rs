@@ -15,7 +15,7 @@ use crate::config::{LogFormat, LogSettings};
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The filter is invalid.
-    #[error("log.filter is not usable: {0}")]
+    #[error("log.filter is invalid: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
     /// The process has a subscriber already.
     #[error("logging is set up already")]

@@ -53,7 +53,7 @@ pub fn run(args: &StoreArgs, settings: &Settings) -> Result<ExitCode> {
             let restored = operators::restore(from, folder)?;
             println!("restored {} records", restored.records);
             if let Some(replaced) = restored.replaced {
-                println!("what was there before is in {}", replaced.display());
+                println!("the replaced store is in {}", replaced.display());
             }
             note(settings, &format!("restored the store from {}", from.display()));
         }
@@ -77,7 +77,7 @@ fn note(settings: &Settings, what: &str) {
         block_on(async { Ok(store.audit(vec![entry]).await?) })
     };
     if let Err(error) = noted() {
-        eprintln!("warning: the audit log does not hold it: {error:#}");
+        eprintln!("warning: this is not in the audit log: {error:#}");
     }
 }
 

@@ -177,6 +177,6 @@ pub(crate) fn check_state_name(name: &str) -> Result<(), StoreError> {
     if (1..=common::id::MAX_NAME).contains(&name.len()) {
         Ok(())
     } else {
-        Err(StoreError::Invalid("the name of a value has 1 to 128 bytes"))
+        Err(StoreError::Invalid("the name of a value must have 1 to 128 bytes"))
     }
 }

@@ -49,7 +49,7 @@ pub enum StoreError {
     #[error("reading or writing the store failed: {0}")]
     Io(String),
     /// The file was written by a newer release.
-    #[error("the store has schema {found}, this release knows up to {supported}: use the newer release")]
+    #[error("the store has schema {found}, but this release supports up to {supported}: use the newer release")]
     NewerSchema {
         /// The file's version.
         found: u32,
@@ -79,7 +79,7 @@ pub enum StoreError {
         reserve: u64,
     },
     /// One of [`crate::StoreOptions::quotas`] is used up.
-    #[error("the {} has stored as many {of} as it may ({limit})", kind.as_str())]
+    #[error("the {} has reached its limit of stored {of} ({limit})", kind.as_str())]
     QuotaExceeded {
         /// The kind of account.
         kind: Kind,

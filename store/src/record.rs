@@ -62,13 +62,13 @@ impl NewRecord {
             return Err(StoreError::Invalid("only the store writes to dead-letter channels"));
         }
         if self.message_id.is_empty() || longer_than(&self.message_id, MAX_NAME) {
-            return Err(StoreError::Invalid("a record's message id has 1 to 128 characters"));
+            return Err(StoreError::Invalid("a record's message id must have 1 to 128 characters"));
         }
         if self.source.is_empty() || self.source.len() > MAX_SOURCE {
-            return Err(StoreError::Invalid("a record's source has 1 to 160 bytes"));
+            return Err(StoreError::Invalid("a record's source must have 1 to 160 bytes"));
         }
         if self.seq == 0 || self.seq > MAX_SEQ || self.prev >= self.seq {
-            return Err(StoreError::Invalid("a record's number is between 1 and 2^53 - 1, and above the one before it"));
+            return Err(StoreError::Invalid("a record's number must be between 1 and 2^53 - 1, and above the one before it"));
         }
         if self.stored_at > MAX_SEQ || self.expires_at.is_some_and(|at| at > MAX_SEQ) {
             return Err(StoreError::Invalid("a record's times are milliseconds since 1970"));

@@ -75,7 +75,7 @@ impl ClientTls {
             config.0 = now;
             match self.trust.config() {
                 Ok(fresh) => config.1 = fresh,
-                Err(error) => tracing::error!(%error, "what is trusted could not be read again; it stays as it was"),
+                Err(error) => tracing::error!(%error, "the trusted authorities could not be read again; those in force stay"),
             }
         }
         Arc::clone(&config.1)

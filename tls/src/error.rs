@@ -17,7 +17,7 @@ pub enum TlsError {
         source: io::Error,
     },
     /// A file has no certificate in it, or one that is no X.509.
-    #[error("{} holds no usable certificate: {why} ({})", path.display(), self.code())]
+    #[error("{} contains no usable certificate: {why} ({})", path.display(), self.code())]
     Certificate {
         /// Which.
         path: PathBuf,
@@ -25,7 +25,7 @@ pub enum TlsError {
         why: String,
     },
     /// A file has no private key in it, or one of a kind that is not supported.
-    #[error("{} holds no usable private key: {why} ({})", path.display(), self.code())]
+    #[error("{} contains no usable private key: {why} ({})", path.display(), self.code())]
     Key {
         /// Which.
         path: PathBuf,
@@ -33,7 +33,7 @@ pub enum TlsError {
         why: String,
     },
     /// The key is not that of the certificate.
-    #[error("the private key in {} is not that of the certificate in {} ({})", key.display(), cert.display(), self.code())]
+    #[error("the private key in {} does not belong to the certificate in {} ({})", key.display(), cert.display(), self.code())]
     Mismatch {
         /// The file of the certificate.
         cert: PathBuf,
@@ -93,7 +93,7 @@ impl TlsError {
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
     /// It went away without a word, as probes do.
-    #[error("the peer left before it said anything")]
+    #[error("the peer left before it sent anything")]
     Left,
     /// It took too long.
     #[error("the peer did not finish the handshake in time")]

@@ -210,7 +210,7 @@ impl ServerTls {
             ticks.tick().await;
             let tls = Arc::clone(&self);
             if tokio::task::spawn_blocking(move || tls.reload_if_changed()).await.is_err() {
-                tracing::error!("looking after the certificate failed");
+                tracing::error!("the task that watches the certificate failed");
             }
         }
     }

@@ -38,7 +38,7 @@ pub enum DialError {
         body: Vec<u8>,
     },
     /// The answer is not HTTP, or not to this handshake.
-    #[error("the server's answer is no WebSocket handshake")]
+    #[error("the server's answer is not a WebSocket handshake")]
     NotWebSocket,
 }
 

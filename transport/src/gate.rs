@@ -149,7 +149,7 @@ impl Gate {
         let is_in = self.table.lock().take(key, &self.rules, now);
         if !is_in {
             self.turned_away.fetch_add(1, Relaxed);
-            tracing::debug!(%address, "turned away at the gate");
+            tracing::debug!(%address, "connection closed at the gate");
         }
         is_in.then(|| Place { gate: self, customer: Some(key) })
     }

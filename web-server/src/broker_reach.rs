@@ -52,7 +52,7 @@ impl BrokerReach {
     /// The broker has answered, in this life.
     pub fn on_answer(&self, life: &str) {
         if self.refused.lock().take().is_some() {
-            tracing::info!("the broker takes this edge again");
+            tracing::info!("the broker accepts this edge again");
         }
         let now = Instant::now();
         let mut answering = self.answering.lock();
@@ -76,7 +76,7 @@ impl BrokerReach {
     pub fn on_refusal(&self, reason: &str) {
         let mut refused = self.refused.lock();
         if refused.as_ref().is_none_or(|(_, logged)| logged.elapsed() >= SAY_AGAIN) {
-            tracing::error!(reason, "the broker refuses this edge: sockets wait until it does not");
+            tracing::error!(reason, "the broker refuses this edge: sockets wait until it accepts the edge");
             *refused = Some((reason.to_owned(), Instant::now()));
         }
         drop(refused);

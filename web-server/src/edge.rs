@@ -59,7 +59,7 @@ const CLOSING_SHARE: u32 = 4;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address.
-    #[error("the edge cannot listen at {addr}: {source}")]
+    #[error("the edge cannot listen on {addr}: {source}")]
     Bind {
         /// Which.
         addr: SocketAddr,
@@ -73,7 +73,7 @@ pub enum StartError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The ways to log in.
-    #[error("the settings of logins are not good: {}", .0.iter().map(|(key, fault)| format!("{key}: {fault}")).collect::<Vec<_>>().join("; "))]
+    #[error("the settings of logins are invalid: {}", .0.iter().map(|(key, fault)| format!("{key}: {fault}")).collect::<Vec<_>>().join("; "))]
     Logins(Vec<(&'static str, String)>),
     /// The data folder.
     #[error("the data folder {} cannot be used: {source}; name another with data.dir (DATA_DIR)", folder.display())]
@@ -87,7 +87,7 @@ pub enum StartError {
     #[error("{0}: two edges cannot share a data folder; give each its own with data.dir (DATA_DIR)")]
     Shared(#[from] FolderLockError),
     /// The sessions that were ended.
-    #[error("what was revoked before cannot be read from {folder}: {source}")]
+    #[error("the stored revocations in {folder} cannot be read: {source}")]
     Revocations {
         /// The data folder.
         folder: std::path::PathBuf,
@@ -95,7 +95,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// The worker threads.
-    #[error("the edge's server does not start: {0}")]
+    #[error("cannot start the edge's server: {0}")]
     Serve(io::Error),
 }
 
@@ -241,13 +241,12 @@ fn warn_of_clear_text(settings: &Settings, addr: SocketAddr, under_tls: bool) {
     if !under_tls && !proxied && !addr.ip().to_canonical().is_loopback() {
         tracing::warn!(
             %addr,
-            "sessions' cookies and all messages cross the network in the clear: set web.tls_cert_file or web.tls_acme, or name the proxy that \
-             speaks TLS instead in proxies.trusted"
+            "session cookies and all messages cross the network without TLS: set web.tls_cert_file or web.tls_acme, or name the proxy that speaks TLS in proxies.trusted"
         );
     }
     let url = settings.web.broker_url.as_deref().unwrap_or_default();
     if url.starts_with("ws://") && !is_loopback(&ws_authority(url)) {
-        tracing::warn!(url, "all messages cross the network in the clear on their way to the broker: dial it by wss://");
+        tracing::warn!(url, "all messages to the broker cross the network without TLS: dial it by wss://");
     }
 }
 

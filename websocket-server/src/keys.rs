@@ -105,7 +105,7 @@ impl Keys {
     /// Stores when keys were last used. Blocks on the disk.
     pub fn save_uses(&self) {
         if let Err(error) = self.keys.save_uses() {
-            tracing::warn!(%error, "when agent keys were used could not be saved");
+            tracing::warn!(%error, "the times of use of agent keys could not be saved");
         }
     }
 
@@ -200,7 +200,7 @@ pub async fn keep(broker: Arc<Broker>) {
             }
         });
         if looking.await.is_err() {
-            tracing::error!("looking after the agent keys failed");
+            tracing::error!("the task that watches the agent keys failed");
         }
     }
 }

@@ -92,9 +92,9 @@ impl Broker {
             match tokio::task::spawn_blocking(move || broker.revocations.write_down()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    tracing::error!(%error, "a revocation could not be written down: it may not outlive this process");
+                    tracing::error!(%error, "a revocation could not be stored: it may not outlive this process");
                 }
-                Err(_) => tracing::error!("writing a revocation down failed"),
+                Err(_) => tracing::error!("the task that stores a revocation failed"),
             }
         }
         let after = if life.as_ref() == Some(&self.revocations.life) { after } else { 0 };

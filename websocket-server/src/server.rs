@@ -59,7 +59,7 @@ pub enum StartError {
     #[error(transparent)]
     Keys(#[from] KeyFileError),
     /// The stored revocations cannot be read.
-    #[error("what was revoked before cannot be read from {folder}: {source}")]
+    #[error("the stored revocations in {folder} cannot be read: {source}")]
     Revocations {
         /// The data folder.
         folder: std::path::PathBuf,
@@ -140,7 +140,7 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     broker.audit.note(Event::Admin, "bridge", "started", "");
     broker.set_readiness(Readiness::Ready);
     if tls.is_none() && !addr.ip().to_canonical().is_loopback() {
-        tracing::warn!(%addr, "agents' keys and all messages cross the network in the clear, unless something in front speaks TLS: set broker.tls_cert_file or broker.tls_acme");
+        tracing::warn!(%addr, "agent keys and all messages cross the network without TLS, unless a proxy in front speaks TLS: set broker.tls_cert_file or broker.tls_acme");
     }
     tracing::info!(%addr, workers, tls = tls.is_some(), "broker listens");
     Ok(BrokerHandle { addr, broker, server: handle, serving, housekeeping, tls, state_thread })
@@ -287,7 +287,7 @@ impl BrokerHandle {
         let _ = self.broker.state.send(KeepSnapshot).await;
         self.state_thread.stop();
         if let Err(error) = self.broker.channels.store().close().await {
-            tracing::warn!(%error, "the store did not close in order");
+            tracing::warn!(%error, "the store did not close properly");
         }
         left
     }

@@ -74,12 +74,12 @@ async fn load_one<T: DeserializeOwned + Default>(store: &dyn Store, name: &'stat
     let kept = match store.state(name.to_owned()).await {
         Ok(kept) => kept,
         Err(error) => {
-            tracing::warn!(name, %error, "what was kept cannot be read");
+            tracing::warn!(name, %error, "the stored state cannot be read");
             None
         }
     };
     kept.and_then(|kept| {
-        serde_json::from_slice(&kept).inspect_err(|error| tracing::warn!(name, %error, "what was kept is damaged")).ok()
+        serde_json::from_slice(&kept).inspect_err(|error| tracing::warn!(name, %error, "the stored state is damaged")).ok()
     })
     .unwrap_or_default()
 }

@@ -111,7 +111,7 @@ impl Signer {
         if before.abs_diff(ahead_ms) > u64::try_from(LEEWAY.as_millis()).unwrap_or(u64::MAX) {
             tracing::warn!(
                 broker_ahead_seconds = ahead_ms / 1000,
-                "the clocks of edge and broker differ: the edge dates what it signs by the broker's clock; set both clocks right"
+                "the clocks of edge and broker differ: the edge signs by the broker's clock; correct both clocks"
             );
         }
         true

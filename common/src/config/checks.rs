@@ -106,7 +106,8 @@ pub(super) fn is_log_filter(text: &str) -> bool {
     !text.is_empty() && EnvFilter::builder().parse(text).is_ok()
 }
 
-/// `host[:port]`; the host a name, an IPv4 address or an IPv6 address in brackets. No user, no password.
+/// `host[:port]`; the host a name, an IPv4 address or an IPv6 address in brackets. No user, no
+/// password.
 pub(super) fn is_authority(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {

@@ -39,11 +39,14 @@ pub struct Rates {
     /// Login requests of one session, and failed logins of one address. Default 2 a second, 20 at
     /// once.
     pub logins: Rate,
-    /// Checks of signatures of issuers and wallets for one address. Default 500 a second, 2000 at once.
+    /// Checks of signatures of issuers and wallets for one address. Default 500 a second, 2000 at
+    /// once.
     pub checks: Rate,
-    /// Requests of one session about itself, and of one address without a session. Default 50 a second, 500 at once.
+    /// Requests of one session about itself, and of one address without a session. Default 50 a
+    /// second, 500 at once.
     pub sessions: Rate,
-    /// Requests of one address for statistics and the operators' API. Default 20 a second, 200 at once.
+    /// Requests of one address for statistics and the operators' API. Default 20 a second, 200 at
+    /// once.
     pub operators: Rate,
     /// Messages of one session. Default 2000 a second, 20,000 at once.
     pub session_messages: Rate,

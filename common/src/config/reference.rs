@@ -97,7 +97,8 @@ fn comment(page: &mut String, text: &str) {
     wrap(page, "# ", "# ", &text.replace('`', ""), LINE_MAX);
 }
 
-/// Adds the text as lines of at most `width` bytes, each behind its prefix, unless one word is longer.
+/// Adds the text as lines of at most `width` bytes, each behind its prefix, unless one word is
+/// longer.
 fn wrap(page: &mut String, first: &str, next: &str, text: &str, width: usize) {
     let mut line = first.to_owned();
     let mut is_empty = true;
@@ -134,7 +135,8 @@ fn rows(section: &str) -> impl Iterator<Item = &'static Setting> {
     TABLE.iter().filter(move |setting| setting.section() == section)
 }
 
-/// The default as a user would write it. The default of a secret is unset; its doc says what that means.
+/// The default as a user would write it. The default of a secret is unset; its doc says what that
+/// means.
 fn default_of(setting: &Setting, defaults: &mut Draft) -> String {
     if setting.field.is_secret() { String::new() } else { setting.field.show(defaults) }
 }

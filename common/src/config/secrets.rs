@@ -27,7 +27,7 @@ const SECRET_BYTES: usize = 32;
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
     /// The file system reported an error.
-    #[error("cannot {action} {}: {source}; it is not needed where BRIDGE_SECRET and SESSION_SECRET are set", path.display())]
+    #[error("cannot {action} {}: {source}; it is not needed if BRIDGE_SECRET and SESSION_SECRET are set", path.display())]
     Io {
         /// The attempted action.
         action: &'static str,
@@ -37,19 +37,19 @@ pub enum SecretsError {
         source: io::Error,
     },
     /// Others than the owner may read the file.
-    #[error("{} can be read by others than its owner: run `chmod 600` on it, and think about who may have read it", path.display())]
+    #[error("{} can be read by others than its owner: run `chmod 600` on it, and replace the secrets in it if somebody may have read them", path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
     },
     /// The content of the file is invalid.
-    #[error("{} does not hold the two secrets: restore it, or remove it to have new ones made (sessions then end)", path.display())]
+    #[error("{} does not contain the two secrets: restore it, or remove it so that new ones are made (sessions then end)", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
     },
     /// The system has no randomness.
-    #[error("the system gives no random numbers: {0}")]
+    #[error("the system has no random numbers: {0}")]
     Random(getrandom::Error),
 }
 

@@ -66,7 +66,8 @@ pub struct BrokerSettings {
     pub workers: usize,
     /// The keys that agents may present: at least one, with unique names.
     pub agent_keys: Vec<AgentKey>,
-    /// Whether the shipped development key may be used on an address that is not loopback. Default false.
+    /// Whether the shipped development key may be used on an address that is not loopback. Default
+    /// false.
     pub allow_dev_key: bool,
     /// Broker and edge sign and check assertions with it. Empty until
     /// [`super::Loaded::resolve_secrets`] has run.
@@ -83,7 +84,8 @@ pub struct BrokerSettings {
     pub client_ca_file: Option<PathBuf>,
     /// Whether an agent's certificate must name the agent's id. Default false.
     pub client_names: bool,
-    /// Names under which the broker answers besides those of [`Settings::public_hosts`]. Default none.
+    /// Names under which the broker answers besides those of [`Settings::public_hosts`]. Default
+    /// none.
     pub hosts: Vec<String>,
     /// The authorities of the broker's own certificate, in PEM, for those who dial it. `None`: the
     /// system's.
@@ -117,9 +119,11 @@ pub struct WebSettings {
     pub session_ttl: Duration,
     /// Whether session cookies carry `Secure`. Default [`CookieSecure::Auto`].
     pub cookie_secure: CookieSecure,
-    /// Origins besides its own from which browsers may connect, `scheme://host[:port]`. Default none.
+    /// Origins besides its own from which browsers may connect, `scheme://host[:port]`. Default
+    /// none.
     pub allowed_origins: Vec<String>,
-    /// Names under which the edge answers besides those of [`Settings::public_hosts`]. Default none.
+    /// Names under which the edge answers besides those of [`Settings::public_hosts`]. Default
+    /// none.
     pub hosts: Vec<String>,
     /// The first bound of the wait before the broker is dialled again. Default 1 s.
     pub reconnect_min: Duration,
@@ -149,15 +153,18 @@ pub enum CookieSecure {
 pub struct Limits {
     /// Connections in all. Default 20,000.
     pub max_connections: usize,
-    /// HTTP connections and handshakes at once, without the WebSockets; at the edge, of each worker thread. Default 1024.
+    /// HTTP connections and handshakes at once, without the WebSockets; at the edge, of each worker
+    /// thread. Default 1024.
     pub max_handshakes: usize,
     /// Time for the HTTP request head. Default 5 s.
     pub handshake_timeout: Duration,
-    /// Time for a whole HTTP request, and the grace of a client that reads its answer slowly. Default 30 s.
+    /// Time for a whole HTTP request, and the grace of a client that reads its answer slowly.
+    /// Default 30 s.
     pub request_timeout: Duration,
     /// Bytes of a frame, and of a message of several fragments. Default 1 MiB.
     pub max_frame_bytes: usize,
-    /// The same for sessions; 0 = as `max_frame_bytes`. Read it through [`Limits::client_frame_bytes`]. Default 0.
+    /// The same for sessions; 0 = as `max_frame_bytes`. Read it through
+    /// [`Limits::client_frame_bytes`]. Default 0.
     pub max_client_frame_bytes: usize,
     /// Fragments in a message. Default 256.
     pub max_fragments: usize,
@@ -309,8 +316,8 @@ impl Settings {
         self.acme.domains.iter().map(String::as_str).chain(self.auth.siwe_domain.as_deref()).chain(origins)
     }
 
-    /// Settings for tests: loopback and port 0 everywhere, one worker, fixed secrets, agent key `test-agent-key`, fast
-    /// reconnects.
+    /// Settings for tests: loopback and port 0 everywhere, one worker, fixed secrets, agent key
+    /// `test-agent-key`, fast reconnects.
     pub fn for_tests() -> Self {
         let mut settings = Self::default();
         settings.broker.addr = loopback(0);

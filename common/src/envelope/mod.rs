@@ -238,7 +238,7 @@ impl<'a> Envelope<'a> {
         }
         if matches!(head.overflow, Some(Overflow::Latest | Overflow::Merge)) && head.timeout_ms.is_some() {
             return fault(
-                "a request cannot give its place up: `overflow` must be `drop_newest` or `drop_oldest` with `timeout_ms`",
+                "with `timeout_ms`, `overflow` must be `drop_newest` or `drop_oldest`: a request cannot be replaced or merged",
             );
         }
         if head.overflow == Some(Overflow::Merge) && (kind != MERGEABLE || correlation_id.is_none()) {

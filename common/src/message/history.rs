@@ -151,7 +151,8 @@ pub struct LostRecords {
     pub count: Option<u64>,
     /// Whether `count` is the number itself, and not just a bound.
     pub exact: bool,
-    /// How many of those were moved to the dead letters, the others having passed the bounds of retention.
+    /// How many of those were moved to the dead letters, the others having passed the bounds of
+    /// retention.
     pub dead_lettered: u64,
     /// The highest number that is gone, where that is known.
     pub through: Option<u64>,

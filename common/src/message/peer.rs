@@ -13,7 +13,8 @@ use crate::{
 
 /// Longest description an agent may register, in bytes of JSON: every session hears it.
 pub const MAX_DESCRIPTION_BYTES: usize = 64 * 1024;
-/// What an agent says of itself in `agent:register`. Every field is optional; unknown ones are kept.
+/// What an agent says of itself in `agent:register`. Every field is optional; unknown ones are
+/// kept.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AgentDescription {
     /// The id it wants. Taken out before the description is passed on.

@@ -15,8 +15,9 @@ use crate::{
     timestamp,
 };
 
-/// Bytes at most that the bridge adds to a message on its way: the source, the id and the time where they are absent, and where a
-/// durable message stands. Ids, addresses and channels are bounded, and so is this.
+/// Bytes at most that the bridge adds to a message on its way: the source, the id and the time
+/// where they are absent, and where a durable message stands. Ids, addresses and channels are
+/// bounded, and so is this.
 pub const MAX_ADDED_BYTES: usize = 4 * 1024;
 
 /// The limits a peer is told in `connection:ack`.
@@ -24,7 +25,8 @@ pub const MAX_ADDED_BYTES: usize = 4 * 1024;
 pub struct AnnouncedLimits {
     /// Longest frame and message that this peer may send, in bytes.
     pub max_frame_bytes: usize,
-    /// Longest message of another peer that this one may be sent, in bytes: what the sender's limit allows and [`MAX_ADDED_BYTES`].
+    /// Longest message of another peer that this one may be sent, in bytes: what the sender's limit
+    /// allows and [`MAX_ADDED_BYTES`].
     pub max_receive_bytes: usize,
     /// Most fragments of one message.
     pub max_fragments: usize,

@@ -116,19 +116,19 @@ pub enum DoorError {
     #[error("the queue of the door is full")]
     Full,
     /// As many calls wait for their answers as may.
-    #[error("{limit} calls wait for their answers already")]
+    #[error("{limit} calls already wait for their answers")]
     TooManyPending {
         /// The bound.
         limit: usize,
     },
     /// The message is longer than the broker takes. Sent, it would cost the connection.
-    #[error("the message is longer than the {limit} bytes that the broker takes")]
+    #[error("the message is longer than the broker's limit of {limit} bytes")]
     TooBig {
         /// The broker's limit.
         limit: usize,
     },
     /// Another call with the same message id waits for its answer.
-    #[error("a message with this id waits for its answer already")]
+    #[error("a message with this id already waits for its answer")]
     DuplicateId,
 }
 
@@ -155,6 +155,6 @@ pub enum Ending {
         reason: String,
     },
     /// No request can be made of the options.
-    #[error("the options are of no use: {0}")]
+    #[error("the options are invalid: {0}")]
     Misconfigured(String),
 }

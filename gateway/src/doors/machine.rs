@@ -370,7 +370,7 @@ impl Machine {
             Advice::ReconnectAtOnce => self.lose(true, moment),
             Advice::ReconnectWithBackoff => self.lose(false, moment),
             Advice::ReconnectRenamed => {
-                tracing::info!(reason, "another client has taken the name of this door over");
+                tracing::info!(reason, "another client has taken over the name of this door");
                 self.client = self.rules.client.as_ref().and_then(|name| renamed(name, moment.dice));
                 self.lose(false, moment);
             }

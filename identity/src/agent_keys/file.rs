@@ -51,13 +51,13 @@ pub enum KeyFileError {
         source: io::Error,
     },
     /// Others than the owner may read or write the file.
-    #[error("{} can be read by others than its owner: run `chmod 600` on it, and think about who may have read it", path.display())]
+    #[error("{} can be read by others than its owner: run `chmod 600` on it, and replace the secrets in it if somebody may have read them", path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
     },
     /// The content of the file is invalid.
-    #[error("{} does not hold agent keys: {reason}", path.display())]
+    #[error("{} does not contain agent keys: {reason}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -65,25 +65,25 @@ pub enum KeyFileError {
         reason: String,
     },
     /// Another process holds the lock.
-    #[error("another process is changing the agent keys and does not finish; try again")]
+    #[error("another process is changing the agent keys: try again later")]
     Locked,
     /// The name is invalid.
     #[error("a key's name is 1 to 32 of a-z 0-9 -")]
     BadName,
     /// The name is taken, perhaps by a revoked key.
-    #[error("there is a key {0:?} already, or there was one; choose another name")]
+    #[error("a key {0:?} exists or existed: choose another name")]
     Exists(String),
     /// No such key.
     #[error("there is no key {0:?}")]
     NotFound(String),
     /// The expiry is not in the future.
-    #[error("the key would have expired already")]
+    #[error("the expiry is in the past")]
     ExpiresInPast,
     /// The file has reached its bound.
     #[error("there are {MAX_KEYS} keys and none of them is revoked or expired")]
     Full,
     /// The system has no randomness.
-    #[error("the system gives no random numbers")]
+    #[error("the system has no random numbers")]
     Random,
 }
 

@@ -50,7 +50,7 @@ pub struct MintClaims {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MintError {
     /// The algorithm is for another kind of key.
-    #[error("{0} does not go with this key: HS256, HS384 and HS512 take a secret, all others a private key in PEM")]
+    #[error("{0} does not fit this key: HS256, HS384 and HS512 need a secret, all others a private key in PEM")]
     WrongKind(Algorithm),
     /// The key is not a key of this algorithm.
     #[error("the key is not a private key for {0} in PEM (PKCS#8)")]
@@ -71,7 +71,7 @@ pub enum MintError {
     #[error("the token would end after the year 9999")]
     BadTime,
     /// The system has no randomness for the token's id.
-    #[error("the system gives no random numbers")]
+    #[error("the system has no random numbers")]
     Random,
 }
 

@@ -124,7 +124,7 @@ fn begin_run(conn: &Connection, durability: Durability) -> Result<Epoch, StoreEr
     let vouched = known.is_some() && survived(conn, boot.as_deref())?;
     let epoch = known.filter(|_| vouched).unwrap_or_else(Epoch::fresh);
     if known.is_some() && !vouched {
-        tracing::warn!(%epoch, "the machine went down without closing a store that did not wait for its disk: a new epoch begins");
+        tracing::warn!(%epoch, "the machine stopped without closing a store that did not wait for its disk: a new epoch begins");
     }
     conn.execute_batch("BEGIN IMMEDIATE")?;
     let noted = set_meta(conn, "epoch", epoch.to_string())

@@ -115,7 +115,7 @@ impl SqliteStore {
         Gauge::count(&mut gauge.health.lock(), &state.totals);
         let ahead = match options.durability {
             Durability::Process => SyncAhead::start(&file::beside(&database, "-wal"))
-                .inspect_err(|error| tracing::warn!(%error, "the store's log is only synced when it must be"))
+                .inspect_err(|error| tracing::warn!(%error, "the store's log cannot be synced ahead of time"))
                 .ok(),
             Durability::Fsync | Durability::Memory => None,
         };

@@ -190,7 +190,7 @@ impl Writer {
             return;
         }
         if let Err(error) = file::end_run(&batches.conn) {
-            tracing::warn!(%error, "the store could not note that it was closed");
+            tracing::warn!(%error, "the store could not record that it was closed");
         }
     }
 }
@@ -267,7 +267,7 @@ impl Batches {
     }
 
     fn lose(&mut self, gone: StoreError) {
-        tracing::error!(error = %gone, "nothing is stored any more");
+        tracing::error!(error = %gone, "the store no longer stores anything");
         self.gone = Some(gone);
         self.keep_names(true);
     }

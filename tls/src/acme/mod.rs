@@ -63,7 +63,7 @@ pub enum OrderError {
     #[error(transparent)]
     Kept(#[from] crate::error::TlsError),
     /// The account file is not valid. Holds its path.
-    #[error("{0} is no account: remove it, and a new account is made")]
+    #[error("{0} is not an account: remove it, so that a new account is made")]
     Account(String),
     /// The order exceeded its time limit.
     #[error("the order took longer than {0:?}")]

@@ -20,7 +20,7 @@ pub enum PathFault {
     Malformed,
     /// A hidden file or folder, or an empty segment: never served, and the app's page is not served
     /// in its place.
-    #[error("the path names nothing that is served")]
+    #[error("the path names no file that is served")]
     Hidden,
 }
 

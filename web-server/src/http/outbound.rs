@@ -33,7 +33,7 @@ const LONGEST_ANSWER: usize = 256 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum OutboundError {
     /// The URL cannot be dialled.
-    #[error("the URL is not one that can be asked")]
+    #[error("the URL cannot be dialled")]
     Url,
     /// No connection.
     #[error("no connection: {0}")]

@@ -101,7 +101,7 @@ pub async fn keep_keys(verifier: &TokenVerifier) {
         let faults = verifier.refresh(SystemTime::now()).await;
         for (issuer, error) in faults.iter().filter(|fault| !told.contains(*fault)) {
             let code = ErrorCode::TokenKeysUnavailable.as_str();
-            tracing::warn!(code, issuer, %error, "the issuer's keys cannot be fetched: tokens that no kept key fits are refused with this code, and all when the kept keys are too old");
+            tracing::warn!(code, issuer, %error, "the issuer's keys cannot be fetched: tokens that fit no kept key are refused with this code, and all tokens once the kept keys are too old");
         }
         told = faults;
     }

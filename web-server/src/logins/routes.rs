@@ -196,7 +196,7 @@ async fn log_in(
 /// refresh.
 async fn refresh(request: HttpRequest, PacedSession(owned): PacedSession, shared: Shared) -> Result<HttpResponse, Refusal> {
     if owned.session.source == sessions::Source::Issuer {
-        return Err(Refusal::with_message(ErrorCode::BadRequest, "this token is its issuer's: refresh it there"));
+        return Err(Refusal::with_message(ErrorCode::BadRequest, "only its issuer can refresh this token"));
     }
     let (session, token) = shared.authority.refresh(&owned.session)?;
     shared.sockets.prolong(&session);
@@ -215,7 +215,7 @@ pub fn configure(routes: &mut web::ServiceConfig) {
             JsonPayloadError::Deserialize(error) => json_fault(error),
             error => error.to_string(),
         };
-        Refusal::with_message(ErrorCode::BadRequest, format!("the body is not the JSON this path asks for: {fault}")).into()
+        Refusal::with_message(ErrorCode::BadRequest, format!("the body is not the JSON that this path needs: {fault}")).into()
     });
     routes
         .app_data(json)

@@ -286,7 +286,7 @@ impl<F: Face> ProxyActor<F> {
 
     /// The client's connection is over: the face has nothing more to do.
     pub(super) fn on_client_end(&mut self, end: End, ctx: &mut Context<Self>) {
-        tracing::debug!(session = %self.identity.session_id, code = end.code.0, reason = %end.reason, "client connection over");
+        tracing::debug!(session = %self.identity.session_id, code = end.code.0, reason = %end.reason, "client connection ended");
         self.has_client = false;
         self.on_client_gone(end.code, end.reason, ctx);
     }
@@ -321,7 +321,7 @@ impl<F: Face> ProxyActor<F> {
     }
 
     pub(super) fn on_broker_end(&mut self, number: u64, end: &End, ctx: &mut Context<Self>) {
-        tracing::debug!(session = %self.identity.session_id, code = end.code.0, reason = %end.reason, "broker connection over");
+        tracing::debug!(session = %self.identity.session_id, code = end.code.0, reason = %end.reason, "broker connection ended");
         self.running = self.running.saturating_sub(1);
         self.on_broker_lost(number, ctx);
         self.stop_when_done(ctx);

@@ -17,7 +17,7 @@ impl EdgeName {
     /// what the broker keeps under it.
     pub fn in_folder(folder: &Path) -> Self {
         Self::kept(folder).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the edge's name cannot be kept: after a restart clients that name themselves not are new");
+            tracing::warn!(%error, "the edge's name cannot be stored: after a restart, clients without a client name are new");
             Self::fresh()
         })
     }

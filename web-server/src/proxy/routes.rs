@@ -39,7 +39,7 @@ impl Parameters {
         let client = client.as_deref().map(|text| client_name_in_query("client", text)).transpose()?;
         let named = Reading { acks: ack, client, resume, away_since: None };
         if named.is_named_by_edge() {
-            return Err(Refusal::with_message(ErrorCode::BadRequest, "names of clients that begin with `@edge/` are taken"));
+            return Err(Refusal::with_message(ErrorCode::BadRequest, "client names that begin with `@edge/` are reserved"));
         }
         Ok(Reading { client: named.client.clone().or_else(name), ..named })
     }

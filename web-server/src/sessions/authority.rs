@@ -213,7 +213,7 @@ impl SessionAuthority {
         let this = Arc::clone(self);
         let write = move || {
             if let Err(error) = this.store.write_changes(&this.revocations) {
-                tracing::error!(%error, "a revocation could not be written down: it may not outlive this process");
+                tracing::error!(%error, "a revocation could not be stored: it may not outlive this process");
             }
         };
         let writing = is_needed.then(|| tokio::task::spawn_blocking(write));
@@ -221,7 +221,7 @@ impl SessionAuthority {
             if let Some(writing) = writing
                 && writing.await.is_err()
             {
-                tracing::error!("writing a revocation down failed");
+                tracing::error!("the task that stores a revocation failed");
             }
         }
     }

@@ -102,7 +102,7 @@ impl Sharing {
             }
         };
         if timeout(LAST_WORDS, telling).await.is_err() {
-            tracing::debug!("the broker has not heard of the last revocations; it will at the next start");
+            tracing::debug!("the broker does not know the last revocations; it is told at the next start");
         }
     }
 

@@ -38,7 +38,7 @@ pub enum TokenFault {
     #[error("the session token is not valid")]
     Invalid,
     /// The login does not fit into a cookie.
-    #[error("the login carries too much for a session token")]
+    #[error("the login is too large for a session token")]
     TooLong,
 }
 

@@ -132,7 +132,7 @@ impl StateManagerActor {
             let before = std::mem::replace(&mut self.kept, lifetime);
             ctx.spawn(saved.into_actor(self).map(move |saved, state, _| {
                 if let Err(error) = saved {
-                    tracing::warn!(%error, "how much was carried was not kept");
+                    tracing::warn!(%error, "the totals were not stored");
                     state.kept = before;
                 }
             }));
@@ -142,7 +142,7 @@ impl StateManagerActor {
             let before = std::mem::replace(&mut self.kept_agents, agents.revision);
             ctx.spawn(saved.into_actor(self).map(move |saved, state, _| {
                 if let Err(error) = saved {
-                    tracing::warn!(%error, "which agents were seen was not kept");
+                    tracing::warn!(%error, "the seen agents were not stored");
                     state.kept_agents = before;
                 }
             }));

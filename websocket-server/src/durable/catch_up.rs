@@ -203,7 +203,7 @@ impl CatchUp {
         let channel = self.channel.clone();
         actix_rt::spawn(async move {
             if let Err(error) = noted.await {
-                tracing::warn!(%channel, %error, "deliveries were not noted");
+                tracing::warn!(%channel, %error, "deliveries were not recorded");
             }
         });
     }
@@ -232,7 +232,7 @@ impl CatchUp {
             let attempts = page.iter().map(|pending| (pending.record.seq, pending.attempts + 1));
             if let Err(error) = self.channels.mark_delivered(&self.channel, attempts).await {
                 // Stored messages are delivered also while nothing can be written.
-                tracing::debug!(channel = %self.channel, %error, "deliveries were not noted");
+                tracing::debug!(channel = %self.channel, %error, "deliveries were not recorded");
             }
             for pending in page {
                 self.channels.receipts.recall(&self.channel, &pending.record);

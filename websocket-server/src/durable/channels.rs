@@ -228,7 +228,7 @@ impl Channels {
         let put = self.store.put_session(session);
         actix_rt::spawn(async move {
             if let Err(error) = put.await {
-                tracing::warn!(%error, "a session was not noted");
+                tracing::warn!(%error, "a session was not stored");
             }
         });
     }
@@ -262,7 +262,7 @@ impl Channels {
             let channels = Arc::clone(self);
             actix_rt::spawn(async move {
                 if let Err(error) = forgotten.await {
-                    tracing::debug!(%error, "what was kept for a client was not forgotten");
+                    tracing::debug!(%error, "the stored positions of a client were not removed");
                 }
                 if let Entry::Occupied(mut leaving) = channels.leaving.lock().entry(consumer) {
                     *leaving.get_mut() -= 1;

@@ -59,7 +59,7 @@ pub async fn agent(request: HttpRequest, query: web::Query<AgentQuery>, broker: 
         let client = query.client.as_deref().map(|text| client_name_in_query("client", text)).transpose()?;
         let reading = Reading { acks: query.ack, client, resume: query.resume, away_since: None };
         if reading.is_named_by_edge() {
-            return Err(ClientError::with_message(ErrorCode::BadRequest, "names of clients that begin with `@edge/` are taken"));
+            return Err(ClientError::with_message(ErrorCode::BadRequest, "client names that begin with `@edge/` are reserved"));
         }
         Ok((broker.admit_agent(pass.name(), address)?, pass, AgentHandshake::new(wanted), reading))
     };

@@ -45,7 +45,7 @@ impl AckAsk {
     pub fn from_payload(payload: Option<&str>) -> Result<Self, ClientError> {
         let ask: Self = read_payload(payload)?;
         if ask.through.is_none() == ask.seqs.is_empty() || ask.seqs.len() > Page::longest() {
-            return Err(invalid_payload("an ack names either `through` or up to 1000 `seqs`"));
+            return Err(invalid_payload("`message:ack` needs either `through` or up to 1000 `seqs`"));
         }
         Ok(ask)
     }

@@ -154,7 +154,7 @@ impl RouterActor {
             actix_rt::spawn(async move {
                 for kept in kept {
                     if let Err(error) = kept.await {
-                        tracing::warn!(%error, "positions were not kept");
+                        tracing::warn!(%error, "positions were not stored");
                     }
                 }
             });
@@ -227,7 +227,7 @@ impl RouterActor {
                 let waits = match outcome {
                     Ok(waits) => waits,
                     Err(error) => {
-                        tracing::warn!(%channel, %error, "what is due cannot be read");
+                        tracing::warn!(%channel, %error, "messages that are due again cannot be read");
                         true
                     }
                 };

@@ -58,7 +58,7 @@ impl Confirmations {
         if let Poll::Ready(answer) = committed.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             confirm(&self.broker, &self.counters, &from, &id, &message, answer);
         } else if self.waiting.send(Unconfirmed { from, id, message, committed }).is_err() {
-            tracing::error!("nobody confirms durable messages any more");
+            tracing::error!("the task that confirms durable messages has ended");
         }
     }
 }

@@ -308,7 +308,7 @@ impl RouterActor {
                 match kept {
                     Ok(()) => drop(peer.answer(&answer, id.as_deref())),
                     Err(error) => {
-                        tracing::warn!(%error, "a subscription was not kept");
+                        tracing::warn!(%error, "a subscription was not stored");
                         router.refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref());
                     }
                 }
@@ -324,7 +324,7 @@ impl RouterActor {
         }
         actix_rt::spawn(async move {
             if let Err(error) = keeping.await {
-                tracing::warn!(%error, "a subscription was not kept");
+                tracing::warn!(%error, "a subscription was not stored");
             }
         });
         Some(turn)
@@ -365,7 +365,7 @@ impl RouterActor {
             actix_rt::spawn(async move {
                 for forgotten in forgotten {
                     if let Err(error) = forgotten.await {
-                        tracing::warn!(%error, "a subscription was not forgotten");
+                        tracing::warn!(%error, "a stored subscription was not removed");
                     }
                 }
             });

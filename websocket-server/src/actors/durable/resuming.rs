@@ -163,7 +163,7 @@ impl RouterActor {
             let kept = self.durable.channels.store().save_cursors(consumer.clone(), vec![(channel.clone(), seq)], unix_ms());
             actix_rt::spawn(async move {
                 if let Err(error) = kept.await {
-                    tracing::warn!(%error, "a position was not kept");
+                    tracing::warn!(%error, "a position was not stored");
                 }
             });
         }
@@ -203,7 +203,7 @@ impl RouterActor {
                 };
                 match kept.await {
                     Ok(places) => return Some(places),
-                    Err(error) => tracing::warn!(%error, "what is kept for a client cannot be read"),
+                    Err(error) => tracing::warn!(%error, "the stored subscriptions of a client cannot be read"),
                 }
                 tokio::time::sleep(STORE_WAIT).await;
                 if reader.link.is_over() {
