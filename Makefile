@@ -27,7 +27,7 @@ symbols: ## Build the same program with its line tables in a file beside it, for
 test: ## All tests: Rust, end to end, clients of other languages, a browser.
 	tests/install.sh
 	timeout $(TEST_TIMEOUT) $(CARGO) test --workspace --locked
-	timeout $(TEST_TIMEOUT) tests/run-clients.sh
+	AGENT_BRIDGE_BIN=$(abspath $(BUILT)/debug/agent-bridge) timeout $(TEST_TIMEOUT) tests/run-clients.sh
 
 soak: ## The long tests: crowds, stuck readers, kills, properties, fuzzing, the long benchmark; an hour or more.
 	tests/soak.sh
