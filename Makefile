@@ -32,9 +32,10 @@ test: ## All tests: Rust, end to end, clients of other languages, a browser.
 soak: ## The long tests: crowds, stuck readers, kills, properties, fuzzing, the long benchmark; an hour or more.
 	tests/soak.sh
 
-lint: ## Formatting and lints, warnings are errors; and what the image is built from is complete.
+lint: ## Formatting, lints, doc comments, dependencies; and what the image is built from is complete.
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	tests/dependencies.sh
 	tests/image-context.sh
 
 bench: ## Measure the broker beside nats-server and a raw relay.
