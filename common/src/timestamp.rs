@@ -24,7 +24,12 @@ pub fn now() -> Timestamp {
 /// The present time, in milliseconds since 1970.
 pub fn unix_ms() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+    millis(since_epoch)
+}
+
+/// A duration in whole milliseconds; one that is too long for the type is the longest.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Formats a time. A time before 1970 or after 9999 becomes 1970.

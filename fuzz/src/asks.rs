@@ -5,8 +5,8 @@ use common::{
     message::{AgentDescription, ClientMessage, HistoryAsk, MAX_DESCRIPTION_BYTES, MAX_HISTORY, MAX_RESUMED, ResumeAsk},
 };
 use websocket_server::{
-    actors::Side,
-    services::{self, AckAsk, NackAsk, Page, StatusAsk, TopicAsk},
+    Side,
+    services::{self, AckAsk, NackAsk, SessionListAsk, StatusAsk, TopicAsk},
 };
 
 const TYPES: [&str; 14] = [
@@ -62,7 +62,7 @@ fn check(kind: &str, payload: Option<&str>) -> bool {
             let written = serde_json::to_string(&description).expect("written").len();
             holds(written <= 2 * MAX_DESCRIPTION_BYTES)
         }),
-        "session:list" => Page::from_payload(payload).is_ok_and(|page| holds((1..=1000).contains(&page.limit))),
+        "session:list" => SessionListAsk::from_payload(payload).is_ok_and(|page| holds((1..=1000).contains(&page.limit))),
         "agent:status" => StatusAsk::from_payload(payload).is_ok(),
         "agent:list" => true,
         _ => false,

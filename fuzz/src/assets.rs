@@ -1,6 +1,6 @@
 //! Requests for the app's files: the path, and the headers by which a client says what it takes and has.
 
-use web_server::assets::{Accepted, AssetPath, Conditions, Validators, Verdict};
+use web_server::assets::{Accepted, AssetPath, BodyChoice, Conditions, Validators};
 
 const LENGTH: u64 = 1000;
 
@@ -22,7 +22,7 @@ pub fn assets(data: &[u8]) {
     let conditions = Conditions { if_none_match: next(), if_modified_since: next(), range: next(), if_range: next() };
     for length in [0, 1, LENGTH, u64::MAX] {
         let validators = Validators { etag: "\"5d8c\"", modified: Some(std::time::UNIX_EPOCH), length };
-        if let Verdict::Part { first, last } = conditions.judge(validators) {
+        if let BodyChoice::Part { first, last } = conditions.judge(validators) {
             assert!(first <= last && last < length, "{first}-{last} of {length}");
         }
     }

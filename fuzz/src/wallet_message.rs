@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use common::id::SessionId;
-use identity::siwe::{Challenges, Message, SiweSettings, Verdict};
+use identity::siwe::{Challenges, Message, SiweSettings, WalletProof};
 
 /// What is read as a message is written again byte for byte; and no text with no signature logs anybody in who has not signed.
 pub fn wallet_message(data: &[u8]) {
@@ -25,7 +25,7 @@ pub fn wallet_message(data: &[u8]) {
     let zeros = format!("0x{}1b", "01".repeat(64));
     for (message, signature) in [(text, zeros.as_str()), (challenge.as_str(), text)] {
         let verdict = challenges.verify(session, message, signature, now);
-        assert!(!matches!(verdict, Ok(Verdict::Proved(_))));
+        assert!(!matches!(verdict, Ok(WalletProof::Proved(_))));
     }
     assert!(challenges.len() <= 1);
 }

@@ -23,7 +23,7 @@ Anything else gets a short answer, streamed word by word. Send message:cancel to
 
 /// One step of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum AnswerStep {
     /// More text of a streamed answer.
     Delta(String),
     /// The answer is complete. `None`: its text is that of the deltas.
@@ -49,7 +49,7 @@ impl Failure {
 }
 
 /// The steps of one answer; the last is `Done` or `Failed`.
-pub type Steps = Box<dyn Iterator<Item = Step> + Send>;
+pub type Steps = Box<dyn Iterator<Item = AnswerStep> + Send>;
 
 /// The answer to a text. `now` is what `time` tells.
 pub fn answer(text: &str, now: OffsetDateTime) -> Steps {
@@ -82,25 +82,25 @@ fn count(argument: &str) -> Steps {
     match argument.parse::<u32>() {
         Ok(last @ 1..=MAX_COUNT) => {
             let numbers =
-                (1..=last).map(|number| Step::Delta(if number == 1 { number.to_string() } else { format!(" {number}") }));
-            Box::new(numbers.chain([Step::Done(None)]))
+                (1..=last).map(|number| AnswerStep::Delta(if number == 1 { number.to_string() } else { format!(" {number}") }));
+            Box::new(numbers.chain([AnswerStep::Done(None)]))
         }
         _ => failed("invalid_argument", format!("count needs a whole number from 1 to {MAX_COUNT}, for example: count 10")),
     }
 }
 
 fn whole(text: &str) -> Steps {
-    Box::new([Step::Done(Some(text.to_owned()))].into_iter())
+    Box::new([AnswerStep::Done(Some(text.to_owned()))].into_iter())
 }
 
 fn failed(code: &'static str, message: impl Into<String>) -> Steps {
-    Box::new([Step::Failed(Failure::new(code, message))].into_iter())
+    Box::new([AnswerStep::Failed(Failure::new(code, message))].into_iter())
 }
 
 /// Word by word, each with the space after it.
 fn streamed(text: &str) -> Steps {
-    let words: Vec<Step> = text.split_inclusive(' ').map(|word| Step::Delta(word.to_owned())).collect();
-    Box::new(words.into_iter().chain([Step::Done(None)]))
+    let words: Vec<AnswerStep> = text.split_inclusive(' ').map(|word| AnswerStep::Delta(word.to_owned())).collect();
+    Box::new(words.into_iter().chain([AnswerStep::Done(None)]))
 }
 
 fn quote(text: &str) -> String {
@@ -114,28 +114,28 @@ fn quote(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn steps(text: &str) -> Vec<Step> {
+    fn steps(text: &str) -> Vec<AnswerStep> {
         answer(text, OffsetDateTime::UNIX_EPOCH).collect()
     }
 
     fn failure_code(text: &str) -> &'static str {
         match steps(text).as_slice() {
-            [Step::Failed(failure)] => failure.code,
+            [AnswerStep::Failed(failure)] => failure.code,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn commands_answer_at_once() {
-        assert_eq!(steps("echo  two  words"), [Step::Done(Some(" two  words".into()))]);
-        assert_eq!(steps("ECHO x"), [Step::Done(Some("x".into()))]);
-        assert_eq!(steps("time"), [Step::Done(Some("1970-01-01T00:00:00Z".into()))]);
-        assert!(matches!(&steps(" help ")[..], [Step::Done(Some(text))] if text.contains("count N")));
+        assert_eq!(steps("echo  two  words"), [AnswerStep::Done(Some(" two  words".into()))]);
+        assert_eq!(steps("ECHO x"), [AnswerStep::Done(Some("x".into()))]);
+        assert_eq!(steps("time"), [AnswerStep::Done(Some("1970-01-01T00:00:00Z".into()))]);
+        assert!(matches!(&steps(" help ")[..], [AnswerStep::Done(Some(text))] if text.contains("count N")));
     }
 
     #[test]
     fn count_streams_numbers_within_its_bound() {
-        assert_eq!(steps("count 2"), [Step::Delta("1".into()), Step::Delta(" 2".into()), Step::Done(None)]);
+        assert_eq!(steps("count 2"), [AnswerStep::Delta("1".into()), AnswerStep::Delta(" 2".into()), AnswerStep::Done(None)]);
         assert_eq!(steps("count 1000").len(), 1001);
         for bad in ["count", "count 0", "count -1", "count 1001", "count ten", "count 99999999999"] {
             assert_eq!(failure_code(bad), "invalid_argument", "{bad}");
@@ -154,8 +154,8 @@ mod tests {
             let steps = steps(text);
             assert!(steps.len() > 5, "{text}");
             let (last, deltas) = steps.split_last().unwrap();
-            assert_eq!(*last, Step::Done(None));
-            assert!(deltas.iter().all(|step| matches!(step, Step::Delta(text) if !text.is_empty())));
+            assert_eq!(*last, AnswerStep::Done(None));
+            assert!(deltas.iter().all(|step| matches!(step, AnswerStep::Delta(text) if !text.is_empty())));
         }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use super::answers::{Failure, Step, Steps, answer};
+use super::answers::{AnswerStep, Failure, Steps, answer};
 
 /// Everything that is being answered on one connection.
 pub struct Desk {
@@ -136,15 +136,15 @@ impl Running {
     /// The next frame, and whether the answer goes on after it.
     fn step(&mut self) -> (Outgoing, bool) {
         match self.steps.next() {
-            Some(Step::Delta(text)) => {
+            Some(AnswerStep::Delta(text)) => {
                 self.said.push_str(&text);
                 let payload = json!({"text": text, "index": self.index});
                 self.index += 1;
                 (self.reply("message:delta", payload), true)
             }
-            Some(Step::Failed(failure)) => (self.reply("message:error", failure_payload(&failure)), false),
-            Some(Step::Done(Some(text))) => (self.reply("message:done", json!({"text": text})), false),
-            Some(Step::Done(None)) | None => (self.reply("message:done", json!({"text": self.said})), false),
+            Some(AnswerStep::Failed(failure)) => (self.reply("message:error", failure_payload(&failure)), false),
+            Some(AnswerStep::Done(Some(text))) => (self.reply("message:done", json!({"text": text})), false),
+            Some(AnswerStep::Done(None)) | None => (self.reply("message:done", json!({"text": self.said})), false),
         }
     }
 

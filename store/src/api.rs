@@ -15,9 +15,10 @@ use common::{audit::Entry, id::SessionId};
 use crate::{
     audit::{AuditQuery, AuditRow},
     channel::{ChannelFamily, ChannelName},
+    dead::{DeadLettered, Death},
     error::StoreError,
     health::StoreHealth,
-    inbox::{Ack, DeadLettered, Death, Delivered, Nack, Pending, PendingQuery, Trimmed},
+    inbox::{Ack, Delivered, Nack, Pending, PendingQuery, Trimmed},
     owner::{Owner, OwnerKey},
     position::Epoch,
     quota::UsageReport,

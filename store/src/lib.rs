@@ -16,6 +16,7 @@ mod admission;
 mod api;
 mod audit;
 mod channel;
+mod dead;
 mod dedup;
 mod error;
 mod gaps;
@@ -40,9 +41,10 @@ pub use self::{
     api::{Reply, Store},
     audit::{AuditQuery, AuditRow},
     channel::{ChannelFamily, ChannelName, ChannelNameError},
+    dead::{DeadLettered, DeadOrigin, DeadReason, Death, MAX_REASON},
     error::StoreError,
     health::StoreHealth,
-    inbox::{Ack, DeadLettered, DeadOrigin, DeadReason, Death, Delivered, MAX_REASON, Nack, Pending, PendingQuery, Trimmed},
+    inbox::{Ack, Delivered, Nack, Pending, PendingQuery, Trimmed},
     memory::MemoryStore,
     options::{Bounds, Durability, FamilyPolicy, Policies, StoreOptions},
     owner::{Owner, OwnerKey, Standing},

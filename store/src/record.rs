@@ -8,7 +8,7 @@ use common::{
     id::MAX_NAME,
 };
 
-use crate::{channel::ChannelName, error::StoreError, inbox::DeadLettered, owner::Owner, position::MAX_SEQ};
+use crate::{channel::ChannelName, dead::DeadLettered, error::StoreError, owner::Owner, position::MAX_SEQ};
 
 /// The longest `source` of a record, in bytes.
 pub const MAX_SOURCE: usize = 160;
@@ -139,7 +139,7 @@ pub struct Record {
     /// When it was stored, in milliseconds since 1970.
     pub stored_at: u64,
     /// Its origin, if it is in a dead-letter channel.
-    pub dead: Option<crate::inbox::DeadOrigin>,
+    pub dead: Option<crate::dead::DeadOrigin>,
 }
 
 /// Where a read begins.

@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use common::id::{AgentId, ClientName, IdError, SessionId, TopicName, UserId};
 
-use crate::inbox::DeadLettered;
+use crate::dead::DeadLettered;
 
 /// The longest id of a consumer, in bytes.
 pub const MAX_CONSUMER: usize = 320;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use common::config::{AcmeSettings, ListenerTls, Settings};
 
 use crate::{
-    acme::{self, Place},
+    acme::{self, AuthorityFolder},
     client::Trust,
     server::Source,
 };
@@ -13,7 +13,7 @@ use crate::{
 /// Where a listener's certificate comes from; `None`: it speaks no TLS. `client_ca_file` is the setting of that name.
 pub(crate) fn listener(tls: &ListenerTls, settings: &Settings, client_ca_file: Option<PathBuf>) -> Option<Source> {
     if tls.acme {
-        let Place { certificate, folder, .. } = place(settings);
+        let AuthorityFolder { certificate, folder, .. } = place(settings);
         return Some(Source { cert_file: certificate.clone(), key_file: certificate, challenges: Some(folder), client_ca_file });
     }
     let cert_file = tls.cert_file.clone()?;
@@ -45,6 +45,6 @@ pub(crate) fn order(tls: &ListenerTls, settings: &Settings) -> Option<acme::Orde
     tls.acme.then(|| acme::Order { domains, directory_url, trust, contact, place: place(settings) })
 }
 
-fn place(settings: &Settings) -> Place {
-    Place::new(&settings.data.dir, &settings.acme.directory_url)
+fn place(settings: &Settings) -> AuthorityFolder {
+    AuthorityFolder::new(&settings.data.dir, &settings.acme.directory_url)
 }

@@ -22,8 +22,10 @@ use std::{
 use common::rate::{Rate, SharedBucket};
 use parking_lot::Mutex;
 
-use crate::{clock::now_ms, shares::TABLES};
+use crate::clock::now_ms;
 
+/// The number of tables that accounts can count.
+pub const TABLES: usize = 6;
 /// Size of the table at which idle accounts are removed. Afterwards it is twice the number of those
 /// left.
 const FIRST_CLEANING: usize = 1024;

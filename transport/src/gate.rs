@@ -104,7 +104,7 @@ struct Customer {
 
 /// A place in the gate. Dropping it gives it back.
 #[derive(Debug)]
-pub struct Place {
+pub struct GateSlot {
     gate: Arc<Gate>,
     customer: Option<IpAddr>,
 }
@@ -121,7 +121,7 @@ impl Gate {
     }
 
     /// Admits a connection: returns the client's address and its place. `None`: close it.
-    pub(crate) async fn enter(self: Arc<Self>, socket: &mut TcpStream) -> Option<(SocketAddr, Place)> {
+    pub(crate) async fn enter(self: Arc<Self>, socket: &mut TcpStream) -> Option<(SocketAddr, GateSlot)> {
         let peer = socket.peer_addr().ok()?;
         let is_proxy = self.rules.proxies.iter().any(|network| network.contains(peer.ip()));
         if !is_proxy || !self.rules.proxy_protocol {
@@ -141,9 +141,9 @@ impl Gate {
         Some((client.unwrap_or(peer), place))
     }
 
-    fn take(self: Arc<Self>, address: IpAddr, is_proxy: bool) -> Option<Place> {
+    fn take(self: Arc<Self>, address: IpAddr, is_proxy: bool) -> Option<GateSlot> {
         let Some(key) = counted(address, &self.rules.exempt).filter(|_| !is_proxy) else {
-            return Some(Place { gate: self, customer: None });
+            return Some(GateSlot { gate: self, customer: None });
         };
         let now = Duration::from_millis(clock::now_ms());
         let is_in = self.table.lock().take(key, &self.rules, now);
@@ -151,7 +151,7 @@ impl Gate {
             self.turned_away.fetch_add(1, Relaxed);
             tracing::debug!(%address, "connection closed at the gate");
         }
-        is_in.then(|| Place { gate: self, customer: Some(key) })
+        is_in.then(|| GateSlot { gate: self, customer: Some(key) })
     }
 }
 
@@ -168,7 +168,7 @@ impl Table {
     }
 }
 
-impl Drop for Place {
+impl Drop for GateSlot {
     fn drop(&mut self) {
         let Some(key) = self.customer else { return };
         let mut table = self.gate.table.lock();
@@ -202,7 +202,7 @@ mod tests {
         Gate::new(GateRules { at_once, arrivals, exempt: Network::this_machine(), ..GateRules::open() })
     }
 
-    fn take(gate: &Arc<Gate>, address: &str) -> Option<Place> {
+    fn take(gate: &Arc<Gate>, address: &str) -> Option<GateSlot> {
         Arc::clone(gate).take(address.parse().expect("an address"), false)
     }
 

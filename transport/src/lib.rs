@@ -68,6 +68,6 @@ pub use pump::{End, Inbound, Pump, Socket, Step};
 pub use queue::{Source, StreamKey};
 pub use scanner::{FrameScanner, RawFrame};
 pub use serve::{ServeOptions, listen, serve};
-pub use shares::{Payers, Place, ShareUsed};
+pub use shares::{Payers, Reservation, ShareUsed};
 pub use site::Site;
 pub use stream::Stream;

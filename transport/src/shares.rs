@@ -2,16 +2,13 @@
 //!
 //! A server numbers its tables. Each payer of a connection (its session, user, address or key, and
 //! accounts for many, such as all sessions) has an [`Account`] whose allowance states its share of
-//! each table. A connection takes a [`Place`] before it adds an entry to a table, and keeps it
+//! each table. A connection takes a [`Reservation`] before it adds an entry to a table, and keeps it
 //! beside the entry. Every payer is charged, and gets it back when the entry is removed. There are
 //! no locks and no other table: an account lives as long as a place that it paid for.
 
 use std::sync::{Arc, OnceLock};
 
 use crate::accounts::{Account, Tab};
-
-/// The number of tables that accounts can count.
-pub const TABLES: usize = 6;
 
 /// Who pays for what a connection takes.
 #[derive(Debug, Default)]
@@ -27,7 +24,7 @@ pub struct Payers {
 
 /// An entry taken in a table. Dropping it gives it back.
 #[derive(Debug)]
-pub struct Place {
+pub struct Reservation {
     payers: Arc<Payers>,
     amount: u32,
     table: u8,
@@ -68,17 +65,17 @@ impl Payers {
     ///
     /// # Errors
     /// [`ShareUsed`]; nothing was taken then.
-    pub fn take(self: &Arc<Self>, table: u8, amount: usize) -> Result<Place, ShareUsed> {
+    pub fn take(self: &Arc<Self>, table: u8, amount: usize) -> Result<Reservation, ShareUsed> {
         self.take_as(table, amount, false)
     }
 
     /// The same for what cannot be refused, such as an entry that is handed over: payers may then
     /// have more than their shares.
-    pub fn take_anyway(self: &Arc<Self>, table: u8, amount: usize) -> Option<Place> {
+    pub fn take_anyway(self: &Arc<Self>, table: u8, amount: usize) -> Option<Reservation> {
         self.take_as(table, amount, true).ok()
     }
 
-    fn take_as(self: &Arc<Self>, table: u8, amount: usize, forced: bool) -> Result<Place, ShareUsed> {
+    fn take_as(self: &Arc<Self>, table: u8, amount: usize, forced: bool) -> Result<Reservation, ShareUsed> {
         let (at, amount) = (usize::from(table), u32::try_from(amount).unwrap_or(u32::MAX));
         let joined = self.joined.get();
         let payers = || self.accounts.iter().chain(joined);
@@ -91,11 +88,11 @@ impl Payers {
                 return Err(ShareUsed { payer, whose: account.whose(), share: account.share(at) });
             }
         }
-        Ok(Place { payers: Arc::clone(self), amount, table, is_joint: joined.is_some() })
+        Ok(Reservation { payers: Arc::clone(self), amount, table, is_joint: joined.is_some() })
     }
 }
 
-impl Drop for Place {
+impl Drop for Reservation {
     fn drop(&mut self) {
         let joined = self.payers.joined.get().filter(|_| self.is_joint);
         for account in self.payers.accounts.iter().chain(joined) {
@@ -160,7 +157,7 @@ mod tests {
             let all = tab(&accounts, "all", 12);
             let tabs = ["one", "two", "three"].map(|holder| tab(&accounts, holder, 6));
             let payers = tabs.each_ref().map(|own| Payers::new([&all, own].into_iter(), None));
-            let mut held: [Vec<(Place, usize)>; 3] = Default::default();
+            let mut held: [Vec<(Reservation, usize)>; 3] = Default::default();
             for (who, amount, takes) in steps {
                 let has: usize = held[who].iter().map(|(_, amount)| amount).sum();
                 let all_have: usize = held.iter().flatten().map(|(_, amount)| amount).sum();

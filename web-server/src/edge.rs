@@ -37,7 +37,7 @@ use crate::{
     },
     logins::{self, Logins},
     proxy::{self, ProxyEnvironment},
-    sessions::{self, Admission, CookiePolicy, Credentials, OpenSockets, Order, SessionAuthority, sharing::Sharing},
+    sessions::{self, CookiePolicy, Credentials, OpenSockets, Order, SessionAuthority, SocketLimits, sharing::Sharing},
     status::{self, EdgeStatus, Phase},
 };
 
@@ -323,7 +323,7 @@ impl Parts {
         let authority = Arc::new(authority.map_err(|source| StartError::Revocations { folder: folder.clone(), source })?);
         let (logins, issuers) = Logins::new(settings).map_err(StartError::Logins)?;
         let credentials = Arc::new(Credentials::new(Arc::clone(&authority), issuers));
-        let sockets = OpenSockets::new(Admission {
+        let sockets = OpenSockets::new(SocketLimits {
             max_sockets: settings.limits.max_connections,
             max_of_session: settings.limits.max_session_connections,
             margin: RENEWAL_MARGIN,

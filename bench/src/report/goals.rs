@@ -55,7 +55,7 @@ const GOALS: &[Goal] = &[
 
 /// How one goal was met.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Verdict {
+pub struct GoalResult {
     /// The case.
     pub case: String,
     /// Who is to meet it.
@@ -71,11 +71,11 @@ pub struct Verdict {
 }
 
 /// Judges every goal whose case and peers are in `cases`.
-pub(super) fn judge(cases: &[CaseReport]) -> Vec<Verdict> {
+pub(super) fn judge(cases: &[CaseReport]) -> Vec<GoalResult> {
     GOALS.iter().filter_map(|goal| cases.iter().find(|case| case.case == goal.0).and_then(|case| one(case, goal))).collect()
 }
 
-fn one(case: &CaseReport, &(_, peer, measure, bound): &Goal) -> Option<Verdict> {
+fn one(case: &CaseReport, &(_, peer, measure, bound): &Goal) -> Option<GoalResult> {
     let value = case.median(peer, measure)?;
     let (goal, reached, met) = match bound {
         Bound::Times(other, factor) => {
@@ -93,7 +93,7 @@ fn one(case: &CaseReport, &(_, peer, measure, bound): &Goal) -> Option<Verdict> 
         Bound::AtMost(most) => (format!("at most {most}"), value, value <= most),
         Bound::AtLeast(least) => (format!("at least {least}"), value, value >= least),
     };
-    Some(Verdict { case: case.case.clone(), peer, measure: measure.into(), goal, reached, met })
+    Some(GoalResult { case: case.case.clone(), peer, measure: measure.into(), goal, reached, met })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::{BenchArgs, PeerKind};
 use crate::measure::Measure;
-pub use goals::Verdict;
+pub use goals::GoalResult;
 
 /// The result of a whole bench.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub struct Report {
     /// Every case, in the order they were run.
     pub cases: Vec<CaseReport>,
     /// How the goals were met, where the peers they speak of were measured.
-    pub goals: Vec<Verdict>,
+    pub goals: Vec<GoalResult>,
 }
 
 /// Where a bench ran.

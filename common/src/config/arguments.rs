@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::load::{Flag, Inputs};
+use super::inputs::{Flag, Inputs};
 
 /// The usage text.
 const USAGE: &str = "options: --config FILE, --set key=value (docs/configuration.md lists the keys)";

@@ -2,7 +2,6 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::settings::Settings;
 use crate::secret::Secret;
 
 /// How people log in at the edge.
@@ -10,10 +9,10 @@ use crate::secret::Secret;
 pub struct AuthSettings {
     /// The authority of the site, for the message that a wallet signs. `None`: the edge's own
     /// address if that is loopback; elsewhere wallets then cannot log in. Read it through
-    /// [`Settings::siwe_domain`].
+    /// [`super::Settings::siwe_domain`].
     pub siwe_domain: Option<String>,
     /// The URI of the login in that message. `None`: the domain's own page. Read it through
-    /// [`Settings::siwe_uri`].
+    /// [`super::Settings::siwe_uri`].
     pub siwe_uri: Option<String>,
     /// The statement in that message. `None`: none.
     pub siwe_statement: Option<String>,
@@ -60,26 +59,6 @@ pub struct ChainUrl {
     pub chain: u64,
     /// The URL. Secret, because providers put their keys into it.
     pub url: Secret,
-}
-
-impl Settings {
-    /// The site that asks a wallet to sign: `auth.siwe_domain`, or the edge's own address if that
-    /// is loopback.
-    ///
-    /// It is never taken from a request: a site in between could then ask in its own name, and the
-    /// edge would accept that.
-    pub fn siwe_domain(&self) -> Option<String> {
-        let own = self.web.addr.ip().to_canonical().is_loopback().then(|| self.web.addr.to_string());
-        self.auth.siwe_domain.clone().or(own)
-    }
-
-    /// The URI that a wallet signs in to: `auth.siwe_uri`, or the domain's page (`http` if the edge
-    /// is on loopback without TLS).
-    pub fn siwe_uri(&self) -> Option<String> {
-        let is_clear = self.web.addr.ip().to_canonical().is_loopback() && !self.web.tls.is_on();
-        let scheme = if is_clear { "http" } else { "https" };
-        self.auth.siwe_uri.clone().or_else(|| self.siwe_domain().map(|domain| format!("{scheme}://{domain}")))
-    }
 }
 
 impl Default for AuthSettings {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::faults::Fault;
-use super::load::Role;
+use super::inputs::Role;
 use super::settings::{CookieSecure, DEV_AGENT_KEY, Settings};
 use super::strength::{SHOWN, SIGNS, Strength};
 use crate::{network::Network, secret::Secret};

@@ -9,6 +9,7 @@ use std::path::Path;
 use config::{ConfigError, FileFormat, Format, Map, Source, Value, ValueKind};
 
 use super::faults::{Fault, nearest};
+use super::inputs::Flag;
 use super::table::{ENV_CONFIG, ENV_PREFIX, SECTIONS, Setting, TABLE, find};
 
 /// One layer: known keys with their values, each value marked with its source.
@@ -112,7 +113,7 @@ pub(super) fn env_layer(origin: &str, variables: Vec<(String, String)>, faults: 
 }
 
 /// Command-line flags. Of two for the same key the later one counts.
-pub(super) fn flag_layer(flags: &[super::Flag], faults: &mut Vec<Fault>) -> Layer {
+pub(super) fn flag_layer(flags: &[Flag], faults: &mut Vec<Fault>) -> Layer {
     let mut layer = Layer::default();
     for flag in flags {
         match find(&flag.key) {

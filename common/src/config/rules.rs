@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use super::exposure;
 use super::faults::Fault;
+use super::inputs::Role;
 use super::kinds::{show_duration, show_size};
-use super::load::Role;
 use super::settings::{DEV_AGENT_KEY, RETIRED_DEV_AGENT_KEY, Settings};
 use super::tls::ClientCertificates;
 

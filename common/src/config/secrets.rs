@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::load::Role;
+use super::inputs::Role;
 use super::settings::Settings;
 use crate::{
     files::{make_folder, sync_folder, write_draft},

@@ -59,6 +59,18 @@ pub enum Delivery {
     Durable,
 }
 
+/// What a message does to its topic's retained value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Retain {
+    /// Nothing.
+    #[default]
+    No,
+    /// It becomes the value.
+    Set,
+    /// It removes the value: it has no payload.
+    Clear,
+}
+
 /// What happens to an ephemeral message for a receiver that reads too slowly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -166,8 +178,7 @@ pub struct Envelope<'a> {
     pub delivery: Option<Delivery>,
     /// How long the message is of use, in milliseconds.
     pub ttl_ms: Option<u64>,
-    /// Whether it becomes its topic's retained value. Without a payload: whether that value is
-    /// removed.
+    /// Whether it changes its topic's retained value, as [`Envelope::effect_on_retained`] says.
     pub retain: bool,
     /// Whether the sender wants receipts.
     pub receipt: bool,
@@ -273,6 +284,15 @@ impl<'a> Envelope<'a> {
             has_timestamp: head.timestamp.is_some(),
             source: head.source.map(|raw| span_of(text, raw.get())),
         })
+    }
+
+    /// What the message does to its topic's retained value.
+    pub fn effect_on_retained(&self) -> Retain {
+        match (self.retain, self.payload) {
+            (false, _) => Retain::No,
+            (true, Some(_)) => Retain::Set,
+            (true, None) => Retain::Clear,
+        }
     }
 
     /// The family of the type.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, Place};
+use super::{Action, Resource};
 
 /// The prefix of the scopes that are for the bridge. Other scopes concern the issuer and others.
 const OURS: &str = "bridge:";
@@ -44,10 +44,10 @@ impl Ability {
     /// The ability that a session needs for an action; `None`: none.
     pub(super) fn for_action(action: &Action<'_>) -> Option<Self> {
         match action {
-            Action::Send(Place::Bridge) | Action::See(_) | Action::SeeMember { .. } => None,
-            Action::Send(Place::Topic(_)) => Some(Self::Publish),
+            Action::Send(Resource::Bridge) | Action::See(_) | Action::SeeMember { .. } => None,
+            Action::Send(Resource::Topic(_)) => Some(Self::Publish),
             Action::Send(_) => Some(Self::Send),
-            Action::Subscribe(Place::Topic(_)) => Some(Self::Subscribe),
+            Action::Subscribe(Resource::Topic(_)) => Some(Self::Subscribe),
             Action::Subscribe(_) => None,
             Action::ReadHistory(_) => Some(Self::History),
         }
@@ -105,17 +105,17 @@ mod tests {
             let (agent, room) = (AgentId::new("a").unwrap(), TopicName::new("room").unwrap());
             let mine = TopicName::new("user/ann/x").unwrap();
             let bob = UserId::new("bob").unwrap();
-            let place = [
-                Place::Agent { id: &agent, scopes: None },
-                Place::Topic(&room),
-                Place::Topic(&mine),
-                Place::Session { id: own, user },
-                Place::Session { id: SessionId::fresh(), user: Some(&bob) },
-                Place::User(&bob),
-                Place::Broadcast(Scope::Sessions),
-                Place::Bridge,
+            let resource = [
+                Resource::Agent { id: &agent, scopes: None },
+                Resource::Topic(&room),
+                Resource::Topic(&mine),
+                Resource::Session { id: own, user },
+                Resource::Session { id: SessionId::fresh(), user: Some(&bob) },
+                Resource::User(&bob),
+                Resource::Broadcast(Scope::Sessions),
+                Resource::Bridge,
             ][target];
-            let action = [Action::Send(place), Action::Subscribe(place), Action::ReadHistory(place), Action::See(place)][kind];
+            let action = [Action::Send(resource), Action::Subscribe(resource), Action::ReadHistory(resource), Action::See(resource)][kind];
             let named = scopes(&named.into_iter().collect::<Vec<_>>());
             let may = |scopes| policy.may(Principal::Session { id: own, user, scopes }, action);
             let (without, with) = (may(&BTreeSet::new()), may(&named));

@@ -85,14 +85,14 @@ struct World {
     none: BTreeSet<String>,
 }
 
-fn name(place: &Place<'_>) -> String {
-    match place {
-        Place::Agent { id, .. } => format!("agent:{id}"),
-        Place::Session { id, .. } => format!("session:{id}"),
-        Place::User(user) => format!("user:{user}"),
-        Place::Topic(topic) => format!("topic:{topic}"),
-        Place::Broadcast(scope) => format!("broadcast:{scope:?}"),
-        Place::Bridge => "bridge".to_owned(),
+fn name(resource: &Resource<'_>) -> String {
+    match resource {
+        Resource::Agent { id, .. } => format!("agent:{id}"),
+        Resource::Session { id, .. } => format!("session:{id}"),
+        Resource::User(user) => format!("user:{user}"),
+        Resource::Topic(topic) => format!("topic:{topic}"),
+        Resource::Broadcast(scope) => format!("broadcast:{scope:?}"),
+        Resource::Bridge => "bridge".to_owned(),
     }
 }
 
@@ -106,15 +106,15 @@ struct Held {
 }
 
 impl Held {
-    fn place(&self) -> Place<'_> {
+    fn resource(&self) -> Resource<'_> {
         match &self.kind {
-            Aim::Agent(_) => Place::Agent { id: &self.agent.0, scopes: Some(&self.agent.1) },
-            Aim::Session(_) => Place::Session { id: self.session.id, user: self.session.user.as_ref() },
-            Aim::User(_) => Place::User(&self.user),
-            Aim::OpenTopic(_) | Aim::UserTopic(_) | Aim::SessionTopic(_) | Aim::OddTopic(_) => Place::Topic(&self.topic),
-            Aim::Broadcast(0) => Place::Broadcast(Scope::Sessions),
-            Aim::Broadcast(1) => Place::Broadcast(Scope::Agents),
-            Aim::Broadcast(_) => Place::Broadcast(Scope::All),
+            Aim::Agent(_) => Resource::Agent { id: &self.agent.0, scopes: Some(&self.agent.1) },
+            Aim::Session(_) => Resource::Session { id: self.session.id, user: self.session.user.as_ref() },
+            Aim::User(_) => Resource::User(&self.user),
+            Aim::OpenTopic(_) | Aim::UserTopic(_) | Aim::SessionTopic(_) | Aim::OddTopic(_) => Resource::Topic(&self.topic),
+            Aim::Broadcast(0) => Resource::Broadcast(Scope::Sessions),
+            Aim::Broadcast(1) => Resource::Broadcast(Scope::Agents),
+            Aim::Broadcast(_) => Resource::Broadcast(Scope::All),
         }
     }
 
@@ -187,23 +187,23 @@ impl World {
     }
 
     fn deliver(&mut self, held: &Held, content: For) {
-        let place = held.place();
-        self.logs.entry(name(&place)).or_default().push(Kept { content: content.clone(), user: held.session.user.clone() });
-        let receivers: Vec<usize> = match place {
-            Place::Session { id, .. } => {
-                (0..SESSIONS).filter(|at| self.sessions[*at].id == id && self.may(*at, Action::Subscribe(place))).collect()
+        let resource = held.resource();
+        self.logs.entry(name(&resource)).or_default().push(Kept { content: content.clone(), user: held.session.user.clone() });
+        let receivers: Vec<usize> = match resource {
+            Resource::Session { id, .. } => {
+                (0..SESSIONS).filter(|at| self.sessions[*at].id == id && self.may(*at, Action::Subscribe(resource))).collect()
             }
-            Place::User(user) => (0..SESSIONS).filter(|at| self.sessions[*at].user.as_ref() == Some(user)).collect(),
-            Place::Broadcast(Scope::Sessions | Scope::All) => (0..SESSIONS).collect(),
-            Place::Topic(_) => self.subscribers.get(&name(&place)).into_iter().flatten().copied().collect(),
-            Place::Agent { .. } | Place::Broadcast(Scope::Agents) | Place::Bridge => vec![],
+            Resource::User(user) => (0..SESSIONS).filter(|at| self.sessions[*at].user.as_ref() == Some(user)).collect(),
+            Resource::Broadcast(Scope::Sessions | Scope::All) => (0..SESSIONS).collect(),
+            Resource::Topic(_) => self.subscribers.get(&name(&resource)).into_iter().flatten().copied().collect(),
+            Resource::Agent { .. } | Resource::Broadcast(Scope::Agents) | Resource::Bridge => vec![],
         };
         for receiver in receivers {
             assert!(
                 self.sessions[receiver].is_for(&content),
                 "{:?} received {content:?} at {}",
                 self.sessions[receiver],
-                name(&place)
+                name(&resource)
             );
         }
     }
@@ -212,25 +212,25 @@ impl World {
         match step {
             Step::SessionSends(at, aim) => {
                 let held = self.hold(aim);
-                if !self.may(*at, Action::Send(held.place())) {
+                if !self.may(*at, Action::Send(held.resource())) {
                     return;
                 }
                 let sender = self.sessions[*at].clone();
-                match held.place() {
-                    Place::Agent { scopes, .. } => {
+                match held.resource() {
+                    Resource::Agent { scopes, .. } => {
                         let reached = scopes.is_some_and(|scopes| scopes.reach_user(sender.user.as_ref().map(UserId::as_str)));
                         assert!(reached, "{sender:?} wrote to an agent that must not hear of it");
                         self.deliver(&held, sender.label());
                     }
                     // What is sent to an open topic is public; what is sent to an owned one is its
                     // owner's.
-                    Place::Topic(_) => {
+                    Resource::Topic(_) => {
                         let content = if matches!(held.kind, Aim::OpenTopic(_)) { For::Everybody } else { held.label() };
                         if !matches!(held.kind, Aim::OpenTopic(_)) {
                             assert!(
                                 sender.is_for(&content) && content != For::Everybody,
                                 "{sender:?} wrote to {}",
-                                name(&held.place())
+                                name(&held.resource())
                             );
                         }
                         self.deliver(&held, content);
@@ -240,51 +240,51 @@ impl World {
             }
             Step::SessionSubscribes(at, aim) => {
                 let held = self.hold(aim);
-                if self.may(*at, Action::Subscribe(held.place())) {
-                    self.subscribers.entry(name(&held.place())).or_default().insert(*at);
+                if self.may(*at, Action::Subscribe(held.resource())) {
+                    self.subscribers.entry(name(&held.resource())).or_default().insert(*at);
                 }
             }
             Step::SessionReads(at, aim) => {
                 let held = self.hold(aim);
-                for kept in self.logs.get(&name(&held.place())).into_iter().flatten() {
-                    let place = match held.place() {
-                        Place::Session { id, .. } => Place::Session { id, user: kept.user.as_ref() },
+                for kept in self.logs.get(&name(&held.resource())).into_iter().flatten() {
+                    let resource = match held.resource() {
+                        Resource::Session { id, .. } => Resource::Session { id, user: kept.user.as_ref() },
                         other => other,
                     };
-                    if self.may(*at, Action::ReadHistory(place)) {
+                    if self.may(*at, Action::ReadHistory(resource)) {
                         assert!(
                             self.sessions[*at].is_for(&kept.content),
                             "{:?} read {kept:?} of {}",
                             self.sessions[*at],
-                            name(&place)
+                            name(&resource)
                         );
                     }
                 }
             }
             Step::SessionLooks(at, aim) => {
                 let held = self.hold(aim);
-                if self.may(*at, Action::See(held.place())) {
+                if self.may(*at, Action::See(held.resource())) {
                     self.assert_may_know(*at, &held);
                 }
             }
             Step::SessionLooksAtMember(at, aim, member) => {
                 let (topic, member) = (self.hold(aim), self.hold(&Aim::Session(*member)));
-                if let Place::Topic(topic) = topic.place()
-                    && self.may(*at, Action::SeeMember { topic, member: member.place() })
+                if let Resource::Topic(topic) = topic.resource()
+                    && self.may(*at, Action::SeeMember { topic, member: member.resource() })
                 {
                     self.assert_may_know(*at, &member);
                 }
             }
             Step::AgentSends(at, aim) => {
                 let (held, (id, scopes)) = (self.hold(aim), &self.agents[*at]);
-                if self.policy.may(Principal::Agent { id, scopes }, Action::Send(held.place())).is_ok() {
+                if self.policy.may(Principal::Agent { id, scopes }, Action::Send(held.resource())).is_ok() {
                     self.assert_within(scopes, &held);
                     self.deliver(&held, held.label());
                 }
             }
             Step::AgentLooks(at, aim) => {
                 let (held, (id, scopes)) = (self.hold(aim), &self.agents[*at]);
-                if self.policy.may(Principal::Agent { id, scopes }, Action::See(held.place())).is_ok() {
+                if self.policy.may(Principal::Agent { id, scopes }, Action::See(held.resource())).is_ok() {
                     self.assert_within(scopes, &held);
                 }
             }
@@ -301,15 +301,15 @@ impl World {
 
     fn assert_may_know(&self, at: usize, held: &Held) {
         let session = &self.sessions[at];
-        let knows = match held.place() {
-            Place::Session { id, user } => id == session.id || user.is_some() && user == session.user.as_ref(),
-            Place::User(user) => Some(user) == session.user.as_ref(),
-            Place::Topic(_) if !matches!(held.kind, Aim::OpenTopic(_)) => {
+        let knows = match held.resource() {
+            Resource::Session { id, user } => id == session.id || user.is_some() && user == session.user.as_ref(),
+            Resource::User(user) => Some(user) == session.user.as_ref(),
+            Resource::Topic(_) if !matches!(held.kind, Aim::OpenTopic(_)) => {
                 session.is_for(&held.label()) && held.label() != For::Everybody
             }
             _ => true,
         };
-        assert!(knows, "{session:?} saw {}", name(&held.place()));
+        assert!(knows, "{session:?} saw {}", name(&held.resource()));
     }
 
     fn assert_within(&self, scopes: &Scopes, held: &Held) {
@@ -321,7 +321,7 @@ impl World {
                     matches!(held.kind, Aim::OpenTopic(_) | Aim::Agent(_)) || matches!(held.kind, Aim::Broadcast(1))
                 }
             };
-            assert!(is_anns, "an agent for ann alone reached {}", name(&held.place()));
+            assert!(is_anns, "an agent for ann alone reached {}", name(&held.resource()));
         }
     }
 }

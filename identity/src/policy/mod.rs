@@ -23,7 +23,7 @@ mod verdict;
 
 pub use abilities::Ability;
 pub use owned::{session_topic, user_topic};
-pub use principal::{Action, Place, Principal};
+pub use principal::{Action, Principal, Resource};
 pub use rules::{AgentRule, Policy, Requirement, TopicRule};
 
 use crate::refusal::refusals;

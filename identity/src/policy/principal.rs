@@ -34,7 +34,7 @@ pub enum Principal<'a> {
 
 /// The target of an action: a channel, or who is behind it.
 #[derive(Clone, Copy, Debug)]
-pub enum Place<'a> {
+pub enum Resource<'a> {
     /// An agent.
     Agent {
         /// Its id.
@@ -64,18 +64,18 @@ pub enum Place<'a> {
 #[derive(Clone, Copy, Debug)]
 pub enum Action<'a> {
     /// Send a message there.
-    Send(Place<'a>),
+    Send(Resource<'a>),
     /// Hear what is sent there from now on.
-    Subscribe(Place<'a>),
+    Subscribe(Resource<'a>),
     /// Read what was sent there.
-    ReadHistory(Place<'a>),
+    ReadHistory(Resource<'a>),
     /// Learn that it exists, its state, and when it comes and goes.
-    See(Place<'a>),
+    See(Resource<'a>),
     /// Learn that someone is among the subscribers of a topic.
     SeeMember {
         /// The topic.
         topic: &'a TopicName,
         /// The subscriber.
-        member: Place<'a>,
+        member: Resource<'a>,
     },
 }

@@ -6,7 +6,7 @@ use common::{
 };
 
 use super::{
-    Ability, Action, Denied, Place, Policy, Principal, Requirement, TopicRule,
+    Ability, Action, Denied, Policy, Principal, Requirement, Resource, TopicRule,
     owned::{Owner, owner, segment, user_of},
 };
 use crate::agent_keys::Scopes;
@@ -37,29 +37,29 @@ impl Policy {
 
     fn session_may(&self, session: &Principal<'_>, id: SessionId, user: Option<&UserId>, action: Action<'_>) -> Verdict {
         match action {
-            Action::Send(Place::Agent { id: agent, scopes }) | Action::See(Place::Agent { id: agent, scopes }) => {
+            Action::Send(Resource::Agent { id: agent, scopes }) | Action::See(Resource::Agent { id: agent, scopes }) => {
                 self.session_reaches_agent(session, user, agent, scopes)
             }
-            Action::Send(Place::Topic(topic)) => self.session_uses_topic(session, id, user, topic, |rule| &rule.write),
-            Action::Subscribe(Place::Topic(topic))
-            | Action::ReadHistory(Place::Topic(topic))
-            | Action::See(Place::Topic(topic)) => self.session_uses_topic(session, id, user, topic, |rule| &rule.read),
-            Action::Send(Place::Bridge) | Action::See(Place::Bridge) => Ok(()),
-            Action::Subscribe(Place::Session { id: other, user: owner })
-            | Action::ReadHistory(Place::Session { id: other, user: owner }) => {
+            Action::Send(Resource::Topic(topic)) => self.session_uses_topic(session, id, user, topic, |rule| &rule.write),
+            Action::Subscribe(Resource::Topic(topic))
+            | Action::ReadHistory(Resource::Topic(topic))
+            | Action::See(Resource::Topic(topic)) => self.session_uses_topic(session, id, user, topic, |rule| &rule.read),
+            Action::Send(Resource::Bridge) | Action::See(Resource::Bridge) => Ok(()),
+            Action::Subscribe(Resource::Session { id: other, user: owner })
+            | Action::ReadHistory(Resource::Session { id: other, user: owner }) => {
                 // Its own channel, unless the messages in it are for a user that the session does
                 // not have, or no longer has.
                 allow_if(other == id && (owner.is_none() || owner == user), Denied::NotAllowed)
             }
-            Action::See(Place::Session { id: other, user: owner }) => {
+            Action::See(Resource::Session { id: other, user: owner }) => {
                 allow_if(other == id || is_same_user(user, owner), Denied::NotAllowed)
             }
-            Action::Subscribe(Place::User(other)) | Action::ReadHistory(Place::User(other)) | Action::See(Place::User(other)) => {
-                allow_if(is_same_user(user, Some(other)), Denied::NotAllowed)
-            }
+            Action::Subscribe(Resource::User(other))
+            | Action::ReadHistory(Resource::User(other))
+            | Action::See(Resource::User(other)) => allow_if(is_same_user(user, Some(other)), Denied::NotAllowed),
             // What agents send to all sessions is public.
-            Action::Subscribe(Place::Broadcast(Scope::Sessions | Scope::All))
-            | Action::ReadHistory(Place::Broadcast(Scope::Sessions | Scope::All)) => Ok(()),
+            Action::Subscribe(Resource::Broadcast(Scope::Sessions | Scope::All))
+            | Action::ReadHistory(Resource::Broadcast(Scope::Sessions | Scope::All)) => Ok(()),
             Action::SeeMember { topic, member } => self.session_sees_member(session, id, user, topic, member),
             Action::Send(_) | Action::Subscribe(_) | Action::ReadHistory(_) | Action::See(_) => Err(Denied::NotAllowed),
         }
@@ -101,12 +101,12 @@ impl Policy {
         id: SessionId,
         user: Option<&UserId>,
         topic: &TopicName,
-        member: Place<'_>,
+        member: Resource<'_>,
     ) -> Verdict {
         self.session_uses_topic(session, id, user, topic, |rule| &rule.read)?;
         let is_open = matches!(owner(topic), Owner::Open);
         if is_open
-            && matches!(member, Place::Session { .. })
+            && matches!(member, Resource::Session { .. })
             && self.visible_members.iter().any(|pattern| pattern.matches(topic.as_str()))
         {
             return Ok(());
@@ -121,8 +121,8 @@ fn is_same_user(one: Option<&UserId>, other: Option<&UserId>) -> bool {
 
 fn agent_may(own: &AgentId, scopes: &Scopes, action: Action<'_>) -> Verdict {
     let is_within = match action {
-        Action::Send(Place::Bridge) | Action::See(Place::Bridge) => true,
-        Action::Send(Place::Broadcast(scope)) => {
+        Action::Send(Resource::Bridge) | Action::See(Resource::Bridge) => true,
+        Action::Send(Resource::Broadcast(scope)) => {
             let (sessions, agents) = (scopes.reach_all_sessions(), scopes.reach_all_agents());
             match scope {
                 Scope::Sessions => sessions,
@@ -130,35 +130,35 @@ fn agent_may(own: &AgentId, scopes: &Scopes, action: Action<'_>) -> Verdict {
                 Scope::All => sessions && agents,
             }
         }
-        Action::Subscribe(Place::Broadcast(Scope::Agents | Scope::All))
-        | Action::ReadHistory(Place::Broadcast(Scope::Agents | Scope::All)) => true,
-        Action::Subscribe(Place::Agent { id, .. }) | Action::ReadHistory(Place::Agent { id, .. }) => {
+        Action::Subscribe(Resource::Broadcast(Scope::Agents | Scope::All))
+        | Action::ReadHistory(Resource::Broadcast(Scope::Agents | Scope::All)) => true,
+        Action::Subscribe(Resource::Agent { id, .. }) | Action::ReadHistory(Resource::Agent { id, .. }) => {
             // Another agent's channel holds what all its users sent to it.
             return allow_if(id == own, Denied::NotAllowed);
         }
-        Action::Subscribe(Place::Session { .. } | Place::User(_))
-        | Action::ReadHistory(Place::Session { .. } | Place::User(_)) => {
+        Action::Subscribe(Resource::Session { .. } | Resource::User(_))
+        | Action::ReadHistory(Resource::Session { .. } | Resource::User(_)) => {
             // They hold what other agents sent.
             return Err(Denied::NotAllowed);
         }
-        Action::Send(place) | Action::See(place) => agent_reaches(own, scopes, place),
-        Action::Subscribe(place @ Place::Topic(_)) | Action::ReadHistory(place @ Place::Topic(_)) => {
-            agent_reaches(own, scopes, place)
+        Action::Send(resource) | Action::See(resource) => agent_reaches(own, scopes, resource),
+        Action::Subscribe(resource @ Resource::Topic(_)) | Action::ReadHistory(resource @ Resource::Topic(_)) => {
+            agent_reaches(own, scopes, resource)
         }
         Action::SeeMember { topic, member } => {
-            agent_reaches(own, scopes, Place::Topic(topic)) && agent_reaches(own, scopes, member)
+            agent_reaches(own, scopes, Resource::Topic(topic)) && agent_reaches(own, scopes, member)
         }
         Action::Subscribe(_) | Action::ReadHistory(_) => return Err(Denied::NotAllowed),
     };
     allow_if(is_within, Denied::NotAllowed)
 }
 
-fn agent_reaches(own: &AgentId, scopes: &Scopes, place: Place<'_>) -> bool {
-    match place {
-        Place::Agent { id, .. } => id == own || scopes.reach_agent(id.as_str()),
-        Place::Session { user, .. } => scopes.reach_user(user.map(UserId::as_str)),
-        Place::User(user) => scopes.reach_user(Some(user.as_str())),
-        Place::Topic(topic) => {
+fn agent_reaches(own: &AgentId, scopes: &Scopes, resource: Resource<'_>) -> bool {
+    match resource {
+        Resource::Agent { id, .. } => id == own || scopes.reach_agent(id.as_str()),
+        Resource::Session { user, .. } => scopes.reach_user(user.map(UserId::as_str)),
+        Resource::User(user) => scopes.reach_user(Some(user.as_str())),
+        Resource::Topic(topic) => {
             scopes.reach_topic(topic.as_str())
                 && match owner(topic) {
                     Owner::Open => true,
@@ -173,7 +173,7 @@ fn agent_reaches(own: &AgentId, scopes: &Scopes, place: Place<'_>) -> bool {
                     Owner::Malformed => false,
                 }
         }
-        Place::Broadcast(_) | Place::Bridge => false,
+        Resource::Broadcast(_) | Resource::Bridge => false,
     }
 }
 

@@ -52,15 +52,15 @@ impl Login {
         Principal::Session { id: self.id, user: self.user.as_ref(), scopes: &self.scopes }
     }
 
-    fn place(&self) -> Place<'_> {
-        Place::Session { id: self.id, user: self.user.as_ref() }
+    fn resource(&self) -> Resource<'_> {
+        Resource::Session { id: self.id, user: self.user.as_ref() }
     }
 }
 
 #[test]
 fn sessions_reach_agents_by_the_first_rule_that_fits() {
     let (anonymous, ann, admin) = (Login::new(None, &[]), Login::new(Some("ann"), &[]), Login::new(Some("root"), &["admin"]));
-    let send = |login: &Login, id: &str| login.may(Action::Send(Place::Agent { id: &agent(id), scopes: None }));
+    let send = |login: &Login, id: &str| login.may(Action::Send(Resource::Agent { id: &agent(id), scopes: None }));
     assert_eq!(send(&anonymous, "help"), Ok(()));
     assert_eq!(send(&anonymous, "planner"), Err(Denied::LoginRequired));
     assert_eq!(send(&ann, "planner"), Ok(()));
@@ -74,8 +74,8 @@ fn sessions_reach_agents_by_the_first_rule_that_fits() {
 fn an_agent_that_does_not_reach_a_user_is_not_there_for_it() {
     let (ann, bob, anonymous) = (Login::new(Some("ann"), &[]), Login::new(Some("bob"), &[]), Login::new(None, &[]));
     let scopes = Scopes { users: vec!["ann".parse().unwrap()], ..Scopes::default() };
-    let place = Place::Agent { id: &agent("help"), scopes: Some(&scopes) };
-    for action in [Action::Send(place), Action::See(place)] {
+    let resource = Resource::Agent { id: &agent("help"), scopes: Some(&scopes) };
+    for action in [Action::Send(resource), Action::See(resource)] {
         assert_eq!(ann.may(action), Ok(()));
         assert_eq!(bob.may(action), Err(Denied::NotAllowed));
         assert_eq!(anonymous.may(action), Err(Denied::NotAllowed));
@@ -86,13 +86,13 @@ fn an_agent_that_does_not_reach_a_user_is_not_there_for_it() {
 fn topics_are_denied_unless_a_rule_opens_them() {
     let (anonymous, ann, editor) = (Login::new(None, &[]), Login::new(Some("ann"), &[]), Login::new(Some("ed"), &["editor"]));
     let (news, room, other) = (topic("news/today"), topic("room/1"), topic("other"));
-    assert_eq!(anonymous.may(Action::Subscribe(Place::Topic(&news))), Ok(()));
-    assert_eq!(anonymous.may(Action::ReadHistory(Place::Topic(&news))), Ok(()));
-    assert_eq!(ann.may(Action::Send(Place::Topic(&news))), Err(Denied::ScopeRequired));
-    assert_eq!(editor.may(Action::Send(Place::Topic(&news))), Ok(()));
-    assert_eq!(anonymous.may(Action::Subscribe(Place::Topic(&room))), Err(Denied::LoginRequired));
-    assert_eq!(ann.may(Action::Send(Place::Topic(&room))), Ok(()));
-    assert_eq!(editor.may(Action::Subscribe(Place::Topic(&other))), Err(Denied::NotAllowed));
+    assert_eq!(anonymous.may(Action::Subscribe(Resource::Topic(&news))), Ok(()));
+    assert_eq!(anonymous.may(Action::ReadHistory(Resource::Topic(&news))), Ok(()));
+    assert_eq!(ann.may(Action::Send(Resource::Topic(&news))), Err(Denied::ScopeRequired));
+    assert_eq!(editor.may(Action::Send(Resource::Topic(&news))), Ok(()));
+    assert_eq!(anonymous.may(Action::Subscribe(Resource::Topic(&room))), Err(Denied::LoginRequired));
+    assert_eq!(ann.may(Action::Send(Resource::Topic(&room))), Ok(()));
+    assert_eq!(editor.may(Action::Subscribe(Resource::Topic(&other))), Err(Denied::NotAllowed));
 }
 
 #[test]
@@ -102,16 +102,16 @@ fn own_topics_are_the_owners_whatever_the_rules_say() {
     for policy in [Policy::open(), Policy::default()] {
         for topic in [&of_ann, &of_session] {
             for action in [
-                Action::Send(Place::Topic(topic)),
-                Action::Subscribe(Place::Topic(topic)),
-                Action::ReadHistory(Place::Topic(topic)),
+                Action::Send(Resource::Topic(topic)),
+                Action::Subscribe(Resource::Topic(topic)),
+                Action::ReadHistory(Resource::Topic(topic)),
             ] {
                 assert_eq!(policy.may(ann.principal(), action), Ok(()));
                 assert_eq!(policy.may(bob.principal(), action), Err(Denied::NotAllowed));
             }
         }
         let nobodys = topic("user/ann");
-        assert_eq!(policy.may(ann.principal(), Action::Subscribe(Place::Topic(&nobodys))), Err(Denied::NotAllowed));
+        assert_eq!(policy.may(ann.principal(), Action::Subscribe(Resource::Topic(&nobodys))), Err(Denied::NotAllowed));
     }
 }
 
@@ -119,22 +119,22 @@ fn own_topics_are_the_owners_whatever_the_rules_say() {
 fn a_session_sees_its_own_and_its_users() {
     let (tab, other_tab, bob, anonymous) =
         (Login::new(Some("ann"), &[]), Login::new(Some("ann"), &[]), Login::new(Some("bob"), &[]), Login::new(None, &[]));
-    assert_eq!(tab.may(Action::See(other_tab.place())), Ok(()));
-    assert_eq!(tab.may(Action::ReadHistory(tab.place())), Ok(()));
-    assert_eq!(tab.may(Action::ReadHistory(other_tab.place())), Err(Denied::NotAllowed));
+    assert_eq!(tab.may(Action::See(other_tab.resource())), Ok(()));
+    assert_eq!(tab.may(Action::ReadHistory(tab.resource())), Ok(()));
+    assert_eq!(tab.may(Action::ReadHistory(other_tab.resource())), Err(Denied::NotAllowed));
     for stranger in [&bob, &anonymous] {
-        assert_eq!(tab.may(Action::See(stranger.place())), Err(Denied::NotAllowed));
-        assert_eq!(stranger.may(Action::See(tab.place())), Err(Denied::NotAllowed));
-        assert_eq!(stranger.may(Action::Subscribe(Place::User(&user("ann")))), Err(Denied::NotAllowed));
-        assert_eq!(stranger.may(Action::Send(tab.place())), Err(Denied::NotAllowed));
+        assert_eq!(tab.may(Action::See(stranger.resource())), Err(Denied::NotAllowed));
+        assert_eq!(stranger.may(Action::See(tab.resource())), Err(Denied::NotAllowed));
+        assert_eq!(stranger.may(Action::Subscribe(Resource::User(&user("ann")))), Err(Denied::NotAllowed));
+        assert_eq!(stranger.may(Action::Send(tab.resource())), Err(Denied::NotAllowed));
     }
-    assert_eq!(anonymous.may(Action::See(Login::new(None, &[]).place())), Err(Denied::NotAllowed), "nobody is not one user");
-    assert_eq!(tab.may(Action::ReadHistory(Place::User(&user("ann")))), Ok(()));
+    assert_eq!(anonymous.may(Action::See(Login::new(None, &[]).resource())), Err(Denied::NotAllowed), "nobody is not one user");
+    assert_eq!(tab.may(Action::ReadHistory(Resource::User(&user("ann")))), Ok(()));
     for scope in [Scope::Sessions, Scope::Agents, Scope::All] {
-        assert_eq!(tab.may(Action::Send(Place::Broadcast(scope))), Err(Denied::NotAllowed));
+        assert_eq!(tab.may(Action::Send(Resource::Broadcast(scope))), Err(Denied::NotAllowed));
     }
     let help = agent("help");
-    assert_eq!(tab.may(Action::ReadHistory(Place::Agent { id: &help, scopes: None })), Err(Denied::NotAllowed));
+    assert_eq!(tab.may(Action::ReadHistory(Resource::Agent { id: &help, scopes: None })), Err(Denied::NotAllowed));
 }
 
 #[test]
@@ -142,8 +142,8 @@ fn a_login_keeps_the_sessions_history_and_another_users_login_does_not() {
     let (ann, bob) = (user("ann"), user("bob"));
     let mut login = Login::new(None, &[]);
     let id = login.id;
-    let of_nobody = Place::Session { id, user: None };
-    let of_ann = Place::Session { id, user: Some(&ann) };
+    let of_nobody = Resource::Session { id, user: None };
+    let of_ann = Resource::Session { id, user: Some(&ann) };
     login.user = Some(ann.clone());
     assert_eq!(login.may(Action::ReadHistory(of_nobody)), Ok(()));
     assert_eq!(login.may(Action::ReadHistory(of_ann)), Ok(()));
@@ -156,13 +156,13 @@ fn a_login_keeps_the_sessions_history_and_another_users_login_does_not() {
 #[test]
 fn members_of_other_users_show_only_where_a_rule_says_so() {
     let (ann, bob) = (Login::new(Some("ann"), &[]), Login::new(Some("bob"), &[]));
-    let sees = |name: &str| ann.may(Action::SeeMember { topic: &topic(name), member: bob.place() });
+    let sees = |name: &str| ann.may(Action::SeeMember { topic: &topic(name), member: bob.resource() });
     assert_eq!(sees("room/1"), Ok(()));
     assert_eq!(sees("news/1"), Err(Denied::NotAllowed));
     assert_eq!(sees("other"), Err(Denied::NotAllowed));
-    assert_eq!(ann.may(Action::SeeMember { topic: &topic("news/1"), member: ann.place() }), Ok(()));
+    assert_eq!(ann.may(Action::SeeMember { topic: &topic("news/1"), member: ann.resource() }), Ok(()));
     let internal = agent("internal");
-    let hidden = Action::SeeMember { topic: &topic("room/1"), member: Place::Agent { id: &internal, scopes: None } };
+    let hidden = Action::SeeMember { topic: &topic("room/1"), member: Resource::Agent { id: &internal, scopes: None } };
     assert_eq!(ann.may(hidden), Err(Denied::NotAllowed));
 }
 
@@ -185,28 +185,28 @@ fn agents_reach_what_their_scopes_name() {
         (topic("user/ann"), false),
     ];
     for reach in [Action::Send, Action::See] {
-        assert_eq!(may(reach(ann.place())), Ok(()));
-        assert_eq!(may(reach(bob.place())), Err(Denied::NotAllowed));
-        assert_eq!(may(reach(anonymous.place())), Err(Denied::NotAllowed));
-        assert_eq!(may(reach(Place::User(&of_team))), Ok(()));
-        assert_eq!(may(reach(Place::Agent { id: &other, scopes: None })), Ok(()));
-        assert_eq!(may(reach(Place::Agent { id: &stranger, scopes: None })), Err(Denied::NotAllowed));
-        assert_eq!(may(reach(Place::Topic(&any))), Ok(()));
+        assert_eq!(may(reach(ann.resource())), Ok(()));
+        assert_eq!(may(reach(bob.resource())), Err(Denied::NotAllowed));
+        assert_eq!(may(reach(anonymous.resource())), Err(Denied::NotAllowed));
+        assert_eq!(may(reach(Resource::User(&of_team))), Ok(()));
+        assert_eq!(may(reach(Resource::Agent { id: &other, scopes: None })), Ok(()));
+        assert_eq!(may(reach(Resource::Agent { id: &stranger, scopes: None })), Err(Denied::NotAllowed));
+        assert_eq!(may(reach(Resource::Topic(&any))), Ok(()));
         for (topic, is_within) in &own_topics {
-            assert_eq!(may(reach(Place::Topic(topic))).is_ok(), *is_within, "{topic}");
+            assert_eq!(may(reach(Resource::Topic(topic))).is_ok(), *is_within, "{topic}");
         }
     }
     for read in [Action::Subscribe, Action::ReadHistory] {
-        assert_eq!(may(read(Place::Agent { id: &own, scopes: None })), Ok(()));
-        assert_eq!(may(read(Place::Agent { id: &other, scopes: None })), Err(Denied::NotAllowed));
-        assert_eq!(may(read(ann.place())), Err(Denied::NotAllowed));
-        assert_eq!(may(read(Place::Topic(&any))), Ok(()));
+        assert_eq!(may(read(Resource::Agent { id: &own, scopes: None })), Ok(()));
+        assert_eq!(may(read(Resource::Agent { id: &other, scopes: None })), Err(Denied::NotAllowed));
+        assert_eq!(may(read(ann.resource())), Err(Denied::NotAllowed));
+        assert_eq!(may(read(Resource::Topic(&any))), Ok(()));
     }
     for scope in [Scope::Sessions, Scope::Agents, Scope::All] {
-        assert_eq!(may(Action::Send(Place::Broadcast(scope))), Err(Denied::NotAllowed));
+        assert_eq!(may(Action::Send(Resource::Broadcast(scope))), Err(Denied::NotAllowed));
         let everything = Scopes::everything();
         assert_eq!(
-            policy().may(Principal::Agent { id: &own, scopes: &everything }, Action::Send(Place::Broadcast(scope))),
+            policy().may(Principal::Agent { id: &own, scopes: &everything }, Action::Send(Resource::Broadcast(scope))),
             Ok(())
         );
     }
@@ -216,8 +216,8 @@ fn agents_reach_what_their_scopes_name() {
 fn operators_see_and_do_not_read() {
     let ann = Login::new(Some("ann"), &[]);
     let may = |action| Policy::open().may(Principal::Operator, action);
-    assert_eq!(may(Action::See(ann.place())), Ok(()));
-    for denied in [Action::ReadHistory(ann.place()), Action::Subscribe(ann.place()), Action::Send(ann.place())] {
+    assert_eq!(may(Action::See(ann.resource())), Ok(()));
+    for denied in [Action::ReadHistory(ann.resource()), Action::Subscribe(ann.resource()), Action::Send(ann.resource())] {
         assert_eq!(may(denied), Err(Denied::NotAllowed));
     }
 }
@@ -227,10 +227,10 @@ fn the_open_policy_is_what_the_protocol_allows() {
     let (anonymous, other) = (Login::new(None, &[]), Login::new(None, &[]));
     let may = |action| Policy::open().may(anonymous.principal(), action);
     let (any, room) = (agent("any"), topic("room"));
-    assert_eq!(may(Action::Send(Place::Agent { id: &any, scopes: None })), Ok(()));
-    assert_eq!(may(Action::Subscribe(Place::Topic(&room))), Ok(()));
-    assert_eq!(may(Action::SeeMember { topic: &room, member: other.place() }), Ok(()));
-    assert_eq!(may(Action::See(other.place())), Err(Denied::NotAllowed));
+    assert_eq!(may(Action::Send(Resource::Agent { id: &any, scopes: None })), Ok(()));
+    assert_eq!(may(Action::Subscribe(Resource::Topic(&room))), Ok(()));
+    assert_eq!(may(Action::SeeMember { topic: &room, member: other.resource() }), Ok(()));
+    assert_eq!(may(Action::See(other.resource())), Err(Denied::NotAllowed));
 }
 
 #[test]
@@ -245,14 +245,14 @@ fn settings_become_rules_users_first() {
     assert!(!policy.is_open());
     let (stranger, ann) = (Login::new(None, &[]), Login::new(Some("ann"), &[]));
     let (desk, help) = (agent("desk-1"), agent("help"));
-    let to = |id| Action::Send(Place::Agent { id, scopes: None });
+    let to = |id| Action::Send(Resource::Agent { id, scopes: None });
     for (action, for_stranger, for_ann) in [
         (to(&desk), false, true),
         (to(&help), true, true),
-        (Action::Subscribe(Place::Topic(&topic("staff/1"))), false, true),
-        (Action::Subscribe(Place::Topic(&topic("news/1"))), true, true),
-        (Action::Subscribe(Place::Topic(&topic("other"))), false, false),
-        (Action::SeeMember { topic: &topic("news/1"), member: ann.place() }, false, true),
+        (Action::Subscribe(Resource::Topic(&topic("staff/1"))), false, true),
+        (Action::Subscribe(Resource::Topic(&topic("news/1"))), true, true),
+        (Action::Subscribe(Resource::Topic(&topic("other"))), false, false),
+        (Action::SeeMember { topic: &topic("news/1"), member: ann.resource() }, false, true),
     ] {
         assert_eq!(policy.may(stranger.principal(), action).is_ok(), for_stranger, "{action:?}");
         assert_eq!(policy.may(ann.principal(), action).is_ok(), for_ann, "{action:?}");

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::table::Revocation;
+use super::entry::Revocation;
 
 /// The most revocations in one request and in one answer.
 pub const MOST_EXCHANGED: usize = 1000;

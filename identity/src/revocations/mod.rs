@@ -5,15 +5,17 @@
 //! refuses those credentials, and tells the other edges. Both use the same table and the same kind
 //! of file.
 
+mod entry;
 mod exchange;
 mod store;
 mod table;
 
 use common::{assertion::ClientIdentity, id::SessionId};
 
+pub use entry::Revocation;
 pub use exchange::{Exchange, Exchanged, MOST_EXCHANGED};
 pub use store::RevocationStore;
-pub use table::{CAPACITY, Page, Revocation, Revocations};
+pub use table::{CAPACITY, RevocationPage, Revocations};
 
 /// The properties of a session's credentials that decide whether they are revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Revocations on the disk: all that are in force, in one SQLite database, readable by its owner
 //! only.
 //!
-//! [`Revocations`] keeps the newest in memory and asks here about the rest, so their number has no
+//! [`super::Revocations`] keeps the newest in memory and asks here about the rest, so their number has no
 //! bound. They are written in batches. A batch counts as written once it is on the disk. Expired
 //! ones are removed with later batches. The file is created with the first revocation.
 
@@ -13,10 +13,10 @@ use std::{
 };
 
 use common::{files, id::SessionId, timestamp::unix_seconds};
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, Row, params};
 
-use super::table::{Entry, Revocation, Revocations};
+use super::entry::{Entry, Revocation};
 
 /// Revocations in one transaction.
 const BATCH: usize = 10_000;
@@ -134,18 +134,19 @@ impl RevocationStore {
         Ok(found?.unwrap_or_default())
     }
 
-    /// Writes what has changed in a table, and waits for the disk.
-    ///
-    /// # Errors
-    /// Those of the database. What is not written stays in memory, and is written with the next
-    /// batch.
-    pub fn write_changes(&self, table: &RwLock<Revocations>) -> io::Result<()> {
+    /// Writes batches down, and waits for the disk: what `next` gives, until it gives nothing. `on_written` hears the number of the
+    /// last change of each batch. Nobody else writes meanwhile.
+    pub(super) fn write_batches(
+        &self,
+        next: impl Fn(usize) -> Vec<(u64, Revocation)>,
+        on_written: impl Fn(u64),
+    ) -> io::Result<()> {
         let mut writer = self.opened(&self.writer)?;
         loop {
-            let changes = table.read().unwritten(BATCH);
+            let changes = next(BATCH);
             let Some((upto, _)) = changes.last() else { return Ok(()) };
             write(writer.as_mut(), &changes)?;
-            table.write().on_written(*upto);
+            on_written(*upto);
         }
     }
 }

@@ -20,94 +20,16 @@ use common::{
     id::SessionId,
     timestamp::{from_unix_seconds, unix_seconds},
 };
-use serde::{Deserialize, Serialize};
+use parking_lot::RwLock;
 
-use super::{RevocationStore, Revoked, Standing};
+use super::{
+    Revoked, Standing,
+    entry::{Entry, Revocation},
+    store::RevocationStore,
+};
 
 /// Entries of each kind in memory: about 20 MB at most.
 pub const CAPACITY: usize = 100_000;
-
-/// A revocation as it is stored, and as edges and broker exchange it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Revocation {
-    /// The session.
-    pub session: SessionId,
-    /// The lowest valid generation; absent: none is valid.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub least: Option<u64>,
-    /// When it was revoked, in seconds since 1970.
-    pub at: u64,
-    /// When the last of the revoked tokens expires, in seconds since 1970.
-    pub until: u64,
-    /// Whether the revoked tokens had a user.
-    #[serde(default)]
-    pub user: bool,
-}
-
-impl Revocation {
-    /// The session whose connections this revocation ends, and the generation below which. `None`
-    /// if the older tokens were anonymous: then nothing that is open ends.
-    pub fn ended(&self) -> Option<(SessionId, u64)> {
-        (self.user || self.least.is_none()).then_some((self.session, self.least.unwrap_or(u64::MAX)))
-    }
-}
-
-/// One session's revocation in memory. Whole seconds, so that an entry is the same after it was
-/// stored and read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    /// [`ENDED`]: none is valid.
-    least: u64,
-    at: u64,
-    until: u64,
-    number: u64,
-}
-
-/// The lowest valid generation of a session that has ended: the greatest number that the database
-/// holds.
-const ENDED: u64 = i64::MAX as u64;
-
-impl Entry {
-    /// An entry from the store.
-    pub(super) fn read(least: u64, at: u64, until: u64, number: u64) -> Self {
-        Self { least: least.min(ENDED), at, until, number }
-    }
-
-    fn of(revocation: &Revocation) -> Self {
-        Self::read(revocation.least.unwrap_or(ENDED), revocation.at, revocation.until, 0)
-    }
-
-    /// The number of its last change.
-    pub(super) fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// The entry as it is sent and stored.
-    pub(super) fn told(&self, session: SessionId, user: bool) -> Revocation {
-        Revocation { session, least: (self.least < ENDED).then_some(self.least), at: self.at, until: self.until, user }
-    }
-
-    fn is_ended(&self) -> bool {
-        self.least == ENDED
-    }
-
-    fn refuses(&self, of: &Standing) -> bool {
-        of.generation < self.least
-    }
-
-    fn and(&self, other: &Self) -> Self {
-        Self {
-            least: self.least.max(other.least),
-            at: self.at.max(other.at),
-            until: self.until.max(other.until),
-            number: self.number,
-        }
-    }
-
-    fn says_no_less_than(&self, other: &Self) -> bool {
-        self.least >= other.least && self.at >= other.at && self.until >= other.until
-    }
-}
 
 /// See the module.
 pub struct Revocations {
@@ -125,13 +47,23 @@ pub struct Revocations {
 
 /// Some of the revocations, in the order of their last changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
+pub struct RevocationPage {
     /// The revocations.
     pub revocations: Vec<Revocation>,
     /// The number of the last change in this page.
     pub upto: u64,
     /// Whether there are later ones.
     pub more: bool,
+}
+
+impl RevocationStore {
+    /// Writes down what has changed in a table and is not written yet, and waits for the disk.
+    ///
+    /// # Errors
+    /// Those of the database. What is not written stays in memory, and is written with the next that is.
+    pub fn write_changes(&self, table: &RwLock<Revocations>) -> io::Result<()> {
+        self.write_batches(|most| table.read().unwritten(most), |upto| table.write().on_written(upto))
+    }
 }
 
 impl Revocations {
@@ -165,7 +97,7 @@ impl Revocations {
 
     /// What changed after the change of this number, at most `most`. If the store cannot be read,
     /// only what memory holds.
-    pub fn since(&self, number: u64, most: usize) -> Page {
+    pub fn since(&self, number: u64, most: usize) -> RevocationPage {
         let enough = most.saturating_add(1);
         let mut found: BTreeMap<u64, Revocation> =
             self.with_users().flat_map(|(user, table)| table.since(number, enough, user)).collect();
@@ -180,7 +112,7 @@ impl Revocations {
         let more = found.len() > most;
         let page: Vec<_> = found.into_iter().take(most).collect();
         let upto = page.last().filter(|_| more).map_or(self.newest, |(number, _)| *number);
-        Page { revocations: page.into_iter().map(|(_, revocation)| revocation).collect(), upto, more }
+        RevocationPage { revocations: page.into_iter().map(|(_, revocation)| revocation).collect(), upto, more }
     }
 
     /// Whether credentials are refused, and why.

@@ -49,7 +49,7 @@ struct Open {
 
 /// The outcome of a verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum WalletProof {
     /// The wallet's own key signed.
     Proved(Wallet),
     /// It did not sign; a contract may be asked.
@@ -61,7 +61,7 @@ pub enum Verdict {
     },
 }
 
-impl Verdict {
+impl WalletProof {
     /// The wallet; asks the contract if that is needed.
     ///
     /// # Errors
@@ -148,7 +148,7 @@ impl Challenges {
     /// # Errors
     /// The first check that fails. Once the nonce has been found, the challenge is used up,
     /// whatever the outcome.
-    pub fn verify(&mut self, session: SessionId, text: &str, signature: &str, now: SystemTime) -> Result<Verdict, SiweError> {
+    pub fn verify(&mut self, session: SessionId, text: &str, signature: &str, now: SystemTime) -> Result<WalletProof, SiweError> {
         let message = Message::parse(text)?;
         let signature = Signature::parse(signature)?;
         let is = |is_good: bool, otherwise: SiweError| if is_good { Ok(()) } else { Err(otherwise) };
@@ -171,10 +171,10 @@ impl Challenges {
         self.judge(&message, &personal_hash(text), &signature)
     }
 
-    fn judge(&self, message: &Message<'_>, hash: &[u8; 32], signature: &Signature) -> Result<Verdict, SiweError> {
+    fn judge(&self, message: &Message<'_>, hash: &[u8; 32], signature: &Signature) -> Result<WalletProof, SiweError> {
         let otherwise = match signature.signer(hash) {
             Ok(signer) if signer == message.address => {
-                return Ok(Verdict::Proved(Wallet { address: signer, chain: message.chain, kind: WalletKind::Key }));
+                return Ok(WalletProof::Proved(Wallet { address: signer, chain: message.chain, kind: WalletKind::Key }));
             }
             Ok(_) => SiweError::WrongSigner,
             Err(fault) => fault,
@@ -183,7 +183,7 @@ impl Challenges {
             return Err(otherwise);
         }
         let question = ContractQuestion::new(message.chain, message.address, hash, signature);
-        Ok(Verdict::AskContract { question, otherwise })
+        Ok(WalletProof::AskContract { question, otherwise })
     }
 
     /// Removes what has expired, and at the bound the oldest.

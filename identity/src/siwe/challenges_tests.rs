@@ -41,7 +41,7 @@ fn a_signed_challenge_proves_the_wallet_once() {
     let session = SessionId::fresh();
     let text = table.challenge(session, &ADDRESS.to_ascii_lowercase(), 10, at(0)).unwrap();
     let wallet = Wallet { address: Address::parse(ADDRESS).unwrap(), chain: 10, kind: WalletKind::Key };
-    assert_eq!(table.verify(session, &text, &sign(&text), at(60)), Ok(Verdict::Proved(wallet)));
+    assert_eq!(table.verify(session, &text, &sign(&text), at(60)), Ok(WalletProof::Proved(wallet)));
     assert_eq!(wallet.user_id().unwrap().as_str(), format!("wallet:{ADDRESS}"));
     assert_eq!(table.verify(session, &text, &sign(&text), at(61)), Err(SiweError::NonceUsed));
 }
@@ -149,7 +149,7 @@ fn a_contract_is_asked_where_a_node_is_configured() {
         let session = SessionId::fresh();
         let text = table.challenge(session, &contract.to_ascii_lowercase(), 10, at(0)).unwrap();
         let verdict = table.verify(session, &text, "0x0102", at(0)).unwrap();
-        assert!(matches!(&verdict, Verdict::AskContract { question, .. } if question.chain == 10));
+        assert!(matches!(&verdict, WalletProof::AskContract { question, .. } if question.chain == 10));
         let settled = verdict.settle(&Node(answer)).now_or_never().unwrap();
         assert_eq!(settled.map(|wallet| wallet.kind), expected);
         if let Ok(wallet) = settled {

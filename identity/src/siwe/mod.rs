@@ -4,7 +4,7 @@
 //! [`Challenges::verify`] checks the text and the signature. Every check has its own code
 //! ([`SiweError`]). Only the curve, the hash and the grammars of URIs and times come from crates
 //! (k256, sha3, iri-string, time). For a contract wallet (EIP-1271) a node must be asked: `verify`
-//! then returns the question, and [`Verdict::settle`] asks it through [`EthCall`].
+//! then returns the question, and [`WalletProof::settle`] asks it through [`EthCall`].
 //!
 //! Not here: sessions, sockets, HTTP. Not supported: ENS names, contracts that are not deployed yet
 //! (ERC-6492).
@@ -19,7 +19,7 @@ mod settings;
 mod signature;
 
 pub use address::{Address, AddressFault};
-pub use challenges::{Challenges, NonceSource, Verdict};
+pub use challenges::{Challenges, NonceSource, WalletProof};
 pub use contract::{ContractAnswer, ContractQuestion, EthCall, RpcFault, read_rpc_answer};
 pub use error::SiweError;
 pub use message::{Message, Moment};

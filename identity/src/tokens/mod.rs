@@ -12,6 +12,7 @@
 
 mod algorithm;
 mod claims;
+mod claims_map;
 mod error;
 mod inspect;
 mod jwk;
@@ -23,7 +24,8 @@ mod unverified;
 mod verifier;
 
 pub use algorithm::Algorithm;
-pub use claims::{ClaimPath, ClaimsMap, TokenIdentity};
+pub use claims::TokenIdentity;
+pub use claims_map::{ClaimPath, ClaimsMap};
 pub use error::TokenError;
 pub use inspect::{Inspection, Outcome, inspect};
 pub use jwk::{JwksFault, PublishedKey, PublishedKeys};

@@ -9,7 +9,7 @@ use std::{
 use common::id::SessionId;
 use identity::{
     Refusal,
-    siwe::{Challenges, Message, SiweSettings, Verdict},
+    siwe::{Challenges, Message, SiweSettings, WalletProof},
 };
 use serde::Deserialize;
 
@@ -91,7 +91,7 @@ fn what_real_wallets_sign_logs_in_and_their_text_is_ours() {
         let text = table.challenge(session, &fixture.own.address, good.chain, at(fixture.now_ms)).expect("challenge");
         assert_eq!(text, good.message, "{}: the text", good.name);
         let verdict = table.verify(session, &good.message, &good.signature, at(fixture.now_ms + 1000));
-        let Ok(Verdict::Proved(wallet)) = verdict else { panic!("{}: {verdict:?}", good.name) };
+        let Ok(WalletProof::Proved(wallet)) = verdict else { panic!("{}: {verdict:?}", good.name) };
         assert_eq!((wallet.address.to_string(), wallet.chain), (fixture.own.address.clone(), good.chain), "{}", good.name);
     }
 }

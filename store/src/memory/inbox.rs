@@ -3,8 +3,9 @@
 use super::state::{State, Waiting};
 use crate::{
     channel::ChannelName,
+    dead::{DeadLettered, DeadOrigin, Death, cut_reason},
     error::StoreError,
-    inbox::{Ack, DeadLettered, DeadOrigin, Death, Delivered, Nack, Pending, PendingQuery, cut_reason},
+    inbox::{Ack, Delivered, Nack, Pending, PendingQuery},
     lane::lane_of,
     record::Record,
 };

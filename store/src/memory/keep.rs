@@ -11,8 +11,8 @@ use super::state::State;
 use crate::{
     audit::{self, AuditQuery, AuditRow},
     channel::ChannelName,
+    dead::{DeadReason, Death},
     error::StoreError,
-    inbox::{DeadReason, Death},
     session::{ConsumerId, Forgotten, Retained, StoredSession},
 };
 

@@ -6,8 +6,8 @@ use super::state::{Channel, State, Waiting};
 use crate::{
     admission::{self, Held},
     channel::{ChannelFamily, ChannelName},
+    dead::{DeadLettered, DeadReason, Death},
     error::StoreError,
-    inbox::{DeadLettered, DeadReason, Death},
     lane::lane_of,
     ledger::Appending,
     record::{Appended, ChannelInfo, Limits, NewRecord, Page, ReadFrom, RecentId, Record},

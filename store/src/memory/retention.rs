@@ -3,8 +3,9 @@
 use super::state::{Channel, State};
 use crate::{
     channel::{ChannelFamily, ChannelName},
+    dead::{DeadReason, Death},
     error::StoreError,
-    inbox::{DeadReason, Death, Trimmed},
+    inbox::Trimmed,
     lane::lane_of,
     leftovers,
     options::{Bounds, INLINE_BUDGET},

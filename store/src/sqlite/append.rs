@@ -6,8 +6,8 @@ use super::{commits::Unplaced, error::damaged, tx::Tx};
 use crate::{
     admission,
     channel::ChannelName,
+    dead::{DeadLettered, DeadReason, Death},
     error::StoreError,
-    inbox::{DeadLettered, DeadReason, Death},
     lane::lane_of,
     ledger::Appending,
     options::Bounds,

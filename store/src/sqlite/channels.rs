@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 use foldhash::HashMap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{commits::Unplaced, error::damaged, fresh::Fresh};
+use super::{commits::Unplaced, error::damaged, fresh_records::Fresh};
 use crate::{channel::ChannelName, error::StoreError, gaps::Gaps, record::ChannelInfo, shares::Shares};
 
 /// Channels in memory between batches. Above that the cache is emptied, and fills again with those
@@ -279,4 +279,10 @@ fn load<'a>(
         Entry::Occupied(found) => Some(found.into_mut()),
         Entry::Vacant(free) => find_channel(conn, name.as_str())?.map(|channel| free.insert(channel)),
     })
+}
+
+/// The name of a channel's row.
+pub(super) fn name_of(conn: &Connection, id: i64) -> Result<ChannelName, StoreError> {
+    let name: String = conn.prepare_cached("SELECT name FROM channels WHERE id = ?1")?.query_row([id], |row| row.get(0))?;
+    ChannelName::parse(&name).map_err(|_| damaged("a channel's name"))
 }

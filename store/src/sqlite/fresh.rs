@@ -6,124 +6,14 @@
 //! of it, or when somebody needs a complete index. Records that are acknowledged soon never get
 //! into `unacked` at all.
 
-use std::collections::{BTreeMap, VecDeque};
-
 use foldhash::HashMap;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 
-use super::{
-    commits::{self, Unplaced},
-    error::damaged,
-    inbox::Settled,
-    owners::owner_of,
-    schema,
-    tx::Tx,
-};
+use super::{channels::name_of, commits, error::damaged, fresh_records::Fresh, inbox::Settled, owners::owner_of, schema, tx::Tx};
 use crate::{channel::ChannelName, dedup, error::StoreError};
 
-/// Records above which they are moved. The more, the fewer pages of the indexes are written for
-/// each: with a quarter of this, the writer is slower by a tenth. Readers search all of them: this
-/// many take less than half a millisecond.
-pub(super) const MOST: usize = 16_384;
-/// The same if the disk is small.
-pub(super) const LEAST: usize = 64;
-/// What one record takes in the indexes, approximately.
-pub(super) const BYTES_IN_INDEXES: u64 = 128;
 /// Rows of `commits` without anything to move, one after the other, above which that is recorded.
 const EMPTY_ROWS: i64 = 64;
-
-/// What is counted of a channel and not in its row.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Share {
-    pub(super) records: u64,
-    pub(super) bytes: u64,
-    pub(super) unacked: u64,
-    pub(super) unacked_bytes: u64,
-}
-
-#[derive(Debug)]
-struct FreshChannel {
-    name: ChannelName,
-    share: Share,
-    /// Those that wait for an acknowledgement, and their place in `Fresh::records`.
-    waiting: BTreeMap<u64, usize>,
-}
-
-/// The rows of `commits` that have not been placed, and the one that this batch will write.
-#[derive(Debug, Default)]
-pub(super) struct Fresh {
-    records: Vec<Unplaced>,
-    /// The first of `records` of this batch.
-    committed: usize,
-    /// Numbers of committed ones that this batch has settled.
-    settled: Vec<u64>,
-    channels: HashMap<i64, FreshChannel>,
-    /// The row of `commits` that this batch will write.
-    next_commit: i64,
-    /// Rows of `commits` up to this one hold nothing that is missing in the indexes, according to
-    /// `meta`.
-    placed: i64,
-    /// Of the newest row of `commits`.
-    newest_at: u64,
-    /// The newest rows of `commits`, and how many ids each has.
-    rows: VecDeque<(i64, usize)>,
-    /// Ids in those rows.
-    ids: usize,
-    /// After a roll-back the table is right and this is not.
-    is_stale: bool,
-}
-
-impl Fresh {
-    /// What another process may have left.
-    pub(super) fn unknown() -> Self {
-        Self { is_stale: true, ..Self::default() }
-    }
-
-    pub(super) fn add(&mut self, name: &ChannelName, record: Unplaced) {
-        let channel = self.channels.entry(record.channel).or_insert_with(|| FreshChannel {
-            name: name.clone(),
-            share: Share::default(),
-            waiting: BTreeMap::new(),
-        });
-        channel.share.records += 1;
-        channel.share.bytes += record.bytes;
-        if record.waits {
-            channel.share.unacked += 1;
-            channel.share.unacked_bytes += record.bytes;
-            channel.waiting.insert(record.seq, self.records.len());
-        }
-        self.records.push(record);
-    }
-
-    /// What is counted of a channel and not in its row; `None` if its row is complete.
-    pub(super) fn share(&self, channel: i64) -> Option<Share> {
-        self.channels.get(&channel).map(|channel| channel.share)
-    }
-
-    /// Keeps what the batch has changed.
-    pub(super) fn commit(&mut self) {
-        self.committed = self.records.len();
-        self.settled.clear();
-    }
-
-    /// The newest row of `commits` that nobody needs any more, once all are placed: newer ones have
-    /// as many ids as the window holds.
-    pub(super) fn take_outlived(&mut self, window: usize) -> Option<i64> {
-        let mut outlived = None;
-        while let Some((id, ids)) = self.rows.front().copied()
-            && self.ids - ids >= window
-        {
-            self.rows.pop_front();
-            self.ids -= ids;
-            outlived = Some(id);
-        }
-        outlived
-    }
-
-    pub(super) fn roll_back(&mut self) {
-        *self = Self::unknown();
-    }
-}
 
 impl Tx<'_> {
     /// Starts from the content of the table.
@@ -289,10 +179,4 @@ impl Tx<'_> {
             settled.extend(self.settle_fresh(channel, seq));
         }
     }
-}
-
-/// The name of a channel's row.
-pub(super) fn name_of(conn: &Connection, id: i64) -> Result<ChannelName, StoreError> {
-    let name: String = conn.prepare_cached("SELECT name FROM channels WHERE id = ?1")?.query_row([id], |row| row.get(0))?;
-    ChannelName::parse(&name).map_err(|_| damaged("a channel's name"))
 }

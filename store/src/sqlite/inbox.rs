@@ -5,8 +5,9 @@ use rusqlite::{OptionalExtension, params};
 use super::{append::sql_integer, error::damaged, tx::Tx};
 use crate::{
     channel::ChannelName,
+    dead::{DeadLettered, Death, cut_reason},
     error::StoreError,
-    inbox::{Ack, DeadLettered, Death, Delivered, Nack, cut_reason},
+    inbox::{Ack, Delivered, Nack},
     lane::LANES,
 };
 

@@ -8,8 +8,8 @@ use super::{append::sql_integer, error::damaged, tx::Tx};
 use crate::{
     audit,
     channel::ChannelName,
+    dead::{DeadReason, Death},
     error::StoreError,
-    inbox::{DeadReason, Death},
     session::{ConsumerId, Forgotten, Retained, StoredSession},
 };
 

@@ -21,6 +21,7 @@ mod commits;
 mod error;
 mod file;
 mod fresh;
+mod fresh_records;
 mod inbox;
 mod keep;
 mod lock;
@@ -67,9 +68,10 @@ use crate::{
     api::{Reply, Store, check_state_name},
     audit::{AuditQuery, AuditRow},
     channel::{ChannelFamily, ChannelName},
+    dead::{DeadLettered, Death},
     error::StoreError,
     health::StoreHealth,
-    inbox::{Ack, DeadLettered, Death, Delivered, Nack, Pending, PendingQuery, Trimmed},
+    inbox::{Ack, Delivered, Nack, Pending, PendingQuery, Trimmed},
     ledger::{Appending, Ledger},
     options::{Durability, StoreOptions},
     owner::{Owner, OwnerKey},

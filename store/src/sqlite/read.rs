@@ -13,8 +13,9 @@ use super::{
 };
 use crate::{
     channel::{ChannelFamily, ChannelName},
+    dead::{DeadOrigin, DeadReason},
     error::StoreError,
-    inbox::{DeadOrigin, DeadReason, Pending, PendingQuery},
+    inbox::{Pending, PendingQuery},
     lane::priority_of,
     record::{ChannelInfo, Limits, Lost, Page, ReadFrom, Record},
 };

@@ -6,11 +6,16 @@
 
 use rusqlite::params;
 
-use super::{channels::Channel, error::damaged, fresh::name_of, tx::Tx};
+use super::{
+    channels::{Channel, name_of},
+    error::damaged,
+    tx::Tx,
+};
 use crate::{
     channel::{ChannelFamily, ChannelName},
+    dead::{DeadReason, Death},
     error::StoreError,
-    inbox::{DeadReason, Death, Trimmed},
+    inbox::Trimmed,
     leftovers,
     options::{Bounds, INLINE_BUDGET},
     session::ConsumerId,

@@ -9,10 +9,10 @@ use std::{collections::BTreeSet, ops::Range, sync::Arc};
 use rusqlite::Connection;
 
 use super::{
-    channels::Channels,
+    channels::{Channels, name_of},
     commits,
     error::damaged,
-    fresh::{self, Fresh, name_of},
+    fresh_records::{self, Fresh},
     owners::{Owners, owner_of},
     schema,
 };
@@ -167,14 +167,14 @@ impl WriterState {
 
     /// The number of records outside the indexes above which they are moved there.
     pub(super) fn most_fresh(&self) -> usize {
-        let records = usize::try_from(self.commit_bytes / fresh::BYTES_IN_INDEXES).unwrap_or(usize::MAX);
-        records.clamp(fresh::LEAST, fresh::MOST)
+        let records = usize::try_from(self.commit_bytes / fresh_records::BYTES_IN_INDEXES).unwrap_or(usize::MAX);
+        records.clamp(fresh_records::LEAST, fresh_records::MOST)
     }
 
     /// How many of so many records one commit may remove. Each page that becomes free is written
     /// once more.
     pub(super) fn most_removed(&self, records: u64) -> u64 {
-        let size = self.totals.bytes / self.totals.records.max(1) + fresh::BYTES_IN_INDEXES;
+        let size = self.totals.bytes / self.totals.records.max(1) + fresh_records::BYTES_IN_INDEXES;
         records.min((self.commit_bytes / size).max(LEAST_REMOVED))
     }
 

@@ -13,13 +13,13 @@
 //! ```
 
 mod exchange;
+mod folder;
 mod http;
 mod keeper;
-mod place;
 mod schedule;
 
+pub use folder::AuthorityFolder;
 pub(crate) use keeper::keep;
-pub use place::Place;
 
 use crate::client::Trust;
 
@@ -38,7 +38,7 @@ pub struct Order {
     /// The contact e-mail address for the ACME account.
     pub contact: Option<String>,
     /// The folder for the account, certificate and challenges.
-    pub place: Place,
+    pub place: AuthorityFolder,
 }
 
 /// Why an order failed.

@@ -32,7 +32,7 @@ pub struct Validators<'a> {
 
 /// What to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum BodyChoice {
     /// 200 with everything.
     Whole,
     /// 304: the client has it.
@@ -50,18 +50,18 @@ pub enum Verdict {
 
 impl Conditions<'_> {
     /// Decides for one representation.
-    pub fn judge(&self, current: Validators<'_>) -> Verdict {
+    pub fn judge(&self, current: Validators<'_>) -> BodyChoice {
         let unchanged = match (self.if_none_match, self.if_modified_since) {
             (Some(tags), _) => any_tag_matches(tags, current.etag),
             (None, Some(since)) => not_modified_since(since, current.modified),
             (None, None) => false,
         };
         if unchanged {
-            return Verdict::NotModified;
+            return BodyChoice::NotModified;
         }
         match self.range {
             Some(range) if self.range_applies(current) => part(range, current.length),
-            _ => Verdict::Whole,
+            _ => BodyChoice::Whole,
         }
     }
 
@@ -95,24 +95,24 @@ fn whole_seconds(time: SystemTime) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(since_epoch.as_secs())
 }
 
-fn part(range: &str, length: u64) -> Verdict {
-    let Some((unit, set)) = range.split_once('=') else { return Verdict::Whole };
+fn part(range: &str, length: u64) -> BodyChoice {
+    let Some((unit, set)) = range.split_once('=') else { return BodyChoice::Whole };
     if !unit.trim().eq_ignore_ascii_case("bytes") || set.contains(',') {
-        return Verdict::Whole;
+        return BodyChoice::Whole;
     }
-    let Some((first, last)) = set.trim().split_once('-') else { return Verdict::Whole };
+    let Some((first, last)) = set.trim().split_once('-') else { return BodyChoice::Whole };
     let end = length.saturating_sub(1);
     match (number(first), number(last)) {
         (Some(first), Some(last)) if first <= last => within(first, last.min(end), length),
         (Some(first), None) if last.is_empty() => within(first, end, length),
-        (None, Some(0)) if first.is_empty() => Verdict::OutOfRange,
+        (None, Some(0)) if first.is_empty() => BodyChoice::OutOfRange,
         (None, Some(suffix)) if first.is_empty() => within(length.saturating_sub(suffix), end, length),
-        _ => Verdict::Whole,
+        _ => BodyChoice::Whole,
     }
 }
 
-fn within(first: u64, last: u64, length: u64) -> Verdict {
-    if first < length { Verdict::Part { first, last } } else { Verdict::OutOfRange }
+fn within(first: u64, last: u64, length: u64) -> BodyChoice {
+    if first < length { BodyChoice::Part { first, last } } else { BodyChoice::OutOfRange }
 }
 
 /// Digits only. A number too large for a u64 is beyond every file.
@@ -133,7 +133,7 @@ mod tests {
         Validators { etag: TAG, modified: Some(UNIX_EPOCH + Duration::from_millis(1_000_000_500)), length: 100 }
     }
 
-    fn ranged(range: &str) -> Verdict {
+    fn ranged(range: &str) -> BodyChoice {
         Conditions { range: Some(range), ..Conditions::default() }.judge(current())
     }
 
@@ -141,10 +141,10 @@ mod tests {
     fn a_known_tag_is_not_sent_again() {
         let judge = |tags| Conditions { if_none_match: Some(tags), ..Conditions::default() }.judge(current());
         for tags in [TAG, "W/\"abc\"", "\"x\", \"abc\"", "*"] {
-            assert_eq!(judge(tags), Verdict::NotModified, "{tags}");
+            assert_eq!(judge(tags), BodyChoice::NotModified, "{tags}");
         }
-        assert_eq!(judge("\"x\""), Verdict::Whole);
-        assert_eq!(judge("abc"), Verdict::Whole);
+        assert_eq!(judge("\"x\""), BodyChoice::Whole);
+        assert_eq!(judge("abc"), BodyChoice::Whole);
     }
 
     #[test]
@@ -153,15 +153,15 @@ mod tests {
         let earlier = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(999_999));
         let judge = |conditions: Conditions<'_>| conditions.judge(current());
         let since = |date| Conditions { if_modified_since: Some(date), ..Conditions::default() };
-        assert_eq!(judge(since(&date)), Verdict::NotModified);
-        assert_eq!(judge(since(&earlier)), Verdict::Whole);
-        assert_eq!(judge(since("yesterday")), Verdict::Whole);
-        assert_eq!(judge(Conditions { if_none_match: Some("\"x\""), ..since(&date) }), Verdict::Whole);
+        assert_eq!(judge(since(&date)), BodyChoice::NotModified);
+        assert_eq!(judge(since(&earlier)), BodyChoice::Whole);
+        assert_eq!(judge(since("yesterday")), BodyChoice::Whole);
+        assert_eq!(judge(Conditions { if_none_match: Some("\"x\""), ..since(&date) }), BodyChoice::Whole);
     }
 
     #[test]
     fn single_ranges_are_cut_to_what_exists() {
-        let part = |first, last| Verdict::Part { first, last };
+        let part = |first, last| BodyChoice::Part { first, last };
         for (range, verdict) in [
             ("bytes=0-0", part(0, 0)),
             ("bytes=10-19", part(10, 19)),
@@ -170,16 +170,16 @@ mod tests {
             ("bytes=-10", part(90, 99)),
             ("bytes=-1000", part(0, 99)),
             ("bytes=0-99999999999999999999999", part(0, 99)),
-            ("bytes=100-", Verdict::OutOfRange),
-            ("bytes=-0", Verdict::OutOfRange),
-            ("bytes=99999999999999999999999-", Verdict::OutOfRange),
-            ("bytes=19-10", Verdict::Whole),
-            ("bytes=0-1,5-6", Verdict::Whole),
-            ("bytes=", Verdict::Whole),
-            ("bytes=-", Verdict::Whole),
-            ("bytes=a-b", Verdict::Whole),
-            ("bytes=+1-5", Verdict::Whole),
-            ("lines=0-1", Verdict::Whole),
+            ("bytes=100-", BodyChoice::OutOfRange),
+            ("bytes=-0", BodyChoice::OutOfRange),
+            ("bytes=99999999999999999999999-", BodyChoice::OutOfRange),
+            ("bytes=19-10", BodyChoice::Whole),
+            ("bytes=0-1,5-6", BodyChoice::Whole),
+            ("bytes=", BodyChoice::Whole),
+            ("bytes=-", BodyChoice::Whole),
+            ("bytes=a-b", BodyChoice::Whole),
+            ("bytes=+1-5", BodyChoice::Whole),
+            ("lines=0-1", BodyChoice::Whole),
         ] {
             assert_eq!(ranged(range), verdict, "{range}");
         }
@@ -189,7 +189,7 @@ mod tests {
     fn an_empty_file_has_no_ranges() {
         let empty = Validators { length: 0, ..current() };
         let conditions = Conditions { range: Some("bytes=0-"), ..Conditions::default() };
-        assert_eq!(conditions.judge(empty), Verdict::OutOfRange);
+        assert_eq!(conditions.judge(empty), BodyChoice::OutOfRange);
     }
 
     #[test]
@@ -199,18 +199,18 @@ mod tests {
         };
         let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(1_000_000));
         let later = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(1_000_001));
-        assert_eq!(judge(TAG), Verdict::Part { first: 0, last: 9 });
-        assert_eq!(judge(&date), Verdict::Part { first: 0, last: 9 });
-        assert_eq!(judge(&later), Verdict::Whole);
-        assert_eq!(judge("\"x\""), Verdict::Whole);
-        assert_eq!(judge("W/\"abc\""), Verdict::Whole);
+        assert_eq!(judge(TAG), BodyChoice::Part { first: 0, last: 9 });
+        assert_eq!(judge(&date), BodyChoice::Part { first: 0, last: 9 });
+        assert_eq!(judge(&later), BodyChoice::Whole);
+        assert_eq!(judge("\"x\""), BodyChoice::Whole);
+        assert_eq!(judge("W/\"abc\""), BodyChoice::Whole);
     }
 
     proptest! {
         #[test]
         fn a_part_is_always_inside(range in "bytes=[0-9]{0,4}-[0-9]{0,4}", length in 0_u64..2000) {
             let verdict = Conditions { range: Some(&range), ..Conditions::default() }.judge(Validators { length, ..current() });
-            if let Verdict::Part { first, last } = verdict {
+            if let BodyChoice::Part { first, last } = verdict {
                 prop_assert!(first <= last && last < length);
             }
         }

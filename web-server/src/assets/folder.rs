@@ -16,9 +16,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
+    asset::{Asset, Content, digest},
     cache::BoundedCache,
     path::AssetPath,
-    source::{Asset, Content, digest},
 };
 
 /// Larger files are not held in memory; they are read while they are sent.

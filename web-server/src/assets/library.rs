@@ -10,12 +10,13 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
+    asset::{Asset, Content},
     cache::BoundedCache,
     compression,
     names::{cache_control, compresses_well, content_type},
     negotiation::{Accepted, Coding},
     path::AssetPath,
-    source::{Asset, AssetSource, Content},
+    source::AssetSource,
 };
 
 /// The bound of all forms compressed here, in bytes.

@@ -5,6 +5,7 @@
 //! it. It does not list folders, watch them, or follow links out of the folder, and does not know
 //! sessions.
 
+mod asset;
 mod cache;
 mod compression;
 mod conditions;
@@ -16,7 +17,7 @@ mod path;
 mod responder;
 mod source;
 
-pub use conditions::{Conditions, Validators, Verdict};
+pub use conditions::{BodyChoice, Conditions, Validators};
 pub use library::{AssetError, Library};
 pub use negotiation::{Accepted, Coding};
 pub use path::{AssetPath, PathFault};

@@ -13,11 +13,11 @@ use common::error::ErrorCode;
 use futures_util::stream;
 
 use super::{
-    conditions::{Conditions, Validators, Verdict},
+    asset::Content,
+    conditions::{BodyChoice, Conditions, Validators},
     library::{Library, Representation},
     negotiation::Accepted,
     path::{AssetPath, PathFault},
-    source::Content,
 };
 use crate::http::Refusal;
 
@@ -75,10 +75,10 @@ fn respond(request: &HttpRequest, representation: Representation) -> HttpRespons
     let verdict = conditions.judge(Validators { etag: &representation.etag, modified: representation.modified, length });
 
     let mut response = HttpResponse::build(match verdict {
-        Verdict::Whole => StatusCode::OK,
-        Verdict::NotModified => StatusCode::NOT_MODIFIED,
-        Verdict::Part { .. } => StatusCode::PARTIAL_CONTENT,
-        Verdict::OutOfRange => StatusCode::RANGE_NOT_SATISFIABLE,
+        BodyChoice::Whole => StatusCode::OK,
+        BodyChoice::NotModified => StatusCode::NOT_MODIFIED,
+        BodyChoice::Part { .. } => StatusCode::PARTIAL_CONTENT,
+        BodyChoice::OutOfRange => StatusCode::RANGE_NOT_SATISFIABLE,
     });
     response
         .insert_header((header::ETAG, representation.etag))
@@ -89,12 +89,12 @@ fn respond(request: &HttpRequest, representation: Representation) -> HttpRespons
         response.insert_header((header::LAST_MODIFIED, httpdate::fmt_http_date(modified)));
     }
     let (first, count) = match verdict {
-        Verdict::NotModified => return response.finish(),
-        Verdict::OutOfRange => {
+        BodyChoice::NotModified => return response.finish(),
+        BodyChoice::OutOfRange => {
             return response.insert_header((header::CONTENT_RANGE, format!("bytes */{length}"))).finish();
         }
-        Verdict::Whole => (0, length),
-        Verdict::Part { first, last } => {
+        BodyChoice::Whole => (0, length),
+        BodyChoice::Part { first, last } => {
             response.insert_header((header::CONTENT_RANGE, format!("bytes {first}-{last}/{length}")));
             (first, last - first + 1)
         }

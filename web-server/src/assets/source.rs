@@ -3,19 +3,16 @@
 //! Finds a file by its name and returns its content. It does not know HTTP, and blocks: callers run
 //! it off the event loop.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::PathBuf,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{io, path::PathBuf};
 
 use bytes::Bytes;
 use rust_embed::RustEmbed;
-use sha2::{Digest, Sha256};
 
-use super::{folder::Folder, path::AssetPath};
+use super::{
+    asset::{Asset, Content, short},
+    folder::Folder,
+    path::AssetPath,
+};
 
 #[derive(RustEmbed)]
 #[folder = "$CARGO_MANIFEST_DIR/../static/"]
@@ -27,36 +24,6 @@ pub enum AssetSource {
     Folder(Folder),
     /// Files of `static/` as they were when the binary was built.
     BuiltIn,
-}
-
-/// A file that was found.
-#[derive(Clone)]
-pub struct Asset {
-    /// Its content.
-    pub content: Content,
-    /// Identifies the content: equal digests, equal bytes.
-    pub digest: Arc<str>,
-    /// When it was last changed, if known.
-    pub modified: Option<SystemTime>,
-}
-
-/// The bytes of a file.
-#[derive(Clone)]
-pub enum Content {
-    /// In memory.
-    Bytes(Bytes),
-    /// On disk, because it is large: an open file and its length.
-    File(Arc<File>, u64),
-}
-
-impl Content {
-    /// The length in bytes.
-    pub fn length(&self) -> u64 {
-        match self {
-            Self::Bytes(bytes) => bytes.len() as u64,
-            Self::File(_, length) => *length,
-        }
-    }
 }
 
 impl AssetSource {
@@ -90,27 +57,9 @@ impl AssetSource {
     }
 }
 
-/// The digest of everything that can be read.
-pub(super) fn digest(mut reader: impl Read) -> io::Result<Arc<str>> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let count = reader.read(&mut buffer)?;
-        match buffer.get(..count) {
-            Some(read) if count > 0 => hasher.update(read),
-            _ => return Ok(short(&hasher.finalize())),
-        }
-    }
-}
-
-/// 128 bits are plenty for a name.
-fn short(hash: &[u8]) -> Arc<str> {
-    hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>().into()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::asset::digest, *};
 
     #[test]
     fn the_built_in_app_has_its_page_with_the_digest_of_its_bytes() {

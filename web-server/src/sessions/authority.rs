@@ -11,7 +11,7 @@ use std::{
 };
 
 use common::{error::ErrorCode, secret::Secret, timestamp::unix_seconds};
-use identity::revocations::{CAPACITY, Page, Revocation, RevocationStore, Revocations, Revoked, Standing};
+use identity::revocations::{CAPACITY, Revocation, RevocationPage, RevocationStore, Revocations, Revoked, Standing};
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
@@ -97,7 +97,7 @@ impl SessionAuthority {
     }
 
     /// What was revoked after the change of this number, here or elsewhere.
-    pub fn revoked_since(&self, number: u64, most: usize) -> Page {
+    pub fn revoked_since(&self, number: u64, most: usize) -> RevocationPage {
         self.revocations.read().since(number, most)
     }
 

@@ -19,6 +19,6 @@ mod token;
 pub use authority::SessionAuthority;
 pub use cookie::{COOKIE, CookiePolicy, SECURE_COOKIE};
 pub use credentials::Credentials;
-pub use open_sockets::{Admission, OpenSockets, Order, SocketTicket};
+pub use open_sockets::{OpenSockets, Order, SocketLimits, SocketTicket};
 pub use owned::{LoginStep, OwnedSession, PacedSession, Proof, presented};
 pub use token::{Session, SessionLogin, Source, TokenFault, TokenKeys};

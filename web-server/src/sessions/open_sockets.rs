@@ -51,7 +51,7 @@ pub enum Order {
 
 /// The bounds on open sockets.
 #[derive(Clone, Copy, Debug)]
-pub struct Admission {
+pub struct SocketLimits {
     /// Of all sessions together.
     pub max_sockets: usize,
     /// Of one session.
@@ -66,7 +66,7 @@ const NOTICE_MARGINS: u32 = 10;
 
 /// See the module.
 pub struct OpenSockets {
-    admission: Admission,
+    limits: SocketLimits,
     table: Mutex<Table>,
     next: AtomicU64,
 }
@@ -139,8 +139,8 @@ pub struct SocketTicket {
 
 impl OpenSockets {
     /// An empty table.
-    pub fn new(admission: Admission) -> Arc<Self> {
-        Arc::new(Self { admission, table: Mutex::default(), next: AtomicU64::new(1) })
+    pub fn new(limits: SocketLimits) -> Arc<Self> {
+        Arc::new(Self { limits, table: Mutex::default(), next: AtomicU64::new(1) })
     }
 
     /// Takes a place for a socket of this session, until the session's token expires.
@@ -152,11 +152,11 @@ impl OpenSockets {
         if table.is_closed {
             return Err(ErrorCode::NotReady);
         }
-        if table.count >= self.admission.max_sockets {
+        if table.count >= self.limits.max_sockets {
             return Err(ErrorCode::AtCapacity);
         }
         let sockets = table.by_session.entry(session.id).or_default();
-        if sockets.len() >= self.admission.max_of_session {
+        if sockets.len() >= self.limits.max_of_session {
             return Err(ErrorCode::TooManyConnections);
         }
         let number = self.next.fetch_add(1, Relaxed);
@@ -167,7 +167,7 @@ impl OpenSockets {
             place,
             socket_id,
             generation: session.generation,
-            end: End::of(session.expires_at, self.admission.margin),
+            end: End::of(session.expires_at, self.limits.margin),
             actor: None,
             early: Vec::new(),
         });
@@ -205,7 +205,7 @@ impl OpenSockets {
         for entry in table.by_session.get_mut(&session.id).into_iter().flatten() {
             if logged_in.keep.contains(&entry.socket_id) {
                 // Also if it is earlier: a login may end before its session's tokens would.
-                (entry.generation, entry.end) = (session.generation, End::of(session.expires_at, self.admission.margin));
+                (entry.generation, entry.end) = (session.generation, End::of(session.expires_at, self.limits.margin));
                 entry.give(Order::LogIn(session.clone(), Arc::clone(logged_in)));
             } else if entry.generation < session.generation {
                 entry.give(otherwise.clone());
@@ -218,7 +218,7 @@ impl OpenSockets {
     pub fn prolong(&self, session: &Session) {
         let mut table = self.table.lock();
         let sockets = table.by_session.get_mut(&session.id).into_iter().flatten();
-        let end = End::of(session.expires_at, self.admission.margin);
+        let end = End::of(session.expires_at, self.limits.margin);
         sockets.filter(|entry| entry.generation == session.generation).for_each(|entry| entry.prolong(end));
     }
 
@@ -314,7 +314,7 @@ impl SocketTicket {
     /// those.
     pub fn prolong(&self, expires_at: SystemTime) {
         if let Some(entry) = self.sockets.table.lock().find(self.session, self.number) {
-            entry.prolong(End::of(expires_at, self.sockets.admission.margin));
+            entry.prolong(End::of(expires_at, self.sockets.limits.margin));
         }
     }
 

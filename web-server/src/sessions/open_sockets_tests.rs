@@ -14,7 +14,7 @@ fn session() -> Session {
 }
 
 fn sockets() -> Arc<OpenSockets> {
-    OpenSockets::new(Admission { max_sockets: 3, max_of_session: 2, margin: Duration::from_secs(1) })
+    OpenSockets::new(SocketLimits { max_sockets: 3, max_of_session: 2, margin: Duration::from_secs(1) })
 }
 
 struct Listener(tokio::sync::mpsc::UnboundedSender<Order>);
@@ -141,7 +141,7 @@ async fn later_credentials_prolong_the_sockets_of_the_same_login() {
 
 #[actix_web::test]
 async fn a_token_of_a_minute_is_not_spent_on_margins() {
-    let sockets = OpenSockets::new(Admission { max_sockets: 3, max_of_session: 2, margin: Duration::from_secs(60) });
+    let sockets = OpenSockets::new(SocketLimits { max_sockets: 3, max_of_session: 2, margin: Duration::from_secs(60) });
     let mine = session();
     let ticket = sockets.admit(&mine).expect("free");
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();

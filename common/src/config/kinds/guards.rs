@@ -2,7 +2,10 @@
 
 use config::ValueKind;
 
-use super::{At, Draft, Field, items, show_size, text};
+use super::{
+    field::{At, Draft, Field, items, text},
+    numbers::show_size,
+};
 use crate::{network::Network, rate::Rate};
 
 /// A rate per second with a burst: `per second:burst`, or 0 for no limit.

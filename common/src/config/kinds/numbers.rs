@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use config::ValueKind;
 
-use super::{At, Draft, Field, text};
+use super::field::{At, Draft, Field, text};
 
 /// A length of time within bounds, inclusive.
 pub(in crate::config) struct Span {

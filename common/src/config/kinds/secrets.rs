@@ -2,7 +2,7 @@
 
 use config::ValueKind;
 
-use super::{At, Draft, Field, items, text};
+use super::field::{At, Draft, Field, items, text};
 use crate::config::{auth_settings::ChainUrl, settings::AgentKey};
 use crate::secret::Secret;
 

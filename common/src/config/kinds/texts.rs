@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use config::ValueKind;
 
-use super::{At, Draft, Field, items, text};
+use super::field::{At, Draft, Field, items, text};
 
 /// An IP address and port.
 pub(in crate::config) struct Address {

@@ -9,7 +9,7 @@ use std::{fs, path::Path, time::Duration};
 use common::files::create_private;
 use rusqlite::{Connection, backup::StepResult};
 
-use super::{existing, open_store};
+use super::existing::{existing, open_store};
 use crate::{error::StoreError, sqlite::file};
 
 /// How fast a backup may be.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, params};
 
-use super::{existing, open_store};
+use super::existing::{existing, open_store};
 use crate::{
     error::StoreError,
     position::Epoch,

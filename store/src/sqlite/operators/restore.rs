@@ -8,10 +8,9 @@ use std::{
 use rusqlite::Connection;
 
 use super::{
-    Throttle,
-    backup::{copy, sync_parent},
+    backup::{Throttle, copy, sync_parent},
     check::report,
-    open_store,
+    existing::open_store,
 };
 use crate::{
     error::StoreError,

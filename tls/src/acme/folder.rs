@@ -23,7 +23,7 @@ const FAILURE: &str = "failure.json";
 
 /// The paths of the files that belong to one certificate authority.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct AuthorityFolder {
     /// The folder.
     pub folder: PathBuf,
     /// The account file.
@@ -32,7 +32,7 @@ pub struct Place {
     pub certificate: PathBuf,
 }
 
-impl Place {
+impl AuthorityFolder {
     /// The folder for the ACME directory at `directory_url`, inside the data folder.
     pub fn new(data_dir: &Path, directory_url: &str) -> Self {
         let host = directory_url.strip_prefix("https://").unwrap_or(directory_url);
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn each_directory_has_a_folder_inside_the_data_folder() {
-        let folder = |url: &str| Place::new(Path::new("/d"), url).folder;
+        let folder = |url: &str| AuthorityFolder::new(Path::new("/d"), url).folder;
         assert_eq!(folder("https://ca.example/directory"), Path::new("/d/acme/ca.example-directory"));
         assert_eq!(folder("https://127.0.0.1:14000/dir"), Path::new("/d/acme/127.0.0.1-14000-dir"));
         assert_eq!(folder("https://../../x"), Path::new("/d/acme/-..-x"));
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn one_orders_at_a_time() {
         let dir = tempfile::tempdir().expect("a folder");
-        let place = Place::new(dir.path(), "https://ca.example/");
+        let place = AuthorityFolder::new(dir.path(), "https://ca.example/");
         place.make().expect("made");
         let first = place.lock().expect("a lock");
         assert!(first.is_some());
