@@ -20,6 +20,7 @@ mod durable_kills;
 mod durable_readers;
 mod fuzz_bodies;
 mod hostile;
+mod imports;
 mod keys;
 mod kill_rounds;
 mod logouts;

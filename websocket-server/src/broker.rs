@@ -1,129 +1,74 @@
-//! The state that all worker threads of one broker share.
+//! What all worker threads of one broker share, part by part. Whoever needs one part takes that part, not the whole.
 
-use std::{
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{
-            AtomicU8, AtomicUsize,
-            Ordering::{Relaxed, SeqCst},
-        },
-    },
-    time::{Duration, Instant},
-};
+use std::{net::IpAddr, sync::Arc};
 
-use actix::Addr;
+use actix::{Addr, ArbiterHandle};
 use common::{
-    address::Address,
     assertion::ClientIdentity,
     config::Settings,
-    error::ErrorCode,
-    id::UserId,
-    message::{AnnouncedHeartbeat, AnnouncedLimits, MAX_ADDED_BYTES, Speaker, SystemMessage},
-    network::counted,
+    error::{ClientError, ErrorCode},
+    message::{AnnouncedHeartbeat, AnnouncedLimits, MAX_ADDED_BYTES, SystemMessage},
+    timestamp::millis,
 };
-use identity::{limits::SharedPenalties, policy::Policy};
-use parking_lot::{Mutex, RwLock};
+use identity::{agent_keys::KeyFileError, policy::Policy};
+use parking_lot::RwLock;
 use store::{ChannelName, DeadLettered};
 use tls::ServerTls;
-use tokio::sync::watch;
-use transport::{
-    Account, Accounts, Frame, Gate, GateRules, HostRule, HttpFaults, HttpRates, Lane, LinkPolicy, OriginRule, Payers, Tab,
-    client_address::TrustedProxies, flow::FlowPolicy, link::LinkCounts, operator::Operators,
-};
+use transport::LinkPolicy;
 
 use crate::{
-    actors::{Side, StateManagerActor},
-    audit::Audit,
-    durable::{Channels, Notice},
-    holders::Holder,
-    http::refused_edges::RefusedEdges,
+    admissions::{Admission, Admissions},
+    audit::AuditLog,
+    authentication::Authentication,
+    durable::{Acknowledged, Channels, Notice, Wish},
+    http_rules::HttpRules,
     keys::Keys,
+    lifecycle::Lifecycle,
+    links::link_policy,
+    peers::Peer,
     revocations::SharedRevocations,
-    routing::{Counters, ErrorCounts, Router, RouterLimits, SeenAgent, hash},
-    snapshot::Lifetime,
+    routing::{Counters, Router, RouterLimits, SeenAgent},
+    side::Side,
+    state::StateManagerActor,
+    statistics::{Lifetime, Statistics},
 };
-
-/// How long a closing connection may take to finish.
-const CLOSE_GRACE: Duration = Duration::from_secs(5);
-
-/// Whether the broker accepts new connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Readiness {
-    /// Not yet.
-    Starting,
-    /// Yes.
-    Ready,
-    /// No longer.
-    Draining,
-}
 
 /// The shared state of one broker.
 #[derive(Debug)]
 pub struct Broker {
     /// Its settings.
-    pub settings: Settings,
-    /// The routing tables.
-    pub router: RwLock<Router>,
+    pub settings: Arc<Settings>,
+    /// Whether it is ready.
+    pub lifecycle: Arc<Lifecycle>,
+    /// Who is connected and who subscribes to what.
+    pub router: Arc<RwLock<Router>>,
     /// Durable messages.
     pub channels: Arc<Channels>,
-    /// The audit log.
-    pub audit: Audit,
-    /// What was carried in earlier lives.
-    pub before: Lifetime,
-    /// The keys of agents.
-    pub keys: Keys,
-    /// The revocations of the edges.
-    pub revocations: SharedRevocations,
-    /// Bounds connections that are not a WebSocket yet.
-    pub gate: Arc<Gate>,
-    /// Faults of clients over HTTP that no handler sees.
-    pub http_faults: Arc<HttpFaults>,
-    /// The proxies that are believed about a client's address.
-    pub proxies: TrustedProxies,
-    /// The rates of an address over HTTP.
-    pub http_rates: HttpRates,
-    /// Checks who is an operator.
-    pub operators: Operators,
-    /// The origins whose pages may open sockets.
-    pub origins: OriginRule,
-    /// The names under which it answers.
-    pub hosts: HostRule,
-    /// Addresses that presented wrong agent keys.
-    pub penalties: SharedPenalties,
-    /// Addresses that presented wrong operator tokens. Separate from keys: a valid key must not
-    /// take back a guess at the token.
-    pub guessed_tokens: SharedPenalties,
-    /// Edges whose assertions were refused.
-    pub refused_edges: RefusedEdges,
-    /// The accounts of all holders.
-    pub accounts: Accounts<Holder>,
+    /// How many connections there may be, and what each holder has and takes.
+    pub admissions: Arc<Admissions>,
+    /// Who may enter.
+    pub authentication: Authentication,
+    /// What is checked of every HTTP request.
+    pub http: HttpRules,
     /// The rules of its connections.
     pub link_policy: Arc<LinkPolicy>,
+    /// What it has carried and refused.
+    pub statistics: Arc<Statistics>,
+    /// The audit log.
+    pub audit: Arc<AuditLog>,
     /// The actor that tracks its connections.
     pub state: Addr<StateManagerActor>,
-    /// When it started.
-    pub started: Instant,
-    readiness: AtomicU8,
-    connections: AtomicUsize,
-    shards: Mutex<Vec<Arc<Counters>>>,
-    router_died: watch::Sender<bool>,
-    /// TLS of the listener.
-    pub tls: Option<Arc<ServerTls>>,
-    /// Connections refused over HTTP, by code.
-    pub refusals: ErrorCounts,
 }
 
 impl Broker {
-    /// The shared state of a broker that is about to start.
+    /// The shared parts of a broker that is about to start. Its StateManagerActor runs on `state_thread`.
     pub fn new(
         settings: &Settings,
         keys: Keys,
         revocations: SharedRevocations,
         channels: Arc<Channels>,
         (before, seen_agents): (Lifetime, Vec<SeenAgent>),
-        state: Addr<StateManagerActor>,
+        state_thread: &ArbiterHandle,
         tls: Option<Arc<ServerTls>>,
     ) -> Arc<Self> {
         let limits = &settings.limits;
@@ -135,133 +80,59 @@ impl Broker {
             },
             Policy::of(&settings.access),
         );
-        let certified = tls.as_ref().map(|tls| tls.certified_names()).unwrap_or_default();
         // For other agents it is unknown what their keys will reach.
-        let is_as_it_was = |agent: &SeenAgent| keys.bounds_of(&agent.key).is_some_and(|bounds| bounds == agent.bounds);
+        let is_as_it_was = |agent: &SeenAgent| keys.reaches_just(&agent.key, agent.bounds.as_ref());
         router.restore_seen_agents(seen_agents.into_iter().filter(is_as_it_was));
+        let (settings, router) = (Arc::new(settings.clone()), Arc::new(RwLock::new(router)));
+        let (lifecycle, statistics) = (Arc::<Lifecycle>::default(), Arc::new(Statistics::new(before)));
+        let state =
+            StateManagerActor::start(state_thread, &router, Arc::clone(channels.store()), &statistics, settings.drain.clone());
         Arc::new(Self {
-            settings: settings.clone(),
-            router: RwLock::new(router),
-            audit: Audit::new(settings.store.audit),
-            before,
+            authentication: Authentication::new(&settings, keys, revocations),
+            http: HttpRules::new(&settings, tls),
+            link_policy: link_policy(&settings),
+            audit: Arc::new(AuditLog::new(&settings.store)),
+            admissions: Admissions::new(Arc::clone(&settings), Arc::clone(&lifecycle)),
+            settings,
+            lifecycle,
+            router,
             channels,
-            keys,
-            revocations,
-            gate: Gate::new(GateRules::of(settings, settings.proxies.broker_protocol)),
-            http_faults: Arc::default(),
-            proxies: TrustedProxies::of(&settings.proxies),
-            http_rates: HttpRates::of(settings),
-            operators: Operators::new(
-                &settings.broker.operator_token,
-                settings.broker.addr,
-                &settings.proxies,
-                settings.proxies.broker_protocol,
-            ),
-            origins: OriginRule::new(&settings.web.allowed_origins, TrustedProxies::of(&settings.proxies)),
-            hosts: HostRule::new(
-                settings.broker.hosts.iter().chain(&certified).map(String::as_str).chain(settings.public_hosts()),
-            ),
-            penalties: SharedPenalties::of(limits),
-            guessed_tokens: SharedPenalties::of(limits),
-            refused_edges: RefusedEdges::default(),
-            accounts: Accounts::default(),
-            link_policy: link_policy(settings),
+            statistics,
             state,
-            started: Instant::now(),
-            readiness: AtomicU8::new(Readiness::Starting as u8),
-            connections: AtomicUsize::new(0),
-            shards: Mutex::new(Vec::new()),
-            router_died: watch::Sender::new(false),
-            tls,
-            refusals: ErrorCounts::default(),
         })
-    }
-
-    /// Whether it accepts new connections.
-    pub fn readiness(&self) -> Readiness {
-        match self.readiness.load(SeqCst) {
-            0 => Readiness::Starting,
-            1 => Readiness::Ready,
-            _ => Readiness::Draining,
-        }
-    }
-
-    /// Sets whether it accepts new connections.
-    pub fn set_readiness(&self, readiness: Readiness) {
-        self.readiness.store(readiness as u8, SeqCst);
-    }
-
-    /// Takes a place for one more connection, on the accounts of these holders. `group`: with whom
-    /// it shares its turns.
-    ///
-    /// # Errors
-    /// `not_ready` while starting or draining, `at_capacity` at the bound of connections,
-    /// `too_many_connections` of a holder.
-    fn admit(self: &Arc<Self>, holders: impl Iterator<Item = Holder>, group: Option<u64>) -> Result<Admission, ErrorCode> {
-        if self.readiness() != Readiness::Ready {
-            return Err(ErrorCode::NotReady);
-        }
-        self.connections.fetch_add(1, Relaxed);
-        let mut admission = Admission { broker: Arc::clone(self), tabs: Vec::new(), payers: Arc::default(), has_user: false };
-        for holder in std::iter::once(Holder::Everybody).chain(holders) {
-            admission.open(holder)?;
-        }
-        admission.payers = Payers::new(admission.tabs.iter(), group);
-        Ok(admission)
     }
 
     /// Takes a place for an agent with this key.
     ///
     /// # Errors
-    /// See [`Broker::admit`].
-    pub fn admit_agent(self: &Arc<Self>, key: &str, address: IpAddr) -> Result<Admission, ErrorCode> {
-        let address = self.counted(address).map(Holder::AddressOfAgents);
-        self.admit(std::iter::once(Holder::Key(key.to_owned())).chain(address), None)
+    /// See [`Admissions::admit_agent`].
+    pub fn admit_agent(&self, key: &str, address: IpAddr) -> Result<Admission, ErrorCode> {
+        self.admissions.admit_agent(key, address)
     }
 
-    /// Takes a place for a session.
+    /// Takes a place for a connection of a session.
     ///
     /// # Errors
-    /// See [`Broker::admit`] and [`SharedRevocations::check`].
-    pub fn admit_session(self: &Arc<Self>, identity: &ClientIdentity) -> Result<Admission, ErrorCode> {
-        self.revocations.check(identity)?;
-        let address = identity.ip.as_deref().and_then(|ip| ip.parse().ok()).and_then(|ip| self.counted(ip));
-        let user = identity.user_id().cloned().map(Holder::User);
-        let own = [Holder::Sessions, Holder::Session(identity.session_id)];
-        // Many sessions of one address take turns as one sender.
-        self.admit(own.into_iter().chain(user).chain(address.map(Holder::AddressOfSessions)), address.map(hash))
+    /// See [`SharedRevocations::check`] and [`Admissions::admit_session`].
+    pub fn admit_session(&self, identity: &ClientIdentity) -> Result<Admission, ErrorCode> {
+        self.authentication.revocations.check(identity)?;
+        self.admissions.admit_session(identity)
     }
 
-    /// What an address counts as; `None` if it is not counted.
-    fn counted(&self, address: IpAddr) -> Option<IpAddr> {
-        counted(address, &self.settings.limits.exempt_networks)
-    }
-
-    /// The account of a holder.
-    pub fn account(&self, holder: Holder) -> Arc<Account> {
-        let allowance = holder.allowance(&self.settings);
-        self.accounts.account(holder, allowance)
-    }
-
-    /// The number of connections.
+    /// How many connections there are.
     pub fn connections(&self) -> usize {
-        self.connections.load(Relaxed)
+        self.admissions.connections()
     }
 
-    /// The counters of every shard.
-    pub fn shards(&self) -> Vec<Arc<Counters>> {
-        self.shards.lock().clone()
+    /// Reads the file of agent keys again. Blocks on the disk.
+    ///
+    /// # Errors
+    /// See [`Keys::reload`].
+    pub fn reload_keys(&self) -> Result<(), KeyFileError> {
+        self.authentication.keys.reload(&self.router, &self.audit)
     }
 
-    /// Adds the counters of one more shard.
-    pub fn add_shard(&self) -> Arc<Counters> {
-        let counters = Arc::new(Counters::default());
-        self.shards.lock().push(Arc::clone(&counters));
-        counters
-    }
-
-    /// Messages became dead letters: tells their senders, if they are connected, and makes sure
-    /// that their receivers will be told.
+    /// Messages went to the dead letters: tells their senders, where they are connected, and later their receivers.
     pub fn on_dead_letters(&self, dead: &[DeadLettered]) {
         for letter in dead {
             self.channels.note_death(&letter.channel);
@@ -282,36 +153,40 @@ impl Broker {
     }
 
     pub(crate) fn send_notice(&self, Notice { to, correlation_id, message }: &Notice) {
-        self.tell_address(to, message, correlation_id);
+        self.router.read().tell(to, message, correlation_id);
     }
 
-    /// Sends a message of the bridge to every connection at an address, ahead of the data that
-    /// waits.
-    pub fn tell_address(&self, address: &str, message: &SystemMessage, correlation_id: &str) {
-        let Ok(target) = Address::parse(address) else { return };
-        let peers = self.router.read().peers_at(&target);
-        if !peers.is_empty() {
-            let frame = Frame::text(&message.encode(Speaker::Bridge, Some(address), Some(correlation_id)));
-            for peer in &peers {
-                peer.link.send(Lane::Control, frame.clone());
+    /// A receiver has acknowledged messages: tells the senders that asked for receipts.
+    pub fn on_acknowledged(&self, channel: &ChannelName, seqs: &[u64]) {
+        for seq in seqs {
+            if let Some(Wish { source, message_id }) = self.channels.receipts.forget(channel, *seq) {
+                let message = SystemMessage::Acknowledged { channel: channel.to_string(), seq: *seq };
+                self.tell_sender(channel, *seq, Notice { to: source, correlation_id: message_id, message });
             }
         }
     }
 
-    /// A router has died outside a shutdown: the process must end.
-    pub fn report_router_death(&self) {
-        if self.readiness() != Readiness::Draining {
-            tracing::error!("a router died");
-            let _ = self.router_died.send(true);
+    /// The same, for several inboxes.
+    pub fn on_all_acknowledged(&self, acked: &Acknowledged) {
+        acked.iter().for_each(|(channel, seqs)| self.on_acknowledged(channel, seqs));
+    }
+
+    /// A message is delivered for the first time: tells its sender, if it asked for a receipt.
+    pub fn on_first_delivery(&self, channel: &ChannelName, seq: u64) {
+        if let Some(Wish { source, message_id }) = self.channels.receipts.of(channel, seq) {
+            let message = SystemMessage::Delivered { channel: channel.to_string(), seq };
+            self.tell_sender(channel, seq, Notice { to: source, correlation_id: message_id, message });
         }
     }
 
-    /// Reports when a router has died.
-    pub fn watch_routers(&self) -> watch::Receiver<bool> {
-        self.router_died.subscribe()
+    /// Sends a peer an error. `sent`: the message that it is about.
+    pub fn refuse(&self, counters: &Counters, peer: &Peer, error: ClientError, id: Option<&str>, sent: Option<&str>) {
+        counters.errors.count(error.code);
+        self.audit.note_refusal(Some(peer), None, &error, sent);
+        peer.answer(&SystemMessage::Error(error), id);
     }
 
-    /// The longest frame from this side, in bytes.
+    /// The most bytes of a frame from this side.
     pub fn max_frame_bytes(&self, side: Side) -> usize {
         match side {
             Side::Agent => self.settings.limits.max_frame_bytes,
@@ -319,7 +194,7 @@ impl Broker {
         }
     }
 
-    /// The limits for a peer of this side.
+    /// The limits that a peer of this side is told.
     pub fn announced_limits(&self, side: Side) -> AnnouncedLimits {
         let limits = &self.settings.limits;
         AnnouncedLimits {
@@ -333,91 +208,11 @@ impl Broker {
         }
     }
 
-    /// The heartbeat for a peer.
+    /// The heartbeat that a peer is told.
     pub fn announced_heartbeat(&self) -> AnnouncedHeartbeat {
         AnnouncedHeartbeat {
             interval_ms: millis(self.settings.heartbeat.interval),
             timeout_ms: millis(self.settings.heartbeat.timeout),
         }
     }
-}
-
-/// A connection's place among all connections. Dropping it gives it back.
-#[derive(Debug)]
-pub struct Admission {
-    broker: Arc<Broker>,
-    /// The first are those of [`Holder::Everybody`] and, for a session, of [`Holder::Sessions`].
-    tabs: Vec<Tab>,
-    payers: Arc<Payers>,
-    has_user: bool,
-}
-
-impl Admission {
-    /// The broker that admitted it.
-    pub fn broker(&self) -> &Arc<Broker> {
-        &self.broker
-    }
-
-    /// Who pays for the connection's entries in shared tables.
-    pub fn payers(&self) -> &Arc<Payers> {
-        &self.payers
-    }
-
-    fn open(&mut self, holder: Holder) -> Result<(), ErrorCode> {
-        let allowance = holder.allowance(&self.broker.settings);
-        self.has_user |= matches!(holder, Holder::User(_));
-        let refusal = if holder.is_collective() { ErrorCode::AtCapacity } else { ErrorCode::TooManyConnections };
-        self.tabs.push(self.broker.accounts.open(holder, allowance).map_err(|_| refusal)?);
-        Ok(())
-    }
-
-    /// The session has logged in: its user pays too, from the next counted frame on.
-    ///
-    /// # Errors
-    /// `too_many_connections` of the user.
-    pub fn join(&mut self, user: &UserId) -> Result<(), ErrorCode> {
-        if self.has_user {
-            return Ok(());
-        }
-        self.open(Holder::User(user.clone()))?;
-        if let Some(tab) = self.tabs.last() {
-            self.payers.join(tab);
-        }
-        Ok(())
-    }
-
-    /// Whether frames are charged at all.
-    pub fn is_metered(&self) -> bool {
-        self.tabs.iter().any(Tab::is_metered)
-    }
-
-    /// Charges a frame of so many bytes. Returns how long to read nothing.
-    pub fn charge(&self, bytes: usize, now_ms: u64) -> Duration {
-        self.tabs.iter().map(|tab| tab.charge(bytes, now_ms)).max().unwrap_or_default()
-    }
-}
-
-impl Drop for Admission {
-    fn drop(&mut self) {
-        self.broker.connections.fetch_sub(1, Relaxed);
-    }
-}
-
-/// The rules of a broker's connections.
-pub(crate) fn link_policy(settings: &Settings) -> Arc<LinkPolicy> {
-    let limits = &settings.limits;
-    Arc::new(LinkPolicy {
-        outbox_bytes: limits.outbox_bytes,
-        flow: FlowPolicy { burst_ms: millis(limits.flow_control_burst), share: limits.flow_control_share },
-        slow_consumer_timeout: limits.slow_consumer_timeout,
-        ping_interval: settings.heartbeat.interval,
-        silence_timeout: settings.heartbeat.timeout,
-        close_grace: CLOSE_GRACE,
-        speaker: Speaker::Bridge,
-        counts: LinkCounts::default(),
-    })
-}
-
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

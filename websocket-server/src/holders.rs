@@ -9,7 +9,7 @@ use common::{
     id::{SessionId, UserId},
     rate::Rate,
 };
-use transport::{Allowance, ShareUsed, shares::TABLES};
+use transport::{Allowance, ShareUsed, accounts::TABLES};
 
 /// The most subscriptions in all.
 const SUBSCRIPTIONS: usize = 2_000_000;

@@ -16,11 +16,15 @@ use common::{
     id::AgentId,
 };
 use identity::agent_keys::{AgentKeys, ConfiguredKey, KeyFile, KeyFileError, KeyInfo, Scopes};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::time::{MissedTickBehavior, interval};
 use transport::CloseMode;
 
-use crate::{audit::Event, broker::Broker, routing::Pass};
+use crate::{
+    audit::{AuditLog, Event},
+    peers::Pass,
+    routing::Router,
+};
 
 /// How often to check whether the file has changed and which keys have expired.
 const TICK: Duration = Duration::from_secs(1);
@@ -90,10 +94,10 @@ impl Keys {
         Ok(pass)
     }
 
-    /// The scopes of a valid key, by its name: `Some(None)` if nothing is out of reach.
-    pub fn bounds_of(&self, name: &str) -> Option<Option<Scopes>> {
-        let scopes = self.keys.scopes_of(name, SystemTime::now())?;
-        Some((!scopes.reach_everything()).then_some(scopes))
+    /// Whether the key of this name is good and reaches just this; `bounds`: its scopes, `None` where nothing is out of reach.
+    pub fn reaches_just(&self, name: &str, bounds: Option<&Scopes>) -> bool {
+        let scopes = self.keys.scopes_of(name, SystemTime::now());
+        scopes.is_some_and(|scopes| (!scopes.reach_everything()).then_some(&scopes) == bounds)
     }
 
     /// The code for closing a connection whose key ended or changed after it was checked.
@@ -112,16 +116,14 @@ impl Keys {
     fn has_changed(&self) -> bool {
         *self.read.lock() != stamp(&self.file)
     }
-}
 
-impl Broker {
     /// The keys of the file, with their last use. Blocks on the disk.
     ///
     /// # Errors
     /// See [`KeyFileError`].
-    pub fn list_keys(&self, now: SystemTime) -> Result<Vec<KeyInfo>, KeyFileError> {
-        self.keys.save_uses();
-        self.keys.file.list(now)
+    pub fn list(&self, now: SystemTime) -> Result<Vec<KeyInfo>, KeyFileError> {
+        self.save_uses();
+        self.file.list(now)
     }
 
     /// Reads the file of agent keys again, and closes the connections of keys that ended. Blocks on
@@ -129,8 +131,8 @@ impl Broker {
     ///
     /// # Errors
     /// See [`KeyFileError`]; the keys in force then stay in force.
-    pub fn reload_keys(&self) -> Result<(), KeyFileError> {
-        let Keys { keys, file, read, closed } = &self.keys;
+    pub fn reload(&self, router: &RwLock<Router>, audit: &AuditLog) -> Result<(), KeyFileError> {
+        let Self { keys, file, read, closed } = self;
         let mut read = read.lock();
         *read = stamp(file);
         let changes = keys.reload(SystemTime::now())?;
@@ -138,7 +140,7 @@ impl Broker {
             return Ok(());
         }
         for (names, what) in [(&changes.added, "is new"), (&changes.ended, "has ended"), (&changes.changed, "has changed")] {
-            names.iter().for_each(|name| self.audit.note(Event::Admin, "bridge", &format!("agent key {name} {what}"), ""));
+            names.iter().for_each(|name| audit.note(Event::Admin, "bridge", &format!("agent key {name} {what}"), ""));
         }
         tracing::info!(added = ?changes.added, ended = ?changes.ended, changed = ?changes.changed, "agent keys reloaded");
         let now = Instant::now();
@@ -150,23 +152,45 @@ impl Broker {
         }
         // Whoever registers from now on is checked again, so nobody is remembered with older scopes
         // after this.
-        self.router.write().forget_seen_agents(|key| changes.to_close().any(|name| name == key));
-        self.close_agents(|pass| self.keys.closed_since(pass));
+        router.write().forget_seen_agents(|key| changes.to_close().any(|name| name == key));
+        close_agents(&router.read(), |pass| self.closed_since(pass));
         Ok(())
     }
 
-    /// Closes the agents for whose key `end` returns a code.
-    fn close_agents(&self, end: impl Fn(&Pass) -> Option<CloseCode>) {
-        let router = self.router.read();
-        for (peer, pass) in
-            router.agent_peers().chain(router.waiting_agents()).filter_map(|peer| Some((peer, peer.pass.as_ref()?)))
-        {
-            if let Some(code) = end(pass) {
-                tracing::info!(agent = peer.address(), key = pass.name(), code = code.0, "closed: its key is good no longer");
-                // What it sent and the router has not processed yet is dropped.
-                peer.cut();
-                peer.link.close(code, reason(code), CloseMode::Discard);
+    /// Checks the keys regularly, as long as the broker runs.
+    pub async fn keep(self: Arc<Self>, router: Arc<RwLock<Router>>, audit: Arc<AuditLog>) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for tick in (0..TICKS_PER_SAVING).cycle() {
+            ticks.tick().await;
+            let now = SystemTime::now();
+            close_agents(&router.read(), |pass| pass.has_expired(now).then_some(CloseCode::CREDENTIALS_EXPIRED));
+            let (keys, router, audit) = (Arc::clone(&self), Arc::clone(&router), Arc::clone(&audit));
+            let looking = tokio::task::spawn_blocking(move || {
+                if keys.has_changed()
+                    && let Err(error) = keys.reload(&router, &audit)
+                {
+                    tracing::error!(%error, "the agent keys could not be read again; those in force stay");
+                }
+                if tick + 1 == TICKS_PER_SAVING {
+                    keys.save_uses();
+                }
+            });
+            if looking.await.is_err() {
+                tracing::error!("the task that watches the agent keys failed");
             }
+        }
+    }
+}
+
+/// Closes the agents for whose key `end` returns a code.
+fn close_agents(router: &Router, end: impl Fn(&Pass) -> Option<CloseCode>) {
+    for (peer, pass) in router.agent_peers().chain(router.waiting_agents()).filter_map(|peer| Some((peer, peer.pass.as_ref()?))) {
+        if let Some(code) = end(pass) {
+            tracing::info!(agent = peer.address(), key = pass.name(), code = code.0, "closed: its key is good no longer");
+            // What it sent and the router has not processed yet is dropped.
+            peer.cut();
+            peer.link.close(code, reason(code), CloseMode::Discard);
         }
     }
 }
@@ -177,31 +201,6 @@ pub fn reason(code: CloseCode) -> &'static str {
         CloseCode::SERVICE_RESTART => "what the agent key reaches has changed, come back",
         CloseCode::CREDENTIALS_EXPIRED => "the agent key has expired",
         _ => "the agent key is good no longer",
-    }
-}
-
-/// Checks the keys regularly, as long as the broker runs.
-pub async fn keep(broker: Arc<Broker>) {
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for tick in (0..TICKS_PER_SAVING).cycle() {
-        ticks.tick().await;
-        let now = SystemTime::now();
-        broker.close_agents(|pass| pass.has_expired(now).then_some(CloseCode::CREDENTIALS_EXPIRED));
-        let broker = Arc::clone(&broker);
-        let looking = tokio::task::spawn_blocking(move || {
-            if broker.keys.has_changed()
-                && let Err(error) = broker.reload_keys()
-            {
-                tracing::error!(%error, "the agent keys could not be read again; those in force stay");
-            }
-            if tick + 1 == TICKS_PER_SAVING {
-                broker.keys.save_uses();
-            }
-        });
-        if looking.await.is_err() {
-            tracing::error!("the task that watches the agent keys failed");
-        }
     }
 }
 

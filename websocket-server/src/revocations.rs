@@ -9,15 +9,17 @@ use std::{fmt, io, path::Path, sync::Arc, time::SystemTime};
 use common::{
     address::Address,
     assertion::ClientIdentity,
+    close::CloseCode,
     error::{ClientError, ErrorCode},
+    id::SessionId,
 };
 use identity::revocations::{
-    CAPACITY, Exchange, Exchanged, MOST_EXCHANGED, Page, Revocation, RevocationStore, Revocations, Revoked, Standing,
+    CAPACITY, Exchange, Exchanged, MOST_EXCHANGED, Revocation, RevocationPage, RevocationStore, Revocations, Revoked, Standing,
 };
 use parking_lot::RwLock;
 use transport::CloseMode;
 
-use crate::{broker::Broker, routing::PeerKind};
+use crate::{peers::PeerKind, routing::Router};
 
 /// The file in the data folder.
 const FILE: &str = "broker-revocations.db";
@@ -71,25 +73,23 @@ impl SharedRevocations {
     fn write_down(&self) -> io::Result<()> {
         self.store.write_changes(&self.table)
     }
-}
 
-impl Broker {
     /// Takes over the revocations of an edge. They are in force at once, also for open sockets, and
     /// on the disk when this is ready. If the disk does not accept them, nobody is admitted all the
     /// same. Returns what the edge does not know yet.
     ///
     /// # Errors
     /// `bad_request`: more than allowed at once.
-    pub async fn exchange_revocations(self: &Arc<Self>, ask: Exchange) -> Result<Exchanged, ClientError> {
+    pub async fn exchange(self: &Arc<Self>, ask: Exchange, router: &RwLock<Router>) -> Result<Exchanged, ClientError> {
         let Exchange { life, after, revocations } = ask;
         if revocations.len() > MOST_EXCHANGED {
             return Err(ClientError::with_message(ErrorCode::BadRequest, format!("more than {MOST_EXCHANGED} revocations")));
         }
-        let news = self.revocations.learn(revocations, SystemTime::now());
-        news.iter().filter_map(Revocation::ended).for_each(|(session, least)| self.close_session(session, least));
+        let news = self.learn(revocations, SystemTime::now());
+        news.iter().filter_map(Revocation::ended).for_each(|(session, least)| close_session(&router.read(), session, least));
         if !news.is_empty() {
-            let broker = Arc::clone(self);
-            match tokio::task::spawn_blocking(move || broker.revocations.write_down()).await {
+            let shared = Arc::clone(self);
+            match tokio::task::spawn_blocking(move || shared.write_down()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     tracing::error!(%error, "a revocation could not be stored: it may not outlive this process");
@@ -97,19 +97,18 @@ impl Broker {
                 Err(_) => tracing::error!("the task that stores a revocation failed"),
             }
         }
-        let after = if life.as_ref() == Some(&self.revocations.life) { after } else { 0 };
-        let Page { revocations, upto, more } = self.revocations.table.read().since(after, MOST_EXCHANGED);
-        Ok(Exchanged { life: self.revocations.life.clone(), upto, more, revocations })
+        let after = if life.as_ref() == Some(&self.life) { after } else { 0 };
+        let RevocationPage { revocations, upto, more } = self.table.read().since(after, MOST_EXCHANGED);
+        Ok(Exchanged { life: self.life.clone(), upto, more, revocations })
     }
+}
 
-    /// Closes the sockets of a session that was ended, except those with later credentials.
-    fn close_session(&self, session: common::id::SessionId, least: u64) {
-        for peer in self.router.read().peers_at(&Address::Session(session)) {
-            if matches!(&peer.kind, PeerKind::Session(identity) if identity.generation < least) {
-                tracing::info!(session = peer.address(), connection = %peer.id, "closed: its session was ended");
-                let code = ErrorCode::SessionEnded;
-                peer.link.close(common::close::CloseCode::SESSION_ENDED, code.row().meaning, CloseMode::Discard);
-            }
+/// Closes the sockets of a session that was ended, except those with later credentials.
+fn close_session(router: &Router, session: SessionId, least: u64) {
+    for peer in router.peers_at(&Address::Session(session)) {
+        if matches!(&peer.kind, PeerKind::Session(identity) if identity.generation < least) {
+            tracing::info!(session = peer.address(), connection = %peer.id, "closed: its session was ended");
+            peer.link.close(CloseCode::SESSION_ENDED, ErrorCode::SessionEnded.row().meaning, CloseMode::Discard);
         }
     }
 }

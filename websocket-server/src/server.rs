@@ -2,9 +2,12 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use actix::{Actor, Arbiter};
+use actix::Arbiter;
 use actix_web::{App, dev::ServerHandle, middleware};
-use common::{config::Settings, timestamp::unix_ms};
+use common::{
+    config::Settings,
+    timestamp::{millis, unix_ms},
+};
 use identity::agent_keys::KeyFileError;
 use tls::{Listener, TlsError};
 use tokio::{
@@ -14,14 +17,15 @@ use tokio::{
 use transport::ServeOptions;
 
 use crate::{
-    actors::{Drain, KeepSnapshot, StateManagerActor, UseBroker},
-    audit::{self, Event},
-    broker::{Broker, Readiness, millis},
+    audit::Event,
+    broker::Broker,
     durable::{self, Channels, OpenError},
     http::{self, sockets::LocalBroker},
-    keys::{self, Keys},
+    keys::Keys,
+    lifecycle::Readiness,
     revocations::SharedRevocations,
     snapshot,
+    state::{Drain, KeepSnapshot},
 };
 
 /// On every answer: it is not a page, and must not be cached.
@@ -105,21 +109,20 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     let channels = opening.await.map_err(OpenError::from)?;
     let before = snapshot::load(channels.store().as_ref()).await;
     let state_thread = Arbiter::new();
-    let state = StateManagerActor::start_in_arbiter(&state_thread.handle(), |_| StateManagerActor::default());
-    let broker = Broker::new(settings, keys, revocations, channels, before, state, tls.as_ref().map(Listener::server));
-    broker.state.do_send(UseBroker(Arc::downgrade(&broker)));
+    let server_tls = tls.as_ref().map(Listener::server);
+    let broker = Broker::new(settings, keys, revocations, channels, before, &state_thread.handle(), server_tls);
 
     let workers = match settings.broker.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
     };
     let options = ServeOptions {
-        gate: Arc::clone(&broker.gate),
+        gate: Arc::clone(&broker.http.gate),
         workers,
         tls: tls.as_ref().map(Listener::server),
         handshake_timeout: settings.limits.handshake_timeout,
         request_timeout: settings.limits.request_timeout,
-        faults: Arc::clone(&broker.http_faults),
+        faults: Arc::clone(&broker.http.faults),
         max_in_flight: settings.limits.max_handshakes.div_ceil(workers),
         shutdown_timeout: settings.drain.timeout,
     };
@@ -134,11 +137,11 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     let serving = actix_rt::spawn(server);
     let housekeeping = [
         actix_rt::spawn(keep_store(Arc::clone(&broker))),
-        actix_rt::spawn(keys::keep(Arc::clone(&broker))),
-        actix_rt::spawn(audit::keep(Arc::clone(&broker))),
+        actix_rt::spawn(Arc::clone(&broker.authentication.keys).keep(Arc::clone(&broker.router), Arc::clone(&broker.audit))),
+        actix_rt::spawn(Arc::clone(&broker.audit).keep(Arc::clone(broker.channels.store()))),
     ];
     broker.audit.note(Event::Admin, "bridge", "started", "");
-    broker.set_readiness(Readiness::Ready);
+    broker.lifecycle.set_readiness(Readiness::Ready);
     if tls.is_none() && !addr.ip().to_canonical().is_loopback() {
         tracing::warn!(%addr, "agent keys and all messages cross the network without TLS, unless a proxy in front speaks TLS: set broker.tls_cert_file or broker.tls_acme");
     }
@@ -230,7 +233,7 @@ impl BrokerHandle {
 
     /// Resolves when a router has died: the broker is useless then, and the process should end.
     pub async fn failed(&self) {
-        let mut died = self.broker.watch_routers();
+        let mut died = self.broker.lifecycle.watch_routers();
         if died.wait_for(|died| *died).await.is_err() {
             std::future::pending().await
         }
@@ -257,7 +260,7 @@ impl BrokerHandle {
 
     /// Accepts no new connections from now on, and tells probes: the first step of a drain.
     pub fn refuse_new(&self) {
-        self.broker.set_readiness(Readiness::Draining);
+        self.broker.lifecycle.set_readiness(Readiness::Draining);
     }
 
     /// Stops in an orderly way: not ready, everyone told, connections closed at a bounded pace,
@@ -281,9 +284,9 @@ impl BrokerHandle {
         }
         self.housekeeping.iter().for_each(JoinHandle::abort);
         let broker = Arc::clone(&self.broker);
-        drop(spawn_blocking(move || broker.keys.save_uses()).await);
+        drop(spawn_blocking(move || broker.authentication.keys.save_uses()).await);
         self.broker.audit.note(Event::Admin, "bridge", "stopped in order", "");
-        audit::write(&self.broker).await;
+        self.broker.audit.write(self.broker.channels.store().as_ref()).await;
         let _ = self.broker.state.send(KeepSnapshot).await;
         self.state_thread.stop();
         if let Err(error) = self.broker.channels.store().close().await {

@@ -2,13 +2,15 @@
 //! how much it has carried. Subscriptions and positions of clients are stored separately, message
 //! by message.
 //!
-//! The [`crate::actors::StateManagerActor`] stores each of the two when it has changed, every few
-//! seconds and at the end of a drain.
+//! The [`crate::state::StateManagerActor`] keeps each of the two when it has changed, every few seconds and at the end of a drain.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use store::{Reply, Store};
 
-use crate::{broker::Broker, http::stats::Totals, routing::SeenAgent};
+use crate::{
+    routing::{Router, SeenAgent},
+    statistics::Lifetime,
+};
 
 /// The name of the stored totals.
 const TOTALS: &str = "broker-totals";
@@ -17,25 +19,7 @@ const AGENTS: &str = "broker-agents";
 /// The number of stored agents: the last that came.
 const MOST_AGENTS: usize = 10_000;
 
-/// What was carried in all lives of the broker.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lifetime {
-    /// Messages and bytes.
-    pub carried: Totals,
-    /// Connections of agents and sessions.
-    pub connections: u64,
-}
-
 impl Lifetime {
-    /// The present totals; `connections`: those of this life.
-    pub fn of(broker: &Broker, connections: u64) -> Self {
-        let before = &broker.before;
-        Self {
-            carried: Totals::sum([before.carried, Totals::of(broker)].into_iter()),
-            connections: before.connections + connections,
-        }
-    }
-
     /// Stores it.
     pub fn save(&self, store: &dyn Store) -> Reply<()> {
         save(store, TOTALS, self)
@@ -53,8 +37,7 @@ pub struct Agents {
 
 impl Agents {
     /// The present agents, unless the revision is this one.
-    pub fn since(revision: u64, broker: &Broker) -> Option<Self> {
-        let router = broker.router.read();
+    pub fn since(revision: u64, router: &Router) -> Option<Self> {
         let now = router.seen_revision();
         (now != revision).then(|| Self { revision: now, agents: router.seen_agents(MOST_AGENTS) })
     }

@@ -5,7 +5,7 @@
 //!   connected with ?agent_id= ─────────────────────────────▶
 //! ```
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix::{Actor, AsyncContext, Context};
 use common::{
@@ -17,14 +17,14 @@ use common::{
 };
 use transport::{CloseMode, Socket, Step, Upgraded};
 
-use super::{
-    connection::{Connection, ConnectionActor, Named},
-    state::Side,
-};
+use super::connection::{Connection, ConnectionActor, Named};
 use crate::{
-    broker::Admission,
-    routing::{Pass, PeerKind},
+    admissions::Admission,
+    broker::Broker,
+    peers::{Pass, PeerKind},
     services,
+    shard::RegisterFrame,
+    side::Side,
 };
 
 /// How long an agent that named no id may take to register before it is announced under its
@@ -80,13 +80,14 @@ impl AgentActor {
     /// names, if any.
     pub fn take_over<S: Socket>(
         upgraded: Upgraded<S>,
+        broker: &Arc<Broker>,
         admission: Admission,
         pass: Pass,
         handshake: AgentHandshake,
         reading: Reading,
     ) {
         let named = Named { agent_id: Some(handshake.agent_id().clone()), ..Named::default() };
-        Connection::start(upgraded, admission, Side::Agent, named, |mut connection, ctx: &mut Context<Self>| {
+        Connection::start(upgraded, broker, admission, Side::Agent, named, |mut connection, ctx: &mut Context<Self>| {
             connection.pass = Some(pass);
             match &handshake {
                 AgentHandshake::Named(id) => {
@@ -111,8 +112,8 @@ impl AgentActor {
             pass.check_id(&agent_id)?;
         }
         self.handshake = settled;
-        let registration = description.is_some().then(|| id.map(str::to_owned));
-        self.connection.register(PeerKind::Agent(agent_id), self.reading.clone(), description.unwrap_or_default(), registration);
+        let asked_by = description.is_some().then(|| RegisterFrame { id: id.map(str::to_owned) });
+        self.connection.register(PeerKind::Agent(agent_id), self.reading.clone(), description.unwrap_or_default(), asked_by);
         Ok(())
     }
 

@@ -28,17 +28,18 @@ use transport::{
 use uuid::Uuid;
 
 use super::{
-    login::Identify,
     overload::{lane_of, overflow_of},
-    pace::{Pace, Verdict},
-    router::{Asked, Attach, Detach, Dispatch, Marked, Shard, Work},
-    state::{Changed, Opened, Side},
+    pace::{Pace, PaceAction},
 };
 use crate::{
-    broker::{Admission, Broker},
-    durable::{Retain, mark_of},
-    routing::{ConnectionId, Outgoing, Pass, Peer, PeerKind, Trace, hash},
-    services::Ask,
+    admissions::Admission,
+    broker::Broker,
+    hashing::hash,
+    peers::{ConnectionId, Pass, Peer, PeerKind, mark_of},
+    routing::{Outgoing, Trace},
+    shard::{Ask, Asked, Attach, Detach, Dispatch, Identify, Marked, RegisterFrame, Shard, Work},
+    side::Side,
+    state::{Changed, Opened},
 };
 
 /// The peer's names in the first frame.
@@ -61,6 +62,7 @@ pub struct Connection {
     pub link: Arc<Link>,
     /// What an agent's key allows.
     pub pass: Option<Pass>,
+    broker: Arc<Broker>,
     admission: Admission,
     pace: Pace,
     shard: Rc<Shard>,
@@ -87,12 +89,12 @@ impl Connection {
     /// Takes over the socket: starts `actor` with the connection, and sends the first frame.
     pub fn start<A: ConnectionActor, S: Socket>(
         upgraded: Upgraded<S>,
+        broker: &Arc<Broker>,
         admission: Admission,
         side: Side,
         ack: Named,
         actor: impl FnOnce(Self, &mut Context<A>) -> A,
     ) {
-        let broker = admission.broker();
         let link = Link::new(Arc::clone(&broker.link_policy));
         let id = ConnectionId::next();
         let limits = &broker.settings.limits;
@@ -102,14 +104,15 @@ impl Connection {
         link.send(Lane::Control, Frame::text(&ack));
         broker.state.do_send(Opened { id, side, link: Arc::clone(&link) });
         sweeper::watch(Arc::clone(&link));
-        let shard = Shard::of(broker);
+        let (shard, broker) = (Shard::of(broker), Arc::clone(broker));
         A::create(|ctx| {
             ctx.spawn(Pump::new(upgraded.socket, upgraded.leftover, Arc::clone(&link), inbound));
-            let pace = Pace::new(admission.broker().settings.rates.patience);
+            let pace = Pace::new(broker.settings.rates.patience);
             let connection = Self {
                 id,
                 link,
                 pass: None,
+                broker,
                 admission,
                 pace,
                 shard,
@@ -123,28 +126,17 @@ impl Connection {
         });
     }
 
-    /// The broker.
-    pub fn broker(&self) -> &Arc<Broker> {
-        self.admission.broker()
-    }
-
     /// Registers the connection under its name. Happens once.
-    pub fn register(
-        &mut self,
-        kind: PeerKind,
-        reading: Reading,
-        description: AgentDescription,
-        registration: Option<Option<String>>,
-    ) {
+    pub fn register(&mut self, kind: PeerKind, reading: Reading, description: AgentDescription, asked_by: Option<RegisterFrame>) {
         let peer =
             Peer::new(self.id, kind, Arc::clone(&self.link), reading, self.pass.clone(), Arc::clone(self.admission.payers()));
         self.peer = Some(Arc::clone(&peer));
-        self.shard.attach(Attach { peer, description, registration });
+        self.shard.attach(Attach { peer, description, asked_by });
     }
 
     /// Reads a frame's head. `None`: the peer was told the error.
     pub fn read<'a>(&mut self, text: &'a str) -> Option<Envelope<'a>> {
-        match Envelope::parse(text, self.broker().settings.limits.max_depth) {
+        match Envelope::parse(text, self.broker.settings.limits.max_depth) {
             Ok(envelope) => {
                 self.invalid_in_row = 0;
                 Some(envelope)
@@ -152,7 +144,7 @@ impl Connection {
             Err(EnvelopeError { id, error }) => {
                 self.invalid_in_row += 1;
                 self.refuse(error, id.as_deref());
-                if self.invalid_in_row >= self.broker().settings.limits.max_bad_frames {
+                if self.invalid_in_row >= self.broker.settings.limits.max_bad_frames {
                     self.shard.counters().errors.count(ErrorCode::TooManyInvalid);
                     self.link.close(CloseCode::TOO_MANY_INVALID, "too many invalid frames", CloseMode::Flush);
                 }
@@ -165,7 +157,7 @@ impl Connection {
     pub fn refuse(&self, error: ClientError, id: Option<&str>) {
         self.shard.counters().errors.count(error.code);
         let origin = self.pass.as_ref().and_then(Pass::address);
-        self.broker().note_refusal(self.peer.as_deref(), origin, &error, None);
+        self.broker.audit.note_refusal(self.peer.as_deref(), origin, &error, None);
         self.answer(&SystemMessage::Error(error), id);
     }
 
@@ -189,10 +181,10 @@ impl Connection {
         let now_ms = now_ms();
         let wait = self.admission.charge(bytes, now_ms);
         match self.pace.on_charged(wait, now_ms) {
-            Verdict::Go => return Step::Continue,
-            Verdict::Pause => {}
-            Verdict::PauseAndTell(wait) => self.refuse(ClientError::new(ErrorCode::RateLimited).after(wait), None),
-            Verdict::Close => {
+            PaceAction::Go => return Step::Continue,
+            PaceAction::Pause => {}
+            PaceAction::PauseAndTell(wait) => self.refuse(ClientError::new(ErrorCode::RateLimited).after(wait), None),
+            PaceAction::Close => {
                 self.link.close(CloseCode::RATE_LIMITED, "sent more than it may for too long", CloseMode::Flush);
             }
         }
@@ -249,11 +241,7 @@ impl Connection {
             trace: trace(envelope, id),
             id: (is_durable || envelope.timeout_ms.is_some()).then(|| id.to_owned()),
             is_durable,
-            retain: match (envelope.retain, envelope.payload) {
-                (false, _) => Retain::No,
-                (true, Some(_)) => Retain::Set,
-                (true, None) => Retain::Clear,
-            },
+            retain: envelope.effect_on_retained(),
             receipt: envelope.receipt,
             priority: envelope.priority,
             ttl_ms: envelope.ttl_ms,
@@ -264,7 +252,7 @@ impl Connection {
 
     /// Whether a message must be stored: as its sender says, or as is the default for its target.
     fn is_durable(&self, envelope: &Envelope<'_>) -> bool {
-        let store = &self.broker().settings.store;
+        let store = &self.broker.settings.store;
         match (envelope.delivery, &envelope.target) {
             (Some(delivery), _) => delivery == Delivery::Durable,
             _ if envelope.retain || envelope.receipt => true,
@@ -281,7 +269,7 @@ impl Connection {
     /// The edge says that the session has logged in.
     pub fn identify(&mut self, assertion: &Secret, id: Option<&str>) -> Step {
         let Some(peer) = &self.peer else { return Step::Continue };
-        match assertion::verify_login(assertion.reveal(), &self.broker().settings.broker.bridge_secret) {
+        match assertion::verify_login(assertion.reveal(), &self.broker.settings.broker.bridge_secret) {
             Ok(logged_in) => {
                 let identify = Identify { peer: Arc::clone(peer), logged_in, id: id.map(str::to_owned) };
                 self.submit(Work::Identify(identify))
@@ -358,7 +346,7 @@ impl Drop for Connection {
             .take()
             .unwrap_or_else(|| End { code: CloseCode::INTERNAL, reason: "the connection's actor failed".to_owned() });
         tracing::debug!(connection = %self.id, code = end.code.0, reason = end.reason, "closed");
-        self.broker().state.do_send(Changed { id: self.id, state: ConnectionState::Closed(end.code) });
+        self.broker.state.do_send(Changed { id: self.id, state: ConnectionState::Closed(end.code) });
         self.unregister(&end.reason);
     }
 }
@@ -447,7 +435,7 @@ impl<A: ConnectionActor> Inbound<A> for PeerInbound {
 
     fn on_closing(&mut self, actor: &mut A, code: CloseCode, _: &mut Context<A>) {
         let connection = actor.connection();
-        connection.broker().state.do_send(Changed { id: connection.id, state: ConnectionState::Closing(code) });
+        connection.broker.state.do_send(Changed { id: connection.id, state: ConnectionState::Closing(code) });
         let reason = self.peer_close.as_ref().map_or("closed by the server", |end| end.reason.as_str());
         connection.unregister(reason);
     }

@@ -1,18 +1,10 @@
-//! The actors: thin shells over the routing core and the transport.
+//! The actors of connections: thin shells over the transport, which ask the router of their thread.
 
 mod agent;
 mod connection;
-mod durable;
-mod login;
 mod overload;
 mod pace;
-mod router;
 mod session;
-mod state;
-mod waiting;
 
 pub use agent::{AgentActor, AgentHandshake};
-pub(crate) use durable::{ChannelAsk, Subscription};
-pub use router::{Asked, Attach, Detach, Dispatch, RouterActor, Shard};
 pub use session::ClientSessionActor;
-pub use state::{Changed, Drain, GetStats, KeepSnapshot, Opened, Side, StateManagerActor, UseBroker};

@@ -3,7 +3,7 @@
 use common::envelope::{self, Envelope, Priority, merge_deltas};
 use transport::{Frame, Lane, Overflow, StreamKey};
 
-use crate::routing::hash;
+use crate::hashing::hash;
 
 /// The lane of a priority.
 pub(super) const fn lane_of(priority: Priority) -> Lane {

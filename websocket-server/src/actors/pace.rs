@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use common::timestamp::millis;
 use tokio::time::{Sleep, sleep};
 
 /// The shortest pause: enough to pay for many frames, so that there is not a pause for each.
@@ -22,7 +23,7 @@ const NOTICES_MS: u64 = 1000;
 
 /// What to do after a charged frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PaceAction {
     /// Nothing.
     Go,
     /// Read nothing for a while.
@@ -47,37 +48,37 @@ impl Pace {
     /// The pace of a new connection. `patience`: how long it may stay over its rates; zero: for
     /// ever.
     pub fn new(patience: Duration) -> Self {
-        let patience_ms = if patience.is_zero() { u64::MAX } else { crate::broker::millis(patience) };
+        let patience_ms = if patience.is_zero() { u64::MAX } else { millis(patience) };
         Self { patience_ms, pause: None, over_since_ms: 0, last_over_ms: None, told_ms: None }
     }
 
     /// A frame was charged, and the accounts ask for this wait.
-    pub fn on_charged(&mut self, wait: Duration, now_ms: u64) -> Verdict {
+    pub fn on_charged(&mut self, wait: Duration, now_ms: u64) -> PaceAction {
         if wait.is_zero() {
-            return Verdict::Go;
+            return PaceAction::Go;
         }
         let verdict = self.judge(wait, now_ms);
-        if verdict != Verdict::Close {
+        if verdict != PaceAction::Close {
             self.pause = Some(Box::pin(sleep(wait.max(SHORTEST))));
         }
         verdict
     }
 
-    fn judge(&mut self, wait: Duration, now_ms: u64) -> Verdict {
+    fn judge(&mut self, wait: Duration, now_ms: u64) -> PaceAction {
         let let_up = self.last_over_ms.is_none_or(|last| now_ms.saturating_sub(last) > CALM_MS);
         if let_up {
             self.over_since_ms = now_ms;
         }
         // The pause itself does not count as keeping within the rates.
-        self.last_over_ms = Some(now_ms.saturating_add(crate::broker::millis(wait)));
+        self.last_over_ms = Some(now_ms.saturating_add(millis(wait)));
         if now_ms.saturating_sub(self.over_since_ms) > self.patience_ms {
-            return Verdict::Close;
+            return PaceAction::Close;
         }
         if self.told_ms.is_some_and(|told| now_ms.saturating_sub(told) < NOTICES_MS) {
-            return Verdict::Pause;
+            return PaceAction::Pause;
         }
         self.told_ms = Some(now_ms);
-        Verdict::PauseAndTell(wait.max(SHORTEST))
+        PaceAction::PauseAndTell(wait.max(SHORTEST))
     }
 
     /// Ready when the pause is over.
@@ -101,13 +102,13 @@ mod tests {
     #[test]
     fn who_is_over_is_told_once_a_second_and_closed_when_patience_ends() {
         let mut pace = Pace::new(Duration::from_secs(10));
-        assert_eq!(pace.judge(WAIT, 1000), Verdict::PauseAndTell(SHORTEST));
-        assert_eq!(pace.judge(WAIT, 1500), Verdict::Pause);
-        assert_eq!(pace.judge(WAIT, 2000), Verdict::PauseAndTell(SHORTEST));
+        assert_eq!(pace.judge(WAIT, 1000), PaceAction::PauseAndTell(SHORTEST));
+        assert_eq!(pace.judge(WAIT, 1500), PaceAction::Pause);
+        assert_eq!(pace.judge(WAIT, 2000), PaceAction::PauseAndTell(SHORTEST));
         for now_ms in (3000..=11_000).step_by(1000) {
-            assert_ne!(pace.judge(WAIT, now_ms), Verdict::Close, "{now_ms}");
+            assert_ne!(pace.judge(WAIT, now_ms), PaceAction::Close, "{now_ms}");
         }
-        assert_eq!(pace.judge(WAIT, 11_001), Verdict::Close);
+        assert_eq!(pace.judge(WAIT, 11_001), PaceAction::Close);
     }
 
     #[test]
@@ -115,11 +116,11 @@ mod tests {
         let mut pace = Pace::new(Duration::from_secs(10));
         pace.judge(WAIT, 0);
         pace.judge(WAIT, 9000);
-        assert_ne!(pace.judge(WAIT, 20_000), Verdict::Close);
+        assert_ne!(pace.judge(WAIT, 20_000), PaceAction::Close);
         let mut pace = Pace::new(Duration::from_secs(10));
         pace.judge(Duration::from_secs(11), 0);
-        assert_eq!(pace.judge(WAIT, 11_000), Verdict::Close);
+        assert_eq!(pace.judge(WAIT, 11_000), PaceAction::Close);
         let mut patient = Pace::new(Duration::ZERO);
-        assert!((0..10_000).all(|second| patient.judge(WAIT, second * 1000) != Verdict::Close));
+        assert!((0..10_000).all(|second| patient.judge(WAIT, second * 1000) != PaceAction::Close));
     }
 }

@@ -1,5 +1,7 @@
 //! The ClientSessionActor: one per client socket at the broker.
 
+use std::sync::Arc;
+
 use actix::{Actor, Context};
 use common::{
     assertion::ClientIdentity,
@@ -9,11 +11,8 @@ use common::{
 };
 use transport::{Socket, Step, Upgraded};
 
-use super::{
-    connection::{Connection, ConnectionActor, Named},
-    state::Side,
-};
-use crate::{broker::Admission, routing::PeerKind, services};
+use super::connection::{Connection, ConnectionActor, Named};
+use crate::{admissions::Admission, broker::Broker, peers::PeerKind, services, side::Side};
 
 /// The actor. Its session is registered from the start, because the edge's assertion identifies it.
 pub struct ClientSessionActor {
@@ -22,10 +21,10 @@ pub struct ClientSessionActor {
 
 impl ClientSessionActor {
     /// Takes over the socket of a client that the edge vouches for.
-    pub fn take_over<S: Socket>(upgraded: Upgraded<S>, admission: Admission, identity: ClientIdentity) {
+    pub fn take_over<S: Socket>(upgraded: Upgraded<S>, broker: &Arc<Broker>, admission: Admission, identity: ClientIdentity) {
         let named =
             Named { agent_id: identity.agent.clone(), session_id: Some(identity.session_id), socket_id: identity.socket_id };
-        Connection::start(upgraded, admission, Side::Session, named, |mut connection, _| {
+        Connection::start(upgraded, broker, admission, Side::Session, named, |mut connection, _| {
             let reading = identity.reading.clone();
             connection.register(PeerKind::Session(Box::new(identity)), reading, AgentDescription::default(), None);
             Self { connection }

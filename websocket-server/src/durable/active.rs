@@ -59,7 +59,7 @@ impl Active {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::ConnectionId;
+    use crate::peers::ConnectionId;
 
     #[test]
     fn what_nobody_uses_makes_room() {

@@ -9,11 +9,11 @@ use transport::{Frame, Lane, Sent};
 
 use super::{
     Channel, Channels, OnItsWay,
-    channel::Step,
-    history::{Place, lost_records},
+    channel::CatchUpStep,
+    history::{StartingPoint, lost_records},
     redelivered, retained,
 };
-use crate::routing::Peer;
+use crate::peers::Peer;
 
 /// How long to wait for a reader whose outbox is full.
 const FULL_OUTBOX_WAIT: Duration = Duration::from_millis(20);
@@ -43,6 +43,16 @@ pub struct CatchUp {
     through: u64,
 }
 
+impl Channels {
+    /// A receiver gets nothing live from now on, until the returned catch-up has run, which begins
+    /// after `given`. An earlier catch-up of the receiver ends.
+    pub fn fall_behind(self: &Arc<Self>, channel: &ChannelName, peer: &Arc<Peer>, given: u64) -> CatchUp {
+        let machine = self.machine(channel);
+        let turn = machine.lock().fall_behind(peer.id);
+        CatchUp::new(Arc::clone(self), machine, channel.clone(), Arc::clone(peer), turn, given)
+    }
+}
+
 impl CatchUp {
     /// For a receiver that has just fallen behind, and has everything up to `given`.
     pub(super) fn new(
@@ -68,7 +78,7 @@ impl CatchUp {
     }
 
     /// The receiver continues from a place, of which it was told.
-    pub fn begin_at(&mut self, place: &Place) {
+    pub fn begin_at(&mut self, place: &StartingPoint) {
         self.given = place.after;
         self.told_through = place.recovery.lost.as_ref().and_then(|lost| lost.through).unwrap_or(0);
     }
@@ -148,11 +158,11 @@ impl CatchUp {
             return false;
         }
         match machine.caught_up(self.peer.id, self.through, self.given) {
-            Step::ReadOn { through } => {
+            CatchUpStep::ReadOn { through } => {
                 self.through = through;
                 false
             }
-            Step::GoLive(tail) => {
+            CatchUpStep::GoLive(tail) => {
                 // Under the lock, so that nothing newer comes first.
                 let mut delivered = Vec::with_capacity(tail.len());
                 let is_inbox = self.channel.family().is_inbox();

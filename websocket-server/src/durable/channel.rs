@@ -14,11 +14,11 @@ use foldhash::HashMap;
 use transport::{Frame, Link};
 
 use super::Notice;
-use crate::routing::ConnectionId;
+use crate::peers::ConnectionId;
 
 /// The next step of a receiver that reads what is pending.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum CatchUpStep {
     /// Something was committed since the read began: continue.
     ReadOn {
         /// Everything up to this number is in the store.
@@ -227,12 +227,12 @@ impl Channel {
 
     /// The receiver has got everything pending up to `through`, the last of it `given`. Returns the
     /// next step.
-    pub fn caught_up(&mut self, receiver: ConnectionId, through: u64, given: u64) -> Step {
+    pub fn caught_up(&mut self, receiver: ConnectionId, through: u64, given: u64) -> CatchUpStep {
         if self.committed > through {
-            return Step::ReadOn { through: self.committed };
+            return CatchUpStep::ReadOn { through: self.committed };
         }
         self.behind.remove(&receiver);
-        Step::GoLive(self.tail.range(through.max(given) + 1..).map(|(_, message)| message.clone()).collect())
+        CatchUpStep::GoLive(self.tail.range(through.max(given) + 1..).map(|(_, message)| message.clone()).collect())
     }
 
     /// Whether the tail is empty.
@@ -282,9 +282,9 @@ mod tests {
         send(&mut inbox, 2);
         send(&mut inbox, 3);
         inbox.stored(1);
-        assert_eq!(inbox.caught_up(receiver, 0, 0), Step::ReadOn { through: 1 });
+        assert_eq!(inbox.caught_up(receiver, 0, 0), CatchUpStep::ReadOn { through: 1 });
         assert!(!inbox.is_live(receiver));
-        assert_eq!(inbox.caught_up(receiver, 1, 1), Step::GoLive(vec![message(2), message(3)]));
+        assert_eq!(inbox.caught_up(receiver, 1, 1), CatchUpStep::GoLive(vec![message(2), message(3)]));
         assert!(inbox.is_live(receiver));
         inbox.stored(2);
         inbox.stored(3);
@@ -301,13 +301,13 @@ mod tests {
         inbox.stored(2);
         // Commits take effect in order, though their answers may not come in order: 1 could be
         // read.
-        assert_eq!(inbox.caught_up(receiver, 2, 2), Step::GoLive(vec![]));
+        assert_eq!(inbox.caught_up(receiver, 2, 2), CatchUpStep::GoLive(vec![]));
     }
 
     #[test]
     fn it_is_counted_how_often_in_a_row_ways_back_begin_with_the_same_message() {
         let mut inbox = Channel::default();
-        let policy = crate::broker::link_policy(&Settings::for_tests());
+        let policy = crate::links::link_policy(&Settings::for_tests());
         let mut begin = |seq| inbox.begin_with(seq, &Link::new(Arc::clone(&policy)));
         assert_eq!([5, 5, 5, 6, 5].map(&mut begin), [0, 1, 2, 0, 0]);
         // All of these are connected at once.
@@ -364,6 +364,6 @@ mod tests {
             send(&mut inbox, seq);
         }
         inbox.given_up(7);
-        assert_eq!(inbox.caught_up(receiver, 4, 4), Step::GoLive(vec![message(5), message(6)]));
+        assert_eq!(inbox.caught_up(receiver, 4, 4), CatchUpStep::GoLive(vec![message(5), message(6)]));
     }
 }

@@ -2,7 +2,12 @@
 
 use std::{collections::hash_map::Entry, sync::Arc, time::Duration};
 
-use common::{address::Scope, assertion::NAMED_BY_EDGE, id::SessionId, timestamp::unix_ms};
+use common::{
+    address::Scope,
+    assertion::NAMED_BY_EDGE,
+    id::SessionId,
+    timestamp::{millis, unix_ms},
+};
 use foldhash::{HashMap, HashSet};
 use parking_lot::Mutex;
 use store::{
@@ -10,11 +15,8 @@ use store::{
     Store, StoreError, StoredSession,
 };
 
-use super::{CatchUp, Channel, Numbers, Receipts, active::Active, kept::Kept, numbers::BLOCK, recent::Recent, untold::Untold};
-use crate::{
-    broker::millis,
-    routing::{ConnectionId, Peer},
-};
+use super::{Channel, Numbers, Receipts, active::Active, kept::Kept, numbers::BLOCK, recent::Recent, untold::Untold};
+use crate::peers::ConnectionId;
 
 /// Channels read at once when the store is opened.
 const CHANNELS_PER_PAGE: u32 = 1000;
@@ -324,14 +326,6 @@ impl Channels {
         if let Some(session_id) = to_be_written {
             self.write_session(session_id);
         }
-    }
-
-    /// A receiver gets nothing live from now on, until the returned catch-up has run, which begins
-    /// after `given`. An earlier catch-up of the receiver ends.
-    pub fn fall_behind(self: &Arc<Self>, channel: &ChannelName, peer: &Arc<Peer>, given: u64) -> CatchUp {
-        let machine = self.machine(channel);
-        let turn = machine.lock().fall_behind(peer.id);
-        CatchUp::new(Arc::clone(self), machine, channel.clone(), Arc::clone(peer), turn, given)
     }
 
     /// The receiver has gone.

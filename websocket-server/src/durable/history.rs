@@ -11,7 +11,7 @@ const PAGE_BYTES: u64 = 256 * 1024;
 
 /// Where a reader continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct StartingPoint {
     /// After this number.
     pub after: u64,
     /// The content of its answer.
@@ -24,12 +24,12 @@ impl Channels {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn locate(&self, channel: &ChannelName, start: &Start) -> Result<Place, StoreError> {
+    pub async fn locate(&self, channel: &ChannelName, start: &Start) -> Result<StartingPoint, StoreError> {
         if let Start::After { epoch: Some(epoch), .. } = start
             && *epoch != self.epoch().to_string()
         {
             let head = self.store().channel(channel.clone()).await?.map_or(0, |info| info.head);
-            return Ok(Place { after: head, recovery: Recovery { recovered: false, from: head, lost: None } });
+            return Ok(StartingPoint { after: head, recovery: Recovery { recovered: false, from: head, lost: None } });
         }
         let page = self.store().read(channel.clone(), read_from(start), Limits { records: 1, bytes: 1 }).await?;
         let first = page.records.first().map(|record| record.seq);
@@ -44,7 +44,7 @@ impl Channels {
         let is_known = !matches!(start, Start::After { seq, .. } if *seq > head);
         let is_on_its_way = matches!(start, Start::After { seq, .. } if *seq > page.head) && is_known;
         let lost = page.lost.filter(|_| !is_on_its_way).map(lost_records);
-        Ok(Place { after, recovery: Recovery { recovered: lost.is_none() && is_known, from: after, lost } })
+        Ok(StartingPoint { after, recovery: Recovery { recovered: lost.is_none() && is_known, from: after, lost } })
     }
 
     /// A part of a channel's log. With a `limit` of 0 it contains no messages.

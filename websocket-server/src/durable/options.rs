@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use common::config::{Durability, Retention, Settings, StoreSettings, StoredQuota};
+use common::{
+    config::{Durability, Retention, Settings, StoreSettings, StoredQuota},
+    timestamp::millis,
+};
 use store::{Bounds, ChannelFamily, FamilyPolicy, Policies, Quota, Quotas, Store, StoreError, StoreOptions};
-
-use crate::broker::millis;
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use common::{
 };
 use store::{OwnerKey, Standing, StoreError};
 
-use crate::routing::{Peer, PeerKind};
+use crate::peers::{Peer, PeerKind};
 
 /// The store's key for a sender: a session with its user and its client address, or an agent with
 /// its key. Addresses in `exempt` are not counted.

@@ -14,7 +14,7 @@ use std::{
 use common::{
     assertion::Reading,
     config::Settings,
-    envelope::Priority,
+    envelope::{Priority, Retain},
     error::ErrorCode,
     id::{AgentId, SessionId},
     message::Start,
@@ -24,8 +24,8 @@ use serde_json::Value;
 use store::{Ack, Appended, ChannelName, DeadReason, MemoryStore, NewRecord, StoreError, StoreOptions, StoredSession};
 use transport::{Lane, Link, LinkPolicy, flow::FlowPolicy};
 
-use super::{Accepted, CatchUp, Channels, Draft, Outcome, Retain, SettledMessage, refusal_of};
-use crate::routing::{ConnectionId, Peer, PeerKind};
+use super::{Accepted, CatchUp, Channels, Draft, Outcome, SettledMessage, refusal_of};
+use crate::peers::{ConnectionId, Peer, PeerKind};
 
 const READERS: usize = 3;
 /// A few messages fit a reader's outbox.
@@ -116,7 +116,7 @@ impl World {
     async fn with(options: StoreOptions, channel: &str) -> Self {
         let store = Arc::new(MemoryStore::new(options).expect("a store"));
         let channels = Channels::open(store, Duration::from_secs(30), 1000).await.expect("opens");
-        let mut policy = Arc::into_inner(crate::broker::link_policy(&Settings::for_tests())).expect("the only one");
+        let mut policy = Arc::into_inner(crate::links::link_policy(&Settings::for_tests())).expect("the only one");
         policy.outbox_bytes = OUTBOX;
         policy.flow = FlowPolicy { burst_ms: 0, share: 0.0 };
         let channel = ChannelName::parse(channel).expect("a channel");

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use common::{
-    envelope::Priority,
+    envelope::{Priority, Retain},
     error::{ClientError, ErrorCode},
-    timestamp::unix_ms,
+    timestamp::{millis, unix_ms},
 };
 use parking_lot::Mutex;
 use store::{Appended, ChannelName, FirstDelivery, MessageKey, NewRecord, Owner, Reply, Retained};
@@ -16,10 +16,7 @@ use super::{
     recent::{Answer, First},
     refusal_of,
 };
-use crate::{
-    broker::millis,
-    routing::{Peer, hash},
-};
+use crate::{hashing::hash, peers::Peer};
 
 /// A durable message on its way to the disk.
 pub struct Accepted {
@@ -34,7 +31,7 @@ pub struct Accepted {
     /// The catch-ups, to be run, of connections that had no room for it and have just fallen
     /// behind.
     pub fell_behind: Vec<CatchUp>,
-    /// A receiver the sender should wait for.
+    /// A receiver that the sender should wait for.
     pub pause_for: Option<Arc<Link>>,
 }
 
@@ -109,18 +106,6 @@ impl Accepted {
             pause_for: None,
         }
     }
-}
-
-/// The effect of a message on its topic's retained value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Retain {
-    /// Nothing.
-    #[default]
-    No,
-    /// It becomes the value.
-    Set,
-    /// It removes the value.
-    Clear,
 }
 
 /// Who got a message live.

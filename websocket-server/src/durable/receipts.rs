@@ -32,7 +32,7 @@ pub struct Notice {
     pub to: String,
     /// The message's id.
     pub correlation_id: String,
-    /// What it is told.
+    /// The content of its answer.
     pub message: SystemMessage,
 }
 

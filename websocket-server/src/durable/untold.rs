@@ -7,21 +7,14 @@
 
 use std::hash::RandomState;
 
-use common::timestamp::unix_ms;
 use foldhash::HashMap;
 use hashlink::LinkedHashMap;
-use store::{ChannelFamily, ChannelInfo, ChannelName, ConsumerId, StoreError};
-
-use super::Channels;
+use store::{ChannelFamily, ChannelInfo, ChannelName};
 
 /// The most inboxes with dead letters; receivers beyond are not told.
 const MOST_INBOXES: usize = 100_000;
 /// The same for forgotten sessions; with more, the one that was forgotten first is not told.
 const MOST_FORGOTTEN: usize = 100_000;
-
-/// The time of a record of what a receiver was told about its inbox: such a record is removed with
-/// the inbox, not by age.
-const NEVER_FORGOTTEN: u64 = u64::MAX;
 
 /// How many messages a receiver has lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,10 +28,10 @@ pub struct Died {
 
 /// What became dead letters with the inbox of a forgotten session.
 #[derive(Clone, Copy, Debug)]
-struct WithInbox {
-    died: Died,
+pub(super) struct WithInbox {
+    pub(super) died: Died,
     /// When that happened, in milliseconds since 1970.
-    at: u64,
+    pub(super) at: u64,
 }
 
 /// See the module. Pure.
@@ -66,7 +59,7 @@ impl Untold {
         }
     }
 
-    fn note_forgotten(&mut self, inbox: ChannelName, died: Died, at: u64) {
+    pub(super) fn note_forgotten(&mut self, inbox: ChannelName, died: Died, at: u64) {
         let before = self.forgotten.remove(&inbox);
         let died = before.map_or(died, |before| before.died.and(died));
         self.forgotten.insert(inbox, WithInbox { died, at });
@@ -106,12 +99,17 @@ impl Untold {
 
     /// The receiver of an inbox is told: the dead letters of the present inbox, and those of an
     /// earlier one.
-    fn take(&mut self, inbox: &ChannelName) -> (u64, Option<WithInbox>) {
+    pub(super) fn take(&mut self, inbox: &ChannelName) -> (u64, Option<WithInbox>) {
         (self.inboxes.remove(inbox).unwrap_or(0), self.forgotten.remove(inbox))
     }
 
-    fn has(&self, inbox: &ChannelName) -> bool {
+    pub(super) fn has(&self, inbox: &ChannelName) -> bool {
         self.inboxes.contains_key(inbox) || self.forgotten.contains_key(inbox)
+    }
+
+    /// How much of an inbox that is there died.
+    pub(super) fn of_inbox(&self, inbox: &ChannelName) -> u64 {
+        self.inboxes.get(inbox).copied().unwrap_or(0)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -120,68 +118,8 @@ impl Untold {
 }
 
 impl Died {
-    fn and(self, other: Self) -> Self {
+    pub(super) fn and(self, other: Self) -> Self {
         Self { count: self.count + other.count, is_exact: self.is_exact && other.is_exact }
-    }
-}
-
-impl Channels {
-    /// A message of an inbox became a dead letter.
-    pub fn note_death(&self, inbox: &ChannelName) {
-        self.untold.lock().note(inbox, 1);
-    }
-
-    /// What became dead letters with sessions before a time has left the dead letters.
-    pub fn forget_deaths(&self, before: u64) {
-        self.untold.lock().expire(before);
-    }
-
-    /// Whether the receiver of an inbox must be told of dead letters.
-    pub fn has_untold(&self, inbox: &ChannelName) -> bool {
-        self.untold.lock().has(inbox)
-    }
-
-    /// How many messages of an inbox became dead letters since its receiver was last told. That is
-    /// recorded.
-    ///
-    /// # Errors
-    /// Those of the store; the receiver must then still be told.
-    pub async fn take_untold(&self, inbox: &ChannelName) -> Result<Died, StoreError> {
-        let (count, with) = self.untold.lock().take(inbox);
-        let outcome = async {
-            if count > 0 {
-                self.note_told(inbox).await?;
-            }
-            if with.is_some() {
-                self.note_told_of_forgotten(inbox).await?;
-            }
-            Ok(())
-        };
-        if let Err(error) = outcome.await {
-            let mut untold = self.untold.lock();
-            untold.note(inbox, count);
-            if let Some(WithInbox { died, at }) = with {
-                untold.note_forgotten(inbox.clone(), died, at);
-            }
-            return Err(error);
-        }
-        let died = Died { count, is_exact: true };
-        Ok(with.map_or(died, |with| with.died.and(died)))
-    }
-
-    async fn note_told(&self, inbox: &ChannelName) -> Result<(), StoreError> {
-        // With the channel its count is forgotten too.
-        let Some(info) = self.store().channel(inbox.clone()).await? else { return Ok(()) };
-        // What became dead letters meanwhile is told next.
-        let newer = self.untold.lock().inboxes.get(inbox).copied().unwrap_or(0);
-        let told = info.dead_lettered.saturating_sub(newer);
-        self.store().save_cursors(ConsumerId::told_of_dead_letters(), vec![(inbox.clone(), told)], NEVER_FORGOTTEN).await
-    }
-
-    async fn note_told_of_forgotten(&self, inbox: &ChannelName) -> Result<(), StoreError> {
-        let dead = inbox.dead();
-        let Some(info) = self.store().channel(dead.clone()).await? else { return Ok(()) };
-        self.store().save_cursors(ConsumerId::told_of_dead_letters(), vec![(dead, info.head)], unix_ms()).await
     }
 }
 

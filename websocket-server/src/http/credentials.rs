@@ -20,8 +20,8 @@ use identity::limits::GUESSABLE;
 use tls::ClientCertificate;
 use transport::{Payer, bearer, client_address, clock::now_ms, operator::Operators};
 
-use super::{Refused, hosts};
-use crate::{broker::Broker, routing::Pass};
+use super::{hosts, refusal::Refused};
+use crate::{broker::Broker, peers::Pass};
 
 fn now() -> Duration {
     Duration::from_millis(now_ms())
@@ -41,8 +41,8 @@ pub fn admit_agent(
 ) -> Result<Pass, ClientError> {
     let certificate = certificate(request, &broker.settings.broker)?;
     let presented = presented(request);
-    let admit = || broker.keys.admit(presented, wanted);
-    let mut pass = broker.penalties.weigh(presented, address, now(), admit)?.from(address);
+    let admit = || broker.authentication.keys.admit(presented, wanted);
+    let mut pass = broker.authentication.wrong_keys.weigh(presented, address, now(), admit)?.from(address);
     hosts::check_key(request, presented)?;
     if let Some(certificate) = certificate.filter(|_| broker.settings.broker.client_names) {
         pass = pass.named(Arc::clone(&certificate.names));
@@ -61,9 +61,11 @@ pub fn check_operator(
     request: &HttpRequest,
     rule: impl FnOnce(&Operators, &HttpRequest) -> Result<(), ErrorCode>,
 ) -> Result<(), ClientError> {
-    let look = || Ok(rule(&broker.operators, request)?);
+    let look = || Ok(rule(&broker.authentication.operators, request)?);
     match bearer(request.headers()) {
-        Some(token) => broker.guessed_tokens.weigh(Some(token), client_address::of(request, &broker.proxies), now(), look),
+        Some(token) => {
+            broker.authentication.wrong_tokens.weigh(Some(token), client_address::of(request, &broker.http.proxies), now(), look)
+        }
         None => look(),
     }
 }
@@ -71,10 +73,10 @@ pub fn check_operator(
 /// The presented text is not the operator token, nor anything else that is valid. Returns the
 /// answer.
 pub fn on_guess(broker: &Broker, address: IpAddr, error: ClientError) -> ClientError {
-    match broker.guessed_tokens.check(address, now()) {
+    match broker.authentication.wrong_tokens.check(address, now()) {
         Err(wait) => ClientError::new(ErrorCode::TooManyFailures).after(wait),
         Ok(()) => {
-            broker.guessed_tokens.on_failure(address, now());
+            broker.authentication.wrong_tokens.on_failure(address, now());
             error
         }
     }
@@ -84,18 +86,18 @@ pub fn on_guess(broker: &Broker, address: IpAddr, error: ClientError) -> ClientE
 /// guessed pays for itself; others are charged to their address.
 pub fn payer_of(broker: &Broker, request: &HttpRequest, address: IpAddr) -> Payer {
     let Some(token) = bearer(request.headers()).filter(|token| token.len() >= GUESSABLE) else { return Payer::Address(address) };
-    if broker.operators.check_administrator(request).is_ok() {
+    if broker.authentication.operators.check_administrator(request).is_ok() {
         return Payer::Key("operator".into());
     }
-    let pass = broker.keys.admit(Some(token), None);
+    let pass = broker.authentication.keys.admit(Some(token), None);
     pass.map_or(Payer::Address(address), |pass| Payer::Key(format!("agents {}", pass.name()).into()))
 }
 
 /// Whether an operator asks, on a route that others may use too. A wrong token costs nothing here,
 /// because it is checked again.
 pub fn is_operator(broker: &Broker, request: &HttpRequest, address: IpAddr) -> bool {
-    bearer(request.headers()).is_some_and(|token| broker.guessed_tokens.lets_look(token, address, now()))
-        && broker.operators.check_administrator(request).is_ok()
+    bearer(request.headers()).is_some_and(|token| broker.authentication.wrong_tokens.lets_look(token, address, now()))
+        && broker.authentication.operators.check_administrator(request).is_ok()
 }
 
 /// An operator sent this request. Without a configured token there are no operators, and this path

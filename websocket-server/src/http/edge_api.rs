@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, web};
 use common::audit::{Batch, Entry};
 use identity::revocations::Exchange;
 
-use super::{Refused, credentials::Edge};
+use super::{credentials::Edge, refusal::Refused};
 use crate::broker::Broker;
 
 /// `POST /api/v1/audit`: an edge's entries about logins and refusals, written with the broker's
@@ -18,6 +18,6 @@ pub async fn report(_: Edge, batch: web::Json<Batch>, broker: web::Data<Broker>)
 
 /// `POST /api/v1/revocations`: an edge's revocations, in exchange for those of others.
 pub async fn revocations(_: Edge, ask: web::Json<Exchange>, broker: web::Data<Broker>) -> Result<HttpResponse, Refused> {
-    let answer = broker.into_inner().exchange_revocations(ask.into_inner()).await?;
+    let answer = broker.authentication.revocations.exchange(ask.into_inner(), &broker.router).await?;
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(answer))
 }

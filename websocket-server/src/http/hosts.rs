@@ -17,7 +17,7 @@ use common::{
     error::{ClientError, ErrorCode},
 };
 
-use super::refusal;
+use super::refusal::refusal;
 use crate::broker::Broker;
 
 /// Marks a request to a name that is not the broker's.
@@ -30,7 +30,7 @@ pub async fn require_own_host(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    if !broker.hosts.admits(request.request()) {
+    if !broker.http.hosts.admits(request.request()) {
         if !request.headers().contains_key(header::AUTHORIZATION) {
             return Ok(request.into_response(refusal(ErrorCode::HostNotAllowed.into())));
         }

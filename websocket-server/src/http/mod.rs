@@ -2,32 +2,32 @@
 
 pub mod credentials;
 pub mod edge_api;
+mod edge_clocks;
 mod hosts;
 pub mod operator_api;
 pub mod operators;
 pub mod past_api;
-pub mod refused_edges;
+mod refusal;
 pub mod sockets;
 pub mod stats;
 
 use std::sync::Arc;
 
 use actix_web::{
-    Error, HttpMessage, HttpResponse, ResponseError,
+    Error, HttpMessage,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::StatusCode,
     middleware::{Next, from_fn},
     web,
 };
-use common::{
-    audit::Event,
-    error::{ClientError, ErrorCode},
-};
-use store::StoreError;
-use transport::{RouteFamily, UPGRADE_REQUIRED, client_address};
+use common::{audit::Event, error::ErrorCode};
+use transport::{RouteFamily, client_address};
 
-use self::credentials::{Vouched, payer_of};
+use self::{
+    credentials::{Vouched, payer_of},
+    refusal::{Refused, refusal},
+};
 use crate::broker::Broker;
 
 /// The longest report of an edge in bytes: entries without messages are short.
@@ -79,14 +79,14 @@ async fn note_refusals<B: MessageBody + 'static>(
     let Some(code) = answer.response().extensions().get::<ErrorCode>().copied() else { return Ok(answer) };
     let request = answer.request();
     tracing::debug!(code = code.as_str(), path = request.path(), "refused");
-    broker.refusals.count(code);
+    broker.statistics.refusals.count(code);
     let event = match answer.status() {
         StatusCode::UNAUTHORIZED => Event::Authentication,
         StatusCode::FORBIDDEN => Event::Refusal,
         _ => return Ok(answer),
     };
-    let address = client_address::of(request, &broker.proxies);
-    match broker.http_rates.take(RouteFamily::Refusal, address) {
+    let address = client_address::of(request, &broker.http.proxies);
+    match broker.http.rates.take(RouteFamily::Refusal, address) {
         Ok(()) => {
             let what = format!("{} {}: {code}", request.method(), request.path());
             broker.audit.note(event, "", &what, &address.to_string());
@@ -104,72 +104,17 @@ async fn paced(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let address = client_address::of(request.request(), &broker.proxies);
+    let address = client_address::of(request.request(), &broker.http.proxies);
     let vouched = Vouched::of(request.request(), &broker.settings.broker.bridge_secret);
     let refused = vouched.as_ref().err().copied();
     request.extensions_mut().insert(vouched);
     let Some(code) = refused else { return next.call(request).await.map(ServiceResponse::map_into_boxed_body) };
     let payer = payer_of(&broker, request.request(), address);
-    if let Err(error) = broker.http_rates.take_of(RouteFamily::Operator, payer, address) {
+    if let Err(error) = broker.http.rates.take_of(RouteFamily::Operator, payer, address) {
         return Ok(request.into_response(refusal(error)));
     }
-    let clock = refused_edges::on_refusal(&broker, request.request(), code, address);
+    let clock = edge_clocks::on_refusal(&broker, request.request(), code, address);
     let answer = next.call(request).await.map(ServiceResponse::map_into_boxed_body)?;
     let (request, response) = answer.into_parts();
-    Ok(ServiceResponse::new(request, refused_edges::tell_clock(response, clock)))
-}
-
-/// An error over HTTP.
-pub fn refusal(error: ClientError) -> HttpResponse {
-    let status = StatusCode::from_u16(error.code.row().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = HttpResponse::build(status);
-    if status == StatusCode::UNAUTHORIZED {
-        response.insert_header(("WWW-Authenticate", "Bearer"));
-    }
-    if status == StatusCode::UPGRADE_REQUIRED {
-        for header in UPGRADE_REQUIRED {
-            response.insert_header(header);
-        }
-    }
-    if let Some(seconds) = error.retry_after_seconds() {
-        response.insert_header(("Retry-After", seconds));
-    }
-    let mut response = response.content_type("application/json").body(error.to_http_body());
-    response.extensions_mut().insert(error.code);
-    response
-}
-
-/// A request that is refused.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct Refused(#[from] ClientError);
-
-impl Refused {
-    /// The request cannot be read.
-    pub fn bad_request(fault: impl std::fmt::Display) -> Self {
-        Self(ClientError::with_message(ErrorCode::BadRequest, fault.to_string()))
-    }
-}
-
-impl From<ErrorCode> for Refused {
-    fn from(code: ErrorCode) -> Self {
-        Self(code.into())
-    }
-}
-
-impl From<StoreError> for Refused {
-    fn from(error: StoreError) -> Self {
-        tracing::warn!(%error, "the store cannot be read");
-        ErrorCode::StoreUnavailable.into()
-    }
-}
-
-impl ResponseError for Refused {
-    fn status_code(&self) -> StatusCode {
-        self.error_response().status()
-    }
-
-    fn error_response(&self) -> HttpResponse {
-        refusal(self.0.clone())
-    }
+    Ok(ServiceResponse::new(request, edge_clocks::tell_clock(response, clock)))
 }

@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 use transport::client_address;
 
-use super::{Refused, credentials::Operator};
+use super::{credentials::Operator, refusal::Refused};
 use crate::{audit::Event, broker::Broker};
 
 /// `GET /api/v1/keys`: every key of the file, with its last use. Never a key itself.
 pub async fn keys(_: Operator, broker: web::Data<Broker>) -> Result<HttpResponse, Refused> {
     let broker = broker.into_inner();
-    let listing = spawn_blocking(move || broker.list_keys(SystemTime::now()));
+    let listing = spawn_blocking(move || broker.authentication.keys.list(SystemTime::now()));
     let keys = listing.await.map_err(|_| ErrorCode::Internal)?.map_err(|error| {
         tracing::error!(%error, "the agent keys cannot be listed");
         ErrorCode::Internal
@@ -31,7 +31,7 @@ pub async fn keys(_: Operator, broker: web::Data<Broker>) -> Result<HttpResponse
 /// those that ended.
 pub async fn reload_keys(request: HttpRequest, _: Operator, broker: web::Data<Broker>) -> Result<HttpResponse, Refused> {
     let broker: Arc<Broker> = broker.into_inner();
-    let origin = client_address::of(&request, &broker.proxies).to_string();
+    let origin = client_address::of(&request, &broker.http.proxies).to_string();
     broker.audit.note(Event::Admin, "operator", "had the agent keys read again", &origin);
     spawn_blocking(move || broker.reload_keys()).await.map_err(|_| ErrorCode::Internal)?.map_err(|error| {
         tracing::error!(%error, "the agent keys could not be read again; those in force stay");

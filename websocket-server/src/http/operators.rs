@@ -3,13 +3,15 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use common::error::{ClientError, ErrorCode};
 use serde_json::json;
+use tokio::task::spawn_blocking;
 use transport::operator::Operators;
 
-use super::{Refused, credentials::check_operator, refusal};
-use crate::{
-    actors::GetStats,
-    broker::{Broker, Readiness},
+use super::{
+    credentials::check_operator,
+    refusal::{Refused, refusal},
+    stats,
 };
+use crate::{broker::Broker, lifecycle::Readiness, state::GetStats};
 
 /// `GET /health/live`: the process answers.
 pub async fn live() -> HttpResponse {
@@ -19,12 +21,12 @@ pub async fn live() -> HttpResponse {
 /// `GET /health/ready`: 503 while starting or draining. A fault of the certificate is reported, but
 /// is no reason to be unready: whoever can read the answer was served.
 pub async fn ready(broker: web::Data<Broker>) -> HttpResponse {
-    match broker.readiness() {
+    match broker.lifecycle.readiness() {
         Readiness::Ready if !broker.channels.store().health().is_ready() => {
             let fault = broker.channels.store().health().fault.map_or_else(|| "closed".to_owned(), |fault| fault.to_string());
             refusal(ClientError::with_message(ErrorCode::StoreUnavailable, format!("durable messages cannot be stored: {fault}")))
         }
-        Readiness::Ready => HttpResponse::Ok().json(match &broker.tls {
+        Readiness::Ready => HttpResponse::Ok().json(match &broker.http.tls {
             Some(tls) => json!({ "status": "ready", "tls": { "fault": tls.fault().map(|fault| fault.code) } }),
             None => json!({ "status": "ready" }),
         }),
@@ -36,6 +38,8 @@ pub async fn ready(broker: web::Data<Broker>) -> HttpResponse {
 /// `GET /stats`, for operators.
 pub async fn stats(request: HttpRequest, broker: web::Data<Broker>) -> Result<HttpResponse, Refused> {
     check_operator(&broker, &request, Operators::check_observer)?;
-    let stats = broker.state.send(GetStats).await.map_err(|_| ErrorCode::NotReady)?;
-    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(stats))
+    let tracked = broker.state.send(GetStats).await.map_err(|_| ErrorCode::NotReady)?;
+    // Not on this thread: it carries messages.
+    let page = spawn_blocking(move || stats::to_json(&broker, tracked)).await.map_err(|_| ErrorCode::Internal)?;
+    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(page))
 }

@@ -16,13 +16,13 @@ use store::{AuditQuery, AuditRow, ChannelFamily, ChannelInfo, ChannelName};
 use transport::{Link, client_address};
 
 use super::{
-    Refused,
     credentials::{Operator, Vouched, admit_agent, is_operator, on_guess},
+    refusal::Refused,
 };
 use crate::{
     audit::Event,
     broker::Broker,
-    routing::{ConnectionId, Peer, PeerKind},
+    peers::{ConnectionId, Peer, PeerKind},
 };
 
 /// The most rows in one answer.
@@ -79,14 +79,14 @@ pub async fn history(
 /// Checks that the caller may read a channel. A text that is not the operator token is checked
 /// again as an agent's key; if it is wrong, it costs as a key and as a guess at the token.
 fn authorise(request: &HttpRequest, broker: &Broker, channel: &ChannelName, agent: Option<AgentId>) -> Result<(), ClientError> {
-    let address = client_address::of(request, &broker.proxies);
+    let address = client_address::of(request, &broker.http.proxies);
     if is_operator(broker, request, address) {
         broker.audit.note(Event::Admin, "operator", &format!("read {channel}"), &address.to_string());
         return Ok(());
     }
     let (kind, pass) = match Vouched::found(request) {
         Ok(Vouched::Session(identity)) => {
-            broker.revocations.check(&identity)?;
+            broker.authentication.revocations.check(&identity)?;
             (PeerKind::Session(identity), None)
         }
         Err(code @ ErrorCode::CredentialsExpired) => return Err(code.into()),
@@ -152,7 +152,7 @@ pub async fn audit(_: Operator, query: web::Query<AuditApiQuery>, broker: web::D
         before_id: before.unwrap_or(u64::MAX),
         limit: limit.unwrap_or(100).clamp(1, MOST_ROWS),
     };
-    crate::audit::write(&broker).await;
+    broker.audit.write(broker.channels.store().as_ref()).await;
     let rows = broker.channels.store().audit_log(asked).await?;
     Ok(shown(json!({ "entries": rows.iter().map(audit_row).collect::<Vec<_>>() })))
 }

@@ -19,8 +19,8 @@ use transport::{Upgraded, bearer, client_address};
 
 use super::{
     credentials::admit_agent,
-    refusal,
-    refused_edges::{on_refusal, tell_clock},
+    edge_clocks::{on_refusal, tell_clock},
+    refusal::refusal,
 };
 use crate::{
     actors::{AgentActor, AgentHandshake, ClientSessionActor},
@@ -43,13 +43,13 @@ pub struct AgentQuery {
 
 /// Pages of other sites may not open sockets here either, whatever credentials they have.
 fn check_origin(request: &HttpRequest, broker: &Broker) -> Result<(), ErrorCode> {
-    if broker.origins.admits(request) { Ok(()) } else { Err(ErrorCode::OriginNotAllowed) }
+    if broker.http.origins.admits(request) { Ok(()) } else { Err(ErrorCode::OriginNotAllowed) }
 }
 
 /// `GET /ws/agent`
 pub async fn agent(request: HttpRequest, query: web::Query<AgentQuery>, broker: web::Data<Broker>) -> HttpResponse {
     let broker = broker.into_inner();
-    let address = client_address::of(&request, &broker.proxies);
+    let address = client_address::of(&request, &broker.http.proxies);
     let admitted = || -> Result<_, ClientError> {
         check_origin(&request, &broker)?;
         let wanted: Option<AgentId> = query.agent_id.as_deref().map(|text| agent_id_in_query("agent_id", text)).transpose()?;
@@ -65,7 +65,7 @@ pub async fn agent(request: HttpRequest, query: web::Query<AgentQuery>, broker: 
     };
     match admitted() {
         Ok((admission, pass, handshake, reading)) => {
-            upgrade(&request, move |upgraded| AgentActor::take_over(upgraded, admission, pass, handshake, reading))
+            upgrade(&request, move |upgraded| AgentActor::take_over(upgraded, &broker, admission, pass, handshake, reading))
         }
         Err(error) => refusal(error),
     }
@@ -83,7 +83,7 @@ pub async fn client(request: HttpRequest, path: web::Path<String>, broker: web::
     let identity = match assertion.and_then(|shown| assertion::verify(shown, &broker.settings.broker.bridge_secret)) {
         Ok(identity) => identity,
         Err(code) => {
-            let clock = on_refusal(&broker, &request, code, client_address::of(&request, &broker.proxies));
+            let clock = on_refusal(&broker, &request, code, client_address::of(&request, &broker.http.proxies));
             return tell_clock(refusal(code.into()), clock);
         }
     };
@@ -91,7 +91,7 @@ pub async fn client(request: HttpRequest, path: web::Path<String>, broker: web::
         return refusal(ErrorCode::Forbidden.into());
     }
     match broker.admit_session(&identity) {
-        Ok(admission) => upgrade(&request, move |upgraded| ClientSessionActor::take_over(upgraded, admission, identity)),
+        Ok(admission) => upgrade(&request, move |upgraded| ClientSessionActor::take_over(upgraded, &broker, admission, identity)),
         Err(error) => refusal(error.into()),
     }
 }
@@ -108,9 +108,9 @@ impl LocalBroker {
     /// # Errors
     /// `not_ready`, `at_capacity`, `too_many_connections`.
     pub fn connect(&self, identity: ClientIdentity) -> Result<DuplexStream, ErrorCode> {
-        let admission = self.0.admit_session(&identity).inspect_err(|code| self.0.refusals.count(*code))?;
+        let admission = self.0.admit_session(&identity).inspect_err(|code| self.0.statistics.refusals.count(*code))?;
         let (ours, theirs) = tokio::io::duplex(LOCAL_BUFFER);
-        ClientSessionActor::take_over(Upgraded::without_handshake(ours), admission, identity);
+        ClientSessionActor::take_over(Upgraded::without_handshake(ours), &self.0, admission, identity);
         Ok(theirs)
     }
 
@@ -123,12 +123,13 @@ impl LocalBroker {
     pub fn connect_agent(&self, agent: AgentId, key: &Secret, reading: Reading) -> Result<DuplexStream, ClientError> {
         const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let admitted = || -> Result<_, ClientError> {
-            let pass = self.0.keys.admit(Some(key.reveal()), Some(&agent))?.from(HERE);
+            let pass = self.0.authentication.keys.admit(Some(key.reveal()), Some(&agent))?.from(HERE);
             Ok((self.0.admit_agent(pass.name(), HERE)?, pass))
         };
-        let (admission, pass) = admitted().inspect_err(|error| self.0.refusals.count(error.code))?;
+        let (admission, pass) = admitted().inspect_err(|error| self.0.statistics.refusals.count(error.code))?;
         let (ours, theirs) = tokio::io::duplex(LOCAL_BUFFER);
-        AgentActor::take_over(Upgraded::without_handshake(ours), admission, pass, AgentHandshake::new(Some(agent)), reading);
+        let handshake = AgentHandshake::new(Some(agent));
+        AgentActor::take_over(Upgraded::without_handshake(ours), &self.0, admission, pass, handshake, reading);
         Ok(theirs)
     }
 }

@@ -14,16 +14,27 @@ use common::{
 };
 use identity::{
     agent_keys::Scopes,
-    policy::{Action, Place, Policy, Principal},
+    policy::{Action, Policy, Principal, Resource},
 };
 use store::{ChannelFamily, ChannelName};
 
-use super::{Pass, Peer, PeerKind, Router};
+use super::Router;
+use crate::peers::{Pass, Peer, PeerKind};
 
 /// There are no rules for agents: what an agent may do follows from its key alone.
 static NO_RULES: Policy = Policy { agents: Vec::new(), topics: Vec::new(), visible_members: Vec::new() };
 /// The scopes of an anonymous session.
 static NO_SCOPES: LazyLock<BTreeSet<String>> = LazyLock::new(BTreeSet::new);
+
+/// The user of a session.
+enum SessionUser<'a> {
+    /// The session is not connected.
+    NotHere,
+    /// It has not logged in.
+    Nobody,
+    /// It is logged in as this user.
+    User(&'a UserId),
+}
 
 impl Peer {
     /// The scopes of its key, if it is an agent whose key has any.
@@ -31,10 +42,10 @@ impl Peer {
         self.pass.as_ref().and_then(Pass::bounds)
     }
 
-    fn place(&self) -> Place<'_> {
+    fn resource(&self) -> Resource<'_> {
         match &self.kind {
-            PeerKind::Agent(id) => Place::Agent { id, scopes: self.bounds() },
-            PeerKind::Session(identity) => Place::Session { id: identity.session_id, user: self.user_id() },
+            PeerKind::Agent(id) => Resource::Agent { id, scopes: self.bounds() },
+            PeerKind::Session(identity) => Resource::Session { id: identity.session_id, user: self.user_id() },
         }
     }
 }
@@ -77,26 +88,26 @@ impl Router {
         if from.is_agent() && from.bounds().is_none() {
             return Ok(());
         }
-        let place = match target {
-            Address::Agent(id) => Place::Agent { id, scopes: self.bounds_of(id) },
+        let resource = match target {
+            Address::Agent(id) => Resource::Agent { id, scopes: self.bounds_of(id) },
             Address::Session(id) => match self.user_of(*id) {
-                Some(user) => Place::Session { id: *id, user },
-                // The session is not connected, so nobody is reached. The user of its stored
-                // messages is unknown, so only senders that reach all sessions may leave something.
-                None if from.is_agent() => {
+                SessionUser::User(user) => Resource::Session { id: *id, user: Some(user) },
+                // Nobody is reached. But the user of what would be kept is not known, so that only who reaches all sessions may
+                // leave something.
+                SessionUser::NotHere if from.is_agent() => {
                     let reaches_all = from.bounds().is_none_or(Scopes::reach_all_sessions);
                     return if is_kept && !reaches_all { Err(ErrorCode::NotAllowed) } else { Ok(()) };
                 }
-                None => Place::Session { id: *id, user: None },
+                SessionUser::Nobody | SessionUser::NotHere => Resource::Session { id: *id, user: None },
             },
-            Address::User(user) => Place::User(user),
-            Address::Topic(name) => Place::Topic(name),
-            Address::Broadcast(scope) => Place::Broadcast(*scope),
-            Address::Bridge | Address::Run(_) | Address::Thread(_) | Address::Pool(_) => Place::Bridge,
+            Address::User(user) => Resource::User(user),
+            Address::Topic(name) => Resource::Topic(name),
+            Address::Broadcast(scope) => Resource::Broadcast(*scope),
+            Address::Bridge | Address::Run(_) | Address::Thread(_) | Address::Pool(_) => Resource::Bridge,
         };
         // Answered like a session that does not exist, so that the answer reveals nothing.
         let is_hidden = from.is_agent() && !is_kept && matches!(target, Address::Session(_));
-        self.judge(from, Action::Send(place)).map_err(|code| if is_hidden { ErrorCode::SessionNotFound } else { code })
+        self.judge(from, Action::Send(resource)).map_err(|code| if is_hidden { ErrorCode::SessionNotFound } else { code })
     }
 
     /// Checks that a peer may subscribe to a topic.
@@ -109,7 +120,7 @@ impl Router {
         if is_system(topic) && !sees_all {
             return Err(ErrorCode::NotAllowed);
         }
-        self.judge(peer, Action::Subscribe(Place::Topic(topic)))
+        self.judge(peer, Action::Subscribe(Resource::Topic(topic)))
     }
 
     /// Checks that a peer may read the history of a channel: its own inboxes and their dead
@@ -120,11 +131,11 @@ impl Router {
     /// `not_allowed`, `login_required`, `scope_required`.
     pub(crate) fn check_read(&self, peer: &Peer, channel: &ChannelName) -> Result<(), ErrorCode> {
         // A peer may read its own channels, if it may read any.
-        self.judge(peer, Action::ReadHistory(peer.place()))?;
+        self.judge(peer, Action::ReadHistory(peer.resource()))?;
         let may = match channel.family() {
             ChannelFamily::Topic => match channel.as_topic() {
                 Some(topic) => {
-                    self.judge(peer, Action::ReadHistory(Place::Topic(&topic)))?;
+                    self.judge(peer, Action::ReadHistory(Resource::Topic(&topic)))?;
                     peer.is_agent() || self.session_subscribes(peer, &topic)
                 }
                 None => false,
@@ -137,17 +148,17 @@ impl Router {
 
     /// Whether a peer may know of an agent.
     pub(super) fn sees_agent(&self, peer: &Peer, id: &AgentId, bounds: Option<&Scopes>) -> bool {
-        peer.is_agent() || self.may(peer, Action::See(Place::Agent { id, scopes: bounds }))
+        peer.is_agent() || self.may(peer, Action::See(Resource::Agent { id, scopes: bounds }))
     }
 
     /// Whether a peer may know of a session.
     pub(super) fn sees_session(&self, peer: &Peer, id: SessionId, user: Option<&UserId>) -> bool {
-        self.may(peer, Action::See(Place::Session { id, user }))
+        self.may(peer, Action::See(Resource::Session { id, user }))
     }
 
     /// Whether a subscriber of a topic may know of another.
     pub(super) fn sees_member(&self, peer: &Peer, topic: &TopicName, member: &Peer) -> bool {
-        (peer.is_agent() && member.is_agent()) || self.may(peer, Action::SeeMember { topic, member: member.place() })
+        (peer.is_agent() && member.is_agent()) || self.may(peer, Action::SeeMember { topic, member: member.resource() })
     }
 
     /// Whether a subscriber of a topic may know of all others, so that they need not be checked one
@@ -168,7 +179,10 @@ impl Router {
     }
 
     /// The user of a connected session.
-    fn user_of(&self, session: SessionId) -> Option<Option<&UserId>> {
-        self.sessions.get(&session).map(|entry| entry.info.user_id.as_ref())
+    fn user_of(&self, session: SessionId) -> SessionUser<'_> {
+        match self.sessions.get(&session) {
+            None => SessionUser::NotHere,
+            Some(entry) => entry.info.user_id.as_ref().map_or(SessionUser::Nobody, SessionUser::User),
+        }
     }
 }

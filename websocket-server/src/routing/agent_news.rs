@@ -5,7 +5,7 @@ use std::sync::Arc;
 use common::id::AgentId;
 use foldhash::HashMap;
 
-use super::Peer;
+use crate::peers::Peer;
 
 /// Milliseconds between two notices about one agent id.
 pub(super) const NOTICE_PAUSE_MS: u64 = 1_000;

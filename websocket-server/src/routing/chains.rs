@@ -10,11 +10,7 @@
 //! sender, or with the topic that it was sent to.
 
 use std::{
-    hash::{BuildHasher, Hash, RandomState},
-    sync::{
-        LazyLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -26,14 +22,6 @@ const ANSWERS: usize = 1 << 16;
 const CHAINS: usize = 1 << 13;
 /// Marks an answer in the table that has been answered.
 const ANSWERED: u64 = 1;
-
-/// Ids are hashed with a secret of the process, so that nobody can aim at another's entry.
-static HASH: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-
-/// The hash of an address, an id, or another name: nobody outside can tell which two collide.
-pub fn hash(name: impl Hash) -> u64 {
-    HASH.hash_one(name)
-}
 
 /// The ids of a message, as hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +163,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::hashing::hash;
 
     const ANN: u64 = 0x1111_1111_1111_1111;
     const BOB: u64 = 0x2222_2222_2222_2222;

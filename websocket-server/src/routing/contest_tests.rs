@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 use transport::Link;
 
 use super::{
-    Attached, ConnectionId, Peer, PeerKind, Router, RouterLimits,
+    Attached, Router, RouterLimits,
     agent_news::{NOTICE_BURST, NOTICE_PAUSE_MS},
 };
+use crate::peers::{ConnectionId, Peer, PeerKind};
 
 fn router() -> Router {
     let limits = RouterLimits { max_subscriptions: 10, max_requests: 10, answers: Rate::UNLIMITED };
@@ -24,7 +25,7 @@ fn router() -> Router {
 }
 
 fn peer(kind: PeerKind) -> Arc<Peer> {
-    let link = Link::new(crate::broker::link_policy(&Settings::for_tests()));
+    let link = Link::new(crate::links::link_policy(&Settings::for_tests()));
     Peer::new(ConnectionId::next(), kind, link, Reading::default(), None, Default::default())
 }
 

@@ -13,7 +13,8 @@ use common::{
 use foldhash::HashMap;
 use serde::Serialize;
 
-use super::{Peer, takeover_pace::TakeoverPace};
+use super::takeover_pace::TakeoverPace;
+use crate::peers::Peer;
 
 /// Ids that `/stats` lists.
 const LISTED: usize = 20;

@@ -12,10 +12,10 @@ use common::{
 use store::ChannelName;
 use transport::clock::now_ms;
 
-use super::{
-    Outgoing, Peer, PeerKind, Route, Router,
-    chains::{Between, hash},
-    router::AgentEntry,
+use super::{Outgoing, Route, Router, chains::Between, router::AgentEntry};
+use crate::{
+    hashing::hash,
+    peers::{Peer, PeerKind},
 };
 
 /// Where a message may go.

@@ -4,77 +4,21 @@ use std::sync::{Arc, atomic::AtomicUsize};
 
 use common::{
     address::{Address, Scope},
-    envelope::{Family, Priority},
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId, TopicName, UserId},
+    message::{Speaker, SystemMessage},
 };
-use transport::{Frame, Lane, Link, Overflow, Sent, Source};
+use transport::{Frame, Lane, Link, Sent, Source};
 
-use crate::{durable::Retain, holders::Table};
+use crate::{
+    holders::Table,
+    peers::{OpenError, Peer},
+};
 
 use super::{
-    Destination, OpenError, Peer, Route, Router, Trace,
+    Destination, Outgoing, Route, Router,
     router::{AgentEntry, SessionEntry},
 };
-
-/// A stamped frame to be sent, and the part of its head that routing needs.
-#[derive(Debug)]
-pub struct Outgoing {
-    /// The frame for its receivers.
-    pub frame: Frame,
-    /// Bytes of the received frame.
-    pub bytes_in: usize,
-    /// Its family, for the counters.
-    pub family: Family,
-    /// Its lane.
-    pub lane: Lane,
-    /// What happens to it if a receiver reads too slowly. Has no effect if it is durable.
-    pub overflow: Overflow,
-    /// Its target.
-    pub target: Option<Address>,
-    /// The id that it answers.
-    pub correlation_id: Option<String>,
-    /// The ids for detecting loops; `None` if it begins no chain and continues none.
-    pub trace: Option<Trace>,
-    /// Its id, if an answer of the bridge may have to name it: for requests and durable messages.
-    pub id: Option<String>,
-    /// Whether it is to be stored, and delivered until acknowledged.
-    pub is_durable: bool,
-    /// Its effect on its topic's retained value.
-    pub retain: Retain,
-    /// Whether its sender wants receipts.
-    pub receipt: bool,
-    /// Its priority.
-    pub priority: Priority,
-    /// Its time to live, in milliseconds.
-    pub ttl_ms: Option<u64>,
-    /// For a request: its deadline, in milliseconds of the clock.
-    pub deadline_ms: Option<u64>,
-}
-
-#[cfg(test)]
-impl Outgoing {
-    /// A plain ephemeral message.
-    pub fn plain(text: &str, target: Option<Address>) -> Self {
-        Self {
-            frame: Frame::text(text),
-            bytes_in: 0,
-            family: Family::Message,
-            lane: Lane::Normal,
-            overflow: transport::Overflow::DropNewest,
-            target,
-            correlation_id: None,
-            trace: None,
-            id: None,
-            is_durable: false,
-            retain: Retain::No,
-            receipt: false,
-            priority: Priority::Normal,
-            ttl_ms: None,
-            deadline_ms: None,
-        }
-    }
-}
 
 /// The outcome for a message.
 #[derive(Debug)]
@@ -120,6 +64,19 @@ impl Router {
             Address::User(user_id) => self.users.get(user_id).into_iter().flatten().flat_map(of_session).collect(),
             Address::Topic(_) | Address::Broadcast(_) => Vec::new(),
             Address::Bridge | Address::Run(_) | Address::Thread(_) | Address::Pool(_) => Vec::new(),
+        }
+    }
+
+    /// Sends a message of the bridge to every connection at an address, ahead of the data that
+    /// waits.
+    pub fn tell(&self, address: &str, message: &SystemMessage, correlation_id: &str) {
+        let Ok(target) = Address::parse(address) else { return };
+        let peers = self.peers_at(&target);
+        if !peers.is_empty() {
+            let frame = Frame::text(&message.encode(Speaker::Bridge, Some(address), Some(correlation_id)));
+            for peer in &peers {
+                peer.link.send(Lane::Control, frame.clone());
+            }
         }
     }
 
@@ -289,8 +246,9 @@ mod tests {
     use identity::policy::Policy;
 
     use super::*;
-    use crate::routing::PeerKind;
-    use crate::routing::{ConnectionId, RouterLimits};
+    use crate::peers::ConnectionId;
+    use crate::peers::PeerKind;
+    use crate::routing::RouterLimits;
 
     fn router() -> Router {
         let limits = RouterLimits { max_subscriptions: 10, max_requests: 10, answers: Rate::UNLIMITED };
@@ -300,7 +258,7 @@ mod tests {
     #[test]
     fn an_answer_for_which_there_is_no_room_leaves_the_request_open() {
         let mut router = router();
-        let links = crate::broker::link_policy(&Settings::for_tests());
+        let links = crate::links::link_policy(&Settings::for_tests());
         let id = |name: &str| AgentId::new(name).expect("a name");
         let [asker, responder] = ["asker", "responder"].map(|name| {
             let link = Link::new(Arc::clone(&links));

@@ -15,7 +15,8 @@ use common::{
 };
 use transport::{Lane, Overflow, Source};
 
-use super::{Peer, PeerKind, Router, members::notice, peer::LoginNews};
+use super::{Router, notices::notice};
+use crate::peers::{LoginNews, Peer, PeerKind};
 
 /// The reason for closing a connection that was opened before the login and does not belong to it.
 pub const STRANGER: &str = "the session has logged in: come back with its new credentials";

@@ -15,12 +15,13 @@ use common::{
 use transport::{Frame, Lane, Overflow, Source};
 
 use super::{
-    Peer, PeerKind,
     agent_news::{Change, News},
     contests::{TakeoverStats, Turn},
     logins::STRANGER,
+    notices::notice,
     router::{AgentEntry, Router, SessionEntry},
 };
+use crate::peers::{Peer, PeerKind};
 
 /// The topic for changes of state.
 const STATE_TOPIC: &str = "system.state";
@@ -359,10 +360,4 @@ impl Router {
             }
         }
     }
-}
-
-/// A notice: encoded once, and sent in the lane of messages, so that nobody hears that a peer left
-/// before its last messages.
-pub(super) fn notice(message: &SystemMessage) -> Frame {
-    Frame::text(&message.encode(Speaker::Bridge, None, None))
 }

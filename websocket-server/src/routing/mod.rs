@@ -1,10 +1,9 @@
 //! The routing core: who is connected, who subscribes to what, and where a message goes.
 //!
-//! Tables and rules: no sockets, no actix. A receiver is a [`transport::Link`], whose queue takes
-//! frames without waiting. One lock protects the tables: a dispatch reads them, so that all shards
-//! dispatch at once; a connection that comes, goes or subscribes writes them. Only
-//! [`crate::actors::RouterActor`]s write the routing tables; others read them. One exception:
-//! reloading the keys removes remembered agents.
+//! Pure tables and rules: no sockets, no clocks, no actix. A receiver is a [`transport::Link`], whose queue takes frames without
+//! waiting. The tables stand behind one lock: a dispatch reads, so that all shards dispatch at once; a connection that comes,
+//! goes or subscribes writes. Only [`crate::shard::RouterActor`]s dispatch, attach and subscribe; others read. Two more write: a reload of the agent keys removes
+//! remembered agents, and the [`crate::state::StateManagerActor`] has the tables do what is due as time passes.
 
 mod access;
 mod agent_news;
@@ -15,24 +14,21 @@ mod destination;
 mod dispatch;
 mod logins;
 mod members;
-mod pass;
-mod peer;
-mod requests;
+mod notices;
+mod outgoing;
 mod router;
 mod seen;
 mod takeover_pace;
 mod topics;
 
-pub use chains::{Trace, hash};
+pub use chains::Trace;
 pub use contests::TakeoverStats;
 pub use counters::{Counters, ErrorCounts, Route, RouteCounts};
 pub use destination::Destination;
-pub use dispatch::{Outgoing, Routed, cancel_request};
+pub use dispatch::{Routed, cancel_request};
 pub use logins::{LoginOutcome, STRANGER};
 pub use members::{Attached, NAME_TAKEN_OVER, TAKEN_OVER};
-pub use pass::Pass;
-pub use peer::{ConnectionId, Peer, PeerKind, ReadPlace};
-pub use requests::{OpenError, Requests};
+pub use outgoing::Outgoing;
 pub use router::{Members, Router, RouterLimits};
 pub use seen::SeenAgent;
 

@@ -17,7 +17,8 @@ use proptest::prelude::*;
 use transport::{Link, LinkPolicy};
 use uuid::Uuid;
 
-use super::{ConnectionId, Outgoing, Peer, PeerKind, Router, RouterLimits};
+use super::{Outgoing, Router, RouterLimits};
+use crate::peers::{ConnectionId, Peer, PeerKind};
 
 /// Few of each, so that histories meet.
 const NAMES: usize = 3;
@@ -194,7 +195,7 @@ fn seen(peer: &Peer) -> Vec<usize> {
 proptest! {
     #[test]
     fn any_history_delivers_like_the_model(steps in steps()) {
-        let policy = crate::broker::link_policy(&Settings::for_tests());
+        let policy = crate::links::link_policy(&Settings::for_tests());
         let limits = RouterLimits { max_subscriptions: 100, max_requests: 100, answers: common::rate::Rate::UNLIMITED };
         let (mut router, mut model) = (Router::new(limits, identity::policy::Policy::open()), Model::default());
         let mut peers: BTreeMap<usize, Arc<Peer>> = BTreeMap::new();

@@ -11,12 +11,14 @@ use common::{
 use foldhash::{HashMap, HashSet};
 use identity::policy::Policy;
 use store::ChannelName;
-use transport::{Lane, Overflow, Place, Source};
+use transport::{Lane, Overflow, Reservation, Source};
 
-use crate::holders::Table;
+use crate::{
+    holders::Table,
+    peers::{ConnectionId, Peer, PeerKind},
+};
 
 use super::{
-    ConnectionId, Peer, PeerKind,
     agent_news::AgentNews,
     chains::Chains,
     contests::Contests,
@@ -90,7 +92,7 @@ pub struct Router {
     /// Agents that were connected.
     pub(super) seen_agents: SeenAgents,
     /// The topics of each connection that has any, each with its place among all subscriptions.
-    pub(super) subscriptions: HashMap<ConnectionId, HashMap<TopicName, Place>>,
+    pub(super) subscriptions: HashMap<ConnectionId, HashMap<TopicName, Reservation>>,
 }
 
 impl Router {
@@ -308,7 +310,7 @@ impl Router {
     /// Tells the subscribers with presence, except `about` and those who may not know of it.
     fn tell_watchers(&self, name: &TopicName, about: &Peer, notice: &SystemMessage) {
         let Some(topic) = self.topics.get(name).filter(|topic| topic.is_watched()) else { return };
-        let notice = super::members::notice(notice);
+        let notice = super::notices::notice(notice);
         for watcher in topic.watchers().filter(|watcher| watcher.address() != about.address()) {
             if self.sees_all_members(watcher) || self.sees_member(watcher, name, about) {
                 watcher.link.send_from(about.source(), Lane::Normal, notice.clone(), Overflow::DropNewest);

@@ -8,7 +8,7 @@ use hashlink::LinkedHashMap;
 use identity::agent_keys::Scopes;
 use serde::{Deserialize, Serialize};
 
-use super::Peer;
+use crate::peers::Peer;
 
 /// The most agents that are remembered after they have gone. At the bound, the key with the most of
 /// them loses the one that came longest ago. So no key pushes out the agents of another key that

@@ -11,13 +11,14 @@ use common::{
 use identity::policy::Policy;
 use transport::Link;
 
-use super::{Attached, ConnectionId, Peer, PeerKind, Router, RouterLimits};
+use super::{Attached, Router, RouterLimits};
+use crate::peers::{ConnectionId, Peer, PeerKind};
 
 #[test]
 fn what_an_agent_that_was_taken_over_had_queued_is_not_done() {
     let limits = RouterLimits { max_subscriptions: 10, max_requests: 10, answers: Rate::UNLIMITED };
     let mut router = Router::new(limits, Policy::open());
-    let policy = crate::broker::link_policy(&Settings::for_tests());
+    let policy = crate::links::link_policy(&Settings::for_tests());
     let [older, newer] = ["a", "a"].map(|name| {
         let kind = PeerKind::Agent(AgentId::new(name).expect("a name"));
         let link = Link::new(Arc::clone(&policy));
@@ -33,7 +34,7 @@ fn what_an_agent_that_was_taken_over_had_queued_is_not_done() {
 fn a_client_name_has_the_newest_connection_of_its_session() {
     let limits = RouterLimits { max_subscriptions: 10, max_requests: 10, answers: Rate::UNLIMITED };
     let mut router = Router::new(limits, Policy::open());
-    let policy = crate::broker::link_policy(&Settings::for_tests());
+    let policy = crate::links::link_policy(&Settings::for_tests());
     let (mine, others) = (SessionId::fresh(), SessionId::fresh());
     let peer = |session, client: Option<&str>| {
         let kind = PeerKind::Session(Box::new(ClientIdentity::anonymous(session)));

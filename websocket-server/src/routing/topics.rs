@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use foldhash::HashMap;
-use transport::Place;
+use transport::Reservation;
 
-use super::{ConnectionId, Peer};
-use crate::holders::Table;
+use crate::{
+    holders::Table,
+    peers::{ConnectionId, Peer},
+};
 
 #[derive(Debug)]
 struct Subscriber {
@@ -23,12 +25,12 @@ pub struct Topic {
     members: HashMap<String, u32>,
     watchers: usize,
     /// The topic's place among all topics, and the subscriber that it counts for.
-    place: Option<(ConnectionId, Place)>,
+    place: Option<(ConnectionId, Reservation)>,
 }
 
 impl Topic {
     /// An empty topic that counts for this connection, which is about to subscribe.
-    pub fn paid_by(id: ConnectionId, place: Place) -> Self {
+    pub fn paid_by(id: ConnectionId, place: Reservation) -> Self {
         Self { place: Some((id, place)), ..Self::default() }
     }
 

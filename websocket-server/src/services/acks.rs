@@ -5,8 +5,13 @@ use common::{
     message::{SystemMessage, read_payload},
 };
 use serde::Deserialize;
+use store::Ack;
 
-use super::{Ask, Call, Kind, Page, Senders, Target, invalid_payload};
+use super::kind::{Kind, Senders, Target, invalid_payload};
+use crate::shard::{Ask, Call, NotUsable};
+
+/// The most `seqs` of one acknowledgement.
+const MAX_SEQS: usize = 1000;
 
 pub(super) const KINDS: &[Kind] = &[
     Kind {
@@ -44,7 +49,7 @@ impl AckAsk {
     /// `invalid_payload`.
     pub fn from_payload(payload: Option<&str>) -> Result<Self, ClientError> {
         let ask: Self = read_payload(payload)?;
-        if ask.through.is_none() == ask.seqs.is_empty() || ask.seqs.len() > Page::longest() {
+        if ask.through.is_none() == ask.seqs.is_empty() || ask.seqs.len() > MAX_SEQS {
             return Err(invalid_payload("`message:ack` needs either `through` or up to 1000 `seqs`"));
         }
         Ok(ask)
@@ -79,13 +84,16 @@ impl NackAsk {
 
 impl Ask for AckAsk {
     fn serve(self: Box<Self>, call: Call<'_>) -> Result<Option<SystemMessage>, ClientError> {
-        call.router.on_ack(call.peer, *self, call.id).map(|()| None)
+        let Self { channel, through, seqs } = *self;
+        let ack = through.map_or(Ack::Each(seqs), Ack::Through);
+        call.router.on_ack(call.peer, channel.as_deref(), ack, call.id).map(|()| None)
     }
 }
 
 impl Ask for NackAsk {
     fn serve(self: Box<Self>, call: Call<'_>) -> Result<Option<SystemMessage>, ClientError> {
         let Call { router, peer, id, ctx } = call;
-        router.on_nack(peer, *self, id, ctx).map(|()| None)
+        let Self { channel, seq, reason, delay_ms } = *self;
+        router.on_nack(peer, channel.as_deref(), NotUsable { seq, reason, delay_ms }, id, ctx).map(|()| None)
     }
 }

@@ -10,7 +10,8 @@ use common::{
 use serde::Deserialize;
 use transport::clock::now_ms;
 
-use super::{Ask, Call, Kind, Senders, Target, invalid_payload};
+use super::kind::{Kind, Senders, Target, invalid_payload};
+use crate::shard::{Ask, Call};
 
 const REGISTER: &str = "agent:register";
 

@@ -8,7 +8,8 @@ use common::{
 };
 use store::ChannelName;
 
-use super::{Ask, Call, Kind, Senders, Target};
+use super::kind::{Kind, Senders, Target};
+use crate::shard::{Ask, Call};
 
 pub(super) const KINDS: &[Kind] = &[Kind {
     name: "channel:history",

@@ -16,108 +16,29 @@
 mod acks;
 mod agents;
 mod history;
+mod kind;
 mod resume;
 mod sessions;
 mod topics;
 
-use std::{fmt, future::Future, sync::Arc, sync::LazyLock};
+use std::sync::LazyLock;
 
-use actix::Context;
-use common::{
-    envelope::Envelope,
-    error::{ClientError, ErrorCode},
-    message::SystemMessage,
-};
+use common::{envelope::Envelope, error::ClientError};
 use foldhash::{HashMap, HashMapExt};
 
 pub use self::{
     acks::{AckAsk, NackAsk},
     agents::StatusAsk,
-    sessions::Page,
+    kind::{Kind, Senders, Target},
+    sessions::SessionListAsk,
     topics::TopicAsk,
 };
 pub(crate) use agents::registration;
 
-use crate::{
-    actors::{RouterActor, Side},
-    routing::Peer,
-};
+use crate::{shard::Ask, side::Side};
 
 /// The services, one line for each family.
 const FAMILIES: [&[Kind]; 6] = [acks::KINDS, agents::KINDS, history::KINDS, resume::KINDS, sessions::KINDS, topics::KINDS];
-
-/// One type of message that the bridge answers itself.
-#[derive(Debug)]
-pub struct Kind {
-    /// The exact type, `family:verb`.
-    pub name: &'static str,
-    /// Who may send it. From anyone else the type is a free message, which is routed.
-    pub senders: Senders,
-    /// Which targets make a frame of this type the bridge's.
-    pub target: Target,
-    /// Reads the payload.
-    ///
-    /// # Errors
-    /// What the sender is told, with a code such as `invalid_payload`.
-    pub read: fn(&Envelope<'_>) -> Result<Box<dyn Ask>, ClientError>,
-}
-
-/// Who may send a type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Senders {
-    /// Agents and sessions.
-    All,
-    /// Agents only.
-    Agents,
-}
-
-/// Which targets make a frame the bridge's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Any: the target is ignored. The rule of the types in section 4 of docs/protocol.md.
-    Ignored,
-    /// `bridge`, `run:<id>`, `thread:<id>` or `pool:<name>`. With another target, or none, the
-    /// frame is a free message. The rule for every type that is added.
-    Bridge,
-}
-
-/// What a frame asks of the bridge: its payload, read and checked.
-pub trait Ask: fmt::Debug + Send {
-    /// Executes the request, in the router's thread. Must not block; work that waits goes to
-    /// [`Call::later`].
-    ///
-    /// `Ok(None)`: there is no answer, or it comes later.
-    ///
-    /// # Errors
-    /// The error for the sender.
-    fn serve(self: Box<Self>, call: Call<'_>) -> Result<Option<SystemMessage>, ClientError>;
-}
-
-/// One frame that is being served.
-pub struct Call<'a> {
-    /// The router of this thread.
-    pub router: &'a mut RouterActor,
-    /// The sender of the frame.
-    pub peer: &'a Arc<Peer>,
-    /// The frame's id, to which the answer is correlated.
-    pub id: Option<String>,
-    /// The router's actor context.
-    pub ctx: &'a mut Context<RouterActor>,
-}
-
-impl Call<'_> {
-    /// Answers when `outcome` is ready. It runs in this thread, beside the router.
-    pub fn later(self, outcome: impl Future<Output = Result<Option<SystemMessage>, ClientError>> + 'static) {
-        let (peer, id, refuse) = (Arc::clone(self.peer), self.id, self.router.refuser());
-        actix_rt::spawn(async move {
-            match outcome.await {
-                Ok(Some(answer)) => drop(peer.answer(&answer, id.as_deref())),
-                Ok(None) => {}
-                Err(error) => refuse(&peer, error, id.as_deref()),
-            }
-        });
-    }
-}
 
 static BY_NAME: LazyLock<HashMap<&'static str, &'static Kind>> = LazyLock::new(|| {
     let kinds = FAMILIES.into_iter().flatten();
@@ -139,10 +60,6 @@ fn find(side: Side, envelope: &Envelope<'_>) -> Option<&'static Kind> {
     let may_send = side == Side::Agent || kind.senders == Senders::All;
     let is_addressed = kind.target == Target::Ignored || envelope.target.as_ref().is_some_and(|it| it.is_bridge());
     (may_send && is_addressed).then_some(kind)
-}
-
-fn invalid_payload(message: &'static str) -> ClientError {
-    ClientError::with_message(ErrorCode::InvalidPayload, message)
 }
 
 #[cfg(test)]

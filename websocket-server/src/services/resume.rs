@@ -6,8 +6,8 @@ use common::{
 };
 use store::ChannelName;
 
-use super::{Ask, Call, Kind, Senders, Target};
-use crate::actors::ChannelAsk;
+use super::kind::{Kind, Senders, Target};
+use crate::shard::{Ask, Call, ChannelAsk};
 
 pub(super) const KINDS: &[Kind] = &[Kind {
     name: "connection:resume",

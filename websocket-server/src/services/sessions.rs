@@ -7,27 +7,28 @@ use common::{
 };
 use serde::Deserialize;
 
-use super::{Ask, Call, Kind, Senders, Target, invalid_payload};
+use super::kind::{Kind, Senders, Target, invalid_payload};
+use crate::shard::{Ask, Call};
 
 pub(super) const KINDS: &[Kind] = &[Kind {
     name: "session:list",
     senders: Senders::Agents,
     target: Target::Ignored,
-    read: |envelope| Ok(Box::new(Page::from_payload(envelope.payload)?)),
+    read: |envelope| Ok(Box::new(SessionListAsk::from_payload(envelope.payload)?)),
 }];
 
 /// One page of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-pub struct Page {
+pub struct SessionListAsk {
     /// Only sessions after this one.
     #[serde(default)]
     pub after: Option<SessionId>,
     /// The most sessions in the answer, 1 to 1000.
-    #[serde(default = "Page::longest")]
+    #[serde(default = "SessionListAsk::longest")]
     pub limit: usize,
 }
 
-impl Page {
+impl SessionListAsk {
     /// The most sessions in one answer.
     pub const fn longest() -> usize {
         1000
@@ -46,7 +47,7 @@ impl Page {
     }
 }
 
-impl Ask for Page {
+impl Ask for SessionListAsk {
     fn serve(self: Box<Self>, call: Call<'_>) -> Result<Option<SystemMessage>, ClientError> {
         let Self { after, limit } = *self;
         Ok(Some(call.router.broker().router.read().list_sessions(call.peer, after, limit)))

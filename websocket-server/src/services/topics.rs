@@ -9,8 +9,8 @@ use common::{
 };
 use serde::Deserialize;
 
-use super::{Ask, Call, Kind, Senders, Target};
-use crate::actors::{ChannelAsk, Subscription};
+use super::kind::{Kind, Senders, Target};
+use crate::shard::{Ask, Call, ChannelAsk, Subscription};
 
 pub(super) const KINDS: &[Kind] = &[
     Kind {

@@ -31,7 +31,8 @@ use transport::{Link, LinkPolicy};
 use uuid::Uuid;
 
 use self::owners::{BOUNDED, NAMES, Owners, PUBLIC, SESSIONS, TRUSTED, To, USERS};
-use super::{Attached, ConnectionId, Outgoing, Pass, Peer, PeerKind, Router, RouterLimits};
+use super::{Attached, Outgoing, Router, RouterLimits};
+use crate::peers::{ConnectionId, Pass, Peer, PeerKind};
 
 const CONNECTIONS: usize = 9;
 
@@ -144,7 +145,7 @@ impl World {
     fn new() -> Self {
         let limits = RouterLimits { max_subscriptions: 100, max_requests: 100, answers: common::rate::Rate::UNLIMITED };
         let policy = Policy { visible_members: Vec::new(), ..Policy::open() };
-        let links = crate::broker::link_policy(&Settings::for_tests());
+        let links = crate::links::link_policy(&Settings::for_tests());
         let owners = Owners::of(std::array::from_fn(session_id));
         Self { router: Router::new(limits, policy), links, peers: BTreeMap::new(), owners, now_ms: 0 }
     }

@@ -3,47 +3,13 @@
 use std::sync::Arc;
 
 use actix::Context;
-use common::{
-    error::{ClientError, ErrorCode},
-    id::TopicName,
-    message::KnownPosition,
-};
-use store::ChannelName;
+use common::error::{ClientError, ErrorCode};
 
 use super::{
-    RouterActor, Subscription,
+    channel_ask::{Asking, ChannelAsk},
     in_turn::{Full, Turn},
 };
-use crate::routing::Peer;
-
-/// A connection's request about channels.
-#[derive(Debug)]
-pub(crate) enum ChannelAsk {
-    /// `topic:subscribe`.
-    Subscribe(Subscription),
-    /// `topic:unsubscribe`.
-    Unsubscribe(TopicName),
-    /// `connection:resume`: the positions up to which the peer has everything.
-    Resume(Vec<(ChannelName, KnownPosition)>),
-}
-
-/// A request that waits for its turn, or has it.
-#[derive(Debug)]
-pub(super) struct Asking {
-    peer: Arc<Peer>,
-    ask: ChannelAsk,
-    /// The id of the frame.
-    id: Option<String>,
-}
-
-impl ChannelAsk {
-    fn channels(&self) -> Vec<ChannelName> {
-        match self {
-            Self::Subscribe(Subscription { topic, .. }) | Self::Unsubscribe(topic) => vec![ChannelName::topic(topic)],
-            Self::Resume(positions) => positions.iter().map(|(channel, _)| channel.clone()).collect(),
-        }
-    }
-}
+use crate::{peers::Peer, shard::actor::RouterActor};
 
 impl RouterActor {
     /// Serves a request once all earlier ones of the connection about its channels are answered.

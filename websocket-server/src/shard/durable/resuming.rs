@@ -10,10 +10,11 @@ use common::{
 };
 use store::{Ack, ChannelFamily, ChannelName, StoreError};
 
-use super::{RouterActor, in_turn::Turn};
+use super::in_turn::Turn;
 use crate::{
-    durable::{CatchUp, Place, STORE_WAIT, start_after},
-    routing::Peer,
+    durable::{CatchUp, STORE_WAIT, StartingPoint, start_after},
+    peers::Peer,
+    shard::actor::RouterActor,
 };
 
 /// A log that a client had subscribed to.
@@ -131,7 +132,7 @@ impl RouterActor {
     fn go_on(
         &mut self,
         peer: &Arc<Peer>,
-        places: Vec<(ChannelName, Place)>,
+        places: Vec<(ChannelName, StartingPoint)>,
         ways: Vec<CatchUp>,
         id: Option<&str>,
         ctx: &mut Context<Self>,
@@ -223,7 +224,7 @@ impl RouterActor {
     fn go_on_where_kept(
         &mut self,
         peer: &Arc<Peer>,
-        places: Vec<(Kept, Place)>,
+        places: Vec<(Kept, StartingPoint)>,
         mut broadcasts: Vec<CatchUp>,
         ctx: &mut Context<Self>,
     ) {
@@ -275,7 +276,7 @@ impl RouterActor {
 
     /// A client that its edge had named left for good: nobody will come back to what is stored for
     /// it, unless the next client with this name is already connected.
-    pub(in crate::actors) fn forget_client(&self, peer: &Peer) {
+    pub(in crate::shard) fn forget_client(&self, peer: &Peer) {
         if self.broker.router.read().has_namesake(peer) {
             return;
         }

@@ -2,7 +2,7 @@
 
 use actix::{AsyncContext, Context, Handler, Message};
 
-use super::router::RouterActor;
+use super::actor::RouterActor;
 
 type Next = dyn FnOnce(&mut RouterActor, &mut Context<RouterActor>) + Send;
 

@@ -8,20 +8,29 @@ use std::{
 use actix::{AsyncContext, Context};
 use common::{
     error::{ClientError, ErrorCode},
-    message::SystemMessage,
     timestamp::unix_ms,
 };
 use store::{Ack, ChannelName};
 
-use super::RouterActor;
 use crate::{
-    durable::{Acknowledged, Given, Notice, Wish, redeliver},
-    routing::Peer,
-    services::{AckAsk, NackAsk},
+    durable::redeliver,
+    peers::{Given, Peer},
+    shard::actor::RouterActor,
 };
 
 /// How often marks are sent, and redeliveries are checked.
 const TICK: Duration = Duration::from_millis(100);
+
+/// A message that its receiver could not use.
+#[derive(Debug)]
+pub struct NotUsable {
+    /// Its number.
+    pub seq: u64,
+    /// Why.
+    pub reason: String,
+    /// How long to wait before it is delivered again, in milliseconds.
+    pub delay_ms: u64,
+}
 
 impl RouterActor {
     /// The inboxes that a peer means: the one that it names, or else all that it reads.
@@ -38,13 +47,13 @@ impl RouterActor {
     ///
     /// # Errors
     /// `not_allowed`: the inbox is not the peer's.
-    pub(crate) fn on_ack(&self, peer: &Arc<Peer>, ask: AckAsk, id: Option<String>) -> Result<(), ClientError> {
-        let inboxes = Self::own_inboxes(peer, ask.channel.as_deref())?;
+    pub(crate) fn on_ack(&self, peer: &Arc<Peer>, named: Option<&str>, ack: Ack, id: Option<String>) -> Result<(), ClientError> {
+        let inboxes = Self::own_inboxes(peer, named)?;
         let (peer, broker, refuse) = (Arc::clone(peer), Arc::clone(&self.broker), self.refuser());
         let channels = &self.durable.channels;
-        let acked = match ask.through {
-            Some(through) => channels.acknowledge_through(inboxes, through),
-            None => channels.acknowledge_each(inboxes, ask.seqs),
+        let acked = match ack {
+            Ack::Through(through) => channels.acknowledge_through(inboxes, through),
+            Ack::Each(seqs) => channels.acknowledge_each(inboxes, seqs),
         };
         actix_rt::spawn(async move {
             match acked.await {
@@ -62,18 +71,19 @@ impl RouterActor {
     pub(crate) fn on_nack(
         &mut self,
         peer: &Arc<Peer>,
-        ask: NackAsk,
+        named: Option<&str>,
+        NotUsable { seq, reason, delay_ms }: NotUsable,
         id: Option<String>,
         ctx: &mut Context<Self>,
     ) -> Result<(), ClientError> {
-        let inboxes = Self::own_inboxes(peer, ask.channel.as_deref())?;
-        let delay = Duration::from_millis(ask.delay_ms);
+        let inboxes = Self::own_inboxes(peer, named)?;
+        let delay = Duration::from_millis(delay_ms);
         let look = Instant::now() + delay;
         let mut nacked = Vec::with_capacity(inboxes.len());
         for channel in inboxes {
             let owing = self.durable.owing.entry((peer.id, channel.clone())).or_insert((Arc::clone(peer), look));
             owing.1 = owing.1.min(look);
-            nacked.push(self.durable.channels.nack(channel, ask.seq, delay, ask.reason.clone()));
+            nacked.push(self.durable.channels.nack(channel, seq, delay, reason.clone()));
         }
         let (peer, refuse) = (Arc::clone(peer), self.refuser());
         actix_rt::spawn(async move {
@@ -125,7 +135,7 @@ impl RouterActor {
     }
 
     /// What was sent to a receiver has arrived, because it has answered a mark.
-    pub(in crate::actors) fn on_arrived(&mut self, peer: &Arc<Peer>, given: Given, ctx: &mut Context<Self>) {
+    pub(in crate::shard) fn on_arrived(&mut self, peer: &Arc<Peer>, given: Given, ctx: &mut Context<Self>) {
         let (inboxes, logs): (Vec<_>, Vec<_>) = given.into_iter().partition(|(channel, _)| channel.family().is_inbox());
         if let Some(consumer) = &peer.consumer
             && !logs.is_empty()
@@ -237,31 +247,6 @@ impl RouterActor {
                     router.tick_durable(ctx);
                 }
             });
-        }
-    }
-}
-
-impl crate::broker::Broker {
-    /// Messages were acknowledged: tells the senders that asked for receipts.
-    pub(crate) fn on_acknowledged(&self, channel: &ChannelName, seqs: &[u64]) {
-        for seq in seqs {
-            if let Some(Wish { source, message_id }) = self.channels.receipts.forget(channel, *seq) {
-                let message = SystemMessage::Acknowledged { channel: channel.to_string(), seq: *seq };
-                self.tell_sender(channel, *seq, Notice { to: source, correlation_id: message_id, message });
-            }
-        }
-    }
-
-    /// The same, for several inboxes.
-    fn on_all_acknowledged(&self, acked: &Acknowledged) {
-        acked.iter().for_each(|(channel, seqs)| self.on_acknowledged(channel, seqs));
-    }
-
-    /// A message is delivered for the first time: tells its sender, if that asked for receipts.
-    pub(crate) fn on_first_delivery(&self, channel: &ChannelName, seq: u64) {
-        if let Some(Wish { source, message_id }) = self.channels.receipts.of(channel, seq) {
-            let message = SystemMessage::Delivered { channel: channel.to_string(), seq };
-            self.tell_sender(channel, seq, Notice { to: source, correlation_id: message_id, message });
         }
     }
 }

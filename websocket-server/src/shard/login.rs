@@ -7,11 +7,8 @@ use common::{assertion::LoggedIn, close::CloseCode};
 use store::ChannelName;
 use transport::CloseMode;
 
-use super::router::RouterActor;
-use crate::{
-    audit::Event,
-    routing::{Peer, STRANGER},
-};
+use super::actor::RouterActor;
+use crate::{audit::Event, peers::Peer, routing::STRANGER};
 
 /// The session of this connection has logged in, as its edge asserts.
 #[derive(Debug)]
@@ -51,7 +48,7 @@ impl RouterActor {
         match outcome {
             Ok((outcome, behind)) => {
                 if !outcome.logged_in.is_empty() {
-                    self.broker.note_peer(Event::Authentication, &peer, &format!("logged in as {}", logged_in.login.user));
+                    self.broker.audit.note_peer(Event::Authentication, &peer, &format!("logged in as {}", logged_in.login.user));
                 }
                 for way in behind {
                     self.open_inbox(way, ctx);

@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 use crate::{
     broker::Broker,
     durable::{SettledMessage, refusal_of},
-    routing::{Counters, Peer},
+    peers::Peer,
+    routing::Counters,
 };
 
 /// A message on its way to the disk, and the sender that waits for its confirmation.

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use foldhash::HashMap;
-use transport::{Place, ShareUsed};
+use transport::{Reservation, ShareUsed};
 
 /// Why a request cannot be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ struct Open {
     /// How many requests wait for the responder, in all.
     awaited: Arc<AtomicUsize>,
     /// Its place among all open requests.
-    _place: Option<Place>,
+    _place: Option<Reservation>,
 }
 
 impl Drop for Open {
@@ -55,7 +55,7 @@ impl Requests {
         deadline_ms: u64,
         awaited: &Arc<AtomicUsize>,
         limit: usize,
-        place: impl FnOnce() -> Result<Option<Place>, ShareUsed>,
+        place: impl FnOnce() -> Result<Option<Reservation>, ShareUsed>,
     ) -> Result<(), OpenError> {
         if self.open.contains_key(id) {
             return Err(OpenError::Duplicate);

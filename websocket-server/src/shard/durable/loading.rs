@@ -3,18 +3,18 @@
 use common::error::{ClientError, ErrorCode};
 use foldhash::HashMap;
 use store::ChannelName;
-use transport::Place;
+use transport::Reservation;
 
 use crate::{
-    actors::router::Dispatch,
     holders::{Table, WAITING_BYTES, WAITING_MESSAGES},
+    shard::dispatch::Dispatch,
 };
 
 /// A waiting message, with its places in the shared tables.
 #[derive(Debug)]
 struct Waiting {
     dispatch: Dispatch,
-    _places: [Place; 2],
+    _places: [Reservation; 2],
 }
 
 /// See the module.

@@ -15,19 +15,21 @@ use common::{
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId, UserId},
     message::{Speaker, SystemMessage},
+    timestamp::millis,
 };
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use store::{ChannelName, ConsumerId, Owner};
 use tokio::sync::Notify;
-use transport::{Frame, Lane, Link, Payers, Place, Sent, Source, clock::now_ms};
+use transport::{Frame, Lane, Link, Payers, Reservation, Sent, Source, clock::now_ms};
 
-use crate::{
-    durable::{Given, Marks, Window, mark_text},
-    holders::Table,
+use super::{
+    marks::{Given, Marks, mark_text},
+    pass::Pass,
+    requests::Requests,
+    window::Window,
 };
-
-use super::{Pass, chains::hash, requests::Requests};
+use crate::{hashing::hash, holders::Table};
 
 /// Identifies a connection, and is its generation: a later connection has a greater one. Never used
 /// twice in a process.
@@ -68,7 +70,7 @@ const ROOM_WAIT: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct ReadPlace {
     peer: Arc<Peer>,
-    _shared: Option<Place>,
+    _shared: Option<Reservation>,
 }
 
 impl Drop for ReadPlace {
@@ -79,7 +81,7 @@ impl Drop for ReadPlace {
 
 /// The effect of a login on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LoginNews {
+pub(crate) enum LoginNews {
     /// Nothing new, or another user's login.
     None,
     /// It now has a user.
@@ -152,7 +154,7 @@ impl Peer {
             PeerKind::Agent(_) => None,
             PeerKind::Session(identity) => identity.login.clone().map(Arc::new),
         };
-        let window = Window::new(u64::try_from(link.policy().silence_timeout.as_millis()).unwrap_or(u64::MAX));
+        let window = Window::new(millis(link.policy().silence_timeout));
         let consumer = reading.client.as_ref().map(|client| ConsumerId::of_client(&address, client, false));
         Arc::new(Self {
             id,
@@ -188,12 +190,12 @@ impl Peer {
     }
 
     /// Its identity where senders take turns.
-    pub(super) fn source(&self) -> Source {
+    pub(crate) fn source(&self) -> Source {
         Source { group: self.payers.group().unwrap_or(self.key), sender: self.key }
     }
 
     /// The hash of its address, for detecting loops.
-    pub(super) fn key(&self) -> u64 {
+    pub(crate) fn key(&self) -> u64 {
         self.key
     }
 
@@ -209,7 +211,7 @@ impl Peer {
     }
 
     /// The session has logged in, or has later credentials. A second user is ignored.
-    pub(super) fn log_in(&self, login: &Login) -> LoginNews {
+    pub(crate) fn log_in(&self, login: &Login) -> LoginNews {
         let mut kept = self.login.write();
         match kept.as_deref() {
             Some(known) if known.user != login.user || known == login => return LoginNews::None,
@@ -240,7 +242,7 @@ impl Peer {
     }
 
     /// It is registered: its frames are processed from now on.
-    pub(super) fn come_in(&self) {
+    pub(crate) fn come_in(&self) {
         self.has_come.store(true, Relaxed);
         self.link.wake();
     }
@@ -251,7 +253,7 @@ impl Peer {
     }
 
     /// Ends the wait of a connection that is not registered yet.
-    pub(super) fn call_in(&self) {
+    pub(crate) fn call_in(&self) {
         self.called_in.notify_one();
     }
 
@@ -281,7 +283,7 @@ impl Peer {
     ///
     /// # Errors
     /// The share of one of its payers is used up: the error for the peer.
-    pub fn take(&self, table: Table, amount: usize) -> Result<Place, ClientError> {
+    pub fn take(&self, table: Table, amount: usize) -> Result<Reservation, ClientError> {
         self.payers.take(table as u8, amount).map_err(|used| table.refusal(used))
     }
 

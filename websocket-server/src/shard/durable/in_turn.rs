@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use foldhash::HashMap;
 use store::ChannelName;
 
-use crate::routing::ConnectionId;
+use crate::peers::ConnectionId;
 
 /// There is no room for one more waiting request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

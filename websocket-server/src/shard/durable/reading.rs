@@ -9,31 +9,22 @@ use actix::Context;
 use common::{
     error::{ClientError, ErrorCode},
     id::TopicName,
-    message::{LostRecords, Recovery, Start, SystemMessage},
+    message::{LostRecords, Recovery, SystemMessage},
     timestamp::unix_ms,
 };
 use foldhash::HashSet;
 use store::{ChannelName, ConsumerId};
 
-use super::{RouterActor, in_turn::Turn};
+use super::{HeldBack, channel_ask::Subscription, in_turn::Turn};
 use crate::{
     durable::{CatchUp, Channels, Died},
-    routing::{Members, Peer},
+    peers::Peer,
+    routing::Members,
+    shard::actor::RouterActor,
 };
 
 /// How long inboxes are held back for a receiver that has announced a `connection:resume`.
 const RESUME_WAIT: Duration = Duration::from_secs(10);
-
-/// `topic:subscribe`.
-#[derive(Debug)]
-pub struct Subscription {
-    /// The topic.
-    pub topic: TopicName,
-    /// Whether the subscriber gets presence.
-    pub presence: bool,
-    /// Where to begin in its log.
-    pub from: Option<Start>,
-}
 
 /// The content of the answer to a subscriber.
 struct Subscribed {
@@ -47,21 +38,10 @@ struct Subscribed {
     id: Option<String>,
 }
 
-/// What is known about a receiver that connects, and its catch-ups.
-#[derive(Debug)]
-pub struct HeldBack {
-    /// Whether something may be stored for it from an earlier connection.
-    may_have_been_here: bool,
-    /// For its inboxes in which something waits.
-    inboxes: Vec<CatchUp>,
-    /// For the broadcasts that it may have read before.
-    broadcasts: Vec<CatchUp>,
-}
-
 impl RouterActor {
     /// A receiver connects. Must be called under the router's write lock, so that nothing is
     /// delivered to it before what waits for it.
-    pub(in crate::actors) fn hold_back(channels: &Arc<Channels>, peer: &Arc<Peer>) -> HeldBack {
+    pub(in crate::shard) fn hold_back(channels: &Arc<Channels>, peer: &Arc<Peer>) -> HeldBack {
         let is_known = |session_id| channels.may_have_kept_of_edge(session_id);
         let may_have_been_here =
             peer.reading.may_have_been_here() || (peer.reading.is_named_by_edge() && peer.session_id().is_some_and(is_known));
@@ -76,7 +56,7 @@ impl RouterActor {
     }
 
     /// A receiver has connected: delivers what waits, or first waits for its positions.
-    pub(in crate::actors) fn welcome(&mut self, peer: &Arc<Peer>, held: HeldBack, ctx: &mut Context<Self>) {
+    pub(in crate::shard) fn welcome(&mut self, peer: &Arc<Peer>, held: HeldBack, ctx: &mut Context<Self>) {
         for channel in peer.inboxes().filter(|channel| self.durable.channels.has_untold(channel)) {
             self.tell_of_deaths(peer, channel);
         }
@@ -108,7 +88,7 @@ impl RouterActor {
     }
 
     /// A receiver reads one more inbox from now on: delivers what waits there.
-    pub(in crate::actors) fn open_inbox(&mut self, way: CatchUp, ctx: &mut Context<Self>) {
+    pub(in crate::shard) fn open_inbox(&mut self, way: CatchUp, ctx: &mut Context<Self>) {
         if self.durable.channels.has_untold(&way.channel) {
             self.tell_of_deaths(&way.peer, way.channel.clone());
         }

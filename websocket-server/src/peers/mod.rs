@@ -1,0 +1,19 @@
+//! Registered connections, as the routing core and the durable channels see them: who is at the other end, what it may do, which
+//! requests it has open, and how many durable messages may be on their way to it.
+//!
+//! Nothing here knows the tables of the router or the channels; both know peers.
+
+mod marks;
+mod pass;
+mod peer;
+mod requests;
+mod window;
+
+pub(crate) use self::peer::LoginNews;
+pub use self::{
+    marks::{Given, Marks, mark_of, mark_text},
+    pass::Pass,
+    peer::{ConnectionId, Peer, PeerKind, ReadPlace},
+    requests::{OpenError, Requests},
+    window::Window,
+};

@@ -1,0 +1,47 @@
+//! What a bridge service gets to do, and with what.
+
+use std::{fmt, future::Future, sync::Arc};
+
+use actix::Context;
+use common::{error::ClientError, message::SystemMessage};
+
+use super::actor::RouterActor;
+use crate::peers::Peer;
+
+/// What a frame asks of the bridge: its payload, read and checked.
+pub trait Ask: fmt::Debug + Send {
+    /// Executes the request, in the router's thread. Must not block; work that waits goes to
+    /// [`Call::later`].
+    ///
+    /// `Ok(None)`: there is no answer, or it comes later.
+    ///
+    /// # Errors
+    /// The error for the sender.
+    fn serve(self: Box<Self>, call: Call<'_>) -> Result<Option<SystemMessage>, ClientError>;
+}
+
+/// One frame that is being served.
+pub struct Call<'a> {
+    /// The router of this thread.
+    pub router: &'a mut RouterActor,
+    /// The sender of the frame.
+    pub peer: &'a Arc<Peer>,
+    /// The frame's id, to which the answer is correlated.
+    pub id: Option<String>,
+    /// The router's actor context.
+    pub ctx: &'a mut Context<RouterActor>,
+}
+
+impl Call<'_> {
+    /// Answers when `outcome` is ready. It runs in this thread, beside the router.
+    pub fn later(self, outcome: impl Future<Output = Result<Option<SystemMessage>, ClientError>> + 'static) {
+        let (peer, id, refuse) = (Arc::clone(self.peer), self.id, self.router.refuser());
+        actix_rt::spawn(async move {
+            match outcome.await {
+                Ok(Some(answer)) => drop(peer.answer(&answer, id.as_deref())),
+                Ok(None) => {}
+                Err(error) => refuse(&peer, error, id.as_deref()),
+            }
+        });
+    }
+}

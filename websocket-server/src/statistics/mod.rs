@@ -1,0 +1,59 @@
+//! What the broker has carried and whom it has refused. Read by `/stats` and kept over restarts; nothing here is on the path of a
+//! message.
+
+mod connections;
+mod totals;
+
+use std::{sync::Arc, time::Instant};
+
+use parking_lot::Mutex;
+
+pub use self::{
+    connections::{ConnectionStats, depths},
+    totals::{Lifetime, Rates, Totals},
+};
+use crate::routing::{Counters, ErrorCounts};
+
+/// The statistics of one broker.
+#[derive(Debug)]
+pub struct Statistics {
+    /// When it started.
+    pub started: Instant,
+    /// Connections refused over HTTP, by code.
+    pub refusals: ErrorCounts,
+    /// What was carried in earlier lives.
+    before: Lifetime,
+    shards: Mutex<Vec<Arc<Counters>>>,
+}
+
+impl Statistics {
+    /// Of a broker that starts now. `before`: what it has carried in earlier lives.
+    pub fn new(before: Lifetime) -> Self {
+        Self { started: Instant::now(), refusals: ErrorCounts::default(), before, shards: Mutex::new(Vec::new()) }
+    }
+
+    /// The counters of every shard.
+    pub fn shards(&self) -> Vec<Arc<Counters>> {
+        self.shards.lock().clone()
+    }
+
+    /// Adds the counters of one more shard.
+    pub fn add_shard(&self) -> Arc<Counters> {
+        let counters = Arc::new(Counters::default());
+        self.shards.lock().push(Arc::clone(&counters));
+        counters
+    }
+
+    /// What was carried since the start.
+    pub fn totals(&self) -> Totals {
+        Totals::sum(self.shards().iter().flat_map(|shard| &shard.routes).map(Totals::read))
+    }
+
+    /// What was carried in all lives. `connections`: how many were opened in this one.
+    pub fn lifetime(&self, connections: u64) -> Lifetime {
+        Lifetime {
+            carried: Totals::sum([self.before.carried, self.totals()].into_iter()),
+            connections: self.before.connections + connections,
+        }
+    }
+}
