@@ -1,7 +1,7 @@
-//! `agent-bridge`: the one-command daemon, and the command line.
+//! `agent-bridge`: the daemon and the command line.
 //!
-//! Owns the process: allocator, arguments, configuration, logging, the runtime and the exit code. The broker and the edge are
-//! libraries that [`cli::serve`] starts.
+//! Owns the process: allocator, arguments, configuration, logging, the runtime and the exit code.
+//! The broker and the edge are libraries that [`cli::serve`] starts.
 
 mod cli;
 mod demo;
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// The error with its causes, each said once: many errors repeat their cause in their own words.
+/// The error with its causes. A cause that an error already contains is not repeated.
 fn explain(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
         "" => cause,

@@ -1,4 +1,5 @@
-//! Doors over the pipe to a broker in the same process, which is stopped and started again on the same data.
+//! Doors over the pipe to a broker in the same process, which is stopped and started again on the
+//! same data.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests say what they expect")]
 
 use std::{sync::Arc, time::Duration};

@@ -1,4 +1,5 @@
-//! `agent-bridge check-config`: what is in force and where it came from, and the generated references.
+//! `agent-bridge check-config`: prints the settings in force with their sources, and the generated
+//! references.
 
 use std::io::Write;
 use std::process::ExitCode;

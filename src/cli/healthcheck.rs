@@ -1,4 +1,5 @@
-//! `agent-bridge healthcheck`: asks the listeners whether they are ready, for container runtimes that have no curl.
+//! `agent-bridge healthcheck`: asks the listeners whether they are ready, for container runtimes
+//! that have no curl.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -35,7 +36,7 @@ enum Part {
     Web,
 }
 
-/// Succeeds when all that was asked for is ready.
+/// Succeeds if everything that was asked for is ready.
 pub fn run(args: &HealthcheckArgs, settings: &Settings) -> Result<ExitCode> {
     let broker = (settings.broker.addr, settings.broker.tls.is_on());
     let web = (settings.web.addr, settings.web.tls.is_on());
@@ -60,7 +61,7 @@ pub fn run(args: &HealthcheckArgs, settings: &Settings) -> Result<ExitCode> {
 
 /// The status of `GET /health/ready`.
 async fn ask(addr: SocketAddr, under_tls: bool) -> Result<String> {
-    // The certificate is for a name, not for this address. Nothing is said here that anybody may not hear.
+    // The certificate is for a name, not for this address. Nothing secret is sent here.
     let tls = under_tls.then(|| ClientTls::new(Trust::Anybody)).transpose()?;
     let mut stream = connect(&addr.to_string(), tls.as_ref()).await?;
     let request = format!("GET /health/ready HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");

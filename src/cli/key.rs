@@ -1,4 +1,5 @@
-//! `agent-bridge key`: makes, lists and revokes the keys of agents, in the file that the broker reads.
+//! `agent-bridge key`: makes, lists and revokes the keys of agents, in the file that the broker
+//! reads.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -9,7 +10,7 @@ use clap::{Args, Subcommand};
 use common::config::Settings;
 use identity::agent_keys::{Glob, KeyFile, KeyInfo, KeyState, NewKey, Scopes};
 
-/// Said after every change.
+/// Printed after every change.
 const NOTICE: &str = "A running broker notices within a second or two, and at once at SIGHUP.";
 
 /// Options of `agent-bridge key`.
@@ -23,8 +24,9 @@ pub struct KeyArgs {
 enum Action {
     /// Make a key and print it, once: only its hash is kept.
     ///
-    /// Where no pattern of a kind is given, everything of that kind is within reach. In a pattern `*` is any run of characters and `?`
-    /// any one; an empty pattern fits nothing. Every option can be given several times.
+    /// Where no pattern of a kind is given, everything of that kind is within reach. In a pattern
+    /// `*` is any run of characters and `?` any one; an empty pattern fits nothing. Every option
+    /// can be given several times.
     Create(CreateArgs),
     /// List all keys, those that were revoked or have expired too.
     List,
@@ -60,7 +62,7 @@ struct CreateArgs {
     expires: Option<Duration>,
 }
 
-/// Does it, in the data folder of these settings.
+/// Executes the command, in the data folder of these settings.
 pub fn run(args: &KeyArgs, settings: &Settings) -> Result<ExitCode> {
     let file = KeyFile::in_folder(&settings.data.dir);
     let now = SystemTime::now();
@@ -125,7 +127,7 @@ fn listing(keys: &[KeyInfo]) -> String {
     page
 }
 
-/// The scopes on one line; what is not bounded is not named.
+/// The scopes on one line. Kinds without a bound are left out.
 fn told(scopes: &Scopes) -> String {
     let kinds =
         [("connect-as", &scopes.connect_as), ("agents", &scopes.agents), ("topics", &scopes.topics), ("users", &scopes.users)];

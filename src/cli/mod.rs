@@ -1,4 +1,4 @@
-//! The command line: what can be typed, and which part of the program does it.
+//! The command line: its arguments, and the part of the program that executes each.
 
 mod check_config;
 mod healthcheck;
@@ -93,7 +93,7 @@ struct BenchArgs {
     options: Vec<String>,
 }
 
-/// Does what was asked.
+/// Executes the command.
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let options = arguments.options;
     common::core_dumps::forbid();
@@ -114,14 +114,15 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     }
 }
 
-/// Reads the configuration; nothing is made or opened.
+/// Reads the configuration. Nothing is made or opened.
 fn read(options: &Options, more: Vec<Flag>, role: Role) -> Result<Loaded> {
     let mut flags = options.flags();
     flags.extend(more);
     Ok(load(&Inputs::from_process(options.config.clone(), flags), role)?)
 }
 
-/// Reads the configuration and has everybody that will use it look at it, before anything is made or opened.
+/// Reads the configuration, and lets every part that will use it validate it, before anything is
+/// made or opened.
 fn checked(options: &Options, more: Vec<Flag>, role: Role) -> Result<Loaded> {
     let loaded = read(options, more, role)?;
     let settings = loaded.settings();
@@ -135,7 +136,7 @@ fn checked(options: &Options, more: Vec<Flag>, role: Role) -> Result<Loaded> {
     Ok(loaded.checked(found)?)
 }
 
-/// Reads and checks the configuration, sets up logging, and makes the secrets that nobody set.
+/// Reads and validates the configuration, sets up logging, and makes the secrets that nobody set.
 fn start(options: &Options, more: Vec<Flag>, role: Role) -> Result<Settings> {
     let loaded = checked(options, more, role)?;
     telemetry::init(&loaded.settings().log)?;
@@ -154,7 +155,7 @@ fn run_demo(settings: &Settings) -> Result<ExitCode> {
     })
 }
 
-/// Names the program that measures, and fails as a wrong command line does.
+/// Names the benchmark program, and fails as for a wrong command line.
 fn refuse_bench(args: &BenchArgs) -> ExitCode {
     let options = args.options.iter().map(|option| format!(" {option}")).collect::<String>();
     eprintln!("agent-bridge: the load generator is a program of its own: cargo run --release -p bench --{options}");
@@ -162,7 +163,7 @@ fn refuse_bench(args: &BenchArgs) -> ExitCode {
 }
 
 impl Options {
-    /// The flags in the order of their weight: `--set` is over the named ones.
+    /// The flags in the order of precedence: `--set` overrides the named ones.
     fn flags(&self) -> Vec<Flag> {
         let named = [
             flag("broker.addr", "--broker-addr", self.broker_addr.as_deref()),

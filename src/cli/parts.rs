@@ -19,7 +19,7 @@ fn connect_to(broker: &BrokerHandle) -> SessionPipe {
     })
 }
 
-/// What runs, and the demo agent beside it.
+/// The running parts, and the demo agent beside them.
 pub struct Parts {
     demo: Option<DemoInside>,
     broker: Option<BrokerHandle>,
@@ -27,7 +27,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Starts what the role asks for. The addresses in `settings` become the ones that were bound.
+    /// Starts the parts of the role. The addresses in `settings` become those that were bound.
     pub async fn start(settings: &mut Settings, role: Role) -> Result<Self> {
         let mut share = settings.clone();
         if role == Role::Daemon {
@@ -42,7 +42,7 @@ impl Parts {
             parts.broker = Some(broker);
         }
         if matches!(role, Role::Daemon | Role::Edge) {
-            // Beside its broker the edge needs no sockets to it, unless it is told to dial.
+            // Beside its broker the edge needs no sockets to it, unless it is configured to dial.
             let beside = parts.broker.as_ref().filter(|_| share.web.broker_url.is_none()).map(connect_to);
             let edge = match beside {
                 Some(broker) => web_server::start_beside(&share, broker)?,
@@ -78,7 +78,8 @@ impl Part for Parts {
         }
     }
 
-    /// Drains the edge first, so that browsers hear of the restart and not of a broker that went away.
+    /// Drains the edge first, so that browsers hear of the restart, and not of a broker that went
+    /// away.
     async fn drain(self) {
         drop(self.demo);
         if let Some(broker) = &self.broker {
@@ -93,7 +94,7 @@ impl Part for Parts {
     }
 }
 
-/// The demo agent in the process of its broker. When this is dropped, it says goodbye.
+/// The demo agent in the process of its broker. Dropping it closes its connection.
 struct DemoInside {
     _stop: oneshot::Sender<()>,
 }

@@ -1,6 +1,7 @@
-//! `agent-bridge`, `agent-bridge broker`, `agent-bridge web`: starts what was asked for and stays until told to stop.
+//! `agent-bridge`, `agent-bridge broker`, `agent-bridge web`: starts the parts and runs until told
+//! to stop.
 //!
-//! [`transport::process`] says what signals do.
+//! [`transport::process`] handles the signals.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -12,10 +13,10 @@ use transport::process::{self, Signals};
 
 use super::parts::Parts;
 
-/// Files that a browser's connection takes when one process is broker and edge and the edge dials: browser to edge, and both ends of
-/// edge to broker. One that does not dial takes the first only.
+/// Files for a browser's connection when one process is broker and edge, and the edge dials:
+/// browser to edge, and both ends of edge to broker. If the edge does not dial, only the first.
 const FILES_THROUGH_BOTH: u64 = 3;
-/// Files that a browser's connection takes at an edge alone: browser to edge, edge to broker.
+/// Files for a browser's connection at an edge alone: browser to edge, edge to broker.
 const FILES_THROUGH_EDGE: u64 = 2;
 
 /// Serves until a signal comes; the exit code says how it ended.
@@ -38,7 +39,7 @@ async fn serve(mut settings: Settings, role: Role) -> Result<ExitCode> {
     Ok(process::serve(parts, signals, settings.drain.timeout).await)
 }
 
-/// What a person who just started it wants to know.
+/// What a person who has just started it wants to know.
 fn announcement(settings: &Settings, role: Role, demo: bool) -> String {
     let (broker, web) = (dialable(settings.broker.addr), dialable(settings.web.addr));
     let mut page = format!("agent-bridge {} is up\n", env!("CARGO_PKG_VERSION"));
@@ -58,7 +59,7 @@ fn announcement(settings: &Settings, role: Role, demo: bool) -> String {
     page
 }
 
-/// The scheme, or its sibling under TLS.
+/// The scheme, or its TLS variant.
 fn scheme(plain: &'static str, tls: &ListenerTls) -> String {
     format!("{plain}{}", if tls.is_on() { "s" } else { "" })
 }

@@ -1,4 +1,4 @@
-//! `agent-bridge store`: what an operator does with the file of durable messages.
+//! `agent-bridge store`: operators' commands on the store's file.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,14 +21,16 @@ pub struct StoreArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Read the whole store and report; exit code 1 if something is wrong. The broker may serve meanwhile.
+    /// Read the whole store and report; exit code 1 if something is wrong. The broker may serve
+    /// meanwhile.
     Check,
     /// Copy the store to a new file. The broker may serve meanwhile.
     Backup {
         /// The file to make; it must not exist.
         to: PathBuf,
     },
-    /// Put a backup in the store's place. The broker must be stopped; the replaced file is kept beside it.
+    /// Put a backup in the store's place. The broker must be stopped; the replaced file is kept
+    /// beside it.
     Restore {
         /// The backup.
         from: PathBuf,
@@ -37,7 +39,7 @@ enum Action {
     Compact,
 }
 
-/// Does it.
+/// Executes the command.
 pub fn run(args: &StoreArgs, settings: &Settings) -> Result<ExitCode> {
     if settings.store.durability == Durability::Memory {
         bail!("store.durability is `memory`: there is no file");
@@ -66,7 +68,7 @@ pub fn run(args: &StoreArgs, settings: &Settings) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Notes in the audit log what was done, where there is one. It is done, whether that can be noted or not.
+/// Records the command in the audit log, if there is one. A failure to record it does not undo it.
 fn note(settings: &Settings, what: &str) {
     if !settings.store.audit {
         return;

@@ -1,4 +1,4 @@
-//! What can be typed, and what comes of it.
+//! The arguments and their effects.
 
 use clap::CommandFactory;
 

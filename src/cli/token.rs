@@ -1,4 +1,4 @@
-//! `agent-bridge token`: signs tokens as the configured issuer would, and shows what is in one.
+//! `agent-bridge token`: signs tokens as the configured issuer would, and shows their content.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use web_server::logins::Logins;
 
 use super::serve::block_on;
 
-/// Longest token that is read.
+/// The longest token that is read.
 const LONGEST: u64 = 64 * 1024;
 
 /// Options of `agent-bridge token`.
@@ -35,7 +35,8 @@ enum Action {
     Mint(MintArgs),
     /// Read a token from stdin, check it as the edge would, and show what is in it.
     ///
-    /// Not from the arguments, which every user of the machine can read. Exit code 0 if the token is good here.
+    /// Not from the arguments, which every user of the machine can read. Exit code 0 if the token
+    /// is good here.
     Inspect {
         /// Show the values of all claims, personal ones too.
         #[arg(long)]
@@ -71,7 +72,7 @@ struct MintArgs {
     key_id: Option<String>,
 }
 
-/// Does it, with these settings.
+/// Executes the command, with these settings.
 pub fn run(args: &TokenArgs, settings: &Settings) -> Result<ExitCode> {
     match &args.action {
         Action::Mint(args) => {

@@ -1,4 +1,4 @@
-//! What the demo agent says: text in, steps of an answer out.
+//! The demo agent's answers: text in, steps of an answer out.
 //!
 //! Pure: no clock, no socket, no model. Every answer is bounded.
 
@@ -51,7 +51,7 @@ impl Failure {
 /// The steps of one answer; the last is `Done` or `Failed`.
 pub type Steps = Box<dyn Iterator<Item = AnswerStep> + Send>;
 
-/// The answer to a text. `now` is what `time` tells.
+/// The answer to a text. `now` is the time for `time`.
 pub fn answer(text: &str, now: OffsetDateTime) -> Steps {
     if text.len() > MAX_TEXT {
         return failed("too_long", format!("the text is longer than {MAX_TEXT} bytes: send less"));

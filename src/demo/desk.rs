@@ -1,7 +1,7 @@
-//! The questions being answered, as a state machine: messages and moments in, messages out.
+//! The questions in progress, as a state machine: messages and moments in, messages out.
 //!
-//! Knows no socket and no runtime; its caller tells it what arrived and what time it is, and asks when it wants to be woken.
-//! Never answers more than `max_concurrency` questions at once; the next hears `busy`.
+//! It knows no socket and no runtime. Its caller passes messages and the time, and asks when it
+//! must be woken. It answers at most `max_concurrency` questions at once; the next one gets `busy`.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::answers::{AnswerStep, Failure, Steps, answer};
 
-/// Everything that is being answered on one connection.
+/// All questions in progress on one connection.
 pub struct Desk {
     max_concurrency: usize,
     token_pace: Duration,
@@ -33,7 +33,7 @@ impl Desk {
         Self { max_concurrency, token_pace, running: Vec::new() }
     }
 
-    /// When [`Desk::on_due`] should be called next; `None`: nothing is being answered.
+    /// When [`Desk::on_due`] must be called next; `None`: nothing is being answered.
     pub fn next_due(&self) -> Option<Instant> {
         self.running.iter().map(|running| running.due).min()
     }
@@ -52,7 +52,7 @@ impl Desk {
         out
     }
 
-    /// Time passed: every answer that is due says its next step.
+    /// Time has passed: every answer that is due sends its next step.
     pub fn on_due(&mut self, now: Instant) -> Vec<Outgoing> {
         let before = self.running.len();
         let mut out = Vec::new();
@@ -92,7 +92,7 @@ impl Desk {
         vec![first]
     }
 
-    /// Only who asked may cancel.
+    /// Only the asker may cancel.
     fn on_cancel(&mut self, cancel: &Incoming) -> Vec<Outgoing> {
         let is_meant = |Running { question, .. }: &mut Running| {
             cancel.correlation_id.is_some() && question.id == cancel.correlation_id && question.source == cancel.source
@@ -108,7 +108,7 @@ impl Desk {
         Vec::new()
     }
 
-    /// The bridge could not deliver: there is nobody to go on talking to.
+    /// The bridge could not deliver: the asker is no longer reachable.
     fn on_refused(&mut self, payload: &Value) -> Vec<Outgoing> {
         let code = payload.get("code").and_then(Value::as_str).unwrap_or_default();
         if let (true, Some(target)) = (code.ends_with("_not_found"), payload.get("target").and_then(Value::as_str)) {
@@ -133,7 +133,7 @@ impl Desk {
 }
 
 impl Running {
-    /// The next frame, and whether the answer goes on after it.
+    /// The next frame, and whether the answer continues after it.
     fn step(&mut self) -> (Outgoing, bool) {
         match self.steps.next() {
             Some(AnswerStep::Delta(text)) => {
@@ -153,12 +153,12 @@ impl Running {
     }
 }
 
-/// The payload as JSON; `null` where it is none.
+/// The payload as JSON; `null` if it is not JSON.
 fn payload_of(message: &Incoming) -> Value {
     message.payload().unwrap_or_default()
 }
 
-/// The text of a question: the payload's `text`, or the payload itself where it is a string.
+/// The text of a question: the payload's `text`, or the payload itself if it is a string.
 fn text_of(payload: &Value) -> Option<&str> {
     payload.as_str().or_else(|| payload.get("text")?.as_str())
 }

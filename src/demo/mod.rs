@@ -1,7 +1,8 @@
-//! The demo agent: a real agent over the real socket, with the real key, and nothing behind it.
+//! The demo agent: a real agent over the real socket, with the real key, but without a model.
 //!
-//! [`answers`] says what is answered, [`desk`] serves questions side by side, and [`run`] stands at a [`Door`], which keeps the
-//! connection. The daemon runs it with `--demo`, and `agent-bridge demo` alone.
+//! [`answers`] makes the answers, [`desk`] serves questions side by side, and [`run`] uses a
+//! [`Door`], which keeps the connection. The daemon runs it with `--demo`, and `agent-bridge demo`
+//! alone.
 
 mod answers;
 mod desk;
@@ -25,12 +26,12 @@ use self::desk::Desk;
 /// How long connecting may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a demo agent needs to know.
+/// The options of a demo agent.
 #[derive(Clone, Debug)]
 pub struct DemoOptions {
     /// The broker, `ws://host:port` or `wss://host:port`.
     pub url: String,
-    /// Whom to trust when that is `wss`.
+    /// The trusted authorities, if that is `wss`.
     pub tls: Option<Arc<ClientTls>>,
     /// The agent key.
     pub key: Secret,
@@ -43,10 +44,11 @@ pub struct DemoOptions {
 }
 
 impl DemoOptions {
-    /// As configured: the broker at `demo.url`, else at `broker.addr`, and the first of the agent keys.
+    /// From the settings: the broker at `demo.url`, else at `broker.addr`, and the first of the
+    /// agent keys.
     ///
     /// # Errors
-    /// What is to be trusted cannot be read.
+    /// The trusted authorities cannot be read.
     pub fn from_settings(settings: &Settings) -> Result<Self, TlsError> {
         let DemoSettings { url, agent_id, max_concurrency, token_pace, .. } = settings.demo.clone();
         let trust = tls::broker_trust(settings, url.as_deref());
@@ -65,18 +67,19 @@ pub enum DemoError {
     Refused {
         /// The HTTP status.
         status: u16,
-        /// What the broker said.
+        /// The broker's message.
         message: String,
     },
-    /// The broker closed the connection with a code after which a client does not come back by itself.
+    /// The broker closed the connection with a code after which a client must not come back by
+    /// itself.
     #[error("the broker closed the connection with {code}: {reason}")]
     Closed {
         /// The close code.
         code: u16,
-        /// What the broker said.
+        /// The broker's reason.
         reason: String,
     },
-    /// What was configured is of no use.
+    /// The configuration is invalid.
     #[error("the demo agent cannot connect: {0}")]
     Misconfigured(String),
 }
@@ -84,7 +87,8 @@ pub enum DemoError {
 /// Serves until `shutdown` is ready, over as many connections as it takes.
 ///
 /// # Errors
-/// When the broker makes clear that coming back is of no use: wrong key, taken over by another with the same id, session ended.
+/// The broker made clear that coming back is useless: wrong key, taken over by another with the
+/// same id, session ended.
 pub async fn run(options: DemoOptions, shutdown: impl Future<Output = ()>) -> Result<(), DemoError> {
     run_with(options, Tuning::default(), shutdown).await
 }
@@ -119,8 +123,8 @@ fn at_door(options: &DemoOptions, tuning: Tuning) -> Result<AgentOptions, DemoEr
     })
 }
 
-/// Answers questions until the door is closed for good. Questions that were being answered when a connection ended are forgotten:
-/// the broker has told those who asked that the agent has gone.
+/// Answers questions until the door is closed for good. Questions in progress when a connection
+/// ends are dropped: the broker tells their askers that the agent has gone.
 async fn serve(door: &Door, mut inbox: Inbox, options: &DemoOptions) -> Ending {
     let new_desk = || Desk::new(options.max_concurrency, options.token_pace);
     let (mut desk, mut state) = (new_desk(), door.watch());
@@ -163,7 +167,7 @@ async fn wake(due: Option<Instant>) {
     }
 }
 
-/// What it means for the demo agent that its door was closed for good.
+/// What the door's final closing means for the demo agent.
 fn outcome(ending: Ending) -> Result<(), DemoError> {
     match ending {
         Ending::Ours | Ending::Closed { code: CloseCode::NORMAL, .. } => Ok(()),

@@ -1,4 +1,4 @@
-//! The demo agent against a broker of a few lines: what it sends, when it comes back and when it does not.
+//! The demo agent against a minimal broker: what it sends, when it comes back and when it does not.
 
 use std::time::Duration;
 
@@ -85,7 +85,8 @@ async fn read(socket: &mut WebSocketStream<TcpStream>) -> Value {
     }
 }
 
-/// Runs the agent beside `script`, tells it to stop when the script ends, and says how both ended.
+/// Runs the agent beside `script`, tells it to stop when the script ends, and returns how both
+/// ended.
 async fn beside<T>(options: DemoOptions, script: impl Future<Output = T>) -> (Result<(), DemoError>, T) {
     let (stop, stopped) = oneshot::channel::<()>();
     let agent = run_with(options, tuning(), async {

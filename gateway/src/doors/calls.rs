@@ -9,10 +9,10 @@ use super::{
     incoming::Incoming,
 };
 
-/// What is waited for, and what becomes of the call when the connection is lost meanwhile.
+/// What a call waits for, and what happens to it if the connection is lost meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// The bridge's answer to something that may be asked twice: it is asked again.
+    /// The bridge's answer to a request that may be repeated: it is sent again.
     Ask,
     /// The same for a subscription, which is kept once it is answered.
     Subscribe {
@@ -21,12 +21,13 @@ pub enum Call {
         /// Whether with presence.
         presence: bool,
     },
-    /// The first answer of a peer. The call fails: whether the request was carried out is not known.
+    /// The first answer of a peer. The call fails: whether the request was carried out is unknown.
     Request {
-        /// The only address whose answer counts; any where the request names none.
+        /// The only address whose answer counts; any, if the request names none.
         from: Option<String>,
     },
-    /// The confirmation of a durable message. It is sent again under its id, which the broker recognises.
+    /// The confirmation of a durable message. It is sent again under its id, which the broker
+    /// recognises.
     Publish,
 }
 
@@ -38,24 +39,24 @@ pub struct Ticket(u64);
 struct Waiting {
     id: String,
     call: Call,
-    /// For what is sent again.
+    /// The text, to be sent again.
     text: String,
     due_ms: u64,
     is_sent: bool,
 }
 
-/// What a call came to.
+/// The outcome of a call.
 pub type Outcome = Result<Incoming, DoorError>;
 
-/// Whom a message is for.
+/// Who gets a message.
 pub enum Addressee {
     /// A call, which it ends.
     Call {
         /// The id of the call's message.
         id: String,
-        /// What was waited for.
+        /// What it waited for.
         call: Call,
-        /// What it came to.
+        /// Its outcome.
         outcome: Outcome,
     },
     /// The receiver.
@@ -82,7 +83,7 @@ impl Calls {
         self.waiting.is_empty()
     }
 
-    /// Enters a call that waits until `due_ms`.
+    /// Adds a call that waits until `due_ms`.
     ///
     /// # Errors
     /// `TooManyPending`, `DuplicateId`.
@@ -111,7 +112,7 @@ impl Calls {
         })
     }
 
-    /// A message has come: whom it is for. A call that it ends is forgotten.
+    /// A message has arrived. Returns who gets it. A call that it ends is removed.
     pub fn on_message(&mut self, message: Incoming) -> Addressee {
         let is_error = message.kind == "system:error" && message.is_from_bridge();
         let ends = |waiting: &Waiting| {
@@ -133,7 +134,8 @@ impl Calls {
         }
     }
 
-    /// The connection is lost: the requests that fail by it, and the calls that are to be sent again, in their order.
+    /// The connection is lost. Returns the requests that fail because of it, and the calls that
+    /// must be sent again, in order.
     pub fn on_lost(&mut self) -> (Vec<String>, Vec<Ticket>) {
         let mut again = Vec::new();
         let mut failed = Vec::new();
@@ -149,19 +151,19 @@ impl Calls {
         (failed.into_iter().filter_map(|ticket| self.remove(ticket)).map(|(id, _)| id).collect(), again)
     }
 
-    /// Forgets the calls whose time is up.
+    /// Removes the calls whose time is up.
     pub fn expire(&mut self, now_ms: u64) -> Vec<String> {
         let due: Vec<_> =
             self.waiting.iter().filter(|(_, waiting)| waiting.due_ms <= now_ms).map(|(ticket, _)| *ticket).collect();
         due.into_iter().filter_map(|ticket| self.remove(ticket)).map(|(id, _)| id).collect()
     }
 
-    /// When the time of the next call is up.
+    /// When the next call's time is up.
     pub fn next_due(&self) -> Option<u64> {
         self.waiting.values().map(|waiting| waiting.due_ms).min()
     }
 
-    /// Forgets every call.
+    /// Removes all calls.
     pub fn clear(&mut self) -> Vec<String> {
         self.by_id.clear();
         std::mem::take(&mut self.waiting).into_values().map(|waiting| waiting.id).collect()

@@ -1,4 +1,4 @@
-//! What those hold who speak at a door.
+//! The handles of a door.
 
 use std::{
     sync::{
@@ -34,27 +34,30 @@ use super::{
     way::{AgentSocket, AgentThroughPipe, SessionSocket, SessionThroughPipe},
 };
 
-/// Longest time limit of a request.
+/// The longest time limit of a request.
 const LONGEST_REQUEST: Duration = Duration::from_millis(common::envelope::MAX_TIMEOUT_MS as u64);
-/// How much longer than the broker a request waits: the broker's own word that nobody answered says more.
+/// How much longer than the broker a request waits: the broker's own error says more than a
+/// time-out.
 const ANSWER_MARGIN: Duration = Duration::from_secs(1);
 
-/// The sending half of a door. Clones are the same door; when the last is dropped, what waits is sent and the door closes.
+/// The sending half of a door. Clones are the same door. When the last is dropped, what waits is
+/// sent and the door closes.
 #[derive(Clone, Debug)]
 pub struct Door {
     commands: mpsc::Sender<Command>,
     state: watch::Receiver<DoorState>,
     frame_limit: Arc<AtomicUsize>,
     call_limit: Duration,
-    /// Has the task close at once, also where it takes no commands.
+    /// Makes the task close at once, also while it accepts no commands.
     hang_up: Arc<Notify>,
 }
 
 /// The receiving half of a door: everything that is not the answer to a call.
 ///
-/// Bounded. While it is full the connection is not read, the answers to calls included: take messages in another task than the one
-/// that waits for calls, or leave room. A receiver that takes nothing for longer than the broker's heartbeat timeout loses its
-/// connection, and goes on where it was.
+/// Bounded. While it is full the connection is not read, including the answers to calls. So take
+/// messages in another task than the one that waits for calls, or leave room. A receiver that takes
+/// nothing for longer than the broker's heartbeat timeout loses its connection, and continues where
+/// it was.
 #[derive(Debug)]
 pub struct Inbox(mpsc::Receiver<Incoming>);
 
@@ -64,7 +67,7 @@ impl Inbox {
         self.0.recv().await
     }
 
-    /// The next message if there is one just now.
+    /// The next message if there is one now.
     pub fn try_recv(&mut self) -> Option<Incoming> {
         self.0.try_recv().ok()
     }
@@ -73,20 +76,20 @@ impl Inbox {
 /// The confirmation of a durable message: it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Confirmed {
-    /// The channel it is stored in.
+    /// The channel in which it is stored.
     pub channel: String,
-    /// The history of the channel.
+    /// The epoch of the channel.
     pub epoch: String,
     /// Its number.
     pub seq: u64,
-    /// Whether it had been stored before under the same id.
+    /// Whether it was stored before under the same id.
     pub duplicate: bool,
 }
 
 /// The answer to a subscription.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Subscribed {
-    /// The topic's history.
+    /// The topic's epoch.
     pub epoch: String,
     /// The number of the topic's newest message.
     pub seq: u64,
@@ -96,10 +99,10 @@ pub struct Subscribed {
     /// With a start: what follows comes after this number.
     #[serde(default)]
     pub from: Option<u64>,
-    /// With a start: what cannot be read any more.
+    /// With a start: what can no longer be read.
     #[serde(default)]
     pub lost: Option<LostRecords>,
-    /// With presence: how many members there are.
+    /// With presence: the number of members.
     #[serde(default)]
     pub member_count: Option<usize>,
     /// With presence: their addresses, at most 1000.
@@ -108,7 +111,8 @@ pub struct Subscribed {
 }
 
 impl Door {
-    /// Opens the door of agents. Returns at once; the door dials by itself and stays until it is closed for good.
+    /// Opens the door of agents. Returns at once. The door dials by itself and lasts until it is
+    /// closed for good.
     ///
     /// # Panics
     /// Outside of a Tokio runtime; over a pipe, outside of a `LocalSet` or an actix system.
@@ -127,7 +131,8 @@ impl Door {
         (door, inbox)
     }
 
-    /// Opens the door of sessions, for a client that the caller vouches for. Returns at once, as [`Door::agent`] does.
+    /// Opens the door of sessions, for a client that the caller vouches for. Returns at once, like
+    /// [`Door::agent`].
     ///
     /// # Panics
     /// As [`Door::agent`].
@@ -167,8 +172,8 @@ impl Door {
         (Self { commands, state, frame_limit, call_limit, hang_up }, Inbox(inbox), machine, ends)
     }
 
-    /// Sends a message, at most once: if the connection is lost before it is written, or while it is under way, it is gone. Waits
-    /// while as much waits to be sent as may, also because the broker is away.
+    /// Sends a message, at most once: it is lost if the connection is lost before it is written or
+    /// while it is on its way. Waits while the queue is full, also because the broker is away.
     ///
     /// # Errors
     /// `Closed`, `TooBig`.
@@ -189,24 +194,25 @@ impl Door {
         })
     }
 
-    /// Sends a durable message and waits until it is stored. If the connection is lost meanwhile it is sent again under the same id,
-    /// and stored once. The message has to ask for durable delivery, or its target has to have it by default: without a confirmation
-    /// the call times out.
+    /// Sends a durable message and waits until it is stored. If the connection is lost meanwhile,
+    /// it is sent again under the same id, and stored once. The message must ask for durable
+    /// delivery, or its target must have it by default: without a confirmation the call times out.
     ///
     /// # Errors
-    /// `Refused` with the bridge's code (`store_unavailable` may be tried again under the same id), `TimedOut` after
-    /// [`Tuning::call_limit`], `TooManyPending`, `DuplicateId`, `TooBig`, `Closed`.
+    /// `Refused` with the bridge's code (`store_unavailable` may be tried again under the same id),
+    /// `TimedOut` after [`Tuning::call_limit`], `TooManyPending`, `DuplicateId`, `TooBig`,
+    /// `Closed`.
     pub async fn publish(&self, message: Outgoing) -> Result<Confirmed, DoorError> {
         let answer = self.call(message, Call::Publish, self.call_limit).await?;
         read(&answer)
     }
 
-    /// Asks a peer, and waits for its first answer within `limit`, at most ten minutes. The frames of an answer that is streamed come to
-    /// the [`Inbox`] after the first.
+    /// Sends a request to a peer, and waits for its first answer within `limit`, at most ten
+    /// minutes. If the answer is streamed, its further frames come to the [`Inbox`].
     ///
     /// # Errors
-    /// `Refused` with the bridge's code (`agent_not_found`, `reply_timeout`, `peer_gone` and others), `Interrupted`, `TimedOut`,
-    /// `TooManyPending`, `DuplicateId`, `TooBig`, `Closed`.
+    /// `Refused` with the bridge's code (`agent_not_found`, `reply_timeout`, `peer_gone` and
+    /// others), `Interrupted`, `TimedOut`, `TooManyPending`, `DuplicateId`, `TooBig`, `Closed`.
     pub async fn request(&self, message: Outgoing, limit: Duration) -> Result<Incoming, DoorError> {
         let limit = limit.clamp(Duration::from_millis(1), LONGEST_REQUEST);
         let from = message.target().map(str::to_owned);
@@ -214,16 +220,18 @@ impl Door {
         self.call(message, Call::Request { from }, limit + ANSWER_MARGIN).await
     }
 
-    /// Asks the bridge itself something that may be asked twice, such as `agent:list` or `channel:history`, and waits for its answer.
+    /// Sends the bridge itself a request that may be repeated, such as `agent:list` or
+    /// `channel:history`, and waits for its answer.
     ///
     /// # Errors
-    /// `Refused` with the bridge's code, `TimedOut` after [`Tuning::call_limit`], `TooManyPending`, `Closed`.
+    /// `Refused` with the bridge's code, `TimedOut` after [`Tuning::call_limit`], `TooManyPending`,
+    /// `Closed`.
     pub async fn ask(&self, kind: &'static str, payload: Value) -> Result<Incoming, DoorError> {
         self.call(Outgoing::new(kind).payload(payload), Call::Ask, self.call_limit).await
     }
 
-    /// Subscribes to a topic, from a place in its log if `from` says so. The subscription is kept across connections, and goes on where
-    /// it was.
+    /// Subscribes to a topic, from a place in its log if `from` says so. The subscription is kept
+    /// across connections, and continues where it was.
     ///
     /// # Errors
     /// As [`Door::ask`].
@@ -242,9 +250,10 @@ impl Door {
         self.ask("topic:unsubscribe", json!({ "topic": topic })).await.map(drop)
     }
 
-    /// Acknowledges a message of an inbox. Needed where the door was opened with explicit acknowledgements, and of no effect on
-    /// messages of topics and broadcasts, which are not acknowledged. The bridge does not answer: one that is lost with the connection
-    /// makes the message come again, marked.
+    /// Acknowledges a message of an inbox. Needed if the door was opened with explicit
+    /// acknowledgements. It has no effect on messages of topics and broadcasts, which are not
+    /// acknowledged. The bridge does not answer. If the acknowledgement is lost with the
+    /// connection, the message comes again, marked.
     ///
     /// # Errors
     /// `Closed`.
@@ -267,8 +276,8 @@ impl Door {
         self.send(Outgoing::new("message:nack").payload(payload)).await
     }
 
-    /// How far the receiver has come in each channel: what a program keeps that wants to go on there in a later life
-    /// ([`Tuning::positions`]).
+    /// The receiver's position in each channel. A program stores them to continue there in a later
+    /// life ([`Tuning::positions`]).
     ///
     /// # Errors
     /// `Closed`.
@@ -278,8 +287,9 @@ impl Door {
         positions.await.map_err(|_| DoorError::Closed)
     }
 
-    /// The name under which the broker keeps what this door reads: that of [`Tuning::client`], or another once another client of the
-    /// session had taken that one over. What a program keeps besides the positions.
+    /// The name under which the broker stores this door's subscriptions and positions: that of
+    /// [`Tuning::client`], or another one after another client of the session has taken that one
+    /// over. A program stores it besides the positions.
     ///
     /// # Errors
     /// `Closed`.
@@ -294,7 +304,7 @@ impl Door {
         self.state.borrow().clone()
     }
 
-    /// The state, to be watched.
+    /// The state, for watching.
     pub fn watch(&self) -> watch::Receiver<DoorState> {
         self.state.clone()
     }
@@ -310,7 +320,7 @@ impl Door {
         }
     }
 
-    /// Waits until the door is closed for good, and says why.
+    /// Waits until the door is closed for good, and returns the reason.
     pub async fn closed(&self) -> Ending {
         match self.until(|state| matches!(state, DoorState::Closed(_))).await {
             DoorState::Closed(ending) => ending,
@@ -318,8 +328,8 @@ impl Door {
         }
     }
 
-    /// Takes nothing more, and closes in order when everything is sent and answered, after `limit` in any case. Says whether everything
-    /// was.
+    /// Accepts nothing more, and closes when everything is sent and answered, at the latest after
+    /// `limit`. Returns whether everything was.
     pub async fn drain(&self, limit: Duration) -> bool {
         let draining = async {
             if self.commands.send(Command::Drain).await.is_ok() {
@@ -342,7 +352,7 @@ impl Door {
     async fn until(&self, is_reached: impl Fn(&DoorState) -> bool) -> DoorState {
         let mut state = self.state.clone();
         let reached = state.wait_for(|state| is_reached(state)).await.map(|state| state.clone());
-        // A task that ended without a word was ended with its runtime.
+        // A task that ended without an outcome was ended with its runtime.
         reached.unwrap_or(DoorState::Closed(Ending::Ours))
     }
 
@@ -365,7 +375,7 @@ impl Door {
     }
 }
 
-/// Reads an answer of the bridge's. One that cannot be read counts as a fault of the bridge.
+/// Reads an answer of the bridge. One that cannot be read counts as a fault of the bridge.
 fn read<'a, T: Deserialize<'a>>(answer: &'a Incoming) -> Result<T, DoorError> {
     answer.payload().map_err(|error| {
         tracing::warn!(kind = answer.kind, %error, "an answer of the bridge cannot be read");

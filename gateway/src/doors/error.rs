@@ -1,4 +1,4 @@
-//! What goes wrong at a door.
+//! The errors of a door.
 
 use std::{fmt, time::Duration};
 
@@ -13,17 +13,17 @@ use super::incoming::Incoming;
 /// A refusal by the bridge: the payload of `system:error`, or the body of an HTTP refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BridgeError {
-    /// The permanent code; `None` where a later bridge has one that this version does not know.
+    /// The permanent code; `None` if this version does not know it.
     pub code: Option<ErrorCode>,
-    /// The code as it is written on the wire.
+    /// The code on the wire.
     pub code_text: String,
     /// What went wrong and what to do.
     pub message: String,
     /// Whether the same message can succeed later.
     pub temporary: bool,
-    /// The address that it is about.
+    /// The address that the error is about.
     pub target: Option<String>,
-    /// How long to wait before the next try.
+    /// How long to wait before the next attempt.
     pub retry_after: Option<Duration>,
 }
 
@@ -76,12 +76,12 @@ impl From<ClientError> for BridgeError {
 }
 
 impl BridgeError {
-    /// What a `system:error` says. One that cannot be read counts as `internal`.
+    /// The content of a `system:error`. One that cannot be read counts as `internal`.
     pub(super) fn of(message: &Incoming) -> Self {
         message.payload::<Raw>().map_or_else(|_| ErrorCode::Internal.into(), Self::from)
     }
 
-    /// What the body of an HTTP refusal says; `None` if it is not the bridge's.
+    /// The content of an HTTP refusal's body; `None` if it is not the bridge's.
     pub(super) fn of_body(body: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
         struct Body {
@@ -103,25 +103,27 @@ pub enum DoorError {
     /// The bridge refused.
     #[error("the bridge refused: {0}")]
     Refused(BridgeError),
-    /// No answer came within the time limit. Whether the message arrived is not known.
+    /// No answer came within the time limit. Whether the message arrived is unknown.
     #[error("no answer came in time")]
     TimedOut,
-    /// The connection was lost after the request was sent and before it was answered. Whether it was carried out is not known.
+    /// The connection was lost after the request was sent and before it was answered. Whether it
+    /// was carried out is unknown.
     #[error("the connection was lost before the answer came")]
     Interrupted,
-    /// The door is closed, or is being drained, and takes nothing more.
+    /// The door is closed or being drained, and accepts nothing more.
     #[error("the door is closed")]
     Closed,
-    /// As much waits to be sent as may; only [`super::Door::try_send`] says so, the others wait.
+    /// The queue of messages to be sent is full. Only [`super::Door::try_send`] returns this; the
+    /// others wait.
     #[error("the queue of the door is full")]
     Full,
-    /// As many calls wait for their answers as may.
+    /// The limit of calls that wait for their answers is reached.
     #[error("{limit} calls already wait for their answers")]
     TooManyPending {
-        /// The bound.
+        /// The limit.
         limit: usize,
     },
-    /// The message is longer than the broker takes. Sent, it would cost the connection.
+    /// The message is longer than the broker's limit. Sending it would cost the connection.
     #[error("the message is longer than the broker's limit of {limit} bytes")]
     TooBig {
         /// The broker's limit.
@@ -143,18 +145,19 @@ pub enum Ending {
     Refused {
         /// The HTTP status.
         status: u16,
-        /// What the broker said.
+        /// The broker's error.
         error: BridgeError,
     },
-    /// The broker closed the connection with a code after which a client does not come back by itself.
+    /// The broker closed the connection with a code after which a client must not come back by
+    /// itself.
     #[error("the broker closed the connection with {}: {reason}", code.0)]
     Closed {
         /// The close code.
         code: CloseCode,
-        /// What the broker said.
+        /// The broker's reason.
         reason: String,
     },
-    /// No request can be made of the options.
+    /// The options do not give a valid request.
     #[error("the options are invalid: {0}")]
     Misconfigured(String),
 }

@@ -1,4 +1,4 @@
-//! What goes into a door's state machine and what comes out of it.
+//! The events and effects of a door's state machine.
 
 use common::{
     assertion::Acks,
@@ -18,34 +18,34 @@ use super::{
 /// The rules of one door.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// The waits between tries.
+    /// The waits between attempts.
     pub backoff: Backoff,
     /// How durable messages are acknowledged.
     pub acks: Acks,
-    /// Calls that may wait for their answers.
+    /// The most calls that wait for their answers.
     pub max_pending: usize,
-    /// Messages that may wait to be sent.
+    /// The most messages that wait to be sent.
     pub queue_messages: usize,
     /// Bytes of those.
     pub queue_bytes: usize,
     /// The payload of `agent:register`, which is the first frame on each connection of an agent.
     pub registration: Option<Value>,
-    /// The client's name.
+    /// The client name.
     pub client: Option<ClientName>,
 }
 
-/// What happened.
+/// An event.
 #[derive(Debug)]
 pub enum Event {
-    /// There is a connection.
+    /// The connection is open.
     Connected,
-    /// There is none.
+    /// The connection failed.
     NotConnected(Fault),
     /// The broker sent a message.
     Message(Incoming),
-    /// Something else was heard: a ping.
+    /// Something else arrived: a ping.
     Heard,
-    /// Everything that [`super::machine::Machine::next_frame`] gave is written.
+    /// Everything that [`super::machine::Machine::next_frame`] returned is written.
     Written,
     /// The broker closed the connection.
     CloseReceived {
@@ -56,23 +56,23 @@ pub enum Event {
     },
     /// The connection broke.
     Lost(String),
-    /// A time has come that [`super::machine::Machine::next_due`] named.
+    /// The time that [`super::machine::Machine::next_due`] named has come.
     Due,
     /// Send this, at most once.
     Send(Outgoing),
     /// Send this and wait until `due_ms` for what ends the call.
     Call(Outgoing, Call, u64),
-    /// Give a topic up.
+    /// End a subscription.
     Unsubscribe(TopicName),
     /// Acknowledge a message of an inbox.
     Acknowledge(String, u64),
-    /// Take nothing more, and close when nothing waits any more.
+    /// Accept nothing more, and close when nothing waits any more.
     Drain,
     /// Close now.
     Close,
 }
 
-/// What is to be done about it, in this order.
+/// What to do, in this order.
 #[derive(Debug)]
 pub enum Effect {
     /// Dial the broker.
@@ -81,19 +81,19 @@ pub enum Effect {
     Deliver(Incoming),
     /// End the call with this id.
     Resolve(String, Outcome),
-    /// Close the connection in order, with this code.
+    /// Close the connection with this code and reason.
     HangUp(CloseCode, &'static str),
-    /// Drop the connection: it is of no use any more.
+    /// Drop the connection: it is useless.
     Drop,
-    /// Tell that the state has changed.
+    /// Report that the state has changed.
     Moved,
 }
 
-/// When it happened, and a random number.
+/// The time of an event, and a random number.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// Milliseconds of a clock that never goes back.
+    /// Milliseconds of a clock that never decreases.
     pub now_ms: u64,
-    /// Any number, each as likely as the others.
+    /// A uniformly distributed number.
     pub dice: u64,
 }

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-/// Nesting of JSON that [`Incoming::envelope`] reads: the broker has checked it against its own limit before.
+/// The nesting of JSON that [`Incoming::envelope`] reads: the broker has checked it against its own
+/// limit before.
 const MAX_DEPTH: usize = 1024;
 
 #[derive(Deserialize)]
@@ -39,16 +40,17 @@ struct Head<'a> {
     retained: Option<bool>,
 }
 
-/// Where a durable message stands in its channel.
+/// The position of a durable message in its channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     /// The channel, such as `topic:news` or `agent:planner`.
     pub channel: String,
-    /// The history and the number in it.
+    /// The epoch and the number.
     pub known: KnownPosition,
 }
 
-/// A message from the broker. It owns the frame's text; the payload is a part of that text and is read when it is asked for.
+/// A message from the broker. It owns the frame's text. The payload is a part of that text, and is
+/// read on request.
 #[derive(Clone, Debug)]
 pub struct Incoming {
     text: Utf8Bytes,
@@ -57,17 +59,18 @@ pub struct Incoming {
     pub kind: String,
     /// The message's id.
     pub id: Option<String>,
-    /// Who sent it, as the broker stamped it: an address, `bridge` or `edge`.
+    /// The sender, as the broker stamped it: an address, `bridge` or `edge`.
     pub source: Option<String>,
-    /// Whom it was sent to.
+    /// The target.
     pub target: Option<String>,
     /// The id of the message that this one answers.
     pub correlation_id: Option<String>,
     /// Its position, if it is a durable message.
     pub position: Option<Position>,
-    /// How many times it may have been delivered before. Above zero, the receiver may have handled it already.
+    /// How often it may have been delivered before. If it is above zero, the receiver may have
+    /// handled it already.
     pub redelivered: u64,
-    /// Whether it is a topic's retained value, and not a message that was sent just now.
+    /// Whether it is a topic's retained value, and not a new message.
     pub retained: bool,
 }
 
@@ -106,7 +109,7 @@ impl Incoming {
         &self.text
     }
 
-    /// The payload's JSON, byte for byte as it was sent; `null` where there is none.
+    /// The payload's JSON, byte for byte as it was sent; `null` if there is none.
     pub fn payload_text(&self) -> &str {
         self.text.get(self.payload.clone()).filter(|text| !text.is_empty()).unwrap_or("null")
     }
@@ -122,12 +125,12 @@ impl Incoming {
     /// The envelope with every field that a sender may set.
     ///
     /// # Errors
-    /// The broker sent what a peer may not send; messages that were routed always pass.
+    /// The broker sent what a peer may not send; routed messages always pass.
     pub fn envelope(&self) -> Result<Envelope<'_>, EnvelopeError> {
         Envelope::parse(&self.text, MAX_DEPTH)
     }
 
-    /// Whether the broker or the edge says this, and not a peer.
+    /// Whether it is from the broker or the edge, and not from a peer.
     pub fn is_from_bridge(&self) -> bool {
         matches!(self.source.as_deref(), Some("bridge" | "edge"))
     }

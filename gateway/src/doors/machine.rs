@@ -1,8 +1,9 @@
 //! A door's life as a pure state machine: events and the time go in, effects and frames come out.
 //!
-//! Knows no socket, no clock and no random numbers; events carry them. Invariants, checked by its tests: at most one connection at a
-//! time; nothing is sent before the broker's `connection:ack`; what a new connection has to restore goes before everything else; every
-//! call ends exactly once; `Closed` is final; what waits to be sent is bounded.
+//! It knows no socket, no clock and no random numbers; events carry them. Invariants, checked by
+//! its tests: at most one connection at a time; nothing is sent before the broker's
+//! `connection:ack`; what a new connection must restore is sent before everything else; every call
+//! ends exactly once; `Closed` is final; what waits to be sent is bounded.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -25,14 +26,14 @@ use super::{
     way::{Fault, Opening},
 };
 
-/// A connection that lived for so long proves the broker well: the next loss starts a new series of waits.
+/// A connection that lasted so long is stable: the next loss starts a new series of waits.
 pub const STABLE_AFTER: Duration = Duration::from_secs(5);
-/// Characters of a client's name that stay where another has to be found.
+/// Characters of a client name that are kept when a new name is made from it.
 const MOST_OF_NAME: usize = 100;
 /// How long the broker may be silent until its `connection:ack` says otherwise.
 const DEFAULT_SILENCE_MS: u64 = 30_000;
 
-/// What waits to be sent.
+/// Something that waits to be sent.
 #[derive(Debug)]
 enum Waiting {
     Text(String),
@@ -48,7 +49,7 @@ impl Waiting {
     }
 }
 
-/// The part of `connection:ack` that a client heeds.
+/// The part of `connection:ack` that a client uses.
 #[derive(Deserialize)]
 struct Greeting {
     heartbeat: Heartbeat,
@@ -70,21 +71,21 @@ struct Limits {
 pub struct Machine {
     rules: Rules,
     state: DoorState,
-    /// Whether there is a connection, greeted or not.
+    /// Whether there is a connection, with or without its `connection:ack`.
     is_connected: bool,
-    /// Whether the broker holds back what waits on this connection.
+    /// Whether the broker holds messages back on this connection.
     holds_back: bool,
     is_draining: bool,
-    /// The name of this connection or the next: that of the rules, or one made of it.
+    /// The name of this connection or the next one: that of the rules, or one made from it.
     client: Option<ClientName>,
     reader: Reader,
     calls: Calls,
-    /// What restores a connection; of use to this one only. Bounded by the subscriptions.
+    /// What restores this connection. Bounded by the subscriptions.
     first: VecDeque<String>,
     queue: VecDeque<Waiting>,
     queued_bytes: usize,
     effects: VecDeque<Effect>,
-    /// The id of the `connection:resume` of this connection. Its answer is the receiver's to see.
+    /// The id of this connection's `connection:resume`. Its answer goes to the receiver.
     resume_id: Option<String>,
     retry_at: Option<u64>,
     opened_ms: u64,
@@ -95,7 +96,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A door that begins to dial, with the positions that its receiver has already.
+    /// A door that begins to dial, with the positions of its receiver.
     pub fn start(rules: Rules, positions: Positions) -> Self {
         let reader = Reader::new(rules.acks, positions);
         let calls = Calls::new(rules.max_pending);
@@ -125,32 +126,33 @@ impl Machine {
         machine
     }
 
-    /// Where it is.
+    /// The state.
     pub fn state(&self) -> &DoorState {
         &self.state
     }
 
-    /// How far the receiver has come.
+    /// The receiver's positions.
     pub fn positions(&self) -> &Positions {
         self.reader.positions()
     }
 
-    /// The client's name: another than that of the rules, once another client had taken that over.
+    /// The client name. It differs from that of the rules after another client has taken that one
+    /// over.
     pub fn client(&self) -> Option<&ClientName> {
         self.client.as_ref()
     }
 
-    /// Whether more may be given to it to be sent.
+    /// Whether it accepts more to be sent.
     pub fn has_room(&self) -> bool {
         self.queue.len() < self.rules.queue_messages && self.queued_bytes < self.rules.queue_bytes
     }
 
-    /// What is to be done next.
+    /// The next effect.
     pub fn next_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
 
-    /// The next frame to send, if there may be one.
+    /// The next frame to send, if one may be sent.
     pub fn next_frame(&mut self) -> Option<String> {
         if !self.state.is_open() {
             return None;
@@ -175,18 +177,18 @@ impl Machine {
         None
     }
 
-    /// Whether it takes nothing more, and nothing waits to be sent or answered.
+    /// Whether it accepts nothing more, and nothing waits to be sent or answered.
     pub fn is_drained(&self) -> bool {
         self.is_draining && self.calls.is_empty() && self.queue.is_empty() && !self.reader.owes_acks()
     }
 
-    /// When [`Event::Due`] is wanted, in milliseconds of the clock.
+    /// When [`Event::Due`] is needed, in milliseconds of the clock.
     pub fn next_due(&self) -> Option<u64> {
         let silence = self.is_connected.then(|| self.heard_ms.saturating_add(self.silence_ms));
         [silence, self.retry_at, self.calls.next_due()].into_iter().flatten().min()
     }
 
-    /// Takes what happened. What does not fit the state is late news and changes nothing.
+    /// Handles an event. An event that does not fit the state is late, and changes nothing.
     pub fn on_event(&mut self, event: Event, moment: Moment) {
         if matches!(self.state, DoorState::Closed(_)) {
             if let Event::Call(message, ..) = event {
@@ -233,7 +235,7 @@ impl Machine {
         }
     }
 
-    /// Bytes of the longest message that the broker takes, as far as that is known.
+    /// The longest message that the broker accepts, in bytes, as far as it is known.
     pub fn frame_limit(&self) -> usize {
         self.frame_limit
     }
@@ -382,7 +384,8 @@ impl Machine {
         }
     }
 
-    /// The connection is gone. Dialled again at once only where it has lived for a while, so that nobody goes in a circle.
+    /// The connection is lost. It is dialled again at once only if it lasted for a while, so that
+    /// there is no tight loop.
     fn lose(&mut self, at_once: bool, moment: Moment) {
         self.is_connected = false;
         let lived = Duration::from_millis(moment.now_ms.saturating_sub(self.opened_ms));
@@ -390,7 +393,7 @@ impl Machine {
         if is_stable {
             self.attempt = 0;
         }
-        // What restores a connection is made anew for the next.
+        // What restores a connection is made again for the next one.
         self.resume_id = None;
         self.first.clear();
         let (failed, again) = self.calls.on_lost();
@@ -429,13 +432,13 @@ impl Machine {
     }
 }
 
-/// A name that nobody else has, and that shows where it comes from.
+/// A name that nobody else has, and that shows its origin.
 fn renamed(name: &ClientName, dice: u64) -> Option<ClientName> {
     let begin: String = name.as_str().chars().take(MOST_OF_NAME).collect();
     ClientName::new(&format!("{begin}.{dice:016x}")).ok()
 }
 
-/// Whether a refusal of this status may be another answer later.
+/// Whether a refusal with this status may be temporary.
 const fn is_for_now(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500..)
 }

@@ -1,4 +1,5 @@
-//! The machine without a socket: what is sent when, what becomes of calls, where a new connection goes on.
+//! The machine without a socket: what is sent when, what happens to calls, where a new connection
+//! continues.
 
 use proptest::prelude::*;
 
@@ -264,7 +265,8 @@ fn events() -> impl Strategy<Value = u8> {
 }
 
 proptest! {
-    /// Whatever happens in whatever order: one connection at a time, every call ends exactly once, nothing is sent while not open.
+    /// Whatever happens in whatever order: one connection at a time, every call ends exactly once,
+    /// nothing is sent while not open.
     #[test]
     fn every_call_ends_once(history in proptest::collection::vec(events(), 1..200)) {
         let mut bench = Bench::new(Rules { max_pending: 8, ..rules() });

@@ -1,12 +1,14 @@
-//! A client of the broker's two doors: `/ws/client`, for sessions, and `/ws/agent`, for agents; over a socket, or over a pipe to a
-//! broker in the same process.
+//! A client of the broker's two doors: `/ws/client`, for sessions, and `/ws/agent`, for agents;
+//! over a socket, or over a pipe to a broker in the same process.
 //!
-//! A [`Door`] sends, an [`Inbox`] receives. Behind them a task keeps a connection to the broker: it dials and dials again with a random
-//! wait that grows, answers pings, gives up a broker that fell silent, honours close codes as the protocol asks, restores subscriptions,
-//! and goes on in every channel after the last message that it had. [`DoorState`] says where it is.
+//! A [`Door`] sends, an [`Inbox`] receives. Behind them a task keeps a connection to the broker: it
+//! dials and dials again with a random wait that grows, answers pings, gives up a broker that fell
+//! silent, honours close codes as the protocol asks, restores subscriptions, and goes on in every
+//! channel after the last message that it had. [`DoorState`] says where it is.
 //!
-//! A session whose client name another connection takes over (4011) comes back under a name of its own making, from its positions. An
-//! agent whose id another takes over (4009) is closed for good, and so is whoever has to renew its credentials (4001).
+//! A session whose client name another connection takes over (4011) comes back under a name of its
+//! own making, from its positions. An agent whose id another takes over (4009) is closed for good,
+//! and so is whoever has to renew its credentials (4001).
 //!
 //! | call | delivery |
 //! |---|---|
@@ -16,8 +18,9 @@
 //! | [`Door::ask`], [`Door::subscribe`] | asked again on the next connection until they are answered |
 //! | [`Inbox::recv`] | durable messages at least once; what may have come before is marked in [`Incoming::redelivered`] |
 //!
-//! Every queue is bounded: messages to be sent (then senders wait), calls (then they are refused), messages to be taken (then the
-//! connection is not read, and the broker counts this receiver as slow).
+//! Every queue is bounded: messages to be sent (then senders wait), calls (then they are refused),
+//! messages to be taken (then the connection is not read, and the broker counts this receiver as
+//! slow).
 //!
 //! ```
 //! # use std::{sync::Arc, time::Duration};

@@ -1,4 +1,4 @@
-//! How a door is opened.
+//! The options of a door.
 
 use std::time::Duration;
 
@@ -16,10 +16,11 @@ use super::{
     way::{AgentPipe, BrokerAddress, SessionPipe},
 };
 
-/// Where the door of sessions is.
+/// The connection for sessions.
 #[derive(Clone)]
 pub enum SessionEntrance {
-    /// Over a socket; the broker believes what is signed with the secret that it shares with its edges.
+    /// Over a socket. The broker accepts what is signed with the secret that it shares with its
+    /// edges.
     Socket {
         /// The broker.
         address: BrokerAddress,
@@ -30,7 +31,7 @@ pub enum SessionEntrance {
     Pipe(SessionPipe),
 }
 
-/// Where the door of agents is.
+/// The connection for agents.
 #[derive(Clone)]
 pub enum AgentEntrance {
     /// Over a socket.
@@ -42,18 +43,18 @@ pub enum AgentEntrance {
 /// A session at a door.
 #[derive(Clone)]
 pub struct SessionOptions {
-    /// Where.
+    /// The connection.
     pub entrance: SessionEntrance,
-    /// Who it is. How it reads is said in `tuning`.
+    /// Its identity. `tuning` says how it reads.
     pub identity: ClientIdentity,
-    /// The rest.
+    /// Further options.
     pub tuning: Tuning,
 }
 
 /// An agent at a door.
 #[derive(Clone)]
 pub struct AgentOptions {
-    /// Where.
+    /// The connection.
     pub entrance: AgentEntrance,
     /// Its id.
     pub agent: AgentId,
@@ -61,34 +62,40 @@ pub struct AgentOptions {
     pub key: Secret,
     /// The payload of `agent:register`, which is the first frame on each connection.
     pub registration: Option<Value>,
-    /// The rest.
+    /// Further options.
     pub tuning: Tuning,
 }
 
-/// What both kinds of doors have in common.
+/// The options of both kinds of doors.
 #[derive(Clone, Debug)]
 pub struct Tuning {
-    /// The waits between tries to connect: random, up to a bound that doubles from `first` to `longest`.
+    /// The waits between attempts to connect: random, up to a bound that doubles from `first` to
+    /// `longest`.
     pub backoff: Backoff,
-    /// How durable messages in inboxes are acknowledged. `Automatic`: a message counts as received when the connection has read it, at
-    /// most [`Tuning::inbox_messages`] before the receiver takes it. `Explicit`: by [`super::Door::acknowledge`].
+    /// How durable messages in inboxes are acknowledged. `Automatic`: a message counts as received
+    /// when the connection has read it, at most [`Tuning::inbox_messages`] before the receiver
+    /// takes it. `Explicit`: by [`super::Door::acknowledge`].
     pub acks: Acks,
-    /// A name under which the broker keeps subscriptions and positions, also for a later life of this program. If another client of the
-    /// same session takes the name over, the door comes back under another ([`super::Door::client`]), with its positions.
+    /// The client name, under which the broker stores subscriptions and positions, also for a later
+    /// life of this program. If another client of the same session takes the name over, the door
+    /// comes back under another one ([`super::Door::client`]), with its positions.
     pub client: Option<ClientName>,
-    /// How far the receiver had come in an earlier life, if it goes on there: topics in it are subscribed to.
+    /// The receiver's positions in an earlier life, to continue there. Topics among them are
+    /// subscribed to.
     pub positions: Positions,
     /// How long calls wait for the bridge's answers.
     pub call_limit: Duration,
-    /// Calls that may wait at the same time. The broker takes 1024 open requests of a connection, where nothing else is set.
+    /// The most calls that wait at the same time. By default the broker allows 1024 open requests
+    /// for a connection.
     pub max_pending: usize,
-    /// Messages that may wait to be sent.
+    /// The most messages that wait to be sent.
     pub queue_messages: usize,
-    /// Bytes of those, one message more when there were none.
+    /// Bytes of those; one message is always allowed.
     pub queue_bytes: usize,
-    /// Messages that may wait for the receiver to take them.
+    /// The most messages that wait for the receiver to take them.
     pub inbox_messages: usize,
-    /// Bytes of the longest message that is read. The broker's lists may be longer than any message of a peer.
+    /// The longest message that is read, in bytes. The broker's lists may be longer than any
+    /// message of a peer.
     pub longest_message: usize,
 }
 
@@ -110,7 +117,7 @@ impl Default for Tuning {
 }
 
 impl Tuning {
-    /// The positions, and what the machine heeds.
+    /// The positions, and the rules for the machine.
     pub(super) fn into_rules(self, registration: Option<Value>) -> (Positions, Rules) {
         let Self { backoff, acks, client, positions, max_pending, queue_messages, queue_bytes, .. } = self;
         (positions, Rules { backoff, acks, max_pending, queue_messages, queue_bytes, registration, client })

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::incoming::Incoming;
 
-/// What a message carries.
+/// The payload of a message.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Payload {
@@ -94,12 +94,14 @@ impl Outgoing {
         }
     }
 
-    /// An answer: it goes to whoever sent the question, and names it. The answer to a question without an id names none.
+    /// An answer: it goes to the sender of the question, and names the question. The answer to a
+    /// question without an id names none.
     pub fn answer(kind: impl Into<Cow<'static, str>>, question: &Incoming) -> Self {
         Self { target: question.source.clone(), correlation_id: question.id.clone(), ..Self::new(kind) }
     }
 
-    /// With an id of the caller's, 1 to 128 characters. Who sends a durable message again under the same id does not send it twice.
+    /// With the caller's id, 1 to 128 characters. A durable message that is sent again under the
+    /// same id is stored once.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = id.into();
         self
@@ -111,19 +113,19 @@ impl Outgoing {
         self
     }
 
-    /// In answer to the message with this id.
+    /// As an answer to the message with this id.
     pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
         self.correlation_id = Some(id.into());
         self
     }
 
-    /// In this lane of the receiver's queue.
+    /// In this lane of the receiver's outbox.
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = Some(priority);
         self
     }
 
-    /// What becomes of it, an ephemeral message, where a receiver reads too slowly.
+    /// What happens to it, if it is ephemeral and a receiver reads too slowly.
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = Some(overflow);
         self
@@ -135,7 +137,7 @@ impl Outgoing {
         self
     }
 
-    /// What is asked of delivery; without this, the broker decides by the target and the type.
+    /// Its class; without this, the broker decides by the target and the type.
     pub fn delivery(mut self, delivery: Delivery) -> Self {
         self.delivery = Some(delivery);
         self
@@ -153,13 +155,13 @@ impl Outgoing {
         self
     }
 
-    /// For how long, in milliseconds, a durable message is of use.
+    /// How long a durable message is of use, in milliseconds.
     pub fn ttl_ms(mut self, ttl: u64) -> Self {
         self.ttl_ms = Some(ttl);
         self
     }
 
-    /// What it carries.
+    /// Its payload.
     pub fn payload(mut self, payload: impl Into<Payload>) -> Self {
         self.payload = Some(payload.into());
         self
@@ -185,7 +187,8 @@ impl Outgoing {
         self.correlation_id.as_deref()
     }
 
-    /// Makes it a request: the broker tells if no answer came within so many milliseconds.
+    /// Makes it a request: the broker answers with an error if no answer came within so many
+    /// milliseconds.
     pub(super) fn timeout_ms(mut self, timeout: u32) -> Self {
         self.timeout_ms = Some(timeout);
         self
@@ -193,7 +196,7 @@ impl Outgoing {
 
     /// The frame's text.
     pub(super) fn encode(&self) -> String {
-        // Strings, numbers and JSON: serialisation has no way to fail.
+        // Strings, numbers and JSON: serialisation cannot fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 }

@@ -1,4 +1,5 @@
-//! What a receiver reads: its topics, how far it has come in each channel, and what it has to acknowledge. Pure.
+//! The receiver's side: its topics, its position in each channel, and what it must acknowledge.
+//! Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,27 +13,29 @@ use serde_json::{Value, json};
 
 use super::incoming::{Incoming, Position};
 
-/// Most numbers that one `message:ack` names.
+/// The most numbers in one `message:ack`.
 const MOST_ACKS: usize = 1000;
-/// Most channels in one `connection:resume`.
+/// The most channels in one `connection:resume`.
 const MOST_RESUMED: usize = common::message::MAX_RESUMED;
 
-/// How far a receiver has come, by channel.
+/// A receiver's positions, by channel.
 pub type Positions = BTreeMap<String, KnownPosition>;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Reader {
     acks: Acks,
-    /// The topics that are subscribed to, and whether with presence. Bounded by the broker's limit on subscriptions.
+    /// The subscribed topics, and whether with presence. Bounded by the broker's limit on
+    /// subscriptions.
     topics: BTreeMap<TopicName, bool>,
     /// Bounded by the topics, and the few inboxes and broadcasts that reach one receiver.
     positions: Positions,
-    /// What is to be acknowledged, by inbox. Bounded by what the broker has delivered and not heard of.
+    /// What must be acknowledged, by inbox. Bounded by what the broker has delivered without an
+    /// acknowledgement.
     due: BTreeMap<String, BTreeSet<u64>>,
 }
 
-/// What `topic:subscribed` tells.
+/// The content of `topic:subscribed`.
 #[derive(Deserialize)]
 struct Subscribed {
     epoch: String,
@@ -41,7 +44,7 @@ struct Subscribed {
     from: Option<u64>,
 }
 
-/// What `connection:resumed` tells.
+/// The content of `connection:resumed`.
 #[derive(Deserialize)]
 struct Resumed {
     epoch: String,
@@ -54,25 +57,25 @@ struct From {
 }
 
 impl Reader {
-    /// One that goes on from these positions.
+    /// A receiver that continues from these positions.
     pub fn new(acks: Acks, positions: Positions) -> Self {
         let topics = positions.keys().filter_map(|channel| channel.strip_prefix("topic:"));
         let topics = topics.filter_map(|name| TopicName::new(name).ok()).map(|name| (name, false)).collect();
         Self { acks, topics, positions, due: BTreeMap::new() }
     }
 
-    /// How far it has come.
+    /// Its positions.
     pub fn positions(&self) -> &Positions {
         &self.positions
     }
 
-    /// Whether it has something to go on from, so that the broker has to hold back what waits until it hears of it.
+    /// Whether it has positions, so that the broker must hold messages back until it knows them.
     pub fn resumes(&self) -> bool {
         self.positions.keys().any(|channel| self.is_resumed(channel))
     }
 
-    /// Whether the position of a channel is told to the broker. It acknowledges an inbox, which a receiver that acknowledges
-    /// explicitly does itself.
+    /// Whether the position of a channel is sent to the broker. That acknowledges an inbox, which a
+    /// receiver with explicit acknowledgements does itself.
     fn is_resumed(&self, channel: &str) -> bool {
         self.acks == Acks::Automatic || !is_inbox(channel)
     }
@@ -86,7 +89,7 @@ impl Reader {
             None if channel.strip_prefix("topic:").is_none_or(|name| self.topics.contains_key(name)) => {
                 self.positions.insert(channel.clone(), known.clone());
             }
-            // The last of a topic that was given up.
+            // A last message of a topic whose subscription was ended.
             None => {}
         }
     }
@@ -99,13 +102,13 @@ impl Reader {
         }
     }
 
-    /// The topic is given up.
+    /// The subscription is ended.
     pub fn unsubscribe(&mut self, topic: &TopicName) {
         self.topics.remove(topic);
         self.positions.remove(&format!("topic:{topic}"));
     }
 
-    /// The broker has said from where it goes on.
+    /// The broker has said where it continues.
     pub fn on_resumed(&mut self, answer: &Incoming) {
         let Ok(Resumed { epoch, channels }) = answer.payload() else { return };
         for (channel, From { from }) in channels {
@@ -116,12 +119,12 @@ impl Reader {
         }
     }
 
-    /// A message of an inbox is to be acknowledged.
+    /// A message of an inbox must be acknowledged.
     pub fn acknowledge(&mut self, channel: &str, seq: u64) {
         self.due.entry(channel.to_owned()).or_default().insert(seq);
     }
 
-    /// Whether something is to be acknowledged.
+    /// Whether something must be acknowledged.
     pub fn owes_acks(&self) -> bool {
         !self.due.is_empty()
     }
@@ -137,7 +140,8 @@ impl Reader {
         Some(json!({ "channel": channel, "seqs": seqs }))
     }
 
-    /// The payload of `connection:resume` on a new connection, and the subscriptions that it cannot restore.
+    /// The payload of `connection:resume` on a new connection, and the subscriptions that it cannot
+    /// restore.
     pub fn resume(&self) -> (Value, Vec<(TopicName, Option<Start>)>) {
         let with_presence =
             |channel: &str| channel.strip_prefix("topic:").is_some_and(|name| self.topics.get(name) == Some(&true));
@@ -151,7 +155,7 @@ impl Reader {
         (json!({ "channels": channels }), others.collect())
     }
 
-    /// Whether the topic's subscriber hears who comes and goes.
+    /// Whether the topic's subscription is with presence.
     pub fn has_presence(&self, topic: &TopicName) -> bool {
         self.topics.get(topic).copied().unwrap_or_default()
     }
@@ -161,7 +165,7 @@ fn is_inbox(channel: &str) -> bool {
     ["agent:", "session:", "user:"].iter().any(|kind| channel.starts_with(kind))
 }
 
-/// A start as it is written in `topic:subscribe` and `channel:history`.
+/// A start as in `topic:subscribe` and `channel:history`.
 pub fn start_json(start: &Start) -> Value {
     match start {
         Start::After { epoch: Some(epoch), seq } => json!({ "epoch": epoch, "seq": seq }),

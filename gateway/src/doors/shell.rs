@@ -1,4 +1,5 @@
-//! The task behind a door: moves frames and commands between the socket, the machine and those who hold the door.
+//! The task behind a door: moves frames and commands between the socket, the machine and the door's
+//! handles.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -41,27 +42,27 @@ use super::{
     way::{Fault, Opening, Way},
 };
 
-/// How long saying goodbye may take.
+/// How long closing may take.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// Bytes that a connection buffers in each direction while nothing is under way.
+/// Bytes that a connection buffers in each direction while it is idle.
 const BUFFER: usize = 4 * 1024;
 
-/// What those who hold a door ask of its task.
+/// The commands of a door's handles to its task.
 #[derive(Debug)]
 pub enum Command {
     /// Send, at most once.
     Send(Outgoing),
     /// Send and wait.
     Call { message: Outgoing, call: Call, due_ms: u64, answer: oneshot::Sender<Outcome> },
-    /// Give a topic up.
+    /// End a subscription.
     Unsubscribe(TopicName),
     /// Acknowledge.
     Acknowledge { channel: String, seq: u64 },
-    /// Say how far the receiver has come.
+    /// Return the receiver's positions.
     Positions(oneshot::Sender<Positions>),
-    /// Say what the client is called.
+    /// Return the client name.
     Client(oneshot::Sender<Option<ClientName>>),
-    /// Take nothing more, and close when nothing waits.
+    /// Accept nothing more, and close when nothing waits.
     Drain,
 }
 
@@ -72,18 +73,18 @@ pub struct Ends {
     pub hang_up: Arc<Notify>,
     pub inbox: mpsc::Sender<Incoming>,
     pub state: watch::Sender<DoorState>,
-    /// Bytes of the longest message that the broker takes.
+    /// The longest message that the broker accepts, in bytes.
     pub frame_limit: Arc<AtomicUsize>,
-    /// Bytes of the longest message that is read.
+    /// The longest message that is read, in bytes.
     pub longest: usize,
 }
 
-/// What came of looking at the socket.
+/// The result of polling the socket.
 enum Traffic {
     Text(Incoming),
     /// Nothing for the receiver, but a sign of life.
     Heard,
-    /// The last of a door that is being drained is written.
+    /// The last frame of a door that is being drained is written.
     Written,
     Closed(Option<CloseFrame>),
     Broken(String),
@@ -93,10 +94,11 @@ struct Shell<W: Way> {
     machine: Machine,
     ends: Ends,
     socket: Option<WebSocketStream<W::Socket>>,
-    /// Messages for which the receiver has no room yet: while there are any the socket is not read. At most a few.
+    /// Messages for which the receiver has no room yet: while there are any, the socket is not
+    /// read. At most a few.
     held: VecDeque<Incoming>,
     answers: HashMap<String, oneshot::Sender<Outcome>>,
-    /// Whether anybody can still give commands.
+    /// Whether any handle is left.
     has_holders: bool,
 }
 
@@ -140,7 +142,7 @@ pub async fn run<W: Way>(way: W, machine: Machine, ends: Ends) {
             Turn::HangUp => shell.tell(Event::Close),
             Turn::Due => {
                 if !may_read {
-                    // It is not read, and so silent for no fault of its own.
+                    // The connection is not being read, so its silence does not count.
                     shell.tell(Event::Heard);
                 }
                 shell.tell(Event::Due);
@@ -149,7 +151,7 @@ pub async fn run<W: Way>(way: W, machine: Machine, ends: Ends) {
     }
 }
 
-/// What a task woke up for.
+/// The reason for a wake-up.
 enum Turn<S> {
     Dialled(Result<Upgraded<S>, Fault>),
     Traffic(Traffic),
@@ -160,12 +162,12 @@ enum Turn<S> {
 
 impl<W: Way> Shell<W> {
     fn tell(&mut self, event: Event) {
-        // Only the random waits need it; without it they would all be the longest.
+        // Only the random waits need it; without it all of them would be the longest.
         let dice = getrandom::u64().unwrap_or(u64::MAX);
         self.machine.on_event(event, Moment { now_ms: now_ms(), dice });
     }
 
-    /// Carries out what the machine says; answers which dial is to begin, if one is.
+    /// Carries out the machine's effects. Returns the dial that must begin, if any.
     async fn carry_out(&mut self) -> Option<Opening> {
         let mut dial = None;
         while let Some(effect) = self.machine.next_effect() {
@@ -174,7 +176,7 @@ impl<W: Way> Shell<W> {
                 Effect::Deliver(message) => self.deliver(message),
                 Effect::Resolve(id, outcome) => {
                     if let Some(answer) = self.answers.remove(&id) {
-                        // Who does not wait any more has no use for it.
+                        // A caller that no longer waits does not need it.
                         let _ = answer.send(outcome);
                     }
                 }
@@ -185,7 +187,7 @@ impl<W: Way> Shell<W> {
                 }
                 Effect::Drop => {
                     if let Some(mut socket) = self.socket.take() {
-                        // The answer to the broker's close goes out with this.
+                        // This also sends the answer to the broker's close.
                         let _ = timeout(GOODBYE, socket.flush()).await;
                     }
                 }
@@ -267,7 +269,7 @@ impl<W: Way> Shell<W> {
     }
 }
 
-/// Writes what waits, and reads if the receiver has room. Loses nothing when it is given up half way.
+/// Writes what waits, and reads if the receiver has room. Cancelling it loses nothing.
 fn look_at<S: Socket>(
     socket: Option<&mut WebSocketStream<S>>,
     machine: &mut Machine,
@@ -297,7 +299,7 @@ fn look_at<S: Socket>(
     }
     match written {
         Ok(()) => Poll::Pending,
-        // A connection that is closing does not take more, and still has something to say.
+        // A connection that is closing accepts no more, and still has something to read.
         Err(SocketError::ConnectionClosed | SocketError::AlreadyClosed | SocketError::Protocol(_)) if may_read => Poll::Pending,
         Err(error) => Poll::Ready(Traffic::Broken(error.to_string())),
     }
@@ -332,7 +334,7 @@ async fn frames_of<S: Socket>(upgraded: Upgraded<S>, longest: usize) -> WebSocke
 async fn say_goodbye<S: Socket>(mut socket: WebSocketStream<S>, code: CloseCode, reason: &'static str) {
     let frame = CloseFrame { code: code.0.into(), reason: reason.into() };
     if socket.close(Some(frame)).await.is_ok() {
-        // Until the broker has heard it, and so has everything before it.
+        // Until the broker has read it, and so everything before it.
         while socket.next().await.is_some_and(|read| read.is_ok()) {}
     }
 }

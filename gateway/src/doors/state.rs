@@ -16,14 +16,14 @@ use super::error::Ending;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DoorState {
-    /// The broker is being dialled, or has not said `connection:ack` yet.
+    /// The broker is being dialled, or has not sent `connection:ack` yet.
     Connecting {
-        /// Failures in a row before this try.
+        /// Failures in a row before this attempt.
         attempt: u32,
     },
     /// Messages pass.
     Open,
-    /// Messages pass, and the broker will close the connection soon; the door will come back.
+    /// Messages pass, and the broker will close the connection soon. The door will come back.
     Draining,
     /// The broker was not reached, or the connection was lost. It is dialled again after a wait.
     Waiting {
@@ -32,7 +32,7 @@ pub enum DoorState {
         /// The wait.
         retry_in: Duration,
     },
-    /// Over for good.
+    /// Closed for good.
     Closed(Ending),
 }
 

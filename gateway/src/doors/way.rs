@@ -15,7 +15,7 @@ use transport::{DialError, Socket, Stream, Upgraded, dial};
 
 use super::error::BridgeError;
 
-/// Where a broker listens.
+/// The address of a broker.
 #[derive(Clone, Debug)]
 pub struct BrokerAddress {
     authority: String,
@@ -24,7 +24,8 @@ pub struct BrokerAddress {
 }
 
 impl BrokerAddress {
-    /// The broker at `ws://host:port` or `wss://host:port`; with `tls` for the latter. Dialling may take as long as `limit`.
+    /// The broker at `ws://host:port` or `wss://host:port`; with `tls` for the latter. Dialling may
+    /// take as long as `limit`.
     pub fn new(url: &str, tls: Option<Arc<ClientTls>>, limit: Duration) -> Self {
         Self { authority: ws_authority(url), tls, limit }
     }
@@ -34,8 +35,9 @@ impl BrokerAddress {
         &self.authority
     }
 
-    /// Opens the door of sessions for `identity`, which `signer` vouches for. Leaves the bare socket, for those who pass frames on as
-    /// they are. Where the broker refuses because the clocks differ, the signer learns the broker's, and this asks once more.
+    /// Opens the door of sessions for `identity`, which `signer` vouches for. Returns the bare
+    /// socket, for callers that forward frames unchanged. If the broker refuses because the clocks
+    /// differ, the signer learns the broker's, and this tries once more.
     ///
     /// # Errors
     /// See [`DialError`]. An assertion that cannot be signed counts as a refusal with 401.
@@ -53,7 +55,7 @@ impl BrokerAddress {
         }
     }
 
-    /// Opens the door of agents for `agent`. Leaves the bare socket.
+    /// Opens the door of agents for `agent`. Returns the bare socket.
     ///
     /// # Errors
     /// See [`DialError`].
@@ -87,22 +89,23 @@ fn sign(signer: &Signer, identity: &ClientIdentity) -> Result<String, DialError>
 /// Connects a session to a broker in this process, on the caller's thread.
 pub type SessionPipe = Arc<dyn Fn(ClientIdentity) -> Result<Box<dyn Socket>, ErrorCode> + Send + Sync>;
 
-/// Connects an agent to a broker in this process, on the caller's thread, if the key is good for the id.
+/// Connects an agent to a broker in this process, on the caller's thread, if the key is valid for
+/// the id.
 pub type AgentPipe = Arc<dyn Fn(AgentId, &Secret, Reading) -> Result<Box<dyn Socket>, ClientError> + Send + Sync>;
 
 /// Why there is no connection.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// Nobody is there, or what is there is no broker.
+    /// Nobody listens there, or it is not a broker.
     Unreachable(String),
     /// The broker refused.
     Refused {
         /// With this HTTP status.
         status: u16,
-        /// And what it said.
+        /// And its error.
         error: BridgeError,
     },
-    /// No request can be made of the options.
+    /// The options do not give a valid request.
     Misconfigured(String),
 }
 
@@ -121,7 +124,7 @@ impl From<DialError> for Fault {
     }
 }
 
-/// What a refusal means that says nothing itself.
+/// The meaning of a refusal without an error of its own.
 fn reason_of(status: u16) -> BridgeError {
     let code = match status {
         401 => ErrorCode::Unauthorized,
@@ -134,7 +137,7 @@ fn reason_of(status: u16) -> BridgeError {
     code.into()
 }
 
-/// What a pipe's refusal would have been over HTTP.
+/// A pipe's refusal, as it would have been over HTTP.
 fn refused(code: ErrorCode) -> Fault {
     Fault::Refused { status: code.row().status, error: code.into() }
 }
@@ -142,9 +145,9 @@ fn refused(code: ErrorCode) -> Fault {
 /// What differs between the connections of one door.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opening {
-    /// Whether the broker holds back what waits until it hears from where to go on.
+    /// Whether the broker holds messages back until it knows the positions.
     pub resume: bool,
-    /// The client's name.
+    /// The client name.
     pub client: Option<ClientName>,
 }
 
@@ -155,9 +158,9 @@ impl Opening {
     }
 }
 
-/// A way to the broker, with all that it asks for.
+/// A way to the broker, with everything that it needs.
 pub trait Way: 'static {
-    /// What it leads to.
+    /// The connection.
     type Socket: Socket;
 
     /// Opens a connection.
