@@ -1,4 +1,4 @@
-//! The load generator works and finds no fault, in its smallest form.
+//! The load generator runs in its smallest form and finds no fault.
 
 use bench::{BenchArgs, PeerKind, Scenario};
 

@@ -1,4 +1,4 @@
-//! What the program says when it cannot do what was asked.
+//! What the program prints when it cannot do what was asked.
 
 use std::net::TcpListener;
 

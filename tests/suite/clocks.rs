@@ -1,12 +1,12 @@
-//! Edge and broker that do not go together: their clocks differ, or their secrets do.
+//! Edge and broker that do not fit: their clocks differ, or their secrets do.
 
 use std::time::{Duration, SystemTime};
 
 use crate::harness::{Peer, Site, eventually, request};
 use common::config::Settings;
 
-/// A broker, an edge by a clock that says `now`, and a browser's session on it, which the broker answers. Returns what health says
-/// of the broker's clock.
+/// A broker, an edge whose clock says `now`, and a browser's session on it, which the broker
+/// answers. Returns what health says about the broker's clock.
 async fn connects_and_stays(now: SystemTime) -> i64 {
     let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
     let mut settings = Settings::for_tests();

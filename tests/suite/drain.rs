@@ -14,7 +14,8 @@ async fn sigterm_tells_everyone_closes_with_1012_and_exits_with_success() {
     let mut sessions = join_all((0..20).map(|_| site.session(""))).await;
     let names: Vec<_> = (0..5).map(|number| format!("worker-{number}")).collect();
     let mut agents = join_all(names.iter().map(|name| site.agent(name))).await;
-    // They never read, so that closing them takes as long as it may: meanwhile the listeners can be asked.
+    // They never read, so closing them takes as long as allowed: meanwhile the listeners can be
+    // asked.
     let (_mute_session, _mute_agent) = (site.session("").await, site.agent("mute").await);
 
     daemon.terminate();

@@ -1,4 +1,5 @@
-//! Readers of durable topics in real processes: one that is stuck while a great deal passes, and browsers whose broker is killed.
+//! Readers of durable topics in real processes: one that is stuck while much passes, and browsers
+//! whose broker is killed.
 
 use serde_json::{Value, json};
 
@@ -7,11 +8,12 @@ use crate::harness::{Peer, Site, eventually, scaled};
 const MIB: usize = 1024 * 1024;
 /// Bytes of text in a message.
 const TEXT: usize = 64 * 1024;
-/// Messages that the publisher is ahead of their confirmation at most.
+/// The most messages that the publisher is ahead of their confirmation.
 const WINDOW: usize = 32;
 /// What the topic keeps.
 const KEPT: usize = 16 * MIB;
-/// What the process may take more than before: outboxes, what is on its way to the disk, the database's cache, what the allocator keeps.
+/// How much more memory the process may use than before: outboxes, messages on their way to the
+/// disk, the database's cache, what the allocator keeps.
 const ALLOWED: u64 = 48 * MIB as u64;
 
 #[tokio::test]
@@ -49,7 +51,7 @@ async fn a_stuck_reader_of_a_durable_topic_costs_bounded_memory_and_reads_on_whe
     println!("stuck durable reader: {} MiB passed it, memory grew by {} KiB", messages * TEXT / MIB, grown / 1024);
     assert!(grown < ALLOWED, "grew by {grown} bytes, from {before:?}");
 
-    // It reads what was on its way, is told what retention removed, and reads on from there.
+    // It reads what was on its way, is told what retention removed, and continues from there.
     let (mut next, mut read, mut is_told) = (0, 0, false);
     while next < messages as u64 {
         let frame = stuck.receive().await.expect("still connected");
@@ -104,7 +106,7 @@ async fn browsers_miss_nothing_of_a_durable_topic_though_their_broker_is_killed_
         broker.kill();
         drop(agent);
         broker = site.broker_alone().await;
-        // While the edge is finding its way back, more is published: nobody is there to get it live.
+        // While the edge dials the broker, more is published: nobody is connected to get it live.
         let mut agent = site.agent("publisher").await;
         for _ in 0..20 {
             agent.send(json!({"type":"log:line","id":format!("m{published}"),"target":"topic:log","delivery":"durable","payload":published})).await;

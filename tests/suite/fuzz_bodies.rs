@@ -1,4 +1,5 @@
-//! The short form of the fuzz targets: their seeds, and seeds with random changes. No coverage guides it; `make soak` has the real one.
+//! The short form of the fuzz targets: their seeds, and seeds with random changes, not guided by
+//! coverage. `make soak` runs the real fuzzing.
 
 use std::{fs, path::Path};
 
@@ -23,7 +24,7 @@ fn run(target: &str, body: fn(&[u8])) {
     }
 }
 
-/// A seed with a few changes: bytes replaced, inserted and removed, parts of other seeds put in.
+/// A seed with a few changes: bytes replaced, inserted and removed, parts of other seeds inserted.
 fn change(seeds: &[Vec<u8>], chance: &mut Chance) -> Vec<u8> {
     let mut input = seeds[chance.below(seeds.len())].clone();
     for _ in 0..=chance.below(4) {

@@ -1,5 +1,5 @@
-//! Within a crate no file imports from one that imports from it, directly or around a corner; and no
-//! two folders at the top of a crate import from each other. Tests are exempt.
+//! Within a crate no file imports from one that imports from it, directly or around a corner; and
+//! no two folders at the top of a crate import from each other. Tests are exempt.
 //!
 //! What counts is where a name is defined: `use super::Name` is an import from the sibling that
 //! `mod.rs` re-exports the name from, not from `mod.rs`.
@@ -13,7 +13,8 @@ use std::{
 /// Crates whose folders still import from each other; their files are looked at all the same.
 const FOLDERS_EXEMPT: [&str; 3] = ["tls", "web-server", "bench"];
 
-/// The files of the edge's proxy are one knot: the actor, the faces that it serves clients with, and the broker's side.
+/// The files of the edge's proxy are one knot: the actor, the faces that it serves clients with,
+/// and the broker's side.
 const KNOT: (&str, &str) = ("web-server", "proxy");
 
 /// A module's path below its crate: `["routing", "peer"]`; empty for the root.
@@ -104,7 +105,8 @@ fn uses(text: &str, only_public: bool) -> impl Iterator<Item = String> {
     trees.flat_map(|tree| flat(&tree))
 }
 
-/// Paths in the text that begin at the crate or the parent, but for those that say how far a name is seen.
+/// Paths in the text that begin at the crate or the parent, but for those that say how far a name
+/// is seen.
 fn paths(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for start in ["crate::", "super::"] {
@@ -246,7 +248,8 @@ fn circles_of_imports_are_found() {
     assert_eq!(circle(&around).map(|way| shown(&way)).as_deref(), Some("a -> b -> c -> a"));
     let with_parent = crate_of(&[("a", "mod b;\npub use b::B;\npub struct A;"), ("a/b", "use super::A;")]);
     assert_eq!(circle(&with_parent).map(|way| shown(&way)).as_deref(), Some("a -> a::b -> a"));
-    // A name that the parent only hands on comes from the sibling; and a restriction of visibility is no import.
+    // A name that the parent only hands on comes from the sibling; and a restriction of visibility
+    // is no import.
     let handed_on = crate_of(&[
         ("a", "mod b;\nmod c;\npub use self::b::B;\npub use self::c::C;"),
         ("a/b", "use super::C;\npub(in crate::a) fn f() {}"),

@@ -1,4 +1,5 @@
-//! Agent keys as an operator handles them: made and revoked by the command line, read again at SIGHUP.
+//! Agent keys as an operator handles them: made and revoked by the command line, read again at
+//! SIGHUP.
 
 use serde_json::json;
 
@@ -45,7 +46,7 @@ async fn a_key_is_made_used_listed_and_revoked_while_the_daemon_runs() {
     let listed = String::from_utf8(site.run(&["key", "list"]).stdout).expect("text");
     let line = listed.lines().find(|line| line.starts_with("team-a ")).unwrap_or_else(|| panic!("{listed}"));
     assert!(line.contains(" revoked ") && line.contains("connect-as=key* topics=room/*"), "{line}");
-    // When it was last used is written down at the end.
+    // The time of its last use is saved at the end.
     assert!(!line.contains("never") && !listed.contains(&key), "{line}");
 }
 

@@ -105,14 +105,15 @@ struct Tally {
     done: HashSet<String>,
 }
 
-/// What became of a question.
+/// The outcome of a question.
 enum Outcome {
     Answered,
-    /// It was refused, or it is not known what became of it because a connection was lost: ask again.
+    /// It was refused, or its outcome is unknown because a connection was lost: ask again.
     Again,
 }
 
-/// A client that comes back with its token whenever its connection breaks, and asks one question after the other.
+/// A client that comes back with its token whenever its connection breaks, and asks one question
+/// after the other.
 struct Client {
     site: Site,
     running: Arc<AtomicBool>,
@@ -141,7 +142,7 @@ impl Client {
 
     /// Talks until the connection or the run ends.
     async fn talk(&mut self, session: &mut Peer, session_id: &str) -> Result<(), Ended> {
-        // Behind an edge that has no broker yet, the notices of that come first.
+        // Behind an edge that has no broker yet, the notices about that come first.
         loop {
             let frame = session.try_next().await?;
             if frame["type"] == "connection:ack" {
@@ -163,7 +164,8 @@ impl Client {
         Ok(())
     }
 
-    /// Reads until the question has an outcome. Answers to earlier questions may come late, but no answer comes twice.
+    /// Reads until the question has an outcome. Answers to earlier questions may come late, but no
+    /// answer comes twice.
     async fn outcome(&mut self, session: &mut Peer, id: &str) -> Result<Outcome, Ended> {
         loop {
             let frame = session.try_next().await?;

@@ -1,4 +1,5 @@
-//! What is revoked at one edge holds at the others of the same broker, also when that one was killed in between.
+//! A revocation at one edge holds at the others of the same broker, also if the broker was killed
+//! in between.
 
 use std::time::Instant;
 
@@ -6,7 +7,7 @@ use serde_json::json;
 
 use crate::harness::{Answer, Credentials, DialError, Ended, Peer, Site, Wallet, eventually, post, request};
 
-/// Secrets that edges of one site have in common.
+/// The secrets that the edges of one site share.
 fn site() -> Site {
     Site::new()
         .with("broker.bridge_secret", "a-bridge-secret-of-the-suite-of-32-bytes")
@@ -20,7 +21,7 @@ fn beside(first: &Site) -> Site {
     other
 }
 
-/// Logs a session in; its credentials from then on.
+/// Logs a session in; returns its credentials from then on.
 async fn log_in(site: &Site, session: &Credentials, wallet: &Wallet) -> Credentials {
     let bearer = Some(session.token.as_str());
     let ask = json!({"address": wallet.address(), "chain_id": 1});
@@ -80,7 +81,7 @@ async fn a_logout_at_one_edge_holds_at_the_others_also_after_the_broker_was_kill
     broker.kill();
     let _broker = first.broker_alone().await;
     let _third = third.edge_alone().await;
-    // An edge that has never heard of it may still open the socket; then the broker refuses it.
+    // An edge that does not know it yet may open the socket; then the broker refuses it.
     match third.dial_session(&ended, "").await {
         Ok(mut socket) => assert_eq!(socket.ended().await, Ended::Code(4003)),
         Err(refused) => assert!(matches!(refused, DialError::Refused(401)), "{refused:?}"),

@@ -1,7 +1,9 @@
-//! The real daemon, as processes, over real sockets: what holds when it is killed, crowded, raced, stalled and stopped.
+//! The real daemon, as processes, over real sockets: what holds when it is killed, crowded, raced,
+//! stalled and stopped.
 //!
-//! Every test starts its own processes on ports and in a folder of its own, and waits for what it expects, never for a time.
-//! `BRIDGE_SOAK=1` makes the numbers large; docs/testing.md tells how to run that.
+//! Every test starts its own processes, on its own ports and in its own folder. It waits for what
+//! it expects, never for a fixed time. `BRIDGE_SOAK=1` makes the numbers large; docs/testing.md
+//! says how to run that.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests say what they expect")]
 
 #[path = "../../fuzz/src/lib.rs"]

@@ -1,5 +1,6 @@
-//! Every test and file that the docs name exists, every row of a table of what is shown names a test,
-//! and docs/testing.md describes every file of this suite.
+//! Checks that every test and file that the docs name exists, that every row of a table with a
+//! column "shown by" or "shown in" names a test, and that docs/testing.md describes every file of
+//! this suite.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +8,7 @@ use std::{
     path::Path,
 };
 
-/// A quoted name with so many underscores is taken for a test's, wherever it stands.
+/// A quoted name with so many underscores is taken for a test's name, wherever it stands.
 const LONG_NAME: usize = 5;
 
 /// By the file's path from the root: the names of its tests.
@@ -38,8 +39,8 @@ fn collect(folder: &Path, tests: &mut Tests) {
     }
 }
 
-/// Functions behind an attribute that makes them tests, and the cases of the store's contract, which
-/// a macro runs with each backend.
+/// Functions behind an attribute that makes them tests, and the cases of the store's contract,
+/// which a macro runs with each backend.
 fn of_rust(text: &str) -> BTreeSet<String> {
     let cases = text.split_once("\ncontract!(").and_then(|(_, rest)| Some(rest.split_once(");")?.0));
     let cases = cases.into_iter().flat_map(|cases| cases.split(',')).map(|case| case.trim().to_owned());
@@ -71,7 +72,7 @@ fn of_python(text: &str) -> BTreeSet<String> {
     named.filter(|(name, _)| name.starts_with("test_")).map(|(name, _)| name.to_owned()).collect()
 }
 
-/// What stands between backticks.
+/// The texts between backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
@@ -80,13 +81,14 @@ fn is_there(tests: &Tests, file: &str, name: &str) -> bool {
     tests.iter().any(|(path, names)| (path == file || path.ends_with(&format!("/{file}"))) && names.contains(name))
 }
 
-/// Whether something quoted can be nothing but the name of a test: no setting, code or field has so many words.
+/// Whether a quoted text can only be the name of a test: no setting, code or field has so many
+/// words.
 fn is_a_tests_name(quote: &str) -> bool {
     let is_name = quote.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     is_name && quote.matches('_').count() >= LONG_NAME
 }
 
-/// What is wrong with a page.
+/// The faults of a page.
 fn faults(page: &str, text: &str, tests: &Tests) -> Vec<String> {
     let mut faults = Vec::new();
     let mut shows = false;
@@ -98,7 +100,7 @@ fn faults(page: &str, text: &str, tests: &Tests) -> Vec<String> {
                 faults.push(format!("{place}: there is no test `{name}` in `{file}`"));
             }
         }
-        // Without a file a name is to be one of a test anywhere.
+        // Without a file, the name must be that of a test anywhere.
         let is_anywhere = |name: &str| tests.values().any(|names| names.contains(name));
         for name in quoted(line).filter(|quote| is_a_tests_name(quote) && !is_anywhere(quote)) {
             faults.push(format!("{place}: there is no test `{name}`"));
@@ -118,7 +120,7 @@ fn faults(page: &str, text: &str, tests: &Tests) -> Vec<String> {
         if !last.contains('`') {
             faults.push(format!("{place}: no test is named"));
         }
-        // Long names are looked for above.
+        // Long names are checked above.
         for name in quoted(last).filter(|quote| !quote.contains("::") && !is_a_tests_name(quote) && !is_anywhere(quote)) {
             faults.push(format!("{place}: there is no test `{name}`"));
         }
@@ -149,7 +151,7 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
     files.map(|target| target.split('#').next().unwrap_or_default())
 }
 
-/// Whether something quoted is the path of a file or folder of the repository, from the root.
+/// Whether a quoted text is the path of a file or folder of the repository, from the root.
 fn is_a_path(quote: &str, folders: &BTreeSet<String>) -> bool {
     let is_plain = quote.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
     is_plain && quote.split_once('/').is_some_and(|(first, _)| folders.contains(first))
@@ -157,7 +159,7 @@ fn is_a_path(quote: &str, folders: &BTreeSet<String>) -> bool {
 
 #[test]
 fn every_file_that_the_docs_name_exists() {
-    // What a build or a test run makes is not there in a fresh clone.
+    // What a build or a test run creates is missing in a fresh clone.
     let made = ["target/", "fuzz/corpus", "fuzz/artifacts", "tests/.venv", "tests/clients/node/node_modules"];
     let folders: BTreeSet<_> = fs::read_dir(root())
         .expect("readable")
@@ -220,7 +222,7 @@ fn what_is_not_there_is_found_out() {
     ] {
         assert_eq!(faults("page", &table(last), &tests).len(), count, "{last}");
     }
-    // In prose too, where it can be nothing else.
+    // In prose too, if it can be nothing else.
     for (text, count) in [("`there_is_no_test_of_this_name` shows it", 1), ("`store_unavailable`, `A_B_C_D_E_F`, `one`", 0)] {
         assert_eq!(faults("page", text, &tests).len(), count, "{text}");
     }

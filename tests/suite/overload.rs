@@ -11,9 +11,10 @@ const KIB: usize = 1024;
 const MIB: u64 = 1024 * 1024;
 /// Bytes of text in a frame.
 const TEXT: usize = 8 * KIB;
-/// Frames that the publisher is ahead of the reader at most.
+/// The most frames that the publisher is ahead of the reader.
 const WINDOW: usize = 16;
-/// What the process may take more than before: outboxes at broker and edge of half a MiB each, buffers, and what the allocator keeps.
+/// How much more memory the process may use than before: outboxes at broker and edge of half a MiB
+/// each, buffers, and what the allocator keeps.
 const ALLOWED: u64 = 8 * MIB;
 
 #[tokio::test]
@@ -66,7 +67,8 @@ async fn a_stalled_client_costs_bounded_memory_is_closed_and_slows_nobody() {
     assert!(grown < ALLOWED, "grew by {grown} bytes, from {before:?}");
 }
 
-/// How many were closed for reading too slowly, at the edge or at the broker: whichever judged first.
+/// How many were closed for reading too slowly, at the edge or at the broker, whichever noticed
+/// first.
 async fn slow_consumers(site: &Site) -> u64 {
     let edge = request(site.edge, "GET", "/stats", None).await.expect("the edge answers").json;
     let count = |value: &serde_json::Value| value.as_u64().expect("a number");

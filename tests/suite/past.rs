@@ -1,4 +1,5 @@
-//! The past of channels through the edge, and what the audit log hears from it: beside its broker and apart.
+//! The history of channels through the edge, and its entries in the audit log: beside its broker
+//! and apart.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Processes that are killed and started again under those who are connected.
+//! Processes that are killed and started again while clients are connected.
 
 use std::{
     sync::{
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{EchoAgent, Ended, Peer, Site, eventually, everyone, request, scaled};
 
-/// How many sessions of a test have got how far.
+/// How many sessions of a test have reached which step.
 #[derive(Clone, Default)]
 struct Progress {
     talking: Arc<AtomicUsize>,
@@ -68,7 +68,8 @@ async fn live_through_a_loss(site: Site, progress: Progress) {
     }
     progress.lost.fetch_add(1, Relaxed);
 
-    // Between the notices of the loss, one for each dial that failed, and the return nothing else can come.
+    // Between the notices of the loss, one for each failed dial, and the return, nothing else can
+    // come.
     loop {
         let frame = session.next().await;
         assert_eq!(frame["type"], "system:upstream", "{frame}");
@@ -81,7 +82,7 @@ async fn live_through_a_loss(site: Site, progress: Progress) {
     assert_eq!(session.close().await, Ended::Code(1000));
 }
 
-/// Asks the worker again and again; what is temporary passes.
+/// Asks the worker until it answers; temporary errors pass.
 async fn ask_until_answered(session: &mut Peer, name: &str) {
     for attempt in 0.. {
         let id = format!("{name}-{attempt}");
@@ -164,7 +165,7 @@ async fn the_loss_of_an_agent_process_is_told_to_sessions_and_to_who_waits_for_i
 
 #[tokio::test]
 async fn after_quick_restarts_every_session_is_back_within_seconds_of_the_broker() {
-    // The waits as they come: up to a minute.
+    // The default waits: up to a minute.
     let site = Site::new().with("web.reconnect_min", "1s").with("web.reconnect_max", "1min");
     let mut broker = site.broker_alone().await;
     let _edge = site.edge_alone().await;

@@ -1,4 +1,5 @@
-//! Everybody was away, the broker was killed meanwhile, and all come back at once: each finds everything that was left for it.
+//! Everybody was away, the broker was killed meanwhile, and all come back at once: each finds
+//! everything that was left for it.
 
 use std::time::Instant;
 
@@ -6,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Credentials, Peer, Site, eventually, everyone, scaled};
 
-/// Messages that are not confirmed yet, at most.
+/// The most unconfirmed messages.
 const WINDOW: usize = 512;
 
 fn message(session: &Credentials, number: usize) -> Value {
@@ -14,7 +15,7 @@ fn message(session: &Credentials, number: usize) -> Value {
     json!({"type":"job:new","id":format!("{number}-{}", session.id),"target":target,"delivery":"durable","payload":number})
 }
 
-/// Leaves `each` messages for each session, and sees all of them confirmed.
+/// Leaves `each` messages for each session, and waits until all of them are confirmed.
 async fn leave(site: &Site, sessions: &[Credentials], each: usize) {
     let mut agent = site.agent("filler").await;
     let mut messages = (0..each).flat_map(|number| sessions.iter().map(move |session| message(session, number)));
@@ -78,7 +79,7 @@ async fn all_who_come_back_after_a_restart_find_everything() {
     );
 }
 
-/// Leaves a message on a topic, and sees it confirmed.
+/// Publishes a message to a topic, and waits until it is confirmed.
 async fn publish(site: &Site, number: usize) {
     let mut agent = site.agent("publisher").await;
     agent
@@ -106,10 +107,10 @@ async fn a_page_does_nothing_but_connect_again_and_misses_nothing_of_its_topics(
     page.expect("topic:subscribed").await;
     publish(&site, 0).await;
     assert_eq!(page.expect("job:new").await["payload"], 0);
-    // Its pong is known to have come.
+    // Its pong has arrived.
     page.settle().await;
 
-    // The connection breaks, without a goodbye.
+    // The connection breaks, without a close frame.
     drop(page);
     nobody_is_there(&site).await;
     publish(&site, 1).await;
@@ -128,7 +129,7 @@ async fn a_page_does_nothing_but_connect_again_and_misses_nothing_of_its_topics(
     assert_eq!(page.expect("job:new").await["payload"], 3, "it is live again");
     page.settle().await;
 
-    // Everything is stopped in order, which pages are told to come back from.
+    // Everything is stopped properly; pages are told to come back.
     daemon.terminate();
     page.ended().await;
     assert_eq!(daemon.exit_code().await, 0);
@@ -137,7 +138,7 @@ async fn a_page_does_nothing_but_connect_again_and_misses_nothing_of_its_topics(
     let mut page = come().await;
     while page.expect("job:new").await["payload"] != 4 {}
 
-    // The page is closed: who opens it again begins anew.
+    // The page is closed: opening it again begins anew.
     page.close().await;
     nobody_is_there(&site).await;
     publish(&site, 5).await;

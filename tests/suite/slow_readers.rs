@@ -1,5 +1,6 @@
-//! Readers that take their time with a backlog in front of them: they stay connected, what they have read is confirmed in steps, and each
-//! message comes once. The heartbeat is as much faster than usual as the backlog is smaller; with `BRIDGE_SOAK=1` both are as in life.
+//! Readers that take their time with a backlog: they stay connected, what they have read is
+//! confirmed in steps, and each message comes once. The heartbeat is faster than usual by as much
+//! as the backlog is smaller; with `BRIDGE_SOAK=1` both are as usual.
 
 use std::time::Duration;
 
@@ -12,11 +13,11 @@ use tokio::{
 
 use crate::harness::{AGENT_KEY, Peer, Site, eventually, in_time, scaled};
 
-/// What a reader has before it, and how it reads.
+/// A reader's backlog, and how it reads.
 struct Backlog {
     messages: usize,
     bytes: usize,
-    /// The time that it works on each.
+    /// The time that it works on each message.
     work: Duration,
 }
 
@@ -42,7 +43,8 @@ async fn leave(site: &Site, target: &str, backlog: &Backlog) {
     }
 }
 
-/// Reads the whole backlog at its pace, on one connection. Each message comes once, in order, the first time.
+/// Reads the whole backlog at its pace, on one connection. Each message comes once, in order,
+/// without a mark.
 async fn read(reader: &mut Peer, backlog: &Backlog) {
     let mut pace = interval(backlog.work);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);

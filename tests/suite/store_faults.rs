@@ -1,4 +1,5 @@
-//! What operators meet: a disk that is full, a folder that cannot be written, a file that is damaged, a backup while serving.
+//! What operators may meet: a full disk, a folder that cannot be written, a damaged file, a backup
+//! while serving.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{Seek, SeekFrom, Write};
@@ -102,7 +103,8 @@ async fn a_disk_so_full_that_not_even_the_log_can_be_written_does_not_end_the_br
     assert_eq!(waiting(&site, 2).await, ["1", "2"]);
 }
 
-/// Runs the broker until it ends by itself. Root may write everything: it is run without that right.
+/// Runs the broker until it ends by itself. Root may write everything: it is run without that
+/// right.
 fn run_broker(site: &Site) -> Output {
     let mut command = program();
     if rustix::process::getuid().is_root() {

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{Ended, Peer, Site, answer_all, eventually, everyone, scaled};
 
-/// How long a question may wait; what was asked of a connection that then lost the race is not answered.
+/// How long a question may wait; what was asked of a connection that then lost the race is not
+/// answered.
 const PATIENCE_MS: u32 = 3000;
 /// Between two questions of a client.
 const PACE: Duration = Duration::from_millis(2);
@@ -77,7 +78,8 @@ async fn contender(site: &Site) -> Peer {
     peer
 }
 
-/// Asks all the time while the race goes on; says how many questions there were, and the code of each that was not answered.
+/// Asks all the time while the race goes on; says how many questions there were, and the code of
+/// each that was not answered.
 async fn ask_while(site: Site, racing: Arc<AtomicBool>) -> (usize, Vec<String>) {
     let mut session = site.session("").await;
     let (mut asked, mut refused, mut open) = (0_usize, Vec::new(), HashMap::new());

@@ -1,4 +1,5 @@
-//! TLS from end to end: processes that dial each other by it, certificates that change under them or are ordered by them.
+//! TLS from end to end: processes that dial each other by it, certificates that change under them
+//! or are ordered by them.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -61,7 +62,8 @@ async fn ask(stream: TlsStream, method: &str, path: &str) -> Value {
 
 /// `headers`: more of them, each with its line end.
 async fn ask_as(mut stream: TlsStream, method: &str, path: &str, headers: &str) -> Value {
-    // Statistics are for this machine, by its own name; what the handshake was for is another matter.
+    // Statistics are for this machine, by its own name; what the handshake was for is another
+    // matter.
     let head = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n{headers}\r\n");
     stream.write_all(head.as_bytes()).await.expect("writes");
     let mut answer = String::new();

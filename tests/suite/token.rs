@@ -1,4 +1,5 @@
-//! Tokens made and looked at by the command line, and good at the edge that is configured alike.
+//! Tokens made and inspected by the command line, and accepted by an edge with the same
+//! configuration.
 
 use std::io::Write;
 use std::process::{Output, Stdio};

@@ -1,5 +1,5 @@
-//! A durable topic beside the inbox: one agent writes to it, and somebody in a browser reads it, who is killed like everybody else and
-//! comes back with nothing but the position up to which it has read.
+//! A durable topic beside the inbox. One agent writes to it, and a reader in a browser is killed
+//! like everybody else and comes back with nothing but its position.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -38,7 +38,7 @@ pub struct Seen {
     read: HashSet<u64>,
     /// The next message that the reader expects.
     pub next: u64,
-    /// Where the reader goes on.
+    /// The position from which the reader continues.
     position: Option<Value>,
     pub redelivered: usize,
     pub resent: usize,
@@ -68,7 +68,8 @@ impl Seen {
             self.redelivered += 1;
         } else {
             assert!(is_new, "it comes twice and does not say so: {frame}");
-            // Delivered live, lost before it was stored, and sent again by its writer, who had no confirmation.
+            // Delivered live, lost before it was stored, and sent again by its writer, which had no
+            // confirmation.
             self.resent += usize::from(message < self.next);
         }
         self.next = self.next.max(message + 1);
@@ -77,8 +78,8 @@ impl Seen {
 }
 
 impl Seen {
-    /// Everything follows, also where the reader comes back from a message that was delivered live and lost before it was stored: of such a
-    /// position the store cannot say that it was recovered.
+    /// Everything follows, also if the reader comes back from a message that was delivered live and
+    /// lost before it was stored: the store cannot say that such a position was recovered.
     fn on_found(&mut self, told: &Value) {
         if told["recovered"] != true {
             let position = self.position.as_ref().and_then(|position| position["seq"].as_u64()).expect("a position");
@@ -122,7 +123,8 @@ impl Feed {
         }
     }
 
-    /// Reads; whenever it was killed, it comes back with the position up to which it has read, and demands what came after it.
+    /// Reads. Whenever it was killed, it comes back with its position, and asks for what came after
+    /// it.
     pub async fn read(self) {
         while self.reading.load(Relaxed) {
             let mut peer = match self.site.dial_session(&self.reader, "?resume=true").await {
@@ -146,7 +148,8 @@ impl Feed {
         loop {
             let frame = peer.receive().await?;
             match frame["type"].as_str() {
-                // Later ones are the edge's, which has its broker back and has restored the subscription, if there was one.
+                // Later ones come from the edge, which has its broker back and has restored the
+                // subscription, if there was one.
                 Some("connection:ack") if !is_answered => {
                     let position = self.seen().position.clone();
                     let ask = match &position {
@@ -158,10 +161,11 @@ impl Feed {
                 Some("connection:resumed" | "topic:subscribed") => {
                     let is_resumed = frame["type"] == "connection:resumed";
                     let told = if is_resumed { &frame["payload"]["channels"][TOPIC] } else { &frame["payload"] };
-                    // What is restored besides are the broadcasts.
+                    // Broadcasts are restored too.
                     if told.is_object() {
                         assert!(told["lost"].is_null(), "something is lost: {frame}");
-                        // Without a correlation it is what was restored for the page that lost its socket.
+                        // Without a correlation id, it is what was restored for the page that lost
+                        // its socket.
                         if !frame["correlation_id"].is_null() {
                             is_answered = true;
                             let mut seen = self.seen();

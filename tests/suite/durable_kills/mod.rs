@@ -1,6 +1,7 @@
-//! Durable messages while broker, edge, agents and clients are killed at random moments: nothing that was confirmed is lost, nothing comes out of
-//! order, no number names two messages. The receiving agent is a process of its own (`receiver`); somebody behind the edge reads a topic and resumes
-//! (`feed`).
+//! Durable messages while broker, edge, agents and clients are killed at random moments: nothing
+//! that was confirmed is lost, nothing comes out of order, no number names two messages. The
+//! receiving agent is a process of its own (`receiver`); a reader behind the edge reads a topic and
+//! resumes (`feed`).
 
 mod feed;
 mod receiver;
@@ -21,8 +22,9 @@ use crate::harness::{AGENT_KEY, Chance, Credentials, DialError, Ended, Peer, Sit
 
 /// The first two are agents, the others clients behind the edge.
 const SENDERS: usize = 4;
-/// Messages of an agent that are not confirmed yet, at most. A client waits for each confirmation: when the edge loses its broker, what a client has
-/// under way may be lost, and what it sends before it hears of that may not be.
+/// The most unconfirmed messages of an agent. A client waits for each confirmation: when the edge
+/// loses its broker, a client's message on its way may be lost, while one that it sends before it
+/// hears of that may arrive.
 const WINDOW: usize = 16;
 /// How long a peer waits before it dials again.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -33,11 +35,12 @@ const LIFE: Duration = Duration::from_millis(250);
 enum Victim {
     Broker,
     Edge,
-    /// Loses its connections and all it remembers; what it had not seen confirmed may be lost.
+    /// Loses its connections and everything it remembers; what it had not seen confirmed may be
+    /// lost.
     Sender(usize),
     /// The process of the receiving agent, SIGKILL.
     Receiver,
-    /// Somebody in a browser, who keeps the position up to which the feed was read.
+    /// A reader in a browser, which stores its position in the feed.
     Reader,
 }
 
@@ -52,7 +55,7 @@ struct Seen {
     received_numbers: BTreeSet<u64>,
     /// Next expected message of each sender.
     next: [u64; SENDERS],
-    /// What each sender had under way when it was killed.
+    /// The unconfirmed messages of each sender when it was killed.
     abandoned: [BTreeSet<u64>; SENDERS],
     redelivered: usize,
     resent: usize,
@@ -73,14 +76,16 @@ impl Seen {
         if frame["redelivered"].is_u64() {
             self.redelivered += 1;
         } else if !is_new {
-            // Delivered live, lost before it was stored, and sent again by its sender, who had no confirmation: under another number.
+            // Delivered live, lost before it was stored, and sent again by its sender, which had no
+            // confirmation: under another number.
             assert!(is_new_number, "it comes again and does not say so: {frame}");
             self.resent += 1;
         }
         if is_new {
             let (sender, number) = id.split_once('-').expect("sender-number");
             let (sender, number): (usize, u64) = (sender.parse().expect("a number"), number.parse().expect("a number"));
-            // A sender that was killed goes on with the next number; what it had under way may be lost, or come by its old connection.
+            // A sender that was killed continues with the next number; its unconfirmed messages may
+            // be lost, or come by its old connection.
             let (next, abandoned) = (&mut self.next[sender], &self.abandoned[sender]);
             let in_order = (*next..number).all(|missing| abandoned.contains(&missing));
             assert!(in_order && (number >= *next || abandoned.contains(&number)), "of sender {sender}: {number}, not {next}");
@@ -105,7 +110,7 @@ impl World {
         self.seen.lock().expect("nobody has failed")
     }
 
-    /// Dials until somebody is there.
+    /// Dials until the server answers.
     async fn dial(&self, who: &str, client: Option<&Credentials>) -> Peer {
         loop {
             let dialled = match client {
@@ -141,7 +146,8 @@ impl World {
         let mut is_connected = false;
         loop {
             while is_connected && open.len() < window && self.sending.load(Relaxed) {
-                // Before it is sent: who is killed meanwhile does not know whether it was.
+                // Before it is sent: a sender that is killed meanwhile does not know whether it
+                // was.
                 open.insert(*made);
                 *made += 1;
                 peer.try_send(message(sender, *made - 1)).await?;
@@ -153,7 +159,7 @@ impl World {
             let about = frame["correlation_id"].as_str().and_then(|id| id.split_once('-'));
             let about = about.and_then(|(_, number)| number.parse::<u64>().ok());
             match frame["type"].as_str() {
-                // Also when an edge has its broker back: what was under way may be lost.
+                // Also when an edge has its broker back: unconfirmed messages may be lost.
                 Some("connection:ack") => {
                     is_connected = true;
                     for number in open.iter() {
@@ -180,7 +186,7 @@ impl World {
         }
     }
 
-    /// A receiver, whose messages are looked at as they come.
+    /// A receiver whose messages are checked as they come.
     fn receiver(&self) -> Receiver {
         let seen = Arc::clone(&self.seen);
         Receiver::start(self.site.broker, move |frame| seen.lock().expect("nobody has failed").on_received(frame))
@@ -201,9 +207,11 @@ fn message(sender: usize, number: u64) -> Value {
 async fn nothing_confirmed_is_lost_when_anybody_is_killed() {
     let rounds = scaled(8, 200);
     let mut chance = Chance::from_environment("durable kills");
-    // A receiver that got a message and died before its acknowledgement was stored gets it again soon.
+    // A receiver that got a message and died before its acknowledgement was stored gets it again
+    // soon.
     let site = Site::new().with("store.ack_timeout", "500ms").with("store.max_deliveries", "1000");
-    // A receiver that is killed so often may fall behind by more than an inbox holds: what is given up then would look as if it were lost.
+    // A receiver that is killed so often may fall behind by more than an inbox holds: messages that
+    // are given up would then look lost.
     let site = site.with("store.inbox_messages", "0").with("store.inbox_bytes", "0");
     let operator = "the-operator-of-durable-kills-and-nobody-else";
     let site = site.with("broker.operator_token", operator);
@@ -230,7 +238,7 @@ async fn nothing_confirmed_is_lost_when_anybody_is_killed() {
     };
     let (writing, reading) = (tokio::spawn(feed.clone().write()), tokio::spawn(feed.clone().read()));
     let sending = tokio::spawn(everyone((0..SENDERS).map(|sender| world.clone().send(sender)).collect::<Vec<_>>()));
-    // From here on the reader has a position, with which it resumes when it is killed.
+    // From now on the reader has a position, with which it resumes when it is killed.
     eventually("something of the feed is read", async || feed.seen().next > 0).await;
     let mut kills = [0_usize; 5];
     for round in 0..rounds {

@@ -1,5 +1,5 @@
-//! The agent that receives, as a process of its own: this test program, run again for one test. What it has printed when it is killed, it
-//! has received.
+//! The agent that receives, as a process of its own: this test program, run again for one test.
+//! What it has printed when it is killed, it has received.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -12,19 +12,19 @@ use serde_json::{Value, json};
 
 use crate::harness::{AGENT_KEY, Peer};
 
-/// Tells the process where the broker is; without it the test has nothing to do.
+/// The broker's address for the process; without it the test has nothing to do.
 const BROKER: &str = "BRIDGE_TEST_BROKER";
-/// What a received message is printed behind.
+/// The prefix of a received message in the output.
 const SAID: &str = "received: ";
 
-/// A running receiver. Dropped, it is killed.
+/// A running receiver. Dropping it kills it.
 pub struct Receiver {
     child: Child,
     reading: Option<JoinHandle<()>>,
 }
 
 impl Receiver {
-    /// Starts one. Every message it has received is handed to `on_message`, in order.
+    /// Starts one. Every message that it has received is passed to `on_message`, in order.
     pub fn start(broker: SocketAddr, mut on_message: impl FnMut(&Value) + Send + 'static) -> Self {
         let mut command = Command::new(std::env::current_exe().expect("a program"));
         command.args(["--exact", "durable_kills::receiver::receiving", "--ignored", "--nocapture", "--test-threads", "1"]);
@@ -33,7 +33,7 @@ impl Receiver {
         let printed = BufReader::new(child.stdout.take().expect("a pipe"));
         let reading = thread::spawn(move || {
             for line in printed.lines().map_while(Result::ok) {
-                // Before the first stands what the test program says itself.
+                // The test program's own output stands before the first message.
                 if let Some(frame) = line.split_once(SAID).and_then(|(_, frame)| serde_json::from_str(frame).ok()) {
                     on_message(&frame);
                 }
@@ -76,7 +76,8 @@ async fn receiving() {
             if !["job:new", "system:lost"].contains(&frame["type"].as_str().unwrap_or_default()) {
                 continue;
             }
-            // One write, so that a line is there whole or not at all; and before the acknowledgement, as work is done before it is said so.
+            // One write, so that a line is printed as a whole or not at all; and before the
+            // acknowledgement, because work is done before it is acknowledged.
             if out.write_all(format!("{SAID}{frame}\n").as_bytes()).and_then(|()| out.flush()).is_err() {
                 return;
             }

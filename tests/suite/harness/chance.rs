@@ -1,4 +1,4 @@
-//! Chance that can be had again, and how much is done. Suites of other crates include this file.
+//! Reproducible random choices, and how much is done. Suites of other crates include this file.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 pub struct Chance(u64);
 
 impl Chance {
-    /// Starts at `BRIDGE_SEED`, else anywhere, and says where.
+    /// Starts at `BRIDGE_SEED`, else at a random seed, and prints it.
     pub fn from_environment(what: &str) -> Self {
         let given = std::env::var("BRIDGE_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(|| {

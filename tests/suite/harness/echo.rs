@@ -13,7 +13,7 @@ use super::{AGENT_KEY, Ended, Peer, Site};
 /// How long it waits before it dials again.
 const REDIAL: Duration = Duration::from_millis(20);
 
-/// An echo agent that comes back whenever its connection breaks. Dropped, it is gone.
+/// An echo agent that comes back whenever its connection breaks. Dropping it ends it.
 pub struct EchoAgent {
     task: tokio::task::JoinHandle<()>,
     answered: Arc<AtomicUsize>,

@@ -1,4 +1,4 @@
-//! One HTTP request, one answer, no library.
+//! One HTTP request, one answer, without a library.
 
 use std::{io, net::SocketAddr};
 
@@ -10,7 +10,7 @@ use tokio::{
 
 use super::in_time;
 
-/// What came back.
+/// An answer.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,

@@ -1,13 +1,14 @@
-//! How long is waited for what.
+//! How long the tests wait.
 
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-/// How long anything may take before a test fails. Long, for machines that do other things at the same time.
+/// How long anything may take before a test fails. Long, for machines that do other things at the
+/// same time.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// How often is looked whether something holds.
+/// How often a condition is checked.
 const POLL: Duration = Duration::from_millis(10);
 
 /// The outcome of `work`, which must not take longer than [`LIMIT`].
@@ -28,7 +29,8 @@ pub async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
     in_time(what, holds).await;
 }
 
-/// Runs all at the same time, each as a task of its own, and fails with the first that fails. The outcomes are in no order.
+/// Runs all at the same time, each as a task of its own, and fails with the first that fails. The
+/// outcomes are in no order.
 pub async fn everyone<T: Send + 'static>(all: impl IntoIterator<Item: Future<Output = T> + Send + 'static>) -> Vec<T> {
     let tasks: JoinSet<T> = all.into_iter().collect();
     tasks.join_all().await

@@ -25,7 +25,7 @@ pub struct Peer<S = TcpStream> {
 pub enum DialError {
     /// The HTTP status of the refusal.
     Refused(u16),
-    /// Nobody was there, or the connection broke.
+    /// Nobody listened, or the connection broke.
     Broken,
 }
 
@@ -45,7 +45,8 @@ impl Peer {
         Self::dial_over(TcpSocket::new_v4().expect("a socket"), addr, path, bearer).await
     }
 
-    /// The same, with a receive buffer of the kernel's smallest size: what it does not read waits at the server.
+    /// The same, with the kernel's smallest receive buffer: what it does not read waits at the
+    /// server.
     ///
     /// # Errors
     /// See [`DialError`].
@@ -102,7 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         sent.map_err(|_| Ended::Broken)
     }
 
-    /// Sends a frame, however long the socket takes to take it.
+    /// Sends a frame, however long the socket takes to accept it.
     ///
     /// # Errors
     /// The connection is over.
@@ -110,7 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.socket.send(Message::text(frame.to_string())).await.map_err(|_| Ended::Broken)
     }
 
-    /// Writes bytes as they are: frames that no library makes, or parts of one.
+    /// Writes bytes unchanged: frames that no library makes, or parts of one.
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
         in_time("the socket takes bytes", self.socket.get_mut().write_all(bytes)).await.expect("the connection is there");
     }
@@ -151,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         }
     }
 
-    /// The next frame of this type; others are passed over, but no errors.
+    /// The next frame of this type; others are skipped, except errors.
     pub async fn expect(&mut self, kind: &str) -> Value {
         loop {
             let frame = self.next().await;
@@ -162,7 +163,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         }
     }
 
-    /// The next error; others are passed over.
+    /// The next error; other frames are skipped.
     pub async fn expect_error(&mut self) -> Value {
         loop {
             let frame = self.next().await;
@@ -172,7 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         }
     }
 
-    /// The answer to what was sent under this id, or the error; others are passed over.
+    /// The answer to the message with this id, or the error; others are skipped.
     pub async fn answer_to(&mut self, id: &str) -> Value {
         loop {
             let frame = self.next().await;
@@ -188,7 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         assert_eq!((&ack["type"], &ack["payload"]["session_id"]), (&json!("connection:ack"), &json!(session_id)), "{ack}");
     }
 
-    /// Waits until everything sent before has been handled, and says what came until then.
+    /// Waits until everything sent before has been handled, and returns what came until then.
     pub async fn settle(&mut self) -> Vec<Value> {
         let mark = uuid::Uuid::new_v4().to_string();
         self.send(json!({"type":"agent:list","id":mark})).await;
@@ -202,7 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         }
     }
 
-    /// Says goodbye and reads on until the connection ends.
+    /// Closes, and reads on until the connection ends.
     pub async fn close(mut self) -> Ended {
         in_time("the socket takes a close", self.socket.close(None)).await.expect("the connection is there");
         self.ended().await
@@ -212,7 +213,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     pub async fn ended(&mut self) -> Ended {
         loop {
             if let Err(ended) = self.try_next().await {
-                // The library's answer to a close goes out with the next read.
+                // The library sends its answer to a close with the next read.
                 if ended != Ended::Broken {
                     let _ = self.try_next().await;
                 }

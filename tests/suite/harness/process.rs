@@ -1,4 +1,4 @@
-//! One process of the daemon. Dropped, it is killed.
+//! One process of the daemon. Dropping it kills the process.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use super::{eventually, in_time};
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_agent-bridge");
-/// Lets a process end with the thread that started it, however that ends.
+/// Makes a process end with the thread that started it, however that ends.
 const SETPRIV: &str = "/usr/bin/setpriv";
 /// How much of the log is shown when a test fails.
 const SHOWN_LINES: usize = 40;
@@ -25,7 +25,7 @@ pub struct Process {
     log: PathBuf,
 }
 
-/// The program, for a command that ends by itself. Nothing of the surroundings reaches it.
+/// The program, for a command that ends by itself. It inherits no environment.
 pub fn program() -> Command {
     let mut command = Command::new(PROGRAM);
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).stdin(Stdio::null());
@@ -40,7 +40,7 @@ pub struct Memory {
 }
 
 impl Process {
-    /// Starts the program; what it prints goes to the end of `log`.
+    /// Starts the program; its output is appended to `log`.
     pub fn start(name: &str, folder: &Path, arguments: &[String], environment: &[(String, String)]) -> Self {
         let log = folder.join(format!("{name}.log"));
         let file = fs::OpenOptions::new().create(true).append(true).open(&log).expect("the log can be written");
@@ -57,7 +57,7 @@ impl Process {
         Self { name: name.to_owned(), child, log }
     }
 
-    /// Ends it as a crash would, SIGKILL, and sees it gone.
+    /// Ends it like a crash, SIGKILL, and waits for its end.
     pub fn kill(&mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it ends");
@@ -73,25 +73,25 @@ impl Process {
         self.signal(Signal::HUP);
     }
 
-    /// Has it end as a failed assertion in a library would, SIGABRT.
+    /// Ends it like a failed assertion in a library, SIGABRT.
     pub fn abort(&self) {
         self.signal(Signal::ABORT);
     }
 
-    /// Lets it have no more memory than it has.
+    /// Limits its memory to what it has.
     pub fn limit_memory(&self) {
         let limit = Rlimit { current: Some(self.status("VmSize:")), maximum: None };
         prlimit(Some(self.pid()), Resource::As, limit).expect("its owner may set its limits");
     }
 
-    /// How long a core file of it may be.
+    /// The limit on its core file.
     pub fn core_limit(&self) -> Option<u64> {
         let limits = fs::read_to_string(format!("/proc/{}/limits", self.child.id())).expect("it runs");
         let line = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).expect("the kernel says so");
         line.split_whitespace().next().and_then(|soft| soft.parse().ok())
     }
 
-    /// Lets no file of it get longer than so many bytes, or again as long as it likes.
+    /// Limits the length of its files to so many bytes, or removes the limit.
     pub fn limit_files(&self, bytes: Option<u64>) {
         let limit = Rlimit { current: bytes, maximum: None };
         prlimit(Some(self.pid()), Resource::Fsize, limit).expect("its owner may set its limits");
@@ -101,7 +101,7 @@ impl Process {
         Pid::from_raw(i32::try_from(self.child.id()).expect("a process id")).expect("a process id")
     }
 
-    /// A size that the kernel tells, in bytes.
+    /// A size that the kernel reports, in bytes.
     fn status(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
         let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel says so");
@@ -139,12 +139,12 @@ impl Process {
         in_time("the process is ready", waiting).await;
     }
 
-    /// What it has printed and logged.
+    /// Its output.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).expect("the log can be read")
     }
 
-    /// What it has in memory.
+    /// Its memory.
     pub fn memory(&self) -> Memory {
         Memory { now: self.status("VmRSS:"), peak: self.status("VmHWM:") }
     }

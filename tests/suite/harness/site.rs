@@ -1,4 +1,5 @@
-//! A place where the daemon runs: a folder, two addresses, settings. They stay the same when processes are killed and started again.
+//! An installation: a folder, two addresses, settings. They stay the same when processes are killed
+//! and started again.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -18,7 +19,7 @@ use super::{DialError, Peer, Process, eventually, program, request};
 /// The key that agents present.
 pub const AGENT_KEY: &str = "suite-agent-key-for-tests";
 
-/// See the module. Clones are the same place.
+/// See the module. Clones are the same installation.
 #[derive(Clone)]
 pub struct Site {
     folder: Arc<TempDir>,
@@ -27,7 +28,7 @@ pub struct Site {
     settings: Vec<String>,
 }
 
-/// What a client keeps of its session.
+/// What a client stores of its session.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     pub id: String,
@@ -35,7 +36,7 @@ pub struct Credentials {
 }
 
 impl Site {
-    /// A fresh place with the default settings.
+    /// A new installation with the default settings.
     pub fn new() -> Self {
         common::open_files::raise_limit();
         let folder = Arc::new(tempfile::tempdir().expect("a folder"));
@@ -44,7 +45,7 @@ impl Site {
         site.with("web.reconnect_min", "50ms").with("web.reconnect_max", "500ms")
     }
 
-    /// The same place with a setting.
+    /// The same installation with a setting.
     pub fn with(mut self, key: &str, value: &str) -> Self {
         self.settings.push(format!("--set={key}={value}"));
         self
@@ -195,8 +196,8 @@ async fn is_ready(addr: &SocketAddr) -> bool {
     request(*addr, "GET", "/health/ready", None).await.is_ok_and(|answer| answer.status == 200)
 }
 
-/// An address nobody listens on, and that no other test gets. Below the ports that outgoing connections are given, so that it is still
-/// free when a process that was killed is started again.
+/// An address nobody listens on, and that no other test gets. Below the ports that outgoing
+/// connections are given, so that it is still free when a process that was killed is started again.
 fn free_addr() -> SocketAddr {
     const FIRST: u16 = 10_000;
     const COUNT: u16 = 20_000;

@@ -24,7 +24,8 @@ use tokio::{
 use super::wire::{connect, handshake};
 use crate::harness::{Credentials, EchoAgent, Ended, Peer, Site};
 
-/// Between two tries of one attacker, so that the attackers do not take the processor that they share with their victim.
+/// Between two tries of one attacker, so that the attackers do not take the processor that they
+/// share with their victim.
 pub(super) const BREATH: Duration = Duration::from_millis(5);
 /// How long an attacker waits for an answer before it goes on.
 pub(super) const MOMENT: Duration = Duration::from_millis(200);
@@ -36,7 +37,8 @@ pub struct Attackers {
     pub counts: Arc<Counts>,
 }
 
-/// Attackers at work, on a thread of their own so that those they attack are not held up by sharing theirs. Dropped, they stop.
+/// Attackers at work, on a thread of their own so that those they attack are not held up by sharing
+/// theirs. Dropped, they stop.
 pub struct Siege {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -143,8 +145,8 @@ impl Attackers {
         }
     }
 
-    /// Sessions that send to an agent as fast as they can, and come back when they are closed. The agent answers all of it, and is on the
-    /// attackers' side too.
+    /// Sessions that send to an agent as fast as they can, and come back when they are closed. The
+    /// agent answers all of it, and is on the attackers' side too.
     pub fn message_flood(&mut self, from: Ipv4Addr, site: &Site, sessions: Vec<Credentials>, agent: &'static str) {
         let (edge, of_agent) = (site.edge, site.clone());
         self.start(async move |_| {
@@ -170,7 +172,8 @@ impl Attackers {
         }
     }
 
-    /// Requests for what is none of the attacker's, again and again, each on a connection of its own.
+    /// Requests for what is none of the attacker's, again and again, each on a connection of its
+    /// own.
     pub fn requests(&mut self, from: Ipv4Addr, listeners: [SocketAddr; 2], request: impl Fn(SocketAddr) -> String) {
         for to in listeners {
             let request = request(to);

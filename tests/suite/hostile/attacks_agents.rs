@@ -30,7 +30,8 @@ impl Attackers {
         }
     }
 
-    /// Agents with a good key that use one id, and reconnect at once whenever one takes over from another.
+    /// Agents with a good key that use one id, and reconnect at once whenever one takes over from
+    /// another.
     pub fn takeovers(&mut self, from: Ipv4Addr, site: &Site, contenders: usize) {
         let broker = site.broker;
         for _ in 0..contenders {

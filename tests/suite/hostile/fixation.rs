@@ -9,7 +9,8 @@ async fn a_planted_session_is_worth_nothing_after_the_login() {
     let site = Site::new();
     let _daemon = site.daemon().await;
     let mut agent = site.agent("a").await;
-    // The attacker has the session, the victim's browser the same cookie; the victim logs in with a wallet.
+    // The attacker has the session, the victim's browser the same cookie; the victim logs in with a
+    // wallet.
     let planted = site.register().await;
     let mut attacker = site.dial_session(&planted, "").await.expect("upgraded");
     attacker.expect_ack(&planted.id).await;

@@ -1,5 +1,5 @@
-//! Handshakes and frames that are half, too long, or offer what is not wanted. Each ends, if anything, its own connection; an honest
-//! client beside it notices nothing.
+//! Handshakes and frames that are half, too long, or offer what is not wanted. Each ends, if
+//! anything, its own connection; an honest client beside it notices nothing.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -31,7 +31,8 @@ async fn frames_that_are_too_long_or_wrong_end_their_own_connection() {
     let before = daemon.memory();
     let mut half = both(&site).await;
     for peer in &mut half {
-        // Half a frame, whose rest does not come for long: no fault, and nothing that anybody waits for.
+        // Half a frame, whose rest does not come for long: no fault, and nothing that anybody waits
+        // for.
         peer.send_bytes(&[0x81, 0xfe, 0x40, 0, 1, 2, 3, 4, b'h', b'a', b'l', b'f']).await;
     }
     for (frame, code) in [
@@ -40,7 +41,8 @@ async fn frames_that_are_too_long_or_wrong_end_their_own_connection() {
         (&[0x81, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 1, 1, 2, 3, 4, b'x'], 1009),
         // The same in a length that has its highest bit set.
         (&[0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4], 1002),
-        // Not masked; reserved bits, as a compressed frame has them; a reserved opcode; a continuation of nothing; a long ping.
+        // Not masked; reserved bits, as a compressed frame has them; a reserved opcode; a
+        // continuation of nothing; a long ping.
         (&[0x81, 0x05, b'p', b'l', b'a', b'i', b'n'], 1002),
         (&[0xc1, 0x81, 0, 0, 0, 0, b'x'], 1002),
         (&[0x83, 0x80, 0, 0, 0, 0], 1002),
@@ -56,7 +58,8 @@ async fn frames_that_are_too_long_or_wrong_end_their_own_connection() {
         honest.settle().await;
     }
     for peer in &mut half {
-        // The other half, after all: the connection is as it was, and the frame is read. It is text, but no envelope.
+        // The other half, after all: the connection is as it was, and the frame is read. It is
+        // text, but no envelope.
         peer.send_bytes(&[b'x'; 0x4000 - 4]).await;
         let error = peer.expect_error().await;
         assert_eq!(error["payload"]["code"], "invalid_envelope", "{error}");

@@ -1,4 +1,5 @@
-//! A network of a test's own, in which strangers have addresses that are not this machine's loopback.
+//! A network of a test's own, in which strangers have addresses that are not this machine's
+//! loopback.
 
 use std::{
     net::Ipv4Addr,
@@ -37,8 +38,9 @@ impl Field {
     }
 }
 
-/// Whether this process is in a network of its own. If not, it runs the test of this name (`hostile::siege::name`) once more in one, and
-/// fails as that one does; the caller has nothing left to do. The network goes with its process.
+/// Whether this process is in a network of its own. If not, it runs the test of this name
+/// (`hostile::siege::name`) once more in one, and fails as that one does; the caller has nothing
+/// left to do. The network goes with its process.
 pub fn enter(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;

@@ -106,7 +106,8 @@ pub const ATTACKS: [(&str, Attack); 13] = [
 
 #[tokio::test]
 async fn beside_each_attack_an_honest_client_keeps_its_rate_at_the_default_limits() {
-    // By default this machine's addresses have no limits as addresses. The attackers' do, as they would have elsewhere.
+    // By default this machine's addresses have no limits as addresses. The attackers' do, as they
+    // would have elsewhere.
     one_by_one(&Site::new().with("limits.exempt_networks", "127.0.0.1"), Field::Loopback).await;
 }
 
@@ -152,8 +153,8 @@ async fn one_by_one(site: &Site, field: Field) {
     }
 }
 
-/// The agent has as much to read as it can, so the honest client waits behind what is on its way to the agent already, and not behind what
-/// waits at the bridge: there senders take turns.
+/// The agent has as much to read as it can, so the honest client waits behind what is on its way to
+/// the agent already, and not behind what waits at the bridge: there senders take turns.
 #[tokio::test]
 async fn beside_a_flood_at_the_same_agent_an_honest_client_is_answered_in_its_turn() {
     let window = Duration::from_secs(scaled(1, 15));
@@ -178,7 +179,8 @@ async fn beside_a_flood_at_the_same_agent_an_honest_client_is_answered_in_its_tu
 #[tokio::test]
 async fn an_honest_client_is_served_while_everything_is_attacked() {
     let window = Duration::from_secs(scaled(2, 30));
-    // Tighter than the default, so that in so short a time every attack meets its limit, also the last one: the close with 4029.
+    // Tighter than the default, so that in so short a time every attack meets its limit, also the
+    // last one: the close with 4029.
     let site = Site::new()
         // The attackers have addresses that count.
         .with("limits.exempt_networks", "127.0.0.1")

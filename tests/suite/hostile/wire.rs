@@ -32,7 +32,8 @@ pub async fn exchange(to: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Sends bytes and reads what is answered first, up to the end of a head; for connections that stay open then.
+/// Sends bytes and reads what is answered first, up to the end of a head; for connections that stay
+/// open then.
 pub async fn first_answer(to: SocketAddr, bytes: &[u8]) -> String {
     let mut socket = connect(Ipv4Addr::LOCALHOST, to).await.expect("connects");
     let _ = socket.write_all(bytes).await;

@@ -6,13 +6,15 @@ use serde_json::json;
 use super::forms::Secrets;
 use crate::harness::{AGENT_KEY, Peer, Process, Site, eventually, in_time, post};
 
-/// Lets this process, and whatever it starts, write core files as long as the system allows: those who want none must see to it.
+/// Lets this process, and whatever it starts, write core files as long as the system allows: those
+/// who want none must see to it.
 fn allow_core_files() {
     let limit = getrlimit(Resource::Core);
     setrlimit(Resource::Core, Rlimit { current: limit.maximum, ..limit }).expect("up to the hard limit is allowed");
 }
 
-/// Has the daemon, at its most talkative, know secrets, and then ends it as `crash` says. What it printed last must hold `last_words`.
+/// Has the daemon, at its most talkative, know secrets, and then ends it as `crash` says. What it
+/// printed last must hold `last_words`.
 async fn crashed(crash: impl AsyncFnOnce(&Site, &mut Process), last_words: &[&str]) {
     let mut secrets = Secrets::default();
     secrets.add("agent token", AGENT_KEY);

@@ -17,8 +17,8 @@ struct Secret {
 pub struct Secrets(Vec<Secret>);
 
 impl Secrets {
-    /// Remembers a secret: itself, its beginning, and both in base64 (wherever it stands in what is encoded) and hexadecimal digits. Of
-    /// a token, each of its parts but the header.
+    /// Remembers a secret: itself, its beginning, and both in base64 (wherever it stands in what is
+    /// encoded) and hexadecimal digits. Of a token, each of its parts but the header.
     pub fn add(&mut self, what: &'static str, secret: &str) -> String {
         // What comes before the chance in a key that was made is its name.
         let chance = secret.strip_prefix("abk_").and_then(|rest| rest.split_once('_')).map_or(secret, |(_, chance)| chance);

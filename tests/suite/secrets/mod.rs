@@ -1,5 +1,6 @@
-//! No secret is in anything that is printed: every process at its most talkative, logins of every kind and logins that are refused,
-//! wrong keys, key files that cannot be read, crashes, what operators are told, and starts that fail.
+//! No secret is in anything that is printed: every process at its most talkative, logins of every
+//! kind and logins that are refused, wrong keys, key files that cannot be read, crashes, what
+//! operators are told, and starts that fail.
 
 mod crash;
 mod forms;
@@ -66,7 +67,8 @@ async fn nothing_that_is_printed_holds_a_secret() {
     assert!(secrets.count() > 25, "{}", secrets.count());
 }
 
-/// What is on the disk but in the file that is there for secrets: the audit log, positions, keys, revocations.
+/// What is on the disk but in the file that is there for secrets: the audit log, positions, keys,
+/// revocations.
 fn kept(site: &Site, secrets: &Secrets) {
     let mut looked_at = 0;
     for entry in fs::read_dir(site.data()).expect("the data folder") {
@@ -123,8 +125,8 @@ async fn wallet(site: &Site, secrets: &mut Secrets) {
     assert!(matches!(site.dial_session(&session, "").await, Err(DialError::Refused(401))), "it was from before the login");
 }
 
-/// Shows an issuer's token to the edge, at the handshake, as a subprotocol, in exchange and in-band, and to the broker, which it is not
-/// for.
+/// Shows an issuer's token to the edge, at the handshake, as a subprotocol, in exchange and
+/// in-band, and to the broker, which it is not for.
 async fn present(site: &Site, secrets: &mut Secrets, issued: &str) {
     secrets.add("issuer's token", issued);
     let mut user = Peer::dial(site.edge, "/ws", issued).await.expect("upgraded");
@@ -284,7 +286,8 @@ async fn busy(site: &Site, secrets: &mut Secrets, key: &str, operator: &str) {
         let wrong = secrets.fresh(what);
         assert!(matches!(Peer::dial(addr, path, &wrong).await, Err(DialError::Refused(401))), "{what}");
     }
-    // In the query no credentials are looked for; what is put there all the same is not printed either.
+    // In the query no credentials are looked for; what is put there all the same is not printed
+    // either.
     let path = format!("/ws/{}?token={}", session.id, session.token);
     let wrong = secrets.fresh("another token");
     assert!(matches!(Peer::dial(site.edge, &path, &wrong).await, Err(DialError::Refused(401))));
