@@ -34,7 +34,7 @@ async fn fail_to_store(sender: &mut Peer, id: &str, bytes: usize) {
     assert_eq!((&told["payload"]["code"], &told["payload"]["temporary"]), (&json!("store_unavailable"), &json!(true)), "{told}");
 }
 
-/// The ids of what waits for the worker, who takes it without acknowledging it.
+/// The ids of what waits for the worker, which takes it without acknowledging it.
 async fn waiting(site: &Site, count: usize) -> Vec<String> {
     let mut worker = Peer::dial(site.broker, "/ws/agent?agent_id=worker&ack=explicit", AGENT_KEY).await.expect("upgraded");
     let mut ids = Vec::new();
@@ -103,7 +103,7 @@ async fn a_disk_so_full_that_not_even_the_log_can_be_written_does_not_end_the_br
     assert_eq!(waiting(&site, 2).await, ["1", "2"]);
 }
 
-/// Runs the broker until it ends by itself. Root may write everything: it is run without that
+/// Runs the broker until it ends by itself. Root may write everything, so it runs without that
 /// right.
 fn run_broker(site: &Site) -> Output {
     let mut command = program();

@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 
 use crate::harness::{Ended, Peer, Site, answer_all, eventually, everyone, scaled};
 
-/// How long a question may wait; what was asked of a connection that then lost the race is not
+/// How long a question may wait. A question to a connection that then lost the race is not
 /// answered.
 const PATIENCE_MS: u32 = 3000;
-/// Between two questions of a client.
+/// The time between two questions of a client.
 const PACE: Duration = Duration::from_millis(2);
-/// Questions of a client that are open at the same time: more than are lost in a race.
+/// Open questions of a client: more than are lost in a race.
 const MOST_OPEN: usize = 500;
 
 #[tokio::test]
@@ -78,8 +78,8 @@ async fn contender(site: &Site) -> Peer {
     peer
 }
 
-/// Asks all the time while the race goes on; says how many questions there were, and the code of
-/// each that was not answered.
+/// Asks while the race goes on. Returns how many questions there were, and the code of each that
+/// was not answered.
 async fn ask_while(site: Site, racing: Arc<AtomicBool>) -> (usize, Vec<String>) {
     let mut session = site.session("").await;
     let (mut asked, mut refused, mut open) = (0_usize, Vec::new(), HashMap::new());
@@ -105,7 +105,7 @@ async fn ask_while(site: Site, racing: Arc<AtomicBool>) -> (usize, Vec<String>) 
     (asked, refused)
 }
 
-/// With which code the bridge says that a question will not be answered.
+/// The code with which the bridge says that a question will not be answered.
 fn code_of(frame: &Value) -> String {
     let code = frame["payload"]["code"].as_str().unwrap_or_default();
     assert!(frame["type"] == "system:error" && frame["source"] == "bridge", "{frame}");

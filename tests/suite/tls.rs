@@ -1,5 +1,5 @@
-//! TLS from end to end: processes that dial each other by it, certificates that change under them
-//! or are ordered by them.
+//! TLS from end to end: processes that dial each other with TLS, certificates that change while
+//! they run or that they order.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -21,7 +21,7 @@ use crate::{
 
 const NAME: &str = "bridge.example";
 
-/// A place whose broker and edge speak TLS with certificates of an authority of its own.
+/// An installation whose broker and edge speak TLS with certificates of a test authority.
 struct Tls {
     site: Site,
     authority: TestAuthority,
@@ -60,10 +60,9 @@ async fn ask(stream: TlsStream, method: &str, path: &str) -> Value {
     ask_as(stream, method, path, "").await
 }
 
-/// `headers`: more of them, each with its line end.
+/// `headers`: further header lines, each with its line end.
 async fn ask_as(mut stream: TlsStream, method: &str, path: &str, headers: &str) -> Value {
-    // Statistics are for this machine, by its own name; what the handshake was for is another
-    // matter.
+    // Statistics are for this machine under its own name, whatever name the handshake was for.
     let head = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n{headers}\r\n");
     stream.write_all(head.as_bytes()).await.expect("writes");
     let mut answer = String::new();
@@ -87,7 +86,7 @@ async fn history_is_read(tls: &Tls) {
     assert_eq!(page["messages"], json!([]), "{page}");
 }
 
-/// Asks the demo agent something until it is there.
+/// Asks the demo agent until it is connected.
 async fn demo_answers(peer: &mut Peer<TlsStream>) {
     eventually("the demo agent answers", async || {
         peer.ask("1", "agent:demo", json!({"text":"hello"}), 5000).await;
@@ -111,7 +110,7 @@ async fn every_part_alone_dials_the_next_by_tls() {
     demo_answers(&mut client).await;
     history_is_read(&tls).await;
 
-    // A certificate that nobody vouches for, in the broker's place: the edge does not talk to it.
+    // A certificate of an unknown authority, in the broker's place: the edge does not talk to it.
     let stranger = TestAuthority::new("stranger");
     stranger.issue(&["localhost"]).save(site.folder(), "broker.pem");
     broker.kill();

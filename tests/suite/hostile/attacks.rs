@@ -1,4 +1,4 @@
-//! Attacks that go on until they are told to stop, each from an address of its own.
+//! Attacks that continue until they are told to stop, each from its own address.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -24,10 +24,10 @@ use tokio::{
 use super::wire::{connect, handshake};
 use crate::harness::{Credentials, EchoAgent, Ended, Peer, Site};
 
-/// Between two tries of one attacker, so that the attackers do not take the processor that they
-/// share with their victim.
+/// The pause between two attempts of one attacker, so that the attackers leave their victim a part
+/// of the processor.
 pub(super) const BREATH: Duration = Duration::from_millis(5);
-/// How long an attacker waits for an answer before it goes on.
+/// How long an attacker waits for an answer before it continues.
 pub(super) const MOMENT: Duration = Duration::from_millis(200);
 
 /// The attackers, and what they count.
@@ -37,8 +37,8 @@ pub struct Attackers {
     pub counts: Arc<Counts>,
 }
 
-/// Attackers at work, on a thread of their own so that those they attack are not held up by sharing
-/// theirs. Dropped, they stop.
+/// Running attackers, on a separate thread so that they do not delay their victims. Dropping it
+/// stops them.
 pub struct Siege {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -67,7 +67,7 @@ pub struct Counts {
 }
 
 impl Attackers {
-    /// Lets them begin.
+    /// Starts them.
     pub fn begin(self) -> Siege {
         let (stop, stopped) = oneshot::channel::<()>();
         let attacks = self.attacks;
@@ -75,7 +75,7 @@ impl Attackers {
             let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let _attacks: JoinSet<()> = attacks.into_iter().collect();
-                // An error is the end of the sender: time to stop.
+                // An error means that the sender has gone: time to stop.
                 let _ = stopped.await;
             });
         });
@@ -87,7 +87,7 @@ impl Attackers {
         self.attacks.push(Box::pin(attack(Arc::clone(&self.counts))));
     }
 
-    /// Handshakes that never end: many connections that say a byte now and then.
+    /// Handshakes that never end: many connections that send a byte now and then.
     pub fn slowloris(&mut self, from: Ipv4Addr, listeners: [SocketAddr; 2], connections: usize) {
         for number in 0..connections {
             let to = listeners[number % listeners.len()];
@@ -112,7 +112,7 @@ impl Attackers {
         }
     }
 
-    /// Connections, as many as there can be, that say nothing or nonsense.
+    /// As many connections as possible that send nothing or nonsense.
     pub fn connection_flood(&mut self, from: Ipv4Addr, listeners: [SocketAddr; 2], attackers: usize) {
         for number in 0..attackers {
             let to = listeners[number % listeners.len()];
@@ -146,7 +146,7 @@ impl Attackers {
     }
 
     /// Sessions that send to an agent as fast as they can, and come back when they are closed. The
-    /// agent answers all of it, and is on the attackers' side too.
+    /// agent answers everything, and belongs to the attackers too.
     pub fn message_flood(&mut self, from: Ipv4Addr, site: &Site, sessions: Vec<Credentials>, agent: &'static str) {
         let (edge, of_agent) = (site.edge, site.clone());
         self.start(async move |_| {
@@ -172,8 +172,7 @@ impl Attackers {
         }
     }
 
-    /// Requests for what is none of the attacker's, again and again, each on a connection of its
-    /// own.
+    /// Requests for what belongs to others, again and again, each on its own connection.
     pub fn requests(&mut self, from: Ipv4Addr, listeners: [SocketAddr; 2], request: impl Fn(SocketAddr) -> String) {
         for to in listeners {
             let request = request(to);
@@ -201,7 +200,7 @@ impl Attackers {
                 loop {
                     let mut socket = connected(from, to, &counts).await;
                     while let Ok(Ok(())) = timeout(MOMENT, socket.write_all(ahead.as_bytes())).await {}
-                    // Stuck, and kept for as long as the server lets it be.
+                    // Stuck, and kept as long as the server allows.
                     let _ = timeout(Duration::from_secs(60), socket.ready(tokio::io::Interest::ERROR)).await;
                     counts.turned_away.fetch_add(1, Relaxed);
                     sleep(BREATH).await;
@@ -210,7 +209,7 @@ impl Attackers {
         }
     }
 
-    /// Frames that are too long, half, or none.
+    /// Frames that are too long, incomplete, or invalid.
     pub fn bad_frames(&mut self, from: Ipv4Addr, edge: SocketAddr, session: Credentials) {
         const FRAMES: [&[u8]; 7] = [
             // A text of 1 TiB, and its first bytes.
@@ -241,7 +240,7 @@ impl Attackers {
     }
 }
 
-/// A connection, counted; it is tried until there is one.
+/// A connection, counted; tried until there is one.
 async fn connected(from: Ipv4Addr, to: SocketAddr, counts: &Counts) -> TcpStream {
     loop {
         if let Ok(socket) = connect(from, to).await {
@@ -262,7 +261,7 @@ pub(super) async fn flood(peer: &mut Peer, agent: &str, counts: &Counts) -> Ende
                 counts.messages.fetch_add(1, Relaxed);
             }
         }
-        // What is said to it meanwhile, so that nobody takes it for a slow reader.
+        // It reads what it is sent, so that it does not count as a slow reader.
         loop {
             match timeout(Duration::from_millis(1), peer.receive()).await {
                 Ok(Ok(frame)) if frame["payload"]["code"] == "rate_limited" => {

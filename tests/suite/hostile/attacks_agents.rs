@@ -1,4 +1,4 @@
-//! Attacks on what an agent has of its own: its attention, and its id.
+//! Attacks on an agent: on its attention, and on its id.
 
 use std::{net::Ipv4Addr, sync::atomic::Ordering::Relaxed};
 
@@ -30,7 +30,7 @@ impl Attackers {
         }
     }
 
-    /// Agents with a good key that use one id, and reconnect at once whenever one takes over from
+    /// Agents with a valid key that use one id, and reconnect at once whenever one takes over from
     /// another.
     pub fn takeovers(&mut self, from: Ipv4Addr, site: &Site, contenders: usize) {
         let broker = site.broker;

@@ -1,4 +1,4 @@
-//! Attacks on what all use together: its tables, and the attention of one agent.
+//! Attacks on shared tables.
 
 use std::{net::Ipv4Addr, sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use super::attacks::{Attackers, BREATH, MOMENT};
 use crate::harness::{Credentials, Peer, Site};
 
-/// Topics that one attacker asks for before it breathes.
+/// Topics that one attacker asks for before it pauses.
 const AT_ONCE: usize = 50;
 
 impl Attackers {

@@ -26,7 +26,7 @@ async fn a_planted_session_is_worth_nothing_after_the_login() {
     assert_eq!(login.status, 200, "{}", login.json);
     victim.expect("session:identified").await;
 
-    // What is said from now on is the victim's alone.
+    // What is sent from now on is the victim's alone.
     let target = format!("session:{}", planted.id);
     agent.send(json!({"id":"1","type":"news:secret","target":target,"delivery":"durable"})).await;
     agent.expect("message:accepted").await;
@@ -43,7 +43,7 @@ async fn a_planted_session_is_worth_nothing_after_the_login() {
             }
         }
     }
-    // Nor do the attacker's credentials open anything again, or tell who it was.
+    // The attacker's credentials open nothing any more, and do not tell who it was.
     assert!(matches!(site.dial_session(&planted, "").await, Err(DialError::Refused(401))));
     let described = request(site.edge, "GET", &format!("/api/client/{}", planted.id), bearer).await.expect("an answer");
     assert_eq!((described.status, described.json["error"]["code"].as_str()), (401, Some("credentials_expired")));

@@ -1,5 +1,5 @@
-//! Handshakes and frames that are half, too long, or offer what is not wanted. Each ends, if
-//! anything, its own connection; an honest client beside it notices nothing.
+//! Handshakes and frames that are incomplete, too long, or offer what is not supported. Each ends
+//! at most its own connection; an honest client beside it notices nothing.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -24,15 +24,14 @@ async fn both(site: &Site) -> [Peer; 2] {
 
 #[tokio::test]
 async fn frames_that_are_too_long_or_wrong_end_their_own_connection() {
-    // Who is in the midst of a frame answers no ping.
+    // A peer in the middle of a frame answers no ping.
     let site = Site::new().with("heartbeat.timeout", "10min");
     let daemon = site.daemon().await;
     let mut honest = site.session("").await;
     let before = daemon.memory();
     let mut half = both(&site).await;
     for peer in &mut half {
-        // Half a frame, whose rest does not come for long: no fault, and nothing that anybody waits
-        // for.
+        // Half a frame, whose rest does not come for long: no fault, and nobody waits for it.
         peer.send_bytes(&[0x81, 0xfe, 0x40, 0, 1, 2, 3, 4, b'h', b'a', b'l', b'f']).await;
     }
     for (frame, code) in [
@@ -106,7 +105,7 @@ async fn handshakes_that_never_end_are_cut_on_both_listeners() {
             assert!(read.is_ok(), "{what} at {listener}: still open after {:?}", begun.elapsed());
             assert!(!answer.starts_with(b"HTTP/1.1 101"), "{what}");
         }
-        // A byte now and then does not make it longer: this head has no end.
+        // A byte now and then does not prolong the time: this head has no end.
         let mut socket = connect(Ipv4Addr::LOCALHOST, listener).await.expect("connects");
         let begun = Instant::now();
         for byte in b"GET /ws HTTP/1.1\r\nX: ".iter().copied().chain(std::iter::repeat(b'a')) {

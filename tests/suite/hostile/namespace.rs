@@ -1,4 +1,4 @@
-//! A network of a test's own, in which strangers have addresses that are not this machine's
+//! A network namespace for a test, in which strangers have addresses that are not this machine's
 //! loopback.
 
 use std::{
@@ -6,17 +6,17 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Set in a process that runs in such a network.
+/// Set in a process that runs in such a namespace.
 const INSIDE: &str = "BRIDGE_TEST_NAMESPACE";
 /// How many addresses there are: `10.99.0.1` and on.
 const ADDRESSES: u8 = 60;
 
-/// Where attackers and honest clients come from.
+/// The addresses of attackers and honest clients.
 #[derive(Clone, Copy, Debug)]
 pub enum Field {
     /// Loopback: each number is an address of `127.0.0.0/24`.
     Loopback,
-    /// A network of the test's own: each number is an address of `10.99.0.0/24`.
+    /// A separate network: each number is an address of `10.99.0.0/24`.
     Namespace,
 }
 
@@ -38,9 +38,9 @@ impl Field {
     }
 }
 
-/// Whether this process is in a network of its own. If not, it runs the test of this name
-/// (`hostile::siege::name`) once more in one, and fails as that one does; the caller has nothing
-/// left to do. The network goes with its process.
+/// Whether this process is in a separate network. If not, it runs the test of this name
+/// (`hostile::siege::name`) once more in one, and fails as that one does; the caller then has
+/// nothing left to do. The network ends with its process.
 pub fn enter(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;

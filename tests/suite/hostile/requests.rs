@@ -1,4 +1,4 @@
-//! Requests that are crafted: each is refused, and none tells more than another.
+//! Crafted requests: each is refused, and none reveals more than another.
 
 use std::{fs, net::SocketAddr};
 
@@ -69,7 +69,7 @@ async fn headers_cannot_be_injected_or_smuggled() {
     .await;
     assert!(status(&answer) != 201, "a folded header: {answer}");
 
-    // Two readings of where a request ends would let one hide behind another.
+    // If the end of a request could be read in two ways, one request could hide behind another.
     let hidden = "GET /api/ HTTP/1.1\r\nHost: x\r\n\r\n";
     for headers in [
         "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n",
@@ -111,7 +111,7 @@ async fn pages_of_other_sites_open_no_sockets() {
         let answer = exchange(site.broker, handshake("/ws/agent", site.broker, &key).as_bytes()).await;
         assert!(status(&answer) == 403 && answer.contains("origin_not_allowed"), "{origin}: {answer}");
     }
-    // Under a name of the attacker that leads here (DNS rebinding) nothing is answered.
+    // Under a name of the attacker that resolves here (DNS rebinding) nothing is answered.
     let rebound = handshake("/ws", site.edge, "Origin: http://rebound.example\r\n")
         .replace(&format!("Host: {}", site.edge), "Host: rebound.example");
     let answer = exchange(site.edge, rebound.as_bytes()).await;
@@ -138,7 +138,8 @@ async fn nobody_chooses_the_id_of_a_session() {
     for path in [format!("/ws/{chosen}"), format!("/ws/{chosen}?token=x")] {
         assert_eq!(status(&exchange(site.edge, handshake(&path, site.edge, "").as_bytes()).await), 401);
     }
-    // Nor plants the session of the attacker in a browser: a page of another site sets no cookie.
+    // It cannot plant the attacker's session in a browser either: a page of another site sets no
+    // cookie.
     let foreign = "Content-Length: 0\r\nOrigin: https://evil.example\r\n";
     let answer = exchange(site.edge, plain("POST", "/api/client", site.edge, foreign, "").as_bytes()).await;
     assert!(status(&answer) == 403 && !answer.to_ascii_lowercase().contains("set-cookie"), "{answer}");
@@ -227,7 +228,7 @@ async fn a_request_that_shows_two_sessions_is_refused() {
             assert!(status(&answer) == 400 && answer.contains("more than one cookie"), "{request}: {answer}");
         }
     }
-    // Cookies of others, and parts of values, are nobody's session.
+    // Other cookies, and parts of values, are not a session.
     let cookies = format!("Cookie: a=b; a=b; x{name}=1; {name}={}; v={name}=2\r\n", one.token);
     let answer = exchange(site.edge, plain("GET", &format!("/api/client/{}", one.id), site.edge, &cookies, "").as_bytes()).await;
     assert_eq!(status(&answer), 200, "{answer}");

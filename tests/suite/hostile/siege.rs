@@ -15,17 +15,18 @@ use super::{
 };
 use crate::harness::{AGENT_KEY, Credentials, EchoAgent, Peer, Site, everyone, scaled};
 
-/// What a client that means no harm asks: so many questions a second.
+/// The questions per second of an honest client.
 const PACE: u64 = 100;
-/// How much of its normal rate it must have left, in a long run.
+/// The part of its normal rate that it must keep, in a long run.
 const KEPT: f64 = 0.9;
 
-/// Asks at its pace for a while: the answers that came in that time, and the longest wait for one.
+/// Asks at its pace for a while. Returns the number of answers in that time, and the longest wait
+/// for one.
 async fn honest(client: &mut Peer, time: Duration) -> (usize, Duration) {
     let (mut answered, mut longest) = (0, Duration::ZERO);
     let end = Instant::now() + time;
     let mut pace = interval(Duration::from_millis(1000 / PACE));
-    // Who was held up catches up.
+    // A client that was delayed catches up.
     pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
     for number in 0.. {
         pace.tick().await;
@@ -36,7 +37,8 @@ async fn honest(client: &mut Peer, time: Duration) -> (usize, Duration) {
         let id = format!("q{number}");
         client.ask(&id, "agent:echo", json!(number), 30_000).await;
         loop {
-            // The last answer is waited for, so that the next window begins with none on its way.
+            // The last answer is waited for, so that none is on its way when the next window
+            // begins.
             let frame =
                 timeout_at(end + Duration::from_secs(60), client.receive()).await.expect("an answer at last").expect("open");
             assert_ne!(frame["type"], "system:error", "an honest client is refused nothing: {frame}");
@@ -60,7 +62,7 @@ async fn register(site: &Site) -> Vec<Credentials> {
     .await
 }
 
-/// What one attacker does.
+/// The work of one attacker.
 type Attack = fn(&mut Attackers, Field, &Site, &[Credentials]);
 
 /// Every attack alone. The numbers are what an address may have by default, or more.
@@ -106,8 +108,8 @@ pub const ATTACKS: [(&str, Attack); 13] = [
 
 #[tokio::test]
 async fn beside_each_attack_an_honest_client_keeps_its_rate_at_the_default_limits() {
-    // By default this machine's addresses have no limits as addresses. The attackers' do, as they
-    // would have elsewhere.
+    // By default this machine's addresses have no limits as addresses. Here the attackers' have, as
+    // they would elsewhere.
     one_by_one(&Site::new().with("limits.exempt_networks", "127.0.0.1"), Field::Loopback).await;
 }
 
@@ -118,7 +120,7 @@ async fn beside_each_attack_from_another_network_an_honest_client_keeps_its_rate
     }
 }
 
-/// Lets each attack go on for a while beside an honest client of another address.
+/// Runs each attack for a while beside an honest client with another address.
 async fn one_by_one(site: &Site, field: Field) {
     let window = Duration::from_secs(scaled(1, 15));
     let _daemon = site.daemon().await;
@@ -153,8 +155,8 @@ async fn one_by_one(site: &Site, field: Field) {
     }
 }
 
-/// The agent has as much to read as it can, so the honest client waits behind what is on its way to
-/// the agent already, and not behind what waits at the bridge: there senders take turns.
+/// The agent has as much to read as it can. So the honest client waits behind what is already on
+/// its way to the agent, not behind what waits at the bridge: there senders take turns.
 #[tokio::test]
 async fn beside_a_flood_at_the_same_agent_an_honest_client_is_answered_in_its_turn() {
     let window = Duration::from_secs(scaled(1, 15));
@@ -179,7 +181,7 @@ async fn beside_a_flood_at_the_same_agent_an_honest_client_is_answered_in_its_tu
 #[tokio::test]
 async fn an_honest_client_is_served_while_everything_is_attacked() {
     let window = Duration::from_secs(scaled(2, 30));
-    // Tighter than the default, so that in so short a time every attack meets its limit, also the
+    // Tighter than the default, so that every attack meets its limit in so short a time, also the
     // last one: the close with 4029.
     let site = Site::new()
         // The attackers have addresses that count.

@@ -1,4 +1,4 @@
-//! Bytes sent as they are, from an address of the attacker's own.
+//! Bytes sent unchanged, from the attacker's address.
 
 use std::{
     io,
@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-/// How long an answer is waited for. What is not answered by then is not answered.
+/// How long to wait for an answer. Later ones do not count.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A connection from an address of this machine.
@@ -32,8 +32,8 @@ pub async fn exchange(to: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Sends bytes and reads what is answered first, up to the end of a head; for connections that stay
-/// open then.
+/// Sends bytes and reads the first answer, up to the end of a head; for connections that then stay
+/// open.
 pub async fn first_answer(to: SocketAddr, bytes: &[u8]) -> String {
     let mut socket = connect(Ipv4Addr::LOCALHOST, to).await.expect("connects");
     let _ = socket.write_all(bytes).await;

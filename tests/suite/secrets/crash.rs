@@ -1,4 +1,4 @@
-//! Processes that crash in the midst of their work.
+//! Processes that crash while they work.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
@@ -6,15 +6,15 @@ use serde_json::json;
 use super::forms::Secrets;
 use crate::harness::{AGENT_KEY, Peer, Process, Site, eventually, in_time, post};
 
-/// Lets this process, and whatever it starts, write core files as long as the system allows: those
-/// who want none must see to it.
+/// Lets this process, and whatever it starts, write core files as long as the system allows: a
+/// process that wants none must prevent them itself.
 fn allow_core_files() {
     let limit = getrlimit(Resource::Core);
     setrlimit(Resource::Core, Rlimit { current: limit.maximum, ..limit }).expect("up to the hard limit is allowed");
 }
 
-/// Has the daemon, at its most talkative, know secrets, and then ends it as `crash` says. What it
-/// printed last must hold `last_words`.
+/// Makes the daemon, at its most verbose log level, know secrets, and then ends it as `crash` says.
+/// The last output must contain `last_words`.
 async fn crashed(crash: impl AsyncFnOnce(&Site, &mut Process), last_words: &[&str]) {
     let mut secrets = Secrets::default();
     secrets.add("agent token", AGENT_KEY);
@@ -58,7 +58,7 @@ async fn running_out_of_memory_prints_no_secret() {
         let mut held = Vec::new();
         let filling = async {
             while daemon.ended().is_none() {
-                // Some succeed with what memory there is.
+                // Some succeed with the memory that is left.
                 let agent = Peer::dial(site.broker, "/ws/agent", AGENT_KEY);
                 let Ok(Ok(mut agent)) = tokio::time::timeout(std::time::Duration::from_secs(2), agent).await else { continue };
                 let text = "x".repeat(900_000);

@@ -3,12 +3,12 @@
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use uuid::Uuid;
 
-/// A part of a secret so long is no accident.
+/// A part of a secret of this length is no accident.
 const TELLING: usize = 12;
 
 struct Secret {
     what: &'static str,
-    /// What may not be in any output.
+    /// The texts that must not be in any output.
     forms: Vec<String>,
 }
 
@@ -17,10 +17,10 @@ struct Secret {
 pub struct Secrets(Vec<Secret>);
 
 impl Secrets {
-    /// Remembers a secret: itself, its beginning, and both in base64 (wherever it stands in what is
-    /// encoded) and hexadecimal digits. Of a token, each of its parts but the header.
+    /// Adds a secret: itself, its beginning, and both in base64 (at every alignment) and
+    /// hexadecimal. Of a token, each of its parts except the header.
     pub fn add(&mut self, what: &'static str, secret: &str) -> String {
-        // What comes before the chance in a key that was made is its name.
+        // The part before the random part of a made key is its name.
         let chance = secret.strip_prefix("abk_").and_then(|rest| rest.split_once('_')).map_or(secret, |(_, chance)| chance);
         let parts = chance.split('.').filter(|part| part.len() >= TELLING && !part.starts_with("eyJ"));
         let forms: Vec<_> = parts.flat_map(forms_of).collect();
@@ -29,7 +29,7 @@ impl Secrets {
         secret.to_owned()
     }
 
-    /// Makes one up.
+    /// Makes and adds a random one.
     pub fn fresh(&mut self, what: &'static str) -> String {
         self.add(what, &format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()))
     }
@@ -53,7 +53,7 @@ impl Secrets {
 fn forms_of(part: &str) -> Vec<String> {
     let beginning = &part[..TELLING];
     let hexadecimal: String = beginning.bytes().map(|byte| format!("{byte:02x}")).collect();
-    // Three bytes make four characters, so there are three ways to stand in them.
+    // Three bytes make four characters, so there are three alignments.
     let encoded = (0..3).map(|before| {
         let text = STANDARD_NO_PAD.encode([&vec![0; before], beginning.as_bytes()].concat());
         let begin = (before * 8).div_ceil(6);

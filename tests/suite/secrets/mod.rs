@@ -1,6 +1,6 @@
-//! No secret is in anything that is printed: every process at its most talkative, logins of every
-//! kind and logins that are refused, wrong keys, key files that cannot be read, crashes, what
-//! operators are told, and starts that fail.
+//! No secret is in anything that is printed: every process at its most verbose log level, logins of
+//! every kind and refused logins, wrong keys, key files that cannot be read, crashes, what
+//! operators see, and failed starts.
 
 mod crash;
 mod forms;
@@ -67,8 +67,7 @@ async fn nothing_that_is_printed_holds_a_secret() {
     assert!(secrets.count() > 25, "{}", secrets.count());
 }
 
-/// What is on the disk but in the file that is there for secrets: the audit log, positions, keys,
-/// revocations.
+/// The files on the disk, except the one for secrets: the audit log, positions, keys, revocations.
 fn kept(site: &Site, secrets: &Secrets) {
     let mut looked_at = 0;
     for entry in fs::read_dir(site.data()).expect("the data folder") {
@@ -82,7 +81,7 @@ fn kept(site: &Site, secrets: &Secrets) {
     assert!(looked_at >= 3, "{looked_at}");
 }
 
-/// Logs in with a wallet, and fails to in several ways.
+/// Logs in with a wallet, and fails in several ways.
 async fn wallet(site: &Site, secrets: &mut Secrets) {
     let (mine, session) = (Wallet::new(7), site.register().await);
     secrets.add("session token", &session.token);
@@ -106,7 +105,7 @@ async fn wallet(site: &Site, secrets: &mut Secrets) {
         secrets.add("refused signature", signature.trim_start_matches("0x"));
         let proof = json!({"message":message,"signature":signature});
         let answer = post(site.edge, "/auth/verify", bearer, &proof).await.expect("an answer");
-        // 503 where a contract would be asked through a node that is not there.
+        // 503 if a contract would be asked through a node that does not exist.
         assert!((400..=503).contains(&answer.status), "{}", answer.json);
         secrets.check("a refusal", &answer.json.to_string());
     }
@@ -125,8 +124,8 @@ async fn wallet(site: &Site, secrets: &mut Secrets) {
     assert!(matches!(site.dial_session(&session, "").await, Err(DialError::Refused(401))), "it was from before the login");
 }
 
-/// Shows an issuer's token to the edge, at the handshake, as a subprotocol, in exchange and
-/// in-band, and to the broker, which it is not for.
+/// Presents an issuer's token to the edge (at the handshake, as a subprotocol, in exchange and
+/// in-band), and to the broker, which it is not for.
 async fn present(site: &Site, secrets: &mut Secrets, issued: &str) {
     secrets.add("issuer's token", issued);
     let mut user = Peer::dial(site.edge, "/ws", issued).await.expect("upgraded");
@@ -155,7 +154,7 @@ async fn present(site: &Site, secrets: &mut Secrets, issued: &str) {
     }
 }
 
-/// Logins and sockets with credentials that are no good, each in its own way.
+/// Logins and sockets with invalid credentials of all kinds.
 async fn refused(site: &Site, secrets: &mut Secrets, good: &str, for_another: &str) {
     secrets.add("another good token", good);
     secrets.add("token for another audience", for_another);
@@ -186,7 +185,7 @@ async fn refused(site: &Site, secrets: &mut Secrets, good: &str, for_another: &s
             assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
         }
     }
-    // Bodies that cannot be read, with something in them that was meant to be secret.
+    // Bodies that cannot be read, with a secret in them.
     let session = site.register().await;
     secrets.add("session token", &session.token);
     let secret = secrets.fresh("secret in a body of no use");
@@ -200,7 +199,7 @@ async fn refused(site: &Site, secrets: &mut Secrets, good: &str, for_another: &s
     }
 }
 
-/// Keys that come while the broker runs, a key file with a fault, and a key that is revoked.
+/// Keys that are made while the broker runs, a faulty key file, and a revoked key.
 async fn keys(site: &Site, secrets: &mut Secrets, broker: &Process, key: &str, operator: &str) {
     let made = printed(&site.run(&["key", "create", "later", "--expires", "1h"]));
     let later = made.split_whitespace().find(|word| word.starts_with("abk_")).expect("a key").to_owned();
@@ -260,7 +259,7 @@ async fn told_to_operators(site: &Site, secrets: &Secrets, operator: &str) {
     assert!(audit.contains("authentication") && audit.contains("wallet:0x"), "the audit log says little: {audit}");
 }
 
-/// Everything that has to do with a secret, once.
+/// Does everything that involves a secret, once.
 async fn busy(site: &Site, secrets: &mut Secrets, key: &str, operator: &str) {
     let session = site.register().await;
     secrets.add("session token", &session.token);
@@ -286,8 +285,7 @@ async fn busy(site: &Site, secrets: &mut Secrets, key: &str, operator: &str) {
         let wrong = secrets.fresh(what);
         assert!(matches!(Peer::dial(addr, path, &wrong).await, Err(DialError::Refused(401))), "{what}");
     }
-    // In the query no credentials are looked for; what is put there all the same is not printed
-    // either.
+    // Credentials in the query are ignored, and are not printed either.
     let path = format!("/ws/{}?token={}", session.id, session.token);
     let wrong = secrets.fresh("another token");
     assert!(matches!(Peer::dial(site.edge, &path, &wrong).await, Err(DialError::Refused(401))));
