@@ -21,7 +21,8 @@ pub struct BenchArgs {
     /// How many times everything is run; figures are medians.
     #[arg(long, default_value_t = 1)]
     pub repeats: u32,
-    /// Every scenario in its smallest form, seconds in all: a test of the servers, not a measurement.
+    /// Every scenario in its smallest form, seconds in all: a test of the servers, not a
+    /// measurement.
     #[arg(long, conflicts_with = "long")]
     pub quick: bool,
     /// Longer spans, and 10 GB past the reader that is stuck.
@@ -88,7 +89,8 @@ pub enum Scenario {
     S5,
     /// Fan-out of 1 MiB messages to 10 subscribers.
     S6,
-    /// 64 senders of 300 B that is stored and confirmed, one or 16 of each unconfirmed, for each durability.
+    /// 64 senders of 300 B that is stored and confirmed, one or 16 of each unconfirmed, for each
+    /// durability.
     D1,
 }
 

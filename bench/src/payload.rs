@@ -1,8 +1,9 @@
 //! What is sent, and how it is known to have arrived whole, once and in order.
 //!
-//! A payload is a JSON object of a fixed size, the same bytes for every peer: `{"v":"PPPPNNNNNNNNTTTTTTTTTTTT…"}` with the
-//! publisher, the message's number and a time in hexadecimal, then filler that follows from publisher and number. So every
-//! byte of a payload is known in advance but the time, and all of them are compared.
+//! A payload is a JSON object of a fixed size, the same bytes for every peer:
+//! `{"v":"PPPPNNNNNNNNTTTTTTTTTTTT…"}` with the publisher, the message's number and a time in
+//! hexadecimal, then filler that follows from publisher and number. So every byte of a payload is
+//! known in advance but the time, and all of them are compared.
 
 use crate::fault::{Fault, shown};
 

@@ -38,7 +38,8 @@ pub struct Case {
 /// What is done to a server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Load {
-    /// One publisher, as fast as the slowest of `subscribers` allows: at most `window` messages ahead of it.
+    /// One publisher, as fast as the slowest of `subscribers` allows: at most `window` messages
+    /// ahead of it.
     FanOut {
         /// How many receive.
         subscribers: u32,
@@ -56,7 +57,8 @@ pub enum Load {
     Replies {
         /// Requesters, each with a responder of its own.
         pairs: u32,
-        /// Requests a second in all; `None`: each requester asks again as soon as it has its answer.
+        /// Requests a second in all; `None`: each requester asks again as soon as it has its
+        /// answer.
         rate: Option<f64>,
     },
     /// Agents that each stream to one viewer.
@@ -80,7 +82,8 @@ pub enum Load {
         /// What a confirmation means.
         durability: Durability,
     },
-    /// Fan-out of a fixed amount, once with all subscribers reading and once with one that does not.
+    /// Fan-out of a fixed amount, once with all subscribers reading and once with one that does
+    /// not.
     Stall {
         /// How many receive; the last is the stuck one.
         subscribers: u32,
@@ -120,7 +123,8 @@ impl Durability {
 
 /// Payload bytes a publisher may be ahead of the slowest subscriber, roughly.
 const WINDOW_BYTES: usize = 256 * 1024;
-/// Messages of [`BULK`] bytes in the window. With an envelope around each it stays under half of a 1 MiB outbox.
+/// Messages of [`BULK`] bytes in the window. With an envelope around each it stays under half of a
+/// 1 MiB outbox.
 const WINDOW: u32 = 1024;
 /// Bytes of a message in bulk and of a request.
 const BULK: usize = 200;
@@ -189,8 +193,8 @@ impl Case {
         }
     }
 
-    /// Why the case cannot be run against `peer`: a process needs one descriptor for each idle connection and may have `files`;
-    /// not all can store anything.
+    /// Why the case cannot be run against `peer`: a process needs one descriptor for each idle
+    /// connection and may have `files`; not all can store anything.
     pub fn obstacle(&self, peer: PeerKind, files: u64) -> Option<String> {
         match (self.load, peer) {
             (Load::Idle { connections }, _) => {

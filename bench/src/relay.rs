@@ -1,4 +1,5 @@
-//! What the raw relay (`src/bin/relay.rs`) shares with the generator: framing, and the relay's side of the upgrade.
+//! What the raw relay (`src/bin/relay.rs`) shares with the generator: framing, and the relay's side
+//! of the upgrade.
 
 use std::io;
 

@@ -11,13 +11,15 @@ use crate::report::{CaseReport, Machine, Outcome, Report, Run};
 use crate::scenario::{self, Findings, RunError};
 use crate::server::{Cores, Front, Lab, Programs, StartError, find, raise_file_limit};
 
-/// The bridge's time limit for slow consumers in the quick form, so that a stuck one is seen to be closed.
+/// The bridge's time limit for slow consumers in the quick form, so that a stuck one is seen to be
+/// closed.
 const QUICK_SLOW_CONSUMER: Duration = Duration::from_secs(2);
 
 /// Runs what `args` says and prints the report to standard output, progress to standard error.
 ///
 /// # Errors
-/// [`BenchError::Failed`], with the report, if any run found a fault; the others if there is no report.
+/// [`BenchError::Failed`], with the report, if any run found a fault; the others if there is no
+/// report.
 pub fn run(args: BenchArgs) -> Result<Report, BenchError> {
     // A thread of its own: it is bound to a core, the caller is not.
     let generator = std::thread::Builder::new().name("generator".into()).spawn(move || run_here(args))?;
@@ -110,7 +112,8 @@ fn programs(args: &BenchArgs) -> Programs {
     }
 }
 
-/// Who is measured. A comparison leaves out what is not installed; what was asked for by name is not left out.
+/// Who is measured. A comparison leaves out what is not installed; what was asked for by name is
+/// not left out.
 fn peers(args: &BenchArgs, programs: &Programs) -> Vec<PeerKind> {
     if !args.peers.is_empty() {
         return args.peers.clone();

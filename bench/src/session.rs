@@ -32,7 +32,8 @@ impl<'p, P: Protocol> Session<'p, P> {
         Ok(Self { net: Net::new()?, protocol, peers: Vec::new() })
     }
 
-    /// Opens a connection for each role, in their order: connection `n` has role `n`. How long that took.
+    /// Opens a connection for each role, in their order: connection `n` has role `n`. How long that
+    /// took.
     pub fn connect(&mut self, roles: &[Role]) -> Result<Duration, Fault> {
         let start = Instant::now();
         let mut last_progress = start;

@@ -2,7 +2,8 @@
 
 use common::{address::Address, id::MAX_NAME};
 
-/// What is an address is written as it was read, apart from the case of a session's UUID, and read again it is the same.
+/// An address is written as it was read, apart from the case of a session's UUID, and reads the
+/// same again.
 pub fn address(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(address) = Address::parse(text) else { return };

@@ -37,8 +37,8 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| {
     Keys { keys, now, active: vec![made, CONFIGURED.to_owned()], revoked, expired }
 });
 
-/// No text opens anything but a whole key, and who has not the whole key hears nothing of it: neither by the bytes as they are, nor by
-/// keys of which they replace a part.
+/// Only a whole key opens anything, and only its holder hears of it: neither the bytes as they are,
+/// nor keys of which they replace a part.
 pub fn agent_key(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         try_key(text);

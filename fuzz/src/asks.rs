@@ -1,4 +1,4 @@
-//! What peers ask of the bridge: the payloads of the types that it understands.
+//! Requests of peers to the bridge: the payloads of the types that it understands.
 
 use common::{
     envelope::Envelope,
@@ -26,8 +26,8 @@ const TYPES: [&str; 14] = [
     "message:send",
 ];
 
-/// A payload is read within its bounds or refused, by sessions and by agents, and what is read says what the payload said. The first
-/// byte says of which type it is.
+/// A payload is read within its bounds or refused, alike from sessions and agents, and the result
+/// says what the payload said. The first byte selects the type.
 pub fn asks(data: &[u8]) {
     let Some((first, payload)) = data.split_first() else { return };
     let Ok(payload) = std::str::from_utf8(payload) else { return };
@@ -46,7 +46,7 @@ pub fn asks(data: &[u8]) {
     assert_eq!(is_asked, check(kind, envelope.payload), "{kind} {payload}");
 }
 
-/// Whether a payload of a service's type is good. What is read from it keeps its bounds.
+/// Whether a payload of a service's type is valid. What is read from it keeps its bounds.
 fn check(kind: &str, payload: Option<&str>) -> bool {
     match kind {
         "connection:resume" => ResumeAsk::from_payload(payload).is_ok_and(|ask| holds(ask.channels.len() <= MAX_RESUMED)),

@@ -1,4 +1,4 @@
-//! What edge and broker say to each other: assertions, and what a broker asks of an edge.
+//! What edge and broker send to each other: assertions, and a broker's requests to an edge.
 
 use std::sync::LazyLock;
 
@@ -12,7 +12,7 @@ use common::{
 use super::pieces::replaced;
 
 static SECRET: LazyLock<Secret> = LazyLock::new(|| Secret::new("a secret that edge and broker share, and nobody else"));
-/// Assertions that were good when this process began.
+/// Assertions that were valid when this process began.
 static GOOD: LazyLock<[String; 2]> = LazyLock::new(|| {
     let login = Login { user: UserId::new("ann").expect("a name"), wallet: None, scopes: Default::default() };
     let identity = ClientIdentity { login: Some(login.clone()), ..ClientIdentity::anonymous(SessionId::fresh()) };
@@ -20,10 +20,10 @@ static GOOD: LazyLock<[String; 2]> = LazyLock::new(|| {
     [assertion::mint(&identity, &SECRET).expect("signs"), assertion::mint_login(&logged_in, &SECRET).expect("signs")]
 });
 
-/// Nothing passes for an assertion that was not signed: neither the bytes as they are, nor a good assertion of which they replace a
-/// part.
+/// Nothing passes for an assertion that was not signed: neither the bytes as they are, nor a valid
+/// assertion of which they replace a part.
 pub fn assertion(data: &[u8]) {
-    // What is read is written so that it is read again.
+    // What is read is written so that it reads the same again.
     if let Some(ask) = ToEdge::parse(data) {
         let ToEdge::Refresh { id, token } = &ask;
         let again = ToEdge::parse(&ask.encode()).expect("what was written is read");

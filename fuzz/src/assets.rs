@@ -1,18 +1,19 @@
-//! Requests for the app's files: the path, and the headers by which a client says what it takes and has.
+//! Requests for the app's files: the path, and the headers that say what a client accepts and has.
 
 use web_server::assets::{Accepted, AssetPath, BodyChoice, Conditions, Validators};
 
 const LENGTH: u64 = 1000;
 
-/// No path that is taken leads out of the root or to what is hidden; no range that is answered lies outside the file; and the codings
-/// to try always end with one that every client can read. Of several lines the first is the path.
+/// No accepted path leads out of the root or to a hidden file; no answered range lies outside the
+/// file; and the codings to try always end with one that every client can read. Of several lines
+/// the first is the path.
 pub fn assets(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let mut lines = text.split('\n');
     let mut next = || lines.next();
     if let Some(Ok(path)) = next().map(AssetPath::parse) {
         check(path.as_str());
-        // Decoded once: what comes out may not be read as another path by whoever opens it.
+        // Decoded once: the file system must not read the result as another path.
         let joined = std::path::Path::new("/root").join(path.as_str());
         assert!(joined.starts_with("/root") && joined.components().all(|part| part != std::path::Component::ParentDir));
     }

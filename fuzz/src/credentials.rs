@@ -1,9 +1,10 @@
-//! The headers in which clients bring their tokens.
+//! The headers with clients' tokens.
 
 use actix_web::{http::header::HeaderValue, test::TestRequest};
 use web_server::sessions::{COOKIE, Proof, presented};
 
-/// The token that is found is one that is there, in the header that it is said to be from. The first byte says which header.
+/// The token that is found is there, in the header that is named. The first byte selects the
+/// header.
 pub fn credentials(data: &[u8]) {
     let Some((first, value)) = data.split_first() else { return };
     let Ok(value) = HeaderValue::from_bytes(value) else { return };

@@ -1,4 +1,4 @@
-//! Envelopes, and what the broker does to them.
+//! Envelopes, and what the broker does with them.
 
 use std::fmt;
 
@@ -11,11 +11,12 @@ use serde_json::value::RawValue;
 
 const SOURCE: &str = "\"agent:fuzz\"";
 const FRESH: &str = "fresh-id";
-/// Low, so that it is met.
+/// Low, so that inputs reach it.
 const MAX_DEPTH: usize = 8;
 
-/// A stamped frame is valid JSON with the broker's source; every other field that was there is as it was, byte for byte and in its place;
-/// what was added is an id and a timestamp where there was none. Stamping again changes nothing.
+/// A stamped frame is valid JSON with the broker's source; every other field is as it was, byte for
+/// byte and in its place; an id and a timestamp are added if they were absent. Stamping again
+/// changes nothing.
 pub fn envelope(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let envelope = match Envelope::parse(text, MAX_DEPTH) {
@@ -83,7 +84,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
     }
 }
 
-/// How deep brackets nest, found another way than the parser does.
+/// The nesting of brackets, determined in another way than the parser's.
 fn deepest(text: &str) -> usize {
     let (mut depth, mut most, mut is_quoted, mut is_escaped) = (0_usize, 0, false, false);
     for letter in text.chars() {

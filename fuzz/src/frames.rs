@@ -1,4 +1,4 @@
-//! Messages out of frames.
+//! Messages from frames.
 
 use common::close::CloseCode;
 use transport::{
@@ -18,8 +18,8 @@ enum Seen {
     Close(Option<(CloseCode, String)>),
 }
 
-/// Whatever the pieces, and wherever the handler pauses, the messages are those of the whole, and so is the fault; nothing is longer
-/// than its limit, and little is kept.
+/// However the bytes are split, and wherever the handler pauses, the messages and the fault are
+/// those of the whole. Nothing is longer than its limit, and little is kept.
 pub fn frames(data: &[u8]) {
     let Some(pieces) = Pieces::of(data) else { return };
     let origin = if pieces.choices & 1 == 0 { Origin::Client } else { Origin::Server };
@@ -32,7 +32,7 @@ pub fn frames(data: &[u8]) {
     assert_eq!(whole, cut);
 }
 
-/// Reads the pieces until the first fault; pauses after every so many messages, 0: never.
+/// Reads the pieces until the first fault. Pauses after every so many messages; 0: never.
 fn read<'a>(
     origin: Origin,
     limits: MessageLimits,

@@ -2,7 +2,8 @@
 
 use identity::tokens::PublishedKeys;
 
-/// A set is read or refused, never larger than its bounds, and no key of it is both used and skipped.
+/// A set is read or refused, never larger than its bounds, and no key of it is both used and
+/// skipped.
 pub fn key_set(data: &[u8]) {
     let Ok(set) = PublishedKeys::parse(data) else { return };
     assert!(!set.keys.is_empty() && set.keys.len() + set.skipped.len() <= 100);

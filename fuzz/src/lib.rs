@@ -1,6 +1,8 @@
-//! What is checked of bytes from outside, whatever they are. Each function takes any input and panics if a promise is broken.
+//! What is checked of bytes from outside, whatever they are. Each function takes any input and
+//! panics if a promise is broken.
 //!
-//! `fuzz_targets/` hands them to libFuzzer; the integration tests run them on the seeds and on changed seeds.
+//! `fuzz_targets/` hands them to libFuzzer; the integration tests run them on the seeds and on
+//! changed seeds.
 
 mod address;
 mod agent_key;

@@ -6,8 +6,8 @@ use common::id::SessionId;
 use identity::siwe::{Address, Challenges, Message, SiweSettings, WalletProof};
 use web_server::logins::{ChallengeAsk, TokenAsk, VerifyAsk};
 
-/// Whatever is asked for, the text to be signed is a message for this site, this session and an address that was in the body; and no
-/// body logs a wallet in that has not signed.
+/// Whatever is asked for, the text to be signed is a message for this site, this session and an
+/// address that was in the body; and no body logs a wallet in that has not signed.
 pub fn login_bodies(data: &[u8]) {
     let now = UNIX_EPOCH + Duration::from_secs(1_767_268_800);
     let session = SessionId::fresh();

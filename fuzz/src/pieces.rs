@@ -1,7 +1,8 @@
-//! What is made of one input: a stream of bytes and the pieces it comes in, or a known text of which a part is another.
+//! What is made of one input: a stream of bytes and the pieces it comes in, or a known text of
+//! which a part is another.
 
-/// The input's first byte: choices. The second: how many bytes of lengths follow. Then the lengths, less one, used again and again.
-/// The rest is the stream.
+/// The input's first byte: choices. The second: how many bytes of lengths follow. Then the lengths,
+/// less one, used again and again. The rest is the stream.
 pub struct Pieces<'a> {
     /// Bits to choose by.
     pub choices: u8,
@@ -31,8 +32,9 @@ impl<'a> Pieces<'a> {
     }
 }
 
-/// `whole`, which is ASCII, with a part of it replaced. The input's first byte says where, in 256ths of its length, the second how many
-/// bytes; the rest is what is put there. `None`: the input is too short, or no text.
+/// `whole`, which is ASCII, with a part of it replaced. The input's first byte says where, in
+/// 256ths of its length, the second how many bytes; the rest is what is put there. `None`: the
+/// input is too short, or no text.
 pub fn replaced(whole: &str, data: &[u8]) -> Option<String> {
     let (&[at, length], part) = data.split_first_chunk::<2>()?;
     let start = usize::from(at) * whole.len() / 256;

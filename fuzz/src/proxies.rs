@@ -1,4 +1,5 @@
-//! What is read before anybody is known: the PROXY protocol, and the headers in which proxies name the client.
+//! What is read before anybody is known: the PROXY protocol, and the headers in which proxies name
+//! the client.
 
 use std::net::IpAddr;
 
@@ -7,8 +8,9 @@ use transport::client_address::{
     proxy_protocol::{self, MAX_HEADER, ProxyHeaderFault},
 };
 
-/// A PROXY header is read in steps that never take a byte of the client's, and ends within its bound. Headers never make the client
-/// out to be somebody whom a trusted proxy did not name, and strangers are not believed at all.
+/// A PROXY header is read in steps that never take a byte of the client's, and ends within its
+/// bound. Headers never make the client out to be somebody whom a trusted proxy did not name, and
+/// strangers are not believed at all.
 pub fn proxies(data: &[u8]) {
     header(data);
     let Ok(text) = std::str::from_utf8(data) else { return };

@@ -7,8 +7,8 @@ use transport::{
 
 use super::pieces::Pieces;
 
-/// From both origins: the frames are the same whatever the pieces, they are the bytes that came, in order and without gaps, and what is
-/// not in a frame is kept.
+/// From both origins: the frames are the same whatever the pieces, they are the bytes that came, in
+/// order and without gaps, and what is not in a frame is kept.
 pub fn raw_frames(data: &[u8]) {
     let Some(pieces) = Pieces::of(data) else { return };
     let max_payload = [16, 300, 70_000, 1 << 20][usize::from(pieces.choices & 3)];

@@ -67,7 +67,8 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
     }
 });
 
-/// Nothing is a good token but what the issuer has signed, to the last byte; and anything can be looked at.
+/// Nothing is a good token but what the issuer has signed, to the last byte; and anything can be
+/// looked at.
 pub fn token(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Bench { now, good, by_secret, by_keys } = &*BENCH;

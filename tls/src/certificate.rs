@@ -22,7 +22,8 @@ pub struct Facts {
     pub not_before: SystemTime,
     /// Until when.
     pub not_after: SystemTime,
-    /// Whom it is for: the DNS names, IP addresses and URIs of its subject alternative names, or without any the common name.
+    /// Whom it is for: the DNS names, IP addresses and URIs of its subject alternative names, or
+    /// without any the common name.
     pub names: Vec<String>,
 }
 
@@ -57,8 +58,8 @@ impl Identity {
     }
 }
 
-/// Reads an answer to a certificate authority's question. Nobody but an authority takes it for a certificate: the extension that makes it
-/// an answer is one that others must refuse.
+/// Reads an answer to a certificate authority's question. Nobody but an authority takes it for a
+/// certificate: the extension that makes it an answer is one that others must refuse.
 pub(crate) fn read_answer(path: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
     Ok(Arc::new(CertifiedKey::new(read_chain(path)?, read_key(path)?)))
 }

@@ -27,8 +27,8 @@ pub enum Trust {
     System,
     /// Certificates for the dialled name, signed by an authority in this PEM file.
     Authorities(PathBuf),
-    /// Only the first certificate in this PEM file, whatever its names. For a listener on this machine
-    /// that is dialled by address.
+    /// Only the first certificate in this PEM file, whatever its names. For a listener on this
+    /// machine that is dialled by address.
     Exactly(PathBuf),
     /// Any certificate. Only for clients that send no secrets and do not act on what they receive.
     Anybody,
@@ -129,7 +129,8 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// Trusts one certificate, or any; that the peer has the key of what it shows is checked all the same.
+/// Trusts one certificate, or any; that the peer has the key of what it shows is checked all the
+/// same.
 #[derive(Debug)]
 enum Known {
     These(Option<CertificateDer<'static>>, Arc<CryptoProvider>),

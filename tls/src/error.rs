@@ -5,7 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Why there is no usable TLS configuration. Each has a permanent code, which its message ends with.
+/// Why there is no usable TLS configuration. Each has a permanent code, which its message ends
+/// with.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.

@@ -4,7 +4,8 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use crate::error::TlsError;
 
-/// Tells one content of a file from another: its inode, when it was written, its length. Links are followed.
+/// Tells one content of a file from another: its inode, when it was written, its length. Links are
+/// followed.
 pub(crate) type Stamp = Option<(u64, i64, i64, u64)>;
 
 /// The stamp of a file; `None` where there is no file.

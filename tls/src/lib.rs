@@ -1,7 +1,7 @@
 //! TLS for listeners and dialers.
 //!
-//! - [`Listener`]: the server side. It holds a [`ServerTls`] and the tasks that reload the certificate
-//!   files when they change.
+//! - [`Listener`]: the server side. It holds a [`ServerTls`] and the tasks that reload the
+//!   certificate files when they change.
 //! - [`ClientTls`]: the client side, with its trust anchors.
 //! - [`acme`]: orders certificates and writes them to the files that listeners read.
 //!

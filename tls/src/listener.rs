@@ -16,8 +16,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Starts TLS as configured; `None` if TLS is off. `client_ca_file` is the setting of that name.
-    /// Must be called inside a Tokio runtime.
+    /// Starts TLS as configured; `None` if TLS is off. `client_ca_file` is the setting of that
+    /// name. Must be called inside a Tokio runtime.
     ///
     /// # Errors
     /// A [`TlsError`] if a file is missing or invalid.

@@ -44,7 +44,8 @@ impl Resolver {
         self.identity.read().as_ref().map(|identity| identity.facts.clone())
     }
 
-    /// The answer for a domain (RFC 8737). A file is looked for only when an authority asks, or somebody who plays one.
+    /// The answer for a domain (RFC 8737). A file is looked for only when an authority asks, or
+    /// somebody who plays one.
     fn challenge(&self, domain: &str) -> Option<Arc<CertifiedKey>> {
         let path = challenge_file(self.challenges.as_deref()?, domain)?;
         read_answer(&path).ok()

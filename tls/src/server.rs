@@ -1,4 +1,5 @@
-//! The listener's side: a certificate that may change while the process runs, and handshakes within bounds.
+//! The listener's side: a certificate that may change while the process runs, and handshakes within
+//! bounds.
 
 use std::{
     io,
@@ -43,7 +44,8 @@ pub struct Source {
     pub cert_file: PathBuf,
     /// Its key, in PEM; may be the same file.
     pub key_file: PathBuf,
-    /// Where answers to certificate authorities are put while a certificate is ordered. With it the files may be absent at first.
+    /// Where answers to certificate authorities are put while a certificate is ordered. With it the
+    /// files may be absent at first.
     pub challenges: Option<PathBuf>,
     /// Authorities of clients' certificates, in PEM; `None`: clients are not asked for one.
     pub client_ca_file: Option<PathBuf>,
@@ -55,7 +57,8 @@ pub struct ServerTls {
     source: Source,
     resolver: Arc<Resolver>,
     config: RwLock<Arc<ServerConfig>>,
-    /// The files as they were last read. Held while they are read, so that no older content replaces a newer.
+    /// The files as they were last read. Held while they are read, so that no older content
+    /// replaces a newer.
     read: Mutex<[Stamp; 3]>,
     fault: Mutex<Option<Fault>>,
     order_fault: Mutex<Option<Fault>>,
@@ -87,7 +90,8 @@ pub struct TlsStatus {
     pub not_after: Option<String>,
     /// Whom it is for.
     pub names: Vec<String>,
-    /// What is wrong: with files that changed, with an order, or with the certificate's dates. Null: nothing.
+    /// What is wrong: with files that changed, with an order, or with the certificate's dates.
+    /// Null: nothing.
     pub fault: Option<String>,
     /// Handshakes that succeeded.
     pub handshakes: u64,
@@ -126,7 +130,8 @@ impl ServerTls {
         Ok(Arc::new(tls))
     }
 
-    /// Makes a fresh connection a TLS connection within `limit`. Those established before a change of certificate stay as they are.
+    /// Makes a fresh connection a TLS connection within `limit`. Those established before a change
+    /// of certificate stay as they are.
     ///
     /// # Errors
     /// See [`HandshakeError`].
@@ -190,7 +195,8 @@ impl ServerTls {
         outcome
     }
 
-    /// Reads the files again if they have changed, and says in the log what came of it. Blocks on the disk.
+    /// Reads the files again if they have changed, and says in the log what came of it. Blocks on
+    /// the disk.
     pub fn reload_if_changed(&self) {
         if *self.read.lock() == self.source.stamps() {
             return;
@@ -293,7 +299,8 @@ impl Source {
         let builder = match &self.client_ca_file {
             None => builder.with_no_client_auth(),
             Some(path) => {
-                // Asked for, not insisted on: who needs one is decided by path, where it can be said in words.
+                // Asked for, not insisted on: who needs one is decided by path, where it can be
+                // said in words.
                 let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(path)?), provider());
                 let verifier = verifier.allow_unauthenticated().build();
                 let why = |error: rustls::server::VerifierBuilderError| error.to_string();

@@ -10,7 +10,8 @@ use crate::{
     server::Source,
 };
 
-/// Where a listener's certificate comes from; `None`: it speaks no TLS. `client_ca_file` is the setting of that name.
+/// Where a listener's certificate comes from; `None`: it speaks no TLS. `client_ca_file` is the
+/// setting of that name.
 pub(crate) fn listener(tls: &ListenerTls, settings: &Settings, client_ca_file: Option<PathBuf>) -> Option<Source> {
     if tls.acme {
         let AuthorityFolder { certificate, folder, .. } = place(settings);
@@ -21,10 +22,12 @@ pub(crate) fn listener(tls: &ListenerTls, settings: &Settings, client_ca_file: O
     Some(Source { cert_file, key_file, challenges: None, client_ca_file })
 }
 
-/// Whom those trust who dial the broker at `configured`, or else at its address on this machine; `None`: no TLS is dialled.
+/// Whom those trust who dial the broker at `configured`, or else at its address on this machine;
+/// `None`: no TLS is dialled.
 ///
-/// A name that somebody configured is dialled as anyone would. An address of this machine is in no certificate: there the certificate
-/// itself, which the broker reads from the same files, is what is trusted.
+/// A name that somebody configured is dialled as anyone would. An address of this machine is in no
+/// certificate: there the certificate itself, which the broker reads from the same files, is what
+/// is trusted.
 pub fn broker_trust(settings: &Settings, configured: Option<&str>) -> Option<Trust> {
     match configured {
         Some(url) if !url.starts_with("wss://") => None,

@@ -82,7 +82,8 @@ impl Issued {
     }
 }
 
-/// A client's side that trusts this authority and shows a certificate, if any is given; written without the rest of this crate.
+/// A client's side that trusts this authority and shows a certificate, if any is given; written
+/// without the rest of this crate.
 pub fn connector(authority: &TestAuthority, shown: Option<&Issued>) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).expect("a certificate")).expect("an authority");

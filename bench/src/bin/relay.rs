@@ -1,9 +1,10 @@
 //! The raw relay: what fan-out and request/reply cost when next to nothing is done.
 //!
-//! One thread, tokio, WebSocket framing of its own, no JSON, no authentication, five bytes of addressing
-//! ([`bench::relay::Op`]). All that one read brings is encoded once and written to each receiver with one write; what the
-//! kernel does not take waits in that receiver's buffer. A receiver with more than 8 MiB waiting is reset. It exists to be
-//! compared with: nothing that has to route at all can be much cheaper.
+//! One thread, tokio, WebSocket framing of its own, no JSON, no authentication, five bytes of
+//! addressing ([`bench::relay::Op`]). All that one read brings is encoded once and written to each
+//! receiver with one write; what the kernel does not take waits in that receiver's buffer. A
+//! receiver with more than 8 MiB waiting is reset. It exists to be compared with: nothing that has
+//! to route at all can be much cheaper.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -158,7 +159,8 @@ impl Peer {
         Ok(())
     }
 
-    /// Something waits: its task has to look for writability, or end the connection if it is too much.
+    /// Something waits: its task has to look for writability, or end the connection if it is too
+    /// much.
     fn block(&self) {
         if self.out.borrow().len() > MAX_WAITING {
             socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).ok();

@@ -36,7 +36,8 @@ impl Latencies {
         self.0.push(u32::try_from(nanos).unwrap_or(u32::MAX));
     }
 
-    /// The value that the share `share` (0 to 1) of all is at most, in microseconds; zero without any.
+    /// The value that the share `share` (0 to 1) of all is at most, in microseconds; zero without
+    /// any.
     pub fn quantile(&mut self, share: f64) -> f64 {
         self.0.sort_unstable();
         let index = (share * self.0.len() as f64) as usize;

@@ -18,8 +18,8 @@ impl Process {
 
     /// Processor time of all its threads so far.
     ///
-    /// From schedstat, in nanoseconds; threads that have ended are not in it, which the servers here have none of under load.
-    /// Where the kernel keeps no schedstat: from stat, in ticks.
+    /// From schedstat, in nanoseconds; threads that have ended are not in it, which the servers
+    /// here have none of under load. Where the kernel keeps no schedstat: from stat, in ticks.
     pub fn cpu(&self) -> io::Result<Duration> {
         match self.cpu_of_threads() {
             Ok(0) | Err(_) => self.cpu_in_ticks(),
@@ -38,7 +38,8 @@ impl Process {
 
     fn cpu_in_ticks(&self) -> io::Result<Duration> {
         let text = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
-        // The second field is the name in parentheses, which may hold spaces; user and system time are fields 14 and 15.
+        // The second field is the name in parentheses, which may hold spaces; user and system time
+        // are fields 14 and 15.
         let mut fields = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().skip(11);
         let ticks = number(fields.next())? + number(fields.next())?;
         Ok(from_ticks(ticks))

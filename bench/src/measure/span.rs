@@ -28,7 +28,8 @@ pub struct Cost {
     pub generator: Duration,
     /// Time on the wall.
     pub wall: Duration,
-    /// Time that something else ran on the server's or the generator's core, whichever is more; zero if they have none.
+    /// Time that something else ran on the server's or the generator's core, whichever is more;
+    /// zero if they have none.
     foreign: Duration,
 }
 
@@ -70,8 +71,8 @@ impl Cost {
         self.percent(self.server)
     }
 
-    /// For how much of the time something else ran on the core of server or generator, in percent. Above a few percent, rates
-    /// and latencies are not to be trusted; processor times suffer less.
+    /// For how much of the time something else ran on the core of server or generator, in percent.
+    /// Above a few percent, rates and latencies are not to be trusted; processor times suffer less.
     pub fn disturbance(&self) -> f64 {
         self.percent(self.foreign)
     }
@@ -106,7 +107,8 @@ fn busy_times() -> io::Result<Vec<Duration>> {
         let Some(core) = core else {
             continue;
         };
-        // user, nice, system, idle, iowait, irq, softirq, steal; what follows is part of the first two
+        // user, nice, system, idle, iowait, irq, softirq, steal; what follows is part of the first
+        // two
         let fields: Vec<u64> = fields.take(8).map(|field| number(Some(field))).collect::<io::Result<_>>()?;
         let idle: u64 = fields.iter().skip(3).take(2).sum();
         times.resize(times.len().max(core + 1), Duration::ZERO);

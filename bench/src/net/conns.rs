@@ -108,7 +108,8 @@ impl Conns {
 
     /// Queues one frame; it is written at the end of the turn.
     pub fn send(&mut self, conn: usize, opcode: Opcode, parts: &[&[u8]]) {
-        // The mask must only not be a constant here: nobody between the two ends can be confused by it.
+        // The mask must only not be a constant here: nobody between the two ends can be confused by
+        // it.
         self.mask = self.mask.wrapping_mul(0x9e37_79b1).wrapping_add(0x7f4a_7c15);
         let mask = self.mask.to_le_bytes();
         let Some(target) = self.list.get_mut(conn) else {
@@ -124,7 +125,8 @@ impl Conns {
         }
     }
 
-    /// Writes what waits on every connection something was queued for. What the kernel does not take waits for its event.
+    /// Writes what waits on every connection something was queued for. What the kernel does not
+    /// take waits for its event.
     pub(super) fn flush(&mut self) {
         for conn in std::mem::take(&mut self.dirty) {
             if let Some(conn) = self.list.get_mut(conn) {

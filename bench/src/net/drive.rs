@@ -18,10 +18,12 @@ use crate::fault::Fault;
 
 /// The read buffer all connections share, in bytes.
 const READ_BUFFER: usize = 256 * 1024;
-/// The start of a frame up to this long is copied before the next read; a longer one collects in its connection.
+/// The start of a frame up to this long is copied before the next read; a longer one collects in
+/// its connection.
 const CARRY: usize = 16 * 1024;
 
-/// Connections from one source address. Beyond about half of the ephemeral ports the kernel takes ever longer to find a free one.
+/// Connections from one source address. Beyond about half of the ephemeral ports the kernel takes
+/// ever longer to find a free one.
 const PER_SOURCE: usize = 8000;
 
 /// Who hears what happens on the connections.
@@ -63,7 +65,8 @@ impl Net {
         Ok(self.conns.push(Wire::new(stream, dial.tls.as_ref())?, &dial.request))
     }
 
-    /// One turn: writes what is queued, waits for events up to `timeout`, handles them, writes what that queued.
+    /// One turn: writes what is queued, waits for events up to `timeout`, handles them, writes what
+    /// that queued.
     pub fn turn(&mut self, timeout: Option<Duration>, sink: &mut impl Sink) -> Result<(), Fault> {
         self.conns.flush();
         match self.poll.poll(&mut self.events, timeout) {
@@ -104,7 +107,8 @@ impl Net {
         if event.is_readable() || over { self.read(conn, over, sink) } else { Ok(()) }
     }
 
-    /// Reads until the kernel has no more. A short read means just that, unless the end is to be found as well.
+    /// Reads until the kernel has no more. A short read means just that, unless the end is to be
+    /// found as well.
     fn read(&mut self, conn: usize, to_the_end: bool, sink: &mut impl Sink) -> Result<(), Fault> {
         loop {
             let Some(found) = self.conns.get_mut(conn) else {
@@ -114,7 +118,8 @@ impl Net {
                 return Ok(());
             }
             let mut partial = mem::take(&mut found.partial);
-            // A short start goes to the front of the shared buffer, so that nothing else need be copied.
+            // A short start goes to the front of the shared buffer, so that nothing else need be
+            // copied.
             let carried = if partial.len() <= CARRY { partial.len() } else { 0 };
             if let Some(front) = self.buffer.get_mut(..carried) {
                 front.copy_from_slice(partial.get(..carried).unwrap_or_default());
@@ -180,7 +185,8 @@ impl Drop for Net {
     }
 }
 
-/// Starts to connect the `index`-th connection: to loopback from 127.0.0.1 first, then from 127.0.0.2 and so on.
+/// Starts to connect the `index`-th connection: to loopback from 127.0.0.1 first, then from
+/// 127.0.0.2 and so on.
 fn connect(addr: SocketAddr, index: usize) -> io::Result<TcpStream> {
     let source = match (addr, u8::try_from(1 + index / PER_SOURCE)) {
         (SocketAddr::V4(addr), Ok(last @ 2..)) if addr.ip().is_loopback() => Ipv4Addr::new(127, 0, 0, last),

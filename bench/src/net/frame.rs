@@ -1,7 +1,8 @@
 //! WebSocket frames (RFC 6455) as bytes, parsed where they lie.
 //!
-//! Owns headers, masking and close codes, for both directions: the generator reads unmasked frames and writes masked ones,
-//! the raw relay the other way round. Knows no socket. Extensions are not supported: reserved bits are an error.
+//! Owns headers, masking and close codes, for both directions: the generator reads unmasked frames
+//! and writes masked ones, the raw relay the other way round. Knows no socket. Extensions are not
+//! supported: reserved bits are an error.
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

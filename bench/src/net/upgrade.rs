@@ -1,6 +1,7 @@
 //! The HTTP upgrade at the start of a WebSocket, from the client's side.
 //!
-//! The key is a constant (the RFC's own example), so that the answer to it is one as well and can be compared without SHA-1.
+//! The key is a constant (the RFC's own example), so that the answer to it is one as well and can
+//! be compared without SHA-1.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
 //! Agent Bridge itself: JSON envelopes in text frames, straight to the broker or through the edge.
 //!
-//! Publishers, responders and streamers are agents and always talk to the broker; the others are sessions. Of a frame on the
-//! hot path only the payload is looked at, where it was in the frame before; the envelope is parsed whole whenever it is
-//! somewhere else, and for every request and reply.
+//! Publishers, responders and streamers are agents and always talk to the broker; the others are
+//! sessions. Of a frame on the hot path only the payload is looked at, where it was in the frame
+//! before; the envelope is parsed whole whenever it is somewhere else, and for every request and
+//! reply.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -90,7 +91,8 @@ impl BridgeProtocol {
         Ok(Some(self.cut(message, at)))
     }
 
-    /// The payload that begins at `at`. If what follows it is not JSON's next piece, the whole rest: that is found to be wrong.
+    /// The payload that begins at `at`. If what follows it is not JSON's next piece, the whole
+    /// rest: that is found to be wrong.
     fn cut<'a>(&self, message: &'a [u8], at: usize) -> &'a [u8] {
         let end = at + self.payload_size;
         let end = if matches!(message.get(end), Some(b',' | b'}')) { end } else { message.len() };

@@ -1,7 +1,8 @@
 //! How each peer is spoken to: one [`Protocol`] per kind of server, the same scenarios for all.
 //!
-//! A protocol turns roles into connections and payloads into that server's messages and back. It keeps no socket and
-//! measures nothing. What a server sends of its own accord (acknowledgements, notices, pings) is handled or passed over here.
+//! A protocol turns roles into connections and payloads into that server's messages and back. It
+//! keeps no socket and measures nothing. What a server sends of its own accord (acknowledgements,
+//! notices, pings) is handled or passed over here.
 
 mod bridge;
 mod nats;
@@ -80,10 +81,12 @@ pub trait Protocol {
     /// How to open the connection of `role`.
     fn dial(&self, role: Role) -> Result<Dial, Fault>;
 
-    /// The upgrade succeeded: says what the client says first. `true` if the connection is ready at once.
+    /// The upgrade succeeded: says what the client says first. `true` if the connection is ready at
+    /// once.
     fn hello(&self, role: Role, conns: &mut Conns, conn: usize) -> bool;
 
-    /// A message arrived while the connection is set up. `true` once it is ready. `carry` is the connection's own scratch.
+    /// A message arrived while the connection is set up. `true` once it is ready. `carry` is the
+    /// connection's own scratch.
     fn greet(&self, role: Role, carry: &mut Vec<u8>, conns: &mut Conns, conn: usize, message: &[u8]) -> Result<bool, Fault>;
 
     /// A message arrived on a connection that is ready: hands each payload in it to `app`.
@@ -105,8 +108,8 @@ pub trait Protocol {
     /// Answers the request that came with `origin`.
     fn reply(&self, conns: &mut Conns, conn: usize, origin: &[u8], payload: &[u8]) -> Result<(), Fault>;
 
-    /// Whether what came with `origin` names request `number` of requester `pair` as the one it answers.
-    /// `true` where the protocol has no such thing; the payload is compared in any case.
+    /// Whether what came with `origin` names request `number` of requester `pair` as the one it
+    /// answers. `true` where the protocol has no such thing; the payload is compared in any case.
     fn answers(&self, _origin: &[u8], _pair: u32, _number: u32) -> bool {
         true
     }
@@ -114,6 +117,7 @@ pub trait Protocol {
     /// Sends to viewer `viewer`, as streamer `viewer`.
     fn stream(&self, conns: &mut Conns, conn: usize, viewer: u32, number: u32, payload: &[u8]);
 
-    /// Sends what is to be stored and confirmed, as sender `sender`. Nothing where nothing can be stored.
+    /// Sends what is to be stored and confirmed, as sender `sender`. Nothing where nothing can be
+    /// stored.
     fn store(&self, _conns: &mut Conns, _conn: usize, _sender: u32, _number: u32, _payload: &[u8]) {}
 }

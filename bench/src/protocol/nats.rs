@@ -1,6 +1,7 @@
 //! NATS: its text protocol inside binary WebSocket messages.
 //!
-//! A WebSocket message need not begin or end where a NATS operation does; what is left over waits in the connection's carry.
+//! A WebSocket message need not begin or end where a NATS operation does; what is left over waits
+//! in the connection's carry.
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -70,7 +71,8 @@ enum Operation<'a> {
     Other(&'a [u8]),
 }
 
-/// Takes the operation at the start of `bytes`; `None` while it is not all there. Also how many bytes it has.
+/// Takes the operation at the start of `bytes`; `None` while it is not all there. Also how many
+/// bytes it has.
 fn operation(bytes: &[u8]) -> Result<Option<(Operation<'_>, usize)>, &[u8]> {
     let Some(end) = bytes.iter().position(|&byte| byte == b'\r') else {
         return if bytes.len() > MAX_LINE { Err(bytes) } else { Ok(None) };

@@ -1,4 +1,5 @@
-//! The raw relay's protocol: in each WebSocket message one byte of operation, four of address (little endian), the payload.
+//! The raw relay's protocol: in each WebSocket message one byte of operation, four of address
+//! (little endian), the payload.
 //!
 //! The relay itself is `src/bin/relay.rs`; both sides share [`Op`].
 

@@ -18,7 +18,8 @@ use crate::session::Session;
 pub(super) const PUBLISHER: usize = 0;
 /// How long the last messages may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// On a machine so busy that nothing arrived in the time that is measured, it is prolonged by this much.
+/// On a machine so busy that nothing arrived in the time that is measured, it is prolonged by this
+/// much.
 const MORE: Duration = Duration::from_millis(100);
 /// The number of the publisher in payloads.
 const PUBLISHER_ID: u16 = 0;
@@ -106,7 +107,8 @@ impl<'a> Source<'a> {
         self.sent += 1;
     }
 
-    /// Fills the window up once half of it has been received: the server always finds a good piece of work.
+    /// Fills the window up once half of it has been received: the server always finds a good piece
+    /// of work.
     pub fn fill(&mut self, protocol: &impl Protocol, conns: &mut Conns, slowest: u32, window: u32) {
         if self.sent - slowest <= window / 2 {
             while self.sent - slowest < window {

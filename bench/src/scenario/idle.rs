@@ -7,7 +7,8 @@ use crate::protocol::{Protocol, Role};
 use crate::server::Server;
 use crate::session::Session;
 
-/// How long the server may tidy up before its memory is looked at: longer than a heartbeat interval of 5 s.
+/// How long the server may tidy up before its memory is looked at: longer than a heartbeat interval
+/// of 5 s.
 const SETTLE: Duration = Duration::from_secs(6);
 /// The same where there are few connections.
 const SETTLE_FEW: Duration = Duration::from_millis(500);

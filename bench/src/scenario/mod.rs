@@ -1,6 +1,7 @@
 //! What is done to a server, and what is measured while it is.
 //!
-//! Each load is one file; none knows which server it is done to. The first figure of a load is the one that ratios are of.
+//! Each load is one file; none knows which server it is done to. The first figure of a load is the
+//! one that ratios are of.
 
 mod fanout;
 mod idle;
@@ -46,7 +47,8 @@ impl Findings {
         self.measures.push(Measure::new(name, unit, value));
     }
 
-    /// How busy both sides were and how much they were disturbed: what tells whether the other figures mean anything.
+    /// How busy both sides were and how much they were disturbed: what tells whether the other
+    /// figures mean anything.
     fn add_loads(&mut self, what: &str, cost: &Cost, count: u64) {
         self.add("server_load", "%", cost.load());
         self.add("generator", &format!("us/{what}"), cost.own_per(count));

@@ -15,7 +15,8 @@ use crate::session::Session;
 
 /// How long the last replies may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// On a machine so busy that nothing arrived in the time that is measured, it is prolonged by this much.
+/// On a machine so busy that nothing arrived in the time that is measured, it is prolonged by this
+/// much.
 const MORE: Duration = Duration::from_millis(100);
 
 /// Both ends of all pairs. Connection `i` is responder `i`, connection `pairs + i` requester `i`.
@@ -109,7 +110,8 @@ pub(super) fn run<P: Protocol>(
     let mut run_for = |session: &mut Session<'_, P>, app: &mut Pairs<'_, P>, time: Duration| {
         let start = Instant::now();
         while start.elapsed() < time {
-            // A paced generator does not sleep: its own wake-up must not count as the server's latency.
+            // A paced generator does not sleep: its own wake-up must not count as the server's
+            // latency.
             let mut timeout = Duration::from_millis(100);
             if let Some(pace) = &mut pace {
                 timeout = Duration::ZERO;

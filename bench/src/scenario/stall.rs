@@ -1,4 +1,5 @@
-//! Fan-out in which one subscriber never reads: what it costs the others, what it costs in memory, what becomes of it.
+//! Fan-out in which one subscriber never reads: what it costs the others, what it costs in memory,
+//! what becomes of it.
 
 use std::time::{Duration, Instant};
 

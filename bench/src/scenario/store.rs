@@ -1,4 +1,5 @@
-//! Senders of messages that are stored and confirmed, each with a bounded number of them unconfirmed.
+//! Senders of messages that are stored and confirmed, each with a bounded number of them
+//! unconfirmed.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -15,7 +16,8 @@ use crate::session::Session;
 
 /// How long the last confirmations may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// On a machine so busy that nothing was confirmed in the time that is measured, it is prolonged by this much.
+/// On a machine so busy that nothing was confirmed in the time that is measured, it is prolonged by
+/// this much.
 const MORE: Duration = Duration::from_millis(100);
 
 /// One sender: how many messages it has sent, and those that are unconfirmed with their times.

@@ -15,7 +15,8 @@ use crate::session::Session;
 
 /// How long the last messages may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// On a machine so busy that nothing arrived in the time that is measured, it is prolonged by this much.
+/// On a machine so busy that nothing arrived in the time that is measured, it is prolonged by this
+/// much.
 const MORE: Duration = Duration::from_millis(100);
 
 /// All viewers. Connection `i` is streamer `i`, connection `agents + i` its viewer.

@@ -96,15 +96,17 @@ impl Lab {
             // Whether the certificate is right is no question here.
             tls = Some(ClientTls::new(Trust::Anybody).map_err(io::Error::other)?.config());
         }
-        // Under TLS a request in the clear is answered as well: whoever says that it must be TLS is up.
+        // Under TLS a request in the clear is answered as well: whoever says that it must be TLS is
+        // up.
         let is_up = |addr| answers(addr, if tls.is_some() { " 400" } else { " 200" });
         let server = Server::spawn(command, folder, self.cores)?.wait(|| is_up(broker) && (!with_edge || is_up(edge)))?;
         let edge = with_edge.then_some(edge);
         Ok((server, BridgeProtocol::new(broker, edge, AGENT_KEY, BRIDGE_SECRET, payload_size).under(tls)))
     }
 
-    /// Starts nats-server with a WebSocket listener and nothing else switched on but the token; with JetStream where something is to be
-    /// stored. Without `sync_interval` it writes without syncing, and syncs every two minutes.
+    /// Starts nats-server with a WebSocket listener and nothing else switched on but the token;
+    /// with JetStream where something is to be stored. Without `sync_interval` it writes without
+    /// syncing, and syncs every two minutes.
     pub fn nats(&self, durability: Option<Durability>) -> Result<(Server, NatsProtocol), StartError> {
         let folder = TempDir::new()?;
         let addr = free_addr()?;

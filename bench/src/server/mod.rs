@@ -1,7 +1,8 @@
-//! The servers under test as child processes: started on their own core, watched through /proc, killed at the end.
+//! The servers under test as child processes: started on their own core, watched through /proc,
+//! killed at the end.
 //!
-//! [`Lab`] knows where the programs are and which cores to use; a [`Server`] is one running process. Every run has a fresh
-//! one, so that memory figures start from the same place.
+//! [`Lab`] knows where the programs are and which cores to use; a [`Server`] is one running
+//! process. Every run has a fresh one, so that memory figures start from the same place.
 
 mod cores;
 mod launch;
@@ -108,7 +109,8 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// Killed, not asked: a drain of thousands of connections would be waited for. If it is gone already, that is news.
+    /// Killed, not asked: a drain of thousands of connections would be waited for. If it is gone
+    /// already, that is news.
     fn drop(&mut self) {
         if let Ok(Some(status)) = self.child.try_wait() {
             eprintln!("{} ended by itself ({status}); it said: {}", self.program, self.log());

@@ -1,5 +1,5 @@
-//! The HTTP client for the ACME directory: HTTP/1.1 over TLS, one connection per request, limited in
-//! time and size.
+//! The HTTP client for the ACME directory: HTTP/1.1 over TLS, one connection per request, limited
+//! in time and size.
 
 use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 

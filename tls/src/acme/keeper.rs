@@ -69,7 +69,8 @@ async fn step(order: &Order, hurried: bool) -> Result<Next, OrderError> {
         Ok(facts) => {
             tracing::info!(names = ?facts.names, "a certificate was ordered");
             place.keep_failure(None)?;
-            // One that is due as it comes, as where the clock here is wrong, is no reason to order without pause.
+            // One that is due as it comes, as where the clock here is wrong, is no reason to order
+            // without pause.
             Ok(Next { fault: None, wait: until_due(order).unwrap_or_else(|| schedule::wait_after(1, chance())) })
         }
         Err(error) => {

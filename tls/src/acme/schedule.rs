@@ -11,8 +11,8 @@ const FIRST_WAIT: Duration = Duration::from_secs(5 * 60);
 /// The longest wait after failed orders.
 const LONGEST_WAIT: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// A failed order, stored beside the account. Authorities count failures, so a process that restarts
-/// repeatedly must not order at each start.
+/// A failed order, stored beside the account. Authorities count failures, so a process that
+/// restarts repeatedly must not order at each start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Failure {
     /// Failures in a row.

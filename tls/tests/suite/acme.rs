@@ -77,7 +77,8 @@ async fn an_authority_that_is_away_is_told_and_asked_again() {
     TestAuthority::new("another").save(place.folder.path(), "own-ca.pem");
     let on = ListenerTls { acme: true, ..ListenerTls::default() };
     let first = tls::Listener::start(&on, &settings, None).unwrap().expect("TLS");
-    // Two listeners on one folder, as broker and edge are: one orders, both serve, and both answer the authority.
+    // Two listeners on one folder, as broker and edge are: one orders, both serve, and both answer
+    // the authority.
     let second = tls::Listener::start(&on, &settings, None).unwrap().expect("TLS");
     let listener = Listener::on(tcp, first.server());
     let told = || first.server().fault().is_some_and(|fault| fault.message.contains("authority"));

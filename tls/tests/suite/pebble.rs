@@ -1,5 +1,5 @@
-//! Pebble: a real authority on this machine, which Let's Encrypt makes for such tests. It refuses a share of good requests on purpose, as
-//! authorities may.
+//! Pebble: a real authority on this machine, which Let's Encrypt makes for such tests. It refuses a
+//! share of good requests on purpose, as authorities may.
 
 use std::{
     fs,
@@ -19,7 +19,8 @@ use tokio::{
 /// Lets a process end with the thread that started it.
 const SETPRIV: &str = "/usr/bin/setpriv";
 
-/// An authority and a name server that says of every name that it is this machine. They end with this.
+/// An authority and a name server that says of every name that it is this machine. They end with
+/// this.
 pub struct Pebble {
     log: PathBuf,
     management: SocketAddr,

@@ -15,7 +15,8 @@ use crate::harness::{Listener, eventually, from_file, in_time, with_clients_of};
 
 const NAME: &str = "bridge.example";
 
-/// A ClientHello of TLS 1.1 that offers what servers of its time took: hand-made, for no client of today sends it.
+/// A ClientHello of TLS 1.1 that offers what servers of its time took: hand-made, for no client of
+/// today sends it.
 fn hello_of_tls_1_1() -> Vec<u8> {
     let mut body = vec![0x03, 0x02];
     body.extend([7; 32]);

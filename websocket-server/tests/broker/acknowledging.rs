@@ -1,4 +1,4 @@
-//! What an acknowledgement covers: the inbox that it is of, and no more than was handed out of it.
+//! What an acknowledgement covers: its inbox, and no more than was handed out of it.
 
 use common::{
     assertion::{Acks, ClientIdentity, Reading},
@@ -34,14 +34,14 @@ async fn what_was_handed_to_nobody_is_not_acknowledged() {
     let broker = TestBroker::start().await;
     let mut sender = broker.agent("sender").await;
     let seqs = leave(&mut sender, "agent:worker", 3).await;
-    // Its inbox is held back until it says from where to go on.
+    // Its inbox is held back until it names its positions.
     let path = "/ws/agent?agent_id=worker&ack=explicit&resume=true";
     let mut worker = broker.dial(path, Some("test-agent-key")).await.expect("upgraded");
     worker.settle().await;
     worker.send(ack(json!({"through":seqs[2] + 1_000_000}))).await;
     let error = worker.expect_error("position_ahead").await;
     assert_eq!((&error["correlation_id"], &error["payload"]["target"]), (&json!("ack"), &json!("agent:worker")));
-    // There is such a message, but nobody was given it.
+    // There is such a message, but nobody got it.
     worker.send(ack(json!({"through":seqs[2]}))).await;
     worker.settle().await;
     let epoch = broker.handle.broker().channels.epoch().to_string();
@@ -53,7 +53,7 @@ async fn what_was_handed_to_nobody_is_not_acknowledged() {
         assert_eq!(worker.expect("job:new").await["seq"], *seq);
     }
     has_unacked(&broker, "agent:worker", 3).await;
-    // What is there is acknowledged by a number between two messages too.
+    // A number between two messages also acknowledges what is before it.
     worker.send(ack(json!({"through":seqs[1]}))).await;
     has_unacked(&broker, "agent:worker", 1).await;
     worker.send(ack(json!({"through":seqs[2]}))).await;
@@ -86,7 +86,7 @@ async fn what_an_earlier_life_of_the_broker_handed_out_is_acknowledged_after_a_r
     let mut worker = broker.dial(&format!("{path}&resume=true"), Some("test-agent-key")).await.expect("upgraded");
     worker.settle().await;
     worker.send(ack(json!({"through":left[1]}))).await;
-    // Three were given to it in the life before, two to nobody.
+    // Three were given to it in the earlier life, two to nobody.
     has_unacked(&broker, "agent:worker", 2).await;
     worker.expect_nothing().await;
 }
@@ -115,7 +115,7 @@ async fn an_acknowledgement_that_names_no_inbox_is_of_the_one_that_has_the_messa
     has_unacked(&broker, &own, 1).await;
     reader.send(ack(json!({"through":own_seqs[1]}))).await;
     has_unacked(&broker, &own, 0).await;
-    // Nothing says which inbox this would be of.
+    // Nothing says which inbox is meant.
     reader.send(ack(json!({"through":user_seqs[2] + 1_000_000}))).await;
     assert_eq!(reader.expect_error("invalid_payload").await["correlation_id"], "ack");
     reader.send(ack(json!({"through":user_seqs[2] + 1_000_000,"channel":"user:ann"}))).await;

@@ -1,4 +1,5 @@
-//! Requests about topics that come without waiting for answers: each is answered once, in the order of the requests.
+//! Requests about topics that are sent without waiting for answers: each is answered once, in
+//! order.
 
 use common::{
     assertion::{ClientIdentity, Reading},
@@ -11,7 +12,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::{Peer, TestBroker, eventually};
 
-/// No name, a name of the client's own, and one that its edge gave it.
+/// No client name, the client's own, and one that its edge assigned.
 const NAMES: [Option<&str>; 3] = [None, Some("tab-1"), Some("@edge/1")];
 
 fn identity(session_id: SessionId, client: Option<&str>) -> ClientIdentity {
@@ -153,7 +154,8 @@ async fn a_connection_that_ends_before_its_answers_leaves_nothing_behind() {
         let requests =
             [subscribe("s1", json!({"seq":0})), resume.clone(), unsubscribe("u"), subscribe("s2", json!({"last":1})), resume];
         send_at_once(&mut reader, requests.into_iter().skip(round % 4)).await;
-        // It has left for good: what was kept of it is forgotten, also what was still to be.
+        // It has left for good: what was stored for it is removed, also what was still to be
+        // stored.
         reader.close().await;
     }
     let router = &broker.handle.broker().router;

@@ -1,4 +1,4 @@
-//! Who gets in, under which name, and how connections end.
+//! Who is admitted, under which name, and how connections end.
 
 use common::{
     assertion::{self, ClientIdentity},
@@ -80,7 +80,7 @@ async fn an_agent_that_never_registers_works_under_its_assigned_id() {
     let mut session = broker.session().await;
     let mut agent = broker.dial("/ws/agent", Some("test-agent-key")).await.expect("upgraded");
     let assigned = agent.expect("connection:ack").await["payload"]["agent_id"].clone();
-    // It says nothing: after the grace it is announced all the same.
+    // It sends nothing: after the grace period it is announced all the same.
     let connected = session.expect("agent:connected").await;
     assert_eq!(connected["payload"]["agent"]["agent_id"], assigned);
     session.send(json!({"type":"message:send","payload":"hi"})).await;
@@ -116,7 +116,7 @@ async fn who_comes_after_its_successor_is_refused_and_cannot_speak() {
     older.expect("connection:ack").await;
     let mut newer = broker.agent("a").await;
     other.expect("agent:connected").await;
-    // In one piece, so that the message is there before the refusal is known.
+    // In one write, so that the message is there before the refusal is known.
     for frame in [
         json!({"type":"agent:register","payload":{"agent_id":"a"}}),
         json!({"type":"x:y","target":"agent:other","payload":"forged"}),

@@ -1,4 +1,5 @@
-//! Durable messages: confirmed when stored, kept for who is away, delivered until acknowledged, also across a restart.
+//! Durable messages: confirmed when stored, kept for absent receivers, delivered until
+//! acknowledged, also across a restart.
 
 use std::{path::Path, time::Duration};
 
@@ -77,7 +78,7 @@ async fn what_is_left_for_an_absent_agent_waits_for_it_across_a_restart() {
         assert!(seq > last);
         last = seq;
     }
-    // Numbers go on where they were: none is used twice.
+    // Numbers continue where they were: none is used twice.
     let mut sender = broker.agent("sender").await;
     sender.send(durable("another", "agent:worker", 0)).await;
     assert!(worker.expect("job:new").await["seq"].as_u64() > Some(last));
@@ -118,7 +119,7 @@ async fn a_receiver_that_reads_needs_no_acknowledgement() {
     for at in 0..3 {
         assert_eq!(session.expect("job:new").await["payload"], at);
     }
-    // It answers the ping that asks what has come, as every client does while it reads.
+    // It answers marks, as every client does while it reads.
     while broker.channel(&target).await.unacked > 0 {
         session.settle().await;
     }
@@ -251,7 +252,7 @@ async fn a_message_past_its_time_goes_to_the_dead_letters_and_its_sender_hears_o
     assert_eq!((&lost["payload"]["channel"], &lost["payload"]["count"]), (&json!("agent:nobody"), &json!(1)));
     late.expect_nothing().await;
     late.close().await;
-    // It is said once.
+    // It is told once.
     explicit_agent(&broker, "nobody").await.expect_nothing().await;
 }
 

@@ -19,7 +19,7 @@ fn news(id: impl ToString, target: &str, payload: impl Into<Value>) -> Value {
     json!({"type":"news:new","id":id.to_string(),"target":target,"delivery":"durable","payload":payload.into()})
 }
 
-/// Publishes durable messages and waits until each is confirmed; answers the numbers.
+/// Publishes durable messages and waits until each is confirmed; returns the numbers.
 async fn publish(agent: &mut Peer, target: &str, payloads: std::ops::Range<u64>) -> Vec<u64> {
     let mut seqs = Vec::new();
     for at in payloads {
@@ -103,7 +103,7 @@ async fn what_cannot_be_recovered_is_said() {
     let mut late = broker.session().await;
     let answer = subscribe(&mut late, json!({"topic":"t","from":{"epoch":epoch,"seq":seqs[0]}})).await;
     assert_eq!(answer["recovered"], false);
-    // An old position is known less well: then the count is a bound.
+    // An old position is known less precisely: then the count is a bound.
     let (count, exact) =
         (answer["lost"]["count"].as_u64().expect("a number"), answer["lost"]["exact"].as_bool().expect("a flag"));
     assert!(if exact { count == 4 } else { count >= 4 }, "{answer}");
@@ -176,7 +176,7 @@ async fn a_stuck_subscriber_is_a_cursor_and_finds_everything_that_was_kept() {
         agent.send(news(at, "topic:t", json!([at, text]))).await;
         agent.expect("message:accepted").await;
     }
-    // It reads on: in order, and for what retention has removed meanwhile it is told how much that was.
+    // It reads on, in order, and is told how much retention has removed meanwhile.
     let (mut next, mut lost, mut last_lost) = (0, 0, 0);
     while next < 400 {
         let frame = stuck.next().await;

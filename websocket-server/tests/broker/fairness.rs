@@ -1,4 +1,4 @@
-//! Many who send to one agent that reads slowly: nobody waits behind another's backlog.
+//! Many senders to one agent that reads slowly: nobody waits behind another's backlog.
 
 use common::{assertion::ClientIdentity, id::SessionId};
 use futures_util::SinkExt;
@@ -13,7 +13,7 @@ fn identity(ip: &str) -> ClientIdentity {
     identity
 }
 
-/// Sends ever more to an agent until the broker reads no more for a while, or so many were sent.
+/// Sends to an agent until the broker reads nothing for a while, or so many were sent.
 async fn flood(peer: &mut Peer, count: usize) {
     let payload = "x".repeat(1000);
     for number in 0..count {
@@ -31,12 +31,14 @@ async fn flood(peer: &mut Peer, count: usize) {
 async fn an_honest_request_waits_its_turn_among_senders_and_not_behind_a_flood() {
     let broker = TestBroker::with(|settings| {
         settings.limits.exempt_networks.clear();
-        // The outbox is full long before the flood ends, and what lies in the kernel is little against it.
+        // The outbox is full long before the flood ends, and what the kernel holds is little
+        // compared to it.
         settings.limits.outbox_bytes = 16 << 20;
     })
     .await;
     let mut agent = broker.agent("slow").await;
-    // Two sessions of one address flood an agent that reads nothing: more than kernel and outbox take.
+    // Two sessions of one address flood an agent that reads nothing: more than kernel and outbox
+    // take.
     let mut floods = [broker.session_as(identity("192.0.2.1")).await, broker.session_as(identity("192.0.2.1")).await];
     for peer in &mut floods {
         flood(peer, 15_000).await;
@@ -82,7 +84,8 @@ async fn an_agent_that_reads_on_is_not_closed_because_of_a_flood() {
     let mut agent = broker.agent("slow").await;
     let mut session = broker.session().await;
     let begun = std::time::Instant::now();
-    // It takes a few frames now and then, far less than is sent to it, for several times as long as a reader may be stuck.
+    // It takes a few frames now and then, far less than is sent to it, for several times as long as
+    // a reader may be stuck.
     while begun.elapsed() < std::time::Duration::from_millis(1500) {
         flood(&mut session, 400).await;
         for _ in 0..150 {

@@ -1,4 +1,5 @@
-//! Sessions that are never seen again: what was kept for them is gone on schedule, from the disk and from memory.
+//! Sessions that are never seen again: what was stored for them is removed on schedule, from the
+//! disk and from memory.
 
 use std::time::{Duration, Instant};
 
@@ -15,17 +16,18 @@ use crate::{
     harness::{Peer, TestBroker, eventually},
 };
 
-/// Messages that are not confirmed yet, at most.
+/// The most unconfirmed messages.
 const WINDOW: usize = 1024;
-/// Every so many sessions one was here itself, and left a subscription with its position.
+/// One of so many sessions was connected itself, and left a subscription with its position.
 const WAS_HERE: usize = 200;
 /// How long a dead letter is kept.
 const DEAD_LETTERS_KEPT: Duration = Duration::from_secs(1);
-/// Pages that the store keeps free for what comes next, and what little is left: at most so much of the file.
+/// Pages that the store keeps free for later, and the little that is left: at most so much of the
+/// file.
 const KEPT_FREE_MIB: u64 = 6;
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// How many of what there are.
+/// The sizes of everything.
 #[derive(Debug)]
 struct Sizes {
     records: u64,
@@ -44,7 +46,7 @@ async fn sizes(broker: &TestBroker) -> Sizes {
     Sizes { records: health.records, channels: health.channels, file_mib, remembered: channels.remembered() }
 }
 
-/// Leaves a message for each of so many sessions, and sees all confirmed.
+/// Leaves a message for each of so many sessions, and waits until all are confirmed.
 async fn leave(broker: &TestBroker, agent: &mut Peer, count: usize) {
     let mut unconfirmed = 0;
     for number in 0..count {
@@ -60,7 +62,8 @@ async fn leave(broker: &TestBroker, agent: &mut Peer, count: usize) {
     }
 }
 
-/// A session that comes once, subscribes under a name of its own or one that its edge gave it, and leaves or is lost.
+/// A session that connects once, subscribes under its own client name or one that its edge
+/// assigned, and leaves or is lost.
 async fn visit(broker: &TestBroker, number: usize) -> SessionId {
     let session = SessionId::fresh();
     let client = ClientName::new(if number.is_multiple_of(2) { "tab-1" } else { "@edge/1" }).ok();
@@ -92,7 +95,7 @@ async fn sessions_that_are_never_seen_again_leave_nothing_behind() {
     })
     .await;
     let mut agent = broker.agent("filler").await;
-    // What there is before anybody is.
+    // The sizes before there is any session.
     agent.send(json!({"type":"note:kept","id":"kept","target":"topic:room","delivery":"durable","payload":"stays"})).await;
     agent.expect("message:accepted").await;
     let before = sizes(&broker).await;
@@ -107,7 +110,8 @@ async fn sessions_that_are_never_seen_again_leave_nothing_behind() {
     assert!(full.records >= count as u64, "{full:?}");
     assert!(full.remembered.sessions >= count, "{full:?}");
 
-    // On schedule, with nobody doing anything: the messages go to the dead letters, and from there after their own time.
+    // On schedule, without any activity: the messages become dead letters, and are removed after
+    // their time.
     let begun = Instant::now();
     let deadline = Duration::from_secs(patience);
     loop {
@@ -116,12 +120,13 @@ async fn sessions_that_are_never_seen_again_leave_nothing_behind() {
             break;
         }
         assert!(begun.elapsed() < deadline, "not forgotten in {deadline:?}: {now:?}");
-        // Its agent is there and reads, as it must be told of every message that was given up.
+        // Its agent is connected and reads, because it must be told of every message that was given
+        // up.
         agent.settle().await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let forgotten = begun.elapsed();
-    // Of empty channels something is known for a day, of positions for a month.
+    // Empty channels are kept for a day, positions for a month.
     let store = broker.handle.broker().channels.store();
     let now = common::timestamp::unix_ms();
     retain_at(&**store, now + DAY_MS + 1000).await;
@@ -143,7 +148,7 @@ async fn sessions_that_are_never_seen_again_leave_nothing_behind() {
 #[actix_rt::test]
 async fn a_store_without_messages_is_looked_through_too() {
     let broker = TestBroker::with(|settings| {
-        // Between two looks nothing is removed from a store without messages.
+        // Between two checks nothing is removed from a store without messages.
         settings.store.forget_sessions = Duration::from_secs(4);
         settings.store.audit_age = Duration::from_secs(1);
     })
@@ -189,7 +194,7 @@ async fn a_session_that_was_forgotten_hears_when_it_comes_what_it_lost() {
     drop(agent);
     broker.handle.drain().await;
 
-    // The dead letters say it after a restart.
+    // After a restart the dead letters tell it.
     let broker = TestBroker::with(settings(Duration::from_secs(1000))).await;
     broker.session_as(ClientIdentity::anonymous(early)).await.expect_nothing().await;
     assert_eq!(told(&broker, late).await, 4);

@@ -108,13 +108,13 @@ impl TestBroker {
         Ok(peer)
     }
 
-    /// What the store knows of a channel.
+    /// What the store knows about a channel.
     pub async fn channel(&self, name: &str) -> store::ChannelInfo {
         let channel = store::ChannelName::parse(name).expect("a channel");
         self.handle.broker().channels.store().channel(channel).await.expect("read").expect("a channel that was used")
     }
 
-    /// What the audit log holds of this kind, the newest first.
+    /// The entries of this kind in the audit log, the newest first.
     pub async fn noted(&self, kind: Event) -> Vec<Entry> {
         let (broker, store) = (self.handle.broker(), self.handle.broker().channels.store());
         store.audit(broker.audit.take().into_entries()).await.expect("written");
@@ -128,7 +128,7 @@ impl TestBroker {
         self.get_with(path, "").await
     }
 
-    /// The same with header lines of one's own.
+    /// The same with additional header lines.
     pub async fn get_with(&self, path: &str, headers: &str) -> (u16, Value) {
         self.ask("GET", path, headers).await
     }
@@ -158,7 +158,8 @@ impl TestBroker {
         (status, serde_json::from_str(body).unwrap_or(Value::Null))
     }
 
-    /// A request under another name, with these header lines: status and body, or nothing of it after an upgrade.
+    /// A request under another name, with these header lines: status and body, or only the status
+    /// after an upgrade.
     pub async fn ask_under(&self, host: &str, method: &str, target: &str, headers: &str) -> (u16, Value) {
         let mut socket = TcpStream::connect(self.handle.addr()).await.expect("connects");
         let close = if headers.contains("Connection:") { "" } else { "Connection: close\r\n" };
@@ -193,8 +194,9 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut check: impl Fn
     assert!(timeout(LIMIT, waiting).await.is_ok(), "never: {what}");
 }
 
-/// The first answer with 429, of at most ten, or the last one. The other requests are let through where they are so far apart that the rate
-/// has refilled, as they may be on a busy machine; `ask` is told which try it is.
+/// The first answer with 429 of at most ten, or the last one. If requests are so far apart that the
+/// rate has refilled, as on a busy machine, they are let through. `ask` gets the number of the
+/// attempt.
 pub async fn until_refused(mut ask: impl AsyncFnMut(usize) -> (u16, Value)) -> (u16, Value) {
     for attempt in 0..9 {
         let answer = ask(attempt).await;
@@ -233,7 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     pub async fn next_text(&mut self) -> String {
-        // One limit for the frame: pings on the way are no reason to wait longer.
+        // One limit for the frame: pings on the way do not prolong it.
         let deadline = tokio::time::Instant::now() + LIMIT;
         loop {
             match tokio::time::timeout_at(deadline, self.socket.next()).await.expect("a frame in time") {
@@ -244,7 +246,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         }
     }
 
-    /// The next frame of this type; others are passed over.
+    /// The next frame of this type; others are skipped.
     pub async fn expect(&mut self, kind: &str) -> Value {
         loop {
             let frame = self.next().await;
@@ -268,7 +270,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         while self.expect("agent:listed").await["correlation_id"] != mark {}
     }
 
-    /// Sees to it that nothing but notices came.
+    /// Fails if anything but notices came.
     pub async fn expect_nothing(&mut self) {
         let mark = uuid();
         self.send(json!({"type":"agent:list","id":mark})).await;

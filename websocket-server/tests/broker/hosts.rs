@@ -1,4 +1,4 @@
-//! Under which names the broker answers.
+//! The names under which the broker answers.
 
 use common::{
     assertion::{self, ClientIdentity},

@@ -1,4 +1,5 @@
-//! Agent keys from the file: who gets in, what they reach, and what happens to open sockets when a key ends.
+//! Agent keys from the file: who is admitted, what they reach, and what happens to open sockets
+//! when a key ends.
 
 use std::time::{Duration, SystemTime};
 
@@ -32,7 +33,7 @@ impl Place {
         key.unwrap().reveal().to_owned()
     }
 
-    /// Changes what a key reaches, as an operator does who edits the file.
+    /// Changes the scopes of a key, as an operator does who edits the file.
     fn rescope(&self, name: &str, scopes: &Scopes) {
         let text = std::fs::read_to_string(self.file.path()).unwrap();
         let mut content: Value = serde_json::from_str(&text).unwrap();
@@ -59,7 +60,7 @@ async fn agent(broker: &TestBroker, id: &str, key: &str) -> Peer {
     peer
 }
 
-/// Sends to a target and says the code of the refusal, or nothing if there was none.
+/// Sends to a target and returns the code of the refusal, or nothing if there was none.
 async fn refusal(peer: &mut Peer, target: &str, delivery: &str) -> Option<String> {
     let id = common::id::SessionId::fresh().to_string();
     peer.send(json!({"type":"job:new","id":id,"target":target,"delivery":delivery})).await;
@@ -254,7 +255,7 @@ async fn what_an_agents_key_does_not_reach_cannot_be_left_for_it_while_it_is_awa
     let broker = TestBroker::with(on_disk).await;
     agent(&broker, "bounded", &key).await.close().await;
     broker.handle.drain().await;
-    // It was there in an earlier life of the broker.
+    // It was connected in an earlier life of the broker.
     let broker = TestBroker::with(on_disk).await;
     let (mut bob, mut ann) = (broker.session_of_user("bob").await, broker.session_of_user("ann").await);
     assert_eq!(refusal(&mut bob, "agent:bounded", "durable").await.as_deref(), Some("not_allowed"));
@@ -262,7 +263,7 @@ async fn what_an_agents_key_does_not_reach_cannot_be_left_for_it_while_it_is_awa
     agent(&broker, "bounded", &key).await.close().await;
     eventually("it is away", async || broker.handle.broker().router.read().agents().is_empty()).await;
     assert_eq!(refusal(&mut bob, "agent:bounded", "durable").await.as_deref(), Some("not_allowed"));
-    // What its key reaches from here on shows when it comes.
+    // What its key reaches from now on is known when it connects.
     place.file.revoke("anns", SystemTime::now()).unwrap();
     broker.handle.broker().reload_keys().unwrap();
     assert_eq!(refusal(&mut ann, "agent:bounded", "durable").await.as_deref(), Some("agent_not_found"));
@@ -300,7 +301,7 @@ async fn agents_whose_keys_were_changed_while_the_broker_was_down_are_forgotten(
             assert_eq!(refused.as_deref(), Some("agent_not_found"), "{id}");
         }
     }
-    // One that comes again is known again, with what its key reaches now.
+    // One that connects again is known again, with its key's present scopes.
     agent(&broker, "narrowed", &narrowed).await.close().await;
     assert_eq!(refusal(&mut bob, "agent:narrowed", "durable").await.as_deref(), Some("not_allowed"));
     assert_eq!(refusal(&mut ann, "agent:narrowed", "durable").await, None);

@@ -1,4 +1,4 @@
-//! What a reader that is behind gets, by priority and by what the sender says of overflow.
+//! What a reader that is behind gets, by priority and `overflow`.
 
 use std::time::{Duration, Instant};
 
@@ -18,8 +18,8 @@ fn count(stats: &Value, pointer: &str) -> u64 {
     stats.pointer(pointer).and_then(Value::as_u64).expect("a count")
 }
 
-/// Publishes copies of `frame` to a topic of the session, which does not read, until the kernel takes no more and its outbox is
-/// full. Says how many.
+/// Publishes copies of `frame` to a topic of the session, which does not read, until the kernel
+/// takes no more and its outbox is full. Returns how many.
 async fn fill(broker: &TestBroker, agent: &mut Peer, session: &mut Peer, mut frame: Value) -> u64 {
     session.send(json!({"type":"topic:subscribe","payload":{"topic":"fill"}})).await;
     session.expect("topic:subscribed").await;
@@ -27,7 +27,7 @@ async fn fill(broker: &TestBroker, agent: &mut Peer, session: &mut Peer, mut fra
     frame["payload"] = json!("x".repeat(4000));
     let (mut sent, mut written) = (0, 0);
     let mut still = Instant::now();
-    // The kernel finds more room when it first probes a window that is shut.
+    // The kernel finds more room when it first probes a closed window.
     while still.elapsed() < Duration::from_millis(700) {
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert!(sent < 100_000, "the kernel takes everything");
@@ -38,7 +38,7 @@ async fn fill(broker: &TestBroker, agent: &mut Peer, session: &mut Peer, mut fra
         agent.settle().await;
         let stats = broker.stats().await;
         let before = std::mem::replace(&mut written, count(&stats, "/sockets/bytes_out"));
-        // What the agent was answered was written too, but that is little.
+        // The agent's answers were written too, but they are small.
         let is_full = count(&stats, "/queues/outboxes/fullest_bytes") > broker.settings.limits.outbox_bytes as u64 / 4 * 3;
         if !is_full || written - before >= 4000 {
             still = Instant::now();
@@ -47,7 +47,7 @@ async fn fill(broker: &TestBroker, agent: &mut Peer, session: &mut Peer, mut fra
     sent
 }
 
-/// All that the session has to read, up to the frame of type `end`.
+/// Everything that the session has to read, up to the frame of type `end`.
 async fn read_through(session: &mut Peer, end: &str) -> Vec<Value> {
     let mut frames = Vec::new();
     while frames.last().is_none_or(|last: &Value| last["type"] != end) {
@@ -132,7 +132,7 @@ async fn streams_with_another_key_type_or_sender_keep_their_own_latest() {
 
 #[actix_rt::test]
 async fn deltas_are_put_together_for_a_reader_that_is_behind_and_no_text_is_lost() {
-    // Far more than the writer holds in its hands at once, where nothing can give way any more.
+    // Far more than the writer takes at once, where nothing can give way any more.
     let broker = TestBroker::with(|settings| {
         settings.limits.outbox_bytes = 512 * 1024;
         settings.limits.flow_control_burst = Duration::ZERO;

@@ -1,4 +1,4 @@
-//! What one session, user, address or key may take.
+//! The limits of one session, user, address or key.
 
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ async fn two_tabs_share_a_session_and_two_sessions_a_user() {
     for _ in 0..80 {
         agent.expect("message:send").await;
     }
-    // Which of the two was over depends on who came first.
+    // Which of the two was over depends on the order of arrival.
     one.send(json!({"type":"agent:list","id":"end"})).await;
     other.send(json!({"type":"agent:list","id":"end"})).await;
     let mut told = 0;

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::harness::{Ended, Peer, TestBroker, login};
 
-/// A session with a socket that the edge calls by an id.
+/// A session with a socket id.
 fn identity(session_id: SessionId) -> ClientIdentity {
     ClientIdentity { socket_id: Some(Uuid::new_v4()), ..ClientIdentity::anonymous(session_id) }
 }
@@ -33,7 +33,7 @@ fn kept(identity: &ClientIdentity) -> Vec<Uuid> {
     identity.socket_id.into_iter().collect()
 }
 
-/// Says on a connection that its session has logged in.
+/// Asserts on a connection that its session has logged in.
 async fn identify(peer: &mut Peer, broker: &TestBroker, session_id: SessionId, user: &str, keep: Vec<Uuid>) {
     let mut login = login(user);
     login.wallet = Some("0x52908400098527886E0F7030069857D2E4169EE7".into());
@@ -87,7 +87,7 @@ async fn a_stranger_who_is_refused_cannot_speak_for_the_session() {
     agent.expect("message:accepted").await;
     let seq = session.expect("job:new").await["seq"].clone();
 
-    // What it says is there before the broker looks whose it is.
+    // Its frames arrive before the broker checks whose connection it is.
     let socket = broker.handle.local().connect(identity(mine.session_id)).expect("admitted");
     let socket = WebSocketStream::from_raw_socket(socket, Role::Client, None).await;
     let mut stranger = Peer { socket, session_id: Some(mine.session_id) };
@@ -135,7 +135,7 @@ async fn only_the_sockets_of_the_login_stay() {
             _ => {}
         }
     }
-    // Nor does one come in that has the older credentials, or another user's.
+    // A connection with the older credentials, or with another user's, is not admitted either.
     let mut late = broker.dial_session(&identity(mine.session_id)).await.expect("upgraded");
     assert_eq!(late.ended().await, Ended::Code(4001));
     let other = ClientIdentity { login: Some(login("bob")), ..identity(mine.session_id) };
@@ -195,7 +195,7 @@ async fn nobody_but_the_edge_can_say_who_a_session_is() {
     }
     session.send(json!({"type":"connection:identify","payload":{}})).await;
     session.expect_error("invalid_payload").await;
-    // Another session's assertion, as if it had been read on its way.
+    // Another session's assertion, as if it had been intercepted.
     identify(&mut session, &broker, SessionId::fresh(), "ann", kept(&mine)).await;
     session.expect_error("forbidden").await;
     agent.send(json!({"type":"connection:identify","payload":{"assertion":forged}})).await;
@@ -278,7 +278,7 @@ async fn an_agent_hears_of_a_login_as_far_as_its_key_reaches() {
     strangers.expect_nothing().await;
 }
 
-/// Everything that scopes are about, and the scope that names it.
+/// Everything that scopes limit, with its scope.
 const ABILITIES: [(&str, &str); 4] = [
     ("bridge:send", r#"{"type":"x:y","id":"1","target":"agent:a"}"#),
     ("bridge:publish", r#"{"type":"x:y","id":"1","target":"topic:session/SESSION/own"}"#),

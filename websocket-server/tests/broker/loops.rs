@@ -13,14 +13,15 @@ async fn broker() -> TestBroker {
     TestBroker::with(|settings| settings.rates.answers = Rate::new(1, AT_ONCE)).await
 }
 
-/// Answers a frame, to its sender or to where it was sent.
+/// Answers a frame, to its sender or to its topic.
 async fn answer(peer: &mut Peer, frame: &Value, target: &Value, copies: usize) {
     for _ in 0..copies {
         peer.send(json!({"type":"message:send","target":target,"correlation_id":frame["id"],"payload":"thank you"})).await;
     }
 }
 
-/// Lets both answer what they get until one is told to stop: how many answers were sent until then.
+/// Lets both answer what they get until one is stopped. Returns how many answers were sent until
+/// then.
 async fn run(one: &mut Peer, other: &mut Peer, target: Option<&str>, copies: usize) -> u64 {
     let mut sent = 0;
     loop {
@@ -75,8 +76,8 @@ async fn who_answers_twice_is_stopped_before_it_grows() {
     one.send(json!({"type":"message:send","id":"hello","target":"agent:other","payload":"hello"})).await;
     let started = Instant::now();
     let sent = run(&mut one, &mut other, None, 2).await;
-    // The question and its two answers are free, and each answer that is let through is answered twice. Where two messages share an entry
-    // of the table, of which there are 65,536, one more is let through.
+    // The question and its two answers are free, and each answer that is let through is answered
+    // twice. If two messages share one of the table's 65,536 entries, one more is let through.
     let let_through = AT_ONCE + started.elapsed().as_secs() + 1;
     let shared_entries = 4;
     assert!(sent <= 2 * (3 + 2 * (let_through + shared_entries)), "{sent}");

@@ -1,4 +1,4 @@
-//! The broker over real sockets, driven by a WebSocket client that somebody else wrote.
+//! The broker over real sockets, driven by a WebSocket client of another library.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -71,7 +71,7 @@ async fn what_operators_ask_has_a_rate_for_each_address() {
     let paths = ["/stats", "/api/v1/keys", "/api/v1/keys/reload", "/api/v1/channels", "/api/v1/channels/topic:t/history"];
     for (number, path) in paths.into_iter().chain(["/api/v1/audit", "/api/v1/none"]).enumerate() {
         let (status, body) = until_refused(async |attempt| {
-            // An address of its own, which has used up its rate.
+            // An address that has used up its rate.
             let from = format!("X-Forwarded-For: 192.0.{attempt}.{number}\r\nAuthorization: Bearer a guess\r\n");
             assert_ne!(broker.get_with("/stats", &from).await.0, 429);
             let answer = broker.get_with(path, &from).await;
@@ -118,7 +118,7 @@ async fn changes_of_state_are_published_to_agents_that_may_see_all() {
     watcher.send(json!({"type":"topic:subscribe","payload":{"topic":"system.state"}})).await;
     watcher.expect("topic:subscribed").await;
     let mut session = broker.session_with("another").await;
-    // Sessions that named another agent are told to that agent only; here everything is told.
+    // Sessions that named another agent are told only to that agent; here everything is told.
     let told = watcher.expect("session:connected").await;
     assert_eq!((&told["target"], &told["payload"]["agent"]), (&json!("topic:system.state"), &json!("another")));
     session.send(json!({"type":"topic:subscribe","payload":{"topic":"system.state"}})).await;

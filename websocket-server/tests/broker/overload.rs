@@ -1,4 +1,4 @@
-//! Peers that do not read, say nothing, or send rubbish.
+//! Peers that do not read, are silent, or send nonsense.
 
 use std::time::Duration;
 
@@ -110,7 +110,8 @@ async fn a_reader_that_comes_back_in_time_hears_what_it_lost() {
     for at in 0..1000 {
         agent.send(json!({"type":"n:x","id":at.to_string(),"target":session.address(),"payload":[at, text]})).await;
     }
-    // Its own outbox is full of refusals that it does not read, so it is not asked whether all was handled.
+    // Its own outbox is full of refusals that it does not read, so it cannot be asked whether
+    // everything was handled.
     eventually("all messages were handled", || async {
         let stats = broker.stats().await;
         let count = |value: &serde_json::Value| value.as_u64().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! The past over HTTP: channels, their history, the audit log.
+//! History over HTTP: channels, their messages, the audit log.
 
 use common::{
     assertion::{self, ClientIdentity},

@@ -1,4 +1,4 @@
-//! The program that is the broker alone.
+//! The program that runs the broker alone.
 
 use std::{
     future::ready,

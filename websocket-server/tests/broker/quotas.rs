@@ -17,7 +17,8 @@ fn identity(ip: &str) -> ClientIdentity {
     identity
 }
 
-/// Leaves so many messages for an agent: how many were accepted, and the error of the last that was not.
+/// Leaves so many messages for an agent. Returns how many were accepted, and the error of the last
+/// that was not.
 async fn leave(peer: &mut Peer, count: usize) -> (usize, Value) {
     for number in 0..count {
         let id = format!("m{number}-{}", peer.address());
@@ -48,7 +49,7 @@ async fn what_a_stranger_stores_ends_at_its_quota_and_costs_others_nothing() {
     let (accepted, refused) = leave(&mut first, 7).await;
     assert_eq!((accepted, refused["code"].as_str()), (5, Some("quota_exceeded")), "{refused}");
     assert!(refused["message"].as_str().is_some_and(|text| text.contains("session") && text.contains("5 messages")), "{refused}");
-    // A fresh session of the same address is the same stranger.
+    // A new session of the same address is the same stranger.
     let mut second = broker.session_as(identity("192.0.2.1")).await;
     let (accepted, refused) = leave(&mut second, 5).await;
     assert_eq!((accepted, refused["code"].as_str()), (3, Some("quota_exceeded")), "{refused}");
@@ -62,8 +63,8 @@ async fn what_a_stranger_stores_ends_at_its_quota_and_costs_others_nothing() {
     let of_address = quotas["fullest"].as_array().and_then(|rows| rows.iter().find(|row| row["name"] == address));
     assert_eq!(of_address.map(|row| row["messages"].clone()), Some(json!(8)), "{quotas}");
 
-    // Nothing that was refused was delivered, and what is read is given back.
-    // Not by `agent()`, which passes over what waits.
+    // Nothing that was refused was delivered, and what is read is given back. Not by `agent()`,
+    // which skips what waits.
     let mut agent = broker.dial("/ws/agent?agent_id=a", Some("Bearer test-agent-key")).await.expect("upgraded");
     for _ in 0..13 {
         agent.expect("message:note").await;

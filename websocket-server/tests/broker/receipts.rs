@@ -46,7 +46,7 @@ async fn receipts_come_also_when_the_receiver_comes_after_a_restart() {
     let mut worker = broker.dial("/ws/agent?agent_id=worker", Some("test-agent-key")).await.expect("upgraded");
     worker.expect("job:new").await;
     assert_eq!(sender.expect("message:delivered").await["correlation_id"], "1");
-    // The worker answers the ping that asks what has come while it reads.
+    // The worker answers marks while it reads.
     let acknowledged = async { sender.expect("message:acknowledged").await };
     let reading = async {
         loop {
@@ -121,7 +121,8 @@ async fn nothing_is_told_of_a_message_before_its_sender_knows_that_it_is_stored(
         for at in 0..8 {
             let id = format!("{round}.{at}");
             sender.send(json!({"type":"job:new","id":id,"target":"agent:worker","receipt":true})).await;
-            // Of eight that nobody takes the first are pushed out by later ones, and the last, which matter less, at once.
+            // Nobody takes any of eight messages. Later ones push out the first, and the last, of
+            // lower priority, go at once.
             let priority = if at < 6 { "high" } else { "low" };
             let id = format!("{id} away");
             let away = json!({"type":"job:new","id":id,"target":"agent:away","delivery":"durable","priority":priority});
@@ -146,7 +147,7 @@ async fn nothing_is_told_of_a_message_before_its_sender_knows_that_it_is_stored(
     }
 }
 
-/// Whether a notice is of a message of this round; then its sender must know that it is stored.
+/// Whether a notice is about a message of this round; then its sender must know that it is stored.
 fn is_of(accepted: &HashSet<String>, id: &str, round: usize, notice: &Value) -> bool {
     let is_of_round = id.starts_with(&format!("{round}."));
     assert!(!is_of_round || accepted.contains(id), "told before it was accepted: {notice}");

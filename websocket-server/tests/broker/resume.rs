@@ -1,4 +1,4 @@
-//! Coming back: to positions that the client names, or to those that were kept under its name.
+//! Coming back: to positions that the client names, or to those stored under its name.
 
 use common::{
     assertion::{ClientIdentity, Reading},
@@ -96,7 +96,7 @@ async fn what_a_named_client_subscribes_to_is_restored_with_its_position_after_a
     for _ in 0..4 {
         tab.expect("job:new").await;
     }
-    // Its positions are kept once it has answered the ping that asks what has come.
+    // Its positions are stored once it has answered the mark.
     let consumer = |presence| {
         store::ConsumerId::of_client(&format!("session:{session_id}"), &ClientName::new("tab-1").expect("a name"), presence)
     };
@@ -129,7 +129,7 @@ async fn what_a_named_client_subscribes_to_is_restored_with_its_position_after_a
     }
     got.sort();
     assert_eq!(got, [("broadcast:sessions".into(), 1), ("topic:t".into(), 3), ("topic:t".into(), 4)]);
-    // It is live again, and hears who comes.
+    // It is live again, and gets presence.
     let mut sender = broker.agent("sender").await;
     sender.send(json!({"type":"topic:subscribe","payload":{"topic":"t"}})).await;
     assert_eq!(tab.expect("presence:join").await["payload"]["member"], "agent:sender");
@@ -186,14 +186,14 @@ async fn a_reader_that_has_missed_something_without_knowing_is_found_and_reads_o
     reader.expect("topic:subscribed").await;
     send_all(&mut sender, "topic:t", 0..1).await;
     reader.expect("job:new").await;
-    // A fault, made by hand: one message is delivered to nobody, and nobody notes it.
+    // A fault, made by hand: one message is delivered to nobody, and nobody records that.
     let channel = store::ChannelName::parse("topic:t").expect("a channel");
     let channels = &broker.handle.broker().channels;
     let ways: Vec<_> = broker.handle.broker().router.read().peers().map(|peer| channels.fall_behind(&channel, peer, 0)).collect();
     send_all(&mut sender, "topic:t", 1..2).await;
     drop(ways);
     assert_eq!(reader.expect("job:new").await["payload"], 1);
-    // What it writes itself is nothing that it misses.
+    // It does not miss what it writes itself.
     reader.send(durable("own", "topic:t", 2)).await;
     reader.expect("message:accepted").await;
     send_all(&mut sender, "topic:t", 3..4).await;
@@ -248,7 +248,7 @@ async fn a_name_has_one_holder_and_the_older_one_goes_on_under_another_from_its_
     let held = older.expect("job:new").await;
     older.settle().await;
 
-    // The duplicate has the name, and what is kept under it, for itself alone.
+    // The duplicate alone has the name, and what is stored under it.
     let mut newer = broker.session_as(named(session, "tab")).await;
     assert_eq!(older.ended().await, Ended::Code(4011));
     send_all(&mut sender, "topic:news", 2..4).await;
@@ -257,7 +257,7 @@ async fn a_name_has_one_holder_and_the_older_one_goes_on_under_another_from_its_
     }
     newer.settle().await;
 
-    // The other goes on from what it holds, and takes nothing from the duplicate.
+    // The other continues from its positions, and takes nothing from the duplicate.
     let mut again = named(session, "tab-2");
     again.reading.resume = true;
     let mut again = broker.session_as(again).await;

@@ -1,4 +1,4 @@
-//! What edges have revoked: the broker lets nobody in with it, and tells the other edges.
+//! Revocations of edges: the broker refuses those credentials, and tells the other edges.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

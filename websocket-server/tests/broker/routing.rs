@@ -1,4 +1,4 @@
-//! Where messages go, and what a sender hears when they cannot.
+//! Where messages go, and what their senders hear if they cannot.
 
 use serde_json::json;
 

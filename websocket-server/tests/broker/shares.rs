@@ -1,11 +1,12 @@
-//! No stranger takes what belongs to all: each table that all connections use, beside an honest session of another address and an agent.
+//! No stranger takes what belongs to all: each shared table, beside an honest session of another
+//! address and an agent.
 
 use common::{assertion::ClientIdentity, config::Settings, id::SessionId};
 use serde_json::{Value, json};
 
 use crate::harness::{Peer, TestBroker, eventually, login};
 
-/// Addresses count, also those of this machine.
+/// All addresses count, also those of this machine.
 fn counted(settings: &mut Settings) {
     settings.limits.exempt_networks.clear();
     settings.limits.max_topics = 200;
@@ -21,7 +22,7 @@ fn user_at(user: &str, ip: &str) -> ClientIdentity {
     ClientIdentity { login: Some(login(user)), ..identity(ip) }
 }
 
-/// Asks for so many topics: how many it got, and the error of the first that it did not.
+/// Asks for so many topics. Returns how many it got, and the error of the first that it did not.
 async fn subscribe(peer: &mut Peer, prefix: &str, count: usize) -> (usize, Value) {
     for number in 0..count {
         let topic = format!("{prefix}/{number}");
@@ -81,11 +82,11 @@ async fn a_stranger_has_its_share_of_the_topics_and_others_have_theirs() {
     assert_eq!(shares(&broker, "topics").await["held_by_sessions"], 180);
     let mut agent = broker.agent("a").await;
     assert_eq!(subscribe(&mut agent, "own", 20).await.0, 20);
-    // What is there already costs a stranger's neighbours nothing.
+    // What exists already costs a stranger's neighbours nothing.
     let mut honest = broker.session_as(identity("198.51.100.1")).await;
     assert_eq!(subscribe(&mut honest, "own", 10).await.0, 10);
 
-    // Who goes gives its share back.
+    // A holder that leaves gives its share back.
     drop(strangers);
     eventually("the topics are free", async || shares(&broker, "topics").await["held_by_sessions"] == 0).await;
     assert_eq!(subscribe(&mut honest, "again", 10).await.0, 10);

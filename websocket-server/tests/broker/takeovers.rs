@@ -1,4 +1,4 @@
-//! Agents of one id that take over from each other.
+//! Agents with one id that take over from each other.
 
 use std::time::{Duration, Instant};
 
@@ -57,7 +57,8 @@ async fn two_that_reconnect_at_once_slow_down_and_nobody_is_flooded() {
         assert!(["agent:connected", "agent:updated"].contains(&frame["type"].as_str().expect("a type")), "{frame}");
         told += 1;
     }
-    // One notice for each change at most. So few are within the burst; contest_tests.rs shows the pace.
+    // At most one notice for each change. So few are within the burst; contest_tests.rs shows the
+    // pace.
     let most = takeovers + 1;
     assert!((2..=most).contains(&told), "{told} notices of {most} changes");
 }
@@ -75,7 +76,7 @@ async fn who_waits_is_not_registered_and_not_read_until_its_turn_comes() {
     session.send(json!({"type":"message:send","target":"agent:planner","payload":"to the holder"})).await;
     assert_eq!(holder.expect("message:send").await["payload"], "to the holder");
     assert_eq!(holder.ended().await, Ended::Code(4009));
-    // Now it is its turn: what it sent is worked on, in order.
+    // Now it is its turn: its messages are processed, in order.
     assert_eq!(session.expect("message:send").await["payload"], "from the newer one");
     session.send(json!({"type":"message:send","target":"agent:planner","payload":"to the newer one"})).await;
     assert_eq!(newer.expect("message:send").await["payload"], "to the newer one");

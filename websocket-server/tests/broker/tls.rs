@@ -59,7 +59,7 @@ impl Site {
         connect(&self.client, self.broker.handle.addr(), NAME).await.expect("a handshake")
     }
 
-    /// The refusal's status and code, where it is refused.
+    /// The refusal's status and code, if it is refused.
     async fn dial(&self, by: &TlsConnector, path: &str, bearer: &str) -> Result<Peer<TlsStream>, (u16, Value)> {
         let stream = connect(by, self.broker.handle.addr(), NAME).await.expect("a handshake");
         let mut request = format!("wss://{NAME}{path}").into_client_request().expect("a request");
@@ -101,7 +101,7 @@ impl Site {
         let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.expect("writes");
         let mut answer = String::new();
-        // A server that ends without TLS's goodbye would be an error here.
+        // A server that ends without TLS's close message would be an error here.
         timeout(LIMIT, stream.read_to_string(&mut answer)).await.expect("in time").expect("ends in order");
         let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
         (status, serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap_or_default()).expect("JSON"))
@@ -206,7 +206,7 @@ async fn handshakes_are_bounded_in_time_and_number() {
     .await;
     let addr = site.broker.handle.addr();
     let mut silent = [TcpStream::connect(addr).await.expect("connects"), TcpStream::connect(addr).await.expect("connects")];
-    // They begin a handshake and do not go on; meanwhile there is no place for another.
+    // They begin a handshake and stop; meanwhile there is no place for another.
     for socket in &mut silent {
         socket.write_all(&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01]).await.expect("writes");
     }
@@ -245,16 +245,16 @@ async fn agents_need_a_certificate_where_that_is_said() {
     unnamed.expect("agent:registered").await;
 
     let foreign = connect(&site.showing(&others.issue(&["planner"])), site.broker.handle.addr(), NAME).await;
-    // The client has done its part before it hears the server's judgement.
+    // The client has done its part before it hears the server's decision.
     if let Ok(mut stream) = foreign {
         let _ = stream.write_all(b"GET /stats HTTP/1.0\r\n\r\n").await;
         assert!(timeout(LIMIT, stream.read_exact(&mut [0])).await.expect("in time").is_err());
     }
-    // The past over HTTP is for who might open a socket.
+    // History over HTTP is for those who may open a socket.
     let history = "/api/v1/channels/agent:planner/history?agent_id=planner";
     let (status, refusal) = site.get_with(history, "Authorization: test-agent-key\r\n").await;
     assert_eq!((status, &refusal["error"]["code"]), (401, &json!("client_certificate_required")));
-    // Sessions come through the edge, and operators ask, without one.
+    // Sessions through the edge, and operators, need none.
     site.session().await;
     assert_eq!(site.get("/stats").await.0, 200);
 }

@@ -1,9 +1,12 @@
-//! No history of anything that peers can do on their sockets lets one user receive or learn of what is another's.
+//! No history of anything that peers can do on their sockets lets one user receive or learn of what
+//! is another's.
 //!
-//! Random histories run against a real broker: connecting (by name, with a resume, acknowledging oneself or not), logging in in place and
-//! by a new connection, old credentials after a login, messages of every kind, inboxes, topics, history, receipts, requests. What is
-//! said carries the name of whose it is. Each frame that anybody is sent is looked through for names that are not theirs to know
-//! (`watch`), and what is refused must be refused in the same words whether it exists or not (`world::World::probe`).
+//! Random histories run against a real broker: connecting (by name, with a resume, acknowledging
+//! oneself or not), logging in in place and by a new connection, old credentials after a login,
+//! messages of every kind, inboxes, topics, history, receipts, requests. What is said carries the
+//! name of whose it is. Each frame that anybody is sent is looked through for names that are not
+//! theirs to know (`watch`), and what is refused must be refused in the same words whether it
+//! exists or not (`world::World::probe`).
 
 mod owners;
 mod steps;

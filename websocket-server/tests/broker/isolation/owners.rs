@@ -1,13 +1,14 @@
-//! Whose everything is, and where it is sent, in the histories of isolation: those over sockets, and the pure ones of the routing core, whose
-//! unit tests include this file. It knows no broker.
+//! The owner of everything, and where it is sent, in the histories of isolation: those over
+//! sockets, and the pure ones of the routing core, whose unit tests include this file. It knows no
+//! broker.
 
 use common::id::SessionId;
 
 pub const SESSIONS: usize = 5;
 pub const USERS: usize = 2;
-/// The users. Long enough to be found in a text by themselves.
+/// The users. The names are long enough to be found in a text.
 pub const NAMES: [&str; USERS] = ["ann-4f1c7d", "bob-9e2d31"];
-/// Whose what is said in public is.
+/// The owner of public messages.
 pub const PUBLIC: &str = "everybody";
 /// The agent with a key that reaches everything.
 pub const TRUSTED: &str = "trusted";
@@ -16,7 +17,7 @@ pub const BOUNDED: &str = "bounded";
 /// The topic that is open to all.
 pub const OPEN: &str = "topic:room";
 
-/// Where something is sent.
+/// The target of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum To {
     Trusted,
@@ -30,31 +31,32 @@ pub enum To {
     Agents,
     All,
     Default,
-    /// The inbox of the user or, without one, the session that does it; nobody else's.
+    /// The inbox of the user or, without one, the session that sends; nobody else's.
     OwnInbox,
-    /// The same of topics.
+    /// The same for topics.
     OwnTopic,
 }
 
-/// Whose the sessions are.
+/// The owners of the sessions.
 pub struct Owners {
     pub sessions: [SessionId; SESSIONS],
-    /// Who has logged in to each session.
+    /// The user of each session.
     pub users: [Option<usize>; SESSIONS],
 }
 
 impl Owners {
-    /// As it is before anybody logs in.
+    /// Before anybody has logged in.
     pub fn of(sessions: [SessionId; SESSIONS]) -> Self {
         Self { sessions, users: [Some(0), Some(0), Some(1), None, None] }
     }
 
-    /// Whose what belongs to a session is: its user's, or its own.
+    /// The owner of what belongs to a session: its user, or itself.
     pub fn owner(&self, session: usize) -> String {
         self.users[session].map_or_else(|| self.sessions[session].to_string(), |user| NAMES[user].to_owned())
     }
 
-    /// Whose a message is: the session's that sends it, and the receiver's where an agent does.
+    /// The owner of a message: that of the session that sends it, and that of the receiver if an
+    /// agent sends it.
     pub fn whose(&self, from: Option<usize>, to: To) -> String {
         match (from, to) {
             (_, To::Open) => PUBLIC.to_owned(),
@@ -65,7 +67,8 @@ impl Owners {
         }
     }
 
-    /// What a session, or an agent, means by its own. An agent has nothing of its own: it speaks in the open topic.
+    /// What "own" means for a session or an agent. An agent has nothing of its own: it sends to the
+    /// open topic.
     pub fn resolve(&self, from: Option<usize>, to: To) -> To {
         match (to, from.map(|session| (session, self.users[session]))) {
             (To::OwnInbox | To::OwnTopic, None) => To::Open,

@@ -1,10 +1,10 @@
-//! What may happen in a history.
+//! The steps of a history.
 
 use proptest::prelude::*;
 
 use super::owners::{SESSIONS, To, USERS};
 
-/// Sockets that are open at most.
+/// The most open sockets.
 pub const SLOTS: usize = 8;
 
 /// Who connects.
@@ -14,7 +14,7 @@ pub enum Who {
     Trusted,
     /// An agent with a key for the first user.
     Bounded,
-    /// A session, as who it is now.
+    /// A session, with its present credentials.
     Session(usize),
     /// A session, with credentials from before its login.
     Stale(usize),
@@ -25,7 +25,7 @@ pub enum Who {
 }
 
 impl Who {
-    /// The session that it is, of those who are in.
+    /// The session, if it is one that is admitted.
     pub fn session(self) -> Option<usize> {
         match self {
             Self::Session(session) => Some(session),
@@ -55,7 +55,7 @@ pub struct Manners {
     pub answers: bool,
 }
 
-/// What is asked of a channel.
+/// A request about a channel.
 #[derive(Clone, Copy, Debug)]
 pub enum Want {
     Subscribe { presence: bool, start: usize },
@@ -71,12 +71,12 @@ pub enum Want {
 pub enum Step {
     Connect(usize, Who, Manner),
     Leave(usize),
-    /// In place; the other socket is kept if it is of the same session.
+    /// In place; the other socket is kept if it belongs to the same session.
     LogIn(usize, usize, usize),
     Send(usize, To, Manners),
     Want(usize, To, Want),
     List(usize),
-    /// The same of what is another's, and of what does not exist.
+    /// The same about what is another's, and about what does not exist.
     Probe(usize, To, Want),
     ProbeSend(usize, To, bool),
 }
@@ -134,7 +134,7 @@ fn want() -> impl Strategy<Value = Want> {
 }
 
 pub fn histories() -> impl Strategy<Value = Vec<Step>> {
-    // The first two begin as agents, who may say more.
+    // The first two begin as agents, which may send more.
     let at = prop_oneof![3 => Just(0), 1 => Just(1), 8 => 0..SLOTS];
     let manner = prop_oneof![
         3 => Just(Manner::Plain),
@@ -157,8 +157,8 @@ pub fn histories() -> impl Strategy<Value = Vec<Step>> {
     let mut begin: Vec<_> = begin.into_iter().enumerate().map(|(at, who)| Step::Connect(at, who, Manner::Plain)).collect();
     let subscribe = Want::Subscribe { presence: true, start: 1 };
     begin.extend((2..6).flat_map(|at| [To::OwnTopic, To::Open].map(|to| Step::Want(at, to, subscribe))));
-    // What would seldom come about by chance: something of one's own, a page of the past, a receipt, a stranger, a login, news of who
-    // comes, a refusal.
+    // What would seldom happen by chance: something of one's own, a page of history, a receipt, a
+    // stranger, a login, presence, a refusal.
     let durable = Manners { durable: true, receipt: true, retain: false, request: false, answers: false };
     begin.extend([
         Step::Send(1, To::User(0), durable),

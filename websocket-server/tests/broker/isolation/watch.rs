@@ -1,4 +1,4 @@
-//! A socket on which every frame is looked through for what is not its peer's to know.
+//! A socket on which every frame is searched for what its peer must not know.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,10 @@ use uuid::Uuid;
 use super::{owners::OPEN, steps::Who};
 use crate::harness::{LIMIT, Peer};
 
-/// How much a history had of what matters, lest the test be of nothing.
+/// How much of a history was relevant, so that the test is not empty.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// Messages that were for the reader alone.
+    /// Messages for the reader alone.
     pub own: usize,
     pub refused: usize,
     pub redelivered: usize,
@@ -41,8 +41,8 @@ impl Seen {
         self.presence += presence;
     }
 
-    /// Checks that there was something to hear. Every history begins with steps that bring about one of each (`steps::histories`), so
-    /// that this does not hang on chance.
+    /// Checks that there was something to hear. Every history begins with steps that cause one of
+    /// each (`steps::histories`), so this does not depend on chance.
     pub fn check_that_much_happened(&self, histories: usize) {
         let Self { own, refused, redelivered: _, records, receipts, logins, strangers, probes, presence } = self;
         for of_each in [own, refused, records, receipts, logins, strangers, probes, presence] {
@@ -58,9 +58,9 @@ pub struct Watched {
     pub socket_id: Option<Uuid>,
     /// The names that it may hear.
     pub own: BTreeSet<String>,
-    /// The names that it has said itself: they may come back in answers that say nothing else.
+    /// The names that it has used itself: they may come back in answers that say nothing else.
     pub named: BTreeSet<String>,
-    /// Whether it is to be looked after: an agent that reaches everything may hear everything.
+    /// Whether it is not checked: an agent that reaches everything may hear everything.
     pub is_free: bool,
     pub is_over: bool,
     /// The last message that it got, to be answered.
@@ -141,7 +141,7 @@ impl Watched {
         seen.records += frame["payload"]["messages"].as_array().map_or(0, Vec::len);
 
         let mut shown = frame.clone();
-        // Who speaks in the open topic says so to all who are there.
+        // A sender in the open topic names itself to all who are there.
         let in_public = |message: &mut Value| {
             if message["target"] == OPEN {
                 message["source"] = Value::Null;

@@ -1,4 +1,4 @@
-//! A broker, who is connected to it, and whose everything is.
+//! A broker, its peers, and the owners of everything.
 
 use std::{collections::BTreeMap, time::SystemTime};
 
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::harness::{TestBroker, eventually, login};
 
-/// A user that there is not.
+/// A user that does not exist.
 const NOBODY: &str = "nob-000000";
 
 pub struct World {
@@ -127,7 +127,8 @@ impl World {
         let (session, user) = match who {
             Who::Trusted | Who::Bounded => return self.connect_agent(at, who, &reading).await,
             Who::Session(session) => (session, self.owners.users[session]),
-            // While nobody with the login is there, the broker cannot know of it (docs/security.md).
+            // While nobody with the login is connected, the broker cannot know of it
+            // (docs/security.md).
             Who::Stale(session) if self.owners.users[session].is_some() && is_here(session) => (session, None),
             Who::Foreign(session) if is_here(session) => match self.owners.users[session] {
                 Some(user) => (session, Some(1 - user)),
@@ -162,7 +163,8 @@ impl World {
             position: None,
         };
         if matches!(who, Who::Stale(_) | Who::Foreign(_)) {
-            // It is shown the door, and nothing else: not even what belongs to those whose credentials it has.
+            // It is closed, and hears nothing else: not even what belongs to those whose
+            // credentials it has.
             one.own = [self.owners.sessions[session].to_string()].into();
             let before = self.seen.own;
             one.drain(&self.secrets, &mut self.seen).await?;
@@ -217,7 +219,7 @@ impl World {
         Ok(())
     }
 
-    /// A session has logged in: those of its sockets that are not `kept` have nothing to do with it any more.
+    /// A session has logged in: those of its sockets that are not `kept` no longer belong to it.
     async fn on_login(&mut self, session: usize, user: usize, kept: &[Uuid]) -> Outcome {
         self.owners.users[session] = Some(user);
         self.seen.logins += 1;
@@ -252,7 +254,7 @@ impl World {
         let frame = json!({"type":"connection:identify","id":id,"payload":{"assertion":assertion}});
         let is_new = self.owners.users[session].is_none();
         if is_new {
-            // What it is about to hear is its own from here on. Nobody can know of it before.
+            // What it hears from now on is its own. Nobody can know of it before.
             self.slots[at].as_mut().expect("it is there").say(&frame, &[]).await;
             return self.on_login(session, user, &keep).await;
         }
@@ -265,7 +267,8 @@ impl World {
         let to = self.owners.resolve(self.session_at(at), to);
         let Some((who, asked)) = self.slots[at].as_ref().map(|one| (one.who, one.asked.clone())) else { return Ok(()) };
         if manners.durable && to == To::Bounded && !self.is_here(Who::Bounded) {
-            // It would wait for whoever may register there, whatever key they have (docs/security.md).
+            // It would wait for whoever may register there, whatever key they have
+            // (docs/security.md).
             return Ok(());
         }
         let mut frame = json!({"type":"note:said","payload":{"whose":self.owners.whose(who.session(), to)}});
@@ -307,7 +310,7 @@ impl World {
         one.answer(&id, &self.secrets, &mut self.seen).await
     }
 
-    /// What is asked of the channel at an address.
+    /// The frame of a request about the channel at an address.
     fn frame_of(address: &str, want: Want, position: Option<Value>) -> Value {
         let position = position.unwrap_or_else(|| json!({"epoch":"000000000000","seq":1}));
         let with = |kind: &str, payload: Value| json!({"type":kind,"payload":payload});
@@ -336,7 +339,7 @@ impl World {
         }
         let frame = Self::frame_of(&address, want, position.map(|(_, position)| position));
         if matches!(want, Want::Ack | Want::Nack) {
-            // Answered only if there is something wrong with it.
+            // Answered only if it is wrong.
             let mut frame = frame;
             frame["id"] = self.next_id().into();
             let Some(one) = &mut self.slots[at] else { return Ok(()) };
@@ -346,7 +349,8 @@ impl World {
         self.ask(at, frame).await.map(drop)
     }
 
-    /// Asks of what is another's and of what does not exist: both must be refused in the same words.
+    /// Asks about what is another's and about what does not exist: both must be refused in the same
+    /// words.
     async fn probe(&mut self, at: usize, to: To, frame: impl Fn(&str) -> Value) -> Outcome {
         let Some(one) = self.slots[at].as_ref().filter(|one| !one.is_free) else { return Ok(()) };
         let (secret, other) = match to {
