@@ -13,14 +13,14 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && cp target/release/agent-bridge /usr/local/bin/agent-bridge \
     && mkdir -p /data
 
-# glibc and nothing else that runs: no shell, no package manager, user 65532.
+# Only glibc and the program: no shell, no package manager, user 65532.
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /usr/local/bin/agent-bridge /usr/local/bin/agent-bridge
 COPY --from=build --chown=65532:65532 --chmod=700 /data /data
 WORKDIR /data
 
-# In a container the listeners are reached from outside it. With addresses that are not loopback the daemon starts only with an agent key
-# of your own: give it AGENT_TOKEN or AGENT_KEYS.
+# In a container the listeners must be reachable from outside. With addresses that are not loopback the
+# daemon starts only with an agent key of your own: set AGENT_TOKEN or AGENT_KEYS.
 ENV WEBSOCKET_SERVER_ADDR=0.0.0.0:8080 \
     WEB_SERVER_ADDR=0.0.0.0:8081 \
     DATA_DIR=/data \

@@ -1,7 +1,7 @@
-# What one types. `make help` lists it.
+# The commands of this project. `make help` lists them.
 
 CARGO ?= cargo
-# A test run that hangs is a failure with a name, not a job that is killed.
+# A test run that hangs fails by this time-out.
 TEST_TIMEOUT ?= 1800
 BUILT = $(or $(CARGO_TARGET_DIR),target)
 

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# The long tests, on optimised builds: the integration tests and the store's kills and power cuts in large numbers, isolation and forgetting at the broker, the properties with many cases, the fuzz targets for minutes,
-# the benchmark's long form. Goes on after a failure, tells the counts at the end, and fails if anything failed.
-#   SOAK_STEPS="suite store broker properties fuzz bench" which of them; all by default
-#   SOAK_FUZZ_MINUTES=5                        for each fuzz target
-#   SOAK_CASES=20000                           of each property
-#   SOAK_BENCH="--peers bridge,edge"           what is measured
-#   BRIDGE_SEED=n                              where random choices start, also the properties', to have a run again (the fuzz targets go on from their corpus)
+# Runs the long tests on optimised builds: the integration tests and the store's kills and power cuts in
+# large numbers, isolation and forgetting at the broker, the properties with many cases, the fuzz targets
+# for minutes, and the long form of the benchmark. It continues after a failure, prints the counts at the
+# end, and fails if anything failed.
+#   SOAK_STEPS="suite store broker properties fuzz bench"   which steps; all by default
+#   SOAK_FUZZ_MINUTES=5                 minutes for each fuzz target
+#   SOAK_CASES=20000                    cases of each property
+#   SOAK_BENCH="--peers bridge,edge"    options of the benchmark
+#   BRIDGE_SEED=n                       where random choices start, also those of the properties, to repeat
+#                                       a run (the fuzz targets continue from their corpus)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,7 +25,7 @@ trap 'rm -rf "$logs"' EXIT
 counts=()
 failed=()
 
-# Runs the rest of the arguments under a name: at most so long, shown and kept.
+# Runs the rest of the arguments under a name, with a time limit; the output is shown and kept.
 step() {
   local name=$1 limit=$2
   shift 2
@@ -68,7 +71,7 @@ fuzz() {
   for one in fuzz/fuzz_targets/*.rs; do
     one=$(basename "$one" .rs)
     mkdir -p "fuzz/corpus/$one"
-    # Nothing here is unsafe code, so no sanitizer is needed, and the stable compiler will do.
+    # There is no unsafe code, so no sanitizer is needed, and the stable compiler will do.
     step "fuzz-$one" $((fuzz_minutes + 30))m "$cargo" fuzz run --sanitizer none "$one" "fuzz/corpus/$one" "fuzz/seeds/$one" -- \
       -max_total_time=$((fuzz_minutes * 60)) -max_len=8192
     count "fuzz-$one" grep '^Done '

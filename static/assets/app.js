@@ -1,4 +1,5 @@
-// Puts the page together: frames and clicks become events, events become state, state is shown once per frame drawn.
+// Connects the parts of the page: frames and clicks become events, events become state, and state is
+// shown once per animation frame.
 
 import { initialState, reduce } from "./chat-state.js";
 import { BridgeConnection, SendError, State } from "./connection.js";
@@ -28,7 +29,7 @@ const form = byId("composer");
 const question = byId("question");
 const send = byId("send");
 
-/** The session as the edge described it last, and the name of the socket that is open. */
+/** The session as the edge last described it, and the id of the open socket. */
 let session = null;
 let socketId = null;
 let signing = false;
@@ -39,7 +40,7 @@ function dispatch(event) {
   state = reduce(state, event);
   if (drawing) return;
   drawing = true;
-  // A hidden page draws nothing; a timer keeps its state from being shown late when it is seen again.
+  // A hidden page draws nothing. The timer updates it, so that it is not out of date when it is seen again.
   const later = document.hidden ? (run) => setTimeout(run, 250) : requestAnimationFrame;
   later(() => {
     drawing = false;
@@ -62,7 +63,7 @@ function onFrame(frame) {
     setSession({ ...session, ...frame.payload });
     connection.send({ type: "agent:list" }); // a user may see agents that a stranger may not
   } else if (frame.type === "connection:expiring" && frame.source === "edge") {
-    // Without them the socket is closed in a while, and opened again with new ones.
+    // Without them the socket is closed after a while, and opened again with new ones.
     refresh().catch(() => {});
   }
 }
@@ -81,7 +82,7 @@ async function onSignIn() {
 }
 
 async function onSignOut() {
-  // The edge closes the socket; the connection registers anew by itself.
+  // The edge closes the socket; the connection then registers again by itself.
   await whileSigning(signOut);
 }
 
@@ -126,7 +127,7 @@ function stop(entry) {
   dispatch({ kind: "stopped", id: entry.id });
 }
 
-/** Sends, or says in the conversation why not; returns the id or null. */
+/** Sends, or shows in the conversation why not; returns the id or null. */
 function trySending(message) {
   try {
     return connection.send(message);
@@ -155,9 +156,9 @@ addEventListener("online", () => connection.hurry());
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) connection.hurry();
 });
-// Some wallets offer themselves only after the page has been loaded.
+// Some wallets announce themselves only after the page has loaded.
 addEventListener("ethereum#initialized", () => accountView.show(session, signing), { once: true });
-// A page kept for the back button has its socket closed by the browser without a close event in some of them.
+// Some browsers close the socket of a page kept for the back button without a close event.
 addEventListener("pageshow", (event) => {
   if (event.persisted) connection.hurry();
 });

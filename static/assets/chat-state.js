@@ -1,7 +1,7 @@
-// What the page knows: agents, conversations, notices. A pure reducer; no socket, clock or DOM.
+// The state of the page: agents, conversations, notices. A pure reducer; no socket, clock or DOM.
 //
 // An exchange is a question and its answer: waiting ─▶ streaming ─▶ done | failed, or stopped by the user.
-// A failed exchange whose answer comes after all is taken up again: a late answer is still delivered.
+// A failed exchange continues if its answer comes after all, because a late answer is still delivered.
 
 export const ExchangeStatus = Object.freeze({
   WAITING: "waiting",
@@ -80,7 +80,7 @@ function onFrame(state, frame) {
 }
 
 const fromTheBridge = {
-  // Questions asked over an earlier connection to the broker are no longer waited for there.
+  // The broker no longer waits for answers to questions of an earlier connection.
   "connection:ack": (state, payload) => ({ ...failOpen(state), acks: state.acks + 1, sessionId: payload.session_id ?? null }),
   "agent:listed": (state, { agents }) => (Array.isArray(agents) ? replaceAgents(state, agents) : state),
   "agent:connected": (state, { agent }) => putAgent(state, agent),
@@ -184,7 +184,7 @@ function removeAgent(state, agentId) {
   return { ...state, agents: { ...others, [agentId]: { ...gone, online: false } } };
 }
 
-/** An agent one has talked to stays in sight when it leaves. */
+/** An agent that the person has talked to stays visible when it leaves. */
 function isRemembered(state, agentId) {
   return state.chosen === agentId || state.entries.some((entry) => entry.agentId === agentId);
 }

@@ -25,7 +25,7 @@ export const CLOSE_CODES = Object.freeze({
   4008: { action: Action.BACKOFF, reason: "This page read too slowly." },
   4009: { action: Action.STOP, reason: "A newer connection took over." },
   4010: { action: Action.AT_ONCE, reason: "The server heard nothing from this page." },
-  // This page names no socket itself: its edge names each anew.
+  // This page uses no client name: its edge assigns one to each socket.
   4011: { action: Action.BACKOFF, reason: "Another connection took this one's name." },
   4029: { action: Action.BACKOFF, reason: "This page sent too much for too long." },
   4400: { action: Action.STOP, reason: "The server saw too many invalid frames." },

@@ -1,5 +1,5 @@
 // One connection to the bridge that keeps itself alive: registers, dials, notices dead links, reconnects.
-// It knows the envelope's outside and the close codes; what frames mean is the reader's business. No DOM here.
+// It knows the envelope's head and the close codes; its caller interprets the frames. No DOM here.
 //
 //   idle ──start──▶ connecting ──ack──▶ connected ──upstream lost──▶ interrupted ──ack──▶ connected
 //                       │                   │                            │
@@ -25,9 +25,9 @@ export const SUBPROTOCOL = "agent-bridge.v1";
 export const PING_EVERY_MS = 20_000;
 export const PONG_WITHIN_MS = 10_000;
 export const ACK_WITHIN_MS = 15_000;
-/** A connection that lasted this long proves that the way in works: the next loss starts a new series of attempts. */
+/** A connection that lasted this long is stable: the next loss starts a new series of attempts. */
 export const STABLE_AFTER_MS = 5_000;
-/** While interrupted the edge speaks at each of its attempts; silent for this much longer, it is gone too. */
+/** While interrupted, the edge sends a notice at each of its attempts. If it is silent this much longer, it is gone too. */
 export const INTERRUPTED_GRACE_MS = 75_000;
 
 const MAX_BUFFERED_BYTES = 4 * 1024 * 1024;
@@ -61,7 +61,7 @@ export class BridgeConnection {
   /**
    * `url`: of the socket. `register()`: confirms or makes the session, rejects with `{refused, retryAfterMs}`.
    * `onFrame(frame)`: every frame but the answers to this class's own pings. `onState(state, {reason, retryInMs})`.
-   * `WebSocket`, `clock` and `random` stand in for the real ones in tests.
+   * Tests replace `WebSocket`, `clock` and `random`.
    */
   constructor(options) {
     this.#options = { WebSocket: globalThis.WebSocket, clock: realClock, random: Math.random, ...options };
@@ -84,7 +84,7 @@ export class BridgeConnection {
     this.#close("The connection was closed.");
   }
 
-  /** The user or the browser says that now is a good time: ends a wait, or asks a quiet link for a sign of life. */
+  /** Called when the user or the browser expects a connection: ends a wait, or sends a ping on a quiet link. */
   hurry() {
     if (this.#state === State.RECONNECTING && this.#timers.has("retry")) this.#dial();
     else if (this.#state === State.CONNECTED && !this.#timers.has("pong")) this.#ping();
@@ -227,7 +227,7 @@ export class BridgeConnection {
     this.#enter(State.CLOSED, { reason: why });
   }
 
-  /** Lets go of the socket without waiting for the other side, which may not be there. */
+  /** Abandons the socket without waiting for the other side, which may be gone. */
   #drop() {
     for (const name of [...this.#timers.keys()]) this.#disarm(name);
     const socket = this.#socket;

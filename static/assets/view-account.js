@@ -1,4 +1,4 @@
-// Who is signed in, at the top of the page, and the way in and out.
+// Who is signed in, at the top of the page, and the buttons to sign in and out.
 
 import { byId, setText } from "./dom.js";
 import { shortened } from "./login.js";
@@ -9,14 +9,14 @@ export class AccountView {
   #out = byId("sign-out");
   #hasWallet;
 
-  /** `hasWallet()`: whether there is something to sign in with. */
+  /** `hasWallet()`: whether there is a wallet to sign in with. */
   constructor({ hasWallet, onSignIn, onSignOut }) {
     this.#hasWallet = hasWallet;
     this.#in.addEventListener("click", onSignIn);
     this.#out.addEventListener("click", onSignOut);
   }
 
-  /** `session`: as the edge describes it, or null. `isBusy`: the person or the server is being waited for. */
+  /** `session`: as the edge describes it, or null. `isBusy`: waiting for the person or the server. */
   show(session, isBusy) {
     const name = session?.wallet_address ?? session?.user_id ?? null;
     this.#who.hidden = name === null;

@@ -1,4 +1,4 @@
-// Who is there: one button per agent; the chosen one has aria-current.
+// The agents: one button for each; the chosen one has aria-current.
 
 import { displayName, sortedAgents } from "./chat-state.js";
 import { byId, element, setText } from "./dom.js";

@@ -44,7 +44,7 @@ export class ChatView {
     if (following) this.#log.scrollTop = this.#log.scrollHeight;
   }
 
-  /** Brings the newest entry into sight, wherever the reader was. */
+  /** Scrolls to the newest entry, wherever the reader was. */
   scrollToEnd() {
     this.#log.scrollTop = this.#log.scrollHeight;
   }

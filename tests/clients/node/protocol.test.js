@@ -1,4 +1,4 @@
-// A walk through docs/protocol.md with Node's `ws`, a client nobody here wrote.
+// A walk through docs/protocol.md with Node's `ws`, an independent client.
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
@@ -7,7 +7,7 @@ import { after, before, describe, test } from "node:test";
 import { Daemon } from "./harness/daemon.js";
 import { openAgent, openSession, Peer, Refused, register, SUBPROTOCOL } from "./harness/wire.js";
 
-/** An agent with a name of its own and a session that talks to it, closed at the end of the test. */
+/** An agent with a unique id and a session that talks to it, closed at the end of the test. */
 async function pair(context, daemon) {
   const agent = await openAgent(daemon, `planner-${randomUUID()}`);
   context.after(() => agent.terminate());

@@ -1,4 +1,4 @@
-"""The conformance runner's own rules: a runner that matches everything would find every server right."""
+"""The conformance runner's own rules: a runner that matches everything would accept every server."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A walk through docs/protocol.md with Python's `websockets`, a client nobody here wrote."""
+"""A walk through docs/protocol.md with Python's `websockets`, an independent client."""
 
 import signal
 import threading
@@ -29,7 +29,7 @@ def open_peers():
 
 @pytest.fixture
 def planner(daemon, open_peers):
-    """An agent with a name of its own, so that tests do not meet."""
+    """An agent with a unique id, so that tests do not interfere."""
     return open_peers(wire.agent(daemon, f"planner-{uuid.uuid4()}"))
 
 

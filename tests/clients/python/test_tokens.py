@@ -1,4 +1,4 @@
-"""Tokens made by PyJWT with every algorithm at a running edge: what is good logs in, what is forged is refused with its own code."""
+"""Tokens made by PyJWT with every algorithm at a running edge: valid ones log in, forged ones are refused with their codes."""
 
 import importlib.util
 import json
@@ -28,7 +28,7 @@ def edges(made, tmp_path_factory):
     """One edge for each kind of trust: a secret, and keys in a file."""
     keys = tmp_path_factory.mktemp("keys") / "jwks.json"
     keys.write_text(json.dumps(made["jwks"]))
-    # The fixture's times are for a leeway of a minute; here the clock goes on meanwhile.
+    # The fixture's times are for a leeway of a minute; here time passes meanwhile.
     issuer = {"JWT_ISSUER": made["issuer"], "JWT_AUDIENCE": made["audience"], "AGENT_BRIDGE_AUTH__JWT_LEEWAY": "30s"}
     hashes = "HS256,HS384,HS512"
     curves = "RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,EdDSA"

@@ -16,7 +16,7 @@ const FLAGS = [
   "--disable-component-update",
   "--disable-sync",
 ];
-/** What a browser writes to its console while a server is away; everything else is a fault of the page. */
+/** What a browser logs while a server is away; everything else is a fault of the page. */
 const SERVER_AWAY = /^(WebSocket connection to '.*' failed|Failed to load resource: net::ERR_)/;
 const WITHIN_MS = 15_000;
 
@@ -70,13 +70,13 @@ export class Chat {
     return this.page.getByRole("article").filter({ hasText: text }).last();
   }
 
-  /** Waits until the exchange has this status; its answer. */
+  /** Waits until the exchange has this status; returns its answer. */
   async answer(exchange, status = "done") {
     await exchange.and(this.page.locator(`[data-status="${status}"]`)).waitFor();
     return exchange.locator('[data-role="answer"]').innerText();
   }
 
-  /** Saves a picture where `AGENT_BRIDGE_SCREENSHOTS` says; nothing without it. */
+  /** Saves a picture in the folder `AGENT_BRIDGE_SCREENSHOTS`, if it is set. */
   async screenshot(name) {
     const folder = process.env.AGENT_BRIDGE_SCREENSHOTS;
     if (!folder) return;
@@ -84,7 +84,7 @@ export class Chat {
     await this.page.screenshot({ path: path.join(folder, `${name}.png`) });
   }
 
-  /** Fails when the page broke its security policy or complained about anything but a server that was away. */
+  /** Fails if the page broke its security policy, or logged anything but a server that was away. */
   async assertClean() {
     assert.deepEqual(await this.page.evaluate(() => window.violations), []);
     assert.deepEqual(this.faults, []);

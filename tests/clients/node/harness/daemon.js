@@ -1,4 +1,4 @@
-// The daemon under test: started on free ports in a folder of its own, and gone when the test is.
+// The daemon under test: started on free ports in a folder of its own, and stopped with the test.
 
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -46,7 +46,7 @@ export class Daemon {
         return daemon;
       } catch (error) {
         await daemon.killAll();
-        // Between finding a port free and binding it somebody else may have taken it.
+        // Another program may take the port between the check and the bind.
         if (attempt === ATTEMPTS || !daemon.log().includes("in use")) {
           await daemon.stop();
           throw error;
@@ -98,7 +98,7 @@ export class Daemon {
     return fetch(this.url(server, path), { ...options, signal: AbortSignal.timeout(10_000) });
   }
 
-  /** Sends the signal to one process and waits until it is gone; its exit code. */
+  /** Sends the signal to one process and waits for its end; returns its exit code. */
   async end(signal = "SIGTERM", role = "all") {
     const started = this.processes.get(role);
     started.child.kill(signal);

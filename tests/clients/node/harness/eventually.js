@@ -1,6 +1,6 @@
 const EVERY_MS = 20;
 
-/** Asks until the answer is true, and fails when it is not in time. */
+/** Checks until the condition is true, and fails if it is not in time. */
 export async function eventually(what, condition, withinMs = 5_000) {
   const deadline = Date.now() + withinMs;
   while (!(await condition())) {
@@ -9,7 +9,7 @@ export async function eventually(what, condition, withinMs = 5_000) {
   }
 }
 
-/** The promise's value, or a failure that says what was waited for. */
+/** The promise's value, or an error that names what was waited for. */
 export function within(what, promise, ms = 5_000) {
   let timer;
   const late = new Promise((_, reject) => {

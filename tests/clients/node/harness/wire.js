@@ -79,7 +79,7 @@ export class Peer {
     return JSON.parse(this.lastText);
   }
 
-  /** The next frame that is no notice, or is the one asked for; of this type and with these envelope fields. */
+  /** The next frame, which must have this type and these envelope fields; other notices are skipped. */
   async expect(type, fields = {}, withinMs = WITHIN_MS) {
     for (;;) {
       const frame = await this.next(withinMs);
@@ -96,7 +96,7 @@ export class Peer {
     return frame.payload;
   }
 
-  /** Waits until the connection is closed; the close code. */
+  /** Waits until the connection is closed; returns the close code. */
   async closeCode(withinMs = WITHIN_MS) {
     return within("the close", this.closed, withinMs);
   }
@@ -111,7 +111,7 @@ export class Peer {
   }
 }
 
-/** A registered session: its id and its secret, in both of the forms the edge gives it. */
+/** A registered session: its id and its secret, in both forms in which the edge returns it. */
 export async function register(daemon, headers = {}) {
   const response = await daemon.fetch("edge", "/api/client", { method: "POST", headers });
   assert.equal(response.status, 201);

@@ -1,4 +1,4 @@
-// A clock and a WebSocket that do what a test says, for connection.js.
+// A clock and a WebSocket under a test's control, for connection.js.
 
 export class FakeClock {
   #timers = new Map();

@@ -1,4 +1,4 @@
-// Real wallets and real tokens at a running edge: what their libraries make logs in, and what an attacker makes of it is refused.
+// Real wallets and real tokens at a running edge: what their libraries make logs in, and what an attacker makes from it is refused.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:http";
@@ -83,7 +83,7 @@ describe("a wallet at the edge", () => {
 
   test("every tampered login is refused with its own code", async () => {
     const other = await challenged(daemon);
-    // Each on a challenge of its own: the first answer uses it up.
+    // Each with its own challenge: the first answer uses it up.
     const attempt = async (make) => {
       const { session, message, nonce } = await challenged(daemon);
       const now = Date.parse(new SiweMessage(message).issuedAt);
@@ -134,7 +134,7 @@ describe("tokens made by jose at the edge", () => {
       response.setHeader("content-type", "application/json").end(JSON.stringify(fixture.jwks));
     }).listen(0, "127.0.0.1").unref();
     await once(server, "listening");
-    // The fixture's times are for a leeway of a minute, some by a fraction of a second; here the clock goes on meanwhile.
+    // The fixture's times are for a leeway of a minute, some by a fraction of a second; here time passes meanwhile.
     const issuer = { JWT_ISSUER: fixture.issuer, JWT_AUDIENCE: fixture.audience, AGENT_BRIDGE_AUTH__JWT_LEEWAY: "30s" };
     const start = (env) => Daemon.start({ env: { ...issuer, ...env } });
     const [secret, keys] = await Promise.all([
@@ -192,7 +192,7 @@ describe("tokens made by jose at the edge", () => {
       new SignJWT({ iss: fixture.issuer, aud: fixture.audience, sub, iat: now, exp }).setProtectedHeader({ alg: "HS256" }).sign(new TextEncoder().encode(fixture.secret));
     const socket = await Peer.open(daemons.secret.url("edge", "/ws"), { protocols: ["agent-bridge.v1", `bearer.${await of_("ann", now + 8 - leeway)}`] });
     context.after(() => socket.terminate());
-    // After half of its time, the leeway counted.
+    // After half of its time, with the leeway.
     assert.ok(Date.parse((await socket.expect("connection:expiring", {}, 10_000)).payload.expires_at) <= (now + 8) * 1000);
     socket.send({ id: "r1", type: "connection:refresh", payload: { token: await of_("ann", now + 3000) } });
     const refreshed = await socket.expect("connection:refreshed", { correlation_id: "r1" });

@@ -1,11 +1,11 @@
 // The logins of identity/tests/fixtures/logins.json: challenges signed by viem, ethers and siwe, and what an attacker makes of
-// them. Everything is fixed (keys, nonces, times) and the signatures are deterministic (RFC 6979), so the file can be made again.
+// them. Everything is fixed (keys, nonces, times) and the signatures are deterministic (RFC 6979), so the file can be reproduced.
 import { Wallet } from "ethers";
 import { SiweMessage } from "siwe";
 import { privateKeyToAccount } from "viem/accounts";
 import { createSiweMessage } from "viem/siwe";
 
-// Test keys: known to everyone, of no worth.
+// Test keys: public, without value.
 const KEY = `0x${"11".repeat(32)}`;
 const OTHER_KEY = `0x${"22".repeat(32)}`;
 const ORDER = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n;

@@ -3,7 +3,7 @@ import { createHmac, createPrivateKey, createPublicKey, sign as signBytes } from
 import { readFileSync } from "node:fs";
 import { SignJWT, exportJWK, generateKeyPair } from "jose";
 
-// Test keys: known to everyone, of no worth.
+// Test keys: public, without value.
 const ISSUER = "https://issuer.example";
 const AUDIENCE = "bridge";
 const KEYS = {

@@ -1,4 +1,4 @@
-"""The daemon under test: started on free ports in a folder of its own, and gone when the test is."""
+"""The daemon under test: started on free ports in a folder of its own, and stopped with the test."""
 
 import atexit
 import contextlib
@@ -42,7 +42,7 @@ class Daemon:
                 self.start()
                 return
             except StartError as error:
-                # Between finding a port free and binding it somebody else may have taken it.
+                # Another program may take the port between the check and the bind.
                 if attempt == ATTEMPTS - 1 or "in use" not in str(error):
                     self.stop()
                     raise

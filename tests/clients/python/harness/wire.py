@@ -102,7 +102,7 @@ class Peer:
         return json.loads(text), text
 
     def expect(self, kind, within=WITHIN_S, **fields):
-        """The next frame that is no notice, or is the one asked for; of this type and with these envelope fields."""
+        """The next frame, which must have this type and these envelope fields; other notices are skipped."""
         deadline = time.monotonic() + within
         while True:
             frame, _ = self.next_frame(max(0.001, deadline - time.monotonic()))
@@ -116,7 +116,7 @@ class Peer:
         return frame["payload"]
 
     def wait_closed(self, within=WITHIN_S):
-        """Reads on until the connection is closed; the close code."""
+        """Reads on until the connection is closed; returns the close code."""
         deadline = time.monotonic() + within
         try:
             while True:
@@ -127,13 +127,13 @@ class Peer:
             raise AssertionError(f"the connection is still open after {within} s") from None
 
     def close(self):
-        """Closes with 1000 and waits for the answer; the code of the answer."""
+        """Closes with 1000 and waits for the answer; returns its code."""
         self.socket.close()
         return self.socket.close_code
 
 
 class Session:
-    """A registered session: its id and its secret, in both of the forms the edge gives it."""
+    """A registered session: its id and its secret, in both forms in which the edge returns it."""
 
     def __init__(self, daemon):
         answer = daemon.request("edge", "POST", "/api/client", {"content-length": "0"})
