@@ -200,3 +200,54 @@ async fn after_quick_restarts_every_session_is_back_within_seconds_of_the_broker
     assert!(back.load(Relaxed) > 0);
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
 }
+
+#[tokio::test]
+async fn what_was_accepted_for_an_agent_that_had_just_come_is_known_after_a_kill() {
+    let site = Site::new();
+    let mut daemon = site.daemon().await;
+    let credentials = site.register().await;
+    for round in 0..scaled(2, 20) {
+        let agents = [format!("fresh-{round}"), format!("newer-{round}")];
+        let mut session = site.dial_session(&credentials, "").await.expect("upgraded");
+        session.expect_ack(&credentials.id).await;
+        for agent in &agents {
+            // It comes and leaves, and nobody has heard of it before.
+            drop(site.agent(agent).await);
+            session.send(job(agent, "first")).await;
+            assert_eq!(session.expect("message:accepted").await["payload"]["duplicate"], false);
+        }
+        daemon.kill();
+        daemon = site.daemon().await;
+        let mut session = site.dial_session(&credentials, "").await.expect("upgraded");
+        session.expect_ack(&credentials.id).await;
+        for agent in &agents {
+            for (name, is_repeated) in [("first", true), ("second", false)] {
+                session.send(job(agent, name)).await;
+                let answer = answer_to(&mut session, &format!("{agent}/{name}")).await;
+                assert_eq!(
+                    (&answer["type"], &answer["payload"]["duplicate"]),
+                    (&json!("message:accepted"), &json!(is_repeated)),
+                    "{answer}"
+                );
+            }
+            let mut worker = site.dial_agent(agent).await.expect("upgraded");
+            for name in ["first", "second"] {
+                assert_eq!(worker.expect("job:new").await["id"], format!("{agent}/{name}"));
+            }
+        }
+    }
+}
+
+fn job(agent: &str, name: &str) -> Value {
+    json!({"type":"job:new","id":format!("{agent}/{name}"),"target":format!("agent:{agent}"),"delivery":"durable"})
+}
+
+/// The next frame that answers a message.
+async fn answer_to(session: &mut Peer, id: &str) -> Value {
+    loop {
+        let frame = session.next().await;
+        if frame["correlation_id"] == id {
+            return frame;
+        }
+    }
+}

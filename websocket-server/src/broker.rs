@@ -29,8 +29,9 @@ use crate::{
     revocations::SharedRevocations,
     routing::{Counters, Router, RouterLimits, SeenAgent},
     side::Side,
+    snapshot::Earlier,
     state::StateManagerActor,
-    statistics::{Lifetime, Statistics},
+    statistics::Statistics,
 };
 
 /// The shared state of one broker.
@@ -67,7 +68,7 @@ impl Broker {
         keys: Keys,
         revocations: SharedRevocations,
         channels: Arc<Channels>,
-        (before, seen_agents): (Lifetime, Vec<SeenAgent>),
+        Earlier { lifetime, agents, new_agents }: Earlier,
         state_thread: &ArbiterHandle,
         tls: Option<Arc<ServerTls>>,
     ) -> Arc<Self> {
@@ -82,9 +83,9 @@ impl Broker {
         );
         // For other agents it is unknown what their keys will reach.
         let is_as_it_was = |agent: &SeenAgent| keys.reaches_just(&agent.key, agent.bounds.as_ref());
-        router.restore_seen_agents(seen_agents.into_iter().filter(is_as_it_was));
+        router.restore_seen_agents(agents.into_iter().filter(&is_as_it_was), new_agents.into_iter().filter(&is_as_it_was));
         let (settings, router) = (Arc::new(settings.clone()), Arc::new(RwLock::new(router)));
-        let (lifecycle, statistics) = (Arc::<Lifecycle>::default(), Arc::new(Statistics::new(before)));
+        let (lifecycle, statistics) = (Arc::<Lifecycle>::default(), Arc::new(Statistics::new(lifetime)));
         let state =
             StateManagerActor::start(state_thread, &router, Arc::clone(channels.store()), &statistics, settings.drain.clone());
         Arc::new(Self {

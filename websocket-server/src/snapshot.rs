@@ -2,7 +2,9 @@
 //! how much it has carried. Subscriptions and positions of clients are stored separately, message
 //! by message.
 //!
-//! The [`crate::state::StateManagerActor`] keeps each of the two when it has changed, every few seconds and at the end of a drain.
+//! The [`crate::state::StateManagerActor`] stores each of the two when it has changed, every few
+//! seconds and at the end of a drain. An agent for which a message is stored in between is stored
+//! before that message, by the router.
 
 use serde::{Serialize, de::DeserializeOwned};
 use store::{Reply, Store};
@@ -16,6 +18,8 @@ use crate::{
 const TOTALS: &str = "broker-totals";
 /// The name of the stored agents.
 const AGENTS: &str = "broker-agents";
+/// The name of stored agents that are not among those.
+const NEW_AGENTS: &str = "broker-agents-new";
 /// The number of stored agents: the last that came.
 const MOST_AGENTS: usize = 10_000;
 
@@ -48,9 +52,29 @@ impl Agents {
     }
 }
 
+/// What an earlier life stored.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Earlier {
+    /// How much was carried.
+    pub lifetime: Lifetime,
+    /// The agents that were seen, in the order in which they came.
+    pub agents: Vec<SeenAgent>,
+    /// Agents that are not among those.
+    pub new_agents: Vec<SeenAgent>,
+}
+
 /// What an earlier life stored; the default if there is nothing that can be read.
-pub async fn load(store: &dyn Store) -> (Lifetime, Vec<SeenAgent>) {
-    (load_one(store, TOTALS).await, load_one(store, AGENTS).await)
+pub async fn load(store: &dyn Store) -> Earlier {
+    Earlier {
+        lifetime: load_one(store, TOTALS).await,
+        agents: load_one(store, AGENTS).await,
+        new_agents: load_one(store, NEW_AGENTS).await,
+    }
+}
+
+/// Stores agents that are not among those that [`Agents::save`] last stored.
+pub fn save_new_agents(store: &dyn Store, agents: &[&SeenAgent]) -> Reply<()> {
+    if agents.is_empty() { store.put_state(NEW_AGENTS.to_owned(), None) } else { save(store, NEW_AGENTS, &agents) }
 }
 
 async fn load_one<T: DeserializeOwned + Default>(store: &dyn Store, name: &'static str) -> T {
@@ -82,18 +106,20 @@ mod tests {
     #[actix_rt::test]
     async fn what_is_kept_comes_back_and_what_is_damaged_is_nothing() {
         let store = MemoryStore::new(StoreOptions::default()).expect("a store");
-        let nothing = (Lifetime::default(), Vec::new());
-        assert_eq!(load(&store).await, nothing);
+        assert_eq!(load(&store).await, Earlier::default());
         let agent_id = common::id::AgentId::new("a").expect("a name");
         let bounds = Some(identity::agent_keys::Scopes::everything());
         let agents = vec![SeenAgent { agent_id, key: "k".to_owned(), bounds }];
         let lifetime = Lifetime { connections: 7, ..Lifetime::default() };
         lifetime.save(&store).await.expect("saved");
         Agents { revision: 1, agents: agents.clone() }.save(&store).await.expect("saved");
-        assert_eq!(load(&store).await, (lifetime, agents));
-        for name in [TOTALS, AGENTS] {
+        save_new_agents(&store, &[&agents[0]]).await.expect("saved");
+        assert_eq!(load(&store).await, Earlier { lifetime, agents: agents.clone(), new_agents: agents.clone() });
+        save_new_agents(&store, &[]).await.expect("saved");
+        assert_eq!(load(&store).await, Earlier { lifetime, agents, new_agents: Vec::new() });
+        for name in [TOTALS, AGENTS, NEW_AGENTS] {
             store.put_state(name.to_owned(), Some(Bytes::from_static(b"{"))).await.expect("saved");
         }
-        assert_eq!(load(&store).await, nothing);
+        assert_eq!(load(&store).await, Earlier::default());
     }
 }

@@ -20,9 +20,9 @@ use transport::{CloseMode, Frame, Lane, Link, clock::now_ms};
 
 use crate::{
     peers::ConnectionId,
-    routing::Router,
+    routing::{Router, SeenAgent},
     side::Side,
-    snapshot::Agents,
+    snapshot::{Agents, save_new_agents},
     statistics::{ConnectionStats, Lifetime, Rates, Statistics, depths},
 };
 
@@ -199,9 +199,20 @@ impl StateManagerActor {
         let agents = Agents::since(self.kept_agents, &self.router.read());
         if let Some(agents) = agents {
             let saved = agents.save(self.store.as_ref());
-            let before = std::mem::replace(&mut self.kept_agents, agents.revision);
-            ctx.spawn(saved.into_actor(self).map(move |saved, state, _| {
-                if let Err(error) = saved {
+            let revision = agents.revision;
+            let before = std::mem::replace(&mut self.kept_agents, revision);
+            let (router, store) = (Arc::clone(&self.router), Arc::clone(&self.store));
+            let keeping = async move {
+                saved.await?;
+                let written = |agents: Vec<&SeenAgent>| save_new_agents(store.as_ref(), &agents);
+                let rest = router.write().on_seen_agents_written(revision, written);
+                match rest {
+                    Some(rest) => rest.await,
+                    None => Ok(()),
+                }
+            };
+            ctx.spawn(keeping.into_actor(self).map(move |kept, state, _| {
+                if let Err(error) = kept {
                     tracing::warn!(%error, "the seen agents were not stored");
                     state.kept_agents = before;
                 }

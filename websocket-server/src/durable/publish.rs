@@ -235,6 +235,15 @@ impl Channels {
         Ok(Outcome::Accepted(Box::new(Accepted { settled, committed, deliveries, delivered, fell_behind, pause_for })))
     }
 
+    /// A message that its sender has sent before, whatever the sender may do now: it gets the answer
+    /// of the first one. `None`: the message is new, or it was repeated too often while the first one
+    /// is on its way to the disk.
+    pub fn first_of(&self, channel: &ChannelName, source: &str, id: &str) -> Option<Box<Accepted>> {
+        let key = MessageKey::of(channel, source, id);
+        let first = self.recent.lock().find(&key, unix_ms())?.ok()?;
+        Some(Box::new(Accepted::repeated(channel, first)))
+    }
+
     /// The store has answered for a message, and its sender knows it. Returns the held-back notices
     /// about the message.
     pub fn settle(&self, message: &SettledMessage, answer: &Answer) -> Vec<Notice> {

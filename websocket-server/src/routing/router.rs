@@ -158,9 +158,27 @@ impl Router {
         self.seen_agents.forget_keys(has_changed);
     }
 
-    /// Adds agents that were connected in an earlier life, in the order in which they came.
-    pub fn restore_seen_agents(&mut self, agents: impl Iterator<Item = SeenAgent>) {
-        agents.for_each(|agent| self.seen_agents.add(agent));
+    /// Adds agents that were connected in an earlier life, in the order in which they came, and those
+    /// of the short list.
+    pub fn restore_seen_agents(&mut self, agents: impl Iterator<Item = SeenAgent>, listed: impl Iterator<Item = SeenAgent>) {
+        self.seen_agents.restore(agents, listed);
+    }
+
+    /// Call this before a message for an agent is given to the store. If the disk does not know the
+    /// agent, `write` stores all agents that must be known beside [`Router::seen_agents`].
+    pub fn write_record<T>(&self, agent_id: &AgentId, write: impl FnOnce(Vec<&SeenAgent>) -> T) -> Option<T> {
+        self.seen_agents.write_record(agent_id, write)
+    }
+
+    /// What [`Router::write_record`] wrote was not stored.
+    pub fn on_record_not_written(&self, agent_id: &AgentId) {
+        self.seen_agents.on_record_not_written(agent_id);
+    }
+
+    /// [`Router::seen_agents`] of a revision are stored. `write` stores the agents that they do not
+    /// contain and that must be known, if these have changed.
+    pub fn on_seen_agents_written<T>(&mut self, revision: u64, write: impl FnOnce(Vec<&SeenAgent>) -> T) -> Option<T> {
+        self.seen_agents.on_written(revision, write)
     }
 
     /// How many topics there are.

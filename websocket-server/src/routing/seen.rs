@@ -1,11 +1,19 @@
 //! Agents that were connected, and what their keys reached. Messages that sessions leave wait for
 //! these agents, if the sessions may send to them.
+//!
+//! All agents are stored together every few seconds. If a message is stored for an agent before
+//! that, the agent must be known after a crash too. So its record is stored before the message, in
+//! a short list. The list is emptied when all agents are stored again.
 
-use std::{collections::HashMap, hash::RandomState};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::RandomState,
+};
 
 use common::id::AgentId;
 use hashlink::LinkedHashMap;
 use identity::agent_keys::Scopes;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::peers::Peer;
@@ -36,6 +44,10 @@ pub(super) struct SeenAgents {
     bounded: usize,
     /// Rises with every change.
     revision: u64,
+    /// Agents that the disk does not have as they are now, with the revision of their last change.
+    unwritten: HashMap<AgentId, u64>,
+    /// Those of them that are in the short list.
+    listed: Mutex<HashSet<AgentId>>,
 }
 
 impl SeenAgents {
@@ -52,7 +64,12 @@ impl SeenAgents {
         }
         self.revision += 1;
         self.bounded += usize::from(agent.bounds.is_some());
-        if let Some(older) = self.agents.remove(&agent.agent_id) {
+        let older = self.agents.remove(&agent.agent_id);
+        if older.as_ref() != Some(&agent) {
+            self.unwritten.insert(agent.agent_id.clone(), self.revision);
+            self.listed.get_mut().remove(&agent.agent_id);
+        }
+        if let Some(older) = older {
             self.on_forgotten(&older);
         }
         self.of_keys.entry(agent.key.clone()).or_default().insert(agent.agent_id.clone(), ());
@@ -61,6 +78,7 @@ impl SeenAgents {
             && let Some(largest) = self.of_keys.values().max_by_key(|ids| ids.len())
             && let Some(evicted) = largest.front().and_then(|(id, ())| self.agents.remove(id))
         {
+            self.unwritten.remove(&evicted.agent_id);
             self.on_forgotten(&evicted);
         }
     }
@@ -82,6 +100,45 @@ impl SeenAgents {
         self.agents.retain(|_, agent| !has_changed(&agent.key));
         self.of_keys.retain(|key, _| !has_changed(key));
         self.bounded = self.agents.values().filter(|agent| agent.bounds.is_some()).count();
+        self.unwritten.retain(|id, _| self.agents.contains_key(id));
+    }
+
+    /// Adds agents of an earlier life, in the order in which they came, and those of the short list.
+    pub(super) fn restore(&mut self, agents: impl Iterator<Item = SeenAgent>, listed: impl Iterator<Item = SeenAgent>) {
+        agents.for_each(|agent| self.add(agent));
+        self.unwritten.clear();
+        listed.for_each(|agent| self.add(agent));
+        *self.listed.get_mut() = self.unwritten.keys().cloned().collect();
+    }
+
+    /// If the disk does not know an agent, adds it to the short list, which `write` stores. Call this
+    /// before a message for the agent is given to the store.
+    pub(super) fn write_record<T>(&self, agent_id: &AgentId, write: impl FnOnce(Vec<&SeenAgent>) -> T) -> Option<T> {
+        if self.unwritten.is_empty() || !self.unwritten.contains_key(agent_id) {
+            return None;
+        }
+        // Held while the list is given to the store, so that no shorter list comes after it.
+        let mut listed = self.listed.lock();
+        listed.insert(agent_id.clone()).then(|| write(self.of(&listed)))
+    }
+
+    /// The short list was not stored. The next message tries again.
+    pub(super) fn on_record_not_written(&self, agent_id: &AgentId) {
+        self.listed.lock().remove(agent_id);
+    }
+
+    /// All agents are stored as they were at a revision. `write` stores what is left of the short list,
+    /// if that has changed.
+    pub(super) fn on_written<T>(&mut self, revision: u64, write: impl FnOnce(Vec<&SeenAgent>) -> T) -> Option<T> {
+        self.unwritten.retain(|_, since| *since > revision);
+        let mut listed = self.listed.lock();
+        let before = listed.len();
+        listed.retain(|id| self.unwritten.contains_key(id));
+        (listed.len() < before).then(|| write(self.of(&listed)))
+    }
+
+    fn of(&self, listed: &HashSet<AgentId>) -> Vec<&SeenAgent> {
+        listed.iter().filter_map(|id| self.agents.get(id)).collect()
     }
 
     pub(super) fn contains(&self, agent_id: &str) -> bool {
@@ -157,6 +214,32 @@ mod tests {
         assert_eq!(last.last(), Some(&of("many", REMEMBERED + 999)));
         seen.forget_keys(|key| key == "few");
         assert!(!seen.contains("a0") && seen.of_keys.len() == 1);
+    }
+
+    #[test]
+    fn a_record_is_written_once_with_the_others_that_the_disk_does_not_have() {
+        let mut seen = SeenAgents::default();
+        seen.restore((0..3).map(agent), std::iter::once(agent(3)));
+        let id = |number: usize| agent(number).agent_id;
+        let ids = |agents: Vec<&SeenAgent>| agents.into_iter().map(|agent| agent.agent_id.clone()).collect::<HashSet<_>>();
+        let of = |numbers: &[usize]| Some(numbers.iter().map(|number| id(*number)).collect::<HashSet<_>>());
+        assert_eq!([0, 3].map(|number| seen.write_record(&id(number), ids)), [None, None], "the disk has them");
+        seen.add(agent(4));
+        let revision = seen.revision();
+        seen.add(agent(5));
+        seen.add(agent(0));
+        assert_eq!(seen.write_record(&id(0), ids), None, "it came again as it was");
+        assert_eq!(seen.write_record(&id(4), ids), of(&[3, 4]));
+        assert_eq!(seen.write_record(&id(4), ids), None, "once");
+        seen.on_record_not_written(&id(4));
+        assert_eq!(seen.write_record(&id(4), ids), of(&[3, 4]), "it is tried again");
+        assert_eq!(seen.write_record(&id(5), ids), of(&[3, 4, 5]));
+        assert_eq!(seen.on_written(revision, ids), of(&[5]));
+        assert_eq!(seen.on_written(revision, ids), None, "nothing has changed");
+        seen.add(SeenAgent { key: "other".to_owned(), ..agent(5) });
+        assert_eq!(seen.write_record(&id(5), ids), of(&[5]), "it is not what it was");
+        assert_eq!(seen.on_written(seen.revision(), ids), of(&[]));
+        assert!(seen.unwritten.is_empty());
     }
 
     #[test]

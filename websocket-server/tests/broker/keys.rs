@@ -216,6 +216,28 @@ async fn an_agent_sends_to_what_its_key_reaches() {
 }
 
 #[actix_rt::test]
+async fn what_was_accepted_is_confirmed_again_though_its_receiver_is_out_of_reach_now() {
+    let place = Place::new();
+    let key = place.key("anns", Scopes { users: globs(&["ann"]), anonymous: false, ..Scopes::everything() });
+    let broker = place.broker().await;
+    let mut bounded = agent(&broker, "bounded", &key).await;
+    let ann = broker.session_of_user("ann").await;
+    let left = json!({"type":"job:new","id":"1","target":ann.address(),"delivery":"durable"});
+    bounded.send(left.clone()).await;
+    let seq = bounded.expect("message:accepted").await["payload"]["seq"].clone();
+    ann.close().await;
+    bounded.expect("session:disconnected").await;
+    // Nobody knows now whose session it was.
+    let mut again = left.clone();
+    again["id"] = json!("2");
+    bounded.send(again).await;
+    bounded.expect_error("not_allowed").await;
+    bounded.send(left).await;
+    let confirmed = bounded.expect("message:accepted").await;
+    assert_eq!((&confirmed["payload"]["seq"], &confirmed["payload"]["duplicate"]), (&seq, &json!(true)), "{confirmed}");
+}
+
+#[actix_rt::test]
 async fn an_agent_hears_of_and_from_the_users_that_its_key_reaches() {
     let place = Place::new();
     let key = place.key("anns", Scopes { users: globs(&["ann"]), anonymous: false, ..Scopes::everything() });

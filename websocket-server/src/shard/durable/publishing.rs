@@ -6,14 +6,16 @@ use actix::Context;
 use common::{
     address::Address,
     error::{ClientError, ErrorCode},
+    id::AgentId,
 };
 use store::ChannelName;
 
 use crate::{
     durable::{Draft, Outcome, owner_key},
     peers::Peer,
-    routing::{Destination, Router, cancel_request},
+    routing::{Destination, Outgoing, Router, cancel_request},
     shard::{actor::RouterActor, dispatch::Dispatch},
+    snapshot::save_new_agents,
 };
 
 impl RouterActor {
@@ -27,11 +29,18 @@ impl RouterActor {
         if from.is_cut() {
             return Ok(());
         }
-        let Destination { address, route } = router.destination(from, message)?;
+        let Destination { address, route } = match router.destination(from, message) {
+            Ok(destination) => destination,
+            // What was accepted once is confirmed again, though its receiver may be out of reach now, or not known any more.
+            Err(error) => return if self.confirm_repeated(&router, from, message) { Ok(()) } else { Err(error) },
+        };
         let channel = channel_of(&address).ok_or(ErrorCode::DurableTargetInvalid)?;
         if self.durable.loading.holds(&channel) {
             drop(router);
             return self.durable.loading.push(&channel, dispatch);
+        }
+        if let Address::Agent(agent_id) = &*address {
+            self.write_record(&router, agent_id);
         }
         let id = message.id.as_deref().unwrap_or_default();
         let exempt = &self.broker.settings.limits.exempt_networks;
@@ -85,6 +94,31 @@ impl RouterActor {
             }
         }
         Ok(())
+    }
+
+    /// Gives the record of a message's agent to the store before the message, so that the agent is
+    /// known after a crash too.
+    fn write_record(&self, router: &Router, agent_id: &AgentId) {
+        let store = self.durable.channels.store();
+        let Some(written) = router.write_record(agent_id, |agents| save_new_agents(store.as_ref(), &agents)) else { return };
+        let (broker, agent_id) = (Arc::clone(&self.broker), agent_id.clone());
+        actix_rt::spawn(async move {
+            if let Err(error) = written.await {
+                tracing::warn!(%agent_id, %error, "an agent was not noted");
+                broker.router.read().on_record_not_written(&agent_id);
+            }
+        });
+    }
+
+    /// Confirms a message again if its sender has sent it before. Returns whether it has.
+    fn confirm_repeated(&self, router: &Router, from: &Arc<Peer>, message: &Outgoing) -> bool {
+        let address = router.resolve(from, message.target.as_ref()).ok();
+        let (Some(channel), Some(id)) = (address.and_then(|address| channel_of(&address)), message.id.as_deref()) else {
+            return false;
+        };
+        let Some(accepted) = self.durable.channels.first_of(&channel, from.address(), id) else { return false };
+        self.durable.confirmations.wait_for(Arc::clone(from), id.to_owned(), accepted.settled, accepted.committed);
+        true
     }
 
     /// Asks for the newest number of a channel, and then accepts the messages that wait for it.
