@@ -1,8 +1,9 @@
-//! Within a crate no file imports from one that imports from it, directly or around a corner; and
-//! no two folders at the top of a crate import from each other. Tests are exempt.
+//! Checks that the imports within a crate have no circle: no file imports from a file that imports
+//! from it, directly or through others; and no two top folders import from each other. Tests are
+//! exempt.
 //!
-//! What counts is where a name is defined: `use super::Name` is an import from the sibling that
-//! `mod.rs` re-exports the name from, not from `mod.rs`.
+//! An import counts for the file that defines the name: `use super::Name` is an import from the
+//! sibling that `mod.rs` re-exports the name from, not from `mod.rs`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,20 +11,20 @@ use std::{
     path::Path,
 };
 
-/// Crates whose folders still import from each other; their files are looked at all the same.
+/// Crates whose top folders may import from each other. Their files are still checked.
 const FOLDERS_EXEMPT: [&str; 3] = ["tls", "web-server", "bench"];
 
-/// The files of the edge's proxy are one knot: the actor, the faces that it serves clients with,
-/// and the broker's side.
+/// The files of the edge's proxy may import from each other: the actor, the faces that serve
+/// clients, and the broker's side.
 const KNOT: (&str, &str) = ("web-server", "proxy");
 
 /// A module's path below its crate: `["routing", "peer"]`; empty for the root.
 type Module = Vec<String>;
 
-/// By module: its text without comments and tests.
+/// The text of each module, without comments and tests.
 type Sources = BTreeMap<Module, String>;
 
-/// By module: from where it imports.
+/// The modules that each module imports from.
 type Imports = BTreeMap<Module, BTreeSet<Module>>;
 
 fn root() -> &'static Path {

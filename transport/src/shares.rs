@@ -2,9 +2,9 @@
 //!
 //! A server numbers its tables. Each payer of a connection (its session, user, address or key, and
 //! accounts for many, such as all sessions) has an [`Account`] whose allowance states its share of
-//! each table. A connection takes a [`Reservation`] before it adds an entry to a table, and keeps it
-//! beside the entry. Every payer is charged, and gets it back when the entry is removed. There are
-//! no locks and no other table: an account lives as long as a place that it paid for.
+//! each table. A connection takes a [`Reservation`] before it adds an entry to a table, and keeps
+//! it beside the entry. Every payer is charged, and gets it back when the entry is removed. There
+//! are no locks and no other table: an account lives as long as a place that it paid for.
 
 use std::sync::{Arc, OnceLock};
 

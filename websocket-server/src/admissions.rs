@@ -1,4 +1,4 @@
-//! How many connections there may be: in all, and of each holder.
+//! The limits on connections: in all, and for each holder.
 
 use std::{
     net::IpAddr,
@@ -18,7 +18,7 @@ use crate::{
     lifecycle::{Lifecycle, Readiness},
 };
 
-/// Admits connections, and keeps the accounts of those who hold them.
+/// Admits connections, and keeps an account for each holder.
 #[derive(Debug)]
 pub struct Admissions {
     settings: Arc<Settings>,
@@ -33,20 +33,16 @@ impl Admissions {
         Arc::new(Self { settings, lifecycle, accounts: Accounts::default(), connections: AtomicUsize::new(0) })
     }
 
-    /// Takes a place for an agent with this key.
-    ///
-    /// # Errors
-    /// `not_ready` while the broker starts or drains, `at_capacity` when there are as many connections as there may be,
-    /// `too_many_connections` of the key.
+    /// Reserves a place for an agent with this key. Errors: `not_ready` while the broker starts or
+    /// drains, `at_capacity` when the broker has its most connections, `too_many_connections` when
+    /// the key has its most.
     pub fn admit_agent(self: &Arc<Self>, key: &str, address: IpAddr) -> Result<Admission, ErrorCode> {
         let address = self.counted(address).map(Holder::AddressOfAgents);
         self.admit(std::iter::once(Holder::Key(key.to_owned())).chain(address), None)
     }
 
-    /// Takes a place for a connection of a session.
-    ///
-    /// # Errors
-    /// `not_ready`, `at_capacity`; `too_many_connections` of the session, its user or its address.
+    /// Reserves a place for a connection of a session. Errors: `not_ready`, `at_capacity`;
+    /// `too_many_connections` when the session, its user or its address has its most.
     pub fn admit_session(self: &Arc<Self>, identity: &ClientIdentity) -> Result<Admission, ErrorCode> {
         let address = identity.ip.as_deref().and_then(|ip| ip.parse().ok()).and_then(|ip| self.counted(ip));
         let user = identity.user_id().cloned().map(Holder::User);
@@ -55,7 +51,8 @@ impl Admissions {
         self.admit(own.into_iter().chain(user).chain(address.map(Holder::AddressOfSessions)), address.map(hash))
     }
 
-    /// Takes a place on the accounts of these holders. `group`: with whom the connection shares its turns.
+    /// Reserves a place on the accounts of these holders. `group`: the connections that share their
+    /// turns with this one.
     fn admit(self: &Arc<Self>, holders: impl Iterator<Item = Holder>, group: Option<u64>) -> Result<Admission, ErrorCode> {
         if self.lifecycle.readiness() != Readiness::Ready {
             return Err(ErrorCode::NotReady);
@@ -80,7 +77,8 @@ impl Admissions {
         self.accounts.account(holder, allowance)
     }
 
-    /// The single holder (not all connections or all sessions) with most places of a table, and how many it has.
+    /// The single holder with the most places in a table, and how many it has. The holders for all
+    /// connections and all sessions do not count.
     pub fn largest(&self, table: usize) -> Option<(Holder, u32)> {
         self.accounts.largest(table, |holder| !holder.is_collective())
     }
@@ -135,7 +133,7 @@ impl Admission {
         self.tabs.iter().any(Tab::is_metered)
     }
 
-    /// Charges a frame of so many bytes. Returns how long to read no more.
+    /// Charges a frame of this many bytes. Returns how long the connection must not be read.
     pub fn charge(&self, bytes: usize, now_ms: u64) -> Duration {
         self.tabs.iter().map(|tab| tab.charge(bytes, now_ms)).max().unwrap_or_default()
     }

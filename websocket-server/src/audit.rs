@@ -1,4 +1,4 @@
-//! The broker's audit log: what is noted, and how it gets into the store.
+//! The broker's audit log: what is recorded, and how it gets into the store.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -21,7 +21,7 @@ const TICKS_PER_COUNT: u32 = 240;
 #[derive(Debug)]
 pub struct AuditLog {
     waiting: Audit,
-    /// Whether the message that was refused is kept with the refusal.
+    /// Whether the payload of a refused message is recorded with the refusal.
     with_payloads: bool,
 }
 
@@ -36,12 +36,12 @@ impl AuditLog {
         self.waiting.note(event, who, what, origin);
     }
 
-    /// Adds entries that somebody else has made.
+    /// Adds entries that another part has made.
     pub fn add(&self, entries: impl IntoIterator<Item = Entry>) {
         self.waiting.add(entries);
     }
 
-    /// Counts events that are not noted one by one.
+    /// Counts events that are not recorded one by one.
     pub fn pass_over(&self, events: u64) {
         self.waiting.pass_over(events);
     }
@@ -58,8 +58,9 @@ impl AuditLog {
         }
     }
 
-    /// Notes what was refused to a connection because of who it is, with what it had sent where the settings say so. Without a
-    /// `peer` the connection is not registered yet; `origin` is then where it comes from.
+    /// Records that a connection was refused something because of who it is. The message it had
+    /// sent is recorded too, if the settings say so. Without a `peer` the connection is not
+    /// registered yet; `origin` is then its address.
     pub fn note_refusal(&self, peer: Option<&Peer>, origin: Option<IpAddr>, error: &ClientError, sent: Option<&str>) {
         if self.waiting.is_on() && matches!(error.code.row().status, 401 | 403) {
             let what = format!("{} {}", error.code, error.target.as_deref().unwrap_or_default());
@@ -87,7 +88,7 @@ impl AuditLog {
         }
     }
 
-    /// What the store refuses keeps waiting.
+    /// Entries that the store refuses keep waiting.
     async fn write_batch(&self, store: &dyn Store, batch: Batch) {
         if batch.is_empty() {
             return;

@@ -1,4 +1,5 @@
-//! What the broker knows of those who ask for entry: agents by their keys, operators by their token, edges by their assertions.
+//! How the broker checks who connects: agents by their keys, operators by their token, edges by
+//! their assertions.
 
 use std::sync::Arc;
 
@@ -19,14 +20,15 @@ pub struct Authentication {
     pub operators: Operators,
     /// Addresses that presented wrong agent keys.
     pub wrong_keys: SharedPenalties,
-    /// Addresses that presented wrong operators' tokens. Kept apart from wrong keys: a right key must not clear a guess at the token.
+    /// Addresses that presented a wrong operator's token. They are kept apart from those with a
+    /// wrong key, so that a right key does not clear a guess at the token.
     pub wrong_tokens: SharedPenalties,
     /// Edges whose assertions were refused.
     pub refused_edges: RefusedEdges,
 }
 
 impl Authentication {
-    /// With these keys and revocations; nobody has failed yet.
+    /// Uses these keys and revocations. No address has failed yet.
     pub fn new(settings: &Settings, keys: Keys, revocations: SharedRevocations) -> Self {
         Self {
             keys: Arc::new(keys),

@@ -1,4 +1,5 @@
-//! What all worker threads of one broker share, part by part. Whoever needs one part takes that part, not the whole.
+//! What all worker threads of one broker share, in parts. Code that needs one part takes that part,
+//! not the whole.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -45,7 +46,7 @@ pub struct Broker {
     pub router: Arc<RwLock<Router>>,
     /// Durable messages.
     pub channels: Arc<Channels>,
-    /// How many connections there may be, and what each holder has and takes.
+    /// The limits on connections, and what each holder uses of them.
     pub admissions: Arc<Admissions>,
     /// Who may enter.
     pub authentication: Authentication,
@@ -53,7 +54,7 @@ pub struct Broker {
     pub http: HttpRules,
     /// The rules of its connections.
     pub link_policy: Arc<LinkPolicy>,
-    /// What it has carried and refused.
+    /// What the broker has carried and refused.
     pub statistics: Arc<Statistics>,
     /// The audit log.
     pub audit: Arc<AuditLog>,
@@ -62,7 +63,8 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// The shared parts of a broker that is about to start. Its StateManagerActor runs on `state_thread`.
+    /// The shared parts of a broker that is about to start. Its StateManagerActor runs on
+    /// `state_thread`.
     pub fn new(
         settings: &Settings,
         keys: Keys,
@@ -103,18 +105,13 @@ impl Broker {
         })
     }
 
-    /// Takes a place for an agent with this key.
-    ///
-    /// # Errors
-    /// See [`Admissions::admit_agent`].
+    /// Reserves a place for an agent with this key. See [`Admissions::admit_agent`].
     pub fn admit_agent(&self, key: &str, address: IpAddr) -> Result<Admission, ErrorCode> {
         self.admissions.admit_agent(key, address)
     }
 
-    /// Takes a place for a connection of a session.
-    ///
-    /// # Errors
-    /// See [`SharedRevocations::check`] and [`Admissions::admit_session`].
+    /// Reserves a place for a connection of a session. See [`SharedRevocations::check`] and
+    /// [`Admissions::admit_session`].
     pub fn admit_session(&self, identity: &ClientIdentity) -> Result<Admission, ErrorCode> {
         self.authentication.revocations.check(identity)?;
         self.admissions.admit_session(identity)
@@ -133,7 +130,8 @@ impl Broker {
         self.authentication.keys.reload(&self.router, &self.audit)
     }
 
-    /// Messages went to the dead letters: tells their senders, where they are connected, and later their receivers.
+    /// Messages became dead letters: tells their senders that are connected now, and their
+    /// receivers later.
     pub fn on_dead_letters(&self, dead: &[DeadLettered]) {
         for letter in dead {
             self.channels.note_death(&letter.channel);
@@ -172,7 +170,8 @@ impl Broker {
         acked.iter().for_each(|(channel, seqs)| self.on_acknowledged(channel, seqs));
     }
 
-    /// A message is delivered for the first time: tells its sender, if it asked for a receipt.
+    /// A message is delivered for the first time: tells its sender, if the sender asked for a
+    /// receipt.
     pub fn on_first_delivery(&self, channel: &ChannelName, seq: u64) {
         if let Some(Wish { source, message_id }) = self.channels.receipts.of(channel, seq) {
             let message = SystemMessage::Delivered { channel: channel.to_string(), seq };
@@ -187,7 +186,7 @@ impl Broker {
         peer.answer(&SystemMessage::Error(error), id);
     }
 
-    /// The most bytes of a frame from this side.
+    /// The largest frame that this side may send, in bytes.
     pub fn max_frame_bytes(&self, side: Side) -> usize {
         match side {
             Side::Agent => self.settings.limits.max_frame_bytes,
@@ -195,7 +194,7 @@ impl Broker {
         }
     }
 
-    /// The limits that a peer of this side is told.
+    /// The limits that are announced to a peer of this side.
     pub fn announced_limits(&self, side: Side) -> AnnouncedLimits {
         let limits = &self.settings.limits;
         AnnouncedLimits {
@@ -209,7 +208,7 @@ impl Broker {
         }
     }
 
-    /// The heartbeat that a peer is told.
+    /// The heartbeat that is announced to a peer.
     pub fn announced_heartbeat(&self) -> AnnouncedHeartbeat {
         AnnouncedHeartbeat {
             interval_ms: millis(self.settings.heartbeat.interval),

@@ -1,11 +1,11 @@
-//! Hashes of what names something here: addresses, ids, keys of streams.
+//! Hashes of names: addresses, ids, keys of streams.
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
     sync::LazyLock,
 };
 
-/// A secret of the process: nobody can aim at another's entry in a table.
+/// The key is a secret of the process, so that nobody outside can find names with equal hashes.
 static HASH: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// The hash of a name. Nobody outside can tell which two names have the same.

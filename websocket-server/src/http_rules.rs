@@ -1,4 +1,4 @@
-//! What is checked of every HTTP request and handshake, whoever sent it.
+//! The checks on every HTTP request and handshake, before its sender is known.
 
 use std::sync::Arc;
 
@@ -11,15 +11,15 @@ use transport::{Gate, GateRules, HostRule, HttpFaults, HttpRates, OriginRule, cl
 pub struct HttpRules {
     /// Which addresses may open connections, and how many.
     pub gate: Arc<Gate>,
-    /// Counts what clients do wrong over HTTP before any handler sees the request.
+    /// Counts the clients' errors over HTTP that occur before any handler sees the request.
     pub faults: Arc<HttpFaults>,
-    /// Whose statement about a client's address is believed.
+    /// The proxies whose statement about a client's address is believed.
     pub proxies: TrustedProxies,
     /// How often an address may send requests.
     pub rates: HttpRates,
     /// The origins whose pages may open sockets.
     pub origins: OriginRule,
-    /// Under which names the broker answers.
+    /// The names under which the broker answers.
     pub hosts: HostRule,
     /// TLS of the listener.
     pub tls: Option<Arc<ServerTls>>,

@@ -94,7 +94,8 @@ impl Keys {
         Ok(pass)
     }
 
-    /// Whether the key of this name is good and reaches just this; `bounds`: its scopes, `None` where nothing is out of reach.
+    /// Whether the key of this name is valid and has exactly these `bounds` (its scopes; `None` for
+    /// a key without limits).
     pub fn reaches_just(&self, name: &str, bounds: Option<&Scopes>) -> bool {
         let scopes = self.keys.scopes_of(name, SystemTime::now());
         scopes.is_some_and(|scopes| (!scopes.reach_everything()).then_some(&scopes) == bounds)
@@ -188,7 +189,7 @@ fn close_agents(router: &Router, end: impl Fn(&Pass) -> Option<CloseCode>) {
     for (peer, pass) in router.agent_peers().chain(router.waiting_agents()).filter_map(|peer| Some((peer, peer.pass.as_ref()?))) {
         if let Some(code) = end(pass) {
             tracing::info!(agent = peer.address(), key = pass.name(), code = code.0, "closed: its key is good no longer");
-            // What it sent and the router has not processed yet is dropped.
+            // Messages that the agent has sent and the router has not processed yet are dropped.
             peer.cut();
             peer.link.close(code, reason(code), CloseMode::Discard);
         }

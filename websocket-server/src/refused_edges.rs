@@ -1,4 +1,5 @@
-//! Edges whose assertions are refused. Each is logged, because an operator has to mend a secret or a clock.
+//! Edges whose assertions are refused. Each is logged, because an operator has to correct a secret
+//! or a clock.
 
 use std::{
     net::IpAddr,

@@ -103,7 +103,7 @@ impl SharedRevocations {
     }
 }
 
-/// Closes the sockets of a session that was ended, except those with later credentials.
+/// Closes the sockets of a session that was ended, except those with newer credentials.
 fn close_session(router: &Router, session: SessionId, least: u64) {
     for peer in router.peers_at(&Address::Session(session)) {
         if matches!(&peer.kind, PeerKind::Session(identity) if identity.generation < least) {

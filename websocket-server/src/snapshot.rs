@@ -2,9 +2,9 @@
 //! how much it has carried. Subscriptions and positions of clients are stored separately, message
 //! by message.
 //!
-//! The [`crate::state::StateManagerActor`] stores each of the two when it has changed, every few
-//! seconds and at the end of a drain. An agent for which a message is stored in between is stored
-//! before that message, by the router.
+//! The [`crate::state::StateManagerActor`] writes each of the two every few seconds if it has
+//! changed, and at the end of a drain. If a message is stored for an agent in between, the router
+//! writes that agent before the message.
 
 use serde::{Serialize, de::DeserializeOwned};
 use store::{Reply, Store};

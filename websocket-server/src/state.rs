@@ -1,5 +1,6 @@
-//! The StateManagerActor: one per broker, on a thread of its own. Tracks the state of every connection, samples the counters,
-//! keeps the snapshots, and carries the drain out. Never on the path of a message.
+//! The StateManagerActor: one for each broker, on a thread of its own. It tracks the state of every
+//! connection, samples the counters, writes the snapshots and performs the drain. No message passes
+//! through it.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -93,7 +94,7 @@ struct OpenConnection {
     link: Arc<Link>,
 }
 
-/// The connections there are, and how many there were.
+/// The connections that exist, and how many there have been.
 #[derive(Debug, Default)]
 struct Connections {
     open: HashMap<ConnectionId, OpenConnection>,
@@ -134,9 +135,9 @@ pub struct StateManagerActor {
     drain: config::Drain,
     connections: Connections,
     rates: Rates,
-    /// What the store has of how much was carried.
+    /// The lifetime counters as the store has them.
     kept: Lifetime,
-    /// The revision of the agents that the store has.
+    /// The revision of the table of agents that the store has.
     kept_agents: u64,
 }
 

@@ -1,9 +1,9 @@
 //! Revocations on the disk: all that are in force, in one SQLite database, readable by its owner
 //! only.
 //!
-//! [`super::Revocations`] keeps the newest in memory and asks here about the rest, so their number has no
-//! bound. They are written in batches. A batch counts as written once it is on the disk. Expired
-//! ones are removed with later batches. The file is created with the first revocation.
+//! [`super::Revocations`] keeps the newest in memory and asks here about the rest, so their number
+//! has no bound. They are written in batches. A batch counts as written once it is on the disk.
+//! Expired ones are removed with later batches. The file is created with the first revocation.
 
 use std::{
     fs::{self, File},
@@ -134,8 +134,9 @@ impl RevocationStore {
         Ok(found?.unwrap_or_default())
     }
 
-    /// Writes batches down, and waits for the disk: what `next` gives, until it gives nothing. `on_written` hears the number of the
-    /// last change of each batch. Nobody else writes meanwhile.
+    /// Writes batches down, and waits for the disk: what `next` gives, until it gives nothing.
+    /// `on_written` hears the number of the last change of each batch. Nobody else writes
+    /// meanwhile.
     pub(super) fn write_batches(
         &self,
         next: impl Fn(usize) -> Vec<(u64, Revocation)>,

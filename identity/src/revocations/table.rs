@@ -60,7 +60,8 @@ impl RevocationStore {
     /// Writes down what has changed in a table and is not written yet, and waits for the disk.
     ///
     /// # Errors
-    /// Those of the database. What is not written stays in memory, and is written with the next that is.
+    /// Those of the database. What is not written stays in memory, and is written with the next
+    /// that is.
     pub fn write_changes(&self, table: &RwLock<Revocations>) -> io::Result<()> {
         self.write_batches(|most| table.read().unwritten(most), |upto| table.write().on_written(upto))
     }

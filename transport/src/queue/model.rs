@@ -46,7 +46,8 @@ impl Waiting {
     }
 }
 
-/// Whose turn it is in a lane: groups with what they may still send, each with its senders; the first has its turn.
+/// Whose turn it is in a lane: groups with what they may still send, each with its senders; the
+/// first has its turn.
 pub(super) type Ring = Vec<(u64, i64, Vec<u64>)>;
 
 /// All frames in the order in which they came.
@@ -92,7 +93,8 @@ impl Model {
         self.waiting.iter().filter(move |frame| frame.lane == lane && !frame.in_front)
     }
 
-    /// The first sender or group of the largest among these, by the bytes of its frames behind the front that are meant.
+    /// The first sender or group of the largest among these, by the bytes of its frames behind the
+    /// front that are meant.
     pub fn largest(
         &self,
         lane: Lane,
@@ -135,7 +137,8 @@ impl Model {
                     && sender.is_none_or(|sender| frame.source.sender == sender)
             })
         };
-        // Who has its turn and nothing left makes room for the next; others are passed over when their turn comes.
+        // Who has its turn and nothing left makes room for the next; others are passed over when
+        // their turn comes.
         let ring = &mut self.rings[lane];
         for (group, credit, senders) in ring.iter_mut() {
             while senders.len() > 1 && !has(&self.waiting, *group, senders.first().copied()) {
@@ -151,8 +154,8 @@ impl Model {
         gone
     }
 
-    /// Bytes that may go: all that is ephemeral of lower lanes, what yields of its own, and what others have of it beyond what its sender
-    /// would have.
+    /// Bytes that may go: all that is ephemeral of lower lanes, what yields of its own, and what
+    /// others have of it beyond what its sender would have.
     pub fn may_go(&self, lane: Lane, source: Source, length: usize, rule: Rule) -> usize {
         let below = self.size(|frame| frame.lane > lane && frame.is_ephemeral());
         let yielding = self.size(|frame| frame.lane == lane && frame.yields());
@@ -225,7 +228,8 @@ impl Model {
         true
     }
 
-    /// Has a front that is all another sender's, and would be too long with so many more bytes, wait behind.
+    /// Has a front that is all another sender's, and would be too long with so many more bytes,
+    /// wait behind.
     pub fn part(&mut self, lane: Lane, source: Source, length: usize) {
         let of_lane = || self.waiting.iter().filter(|frame| frame.lane == lane);
         let Some(other) = of_lane().next().map(|frame| frame.source).filter(|other| *other != source) else { return };

@@ -1,4 +1,5 @@
-//! Telling receivers what of theirs went to the dead letters, and noting in the store that they were told.
+//! Tells receivers which of their messages became dead letters, and records in the store that they
+//! were told.
 
 use common::timestamp::unix_ms;
 use store::{ChannelName, ConsumerId, StoreError};

@@ -14,7 +14,7 @@ const PAGE_BYTES: u64 = 256 * 1024;
 pub struct StartingPoint {
     /// After this number.
     pub after: u64,
-    /// The content of its answer.
+    /// The content of the answer.
     pub recovery: Recovery,
 }
 

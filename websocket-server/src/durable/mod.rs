@@ -6,8 +6,9 @@
 //!                    └──append──▶ store ──committed──▶ message:accepted to the sender
 //!   receiver that is behind ──▶ catch-up: what is in the store, then the tail, then live
 //! ```
-//! Live delivery does not wait for the disk; the confirmation does. A [`Channel`] is the pure machine of one channel; [`Channels`] holds
-//! those that are in use and talks to the store. Called by the [`crate::shard::RouterActor`]s only.
+//! Live delivery does not wait for the disk; the confirmation does. A [`Channel`] is the pure
+//! machine of one channel; [`Channels`] holds those that are in use and talks to the store. Called
+//! by the [`crate::shard::RouterActor`]s only.
 
 mod acking;
 mod active;

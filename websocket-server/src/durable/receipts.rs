@@ -32,7 +32,7 @@ pub struct Notice {
     pub to: String,
     /// The message's id.
     pub correlation_id: String,
-    /// The content of its answer.
+    /// The content of the receipt.
     pub message: SystemMessage,
 }
 

@@ -107,7 +107,7 @@ impl Untold {
         self.inboxes.contains_key(inbox) || self.forgotten.contains_key(inbox)
     }
 
-    /// How much of an inbox that is there died.
+    /// How many messages of a connected receiver's inbox became dead letters.
     pub(super) fn of_inbox(&self, inbox: &ChannelName) -> u64 {
         self.inboxes.get(inbox).copied().unwrap_or(0)
     }

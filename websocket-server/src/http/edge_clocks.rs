@@ -1,4 +1,4 @@
-//! What an edge is told whose assertion was refused for its times: the broker's clock.
+//! Tells the broker's clock to an edge whose assertion was refused because of its times.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! The page that `/stats` shows. Read only; nothing here is on the path of a message.
+//! The page `/stats`. It only reads; no message passes through this module.
 
 use std::sync::{
     Arc,

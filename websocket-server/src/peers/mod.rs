@@ -1,7 +1,8 @@
-//! Registered connections, as the routing core and the durable channels see them: who is at the other end, what it may do, which
-//! requests it has open, and how many durable messages may be on their way to it.
+//! Registered connections, as the routing core and the durable channels see them: who is at the
+//! other end, what it may do, which requests it has open, and how many durable messages may be in
+//! flight to it.
 //!
-//! Nothing here knows the tables of the router or the channels; both know peers.
+//! This module knows neither the tables of the router nor the channels; both know peers.
 
 mod marks;
 mod pass;

@@ -92,8 +92,8 @@ impl Router {
             Address::Agent(id) => Resource::Agent { id, scopes: self.bounds_of(id) },
             Address::Session(id) => match self.user_of(*id) {
                 SessionUser::User(user) => Resource::Session { id: *id, user: Some(user) },
-                // Nobody is reached. But the user of what would be kept is not known, so that only who reaches all sessions may
-                // leave something.
+                // Nobody is reached. But the user of the session is not known, so only a sender
+                // that reaches all sessions may leave a message for it.
                 SessionUser::NotHere if from.is_agent() => {
                     let reaches_all = from.bounds().is_none_or(Scopes::reach_all_sessions);
                     return if is_kept && !reaches_all { Err(ErrorCode::NotAllowed) } else { Ok(()) };

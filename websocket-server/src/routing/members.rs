@@ -140,7 +140,8 @@ impl Router {
         peer.come_in();
         let older = older.map(|entry| entry.peer);
         if let Some(older) = &older {
-            // What it sent and the router has not processed yet is dropped.
+            // Messages that the older connection has sent and the router has not processed yet are
+            // dropped.
             older.cut();
             self.leave_all_topics(older);
         }

@@ -1,9 +1,11 @@
 //! The routing core: who is connected, who subscribes to what, and where a message goes.
 //!
-//! Pure tables and rules: no sockets, no clocks, no actix. A receiver is a [`transport::Link`], whose queue takes frames without
-//! waiting. The tables stand behind one lock: a dispatch reads, so that all shards dispatch at once; a connection that comes,
-//! goes or subscribes writes. Only [`crate::shard::RouterActor`]s dispatch, attach and subscribe; others read. Two more write: a reload of the agent keys removes
-//! remembered agents, and the [`crate::state::StateManagerActor`] has the tables do what is due as time passes.
+//! Pure tables and rules: no sockets, no clocks, no actix. A receiver is a [`transport::Link`],
+//! whose queue takes frames without waiting. One lock protects the tables. A dispatch takes it for
+//! reading, so that all shards can dispatch at once; a connection that comes, goes or subscribes
+//! takes it for writing. Only [`crate::shard::RouterActor`]s dispatch, attach and subscribe. Two
+//! others write: a reload of the agent keys removes remembered agents, and the
+//! [`crate::state::StateManagerActor`] expires entries as time passes.
 
 mod access;
 mod agent_news;

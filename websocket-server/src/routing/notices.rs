@@ -1,4 +1,4 @@
-//! What the bridge says of itself to many.
+//! Notices that the bridge itself sends to many peers.
 
 use common::message::{Speaker, SystemMessage};
 use transport::Frame;

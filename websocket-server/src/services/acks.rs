@@ -10,7 +10,7 @@ use store::Ack;
 use super::kind::{Kind, Senders, Target, invalid_payload};
 use crate::shard::{Ask, Call, NotUsable};
 
-/// The most `seqs` of one acknowledgement.
+/// The most `seqs` in one acknowledgement.
 const MAX_SEQS: usize = 1000;
 
 pub(super) const KINDS: &[Kind] = &[

@@ -1,4 +1,4 @@
-//! How a service describes a type of message that it owns.
+//! How a service describes a type of message that it handles.
 
 use common::{
     envelope::Envelope,

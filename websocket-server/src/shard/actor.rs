@@ -1,6 +1,7 @@
-//! The RouterActor: one per worker thread. Only RouterActors dispatch, attach and subscribe.
+//! The RouterActor: one for each worker thread. Only RouterActors dispatch, attach and subscribe.
 //!
-//! Here is what it holds; what it does is in the files beside this one, each with methods of its own.
+//! This file has the actor's state. The files beside it have its work, each with methods of its
+//! own.
 
 use std::{sync::Arc, time::Duration};
 
@@ -51,7 +52,7 @@ impl Drop for RouterActor {
 }
 
 impl RouterActor {
-    /// The router of a fresh shard.
+    /// The router of a new shard.
     pub(super) fn new(broker: &Arc<Broker>, counters: &Arc<Counters>) -> Self {
         Self {
             broker: Arc::clone(broker),

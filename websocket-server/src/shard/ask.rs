@@ -1,4 +1,4 @@
-//! What a bridge service gets to do, and with what.
+//! A request to a bridge service, and what the service may use to answer it.
 
 use std::{fmt, future::Future, sync::Arc};
 

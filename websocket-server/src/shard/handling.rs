@@ -1,4 +1,4 @@
-//! How a router does what connections ask of it.
+//! How a router handles the work that connections give it.
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 

@@ -1,4 +1,4 @@
-//! The way from a connection to the router of its thread.
+//! Gives a connection's work to the router of its thread.
 
 use std::{
     cell::RefCell,

@@ -1,4 +1,5 @@
-//! One worker thread's part in routing: its RouterActor, with the durable half, and the way from connections to it.
+//! The routing on one worker thread: its RouterActor, with the durable half, and the path from
+//! connections to it.
 //!
 //! ```text
 //!   connection ──Shard::try_send(Work)──▶ RouterActor ──▶ routing core, durable channels, bridge services

@@ -1,4 +1,4 @@
-//! What connections ask of the router of their thread.
+//! The work that connections give to the router of their thread.
 
 use std::sync::Arc;
 
@@ -42,14 +42,14 @@ pub struct Attach {
     pub peer: Arc<Peer>,
     /// An agent's description of itself.
     pub description: AgentDescription,
-    /// The `agent:register` frame that asked for it, if one did.
+    /// The `agent:register` frame that asked for the registration, if one did.
     pub asked_by: Option<RegisterFrame>,
 }
 
 /// A frame that is answered with `agent:registered`.
 #[derive(Debug)]
 pub struct RegisterFrame {
-    /// Its id, if it had one.
+    /// The frame's id, if it had one.
     pub id: Option<String>,
 }
 

@@ -1,5 +1,5 @@
-//! What the broker has carried and whom it has refused. Read by `/stats` and kept over restarts; nothing here is on the path of a
-//! message.
+//! What the broker has carried, and whom it has refused. `/stats` reads it, and it is kept over
+//! restarts. No message passes through this module.
 
 mod connections;
 mod totals;
@@ -27,7 +27,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Of a broker that starts now. `before`: what it has carried in earlier lives.
+    /// For a broker that starts now. `before`: what it has carried before this start.
     pub fn new(before: Lifetime) -> Self {
         Self { started: Instant::now(), refusals: ErrorCounts::default(), before, shards: Mutex::new(Vec::new()) }
     }
@@ -49,7 +49,8 @@ impl Statistics {
         Totals::sum(self.shards().iter().flat_map(|shard| &shard.routes).map(Totals::read))
     }
 
-    /// What was carried in all lives. `connections`: how many were opened in this one.
+    /// What was carried before and since this start. `connections`: how many were opened since this
+    /// start.
     pub fn lifetime(&self, connections: u64) -> Lifetime {
         Lifetime {
             carried: Totals::sum([self.before.carried, self.totals()].into_iter()),

@@ -1,4 +1,4 @@
-//! What connections ask about channels: to read them, or no longer.
+//! What connections ask about channels: to start reading them, or to stop.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ pub(super) struct Asking {
 }
 
 impl ChannelAsk {
-    /// Which channels it is about.
+    /// The channels that the request is about.
     pub(super) fn channels(&self) -> Vec<ChannelName> {
         match self {
             Self::Subscribe(Subscription { topic, .. }) | Self::Unsubscribe(topic) => vec![ChannelName::topic(topic)],
