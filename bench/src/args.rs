@@ -1,4 +1,4 @@
-//! What a bench run can be told.
+//! The options of a bench run.
 
 use std::path::PathBuf;
 
@@ -9,23 +9,23 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BenchArgs {
-    /// Scenarios to run; all of them if none is named.
+    /// Scenarios to run; all of them by default.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub scenario: Vec<Scenario>,
-    /// Servers to measure; only the broker if none is named.
+    /// Servers to measure; only the broker by default.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub peers: Vec<PeerKind>,
     /// Measure all peers that are installed, in turns, and show ratios and goals.
     #[arg(long)]
     pub compare: bool,
-    /// How many times everything is run; figures are medians.
+    /// How often each case is run. The figures are medians.
     #[arg(long, default_value_t = 1)]
     pub repeats: u32,
-    /// Every scenario in its smallest form, seconds in all: a test of the servers, not a
-    /// measurement.
+    /// Run every scenario in its smallest form, within seconds. This tests the servers; it does not
+    /// measure them.
     #[arg(long, conflicts_with = "long")]
     pub quick: bool,
-    /// Longer spans, and 10 GB past the reader that is stuck.
+    /// Measure for longer, and deliver 10 GB past the reader that is stuck.
     #[arg(long)]
     pub long: bool,
     /// Write the report to this file as well, as JSON.
@@ -46,7 +46,7 @@ pub struct BenchArgs {
     /// Core that the load generator runs on.
     #[arg(long, default_value_t = 1, value_name = "CORE")]
     pub generator_core: usize,
-    /// Leave it to the system what runs on which core. Figures mean little then.
+    /// Do not bind the programs to cores. The figures then mean little.
     #[arg(long)]
     pub no_pin: bool,
 }
@@ -75,22 +75,22 @@ impl Default for BenchArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scenario {
-    /// Bulk fan-out, one publisher to 100 and to 1000 subscribers, 200 B, as fast as it goes.
+    /// Bulk fan-out: one publisher to 100 and to 1000 subscribers, 200 B, as fast as possible.
     S1,
     /// The same at 500 messages a second to 100 subscribers.
     S1p,
-    /// Request and reply, 1 and 100 pairs, as fast as it goes and at 1,000 a second.
+    /// Request and reply: 1 and 100 pairs, as fast as possible and at 1,000 a second.
     S2,
-    /// 200 agents that each stream 50 x 40 B a second to a viewer of their own.
+    /// 200 agents that each stream 50 messages of 40 B a second to a viewer of their own.
     S3,
-    /// Idle connections: memory of each and how fast they are accepted.
+    /// Idle connections: the memory of each, and how fast they are accepted.
     S4,
-    /// Fan-out to 100 subscribers of whom one never reads.
+    /// Fan-out to 100 subscribers, one of which never reads.
     S5,
     /// Fan-out of 1 MiB messages to 10 subscribers.
     S6,
-    /// 64 senders of 300 B that is stored and confirmed, one or 16 of each unconfirmed, for each
-    /// durability.
+    /// 64 senders of 300 B messages that are stored and confirmed, with one or 16 unconfirmed each,
+    /// for each durability.
     D1,
 }
 
@@ -99,7 +99,7 @@ impl Scenario {
     pub const ALL: [Self; 8] = [Self::S1, Self::S1p, Self::S2, Self::S3, Self::S4, Self::S5, Self::S6, Self::D1];
 }
 
-/// What is measured.
+/// A server that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PeerKind {
@@ -116,10 +116,10 @@ pub enum PeerKind {
 }
 
 impl PeerKind {
-    /// All of them, in the order they are run and shown in.
+    /// All of them, in the order in which they are run and shown.
     pub const ALL: [Self; 5] = [Self::Bridge, Self::Tls, Self::Edge, Self::Nats, Self::Relay];
 
-    /// Its name in options and tables.
+    /// The name in options and tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bridge => "bridge",

@@ -8,7 +8,7 @@ use crate::report::Report;
 /// Why a bench run fails.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
-    /// A run of some case found a fault; the report is complete otherwise and has been printed.
+    /// A case found a fault. The report is complete otherwise and has been printed.
     #[error("{} of {} runs failed", .0.failed(), .0.runs())]
     Failed(Box<Report>),
     /// The generator's own set-up failed.
@@ -22,7 +22,7 @@ pub enum BenchError {
         /// Why.
         error: io::Error,
     },
-    /// The thread that runs the cases is gone.
+    /// The thread that runs the cases has panicked.
     #[error("the generator's thread panicked")]
     Panicked,
 }

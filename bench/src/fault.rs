@@ -1,13 +1,14 @@
-//! What a run can find wrong with a peer.
+//! The faults of a server that a run can find.
 //!
-//! A fault ends the run it is found in; the other runs go on, and the whole bench fails at its end.
+//! A fault ends the run that finds it. The other runs go on, and the bench as a whole fails at its
+//! end.
 
 use crate::net::FrameError;
 
 /// Longest piece of an unexpected frame that is shown, in characters.
 const SHOWN: usize = 240;
 
-/// Something a server did that it must not do.
+/// An error of a server.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// Bytes differ from those that were sent.
@@ -20,7 +21,7 @@ pub enum Fault {
         /// The start of what arrived.
         shown: String,
     },
-    /// A message came twice, too early or from somebody else.
+    /// A message came twice, too early or from another sender.
     #[error("connection {conn}: message {expected} was due, {got} came")]
     OutOfOrder {
         /// Which connection.
@@ -30,7 +31,7 @@ pub enum Fault {
         /// The message that came.
         got: u32,
     },
-    /// A message of a publisher this connection has nothing to do with.
+    /// A message from a publisher that does not send to this connection.
     #[error("connection {conn}: a message of publisher {got} came, only those of {expected} may")]
     WrongPublisher {
         /// Which connection.
@@ -62,7 +63,7 @@ pub enum Fault {
         /// The position.
         seq: u64,
     },
-    /// A frame that the scenario has no place for.
+    /// A frame that the scenario does not expect.
     #[error("connection {conn}: unexpected: {shown}")]
     Unexpected {
         /// Which connection.
@@ -70,7 +71,7 @@ pub enum Fault {
         /// The start of the frame.
         shown: String,
     },
-    /// The server closed a connection that it should keep.
+    /// The server closed a connection that it should keep open.
     #[error("connection {conn} was closed: {ending}")]
     Closed {
         /// Which connection.
@@ -86,7 +87,7 @@ pub enum Fault {
         /// The start of the answer.
         answer: String,
     },
-    /// Not WebSocket.
+    /// The bytes are not a WebSocket frame.
     #[error("connection {conn}: {error}")]
     Frame {
         /// Which connection.
@@ -94,14 +95,14 @@ pub enum Fault {
         /// What is wrong.
         error: FrameError,
     },
-    /// Nothing happened any more.
+    /// Nothing happened for too long.
     #[error("only {done} of {wanted} {what} after {seconds} s")]
     Stalled {
-        /// What was waited for.
+        /// The event that was waited for.
         what: &'static str,
-        /// How far it came.
+        /// How many of these events happened.
         done: usize,
-        /// How far it should have come.
+        /// How many were expected.
         wanted: usize,
         /// How long was waited.
         seconds: u64,
@@ -111,7 +112,7 @@ pub enum Fault {
     Io(#[from] std::io::Error),
 }
 
-/// The start of `frame`, for a message to people.
+/// The start of `frame`, for an error message.
 pub fn shown(frame: &[u8]) -> String {
     let text = String::from_utf8_lossy(frame.get(..frame.len().min(4 * SHOWN)).unwrap_or_default());
     text.chars().take(SHOWN).collect()

@@ -1,13 +1,13 @@
 //! Measures message servers: a load generator, a raw relay to compare with, and runs that compare
-//! them in turns.
+//! the servers in turns.
 //!
-//! Each case starts a fresh server on one core and drives it from one thread on another: `mio`, one
-//! shared read buffer, frames parsed in place, so that the generator costs much less than what it
-//! measures. Every payload is checked to arrive whole, once and in order; a run in which one does
-//! not fails. What counts is the server's processor time per delivery.
+//! Each case starts a fresh server on one core. One thread on another core drives it, with `mio`,
+//! one shared read buffer and frames parsed in place, so that the generator costs much less than
+//! the server that it measures. Every payload must arrive whole, once and in order, or the run
+//! fails. The main figure is the server's processor time per delivery.
 //!
-//! `args` says what to run, `plan` what that is in detail, `protocol` how each server is spoken to,
-//! `scenario` what is done to it, `report` what came of it.
+//! Modules: `args` has the options, `plan` the cases, `protocol` the protocol of each server,
+//! `scenario` the load, `report` the results.
 
 mod args;
 mod error;

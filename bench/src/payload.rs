@@ -1,13 +1,13 @@
-//! What is sent, and how it is known to have arrived whole, once and in order.
+//! Payloads, and the check that they arrive whole, once and in order.
 //!
 //! A payload is a JSON object of a fixed size, the same bytes for every peer:
-//! `{"v":"PPPPNNNNNNNNTTTTTTTTTTTT…"}` with the publisher, the message's number and a time in
-//! hexadecimal, then filler that follows from publisher and number. So every byte of a payload is
-//! known in advance but the time, and all of them are compared.
+//! `{"v":"PPPPNNNNNNNNTTTTTTTTTTTT…"}`. It has the publisher, the number of the message and a time
+//! in hexadecimal, and then filler that depends on publisher and number. So every byte but the time
+//! is known in advance, and all of them are compared.
 
 use crate::fault::{Fault, shown};
 
-/// Bytes of the smallest payload: everything but filler.
+/// Size of the smallest payload, which has no filler, in bytes.
 pub const MIN_SIZE: usize = Payloads::PREFIX.len() + STAMP + SUFFIX.len();
 
 const SUFFIX: &[u8] = br#""}"#;
@@ -16,14 +16,14 @@ const STAMP: usize = 24;
 /// How many different fillers there are.
 const VARIANTS: usize = 4096;
 
-/// What a payload says.
+/// The publisher, number and time in a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// Who published it.
     pub publisher: u16,
-    /// The how-manieth of its publisher it is, from 0.
+    /// The message's number among those of its publisher, from 0.
     pub number: u32,
-    /// When it was meant to be sent, in nanoseconds of the run's clock (48 bits).
+    /// When it should have been sent, in nanoseconds of the run's clock (48 bits).
     pub time: u64,
 }
 
@@ -59,7 +59,7 @@ impl Payloads {
         self.size
     }
 
-    /// Replaces the content of `out` with the payload that says `stamp`.
+    /// Replaces the content of `out` with the payload for `stamp`.
     pub fn write(&self, out: &mut Vec<u8>, stamp: Stamp) {
         out.clear();
         out.extend_from_slice(Self::PREFIX);
@@ -70,7 +70,7 @@ impl Payloads {
         out.extend_from_slice(SUFFIX);
     }
 
-    /// What `payload` says; `None` if a byte of it is not as it was written.
+    /// The stamp of `payload`; `None` if any byte differs from what was written.
     pub fn read(&self, payload: &[u8]) -> Option<Stamp> {
         if payload.len() != self.size {
             return None;
@@ -93,7 +93,7 @@ impl Payloads {
     }
 }
 
-/// What one receiver must get from one publisher: every message whole, once, in order.
+/// Checks that one receiver gets every message of one publisher whole, once and in order.
 #[derive(Clone, Copy, Debug)]
 pub struct InOrder {
     publisher: u16,
@@ -101,7 +101,7 @@ pub struct InOrder {
 }
 
 impl InOrder {
-    /// Nothing of `publisher` has arrived yet.
+    /// Nothing from `publisher` has arrived yet.
     pub fn of(publisher: u16) -> Self {
         Self { publisher, next: 0 }
     }
@@ -111,7 +111,7 @@ impl InOrder {
         self.next
     }
 
-    /// Takes the next payload that arrived on `conn`.
+    /// Checks the next payload that arrived on `conn`.
     pub fn take(&mut self, payloads: &Payloads, conn: usize, payload: &[u8]) -> Result<Stamp, Fault> {
         let expected = self.next;
         let stamp = payloads.read(payload).ok_or_else(|| Fault::Damaged { conn, expected, shown: shown(payload) })?;

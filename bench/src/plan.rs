@@ -1,54 +1,54 @@
-//! What is run: the cases behind the scenario names, with all their parameters.
+//! The cases behind the names of the scenarios, with all their parameters.
 //!
-//! Parameters are the same for every peer. The names of the cases are those of the reports.
+//! The parameters are the same for every peer. The reports use the names of the cases.
 
 use std::time::Duration;
 
 use crate::args::{PeerKind, Scenario};
 
-/// Descriptors that server and generator keep for other things than connections.
+/// File descriptors that server and generator need for other things than connections.
 const SPARE_FILES: u64 = 400;
 
 /// How thorough a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Fractions of a second, small numbers: only correctness is meant.
+    /// Fractions of a second and small numbers: only a check of correctness.
     Quick,
     /// Seconds.
     Short,
-    /// Longer, and as much data as the goals speak of.
+    /// Longer, with as much data as the goals name.
     Long,
 }
 
-/// One thing that is run and gets one line per peer in the report.
+/// One measurement: one line for each peer in the report.
 #[derive(Clone, Debug)]
 pub struct Case {
     /// Its name.
     pub name: String,
-    /// What is done.
+    /// The load.
     pub load: Load,
     /// Bytes of each payload.
     pub payload: usize,
-    /// Load that is not measured yet.
+    /// How long the load runs before it is measured.
     pub warm_up: Duration,
-    /// Load that is measured.
+    /// How long it is measured.
     pub measured: Duration,
 }
 
-/// What is done to a server.
+/// The load on a server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Load {
-    /// One publisher, as fast as the slowest of `subscribers` allows: at most `window` messages
-    /// ahead of it.
+    /// One publisher, as fast as the slowest of `subscribers` allows: it is at most `window`
+    /// messages ahead of it.
     FanOut {
-        /// How many receive.
+        /// How many subscribers there are.
         subscribers: u32,
         /// Messages.
         window: u32,
     },
     /// One publisher at a fixed pace.
     Paced {
-        /// How many receive.
+        /// How many subscribers there are.
         subscribers: u32,
         /// Messages a second.
         rate: f64,
@@ -57,8 +57,8 @@ pub enum Load {
     Replies {
         /// Requesters, each with a responder of its own.
         pairs: u32,
-        /// Requests a second in all; `None`: each requester asks again as soon as it has its
-        /// answer.
+        /// Requests a second in all; `None`: each requester sends the next one as soon as it has
+        /// its answer.
         rate: Option<f64>,
     },
     /// Agents that each stream to one viewer.
@@ -73,11 +73,11 @@ pub enum Load {
         /// How many.
         connections: u32,
     },
-    /// Messages to be stored and confirmed.
+    /// Messages that are stored and confirmed.
     Store {
-        /// How many send.
+        /// How many senders there are.
         senders: u32,
-        /// Messages of each that may be unconfirmed.
+        /// How many messages of each sender may be unconfirmed.
         window: u32,
         /// What a confirmation means.
         durability: Durability,
@@ -85,13 +85,13 @@ pub enum Load {
     /// Fan-out of a fixed amount, once with all subscribers reading and once with one that does
     /// not.
     Stall {
-        /// How many receive; the last is the stuck one.
+        /// How many subscribers there are; the last one is stuck.
         subscribers: u32,
-        /// Messages the publisher may be ahead of the slowest that reads.
+        /// How many messages the publisher may be ahead of the slowest subscriber that reads.
         window: u32,
-        /// Payload bytes delivered to those that read.
+        /// Payload bytes that are delivered to the subscribers that read.
         bytes: u64,
-        /// After this long the stuck one must be closed.
+        /// The stuck subscriber must be closed within this time.
         closed_within: Duration,
     },
 }
@@ -121,18 +121,18 @@ impl Durability {
     }
 }
 
-/// Payload bytes a publisher may be ahead of the slowest subscriber, roughly.
+/// How many payload bytes a publisher may be ahead of the slowest subscriber, roughly.
 const WINDOW_BYTES: usize = 256 * 1024;
-/// Messages of [`BULK`] bytes in the window. With an envelope around each it stays under half of a
-/// 1 MiB outbox.
+/// How many messages of [`BULK`] bytes the window has. With their envelopes they take less than
+/// half of a 1 MiB outbox.
 const WINDOW: u32 = 1024;
-/// Bytes of a message in bulk and of a request.
+/// Bytes of a bulk message and of a request.
 const BULK: usize = 200;
 /// Bytes of a streamed token's message.
 const TOKEN: usize = 40;
 /// Bytes of a message to be stored.
 const STORED: usize = 300;
-/// Bytes of a large message: with its envelope just under a frame limit of 1 MiB.
+/// Bytes of a large message. With its envelope it is just below a frame limit of 1 MiB.
 const LARGE: usize = 1024 * 1024 - 1024;
 const _: () = assert!(WINDOW as usize * BULK <= WINDOW_BYTES);
 
@@ -193,8 +193,8 @@ impl Case {
         }
     }
 
-    /// Why the case cannot be run against `peer`: a process needs one descriptor for each idle
-    /// connection and may have `files`; not all can store anything.
+    /// Why the case cannot be run against `peer`, if it cannot. A process needs one descriptor for
+    /// each idle connection and may have `files`; not every peer can store messages.
     pub fn obstacle(&self, peer: PeerKind, files: u64) -> Option<String> {
         match (self.load, peer) {
             (Load::Idle { connections }, _) => {
@@ -207,7 +207,8 @@ impl Case {
         }
     }
 
-    /// What the server is to promise about what it stores; `None` where nothing is stored.
+    /// What the server must guarantee for the messages that it stores; `None` if the case stores
+    /// nothing.
     pub fn durability(&self) -> Option<Durability> {
         match self.load {
             Load::Store { durability, .. } => Some(durability),

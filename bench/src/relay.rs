@@ -1,5 +1,5 @@
-//! What the raw relay (`src/bin/relay.rs`) shares with the generator: framing, and the relay's side
-//! of the upgrade.
+//! The parts that the raw relay (`src/bin/relay.rs`) shares with the generator: frames, and the
+//! server's side of the upgrade.
 
 use std::io;
 
@@ -13,18 +13,18 @@ use crate::net::{apply_mask, header};
 /// Longest request head, in bytes.
 const MAX_HEAD: usize = 8 * 1024;
 
-/// What a frame brought.
+/// What a frame contains.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received<'a> {
     /// A whole message.
     Message(&'a [u8]),
     /// A ping, to be answered with the same payload.
     Ping(&'a [u8]),
-    /// The peer is going.
+    /// The peer closes the connection.
     Close,
 }
 
-/// The frames in a piece of what a client sent; they are unmasked where they lie.
+/// Reads the frames in a piece of a client's bytes. They are unmasked in place.
 pub struct Frames<'a> {
     bytes: &'a mut [u8],
     used: usize,
@@ -36,7 +36,7 @@ impl<'a> Frames<'a> {
         Self { bytes, used: 0 }
     }
 
-    /// The next whole frame; pongs are passed over. Fragmented messages are not supported.
+    /// The next whole frame. Pongs are skipped. Fragmented messages are not supported.
     #[expect(clippy::should_implement_trait, reason = "what it returns borrows from it")]
     pub fn next(&mut self) -> io::Result<Option<Received<'_>>> {
         loop {
@@ -63,13 +63,14 @@ impl<'a> Frames<'a> {
         }
     }
 
-    /// How many bytes the frames so far had.
+    /// How many bytes have been read as frames.
     pub fn used(&self) -> usize {
         self.used
     }
 }
 
-/// The answer to an upgrade request and how long the request was; `None` while it is not all there.
+/// The answer to an upgrade request, and the length of the request; `None` while the request is not
+/// complete.
 pub fn upgrade_answer(bytes: &[u8]) -> io::Result<Option<(usize, String)>> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
         return if bytes.len() > MAX_HEAD { Err(io::ErrorKind::InvalidData.into()) } else { Ok(None) };

@@ -1,4 +1,4 @@
-//! Runs the cases: peers take turns, repetition after repetition.
+//! Runs the cases. The peers take turns in each repetition.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,17 +11,19 @@ use crate::report::{CaseReport, Machine, Outcome, Report, Run};
 use crate::scenario::{self, Findings, RunError};
 use crate::server::{Cores, Front, Lab, Programs, StartError, find, raise_file_limit};
 
-/// The bridge's time limit for slow consumers in the quick form, so that a stuck one is seen to be
-/// closed.
+/// The bridge's time limit for slow consumers in the quick form: short, so that the run sees a
+/// stuck one closed.
 const QUICK_SLOW_CONSUMER: Duration = Duration::from_secs(2);
 
-/// Runs what `args` says and prints the report to standard output, progress to standard error.
+/// Runs the cases that `args` asks for. Prints the report to standard output and progress to
+/// standard error.
 ///
 /// # Errors
-/// [`BenchError::Failed`], with the report, if any run found a fault; the others if there is no
-/// report.
+///
+/// [`BenchError::Failed`], with the report, if any run found a fault. With the other errors there
+/// is no report.
 pub fn run(args: BenchArgs) -> Result<Report, BenchError> {
-    // A thread of its own: it is bound to a core, the caller is not.
+    // A thread of its own, because it is bound to a core and the caller is not.
     let generator = std::thread::Builder::new().name("generator".into()).spawn(move || run_here(args))?;
     generator.join().map_err(|_| BenchError::Panicked)?
 }
@@ -46,7 +48,7 @@ fn run_here(args: BenchArgs) -> Result<Report, BenchError> {
     let mut runs: Vec<Vec<Run>> = cases.iter().map(|_| Vec::new()).collect();
     for repeat in 1..=repeats {
         for (case, runs) in cases.iter().zip(&mut runs) {
-            // Every other time the other way round: whoever goes first is not always the same.
+            // Every second repetition has the reverse order, so that no peer is always first.
             let turns: Vec<PeerKind> = if repeat % 2 == 1 { peers.clone() } else { peers.iter().rev().copied().collect() };
             for peer in turns {
                 let start = Instant::now();
@@ -112,8 +114,8 @@ fn programs(args: &BenchArgs) -> Programs {
     }
 }
 
-/// Who is measured. A comparison leaves out what is not installed; what was asked for by name is
-/// not left out.
+/// The peers to measure. A comparison leaves out those that are not installed; a peer that was
+/// named is never left out.
 fn peers(args: &BenchArgs, programs: &Programs) -> Vec<PeerKind> {
     if !args.peers.is_empty() {
         return args.peers.clone();

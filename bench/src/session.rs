@@ -1,4 +1,4 @@
-//! A set of connections to one server, set up and then handed to a scenario.
+//! Sets up the connections to one server and hands them to a scenario.
 
 use std::time::{Duration, Instant};
 
@@ -6,9 +6,9 @@ use crate::fault::Fault;
 use crate::net::{Conns, Ending, Net, Sink};
 use crate::protocol::{App, Delivery, Protocol, Role};
 
-/// Connections that are being set up at the same time.
+/// How many connections are set up at the same time.
 const CONCURRENCY: usize = 128;
-/// Without a newly ready connection for this long, setting up has failed.
+/// If no connection becomes ready for this long, the set-up has failed.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// All connections of one run.
@@ -19,7 +19,7 @@ pub struct Session<'p, P> {
     peers: Vec<Peer>,
 }
 
-/// What is known of a connection beside its socket.
+/// What is known of a connection besides its socket.
 struct Peer {
     role: Role,
     ready: bool,
@@ -32,8 +32,8 @@ impl<'p, P: Protocol> Session<'p, P> {
         Ok(Self { net: Net::new()?, protocol, peers: Vec::new() })
     }
 
-    /// Opens a connection for each role, in their order: connection `n` has role `n`. How long that
-    /// took.
+    /// Opens one connection for each role, in order: connection `n` has role `n`. Returns how long
+    /// that took.
     pub fn connect(&mut self, roles: &[Role]) -> Result<Duration, Fault> {
         let start = Instant::now();
         let mut last_progress = start;
@@ -59,13 +59,13 @@ impl<'p, P: Protocol> Session<'p, P> {
         Ok(start.elapsed())
     }
 
-    /// One turn of the network; payloads go to `app`.
+    /// One turn of the network. Payloads are handed to `app`.
     pub fn turn(&mut self, timeout: Option<Duration>, app: &mut impl App) -> Result<(), Fault> {
         let mut receiver = Receiver { protocol: self.protocol, peers: &mut self.peers, app };
         self.net.turn(timeout, &mut receiver)
     }
 
-    /// Lets `wait` pass. Only what the server says of its own accord may arrive.
+    /// Waits for `wait`. During this time only messages that the server sends by itself may arrive.
     pub fn settle(&mut self, wait: Duration) -> Result<(), Fault> {
         let start = Instant::now();
         while let Some(left) = wait.checked_sub(start.elapsed()) {
@@ -150,7 +150,7 @@ impl<P: Protocol, A: App> Sink for Receiver<'_, P, A> {
     }
 }
 
-/// The scenario in which no payload may arrive.
+/// A scenario in which no payload may arrive.
 struct Nothing;
 
 impl App for Nothing {

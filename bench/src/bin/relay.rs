@@ -1,10 +1,10 @@
-//! The raw relay: what fan-out and request/reply cost when next to nothing is done.
+//! The raw relay: the cost of fan-out and of request and reply with the least possible work.
 //!
-//! One thread, tokio, WebSocket framing of its own, no JSON, no authentication, five bytes of
-//! addressing ([`bench::relay::Op`]). All that one read brings is encoded once and written to each
-//! receiver with one write; what the kernel does not take waits in that receiver's buffer. A
-//! receiver with more than 8 MiB waiting is reset. It exists to be compared with: nothing that has
-//! to route at all can be much cheaper.
+//! One thread with tokio, its own WebSocket framing, no JSON, no authentication, five bytes of
+//! address ([`bench::relay::Op`]). The frames of one read are encoded once and written to each
+//! receiver with one write; what the kernel does not accept waits in the receiver's buffer. A
+//! receiver with more than 8 MiB waiting is reset. The relay is the lower bound in comparisons: a
+//! server that routes messages cannot be much cheaper.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -18,11 +18,11 @@ use bench::relay::{Frames, Op, Received, put_server_header, upgrade_answer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
 
-/// The read buffer all connections share, in bytes.
+/// The size of the read buffer that all connections share, in bytes.
 const READ_BUFFER: usize = 64 * 1024;
 /// A receiver with more than this waiting is reset, in bytes.
 const MAX_WAITING: usize = 8 * 1024 * 1024;
-/// A write buffer that grew beyond this is given back once it is empty, in bytes.
+/// A write buffer that grew beyond this is freed once it is empty, in bytes.
 const KEEP_CAPACITY: usize = 64 * 1024;
 
 fn main() -> io::Result<()> {
@@ -39,7 +39,7 @@ fn main() -> io::Result<()> {
     })
 }
 
-/// Everything the connections share.
+/// The state that all connections share.
 #[derive(Default)]
 struct Hub {
     names: RefCell<HashMap<u32, Rc<Peer>>>,
@@ -47,7 +47,7 @@ struct Hub {
     scratch: RefCell<Scratch>,
 }
 
-/// Buffers for the read at hand.
+/// Buffers for the current read.
 #[derive(Default)]
 struct Scratch {
     read: Vec<u8>,
@@ -59,7 +59,7 @@ struct Scratch {
 struct Peer {
     stream: TcpStream,
     address: Cell<u32>,
-    /// What the kernel has not taken.
+    /// Bytes that the kernel has not accepted yet.
     out: RefCell<Vec<u8>>,
     /// The start of a frame whose end has not arrived.
     partial: RefCell<Vec<u8>>,
@@ -129,7 +129,7 @@ impl Peer {
         }
     }
 
-    /// Writes `bytes`, or what of them the kernel takes now; the rest waits.
+    /// Writes `bytes`. What the kernel does not accept now waits.
     fn write(&self, bytes: &[u8]) {
         let taken = if self.out.borrow().is_empty() { self.stream.try_write(bytes).unwrap_or(0) } else { 0 };
         if let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
@@ -159,8 +159,8 @@ impl Peer {
         Ok(())
     }
 
-    /// Something waits: its task has to look for writability, or end the connection if it is too
-    /// much.
+    /// Bytes wait: the connection's task must wait for writability, or end the connection if there
+    /// are too many.
     fn block(&self) {
         if self.out.borrow().len() > MAX_WAITING {
             socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).ok();
@@ -207,7 +207,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Handles what is whole in `bytes`; how many bytes that were.
+    /// Handles the whole frames in `bytes`. Returns how many bytes they have.
     fn on_bytes(
         &self,
         peer: &Rc<Peer>,

@@ -1,4 +1,4 @@
-//! What is measured: processor time, memory, latencies.
+//! Measurements: processor time, memory, latencies.
 
 mod process;
 mod span;
@@ -31,13 +31,12 @@ impl Clock {
 pub struct Latencies(Vec<u32>);
 
 impl Latencies {
-    /// Takes one.
+    /// Adds one.
     pub fn push(&mut self, nanos: u64) {
         self.0.push(u32::try_from(nanos).unwrap_or(u32::MAX));
     }
 
-    /// The value that the share `share` (0 to 1) of all is at most, in microseconds; zero without
-    /// any.
+    /// The quantile `share` (0 to 1), in microseconds; zero if there are no latencies.
     pub fn quantile(&mut self, share: f64) -> f64 {
         self.0.sort_unstable();
         let index = (share * self.0.len() as f64) as usize;
@@ -48,11 +47,11 @@ impl Latencies {
 /// One figure of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Measure {
-    /// What it is.
+    /// Its name.
     pub name: String,
-    /// In what.
+    /// Its unit.
     pub unit: String,
-    /// How much.
+    /// Its value.
     pub value: f64,
 }
 

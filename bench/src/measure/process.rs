@@ -1,10 +1,10 @@
-//! A server process as /proc shows it.
+//! Reads the figures of a server process from /proc.
 
 use std::fs;
 use std::io;
 use std::time::Duration;
 
-/// The server process, as /proc shows it.
+/// A server process.
 #[derive(Clone, Copy, Debug)]
 pub struct Process {
     pid: u32,
@@ -18,8 +18,9 @@ impl Process {
 
     /// Processor time of all its threads so far.
     ///
-    /// From schedstat, in nanoseconds; threads that have ended are not in it, which the servers
-    /// here have none of under load. Where the kernel keeps no schedstat: from stat, in ticks.
+    /// The source is schedstat, in nanoseconds. It does not count threads that have ended; the
+    /// servers here end none under load. If the kernel has no schedstat, the source is stat, in
+    /// ticks.
     pub fn cpu(&self) -> io::Result<Duration> {
         match self.cpu_of_threads() {
             Ok(0) | Err(_) => self.cpu_in_ticks(),
@@ -50,7 +51,7 @@ impl Process {
         self.status("VmRSS:")
     }
 
-    /// The most resident memory it ever had, in KiB.
+    /// Its peak resident memory, in KiB.
     pub fn peak_rss_kib(&self) -> io::Result<u64> {
         self.status("VmHWM:")
     }
@@ -65,7 +66,7 @@ pub(super) fn number(text: Option<&str>) -> io::Result<u64> {
     text.and_then(|text| text.trim().parse().ok()).ok_or_else(|| io::Error::other("/proc does not look as expected"))
 }
 
-/// The time of so many clock ticks, as /proc counts them.
+/// The duration of this many clock ticks of /proc.
 pub(super) fn from_ticks(ticks: u64) -> Duration {
     Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
 }

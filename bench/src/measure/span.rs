@@ -1,4 +1,5 @@
-//! What a span of a run costs: processor time of both sides, and how much others were in their way.
+//! The cost of a span of a run: processor time of both sides, and how much other processes
+//! disturbed them.
 
 use std::fs;
 use std::io;
@@ -26,21 +27,21 @@ pub struct Cost {
     pub server: Duration,
     /// Processor time of the generator.
     pub generator: Duration,
-    /// Time on the wall.
+    /// Elapsed time.
     pub wall: Duration,
-    /// Time that something else ran on the server's or the generator's core, whichever is more;
-    /// zero if they have none.
+    /// How long other processes ran on the core of the server or of the generator, whichever is
+    /// more; zero if they have no cores of their own.
     foreign: Duration,
 }
 
 impl Span {
-    /// Begins now.
+    /// Starts the span.
     pub fn begin(process: Process, cores: Cores) -> io::Result<Self> {
         let busy = busy_times()?;
         Ok(Self { process, cores, server: process.cpu()?, generator: own_cpu(), busy, start: Instant::now() })
     }
 
-    /// Ends now.
+    /// Ends the span.
     pub fn end(self) -> io::Result<Cost> {
         let wall = self.start.elapsed();
         let server = self.process.cpu()?.saturating_sub(self.server);
@@ -56,12 +57,12 @@ impl Span {
 }
 
 impl Cost {
-    /// Server processor time per one of `count`, in microseconds.
+    /// Server processor time for each of `count`, in microseconds.
     pub fn per(&self, count: u64) -> f64 {
         micros(self.server) / count.max(1) as f64
     }
 
-    /// Generator processor time per one of `count`, in microseconds.
+    /// Generator processor time for each of `count`, in microseconds.
     pub fn own_per(&self, count: u64) -> f64 {
         micros(self.generator) / count.max(1) as f64
     }
@@ -71,13 +72,13 @@ impl Cost {
         self.percent(self.server)
     }
 
-    /// For how much of the time something else ran on the core of server or generator, in percent.
-    /// Above a few percent, rates and latencies are not to be trusted; processor times suffer less.
+    /// The share of the time in which other processes ran on the core of server or generator, in
+    /// percent. Above a few percent, do not trust rates and latencies; processor times suffer less.
     pub fn disturbance(&self) -> f64 {
         self.percent(self.foreign)
     }
 
-    /// How many of `count` there were a second.
+    /// `count` as a rate per second.
     pub fn rate(&self, count: u64) -> f64 {
         count as f64 / self.wall.as_secs_f64().max(1e-9)
     }

@@ -1,4 +1,4 @@
-//! The connections and what waits to be written to them.
+//! The connections, and the bytes that wait to be written to them.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::frame::{Opcode, put_client_frame};
 use super::wire::Wire;
 
-/// A write buffer that grew beyond this is given back once it is empty, in bytes.
+/// A write buffer that grew beyond this is freed once it is empty, in bytes.
 const KEEP_CAPACITY: usize = 64 * 1024;
 
 /// How a connection ended.
@@ -30,16 +30,16 @@ impl fmt::Display for Ending {
     }
 }
 
-/// How far a connection is. `Dialling -> Upgrading -> Open -> Ended`; any state may end.
+/// The state of a connection. `Dialling -> Upgrading -> Open -> Ended`; any state may end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// TCP is connecting; the upgrade request waits in `out`.
     Dialling,
-    /// The upgrade was asked for.
+    /// The upgrade request was sent.
     Upgrading,
     /// Frames flow.
     Open,
-    /// Over.
+    /// The connection has ended.
     Ended(Ending),
 }
 
@@ -47,14 +47,15 @@ pub(super) enum Phase {
 pub(super) struct Conn {
     pub stream: Wire,
     pub phase: Phase,
-    /// Bytes to write, of which `written` are.
+    /// Bytes to write. `written` of them are written.
     pub out: Vec<u8>,
     pub written: usize,
     /// The start of a frame whose end has not arrived.
     pub partial: Vec<u8>,
     /// The fragments of a message whose end has not arrived.
     pub fragments: Vec<u8>,
-    /// Whether what arrives is left in the kernel: the part of a peer that does not read.
+    /// Whether incoming bytes are left in the kernel: the connection plays a peer that does not
+    /// read.
     pub stuck: bool,
     /// Whether the kernel reported the end of the connection while it was stuck.
     pub hung_up: bool,
@@ -101,15 +102,14 @@ impl Conns {
         self.list.len()
     }
 
-    /// Whether a stuck connection's end has been seen by the kernel.
+    /// Whether the kernel has reported the end of a stuck connection.
     pub fn hung_up(&self, conn: usize) -> bool {
         self.list.get(conn).is_some_and(|conn| conn.hung_up)
     }
 
-    /// Queues one frame; it is written at the end of the turn.
+    /// Queues one frame. It is written at the end of the turn.
     pub fn send(&mut self, conn: usize, opcode: Opcode, parts: &[&[u8]]) {
-        // The mask must only not be a constant here: nobody between the two ends can be confused by
-        // it.
+        // The mask only has to vary: no intermediary between the two ends could be confused by it.
         self.mask = self.mask.wrapping_mul(0x9e37_79b1).wrapping_add(0x7f4a_7c15);
         let mask = self.mask.to_le_bytes();
         let Some(target) = self.list.get_mut(conn) else {
@@ -125,8 +125,8 @@ impl Conns {
         }
     }
 
-    /// Writes what waits on every connection something was queued for. What the kernel does not
-    /// take waits for its event.
+    /// Writes the waiting bytes of every connection that something was queued for. What the kernel
+    /// does not accept waits for its event.
     pub(super) fn flush(&mut self) {
         for conn in std::mem::take(&mut self.dirty) {
             if let Some(conn) = self.list.get_mut(conn) {
@@ -138,7 +138,7 @@ impl Conns {
 }
 
 impl Conn {
-    /// Writes as much as the kernel takes. An error is left for the reading side to find.
+    /// Writes as much as the kernel accepts. The reading side finds an error.
     pub fn flush(&mut self) {
         if !matches!(self.phase, Phase::Upgrading | Phase::Open) {
             return;
@@ -150,7 +150,7 @@ impl Conn {
                 Err(_) => return,
             }
         }
-        // What TLS still holds waits for the next event.
+        // What TLS still has waits for the next event.
         let _ = self.stream.flush();
         self.written = 0;
         self.out.clear();

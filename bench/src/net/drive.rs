@@ -1,4 +1,4 @@
-//! Readiness to frames.
+//! Turns readiness of sockets into frames.
 
 use std::io::{self, Read};
 use std::mem;
@@ -16,23 +16,23 @@ use super::upgrade::{Dial, Upgrade, answer};
 use super::wire::Wire;
 use crate::fault::Fault;
 
-/// The read buffer all connections share, in bytes.
+/// The size of the read buffer that all connections share, in bytes.
 const READ_BUFFER: usize = 256 * 1024;
-/// The start of a frame up to this long is copied before the next read; a longer one collects in
-/// its connection.
+/// The start of a frame up to this length is copied before the next read; a longer one is collected
+/// in its connection, in bytes.
 const CARRY: usize = 16 * 1024;
 
-/// Connections from one source address. Beyond about half of the ephemeral ports the kernel takes
-/// ever longer to find a free one.
+/// How many connections have the same source address. Beyond about half of the ephemeral ports the
+/// kernel takes ever longer to find a free one.
 const PER_SOURCE: usize = 8000;
 
-/// Who hears what happens on the connections.
+/// Receives the events of the connections.
 pub trait Sink {
     /// The upgrade succeeded.
     fn on_open(&mut self, conns: &mut Conns, conn: usize) -> Result<(), Fault>;
     /// A whole text or binary message arrived.
     fn on_message(&mut self, conns: &mut Conns, conn: usize, message: &[u8]) -> Result<(), Fault>;
-    /// A connection is over.
+    /// A connection has ended.
     fn on_end(&mut self, conns: &mut Conns, conn: usize, ending: Ending) -> Result<(), Fault>;
 }
 
@@ -56,7 +56,7 @@ impl Net {
         })
     }
 
-    /// Starts to connect; the index of the new connection.
+    /// Starts to connect. Returns the index of the new connection.
     pub fn dial(&mut self, dial: &Dial) -> io::Result<usize> {
         let mut stream = connect(dial.addr, self.conns.len())?;
         stream.set_nodelay(true)?;
@@ -65,8 +65,8 @@ impl Net {
         Ok(self.conns.push(Wire::new(stream, dial.tls.as_ref())?, &dial.request))
     }
 
-    /// One turn: writes what is queued, waits for events up to `timeout`, handles them, writes what
-    /// that queued.
+    /// One turn: writes queued bytes, waits up to `timeout` for events, handles them, and writes
+    /// what that queued.
     pub fn turn(&mut self, timeout: Option<Duration>, sink: &mut impl Sink) -> Result<(), Fault> {
         self.conns.flush();
         match self.poll.poll(&mut self.events, timeout) {
@@ -80,7 +80,8 @@ impl Net {
         outcome
     }
 
-    /// Lets a connection stop reading (`true`) or read on; what has waited is read at once.
+    /// Makes a connection stop reading (`true`) or read again. Bytes that have waited are read at
+    /// once.
     pub fn set_stuck(&mut self, conn: usize, stuck: bool, sink: &mut impl Sink) -> Result<(), Fault> {
         if let Some(found) = self.conns.get_mut(conn) {
             found.stuck = stuck;
@@ -107,8 +108,8 @@ impl Net {
         if event.is_readable() || over { self.read(conn, over, sink) } else { Ok(()) }
     }
 
-    /// Reads until the kernel has no more. A short read means just that, unless the end is to be
-    /// found as well.
+    /// Reads until the kernel has no more bytes. A short read shows that, except when the end of
+    /// the stream has to be found as well.
     fn read(&mut self, conn: usize, to_the_end: bool, sink: &mut impl Sink) -> Result<(), Fault> {
         loop {
             let Some(found) = self.conns.get_mut(conn) else {
@@ -118,7 +119,7 @@ impl Net {
                 return Ok(());
             }
             let mut partial = mem::take(&mut found.partial);
-            // A short start goes to the front of the shared buffer, so that nothing else need be
+            // A short start is copied to the front of the shared buffer, so that no other bytes are
             // copied.
             let carried = if partial.len() <= CARRY { partial.len() } else { 0 };
             if let Some(front) = self.buffer.get_mut(..carried) {
@@ -177,7 +178,7 @@ impl Net {
 }
 
 impl Drop for Net {
-    /// Thousands of connections in TIME_WAIT would be in the next run's way.
+    /// Resets the sockets: thousands of connections in TIME_WAIT would disturb the next run.
     fn drop(&mut self) {
         for conn in self.conns.iter_mut() {
             SockRef::from(conn.stream.tcp()).set_linger(Some(Duration::ZERO)).ok();
@@ -185,8 +186,8 @@ impl Drop for Net {
     }
 }
 
-/// Starts to connect the `index`-th connection: to loopback from 127.0.0.1 first, then from
-/// 127.0.0.2 and so on.
+/// Starts to connect connection `index`. On loopback the first ones come from 127.0.0.1, the next
+/// from 127.0.0.2 and so on.
 fn connect(addr: SocketAddr, index: usize) -> io::Result<TcpStream> {
     let source = match (addr, u8::try_from(1 + index / PER_SOURCE)) {
         (SocketAddr::V4(addr), Ok(last @ 2..)) if addr.ip().is_loopback() => Ipv4Addr::new(127, 0, 0, last),
@@ -201,7 +202,7 @@ fn connect(addr: SocketAddr, index: usize) -> io::Result<TcpStream> {
     }
 }
 
-/// Handles all that is whole in `bytes`; how many bytes that were.
+/// Handles the whole frames in `bytes`. Returns how many bytes they have.
 fn feed(conns: &mut Conns, conn: usize, bytes: &[u8], sink: &mut impl Sink) -> Result<usize, Fault> {
     let mut used = 0;
     if conns.get(conn).is_some_and(|conn| conn.phase != Phase::Open) {

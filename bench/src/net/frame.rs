@@ -1,8 +1,8 @@
-//! WebSocket frames (RFC 6455) as bytes, parsed where they lie.
+//! WebSocket frames (RFC 6455) as bytes, parsed in place.
 //!
-//! Owns headers, masking and close codes, for both directions: the generator reads unmasked frames
-//! and writes masked ones, the raw relay the other way round. Knows no socket. Extensions are not
-//! supported: reserved bits are an error.
+//! Headers, masks and close codes for both directions: the generator reads unmasked frames and
+//! writes masked ones, the raw relay the reverse. This module uses no socket. Extensions are not
+//! supported: a reserved bit is an error.
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,21 +55,21 @@ pub enum FrameError {
     /// An opcode without a meaning.
     #[error("opcode {0:#x} has no meaning")]
     Opcode(u8),
-    /// Masked where it must not be, or unmasked where it must be masked.
+    /// The frame is masked where it must not be, or unmasked where it must be masked.
     #[error("the frame is masked the wrong way round")]
     Mask,
-    /// More than this tool wants to hold.
+    /// The frame is larger than this tool accepts.
     #[error("the frame claims {0} bytes")]
     TooLarge(u64),
 }
 
-/// Longest frame that is accepted, in bytes: more than any server here may send at once.
+/// The largest frame that is accepted, in bytes: more than any server here may send at once.
 const MAX_FRAME: u64 = 256 * 1024 * 1024;
 
 /// The head of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Whether this ends the message.
+    /// Whether this frame ends the message.
     pub fin: bool,
     /// What the frame is.
     pub opcode: Opcode,
@@ -88,7 +88,7 @@ impl Header {
     }
 }
 
-/// Reads the header at the start of `bytes`; `None` while it is not all there.
+/// Reads the header at the start of `bytes`; `None` while it is not complete.
 pub fn header(bytes: &[u8]) -> Result<Option<Header>, FrameError> {
     let &[first, second, ref rest @ ..] = bytes else {
         return Ok(None);
@@ -128,7 +128,8 @@ pub fn put_server_header(out: &mut Vec<u8>, opcode: Opcode, body: usize) {
     put_header(out, opcode, body, 0);
 }
 
-/// Appends a whole masked frame, as a client writes it; its payload is `parts` one after the other.
+/// Appends a whole masked frame, as a client writes it. Its payload is `parts`, one after the
+/// other.
 pub fn put_client_frame(out: &mut Vec<u8>, opcode: Opcode, mask: [u8; 4], parts: &[&[u8]]) {
     let body = parts.iter().map(|part| part.len()).sum();
     out.reserve(body + 14);
@@ -171,7 +172,7 @@ pub fn apply_mask(bytes: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// The code in the payload of a Close frame; 1005 (none given) where there is none.
+/// The code in the payload of a Close frame; 1005 (none given) if it has none.
 pub fn close_code(payload: &[u8]) -> u16 {
     payload.first_chunk::<2>().map_or(1005, |code| u16::from_be_bytes(*code))
 }

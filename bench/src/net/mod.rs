@@ -1,7 +1,7 @@
 //! The generator's network: one thread, one epoll, one read buffer, frames parsed in place.
 //!
-//! [`Net`] owns the sockets and turns readiness into calls of a [`Sink`]; [`Conns`] is the half of
-//! it that a sink may write to while it is called. Nothing here knows what the frames mean.
+//! [`Net`] owns the sockets and calls a [`Sink`] for their events. [`Conns`] is the part of it that
+//! a sink may write to during such a call. This module does not know what the frames mean.
 
 mod conns;
 mod drive;

@@ -1,7 +1,7 @@
-//! The HTTP upgrade at the start of a WebSocket, from the client's side.
+//! The client's side of the HTTP upgrade at the start of a WebSocket.
 //!
-//! The key is a constant (the RFC's own example), so that the answer to it is one as well and can
-//! be compared without SHA-1.
+//! The key is a constant (the RFC's example). So the answer is a constant as well, and can be
+//! compared without SHA-1.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use rustls::ClientConfig;
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// The only correct `Sec-WebSocket-Accept` for [`KEY`].
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-/// Longest response head that is waited for, in bytes.
+/// The longest response head that is accepted, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
 /// Where and how to open one WebSocket.
@@ -22,7 +22,7 @@ pub struct Dial {
     pub addr: SocketAddr,
     /// The request head, to the empty line.
     pub request: Vec<u8>,
-    /// TLS, if the server speaks it.
+    /// The TLS configuration, if the server speaks TLS.
     pub tls: Option<Arc<ClientConfig>>,
 }
 
@@ -37,20 +37,20 @@ impl Dial {
         Self { addr, request: request.into_bytes(), tls: None }
     }
 
-    /// The same under TLS, if there is any.
+    /// The same with TLS, if there is a configuration.
     pub fn under(self, tls: Option<Arc<ClientConfig>>) -> Self {
         Self { tls, ..self }
     }
 }
 
-/// What became of an upgrade.
+/// The result of an upgrade.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Upgrade {
-    /// The head is not all there.
+    /// The head is not complete.
     Incomplete,
-    /// Switched; frames start after this many bytes.
+    /// The upgrade succeeded. Frames start after this many bytes.
     Done(usize),
-    /// Something else than a proper 101: the start of what was said.
+    /// The answer is not a correct 101. This is its start.
     Refused(String),
 }
 

@@ -1,4 +1,4 @@
-//! What bytes of a connection travel over: TCP, or TLS over TCP.
+//! The stream below a connection: TCP, or TLS over TCP.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mio::net::TcpStream;
 use rustls::{ClientConfig, ClientConnection};
 
-/// See the module. Neither side blocks.
+/// A stream that does not block in either direction.
 pub(super) enum Wire {
     Plain(TcpStream),
     Tls(Box<Secured>),
@@ -18,7 +18,7 @@ pub(super) struct Secured {
 }
 
 impl Wire {
-    /// Over TCP that is connecting; with a configuration, under TLS.
+    /// A stream over TCP that is connecting; with a configuration, under TLS.
     pub fn new(tcp: TcpStream, tls: Option<&Arc<ClientConfig>>) -> io::Result<Self> {
         let Some(config) = tls else { return Ok(Self::Plain(tcp)) };
         let name = "localhost".try_into().map_err(io::Error::other)?;
@@ -33,7 +33,7 @@ impl Wire {
         }
     }
 
-    /// Whether a read that fills less than its room says that there is no more.
+    /// Whether a read that does not fill its buffer shows that there are no more bytes.
     pub fn short_reads_end(&self) -> bool {
         matches!(self, Self::Plain(_))
     }
@@ -55,7 +55,7 @@ impl Write for Wire {
             Self::Tls(secured) => {
                 let count = secured.tls.writer().write(bytes)?;
                 match secured.send() {
-                    // What TLS has taken goes out with the next write or flush.
+                    // What TLS has accepted is sent with the next write or flush.
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock && count > 0 => Ok(count),
                     outcome => outcome.map(|()| count),
                 }

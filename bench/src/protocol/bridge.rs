@@ -1,8 +1,8 @@
-//! Agent Bridge itself: JSON envelopes in text frames, straight to the broker or through the edge.
+//! Agent Bridge: JSON envelopes in text frames, directly to the broker or through the edge.
 //!
-//! Publishers, responders and streamers are agents and always talk to the broker; the others are
-//! sessions. Of a frame on the hot path only the payload is looked at, where it was in the frame
-//! before; the envelope is parsed whole whenever it is somewhere else, and for every request and
+//! Publishers, responders and streamers are agents and always connect to the broker; the others are
+//! sessions. On the hot path only the payload of a frame is read, at the offset that it had in the
+//! last frame. The envelope is parsed whole if the payload is elsewhere, and for every request and
 //! reply.
 
 use std::borrow::Cow;
@@ -22,14 +22,14 @@ use crate::fault::{Fault, shown};
 use crate::net::{Conns, Dial, Opcode};
 use crate::payload::Payloads;
 
-/// The name before a payload.
+/// The key before a payload.
 const PAYLOAD_KEY: &[u8] = br#""payload":"#;
-/// Messages that one absent agent is sent: fewer than an inbox holds.
+/// How many messages one absent agent is sent: fewer than an inbox holds.
 const INBOX: u32 = 8_192;
-/// Sessions name this agent at connect: it never connects, so that no agent hears of them.
+/// Sessions name this agent when they connect. It never connects, so no agent is notified of them.
 const NOBODY: &str = "bench-nobody";
 
-/// A broker, and the edge before it if sessions are to go through one.
+/// A broker, and the edge in front of it if sessions connect through one.
 #[derive(Debug)]
 pub struct BridgeProtocol {
     broker: SocketAddr,
@@ -37,11 +37,11 @@ pub struct BridgeProtocol {
     agent_key: String,
     bridge_secret: Secret,
     payload_size: usize,
-    /// Of the sessions, in the order of their numbers.
+    /// The sessions, in the order of their numbers.
     sessions: Vec<Registered>,
-    /// Where the payload was in the last frame.
+    /// The payload's offset in the last frame.
     offset: Cell<usize>,
-    /// How the broker is dialled.
+    /// The TLS configuration for the broker, if it speaks TLS.
     tls: Option<Arc<ClientConfig>>,
 }
 
@@ -69,7 +69,7 @@ impl BridgeProtocol {
         self.sessions.get(number as usize)
     }
 
-    /// The payload in `message`, if it is one of ours.
+    /// The payload in `message`, if it is one of this bench.
     fn payload<'a>(&self, conn: usize, message: &'a [u8]) -> Result<Option<&'a [u8]>, Fault> {
         let last = self.offset.get();
         let begins = |at: usize| message.get(at..).is_some_and(|rest| rest.starts_with(Payloads::PREFIX));
@@ -91,8 +91,8 @@ impl BridgeProtocol {
         Ok(Some(self.cut(message, at)))
     }
 
-    /// The payload that begins at `at`. If what follows it is not JSON's next piece, the whole
-    /// rest: that is found to be wrong.
+    /// The payload that begins at `at`. If the text after it is not the expected rest of the
+    /// envelope, this returns everything to the end, and the comparison fails.
     fn cut<'a>(&self, message: &'a [u8], at: usize) -> &'a [u8] {
         let end = at + self.payload_size;
         let end = if matches!(message.get(end), Some(b',' | b'}')) { end } else { message.len() };
@@ -100,7 +100,7 @@ impl BridgeProtocol {
     }
 }
 
-/// The part of an envelope that is looked at.
+/// The part of an envelope that is read.
 #[derive(Deserialize)]
 struct Head<'a> {
     #[serde(rename = "type", borrow)]
@@ -120,13 +120,13 @@ impl<'a> Head<'a> {
         serde_json::from_slice(message).map_err(|_| Fault::Unexpected { conn, shown: shown(message) })
     }
 
-    /// Whether this is something the bridge may say at any time.
+    /// Whether the bridge may send this at any time.
     fn is_notice(&self) -> bool {
         ["connection:", "agent:", "session:", "topic:", "presence:"].iter().any(|family| self.kind.starts_with(family))
     }
 }
 
-/// What says that a message is stored.
+/// The payload of a confirmation that a message is stored.
 #[derive(Deserialize)]
 struct Accepted<'a> {
     #[serde(rename = "type", borrow)]
@@ -196,7 +196,7 @@ impl Protocol for BridgeProtocol {
             return Ok(Dial::new(edge, &format!("/ws/{session_id}?agent={NOBODY}"), Some(token)));
         }
         let id = session_id.parse::<SessionId>().map_err(std::io::Error::other)?;
-        // The assertion lives for seconds: it is signed when it is needed.
+        // The assertion is valid for seconds only, so it is signed when it is needed.
         let assertion = mint(&ClientIdentity::anonymous(id), &self.bridge_secret)
             .map_err(|error| std::io::Error::other(format!("signing an assertion: {error:?}")))?;
         Ok(Dial::new(self.broker, &format!("/ws/client/{session_id}?agent={NOBODY}"), Some(&assertion)).under(self.tls.clone()))
@@ -268,7 +268,7 @@ impl Protocol for BridgeProtocol {
         send(conns, conn, &head, payload);
     }
 
-    /// To agents that are not there, so that nothing is measured but storing.
+    /// Sends to agents that are not connected, so that only storing is measured.
     fn store(&self, conns: &mut Conns, conn: usize, sender: u32, number: u32, payload: &[u8]) {
         let inbox = number / INBOX;
         let head = format!(

@@ -1,8 +1,9 @@
-//! How each peer is spoken to: one [`Protocol`] per kind of server, the same scenarios for all.
+//! The protocol of each peer: one [`Protocol`] for each kind of server, with the same scenarios for
+//! all.
 //!
-//! A protocol turns roles into connections and payloads into that server's messages and back. It
-//! keeps no socket and measures nothing. What a server sends of its own accord (acknowledgements,
-//! notices, pings) is handled or passed over here.
+//! A protocol turns roles into connections, and payloads into the server's messages and back. It
+//! owns no socket and measures nothing. It also handles or skips what a server sends by itself:
+//! acknowledgements, notices, pings.
 
 mod bridge;
 mod nats;
@@ -16,7 +17,7 @@ pub use relay::{Op, RelayProtocol};
 use crate::fault::Fault;
 use crate::net::{Conns, Dial, Ending};
 
-/// What a connection is for. The number tells those of one kind apart.
+/// The purpose of a connection. The number distinguishes those of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Sends to the topic.
@@ -31,7 +32,7 @@ pub enum Role {
     Streamer(u32),
     /// Receives the stream of the streamer with its number.
     Viewer(u32),
-    /// Sends what is to be stored.
+    /// Sends messages that are stored.
     Sender(u32),
     /// Does nothing.
     Idle(u32),
@@ -40,18 +41,19 @@ pub enum Role {
 /// One payload that arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct Delivery<'a> {
-    /// The payload, unchecked.
+    /// The payload, not checked yet.
     pub payload: &'a [u8],
-    /// What the protocol needs to answer it or to know what it answers; only the protocol reads it.
+    /// What the protocol needs to answer the payload, or to know which request it answers. Only the
+    /// protocol reads it.
     pub origin: &'a [u8],
 }
 
-/// A stored message's confirmation.
+/// The confirmation of a stored message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Confirmation {
     /// The message's number among its sender's.
     pub number: u32,
-    /// The position it was given.
+    /// The position that the message was given.
     pub seq: u64,
 }
 
@@ -65,7 +67,7 @@ pub trait App {
         Err(Fault::Unexpected { conn, shown: format!("{confirmation:?}") })
     }
 
-    /// A connection ended, which most scenarios do not expect.
+    /// A connection ended. Most scenarios do not expect this.
     fn on_end(&mut self, conn: usize, ending: Ending) -> Result<(), Fault> {
         Err(Fault::Closed { conn, ending })
     }
@@ -73,23 +75,23 @@ pub trait App {
 
 /// One kind of server.
 pub trait Protocol {
-    /// Done once before the clock runs, with every role that will be dialled.
+    /// Called once before the clock starts, with every role that will be dialled.
     fn prepare(&mut self, _roles: &[Role]) -> Result<(), Fault> {
         Ok(())
     }
 
-    /// How to open the connection of `role`.
+    /// How to open the connection for `role`.
     fn dial(&self, role: Role) -> Result<Dial, Fault>;
 
-    /// The upgrade succeeded: says what the client says first. `true` if the connection is ready at
-    /// once.
+    /// The upgrade succeeded: sends what the client sends first. Returns `true` if the connection
+    /// is ready at once.
     fn hello(&self, role: Role, conns: &mut Conns, conn: usize) -> bool;
 
-    /// A message arrived while the connection is set up. `true` once it is ready. `carry` is the
-    /// connection's own scratch.
+    /// A message arrived while the connection is being set up. Returns `true` once it is ready.
+    /// `carry` is scratch space of the connection.
     fn greet(&self, role: Role, carry: &mut Vec<u8>, conns: &mut Conns, conn: usize, message: &[u8]) -> Result<bool, Fault>;
 
-    /// A message arrived on a connection that is ready: hands each payload in it to `app`.
+    /// A message arrived on a connection that is ready. Hands each payload in it to `app`.
     fn deliver(
         &self,
         carry: &mut Vec<u8>,
@@ -102,14 +104,14 @@ pub trait Protocol {
     /// Sends to the topic.
     fn publish(&self, conns: &mut Conns, conn: usize, number: u32, payload: &[u8]);
 
-    /// Asks responder `pair`, as requester `pair`.
+    /// Sends a request to responder `pair`, as requester `pair`.
     fn request(&self, conns: &mut Conns, conn: usize, pair: u32, number: u32, payload: &[u8]);
 
     /// Answers the request that came with `origin`.
     fn reply(&self, conns: &mut Conns, conn: usize, origin: &[u8], payload: &[u8]) -> Result<(), Fault>;
 
-    /// Whether what came with `origin` names request `number` of requester `pair` as the one it
-    /// answers. `true` where the protocol has no such thing; the payload is compared in any case.
+    /// Whether `origin` names request `number` of requester `pair` as the one that it answers.
+    /// `true` if the protocol has no such names; the payload is compared in any case.
     fn answers(&self, _origin: &[u8], _pair: u32, _number: u32) -> bool {
         true
     }
@@ -117,7 +119,7 @@ pub trait Protocol {
     /// Sends to viewer `viewer`, as streamer `viewer`.
     fn stream(&self, conns: &mut Conns, conn: usize, viewer: u32, number: u32, payload: &[u8]);
 
-    /// Sends what is to be stored and confirmed, as sender `sender`. Nothing where nothing can be
-    /// stored.
+    /// Sends a message to be stored and confirmed, as sender `sender`. Does nothing if the server
+    /// cannot store.
     fn store(&self, _conns: &mut Conns, _conn: usize, _sender: u32, _number: u32, _payload: &[u8]) {}
 }

@@ -1,7 +1,7 @@
-//! NATS: its text protocol inside binary WebSocket messages.
+//! NATS: its text protocol in binary WebSocket messages.
 //!
-//! A WebSocket message need not begin or end where a NATS operation does; what is left over waits
-//! in the connection's carry.
+//! A WebSocket message need not begin or end where a NATS operation does. An incomplete operation
+//! waits in the connection's carry.
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -13,16 +13,16 @@ use crate::fault::{Fault, shown};
 use crate::net::{Conns, Dial, Opcode};
 use crate::plan::Durability;
 
-/// The token the server is started with.
+/// The token that the server is started with.
 pub const TOKEN: &str = "bench-nats-token";
-/// Longest line of the protocol, in bytes: INFO is the longest.
+/// The longest line of the protocol, in bytes. INFO is the longest.
 const MAX_LINE: usize = 16 * 1024;
 
 /// A nats-server's WebSocket listener.
 #[derive(Debug)]
 pub struct NatsProtocol {
     addr: SocketAddr,
-    /// Where JetStream keeps what is stored.
+    /// JetStream's storage for the stored messages.
     storage: &'static str,
 }
 
@@ -32,7 +32,7 @@ impl NatsProtocol {
         Self { addr, storage: if durability == Some(Durability::Memory) { "memory" } else { "file" } }
     }
 
-    /// What makes the stream; making it again changes nothing.
+    /// The request that creates the stream. Creating it again changes nothing.
     fn make_stream(&self, sender: u32) -> String {
         let config = format!(
             r#"{{"name":"BENCH","subjects":["store.*"],"retention":"limits","storage":"{}","max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"max_age":0,"num_replicas":1}}"#,
@@ -42,7 +42,7 @@ impl NatsProtocol {
     }
 }
 
-/// JetStream's answer to a message to be stored.
+/// JetStream's answer to a stored message.
 #[derive(Deserialize)]
 struct Stored {
     seq: u64,
@@ -50,7 +50,8 @@ struct Stored {
     duplicate: bool,
 }
 
-/// What says that a message is stored; the number is the last word of where it was to be sent.
+/// The confirmation that a message is stored. The message's number is the last token of the
+/// subject.
 fn confirmation(conn: usize, subject: &[u8], payload: &[u8]) -> Result<Confirmation, Fault> {
     let number = subject.rsplit(|&byte| byte == b'.').next().and_then(decimal).and_then(|number| u32::try_from(number).ok());
     let stored = serde_json::from_slice::<Stored>(payload).ok().filter(|stored| !stored.duplicate);
@@ -71,8 +72,7 @@ enum Operation<'a> {
     Other(&'a [u8]),
 }
 
-/// Takes the operation at the start of `bytes`; `None` while it is not all there. Also how many
-/// bytes it has.
+/// Takes the operation at the start of `bytes`, and its length; `None` while it is not complete.
 fn operation(bytes: &[u8]) -> Result<Option<(Operation<'_>, usize)>, &[u8]> {
     let Some(end) = bytes.iter().position(|&byte| byte == b'\r') else {
         return if bytes.len() > MAX_LINE { Err(bytes) } else { Ok(None) };
@@ -116,7 +116,7 @@ fn decimal(digits: &[u8]) -> Option<usize> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Runs `each` over the operations in `message` and what was carried before it.
+/// Calls `each` for the operations in `message` and what was carried before it.
 fn operations(
     carry: &mut Vec<u8>,
     conn: usize,
@@ -248,7 +248,7 @@ impl Protocol for NatsProtocol {
     }
 }
 
-/// Whether JetStream says that the stream is there.
+/// Whether JetStream answers that the stream exists.
 fn is_stream(answer: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Answer {

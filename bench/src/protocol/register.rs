@@ -1,4 +1,5 @@
-//! Sessions at the edge: `POST /api/client`, one after the other, before the clock runs.
+//! Registers sessions at the edge with `POST /api/client`, one after the other, before the clock
+//! starts.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,17 +9,17 @@ use serde::Deserialize;
 
 use crate::fault::{Fault, shown};
 
-/// A session and what opens it.
+/// A session, and the token that opens it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Registered {
     /// Its id, a UUID.
     #[serde(rename = "client_id")]
     pub session_id: String,
-    /// Its token; empty where none is needed.
+    /// Its token; empty if none is needed.
     pub token: String,
 }
 
-/// Longest answer that is read, in bytes.
+/// The longest answer that is read, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
 /// Registers `count` anonymous sessions.
@@ -52,7 +53,7 @@ fn connect(edge: SocketAddr) -> io::Result<BufReader<TcpStream>> {
     Ok(BufReader::new(stream))
 }
 
-/// An HTTP answer, as far as it is of interest.
+/// The parts of an HTTP answer that are used here.
 #[derive(Debug, PartialEq, Eq)]
 struct Answer {
     status: String,

@@ -1,7 +1,7 @@
-//! The raw relay's protocol: in each WebSocket message one byte of operation, four of address
-//! (little endian), the payload.
+//! The raw relay's protocol. A WebSocket message has one byte of operation, four of address (little
+//! endian), and the payload.
 //!
-//! The relay itself is `src/bin/relay.rs`; both sides share [`Op`].
+//! The relay itself is `src/bin/relay.rs`. Both sides share [`Op`].
 
 use std::net::SocketAddr;
 
@@ -9,19 +9,19 @@ use super::{App, Delivery, Protocol, Role};
 use crate::fault::{Fault, shown};
 use crate::net::{Conns, Dial, Opcode};
 
-/// The topic's channel.
+/// The channel of the topic.
 const CHANNEL: u32 = 1;
 
-/// What a message does.
+/// The operation of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// Takes the address as one's own; answered with the same message.
+    /// Takes the address as the connection's own. The answer is the same message.
     Name,
-    /// Receives what is published on the address, from now on; answered with the same message.
+    /// Subscribes to the address. The answer is the same message.
     Subscribe,
-    /// For all subscribers of the address but the sender.
+    /// For all subscribers of the address except the sender.
     Publish,
-    /// For the connection that took the address; it arrives with the sender's address in its place.
+    /// For the connection that took the address. It arrives with the sender's address instead.
     Send,
 }
 

@@ -1,18 +1,18 @@
-//! The goals of the project, and how a report meets them.
+//! The goals of the project, and whether a report meets them.
 
 use serde::{Deserialize, Serialize};
 
 use super::CaseReport;
 use crate::args::PeerKind::{self, Bridge, Edge, Nats, Relay};
 
-/// What a figure is held against.
+/// The bound that a figure is compared with.
 #[derive(Clone, Copy)]
 enum Bound {
     /// At most this many times the other peer's.
     Times(PeerKind, f64),
     /// At least this many times the other peer's.
     AtLeastTimes(PeerKind, f64),
-    /// At most the other peer's and this much more.
+    /// At most the other peer's plus this much.
     Plus(PeerKind, f64),
     /// At most this.
     AtMost(f64),
@@ -20,7 +20,7 @@ enum Bound {
     AtLeast(f64),
 }
 
-/// The cases a goal is about (their names begin so), the peer, the figure and its bound.
+/// The cases of a goal (a prefix of their names), the peer, the figure and its bound.
 type Goal = (&'static str, PeerKind, &'static str, Bound);
 
 const GOALS: &[Goal] = &[
@@ -53,24 +53,24 @@ const GOALS: &[Goal] = &[
     ("s6/10", Edge, "cpu_per_gb", Bound::Times(Bridge, 2.2)),
 ];
 
-/// How one goal was met.
+/// The result for one goal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GoalResult {
     /// The case.
     pub case: String,
-    /// Who is to meet it.
+    /// The peer that must meet it.
     pub peer: PeerKind,
     /// The figure.
     pub measure: String,
     /// The goal in words.
     pub goal: String,
-    /// The figure, in the goal's terms (a factor, a difference or the value itself).
+    /// The figure, in the terms of the goal (a factor, a difference or the value itself).
     pub reached: f64,
     /// Whether it was met.
     pub met: bool,
 }
 
-/// Judges every goal whose case and peers are in `cases`.
+/// Evaluates every goal whose case and peers are in `cases`.
 pub(super) fn judge(cases: &[CaseReport]) -> Vec<GoalResult> {
     GOALS.iter().filter_map(|goal| cases.iter().find(|case| case.case == goal.0).and_then(|case| one(case, goal))).collect()
 }

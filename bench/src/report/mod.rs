@@ -1,4 +1,4 @@
-//! What came of a bench run: every run, medians, ratios, goals.
+//! The results of a bench run: every run, medians, ratios, goals.
 
 mod goals;
 mod table;
@@ -18,11 +18,11 @@ pub struct Report {
     pub version: String,
     /// Where it ran.
     pub machine: Machine,
-    /// What it was told.
+    /// Its options.
     pub args: BenchArgs,
-    /// Every case, in the order they were run.
+    /// Every case, in the order in which they were run.
     pub cases: Vec<CaseReport>,
-    /// How the goals were met, where the peers they speak of were measured.
+    /// The results for the goals whose peers were measured.
     pub goals: Vec<GoalResult>,
 }
 
@@ -44,7 +44,7 @@ pub struct Machine {
 pub struct CaseReport {
     /// Its name.
     pub case: String,
-    /// All runs of it, in the order they were made.
+    /// All its runs, in the order in which they were made.
     pub runs: Vec<Run>,
     /// The medians of each peer's valid runs.
     pub medians: BTreeMap<PeerKind, Vec<Measure>>,
@@ -53,13 +53,13 @@ pub struct CaseReport {
 /// One run of a case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
-    /// Against what.
+    /// The server.
     pub peer: PeerKind,
-    /// Figures; none if it failed.
+    /// Figures; none if the run failed.
     pub measures: Vec<Measure>,
-    /// What is not a number.
+    /// Findings that are not numbers.
     pub notes: Vec<String>,
-    /// Why it failed or was not made.
+    /// Whether the run counts, and if not, why.
     pub outcome: Outcome,
 }
 
@@ -69,9 +69,9 @@ pub struct Run {
 pub enum Outcome {
     /// Every payload arrived as it should.
     Valid,
-    /// It was not made.
+    /// The run was not made.
     Skipped(String),
-    /// Something went wrong.
+    /// The run failed.
     Failed(String),
 }
 
@@ -111,7 +111,8 @@ fn median(like: &Measure, runs: &[&Run]) -> Measure {
 
 impl Report {
     pub(crate) fn new(machine: Machine, args: BenchArgs, cases: Vec<CaseReport>) -> Self {
-        // The goals are about the full cases: the quick ones have other names and meet none.
+        // The goals are about the full cases. The quick ones have other names, so no goal applies
+        // to them.
         let goals = goals::judge(&cases);
         Self { version: env!("CARGO_PKG_VERSION").into(), machine, args, cases, goals }
     }
@@ -132,7 +133,7 @@ impl Report {
 }
 
 impl Machine {
-    /// This machine.
+    /// Describes this machine.
     pub(crate) fn here(pinned: bool) -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let cpu = read("/proc/cpuinfo").lines().find_map(|line| line.strip_prefix("model name").map(str::to_owned));

@@ -1,13 +1,13 @@
-//! The report for people.
+//! The report as text.
 
 use std::fmt;
 
 use super::{CaseReport, Outcome, Report};
 use crate::args::PeerKind;
 
-/// Figures that tell whether the others mean anything; ratios of them do not.
+/// Figures that show whether the others are valid. Their ratios are not shown.
 const CONTEXT: [&str; 3] = ["server_load", "generator", "disturbance"];
-/// Ratios that are shown where both peers were measured.
+/// Ratios that are shown if both peers were measured.
 const RATIOS: [(PeerKind, PeerKind); 4] = [
     (PeerKind::Tls, PeerKind::Bridge),
     (PeerKind::Bridge, PeerKind::Nats),
@@ -83,7 +83,7 @@ fn write_case(out: &mut fmt::Formatter<'_>, case: &CaseReport) -> fmt::Result {
     Ok(())
 }
 
-/// Three significant digits or whole numbers.
+/// A number with three significant digits, or a whole number.
 fn figure(value: f64) -> String {
     match value.abs() {
         small if small < 10.0 => format!("{value:.3}"),

@@ -1,4 +1,4 @@
-//! One publisher, many subscribers.
+//! Fan-out: one publisher, many subscribers.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -18,23 +18,22 @@ use crate::session::Session;
 pub(super) const PUBLISHER: usize = 0;
 /// How long the last messages may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// On a machine so busy that nothing arrived in the time that is measured, it is prolonged by this
-/// much.
+/// If the machine was so busy that nothing arrived in the measured time, this much is added to it.
 const MORE: Duration = Duration::from_millis(100);
 /// The number of the publisher in payloads.
 const PUBLISHER_ID: u16 = 0;
 
-/// The subscribers' side: what each has received.
+/// The subscribers, and what each has received.
 pub(super) struct Audience<'a> {
     payloads: &'a Payloads,
     orders: Vec<InOrder>,
-    /// Payloads that arrived as they should.
+    /// How many payloads arrived correctly.
     pub delivered: u64,
-    /// Where latencies are collected, if they are.
+    /// Where latencies are collected, if they are measured.
     latencies: Option<(Clock, Latencies)>,
-    /// A subscriber that need not get everything and may be closed.
+    /// A subscriber that may miss messages and may be closed.
     pub exempt: Option<usize>,
-    /// How the exempt one ended.
+    /// How the exempt subscriber ended.
     pub ending: Option<Ending>,
 }
 
@@ -50,7 +49,7 @@ impl<'a> Audience<'a> {
         }
     }
 
-    /// What the slowest of those that count has received.
+    /// How many messages the slowest subscriber that counts has received.
     pub fn slowest(&self) -> u32 {
         let counts = self.orders.iter().enumerate();
         counts.filter(|&(index, _)| self.exempt != Some(index + 1)).map(|(_, order)| order.count()).min().unwrap_or(0)
@@ -88,7 +87,7 @@ impl App for Audience<'_> {
     }
 }
 
-/// The publisher's side: what was sent.
+/// The publisher, and what it has sent.
 pub(super) struct Source<'a> {
     payloads: &'a Payloads,
     scratch: Vec<u8>,
@@ -107,8 +106,8 @@ impl<'a> Source<'a> {
         self.sent += 1;
     }
 
-    /// Fills the window up once half of it has been received: the server always finds a good piece
-    /// of work.
+    /// Fills the window when half of it has been received, so that the server always has a batch of
+    /// work.
     pub fn fill(&mut self, protocol: &impl Protocol, conns: &mut Conns, slowest: u32, window: u32) {
         if self.sent - slowest <= window / 2 {
             while self.sent - slowest < window {
@@ -122,7 +121,7 @@ pub(super) fn roles(subscribers: u32) -> Vec<Role> {
     std::iter::once(Role::Publisher).chain((0..subscribers).map(Role::Subscriber)).collect()
 }
 
-/// Takes what is still under way; it is a fault if it does not come.
+/// Receives what is still in flight. It is a fault if messages do not arrive.
 pub(super) fn drain<P: Protocol>(session: &mut Session<'_, P>, sent: u32, audience: &mut Audience<'_>) -> Result<(), Fault> {
     let start = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! Connections that are opened and then do nothing.
+//! Connections that are opened and then send nothing.
 
 use std::time::Duration;
 
@@ -7,13 +7,12 @@ use crate::protocol::{Protocol, Role};
 use crate::server::Server;
 use crate::session::Session;
 
-/// How long the server may tidy up before its memory is looked at: longer than a heartbeat interval
-/// of 5 s.
+/// How long to wait before the server's memory is read: longer than a heartbeat interval of 5 s.
 const SETTLE: Duration = Duration::from_secs(6);
-/// The same where there are few connections.
+/// The same with few connections.
 const SETTLE_FEW: Duration = Duration::from_millis(500);
 
-/// Runs it.
+/// Runs the scenario.
 pub(super) fn run<P: Protocol>(connections: u32, (server, mut protocol): (Server, P)) -> Result<Findings, RunError> {
     let roles: Vec<Role> = (0..connections).map(Role::Idle).collect();
     protocol.prepare(&roles)?;

@@ -1,7 +1,7 @@
-//! What is done to a server, and what is measured while it is.
+//! The loads, and what is measured while they run.
 //!
-//! Each load is one file; none knows which server it is done to. The first figure of a load is the
-//! one that ratios are of.
+//! Each load is one file. None knows which server it drives. Ratios compare the first figure of a
+//! load.
 
 mod fanout;
 mod idle;
@@ -25,20 +25,20 @@ pub enum RunError {
     /// The server could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The server did something wrong.
+    /// The server made an error.
     #[error(transparent)]
     Fault(#[from] Fault),
-    /// /proc or the system did.
+    /// /proc or the operating system failed.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// What a run found.
+/// The results of a run.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// Figures, the one for ratios first.
+    /// Figures. Ratios compare the first one.
     pub measures: Vec<Measure>,
-    /// What is not a number.
+    /// Findings that are not numbers.
     pub notes: Vec<String>,
 }
 
@@ -47,8 +47,8 @@ impl Findings {
         self.measures.push(Measure::new(name, unit, value));
     }
 
-    /// How busy both sides were and how much they were disturbed: what tells whether the other
-    /// figures mean anything.
+    /// Adds how busy both sides were and how much they were disturbed. This shows whether the other
+    /// figures are valid.
     fn add_loads(&mut self, what: &str, cost: &Cost, count: u64) {
         self.add("server_load", "%", cost.load());
         self.add("generator", &format!("us/{what}"), cost.own_per(count));

@@ -1,6 +1,6 @@
-//! When the messages of a paced load are due, independent of how the server keeps up.
+//! When the messages of a paced load are due, no matter how fast the server is.
 
-/// Evenly spaced times from a start on.
+/// Evenly spaced times.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     start: u64,
@@ -9,12 +9,12 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// `rate` times a second, the first at `start` (nanoseconds).
+    /// `rate` times a second. The first is at `start` (nanoseconds).
     pub fn new(start: u64, rate: f64) -> Self {
         Self { start, interval: 1e9 / rate, next: 0 }
     }
 
-    /// The next one that is due at `now`: its index and the time it was due at.
+    /// The next message that is due at `now`: its index and when it was due.
     pub fn due(&mut self, now: u64) -> Option<(u64, u64)> {
         let at = self.start + (self.next as f64 * self.interval) as u64;
         (at <= now).then(|| {

@@ -1,4 +1,4 @@
-//! Requests and replies: each requester has a responder that sends every payload back.
+//! Requests and replies: each requester has a responder that returns every payload.
 
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,11 @@ use crate::session::Session;
 
 /// How long the last replies may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// On a machine so busy that nothing arrived in the time that is measured, it is prolonged by this
-/// much.
+/// If the machine was so busy that nothing arrived in the measured time, this much is added to it.
 const MORE: Duration = Duration::from_millis(100);
 
-/// Both ends of all pairs. Connection `i` is responder `i`, connection `pairs + i` requester `i`.
+/// Both ends of all pairs. Connection `i` is responder `i`; connection `pairs + i` is requester
+/// `i`.
 struct Pairs<'a, P> {
     protocol: &'a P,
     payloads: &'a Payloads,
@@ -28,7 +28,7 @@ struct Pairs<'a, P> {
     sent: Vec<u32>,
     requests: Vec<InOrder>,
     replies: Vec<InOrder>,
-    /// Whether a reply makes its requester ask again.
+    /// Whether a requester sends its next request when it gets a reply.
     again: bool,
     done: u64,
     latencies: Latencies,
@@ -73,7 +73,8 @@ impl<P: Protocol> App for Pairs<'_, P> {
     }
 }
 
-/// Runs it; without a rate each requester asks again as soon as it has its answer.
+/// Runs the scenario. Without a rate, each requester sends the next request as soon as it has its
+/// answer.
 pub(super) fn run<P: Protocol>(
     case: &Case,
     pairs: u32,

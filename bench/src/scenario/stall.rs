@@ -1,5 +1,5 @@
-//! Fan-out in which one subscriber never reads: what it costs the others, what it costs in memory,
-//! what becomes of it.
+//! Fan-out in which one subscriber never reads: its effect on the others and on memory, and how it
+//! is closed.
 
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,9 @@ use crate::protocol::Protocol;
 use crate::server::{Server, StartError};
 use crate::session::Session;
 
-/// Without anything delivered for this long, the others are held up for good.
+/// If nothing is delivered for this long, the stuck subscriber blocks the others.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long is read from the stuck connection in the end, to see how it was closed.
+/// How long to read from the stuck connection at the end, to see how it was closed.
 const POST_MORTEM: Duration = Duration::from_secs(2);
 
 /// The parameters.
@@ -27,7 +27,7 @@ pub(super) struct Stall {
     pub closed_within: Duration,
 }
 
-/// What one of the two flows showed.
+/// The results of one of the two flows.
 struct Flow {
     count: u64,
     cost: Cost,
@@ -68,7 +68,7 @@ fn flow<P: Protocol>(case: &Case, stall: &Stall, stuck: bool, (server, mut proto
     session.settle(Duration::from_millis(100))?;
 
     let mut audience = Audience::new(&payloads, stall.subscribers);
-    // Out of the count in both flows, so that both deliver the same.
+    // It does not count in either flow, so that both deliver the same number.
     let last = subscriber_conns(stall.subscribers).next_back().unwrap_or(PUBLISHER);
     audience.exempt = Some(last);
     if stuck {
@@ -96,7 +96,7 @@ fn flow<P: Protocol>(case: &Case, stall: &Stall, stuck: bool, (server, mut proto
     Ok(Flow { count, cost, peak_kib: server.process().peak_rss_kib()?, ending: audience.ending })
 }
 
-/// Waits for the stuck connection to be closed, then reads how.
+/// Waits until the stuck connection is closed, then reads how.
 fn await_end<P: Protocol>(
     session: &mut Session<'_, P>,
     audience: &mut Audience<'_>,

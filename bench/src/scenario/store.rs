@@ -1,5 +1,5 @@
-//! Senders of messages that are stored and confirmed, each with a bounded number of them
-//! unconfirmed.
+//! Senders of messages that are stored and confirmed. Each has a bounded number of unconfirmed
+//! messages.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -16,11 +16,11 @@ use crate::session::Session;
 
 /// How long the last confirmations may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// On a machine so busy that nothing was confirmed in the time that is measured, it is prolonged by
-/// this much.
+/// If the machine was so busy that nothing was confirmed in the measured time, this much is added
+/// to it.
 const MORE: Duration = Duration::from_millis(100);
 
-/// One sender: how many messages it has sent, and those that are unconfirmed with their times.
+/// One sender: how many messages it has sent, and the times of those that are unconfirmed.
 #[derive(Default)]
 struct Sender {
     sent: u32,
@@ -34,7 +34,7 @@ struct Senders<'a, P> {
     scratch: Vec<u8>,
     clock: Clock,
     senders: Vec<Sender>,
-    /// Whether a confirmation makes its sender send again.
+    /// Whether a sender sends its next message when one is confirmed.
     again: bool,
     positions: Vec<u64>,
     latencies: Latencies,
@@ -60,7 +60,7 @@ impl<P: Protocol> Senders<'_, P> {
         self.senders.iter().map(|sender| sender.open.len() as u64).sum()
     }
 
-    /// That no two messages were given the same position.
+    /// Checks that no two messages were given the same position.
     fn check_positions(&mut self) -> Result<(), Fault> {
         self.positions.sort_unstable();
         let twice = self.positions.windows(2).find(|pair| pair.first() == pair.last());
@@ -91,7 +91,7 @@ impl<P: Protocol> App for Senders<'_, P> {
     }
 }
 
-/// Runs it: each sender sends again when one of its `window` messages is confirmed.
+/// Runs the scenario: each sender sends again when one of its `window` messages is confirmed.
 pub(super) fn run<P: Protocol>(
     case: &Case,
     senders: u32,

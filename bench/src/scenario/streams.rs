@@ -1,4 +1,4 @@
-//! Agents that each stream small messages to a viewer of their own, all evenly spread over time.
+//! Agents that each stream small messages to a viewer of their own, evenly spread over time.
 
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,10 @@ use crate::session::Session;
 
 /// How long the last messages may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// On a machine so busy that nothing arrived in the time that is measured, it is prolonged by this
-/// much.
+/// If the machine was so busy that nothing arrived in the measured time, this much is added to it.
 const MORE: Duration = Duration::from_millis(100);
 
-/// All viewers. Connection `i` is streamer `i`, connection `agents + i` its viewer.
+/// All viewers. Connection `i` is streamer `i`; connection `agents + i` is its viewer.
 struct Viewers<'a> {
     payloads: &'a Payloads,
     orders: Vec<InOrder>,
@@ -40,7 +39,7 @@ impl App for Viewers<'_> {
     }
 }
 
-/// Runs it.
+/// Runs the scenario.
 pub(super) fn run<P: Protocol>(
     case: &Case,
     agents: u32,

@@ -1,11 +1,11 @@
-//! Which core does what, and how many files may be open.
+//! The cores of server and generator, and the limit on open files.
 
 use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-/// The cores of server and generator; `None`: wherever the system likes.
+/// The cores of server and generator; `None` if the system chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cores {
     server: Option<usize>,
@@ -13,13 +13,13 @@ pub struct Cores {
 }
 
 impl Cores {
-    /// Server and generator on these two cores, if there are two and they may be used.
+    /// Binds server and generator to these two cores, if they exist and may be used.
     pub fn pinned(server: usize, generator: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         if cores < 2 { Self::unpinned() } else { Self { server: Some(server), generator: Some(generator) } }
     }
 
-    /// Wherever the system likes.
+    /// Lets the system choose.
     pub fn unpinned() -> Self {
         Self { server: None, generator: None }
     }
@@ -39,12 +39,12 @@ impl Cores {
         self.server.is_some() && self.generator.is_some()
     }
 
-    /// Keeps the calling thread on the generator's core from now on.
+    /// Binds the calling thread to the generator's core.
     pub fn pin_generator(&self) -> io::Result<()> {
         self.generator.map_or(Ok(()), pin)
     }
 
-    /// Runs `start` on the server's core: what it starts stays there.
+    /// Calls `start` on the server's core. The processes that it starts stay there.
     pub fn on_server_core<T>(&self, start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         self.server.map_or(Ok(()), pin)?;
         let started = start();
@@ -62,7 +62,8 @@ fn pin(core: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// Raises the number of files this process and its children may open to the hard limit; that limit.
+/// Raises the limit on open files of this process and its children to the hard limit. Returns that
+/// limit.
 pub fn raise_file_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };

@@ -1,4 +1,4 @@
-//! How each kind of server is started.
+//! Starts each kind of server.
 
 use std::env;
 use std::fs;
@@ -16,9 +16,9 @@ use super::{Cores, Server, StartError, free_addr};
 use crate::plan::Durability;
 use crate::protocol::{BridgeProtocol, NATS_TOKEN, NatsProtocol, RelayProtocol};
 
-/// The key the agents of a run present.
+/// The key that the agents of a run present.
 const AGENT_KEY: &str = "bench-agent-key";
-/// What broker, edge and generator share.
+/// The secret that broker, edge and generator share.
 const BRIDGE_SECRET: &str = "bench-bridge-secret-of-more-than-32-bytes";
 
 /// Where the programs are.
@@ -32,14 +32,14 @@ pub struct Programs {
     pub nats: PathBuf,
 }
 
-/// What of the daemon connections come to.
+/// The part of the daemon that connections reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Front {
     /// The broker alone.
     Broker,
     /// The broker alone, under TLS.
     BrokerUnderTls,
-    /// Sessions to the edge, in the broker's process.
+    /// The edge, in the broker's process, for sessions.
     Edge,
 }
 
@@ -50,12 +50,12 @@ pub struct Lab {
     pub programs: Programs,
     /// Where they run.
     pub cores: Cores,
-    /// How long a peer may stay behind before the bridge closes it; `None`: as it is by default.
+    /// How long a peer may be slow before the bridge closes it; `None` for the default.
     pub slow_consumer_timeout: Option<Duration>,
 }
 
 impl Lab {
-    /// Starts the daemon. No setting of the caller's surroundings reaches it.
+    /// Starts the daemon. It gets no setting from the caller's environment.
     pub fn bridge(
         &self,
         front: Front,
@@ -80,7 +80,8 @@ impl Lab {
             .env("RUST_LOG", "warn")
             .env("AGENT_BRIDGE_DEMO__ENABLED", "false")
             .env("AGENT_BRIDGE_LIMITS__MAX_CONNECTIONS", "25000")
-            // Counted, but never reached: sessions ask as fast as they can here.
+            // Rates are counted, but no limit is reached: sessions send requests as fast as they
+            // can here.
             .env("AGENT_BRIDGE_RATES__SESSION_MESSAGES", "100000000:100000000")
             .env("AGENT_BRIDGE_RATES__SESSION_BYTES", "1TiB:1TiB");
         if let Some(timeout) = self.slow_consumer_timeout {
@@ -93,20 +94,20 @@ impl Lab {
         if front == Front::BrokerUnderTls {
             let certificate = TestAuthority::new("bench").issue(&["localhost"]).save(folder.path(), "broker.pem");
             command.env("AGENT_BRIDGE_BROKER__TLS_CERT_FILE", certificate);
-            // Whether the certificate is right is no question here.
+            // The certificate is not under test.
             tls = Some(ClientTls::new(Trust::Anybody).map_err(io::Error::other)?.config());
         }
-        // Under TLS a request in the clear is answered as well: whoever says that it must be TLS is
-        // up.
+        // A server under TLS also answers a request without TLS, and says that TLS is required.
+        // That answer shows that it is up.
         let is_up = |addr| answers(addr, if tls.is_some() { " 400" } else { " 200" });
         let server = Server::spawn(command, folder, self.cores)?.wait(|| is_up(broker) && (!with_edge || is_up(edge)))?;
         let edge = with_edge.then_some(edge);
         Ok((server, BridgeProtocol::new(broker, edge, AGENT_KEY, BRIDGE_SECRET, payload_size).under(tls)))
     }
 
-    /// Starts nats-server with a WebSocket listener and nothing else switched on but the token;
-    /// with JetStream where something is to be stored. Without `sync_interval` it writes without
-    /// syncing, and syncs every two minutes.
+    /// Starts nats-server with a WebSocket listener, a token and nothing else; with JetStream if
+    /// messages are to be stored. Without `sync_interval` JetStream writes without syncing, and
+    /// syncs every two minutes.
     pub fn nats(&self, durability: Option<Durability>) -> Result<(Server, NatsProtocol), StartError> {
         let folder = TempDir::new()?;
         let addr = free_addr()?;
@@ -146,7 +147,7 @@ impl Lab {
     }
 }
 
-/// Whether `GET /health/ready` has this answer.
+/// Whether `GET /health/ready` returns this status.
 fn answers(addr: SocketAddr, status: &str) -> bool {
     let ask = || -> io::Result<bool> {
         let mut stream = TcpStream::connect(addr)?;
@@ -159,11 +160,11 @@ fn answers(addr: SocketAddr, status: &str) -> bool {
     ask().unwrap_or(false)
 }
 
-/// The program called `name`: beside `beside`, or else wherever the search path has it.
+/// The program called `name`: beside `beside`, or else from the search path.
 pub fn find(name: &str, beside: Option<&Path>) -> PathBuf {
     let sibling = beside.and_then(Path::parent).map(|folder| folder.join(name));
     let searched = env::var_os("PATH").unwrap_or_default();
-    // Servers are often where only an administrator's search path leads.
+    // Servers are often in folders that only an administrator's search path has.
     let folders = env::split_paths(&searched).chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
     let installed = folders.map(|folder| folder.join(name));
     sibling.into_iter().chain(installed).find(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name))

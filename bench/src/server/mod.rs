@@ -1,8 +1,8 @@
-//! The servers under test as child processes: started on their own core, watched through /proc,
+//! The servers under test as child processes: started on their own core, observed through /proc,
 //! killed at the end.
 //!
 //! [`Lab`] knows where the programs are and which cores to use; a [`Server`] is one running
-//! process. Every run has a fresh one, so that memory figures start from the same place.
+//! process. Every run has a fresh one, so that memory figures start from the same point.
 
 mod cores;
 mod launch;
@@ -22,13 +22,13 @@ use crate::measure::{Process, Span};
 
 /// How long a server may take until it is ready.
 const STARTUP: Duration = Duration::from_secs(20);
-/// Between two looks whether it is.
+/// How often it is checked whether the server is ready.
 const STEP: Duration = Duration::from_millis(10);
 
 /// Why a server could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The program is not there or cannot be run.
+    /// The program does not exist or cannot be run.
     #[error("{program} cannot be started: {error}")]
     Spawn {
         /// The program.
@@ -41,15 +41,15 @@ pub enum StartError {
     NotReady {
         /// The program.
         program: String,
-        /// What it did instead.
+        /// What happened instead.
         why: String,
         /// The end of its output.
         log: String,
     },
-    /// The program cannot do what the case needs.
+    /// The program is too old for what the case needs.
     #[error("{0}")]
     TooOld(&'static str),
-    /// The system refused something else.
+    /// Another system call failed.
     #[error("preparing a server: {0}")]
     Io(#[from] io::Error),
 }
@@ -73,7 +73,7 @@ impl Server {
         Ok(Self { child, program, folder, cores })
     }
 
-    /// Waits until `ready` says so.
+    /// Waits until `ready` returns `true`.
     fn wait(mut self, mut ready: impl FnMut() -> bool) -> Result<Self, StartError> {
         let start = Instant::now();
         loop {
@@ -97,7 +97,7 @@ impl Server {
         Process::new(self.child.id())
     }
 
-    /// Begins to measure what it costs.
+    /// Starts to measure what the server costs.
     pub fn measure(&self) -> io::Result<Span> {
         Span::begin(self.process(), self.cores)
     }
@@ -109,8 +109,8 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// Killed, not asked: a drain of thousands of connections would be waited for. If it is gone
-    /// already, that is news.
+    /// Kills the process. A drain of thousands of connections would take too long. If the process
+    /// has ended already, that is printed.
     fn drop(&mut self) {
         if let Ok(Some(status)) = self.child.try_wait() {
             eprintln!("{} ended by itself ({status}); it said: {}", self.program, self.log());
@@ -126,7 +126,7 @@ fn tail(path: &Path) -> String {
     if text.is_empty() { "nothing".into() } else { text }
 }
 
-/// A loopback address nobody listens at.
+/// A loopback address that nothing listens at.
 fn free_addr() -> io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }
