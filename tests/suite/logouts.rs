@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use crate::harness::{Answer, Credentials, DialError, Ended, Peer, Site, Wallet, eventually, post, request};
+use crate::harness::{Answer, BRIDGE_SECRET, Credentials, DialError, Ended, Peer, Site, Wallet, eventually, post, request};
 
 /// The secrets that the edges of one site share.
 fn site() -> Site {
     Site::new()
-        .with("broker.bridge_secret", "a-bridge-secret-of-the-suite-of-32-bytes")
+        .with("broker.bridge_secret", BRIDGE_SECRET)
         .with("web.session_secret", "a-session-secret-of-the-suite-of-32-bytes")
 }
 

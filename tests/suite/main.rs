@@ -17,6 +17,7 @@ mod chain;
 mod cli;
 mod clocks;
 mod crowd;
+mod doors;
 mod drain;
 mod durable_kills;
 mod durable_readers;

@@ -8,9 +8,11 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use serde_json::{Value, json};
+use common::assertion::Acks;
+use gateway::doors::Tuning;
+use serde_json::Value;
 
-use crate::harness::{AGENT_KEY, Peer};
+use crate::harness::{door_at, quick};
 
 /// The broker's address for the process; without it the test has nothing to do.
 const BROKER: &str = "BRIDGE_TEST_BROKER";
@@ -66,27 +68,22 @@ impl Drop for Receiver {
 #[ignore = "the process that durable kills starts"]
 async fn receiving() {
     let Some(broker) = std::env::var(BROKER).ok().and_then(|addr| addr.parse().ok()) else { return };
+    let tuning = Tuning { acks: Acks::Explicit, ..quick() };
+    let (door, mut inbox) = door_at(broker, "worker", tuning);
     let mut out = std::io::stdout();
-    loop {
-        let Ok(mut peer) = Peer::dial(broker, "/ws/agent?agent_id=worker&ack=explicit", AGENT_KEY).await else {
-            tokio::time::sleep(super::AGAIN).await;
+    while let Some(message) = inbox.recv().await {
+        if !["job:new", "system:lost"].contains(&message.kind.as_str()) {
             continue;
-        };
-        while let Ok(frame) = peer.receive().await {
-            if !["job:new", "system:lost"].contains(&frame["type"].as_str().unwrap_or_default()) {
-                continue;
-            }
-            // One write, so that a line is printed as a whole or not at all; and before the
-            // acknowledgement, because work is done before it is acknowledged.
-            if out.write_all(format!("{SAID}{frame}\n").as_bytes()).and_then(|()| out.flush()).is_err() {
-                return;
-            }
-            if frame["type"] == "job:new" {
-                let ack = json!({"type":"message:ack","payload":{"seqs":[frame["seq"]]}});
-                if peer.try_send(ack).await.is_err() {
-                    break;
-                }
-            }
+        }
+        // One write, so that a line is printed as a whole or not at all; and before the
+        // acknowledgement, because work is done before it is acknowledged.
+        if out.write_all(format!("{SAID}{}\n", message.text()).as_bytes()).and_then(|()| out.flush()).is_err() {
+            return;
+        }
+        if let Some(position) = message.position.as_ref().filter(|_| message.kind == "job:new")
+            && door.acknowledge(position).await.is_err()
+        {
+            return;
         }
     }
 }

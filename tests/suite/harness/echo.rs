@@ -4,14 +4,11 @@ use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
-use std::time::Duration;
 
-use serde_json::json;
+use gateway::doors::{Incoming, Outgoing};
+use serde_json::{Value, json};
 
-use super::{AGENT_KEY, Ended, Peer, Site};
-
-/// How long it waits before it dials again.
-const REDIAL: Duration = Duration::from_millis(20);
+use super::{Ended, Peer, Site, in_time, quick};
 
 /// An echo agent that comes back whenever its connection breaks. Dropping it ends it.
 pub struct EchoAgent {
@@ -22,18 +19,15 @@ pub struct EchoAgent {
 impl EchoAgent {
     /// Starts one and waits until it is registered.
     pub async fn start(site: &Site, agent_id: &str) -> Self {
-        let mut peer = site.agent(agent_id).await;
+        let (door, mut inbox) = site.agent_door(agent_id, quick());
+        in_time("the agent is registered", door.ask("agent:list", Value::Null)).await.expect("answered");
         let answered = Arc::new(AtomicUsize::default());
-        let (count, broker, path) = (Arc::clone(&answered), site.broker, format!("/ws/agent?agent_id={agent_id}"));
+        let count = Arc::clone(&answered);
         let task = tokio::spawn(async move {
-            loop {
-                answer_all(&mut peer, &count).await;
-                peer = loop {
-                    tokio::time::sleep(REDIAL).await;
-                    if let Ok(peer) = Peer::dial(broker, &path, AGENT_KEY).await {
-                        break peer;
-                    }
-                };
+            while let Some(question) = inbox.recv().await {
+                if question.kind == "message:send" && door.send(echo(&question)).await.is_ok() {
+                    count.fetch_add(1, Relaxed);
+                }
             }
         });
         Self { task, answered }
@@ -51,7 +45,11 @@ impl Drop for EchoAgent {
     }
 }
 
-/// Answers until the connection ends.
+fn echo(question: &Incoming) -> Outgoing {
+    Outgoing::answer("message:done", question).payload(question.payload::<Value>().expect("JSON"))
+}
+
+/// Answers on a bare socket until the connection ends.
 pub async fn answer_all(peer: &mut Peer, count: &AtomicUsize) -> Ended {
     loop {
         let frame = match peer.receive().await {

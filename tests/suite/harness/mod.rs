@@ -1,6 +1,8 @@
-//! Processes of the daemon, a small HTTP client, and WebSocket peers that send and expect frames.
+//! Processes of the daemon, a small HTTP client, WebSocket peers that send and expect frames, and doors for those that come back by
+//! themselves.
 
 mod chance;
+mod doors;
 mod echo;
 mod http;
 mod patience;
@@ -10,9 +12,10 @@ mod site;
 mod wallet;
 
 pub use chance::{Chance, scaled};
+pub use doors::{BRIDGE_SECRET, door_at, quick};
 pub use echo::{EchoAgent, answer_all};
 pub use http::{Answer, post, request};
-pub use patience::{eventually, everyone, in_time};
+pub use patience::{LIMIT, eventually, everyone, in_time};
 pub use peer::{DialError, Ended, Peer, question};
 pub use process::{PROGRAM, Process, program};
 pub use site::{AGENT_KEY, Credentials, Site};
