@@ -21,6 +21,7 @@ mod doors;
 mod drain;
 mod durable_kills;
 mod durable_readers;
+mod events;
 mod fuzz_bodies;
 mod hostile;
 mod imports;

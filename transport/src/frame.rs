@@ -295,6 +295,12 @@ impl Frame {
         Self::control(OpCode::Pong, payload, None)
     }
 
+    /// A client's pong. Payloads over 125 bytes are cut. The mask is zero, as in
+    /// [`Frame::client_text`].
+    pub fn client_pong(payload: &[u8]) -> Self {
+        Self::control(OpCode::Pong, payload, Some([0; 4]))
+    }
+
     /// A close frame. The reason is cut to the 123 bytes that fit, at a character boundary. `mask`
     /// is `Some` for a client's.
     pub fn close(code: CloseCode, reason: &str, mask: Option<[u8; 4]>) -> Self {

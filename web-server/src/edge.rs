@@ -387,6 +387,7 @@ impl Parts {
                     .service(web::resource(["", "/"]).route(web::get().to(status::about)))
                     .configure(sessions::routes::configure)
                     .configure(history::configure)
+                    .configure(proxy::events::configure)
                     .default_service(web::route().to(nothing_here)),
             )
             .service(web::scope("/auth").configure(logins::routes::configure).default_service(web::route().to(nothing_here)))

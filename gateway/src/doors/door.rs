@@ -25,7 +25,7 @@ use super::{
     calls::Call,
     error::{DoorError, Ending},
     incoming::{Incoming, Position},
-    machine::{Machine, subscription},
+    machine::Machine,
     options::{AgentEntrance, AgentOptions, SessionEntrance, SessionOptions, Tuning},
     outgoing::Outgoing,
     reading::Positions,
@@ -237,7 +237,7 @@ impl Door {
     /// As [`Door::ask`].
     pub async fn subscribe(&self, topic: &TopicName, presence: bool, from: Option<&Start>) -> Result<Subscribed, DoorError> {
         let call = Call::Subscribe { topic: topic.clone(), presence };
-        let answer = self.call(subscription(topic, presence, from), call, self.call_limit).await?;
+        let answer = self.call(Outgoing::subscription(topic, presence, from), call, self.call_limit).await?;
         read(&answer)
     }
 

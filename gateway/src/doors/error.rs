@@ -77,7 +77,7 @@ impl From<ClientError> for BridgeError {
 
 impl BridgeError {
     /// The content of a `system:error`. One that cannot be read counts as `internal`.
-    pub(super) fn of(message: &Incoming) -> Self {
+    pub fn of(message: &Incoming) -> Self {
         message.payload::<Raw>().map_or_else(|_| ErrorCode::Internal.into(), Self::from)
     }
 

@@ -9,11 +9,9 @@ use std::{collections::VecDeque, time::Duration};
 
 use common::{
     close::{Advice, CloseCode},
-    id::{ClientName, TopicName},
-    message::Start,
+    id::ClientName,
 };
 use serde::Deserialize;
-use serde_json::json;
 
 use super::{
     calls::{Addressee, Call, Calls, Outcome, Ticket},
@@ -21,7 +19,7 @@ use super::{
     events::{Effect, Event, Moment, Rules},
     incoming::Incoming,
     outgoing::Outgoing,
-    reading::{Positions, Reader, start_json},
+    reading::{Positions, Reader},
     state::DoorState,
     way::{Fault, Opening},
 };
@@ -328,7 +326,7 @@ impl Machine {
             self.first.push_back(resume.encode());
         }
         for (topic, start) in topics {
-            let subscribe = subscription(&topic, self.reader.has_presence(&topic), start.as_ref());
+            let subscribe = Outgoing::subscription(&topic, self.reader.has_presence(&topic), start.as_ref());
             self.first.push_back(subscribe.encode());
         }
         self.enter(DoorState::Open);
@@ -441,15 +439,6 @@ fn renamed(name: &ClientName, dice: u64) -> Option<ClientName> {
 /// Whether a refusal with this status may be temporary.
 const fn is_for_now(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500..)
-}
-
-/// A `topic:subscribe`.
-pub fn subscription(topic: &TopicName, presence: bool, from: Option<&Start>) -> Outgoing {
-    let mut payload = json!({ "topic": topic, "presence": presence });
-    if let Some(from) = from {
-        payload["from"] = start_json(from);
-    }
-    Outgoing::new("topic:subscribe").payload(payload)
 }
 
 #[cfg(test)]

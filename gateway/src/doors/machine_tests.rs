@@ -3,8 +3,8 @@
 
 use proptest::prelude::*;
 
-use common::{assertion::Acks, backoff::Backoff};
-use serde_json::Value;
+use common::{assertion::Acks, backoff::Backoff, id::TopicName};
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -138,7 +138,11 @@ fn a_new_connection_goes_on_after_the_last_message_before_anything_else_is_sent(
     let mut bench = Bench::new(rules());
     bench.open();
     let topic = TopicName::new("t").expect("a name");
-    bench.tell(Event::Call(subscription(&topic, false, None).id("s"), Call::Subscribe { topic, presence: false }, KEEP));
+    bench.tell(Event::Call(
+        Outgoing::subscription(&topic, false, None).id("s"),
+        Call::Subscribe { topic, presence: false },
+        KEEP,
+    ));
     assert_eq!(bench.sent()[0]["type"], "topic:subscribe");
     bench.hear(json!({"type": "topic:subscribed", "source": "bridge", "correlation_id": "s", "payload": {"topic": "t", "epoch": "e", "seq": 4}}));
     let message = json!({"type": "job:new", "source": "agent:a", "channel": "topic:t", "epoch": "e", "seq": 7});

@@ -5,12 +5,14 @@ use std::borrow::Cow;
 use common::{
     address::Address,
     envelope::{Delivery, Overflow, Priority},
+    id::TopicName,
+    message::Start,
 };
 use serde::Serialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 use uuid::Uuid;
 
-use super::incoming::Incoming;
+use super::{incoming::Incoming, reading::start_json};
 
 /// The payload of a message.
 #[derive(Clone, Debug, Serialize)]
@@ -98,6 +100,15 @@ impl Outgoing {
     /// question without an id names none.
     pub fn answer(kind: impl Into<Cow<'static, str>>, question: &Incoming) -> Self {
         Self { target: question.source.clone(), correlation_id: question.id.clone(), ..Self::new(kind) }
+    }
+
+    /// A `topic:subscribe`; `from` names a position in the topic's log, if there is one to start at.
+    pub fn subscription(topic: &TopicName, presence: bool, from: Option<&Start>) -> Self {
+        let mut payload = json!({ "topic": topic, "presence": presence });
+        if let Some(from) = from {
+            payload["from"] = start_json(from);
+        }
+        Self::new("topic:subscribe").payload(payload)
     }
 
     /// With the caller's id, 1 to 128 characters. A durable message that is sent again under the
@@ -195,7 +206,7 @@ impl Outgoing {
     }
 
     /// The frame's text.
-    pub(super) fn encode(&self) -> String {
+    pub fn encode(&self) -> String {
         // Strings, numbers and JSON: serialisation cannot fail.
         serde_json::to_string(self).unwrap_or_default()
     }
@@ -203,8 +214,6 @@ impl Outgoing {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

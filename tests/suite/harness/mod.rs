@@ -4,6 +4,7 @@
 mod chance;
 mod doors;
 mod echo;
+mod event_stream;
 mod http;
 mod patience;
 mod peer;
@@ -14,6 +15,7 @@ mod wallet;
 pub use chance::{Chance, scaled};
 pub use doors::{BRIDGE_SECRET, door_at, quick};
 pub use echo::{EchoAgent, answer_all};
+pub use event_stream::EventStream;
 pub use http::{Answer, post, request};
 pub use patience::{LIMIT, eventually, everyone, in_time};
 pub use peer::{DialError, Ended, Peer, question};

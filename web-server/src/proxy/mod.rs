@@ -4,7 +4,7 @@
 //! The actor dials the broker, dials again when the broker goes away, and carries out logins, logouts, expiry and
 //! drain. While the broker is away the client's connection stays, and the client is told; what it sends meanwhile
 //! waits within a bound. What the client sees of this is up to the face. The face of browsers is
-//! [`WebSocketFace`]: frames pass both ways whole, in order and as the bytes they came in; only their headers are
+//! [`WebSocketFace`]; [`events`] is that of readers over HTTP. With the former, frames pass both ways whole, in order and as the bytes they came in; only their headers are
 //! read, and pings, pongs and closes pass end to end.
 //!
 //! ```text
@@ -23,6 +23,7 @@ mod close_frame;
 mod counters;
 mod edge_name;
 mod environment;
+pub mod events;
 mod face;
 mod frame_runs;
 mod login;

@@ -37,7 +37,7 @@ impl Parameters {
     fn reading(self, name: impl FnOnce() -> Option<ClientName>) -> Result<Reading, Refusal> {
         let Self { ack, client, resume, .. } = self;
         let client = client.as_deref().map(|text| client_name_in_query("client", text)).transpose()?;
-        let named = Reading { acks: ack, client, resume, away_since: None };
+        let named = Reading { acks: ack, client, resume, ..Reading::default() };
         if named.is_named_by_edge() {
             return Err(Refusal::with_message(ErrorCode::BadRequest, "client names that begin with `@edge/` are reserved"));
         }
@@ -70,7 +70,7 @@ pub async fn open(
         agent: parameters.agent.as_deref().map(|text| agent_id_in_query("agent", text)).transpose()?,
         ip: Some(address.0.to_string()),
         user_agent: user_agent(&request),
-        reading: parameters.reading(|| environment.name.of_client(ticket.place()))?,
+        reading: parameters.reading(|| ticket.place().and_then(|place| environment.name.of_client(place)))?,
         ..owned.session.identity()
     };
 
@@ -92,7 +92,8 @@ pub fn configure(routes: &mut web::ServiceConfig, environment: &Arc<ProxyEnviron
         .service(web::resource("/ws/{client_id}").route(web::get().to(open)).default_service(only("GET")));
 }
 
-fn user_agent(request: &HttpRequest) -> Option<String> {
+/// What the client says it is, as the broker is told.
+pub(super) fn user_agent(request: &HttpRequest) -> Option<String> {
     let value = request.headers().get(header::USER_AGENT)?.to_str().ok()?;
     Some(value.chars().take(USER_AGENT_LENGTH).collect())
 }

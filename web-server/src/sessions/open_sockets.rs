@@ -80,8 +80,8 @@ struct Table {
 
 struct Entry {
     number: u64,
-    /// The lowest slot that no other socket of the session had when it came.
-    place: usize,
+    /// The lowest slot that no other socket of the session had when it came. `None`: it has none.
+    place: Option<usize>,
     socket_id: Uuid,
     /// The generation of the token that it was opened with.
     generation: u64,
@@ -131,7 +131,7 @@ pub struct SocketTicket {
     sockets: Arc<OpenSockets>,
     session: SessionId,
     number: u64,
-    place: usize,
+    place: Option<usize>,
     /// Its share of what its address may have.
     share: Option<Tab>,
     socket_id: Uuid,
@@ -148,6 +148,18 @@ impl OpenSockets {
     /// # Errors
     /// `not_ready` while draining, `at_capacity`, `too_many_connections`.
     pub fn admit(self: &Arc<Self>, session: &Session) -> Result<SocketTicket, ErrorCode> {
+        self.admit_with(session, true)
+    }
+
+    /// The same for a socket that is not to be known again when it comes back, and so has no place among the session's.
+    ///
+    /// # Errors
+    /// See [`OpenSockets::admit`].
+    pub fn admit_nameless(self: &Arc<Self>, session: &Session) -> Result<SocketTicket, ErrorCode> {
+        self.admit_with(session, false)
+    }
+
+    fn admit_with(self: &Arc<Self>, session: &Session, has_place: bool) -> Result<SocketTicket, ErrorCode> {
         let mut table = self.table.lock();
         if table.is_closed {
             return Err(ErrorCode::NotReady);
@@ -160,7 +172,8 @@ impl OpenSockets {
             return Err(ErrorCode::TooManyConnections);
         }
         let number = self.next.fetch_add(1, Relaxed);
-        let place = (0..).find(|place| sockets.iter().all(|entry| entry.place != *place)).unwrap_or_default();
+        let is_free = |place: &usize| sockets.iter().all(|entry| entry.place != Some(*place));
+        let place = if has_place { (0..).find(is_free) } else { None };
         let socket_id = Uuid::new_v4();
         sockets.push(Entry {
             number,
@@ -301,7 +314,8 @@ impl SocketTicket {
     }
 
     /// The socket's slot among those of its session: the lowest free one, 0 for a single socket.
-    pub fn place(&self) -> usize {
+    /// `None` for a socket without a name.
+    pub fn place(&self) -> Option<usize> {
         self.place
     }
 

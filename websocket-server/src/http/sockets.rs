@@ -57,7 +57,7 @@ pub async fn agent(request: HttpRequest, query: web::Query<AgentQuery>, broker: 
         tracing::debug!(key = pass.name(), %address, agent = wanted.as_ref().map(AgentId::as_str), "agent connects");
         let query = query.into_inner();
         let client = query.client.as_deref().map(|text| client_name_in_query("client", text)).transpose()?;
-        let reading = Reading { acks: query.ack, client, resume: query.resume, away_since: None };
+        let reading = Reading { acks: query.ack, client, resume: query.resume, ..Reading::default() };
         if reading.is_named_by_edge() {
             return Err(ClientError::with_message(ErrorCode::BadRequest, "client names that begin with `@edge/` are reserved"));
         }

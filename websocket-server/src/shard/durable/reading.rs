@@ -47,7 +47,8 @@ impl RouterActor {
             peer.reading.may_have_been_here() || (peer.reading.is_named_by_edge() && peer.session_id().is_some_and(is_known));
         let read_before = may_have_been_here.then(|| peer.broadcasts()).into_iter().flatten();
         let broadcasts = read_before.map(|channel| channels.fall_behind(&channel, peer, channels.head(&channel)));
-        let waiting = peer.inboxes().filter(|channel| channels.may_have_pending(channel));
+        // Who reads topics only stays behind in its inboxes, and so is given nothing of what others are to acknowledge.
+        let waiting = peer.inboxes().filter(|channel| peer.reading.topics_only || channels.may_have_pending(channel));
         HeldBack {
             may_have_been_here,
             broadcasts: broadcasts.collect(),
@@ -57,6 +58,10 @@ impl RouterActor {
 
     /// A receiver has connected: delivers what waits, or first waits for its positions.
     pub(in crate::shard) fn welcome(&mut self, peer: &Arc<Peer>, held: HeldBack, ctx: &mut Context<Self>) {
+        if peer.reading.topics_only {
+            self.durable.held.insert(peer.id, held);
+            return;
+        }
         for channel in peer.inboxes().filter(|channel| self.durable.channels.has_untold(channel)) {
             self.tell_of_deaths(peer, channel);
         }
@@ -98,6 +103,9 @@ impl RouterActor {
     /// The receiver need not be waited for any longer: what it has not named itself continues from
     /// the stored position.
     pub(super) fn let_go(&mut self, peer: &Arc<Peer>, ctx: &mut Context<Self>) {
+        if peer.reading.topics_only {
+            return;
+        }
         let Some(HeldBack { may_have_been_here, inboxes, broadcasts }) = self.durable.held.remove(&peer.id) else { return };
         if may_have_been_here {
             self.restore(Arc::clone(peer), broadcasts, ctx);

@@ -123,6 +123,7 @@ impl World {
             away_since: client.is_some().then_some(0).filter(|_| manner == Manner::EdgeBack),
             client,
             resume: manner == Manner::Resuming,
+            ..Reading::default()
         };
         let (session, user) = match who {
             Who::Trusted | Who::Bounded => return self.connect_agent(at, who, &reading).await,
