@@ -37,7 +37,8 @@ fn news() -> TopicName {
     TopicName::new("news").expect("a name")
 }
 
-/// Receives until the message with the number `last` is here, and acknowledges each at the door, if one is given.
+/// Receives until the message with the number `last` is here, and acknowledges each at the door, if
+/// one is given.
 async fn read_through(inbox: &mut Inbox, last: usize, acknowledge_at: Option<&Door>) -> Vec<Incoming> {
     let mut came = Vec::new();
     loop {
@@ -57,7 +58,8 @@ async fn read_through(inbox: &mut Inbox, last: usize, acknowledge_at: Option<&Do
     }
 }
 
-/// What came under each number that the bridge has given: which message, and how often unmarked and marked.
+/// What came under each number that the bridge has given: which message, and how often unmarked and
+/// marked.
 fn by_seq(came: &[Incoming]) -> BTreeMap<u64, (usize, u32, u32)> {
     let mut table = BTreeMap::new();
     for message in came {
@@ -90,7 +92,8 @@ async fn doors_are_back_after_the_broker_is_killed_and_nothing_durable_is_lost_o
             let mut of_number = [0; 2];
             for (seq, target) in of_number.iter_mut().zip(["agent:worker", "topic:news"]) {
                 *seq = loop {
-                    // Sent again by the door where the broker dies; refused by a broker whose store is on its way down.
+                    // Sent again by the door where the broker dies; refused by a broker whose store
+                    // is on its way down.
                     match sender.publish(job(number, target)).await {
                         Ok(stored) => break stored.seq,
                         Err(DoorError::Refused(error)) if error.temporary => tokio::task::yield_now().await,

@@ -43,7 +43,8 @@ impl Site {
         door_at(self.broker, agent_id, tuning)
     }
 
-    /// The door of sessions, for a session that this test vouches for. The site has [`BRIDGE_SECRET`].
+    /// The door of sessions, for a session that this test vouches for. The site has
+    /// [`BRIDGE_SECRET`].
     pub fn session_door(&self, session: SessionId, tuning: Tuning) -> (Door, Inbox) {
         Door::session(SessionOptions {
             entrance: SessionEntrance::Socket { address: address_of(self.broker), secret: Secret::new(BRIDGE_SECRET) },

@@ -32,8 +32,8 @@ struct Parameters {
 }
 
 impl Parameters {
-    /// How the client wants to read. One that names itself not is named by `name`, so that the broker knows it again when this edge has to
-    /// dial again, and when the client comes again.
+    /// How the client wants to read. One that names itself not is named by `name`, so that the
+    /// broker knows it again when this edge has to dial again, and when the client comes again.
     fn reading(self, name: impl FnOnce() -> Option<ClientName>) -> Result<Reading, Refusal> {
         let Self { ack, client, resume, .. } = self;
         let client = client.as_deref().map(|text| client_name_in_query("client", text)).transpose()?;
@@ -48,8 +48,8 @@ impl Parameters {
 /// Opens the socket of the caller's session.
 ///
 /// # Errors
-/// Those of [`OwnedSession`]; 403 `origin_not_allowed`, 400 `invalid_agent_id`, 426 `upgrade_required`, 429
-/// `too_many_connections`, 503 `at_capacity` and `not_ready`.
+/// Those of [`OwnedSession`]; 403 `origin_not_allowed`, 400 `invalid_agent_id`, 426
+/// `upgrade_required`, 429 `too_many_connections`, 503 `at_capacity` and `not_ready`.
 pub async fn open(
     request: HttpRequest,
     owned: OwnedSession,

@@ -151,7 +151,8 @@ impl OpenSockets {
         self.admit_with(session, true)
     }
 
-    /// The same for a socket that is not to be known again when it comes back, and so has no place among the session's.
+    /// The same for a socket that is not to be known again when it comes back, and so has no place
+    /// among the session's.
     ///
     /// # Errors
     /// See [`OpenSockets::admit`].

@@ -1,7 +1,9 @@
-//! Server-sent events as text: how an event is written, and the ids by which a reader says where it is. Pure.
+//! Server-sent events as text: how an event is written, and the ids by which a reader says where it
+//! is. Pure.
 //!
-//! The format is that of the HTML standard, section 9.2. The id of an event is `<epoch>:<seq>`, the position of the
-//! message in its channel; a reader that comes back names the last one in `Last-Event-ID`.
+//! The format is that of the HTML standard, section 9.2. The id of an event is `<epoch>:<seq>`, the
+//! position of the message in its channel; a reader that comes back names the last one in
+//! `Last-Event-ID`.
 
 use common::message::{KnownPosition, Start};
 
@@ -11,7 +13,8 @@ const LONGEST_EPOCH: usize = 64;
 /// A comment, which readers ignore: it shows that the stream is alive.
 pub const HEARTBEAT: &str = ":\n\n";
 
-/// Writes an event. Without a `name`, a browser's `onmessage` gets it; without an `id`, the reader's position stays.
+/// Writes an event. Without a `name`, a browser's `onmessage` gets it; without an `id`, the
+/// reader's position stays.
 pub fn write_event(out: &mut String, id: Option<&KnownPosition>, name: Option<&str>, data: &str) {
     if let Some(KnownPosition { epoch, seq }) = id {
         out.push_str("id: ");
@@ -55,7 +58,8 @@ mod tests {
 
     use super::*;
 
-    /// What a browser makes of a stream: id, name and data of each event, by the rules of the standard.
+    /// What a browser makes of a stream: id, name and data of each event, by the rules of the
+    /// standard.
     fn read(stream: &str) -> Vec<(Option<String>, String, String)> {
         let (mut events, mut id, mut name, mut data) = (Vec::new(), None, String::new(), Vec::new());
         for line in stream.replace("\r\n", "\n").split(['\r', '\n']) {

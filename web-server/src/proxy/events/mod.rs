@@ -1,7 +1,9 @@
-//! The face of readers over HTTP: `GET /api/v1/channels/{channel}/events`, the messages of a topic as server-sent events.
+//! The face of readers over HTTP: `GET /api/v1/channels/{channel}/events`, the messages of a topic
+//! as server-sent events.
 //!
-//! The reader is a connection of its session at the broker that subscribes to one topic. Inboxes are not read: who reads
-//! an inbox acknowledges, which a stream that flows one way only cannot do. Owns the answer that lasts.
+//! The reader is a connection of its session at the broker that subscribes to one topic. Inboxes
+//! are not read: who reads an inbox acknowledges, which a stream that flows one way only cannot do.
+//! Owns the answer that lasts.
 
 mod format;
 mod reader;
@@ -42,7 +44,8 @@ use crate::{
 
 /// How long the broker may take to accept a subscription.
 const OPENING: Duration = Duration::from_secs(10);
-/// A reader whose stream ends comes back after so many milliseconds, and up to as many more: not all at once.
+/// A reader whose stream ends comes back after so many milliseconds, and up to as many more: not
+/// all at once.
 const COME_BACK_MS: u64 = 1000;
 
 /// See the module.
@@ -52,7 +55,8 @@ struct EventFace {
     writer: Option<AnswerWriter>,
     /// Waits for the broker's word on the subscription: only then the answer begins.
     opening: Option<oneshot::Sender<Result<(), ClientError>>>,
-    /// The message whose last fragment has not come. Bounded: a frame by the longest of the broker's, which sends no fragments.
+    /// The message whose last fragment has not come. Bounded: a frame by the longest of the
+    /// broker's, which sends no fragments.
     message: Vec<u8>,
     /// Answers to the broker's pings.
     pongs: Vec<Frame>,
@@ -188,7 +192,8 @@ struct Query {
     since: Option<String>,
 }
 
-/// Where a request wants to begin. What a browser says that comes back goes before the address, which it repeats.
+/// Where a request wants to begin. What a browser says that comes back goes before the address,
+/// which it repeats.
 fn start_of(request: &HttpRequest) -> Result<Option<Start>, Refusal> {
     let bad = |message: &str| Refusal::with_message(ErrorCode::BadRequest, message);
     let position = |text: &str| read_position(text).ok_or_else(|| bad("a position is `<epoch>:<seq>`, as in the ids of events"));
@@ -225,8 +230,8 @@ fn topic_of(channel: &str) -> Result<TopicName, Refusal> {
 /// Answers with the events of a topic, for as long as the reader stays.
 ///
 /// # Errors
-/// Those of [`PacedSession`]; 403 `origin_not_allowed`; 400 `bad_request` and `invalid_target`; 429 `too_many_connections`; 503
-/// `at_capacity` and `not_ready`; and those of a subscription.
+/// Those of [`PacedSession`]; 403 `origin_not_allowed`; 400 `bad_request` and `invalid_target`; 429
+/// `too_many_connections`; 503 `at_capacity` and `not_ready`; and those of a subscription.
 async fn open(
     request: HttpRequest,
     PacedSession(owned): PacedSession,

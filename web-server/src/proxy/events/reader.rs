@@ -1,4 +1,5 @@
-//! One reader of a topic: what it asks of the broker, and which of the broker's messages are events of its stream. Pure.
+//! One reader of a topic: what it asks of the broker, and which of the broker's messages are events
+//! of its stream. Pure.
 
 use common::{
     error::{ClientError, ErrorCode},
@@ -25,7 +26,8 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Reader {
     topic: TopicName,
-    /// Where the next subscription begins: where the reader said, then after the last message that it was given.
+    /// Where the next subscription begins: where the reader said, then after the last message that
+    /// it was given.
     start: Option<Start>,
     /// The id of the subscription that is not answered yet.
     asked: Option<String>,
@@ -42,7 +44,8 @@ struct Subscribed {
 }
 
 impl Reader {
-    /// A reader of this topic. Without a `start` it gets the retained value, and what comes from then on.
+    /// A reader of this topic. Without a `start` it gets the retained value, and what comes from
+    /// then on.
     pub fn new(topic: TopicName, start: Option<Start>) -> Self {
         Self { topic, start, asked: None, is_open: false }
     }

@@ -1,4 +1,5 @@
-//! The frames on their way from the broker to a browser: where one message ends, the edge may speak.
+//! The frames on their way from the broker to a browser: where one message ends, the edge may
+//! speak.
 //!
 //! Pure.
 
@@ -11,8 +12,9 @@ use transport::{
 #[derive(Debug, Default)]
 pub struct Downlink {
     is_inside: bool,
-    /// Few: while a message is under way the broker asks nothing. There is at most the answer to what it asked before, that the edge
-    /// drains, and for each of the session's tokens that it expires. A loss ends the message.
+    /// Few: while a message is under way the broker asks nothing. There is at most the answer to
+    /// what it asked before, that the edge drains, and for each of the session's tokens that it
+    /// expires. A loss ends the message.
     deferred: Vec<Frame>,
 }
 

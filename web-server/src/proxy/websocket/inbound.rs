@@ -77,7 +77,8 @@ impl transport::Inbound<Actor> for Inbound {
     }
 
     fn on_closing(&mut self, actor: &mut Actor, code: CloseCode, ctx: &mut Ctx) {
-        // The actor knows already, unless the transport itself gave the client up as too slow or silent.
+        // The actor knows already, unless the transport itself gave the client up as too slow or
+        // silent.
         actor.on_client_gone(code, "the client's connection was closed".to_owned(), ctx);
     }
 

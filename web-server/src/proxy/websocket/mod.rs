@@ -74,7 +74,8 @@ impl Face for WebSocketFace {
 
     fn on_frame(&mut self, header: &FrameHeader, frame: &mut [u8]) -> Result<Verdict, FrameError> {
         match header.opcode {
-            // One with a payload asks what has reached the client: it keeps its place among the messages.
+            // One with a payload asks what has reached the client: it keeps its place among the
+            // messages.
             OpCode::Ping if header.payload_len > 0 => return Ok(Verdict::Take),
             OpCode::Ping | OpCode::Pong => {
                 self.link.send(Lane::Control, Frame::from_encoded(Bytes::copy_from_slice(frame)));
