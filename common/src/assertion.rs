@@ -12,8 +12,10 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
+mod prefetch;
 mod signer;
 
+pub use prefetch::Prefetch;
 pub use signer::{CLOCK_HEADER, Signer, tell_clock};
 
 use crate::{
@@ -57,6 +59,10 @@ pub struct Reading {
     /// How it acknowledges durable messages: `?ack=`.
     #[serde(default)]
     pub acks: Acks,
+    /// With explicit acknowledgement: how many unacknowledged messages of inboxes it is handed at
+    /// most: `?prefetch=`.
+    #[serde(default, skip_serializing_if = "Prefetch::is_default")]
+    pub prefetch: Prefetch,
     /// The client name (`?client=`), under which its subscriptions and positions are stored and
     /// restored. `None`: they are not stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]

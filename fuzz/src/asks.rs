@@ -6,14 +6,15 @@ use common::{
 };
 use websocket_server::{
     Side,
-    services::{self, AckAsk, NackAsk, SessionListAsk, StatusAsk, TopicAsk},
+    services::{self, AckAsk, ExtendAsk, NackAsk, SessionListAsk, StatusAsk, TopicAsk},
 };
 
-const TYPES: [&str; 14] = [
+const TYPES: [&str; 15] = [
     "connection:resume",
     "channel:history",
     "message:ack",
     "message:nack",
+    "message:extend",
     "topic:subscribe",
     "topic:unsubscribe",
     "connection:identify",
@@ -32,7 +33,7 @@ pub fn asks(data: &[u8]) {
     let Some((first, payload)) = data.split_first() else { return };
     let Ok(payload) = std::str::from_utf8(payload) else { return };
     let kind = TYPES[usize::from(*first) % TYPES.len()];
-    let text = format!(r#"{{"type":"{kind}","payload":{payload}}}"#);
+    let text = format!(r#"{{"type":"{kind}","target":"bridge","payload":{payload}}}"#);
     let Ok(envelope) = Envelope::parse(&text, 64) else { return };
     let read = |side| services::read(side, &envelope).map(|ask| ask.map(|ask| format!("{ask:?}")));
     let (by_session, by_agent) = (read(Side::Session), read(Side::Agent));
@@ -54,6 +55,7 @@ fn check(kind: &str, payload: Option<&str>) -> bool {
         "message:ack" => AckAsk::from_payload(payload)
             .is_ok_and(|ask| holds(ask.through.is_some() == ask.seqs.is_empty() && ask.seqs.len() <= 1000)),
         "message:nack" => NackAsk::from_payload(payload).is_ok(),
+        "message:extend" => ExtendAsk::from_payload(payload).is_ok_and(|ask| holds((1..=3_600_000).contains(&ask.by_ms))),
         "topic:subscribe" | "topic:unsubscribe" => TopicAsk::from_payload(payload)
             .and_then(|ask| ask.topic())
             .is_ok_and(|topic| holds((1..=128).contains(&topic.as_str().len()) && topic.as_str().is_ascii())),

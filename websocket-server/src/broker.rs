@@ -135,6 +135,7 @@ impl Broker {
     pub fn on_dead_letters(&self, dead: &[DeadLettered]) {
         for letter in dead {
             self.channels.note_death(&letter.channel);
+            self.channels.free_places(&letter.channel, &[letter.seq]);
             self.channels.receipts.forget(&letter.channel, letter.seq);
             let (channel, seq, reason) = (letter.channel.to_string(), letter.seq, letter.reason.as_str());
             let message = SystemMessage::Expired { channel, seq, reason };

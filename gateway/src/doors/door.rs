@@ -118,7 +118,7 @@ impl Door {
     /// Outside of a Tokio runtime; over a pipe, outside of a `LocalSet` or an actix system.
     pub fn agent(options: AgentOptions) -> (Self, Inbox) {
         let AgentOptions { entrance, agent, key, registration, tuning } = options;
-        let reading = Reading { acks: tuning.acks, ..Reading::default() };
+        let reading = Reading { acks: tuning.acks, prefetch: tuning.prefetch, ..Reading::default() };
         let (door, inbox, machine, ends) = Self::new(tuning, registration);
         match entrance {
             AgentEntrance::Socket(address) => {
@@ -138,7 +138,7 @@ impl Door {
     /// As [`Door::agent`].
     pub fn session(options: SessionOptions) -> (Self, Inbox) {
         let SessionOptions { entrance, mut identity, tuning } = options;
-        identity.reading = Reading { acks: tuning.acks, ..identity.reading };
+        identity.reading = Reading { acks: tuning.acks, prefetch: tuning.prefetch, ..identity.reading };
         let (door, inbox, machine, ends) = Self::new(tuning, None);
         match entrance {
             SessionEntrance::Socket { address, secret } => {

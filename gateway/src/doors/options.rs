@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use common::{
-    assertion::{Acks, ClientIdentity},
+    assertion::{Acks, ClientIdentity, Prefetch},
     backoff::Backoff,
     id::{AgentId, ClientName},
     secret::Secret,
@@ -76,6 +76,8 @@ pub struct Tuning {
     /// when the connection has read it, at most [`Tuning::inbox_messages`] before the receiver
     /// takes it. `Explicit`: by [`super::Door::acknowledge`].
     pub acks: Acks,
+    /// With `Explicit`: how many unacknowledged messages the bridge hands to this connection at most.
+    pub prefetch: Prefetch,
     /// The client name, under which the broker stores subscriptions and positions, also for a later
     /// life of this program. If another client of the same session takes the name over, the door
     /// comes back under another one ([`super::Door::client`]), with its positions.
@@ -104,6 +106,7 @@ impl Default for Tuning {
         Self {
             backoff: Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) },
             acks: Acks::Automatic,
+            prefetch: Prefetch::default(),
             client: None,
             positions: Positions::new(),
             call_limit: Duration::from_secs(30),

@@ -62,7 +62,7 @@ impl BrokerAddress {
     pub async fn open_agent(&self, agent: &AgentId, key: &Secret, reading: &Reading) -> Result<Upgraded, DialError> {
         let mut path = format!("/ws/agent?agent_id={}", utf8_percent_encode(agent.as_str(), NON_ALPHANUMERIC));
         if reading.acks == Acks::Explicit {
-            path.push_str("&ack=explicit");
+            let _ = write!(path, "&ack=explicit&prefetch={}", reading.prefetch.messages());
         }
         if let Some(client) = &reading.client {
             let _ = write!(path, "&client={}", utf8_percent_encode(client.as_str(), NON_ALPHANUMERIC));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::Actor;
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use common::{
-    assertion::{Acks, ClientIdentity, Reading},
+    assertion::{Acks, ClientIdentity, Prefetch, Reading},
     error::ErrorCode,
     id::ClientName,
     message::{agent_id_in_query, client_name_in_query},
@@ -26,6 +26,7 @@ struct Parameters {
     agent: Option<String>,
     #[serde(default)]
     ack: Acks,
+    prefetch: Option<String>,
     client: Option<String>,
     #[serde(default)]
     resume: bool,
@@ -35,9 +36,10 @@ impl Parameters {
     /// How the client wants to read. One that names itself not is named by `name`, so that the
     /// broker knows it again when this edge has to dial again, and when the client comes again.
     fn reading(self, name: impl FnOnce() -> Option<ClientName>) -> Result<Reading, Refusal> {
-        let Self { ack, client, resume, .. } = self;
+        let Self { ack, prefetch, client, resume, .. } = self;
         let client = client.as_deref().map(|text| client_name_in_query("client", text)).transpose()?;
-        let named = Reading { acks: ack, client, resume, ..Reading::default() };
+        let prefetch = Prefetch::in_query(prefetch.as_deref(), ack)?;
+        let named = Reading { acks: ack, prefetch, client, resume, ..Reading::default() };
         if named.is_named_by_edge() {
             return Err(Refusal::with_message(ErrorCode::BadRequest, "client names that begin with `@edge/` are reserved"));
         }

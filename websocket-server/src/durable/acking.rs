@@ -5,7 +5,7 @@ use std::{pin::Pin, sync::Arc};
 use common::error::{ClientError, ErrorCode};
 use store::{Ack, ChannelName, Limits, ReadFrom, StoreError};
 
-use super::Channels;
+use super::{Channels, channels::PENDING_PAGE};
 
 /// Messages that are newly acknowledged, by inbox.
 pub type Acknowledged = Vec<(ChannelName, Vec<u64>)>;
@@ -17,7 +17,7 @@ pub type Acknowledging = Pin<Box<dyn Future<Output = Result<Acknowledged, Client
 
 impl Channels {
     /// Acknowledges these messages in all of these inboxes: a number is used once in all channels.
-    pub fn acknowledge_each(&self, inboxes: Vec<ChannelName>, seqs: Vec<u64>) -> Acknowledging {
+    pub fn acknowledge_each(self: &Arc<Self>, inboxes: Vec<ChannelName>, seqs: Vec<u64>) -> Acknowledging {
         self.acknowledge(inboxes, &Ack::Each(seqs))
     }
 
@@ -49,7 +49,7 @@ impl Channels {
         })
     }
 
-    fn acknowledge(&self, inboxes: Vec<ChannelName>, ack: &Ack) -> Acknowledging {
+    fn acknowledge(self: &Arc<Self>, inboxes: Vec<ChannelName>, ack: &Ack) -> Acknowledging {
         let acked: Vec<_> = inboxes.into_iter().map(|inbox| (self.ack(inbox.clone(), ack.clone()), inbox)).collect();
         Box::pin(async move {
             let mut seqs = Vec::with_capacity(acked.len());
@@ -88,7 +88,7 @@ impl Channels {
         }
         // Only the store knows what earlier lives of the process handed out.
         'reading: while known < through {
-            let page = self.pending_after(channel, known, u64::MAX, u64::MAX).await?;
+            let page = self.pending_after(channel, known, PENDING_PAGE, u64::MAX).await?;
             if page.is_empty() {
                 known = through;
             }

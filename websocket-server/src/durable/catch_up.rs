@@ -2,14 +2,15 @@
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
-use common::{message::SystemMessage, timestamp::unix_ms};
+use common::message::SystemMessage;
 use parking_lot::Mutex;
-use store::{ChannelName, DeadLettered, DeadReason, Death, Delivered, Pending, StoreError};
+use store::{ChannelName, DeadLettered, Pending, StoreError};
 use transport::{Frame, Lane, Sent};
 
 use super::{
     Channel, Channels, OnItsWay,
     channel::CatchUpStep,
+    channels::PENDING_PAGE,
     history::{StartingPoint, lost_records},
     redelivered, retained,
 };
@@ -99,7 +100,13 @@ impl CatchUp {
     /// highest number that was delivered, 0 if none.
     pub async fn run(mut self, on_first: impl Fn(&ChannelName, u64), on_dead: impl Fn(&[DeadLettered])) -> u64 {
         let start = self.given;
-        self.through = self.machine.lock().committed();
+        {
+            let mut machine = self.machine.lock();
+            self.through = machine.committed();
+            if self.channel.family().is_inbox() && self.peer.hand.is_some() {
+                machine.add_explicit_reader(&self.peer);
+            }
+        }
         loop {
             match self.give_stored(&on_first, &on_dead).await {
                 Ok(true) => {}
@@ -134,7 +141,7 @@ impl CatchUp {
             let value = self.channels.store().retained(self.channel.clone()).await?;
             self.with_retained = false;
             if let Some(value) = value
-                && !self.give(retained(&value.frame)).await
+                && !self.give(retained(&value.frame), None).await
             {
                 return Ok(false);
             }
@@ -166,11 +173,18 @@ impl CatchUp {
                 // Under the lock, so that nothing newer comes first.
                 let mut delivered = Vec::with_capacity(tail.len());
                 let is_inbox = self.channel.family().is_inbox();
+                let others = if is_inbox { self.others(&machine) } else { Vec::new() };
                 for OnItsWay { seq, frame, is_given } in tail {
                     // An earlier connection may have had it live.
                     let is_again = seq <= self.again_through || (is_inbox && is_given);
+                    let attempt = 1 + u32::from(is_again && !is_awaited(&others, &self.channel, seq));
                     let frame = if is_again { redelivered(&frame.payload(), 1) } else { frame };
-                    match self.peer.give(Lane::Normal, frame) {
+                    let wait = self.channels.wait_after(attempt);
+                    let sent = match is_inbox {
+                        true => self.peer.hand_out(&self.channel, seq, wait, Lane::Normal, frame),
+                        false => self.peer.give(Lane::Normal, frame),
+                    };
+                    match sent {
                         Sent::Queued | Sent::QueuedButPause => {}
                         Sent::Gone => break,
                         Sent::Dropped => {
@@ -183,7 +197,7 @@ impl CatchUp {
                     if is_inbox && !is_given {
                         first.push(seq);
                     }
-                    delivered.push((seq, 1 + u32::from(is_again)));
+                    delivered.push((seq, attempt));
                 }
                 self.note_given();
                 if is_inbox && !delivered.is_empty() {
@@ -191,7 +205,7 @@ impl CatchUp {
                 }
                 // From the very beginning, and there was nothing. Its own turn is over, so no other
                 // catch-up may be running either.
-                if is_inbox && self.given == 0 && machine.is_idle() {
+                if is_inbox && self.given == 0 && machine.is_quiet() {
                     self.channels.nothing_pending(&self.channel);
                 }
                 machine.is_live(self.peer.id)
@@ -230,23 +244,33 @@ impl CatchUp {
                 self.note_given();
             }
             self.wait_for_room(1).await;
-            // No more than has room: what is read here is recorded as delivered.
-            let room = self.peer.window.room();
-            let page = self.channels.pending_after(&self.channel, self.given, u64::MAX, room).await?;
+            // No more than has room and places: what is read here is recorded as delivered.
+            let (room, places) = (self.peer.window.room(), self.peer.places().clamp(1, PENDING_PAGE));
+            let page = self.channels.pending_after(&self.channel, self.given, places, room).await?;
             if page.is_empty() || self.peer.link.is_over() || !self.is_current() {
                 return Ok(!self.peer.link.is_over() && self.is_current());
             }
             let page = self.without_poison(page, on_dead).await;
+            let others = self.others(&self.machine.lock());
+            let with_attempt = page.into_iter().map(|pending| {
+                let is_awaited = is_awaited(&others, &self.channel, pending.record.seq);
+                let attempt = if is_awaited { pending.attempts.max(1) } else { pending.attempts + 1 };
+                (pending, attempt)
+            });
+            let page: Vec<_> = with_attempt.collect();
             // Recorded first: a message that was marked but not delivered before is better than one
             // that comes twice without a mark.
-            let attempts = page.iter().map(|pending| (pending.record.seq, pending.attempts + 1));
+            let news = page.iter().filter(|(pending, attempt)| *attempt > pending.attempts);
+            let attempts = news.map(|(pending, attempt)| (pending.record.seq, *attempt));
             if let Err(error) = self.channels.mark_delivered(&self.channel, attempts).await {
                 // Stored messages are delivered also while nothing can be written.
                 tracing::debug!(channel = %self.channel, %error, "deliveries were not recorded");
             }
-            for pending in page {
+            for (pending, attempt) in page {
                 self.channels.receipts.recall(&self.channel, &pending.record);
-                if !self.give(redelivered(&pending.record.frame, pending.attempts)).await {
+                let frame = redelivered(&pending.record.frame, pending.attempts);
+                let hand = Some((pending.record.seq, self.channels.wait_after(attempt)));
+                if !self.give(frame, hand).await {
                     return Ok(false);
                 }
                 if pending.attempts == 0 {
@@ -256,6 +280,13 @@ impl CatchUp {
             }
             self.machine.lock().on_handed_out(self.given);
         }
+    }
+
+    /// The other connections that read this inbox and acknowledge explicitly.
+    fn others(&self, machine: &Channel) -> Vec<Arc<Peer>> {
+        let mut others = machine.explicit_readers();
+        others.retain(|peer| peer.id != self.peer.id);
+        others
     }
 
     /// Moves the first message of an inbox to the dead letters, if so many catch-ups in a row began
@@ -274,15 +305,20 @@ impl CatchUp {
         page
     }
 
-    /// Delivers one message, as soon as the reader has room. `false`: the receiver has gone.
-    async fn give(&self, frame: Frame) -> bool {
+    /// Delivers one message, as soon as the reader has room. `hand`: for a message of an inbox, its
+    /// number and the time to acknowledge it, in milliseconds. `false`: the receiver has gone.
+    async fn give(&self, frame: Frame, hand: Option<(u64, u64)>) -> bool {
         loop {
             poll_fn(|task| self.peer.link.poll_open(task)).await;
             self.wait_for_room(frame.len()).await;
             if self.peer.link.is_over() || !self.is_current() {
                 return false;
             }
-            match self.peer.give(Lane::Normal, frame.clone()) {
+            let sent = match hand {
+                Some((seq, wait)) => self.peer.hand_out(&self.channel, seq, wait, Lane::Normal, frame.clone()),
+                None => self.peer.give(Lane::Normal, frame.clone()),
+            };
+            match sent {
                 Sent::Queued | Sent::QueuedButPause => return true,
                 Sent::Gone => return false,
                 // Its outbox is full, or another sender has taken the room.
@@ -291,9 +327,12 @@ impl CatchUp {
         }
     }
 
-    /// Waits until so many more bytes may be on their way to the reader, or it has gone.
+    /// Waits until so many more bytes may be on their way to the reader, and it has a place for a
+    /// message of an inbox, or until it has gone.
     async fn wait_for_room(&self, bytes: usize) {
-        if self.peer.window.has_room(bytes) {
+        let is_inbox = self.channel.family().is_inbox();
+        let has_place = || !is_inbox || self.peer.places() > 0;
+        if self.peer.window.has_room(bytes) && has_place() {
             return;
         }
         // Confirms what it has read, although it is not finished yet.
@@ -301,9 +340,15 @@ impl CatchUp {
             self.note_given();
         }
         self.peer.ask_what_has_come();
-        while !self.peer.window.has_room(bytes) && !self.peer.link.is_over() && self.is_current() {
-            self.peer.wait_for_room(bytes).await;
-            self.peer.ask_regularly();
+        while !self.peer.link.is_over() && self.is_current() {
+            if !has_place() {
+                self.peer.wait_for_place().await;
+            } else if !self.peer.window.has_room(bytes) {
+                self.peer.wait_for_room(bytes).await;
+                self.peer.ask_regularly();
+            } else {
+                return;
+            }
         }
     }
 
@@ -326,7 +371,7 @@ impl CatchUp {
             }
             for record in page.records {
                 let attempts = u32::from(record.seq <= self.again_through);
-                if !self.give(redelivered(&record.frame, attempts)).await {
+                if !self.give(redelivered(&record.frame, attempts), None).await {
                     return Ok(false);
                 }
                 self.given = record.seq;
@@ -344,88 +389,8 @@ impl Drop for CatchUp {
     }
 }
 
-/// An inbox is being checked. Until this is dropped, nobody else checks it.
-struct Look(Arc<Mutex<Channel>>);
-
-impl Look {
-    fn begin(machine: Arc<Mutex<Channel>>) -> Option<Self> {
-        let begun = machine.lock().begin_look();
-        begun.then_some(Self(machine))
-    }
-}
-
-impl Drop for Look {
-    fn drop(&mut self) {
-        self.0.lock().end_look();
-    }
-}
-
-/// Delivers what is due again to a live receiver, and moves what was delivered too often to the
-/// dead letters, which `on_dead` gets. Returns whether anything still waits for an acknowledgement.
-/// Does nothing while another thread does the same.
-pub async fn redeliver(
-    channels: &Channels,
-    channel: &ChannelName,
-    peer: &Peer,
-    on_dead: impl Fn(&[DeadLettered]),
-) -> Result<bool, StoreError> {
-    let Some(_look) = Look::begin(channels.machine(channel)) else { return Ok(true) };
-    let mut given = 0;
-    loop {
-        // A choked receiver is not waited for: other readers of the inbox get their turn.
-        let is_open = poll_fn(|task| std::task::Poll::Ready(peer.link.poll_open(task).is_ready())).await;
-        if !is_open || peer.link.is_over() {
-            return Ok(true);
-        }
-        let page = channels.pending_after(channel, given, unix_ms(), u64::MAX).await?;
-        let Some(last) = page.last() else { break };
-        given = last.record.seq;
-        let (due, spent) = channels.bury_spent(channel, page).await;
-        on_dead(&spent);
-        // Recorded first, as in a catch-up.
-        let attempts = due.iter().map(|pending| (pending.record.seq, pending.attempts + 1));
-        channels.mark_delivered(channel, attempts).await?;
-        let mut due = due.into_iter();
-        while let Some(pending) = due.next() {
-            match peer.give(Lane::Normal, redelivered(&pending.record.frame, pending.attempts)) {
-                Sent::Queued | Sent::QueuedButPause => {}
-                Sent::Dropped | Sent::Gone => {
-                    // These were not delivered after all, and stay due.
-                    let not_given = std::iter::once(pending).chain(due).map(|pending| Delivered {
-                        channel: channel.clone(),
-                        seq: pending.record.seq,
-                        attempt: pending.attempts,
-                        next_due: pending.due_at,
-                    });
-                    channels.store().mark_delivered(not_given.collect()).await?;
-                    return Ok(true);
-                }
-            }
-        }
-    }
-    channels.has_pending(channel).await
-}
-
-impl Channels {
-    /// Moves what was delivered too often to the dead letters. Returns the rest of a page, and what
-    /// was moved.
-    async fn bury_spent(&self, channel: &ChannelName, page: Vec<Pending>) -> (Vec<Pending>, Vec<DeadLettered>) {
-        let (mut left, mut dead) = (Vec::with_capacity(page.len()), Vec::new());
-        for pending in page {
-            if pending.attempts < self.max_deliveries() {
-                left.push(pending);
-                continue;
-            }
-            let death = Death { reason: DeadReason::MaxDeliveries, detail: pending.reason.clone(), at: unix_ms() };
-            match self.store().dead_letter(channel.clone(), pending.record.seq, death).await {
-                Ok(moved) => dead.extend(moved),
-                Err(error) => {
-                    // Stored messages are delivered also while nothing can be written.
-                    tracing::debug!(%channel, %error, "a message was not moved to the dead letters");
-                    left.push(pending);
-                }
-            }
-        }
-        (left, dead)
-    }
+/// Whether one of these readers was handed a message and may still acknowledge it in time. Then
+/// handing it to one more reader does not count as a further delivery.
+fn is_awaited(readers: &[Arc<Peer>], inbox: &ChannelName, seq: u64) -> bool {
+    readers.iter().any(|peer| peer.awaits(inbox, seq))
 }

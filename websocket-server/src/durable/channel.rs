@@ -14,7 +14,7 @@ use foldhash::HashMap;
 use transport::{Frame, Link};
 
 use super::Notice;
-use crate::peers::ConnectionId;
+use crate::peers::{ConnectionId, Peer};
 
 /// The next step of a receiver that reads what is pending.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,6 +62,8 @@ pub struct Channel {
     turns: u64,
     /// The inbox is being checked for messages to deliver again.
     is_looked_through: bool,
+    /// Of an inbox: the connections with explicit acknowledgement that were handed messages.
+    explicit_readers: Vec<Weak<Peer>>,
     begun: Begun,
 }
 
@@ -210,6 +212,20 @@ impl Channel {
         self.is_looked_through = false;
     }
 
+    /// A connection with explicit acknowledgement is about to be handed messages of the inbox.
+    pub fn add_explicit_reader(&mut self, peer: &Arc<Peer>) {
+        if !self.explicit_readers.iter().any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(peer))) {
+            self.explicit_readers.retain(|known| known.strong_count() > 0);
+            self.explicit_readers.push(Arc::downgrade(peer));
+        }
+    }
+
+    /// Those connections, as far as they are still there.
+    pub fn explicit_readers(&self) -> Vec<Arc<Peer>> {
+        let there = self.explicit_readers.iter().filter_map(Weak::upgrade);
+        there.filter(|peer| !peer.link.is_over()).collect()
+    }
+
     /// Whether the receiver gets messages live.
     pub fn is_live(&self, receiver: ConnectionId) -> bool {
         !self.behind.contains_key(&receiver)
@@ -240,9 +256,14 @@ impl Channel {
         self.tail.is_empty()
     }
 
-    /// Whether nobody needs it: no tail, no receiver behind, no check.
-    pub fn is_idle(&self) -> bool {
+    /// Whether nothing happens: no tail, no receiver behind, no check.
+    pub fn is_quiet(&self) -> bool {
         self.tail.is_empty() && self.behind.is_empty() && !self.is_looked_through
+    }
+
+    /// Whether nobody needs it: nothing happens, and no reader was handed anything.
+    pub fn is_idle(&self) -> bool {
+        self.is_quiet() && self.explicit_readers.iter().all(|known| known.strong_count() == 0)
     }
 }
 

@@ -26,6 +26,9 @@ const CONSUMERS_PER_PAGE: u32 = 10_000;
 /// receivers.
 pub(super) const PAGE: Limits = Limits { records: 64, bytes: 128 * 1024 };
 
+/// The most messages of an inbox that are read at once.
+pub(super) const PENDING_PAGE: usize = 32;
+
 /// The most sessions of which it is remembered that something is stored under a name that an edge
 /// assigned. With more, something may be stored for any session.
 const MOST_SESSIONS: usize = 1_000_000;
@@ -346,19 +349,12 @@ impl Channels {
         self.active.lock().get_or_insert(channel)
     }
 
-    /// What is pending in an inbox after a number: about `bytes` of it, and at most a page.
-    pub fn pending_after(&self, channel: &ChannelName, after: u64, due_before: u64, bytes: u64) -> Reply<Vec<Pending>> {
-        let limits = Limits { records: 32, bytes: PAGE.bytes.min(bytes.max(1)) };
-        self.store.pending(channel.clone(), PendingQuery { due_before, after, limits })
-    }
-
-    /// Whether anything of an inbox waits for an acknowledgement, according to the store.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn has_pending(&self, channel: &ChannelName) -> Result<bool, StoreError> {
-        let query = PendingQuery { due_before: u64::MAX, after: 0, limits: Limits { records: 1, bytes: 1 } };
-        Ok(!self.store.pending(channel.clone(), query).await?.is_empty())
+    /// What is pending in an inbox after a number: at most so many messages, about so many bytes, and
+    /// at most a page.
+    pub fn pending_after(&self, channel: &ChannelName, after: u64, records: usize, bytes: u64) -> Reply<Vec<Pending>> {
+        let records = u32::try_from(records.min(PENDING_PAGE)).unwrap_or(u32::MAX);
+        let limits = Limits { records, bytes: PAGE.bytes.min(bytes.max(1)) };
+        self.store.pending(channel.clone(), PendingQuery { due_before: u64::MAX, after, limits })
     }
 
     /// The log after a number.
@@ -384,15 +380,37 @@ impl Channels {
         self.store.mark_delivered(deliveries.collect())
     }
 
-    /// The wait for an acknowledgement doubles with each delivery, up to an hour.
-    fn wait_after(&self, attempt: u32) -> u64 {
+    /// How long an acknowledgement may take, in milliseconds: it doubles with each delivery, up to an hour.
+    pub(super) fn wait_after(&self, attempt: u32) -> u64 {
         const LONGEST: u64 = 60 * 60 * 1000;
         millis(self.ack_timeout).saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(LONGEST)
     }
 
-    /// The receiver acknowledges.
-    pub fn ack(&self, channel: ChannelName, ack: Ack) -> Reply<Vec<u64>> {
-        self.store.ack(channel, ack)
+    /// The receiver acknowledges. Returns the numbers that were not acknowledged before, in rising
+    /// order.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn ack(self: &Arc<Self>, channel: ChannelName, ack: Ack) -> impl Future<Output = Result<Vec<u64>, StoreError>> + use<> {
+        // The write takes its place in the store's line here, not when it is first polled.
+        let acked = self.store.ack(channel.clone(), ack);
+        let channels = Arc::clone(self);
+        async move {
+            let seqs = acked.await?;
+            channels.free_places(&channel, &seqs);
+            Ok(seqs)
+        }
+    }
+
+    /// Messages of an inbox are acknowledged or removed: frees their places at all readers.
+    pub(crate) fn free_places(&self, inbox: &ChannelName, seqs: &[u64]) {
+        if seqs.is_empty() {
+            return;
+        }
+        let readers = self.in_use(inbox).map(|machine| machine.lock().explicit_readers()).unwrap_or_default();
+        for peer in readers {
+            peer.free_places(inbox, seqs);
+        }
     }
 
     /// The receiver could not use a message.

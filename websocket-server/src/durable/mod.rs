@@ -28,10 +28,11 @@ mod properties;
 mod publish;
 mod receipts;
 mod recent;
+mod redelivery;
 mod untold;
 
 pub use acking::{Acknowledged, Acknowledging};
-pub use catch_up::{CatchUp, STORE_WAIT, redeliver};
+pub use catch_up::{CatchUp, STORE_WAIT};
 pub use channel::{CatchUpStep, Channel, OnItsWay};
 pub use channels::{Channels, Remembered};
 pub use forgetting::Forgetting;
@@ -43,4 +44,5 @@ pub use position::{positioned, redelivered, retained};
 pub use publish::{Accepted, Draft, Outcome, Refused, SettledMessage};
 pub use receipts::{Notice, Receipts, Wish};
 pub use recent::Answer;
+pub use redelivery::redeliver;
 pub use untold::Died;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use common::{
-    assertion::Reading,
+    assertion::{Acks, Prefetch, Reading},
     config::Settings,
     envelope::{Priority, Retain},
     error::ErrorCode,
@@ -65,6 +65,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Reader {
     peer: Option<Arc<Peer>>,
     got: Vec<u64>,
+    /// Those of them that came on this connection.
+    here: BTreeSet<u64>,
     /// Numbers that came again without a mark.
     unmarked: Vec<u64>,
 }
@@ -80,6 +82,7 @@ impl Reader {
                 self.unmarked.push(seq);
             }
             self.got.push(seq);
+            self.here.insert(seq);
         }
     }
 
@@ -101,10 +104,13 @@ fn settle(
 
 struct World {
     channels: Arc<Channels>,
+    /// How readers read.
+    reading: Reading,
     channel: ChannelName,
     policy: Arc<LinkPolicy>,
     readers: Vec<Reader>,
     published: Vec<u64>,
+    acknowledged: BTreeSet<u64>,
     failed: Arc<Mutex<Vec<String>>>,
 }
 
@@ -122,7 +128,17 @@ impl World {
         let channel = ChannelName::parse(channel).expect("a channel");
         channels.load(channel.clone()).await.expect("loads");
         let readers = (0..READERS).map(|_| Reader::default()).collect();
-        Self { channels, channel, policy: Arc::new(policy), readers, published: Vec::new(), failed: Arc::default() }
+        let reading = Reading::default();
+        Self {
+            channels,
+            reading,
+            channel,
+            policy: Arc::new(policy),
+            readers,
+            published: Vec::new(),
+            acknowledged: BTreeSet::new(),
+            failed: Arc::default(),
+        }
     }
 
     fn start(way: CatchUp) {
@@ -170,7 +186,7 @@ impl World {
         }
         let kind = PeerKind::Agent(AgentId::new("r").expect("a name"));
         let link = Link::new(Arc::clone(&self.policy));
-        let peer = Peer::new(ConnectionId::next(), kind, link, Reading::default(), None, Default::default());
+        let peer = Peer::new(ConnectionId::next(), kind, link, self.reading.clone(), None, Default::default());
         let after = if is_inbox {
             0
         } else {
@@ -182,6 +198,7 @@ impl World {
         // Between the two nobody else has a turn, as under the router's lock.
         Self::start(self.channels.fall_behind(&self.channel, &peer, after));
         self.readers[at].peer = Some(peer);
+        self.readers[at].here.clear();
     }
 
     fn leave(&mut self, at: usize) {
@@ -193,6 +210,17 @@ impl World {
 
     async fn rest() {
         tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    /// Acknowledges all that was read.
+    async fn acknowledge(&mut self) {
+        let seqs: Vec<_> = self.readers.iter().flat_map(|reader| reader.got.clone()).collect();
+        let ack = Ack::Each(seqs.clone());
+        self.channels.ack(self.channel.clone(), ack.clone()).await.expect("acknowledged");
+        for peer in self.readers.iter().filter_map(|reader| reader.peer.as_ref()) {
+            peer.settle(&self.channel, &ack);
+        }
+        self.acknowledged.extend(seqs);
     }
 
     /// Everybody connects and reads until nothing comes any more.
@@ -211,23 +239,27 @@ impl World {
         assert_eq!(*self.failed.lock().expect("lock"), Vec::<String>::new(), "everything is confirmed");
     }
 
-    async fn run(&mut self, steps: Vec<Step>) -> BTreeSet<u64> {
-        let mut acknowledged = BTreeSet::new();
+    /// Everybody comes, reads and acknowledges.
+    async fn finish_step(&mut self) {
+        for at in 0..READERS {
+            self.come(at).await;
+        }
+        Self::rest().await;
+        self.readers.iter_mut().for_each(Reader::read);
+        self.acknowledge().await;
+    }
+
+    async fn run(&mut self, steps: Vec<Step>) {
         for step in steps {
             match step {
                 Step::Publish(count) => (0..count).for_each(|_| self.publish()),
                 Step::Come(at) => self.come(at).await,
                 Step::Read(at) => self.readers[at].read(),
                 Step::Break(at) => self.leave(at),
-                Step::Acknowledge => {
-                    let seqs: Vec<_> = self.readers.iter().flat_map(|reader| reader.got.clone()).collect();
-                    self.channels.ack(self.channel.clone(), Ack::Each(seqs.clone())).await.expect("acknowledged");
-                    acknowledged.extend(seqs);
-                }
+                Step::Acknowledge => self.acknowledge().await,
                 Step::Rest => Self::rest().await,
             }
         }
-        acknowledged
     }
 }
 
@@ -341,7 +373,7 @@ fn what_arrives_for_a_session_in_the_moment_it_is_forgotten_waits_for_it() {
         drop(forgetting);
         World::rest().await;
         assert!(channels.may_have_pending(&world.channel), "who comes looks for it");
-        let pending = channels.pending_after(&world.channel, 0, u64::MAX, u64::MAX).await.expect("read");
+        let pending = channels.pending_after(&world.channel, 0, usize::MAX, u64::MAX).await.expect("read");
         assert_eq!(pending.iter().map(|pending| pending.record.seq).collect::<Vec<_>>(), world.published[1..]);
         let known = channels.store().session(session).await.expect("read");
         assert!(known.is_some(), "it is forgotten again some day");
@@ -371,16 +403,45 @@ proptest! {
     }
 
     #[test]
+    fn explicit_readers_of_an_inbox_hold_no_more_than_their_places_and_get_everything(steps in steps(), places in 1..5_u16) {
+        in_runtime(async {
+            let mut world = World::new("agent:r").await;
+            let prefetch = Prefetch::new(places).expect("in bounds");
+            world.reading = Reading { acks: Acks::Explicit, prefetch, ..Reading::default() };
+            for step in steps {
+                world.run(vec![step]).await;
+                for reader in &world.readers {
+                    let held = reader.here.difference(&world.acknowledged).count();
+                    assert!(held <= usize::from(places), "{:?}", reader.here);
+                }
+            }
+            let mut quiet = 0;
+            while quiet < 50 {
+                world.finish_step().await;
+                let pending = world.channels.pending_after(&world.channel, 0, 1, u64::MAX).await.expect("read");
+                quiet = if pending.is_empty() { quiet + 1 } else { 0 };
+            }
+            let got: BTreeSet<_> = world.readers.iter().flat_map(|reader| reader.got.iter().copied()).collect();
+            assert_eq!(got, world.published.iter().copied().collect::<BTreeSet<_>>());
+            for reader in &world.readers {
+                assert_eq!(reader.unmarked, Vec::<u64>::new());
+                let peer = reader.peer.as_ref().expect("there");
+                assert_eq!(peer.places(), usize::from(places), "every place is free again");
+            }
+        });
+    }
+
+    #[test]
     fn an_inbox_loses_nothing_and_repeats_only_what_it_marks(steps in steps()) {
         in_runtime(async {
             let mut world = World::new("agent:r").await;
-            let acknowledged = world.run(steps).await;
+            world.run(steps).await;
             world.finish().await;
             let got: BTreeSet<_> = world.readers.iter().flat_map(|reader| reader.got.iter().copied()).collect();
             assert_eq!(got, world.published.iter().copied().collect::<BTreeSet<_>>());
             for reader in &world.readers {
                 assert_eq!(reader.unmarked, Vec::<u64>::new());
-                let missing = world.published.iter().find(|seq| !reader.got.contains(seq) && !acknowledged.contains(seq));
+                let missing = world.published.iter().find(|seq| !reader.got.contains(seq) && !world.acknowledged.contains(seq));
                 assert_eq!(missing, None, "everybody who reads the inbox gets what nobody has acknowledged");
             }
         });

@@ -177,7 +177,12 @@ impl Channels {
             if !machine.is_live(peer.id) {
                 continue;
             }
-            let sent = peer.give(lane, frame.clone());
+            let sent = if is_inbox && peer.hand.is_some() {
+                machine.add_explicit_reader(peer);
+                peer.hand_out(channel, seq, self.wait_after(1), lane, frame.clone())
+            } else {
+                peer.give(lane, frame.clone())
+            };
             if sent == Sent::Dropped {
                 // It is in the log: the receiver reads it when it is ready.
                 let turn = machine.fall_behind(peer.id);
@@ -257,12 +262,14 @@ impl Channels {
                     // The store had it from an earlier life, under another number: its delivery was
                     // told then.
                     self.receipts.forget(&message.channel, message.seq);
+                    self.free_places(&message.channel, &[message.seq]);
                     Vec::new()
                 }
             }
             Err(error) => {
                 tracing::warn!(channel = %message.channel, %error, "a durable message was not stored");
                 first.machine.lock().given_up(message.seq);
+                self.free_places(&message.channel, &[message.seq]);
                 self.receipts.forget(&message.channel, message.seq);
                 Vec::new()
             }

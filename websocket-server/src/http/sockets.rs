@@ -7,7 +7,7 @@ use std::{
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use common::{
-    assertion::{self, Acks, ClientIdentity, Reading},
+    assertion::{self, Acks, ClientIdentity, Prefetch, Reading},
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId},
     message::{agent_id_in_query, client_name_in_query},
@@ -36,6 +36,7 @@ pub struct AgentQuery {
     agent_id: Option<String>,
     #[serde(default)]
     ack: Acks,
+    prefetch: Option<String>,
     client: Option<String>,
     #[serde(default)]
     resume: bool,
@@ -57,7 +58,8 @@ pub async fn agent(request: HttpRequest, query: web::Query<AgentQuery>, broker: 
         tracing::debug!(key = pass.name(), %address, agent = wanted.as_ref().map(AgentId::as_str), "agent connects");
         let query = query.into_inner();
         let client = query.client.as_deref().map(|text| client_name_in_query("client", text)).transpose()?;
-        let reading = Reading { acks: query.ack, client, resume: query.resume, ..Reading::default() };
+        let prefetch = Prefetch::in_query(query.prefetch.as_deref(), query.ack)?;
+        let reading = Reading { acks: query.ack, prefetch, client, resume: query.resume, ..Reading::default() };
         if reading.is_named_by_edge() {
             return Err(ClientError::with_message(ErrorCode::BadRequest, "client names that begin with `@edge/` are reserved"));
         }

@@ -4,6 +4,8 @@
 //!
 //! This module knows neither the tables of the router nor the channels; both know peers.
 
+mod hand;
+mod handing;
 mod marks;
 mod pass;
 mod peer;

@@ -20,10 +20,11 @@ use common::{
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use store::{ChannelName, ConsumerId, Owner};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, futures::Notified};
 use transport::{Frame, Lane, Link, Payers, Reservation, Sent, Source, clock::now_ms};
 
 use super::{
+    hand::Hand,
     marks::{Given, Marks, mark_text},
     pass::Pass,
     requests::Requests,
@@ -127,7 +128,10 @@ pub struct Peer {
     pub marks: Mutex<Marks>,
     /// How many bytes of durable messages may be on their way to it.
     pub window: Window,
-    /// Wakes tasks that wait for room in the window.
+    /// With explicit acknowledgement: the messages of its inboxes that it was handed and has not
+    /// acknowledged.
+    pub(crate) hand: Option<Mutex<Hand>>,
+    /// Wakes tasks that wait for room in the window, or for a place in the hand.
     room: Notify,
     reads: AtomicUsize,
     has_requests: AtomicBool,
@@ -156,6 +160,7 @@ impl Peer {
         };
         let window = Window::new(millis(link.policy().silence_timeout));
         let consumer = reading.client.as_ref().map(|client| ConsumerId::of_client(&address, client, false));
+        let hand = (reading.acks == Acks::Explicit).then(|| Mutex::new(Hand::new(reading.prefetch)));
         Arc::new(Self {
             id,
             has_come: AtomicBool::new(matches!(kind, PeerKind::Session(_))),
@@ -175,6 +180,7 @@ impl Peer {
             address,
             marks: Mutex::default(),
             window,
+            hand,
             room: Notify::new(),
             reads: AtomicUsize::new(0),
             has_requests: AtomicBool::new(false),
@@ -381,14 +387,24 @@ impl Peer {
     /// It answered a mark: returns what has arrived.
     pub fn on_mark(&self, mark: u64) -> Option<Given> {
         let given = self.marks.lock().confirmed(mark, &self.window, now_ms())?;
-        self.room.notify_waiters();
+        self.make_room();
         Some(given)
+    }
+
+    /// Wakes the tasks that wait for room or for a place: they check again.
+    pub(crate) fn make_room(&self) {
+        self.room.notify_waiters();
+    }
+
+    /// Resolves when there may be more room or places than at the time of this call.
+    pub(crate) fn room_made(&self) -> Notified<'_> {
+        self.room.notified()
     }
 
     /// Waits for room for so many bytes, or for a while: the caller checks again.
     pub async fn wait_for_room(&self, bytes: usize) {
         // Before the check: the pong that makes room may come right after it.
-        let room = self.room.notified();
+        let room = self.room_made();
         if !self.window.has_room(bytes) {
             let _ = tokio::time::timeout(ROOM_WAIT, room).await;
         }
@@ -396,7 +412,7 @@ impl Peer {
 
     /// Its connection is over: nobody waits for it any longer.
     pub fn let_go(&self) {
-        self.room.notify_waiters();
+        self.make_room();
     }
 
     /// Works on the open requests.

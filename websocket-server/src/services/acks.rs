@@ -84,9 +84,10 @@ impl NackAsk {
 
 impl Ask for AckAsk {
     fn serve(self: Box<Self>, call: Call<'_>) -> Result<Option<SystemMessage>, ClientError> {
+        let Call { router, peer, id, ctx } = call;
         let Self { channel, through, seqs } = *self;
         let ack = through.map_or(Ack::Each(seqs), Ack::Through);
-        call.router.on_ack(call.peer, channel.as_deref(), ack, call.id).map(|()| None)
+        router.on_ack(peer, channel.as_deref(), ack, id, ctx).map(|()| None)
     }
 }
 

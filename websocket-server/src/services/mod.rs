@@ -15,6 +15,7 @@
 
 mod acks;
 mod agents;
+mod extending;
 mod history;
 mod kind;
 mod resume;
@@ -29,6 +30,7 @@ use foldhash::{HashMap, HashMapExt};
 pub use self::{
     acks::{AckAsk, NackAsk},
     agents::StatusAsk,
+    extending::ExtendAsk,
     kind::{Kind, Senders, Target},
     sessions::SessionListAsk,
     topics::TopicAsk,
@@ -38,7 +40,8 @@ pub(crate) use agents::registration;
 use crate::{shard::Ask, side::Side};
 
 /// The services, one line for each family.
-const FAMILIES: [&[Kind]; 6] = [acks::KINDS, agents::KINDS, history::KINDS, resume::KINDS, sessions::KINDS, topics::KINDS];
+const FAMILIES: [&[Kind]; 7] =
+    [acks::KINDS, agents::KINDS, extending::KINDS, history::KINDS, resume::KINDS, sessions::KINDS, topics::KINDS];
 
 static BY_NAME: LazyLock<HashMap<&'static str, &'static Kind>> = LazyLock::new(|| {
     let kinds = FAMILIES.into_iter().flatten();
@@ -89,5 +92,8 @@ mod tests {
         assert_eq!(find_in(Side::Session, listing), None, "a session's is a free message");
         assert_eq!(find_in(Side::Session, r#"{"type":"agent:list"}"#), Some("agent:list"));
         assert_eq!(find_in(Side::Agent, r#"{"type":"agent:handoff"}"#), None);
+        let extending = |target: &str| format!(r#"{{"type":"message:extend","target":{target}}}"#);
+        assert_eq!(find_in(Side::Session, &extending("\"bridge\"")), Some("message:extend"));
+        assert_eq!(find_in(Side::Session, &extending("null")), None, "a free message");
     }
 }

@@ -260,7 +260,8 @@ async fn a_message_past_its_time_goes_to_the_dead_letters_and_its_sender_hears_o
 async fn a_slow_reader_finds_everything_in_the_log_in_order() {
     let broker = TestBroker::with(|settings| settings.limits.outbox_bytes = 64 * 1024).await;
     let mut sender = broker.agent("sender").await;
-    let mut worker = explicit_agent(&broker, "worker").await;
+    let path = "/ws/agent?agent_id=worker&ack=explicit&prefetch=300";
+    let mut worker = broker.dial(path, Some("test-agent-key")).await.expect("upgraded");
     worker.settle().await;
     let text = "x".repeat(20_000);
     for at in 0..300 {

@@ -24,6 +24,7 @@ mod loops;
 mod operators;
 mod overload;
 mod past;
+mod prefetch;
 mod program;
 mod quotas;
 mod receipts;

@@ -20,6 +20,8 @@ use crate::{
 
 /// How often marks are sent, and redeliveries are checked.
 const TICK: Duration = Duration::from_millis(100);
+/// How long to wait with messages that are due and could not be delivered again.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// A message that its receiver could not use.
 #[derive(Debug)]
@@ -47,17 +49,36 @@ impl RouterActor {
     ///
     /// # Errors
     /// `not_allowed`: the inbox is not the peer's.
-    pub(crate) fn on_ack(&self, peer: &Arc<Peer>, named: Option<&str>, ack: Ack, id: Option<String>) -> Result<(), ClientError> {
+    pub(crate) fn on_ack(
+        &mut self,
+        peer: &Arc<Peer>,
+        named: Option<&str>,
+        ack: Ack,
+        id: Option<String>,
+        ctx: &mut Context<Self>,
+    ) -> Result<(), ClientError> {
         let inboxes = Self::own_inboxes(peer, named)?;
+        peer.goes_on();
+        if peer.waits_for_refused() {
+            // It may have a place now for a message that it refused.
+            for inbox in peer.inboxes() {
+                self.durable.look_by(peer, &inbox, Instant::now());
+            }
+            self.tick_durable(ctx);
+        }
         let (peer, broker, refuse) = (Arc::clone(peer), Arc::clone(&self.broker), self.refuser());
         let channels = &self.durable.channels;
-        let acked = match ack {
-            Ack::Through(through) => channels.acknowledge_through(inboxes, through),
-            Ack::Each(seqs) => channels.acknowledge_each(inboxes, seqs),
+        let acked = match &ack {
+            Ack::Through(through) => channels.acknowledge_through(inboxes, *through),
+            Ack::Each(seqs) => channels.acknowledge_each(inboxes, seqs.clone()),
         };
         actix_rt::spawn(async move {
             match acked.await {
-                Ok(acked) => broker.on_all_acknowledged(&acked),
+                Ok(acked) => {
+                    // This also frees places of messages that another connection acknowledged before.
+                    acked.iter().for_each(|(inbox, _)| peer.settle(inbox, &ack));
+                    broker.on_all_acknowledged(&acked);
+                }
                 Err(error) => refuse(&peer, error, id.as_deref()),
             }
         });
@@ -77,20 +98,25 @@ impl RouterActor {
         ctx: &mut Context<Self>,
     ) -> Result<(), ClientError> {
         let inboxes = Self::own_inboxes(peer, named)?;
+        if peer.hand.is_none() {
+            let message = "a message is refused on a connection with `ack=explicit`: this one acknowledges all that reaches it";
+            return Err(ClientError::with_message(ErrorCode::InvalidPayload, message));
+        }
         let delay = Duration::from_millis(delay_ms);
-        let look = Instant::now() + delay;
+        peer.goes_on();
         let mut nacked = Vec::with_capacity(inboxes.len());
-        for channel in inboxes {
-            let owing = self.durable.owing.entry((peer.id, channel.clone())).or_insert((Arc::clone(peer), look));
-            owing.1 = owing.1.min(look);
-            nacked.push(self.durable.channels.nack(channel, seq, delay, reason.clone()));
+        for inbox in inboxes {
+            peer.refuse_in_hand(&inbox, seq, delay);
+            self.durable.look_by(peer, &inbox, Instant::now() + delay);
+            nacked.push((self.durable.channels.nack(inbox.clone(), seq, delay, reason.clone()), inbox));
         }
         let (peer, refuse) = (Arc::clone(peer), self.refuser());
         actix_rt::spawn(async move {
             let mut waits = false;
-            for nacked in nacked {
+            for (nacked, inbox) in nacked {
                 match nacked.await {
-                    Ok(found) => waits |= found.is_some(),
+                    Ok(Some(_)) => waits = true,
+                    Ok(None) => peer.settle(&inbox, &Ack::Each(vec![seq])),
                     Err(_) => return refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref()),
                 }
             }
@@ -101,6 +127,16 @@ impl RouterActor {
         });
         self.tick_durable(ctx);
         Ok(())
+    }
+
+    /// `message:extend`: the receiver needs longer for a message.
+    ///
+    /// # Errors
+    /// `not_allowed`, `message_not_held`.
+    pub(crate) fn on_extend(peer: &Peer, named: Option<&str>, seq: u64, by: Duration) -> Result<(), ClientError> {
+        // A number is used once in all channels.
+        let is_held = Self::own_inboxes(peer, named)?.iter().any(|inbox| peer.extend(inbox, seq, by));
+        if is_held { Ok(()) } else { Err(ErrorCode::MessageNotHeld.into()) }
     }
 
     /// Runs regularly, while there is anything to check.
@@ -216,37 +252,44 @@ impl RouterActor {
         }
     }
 
+    /// Delivers messages again that are due, also to a reader that catches up: it may hold messages and
+    /// wait for places.
     fn redeliver_due(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
         self.durable.owing.retain(|_, (peer, _)| !peer.link.is_over());
-        let due: Vec<_> = self.durable.owing.extract_if(|_, (_, look)| *look <= now).collect();
-        for ((_, channel), (peer, _)) in due {
-            let channels = Arc::clone(&self.durable.channels);
-            if !channels.is_live(&channel, peer.id) {
-                // Its catch-up delivers everything that waits, in order: nothing may come in
-                // between.
-                self.durable.owing.insert((peer.id, channel), (peer, now + TICK));
+        let looks: Vec<_> = self.durable.owing.extract_if(|_, (_, look)| *look <= now).collect();
+        for ((_, inbox), (peer, _)) in looks {
+            if peer.next_due(&inbox) != Some(Duration::ZERO) {
+                self.look_again(&peer, &inbox, TICK);
                 continue;
             }
-            let broker = Arc::clone(&self.broker);
+            let (channels, broker) = (Arc::clone(&self.durable.channels), Arc::clone(&self.broker));
             let looking = async move {
-                let outcome = redeliver(&channels, &channel, &peer, |dead| broker.on_dead_letters(dead)).await;
-                (channel, peer, outcome)
+                let outcome = redeliver(&channels, &inbox, |dead| broker.on_dead_letters(dead)).await;
+                (inbox, peer, outcome)
             };
-            Self::after(ctx, looking, |router, (channel, peer, outcome), ctx| {
-                let waits = match outcome {
-                    Ok(waits) => waits,
-                    Err(error) => {
-                        tracing::warn!(%channel, %error, "messages that are due again cannot be read");
-                        true
-                    }
-                };
-                if waits && !peer.link.is_over() {
-                    let look = Instant::now() + (router.durable.channels.ack_timeout() / 4).max(TICK);
-                    router.durable.owing.entry((peer.id, channel)).or_insert((peer, look));
-                    router.tick_durable(ctx);
+            Self::after(ctx, looking, |router, (inbox, peer, outcome), ctx| {
+                if let Err(error) = outcome {
+                    tracing::warn!(channel = %inbox, %error, "messages that are due cannot be delivered again");
                 }
+                // Messages that are still due found no room or no place, or the store failed.
+                router.look_again(&peer, &inbox, RETRY);
+                router.tick_durable(ctx);
             });
+        }
+    }
+
+    /// Checks again when a message of an inbox is due at a reader, but not before `earliest` has passed.
+    /// A reader that holds nothing and is live needs no check: the next message brings one.
+    fn look_again(&mut self, peer: &Arc<Peer>, inbox: &ChannelName, earliest: Duration) {
+        let channels = &self.durable.channels;
+        let wait = match peer.next_due(inbox) {
+            Some(due) => due,
+            None if channels.is_live(inbox, peer.id) => return,
+            None => channels.ack_timeout(),
+        };
+        if !peer.link.is_over() {
+            self.durable.look_by(peer, inbox, Instant::now() + wait.max(earliest));
         }
     }
 }

@@ -39,7 +39,8 @@ pub struct DurableShard {
     /// Receivers that need marks: those that do not acknowledge themselves, and readers of logs
     /// whose positions are stored.
     to_ask: HashMap<ConnectionId, Arc<Peer>>,
-    /// Receivers that acknowledge themselves and may owe an acknowledgement, and when to check.
+    /// Receivers that acknowledge explicitly and hold messages of an inbox, or that catch up with it,
+    /// and when to check whether something must be delivered again.
     owing: HashMap<Reader, (Arc<Peer>, Instant)>,
     /// Readers of logs whose positions are stored, with what they are known to have: compared with
     /// the newest message now and then.
@@ -88,9 +89,14 @@ impl DurableShard {
             peer.marks.lock().on_given(channel, seq);
             self.to_ask.insert(peer.id, peer);
         } else {
-            let look = Instant::now() + self.channels.ack_timeout();
-            self.owing.entry((peer.id, channel)).or_insert((peer, look));
+            self.look_by(&peer, &channel, Instant::now() + self.channels.ack_timeout());
         }
+    }
+
+    /// At this time, checks whether messages of an inbox must be delivered to a reader again.
+    fn look_by(&mut self, peer: &Arc<Peer>, inbox: &ChannelName, at: Instant) {
+        let (_, look) = self.owing.entry((peer.id, inbox.clone())).or_insert_with(|| (Arc::clone(peer), at));
+        *look = at.min(*look);
     }
 }
 

@@ -130,8 +130,13 @@ impl RouterActor {
     }
 
     /// Starts a reader's catch-up.
-    pub(super) fn start_catch_up(&self, way: CatchUp, ctx: &mut Context<Self>) {
+    pub(super) fn start_catch_up(&mut self, way: CatchUp, ctx: &mut Context<Self>) {
         let (peer, channel) = (Arc::clone(&way.peer), way.channel.clone());
+        if channel.family().is_inbox() && peer.hand.is_some() {
+            // The catch-up may take long: without acknowledgements there are no free places.
+            self.durable.look_by(&peer, &channel, Instant::now() + self.durable.channels.ack_timeout());
+            self.tick_durable(ctx);
+        }
         let is_kept = channel.family().is_inbox() || peer.consumer.is_some();
         let broker = Arc::clone(&self.broker);
         let running = async move {

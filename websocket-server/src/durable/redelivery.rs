@@ -1,0 +1,142 @@
+//! Gives messages again that were not acknowledged in time, or were refused.
+
+use std::{collections::BTreeMap, future::poll_fn, sync::Arc, task::Poll};
+
+use common::timestamp::unix_ms;
+use parking_lot::Mutex;
+use store::{ChannelName, DeadLettered, DeadReason, Death, Delivered, Pending, StoreError};
+
+use super::{Channel, Channels, channels::PENDING_PAGE, redelivered};
+use crate::peers::Peer;
+
+/// Somebody looks through an inbox; until this is dropped nobody else does.
+struct Look(Arc<Mutex<Channel>>);
+
+impl Look {
+    fn begin(machine: Arc<Mutex<Channel>>) -> Option<Self> {
+        let begun = machine.lock().begin_look();
+        begun.then_some(Self(machine))
+    }
+
+    /// What is due after a number, the first of it, and to whom it is to be given. A message that
+    /// one connection may still acknowledge in time is given to no other again: one acknowledgement
+    /// is enough. Only those who refused it get it before.
+    async fn due_after(&self, inbox: &ChannelName, after: u64) -> BTreeMap<u64, Vec<Arc<Peer>>> {
+        let readers = self.0.lock().explicit_readers();
+        let mut due: BTreeMap<u64, Vec<Arc<Peer>>> = BTreeMap::new();
+        for peer in &readers {
+            // Who is choked is not waited for: it gets the message when it reads again.
+            let is_open = poll_fn(|task| Poll::Ready(peer.link.poll_open(task).is_ready())).await;
+            if !is_open || !peer.window.has_room(1) {
+                continue;
+            }
+            for message in peer.due(inbox, after, PENDING_PAGE) {
+                if message.is_refused || !readers.iter().any(|other| other.awaits(inbox, message.seq)) {
+                    due.entry(message.seq).or_default().push(Arc::clone(peer));
+                }
+            }
+        }
+        while due.len() > PENDING_PAGE {
+            due.pop_last();
+        }
+        let machine = self.0.lock();
+        due.retain(|seq, _| !machine.is_on_its_way(*seq));
+        due
+    }
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        self.0.lock().end_look();
+    }
+}
+
+/// Gives what is due again to all who hold it, as one delivery, and moves what was delivered too
+/// often to the dead letters, which `on_dead` sees. Does nothing while another thread does the same.
+///
+/// # Errors
+/// Those of the store. What was not given stays due.
+pub async fn redeliver(channels: &Channels, inbox: &ChannelName, on_dead: impl Fn(&[DeadLettered])) -> Result<(), StoreError> {
+    let Some(look) = Look::begin(channels.machine(inbox)) else { return Ok(()) };
+    let mut after = 0;
+    loop {
+        let mut due = look.due_after(inbox, after).await;
+        let (Some(first), Some(last)) = (due.keys().next().copied(), due.keys().next_back().copied()) else { return Ok(()) };
+        let mut page = channels.pending_after(inbox, first - 1, PENDING_PAGE, u64::MAX).await?;
+        after = page.last().map_or(last, |pending| pending.record.seq.min(last));
+        // Those beyond the page are looked for in the next round.
+        due.retain(|seq, _| *seq <= after);
+        page.retain(|pending| due.contains_key(&pending.record.seq));
+        // What does not wait any more was acknowledged, or is gone.
+        let waits = |seq: &u64| page.iter().any(|pending| pending.record.seq == *seq);
+        let gone: Vec<u64> = due.keys().filter(|seq| !waits(seq)).copied().collect();
+        channels.free_places(inbox, &gone);
+        let (page, dead) = channels.bury_spent(inbox, page).await;
+        on_dead(&dead);
+        if !give(channels, inbox, page, due).await? {
+            return Ok(());
+        }
+    }
+}
+
+/// Gives a page of messages again, each to these readers. `false`: a message found no room anywhere.
+async fn give(
+    channels: &Channels,
+    inbox: &ChannelName,
+    mut page: Vec<Pending>,
+    mut readers: BTreeMap<u64, Vec<Arc<Peer>>>,
+) -> Result<bool, StoreError> {
+    let before = page.len();
+    page.retain(|pending| {
+        readers.get_mut(&pending.record.seq).is_some_and(|readers| {
+            readers.retain(|peer| peer.window.has_room(pending.record.frame.len()));
+            !readers.is_empty()
+        })
+    });
+    let had_room = page.len() == before;
+    if page.is_empty() {
+        return Ok(had_room);
+    }
+    // Noted first: a message that turns out not to have been delivered is better marked than one
+    // that comes twice unmarked.
+    let attempts = page.iter().map(|pending| (pending.record.seq, pending.attempts + 1));
+    channels.mark_delivered(inbox, attempts).await?;
+    let mut not_given = Vec::new();
+    for pending in page {
+        let (seq, wait) = (pending.record.seq, channels.wait_after(pending.attempts + 1));
+        let frame = redelivered(&pending.record.frame, pending.attempts);
+        let readers = readers.remove(&seq).unwrap_or_default();
+        let given = readers.iter().filter(|peer| peer.hand_again(inbox, seq, wait, frame.clone()).is_queued()).count();
+        if given == 0 {
+            not_given.push(Delivered { channel: inbox.clone(), seq, attempt: pending.attempts, next_due: pending.due_at });
+        }
+    }
+    if not_given.is_empty() {
+        return Ok(had_room);
+    }
+    channels.store().mark_delivered(not_given).await?;
+    Ok(false)
+}
+
+impl Channels {
+    /// Moves what was delivered too often to the dead letters. Answers what is left of a page, and what was moved.
+    pub(super) async fn bury_spent(&self, channel: &ChannelName, page: Vec<Pending>) -> (Vec<Pending>, Vec<DeadLettered>) {
+        let (mut left, mut dead) = (Vec::with_capacity(page.len()), Vec::new());
+        for pending in page {
+            if pending.attempts < self.max_deliveries() {
+                left.push(pending);
+                continue;
+            }
+            let death = Death { reason: DeadReason::MaxDeliveries, detail: pending.reason.clone(), at: unix_ms() };
+            match self.store().dead_letter(channel.clone(), pending.record.seq, death).await {
+                Ok(moved) => dead.extend(moved),
+                Err(error) => {
+                    // What is stored is delivered also while nothing can be written.
+                    tracing::debug!(%channel, %error, "a message was not moved to the dead letters");
+                    left.push(pending);
+                }
+            }
+        }
+        (left, dead)
+    }
+}
