@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_too_many_files_is_not_run() {
+    fn cases_that_need_too_many_files_are_not_run() {
         let cases = Case::of(Scenario::S4, Form::Short);
         let obstacles: Vec<_> = cases.iter().map(|case| case.obstacle(PeerKind::Bridge, 10_000).is_some()).collect();
         assert_eq!(obstacles, [false, true]);

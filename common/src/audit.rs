@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_too_much_is_counted_and_the_count_is_an_entry() {
+    fn entries_beyond_the_bound_are_counted_in_an_entry() {
         let audit = Audit::new(true);
         for _ in 0..MOST_WAITING + 7 {
             audit.note(Event::Connection, "agent:a", "connected", "127.0.0.1");
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_back_keeps_its_place_and_its_count() {
+    fn entries_that_are_put_back_keep_their_place_and_count() {
         let audit = Audit::new(true);
         let note = |what: &str, times: usize| (0..times).for_each(|_| audit.note(Event::Connection, "", what, ""));
         note("old", MOST_WAITING + 7);
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_noted_where_there_is_no_log() {
+    fn without_a_log_nothing_is_recorded() {
         let audit = Audit::new(false);
         audit.note(Event::Connection, "agent:a", "connected", "");
         assert!(audit.take().is_empty());

@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_broker_asks_arrives_and_the_token_does_not_show() {
+    fn the_brokers_request_arrives_and_hides_the_token() {
         let ask = ToEdge::Refresh { id: Some("1".into()), token: Secret::new("a.b.c") };
         assert!(!format!("{ask:?}").contains("a.b.c"));
         let Some(ToEdge::Refresh { id, token }) = ToEdge::parse(&ask.encode()) else { panic!("not read") };

@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_may_try_again_is_told_when() {
+    fn errors_that_may_be_retried_state_when() {
         for code in ErrorCode::ALL {
             let is_due = matches!(code.row().status, 429 | 503);
             assert_eq!(ClientError::new(*code).retry_after_seconds().is_some(), is_due, "{code:?}");

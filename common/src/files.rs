@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_has_one_holder_who_is_named_and_goes_with_it() {
+    fn a_lock_has_one_named_holder_and_ends_with_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let lock = FolderLock::take(folder.path(), "a.lock").expect("free");
         FolderLock::take(folder.path(), "b.lock").expect("another");
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_folder_could_be_made_is_looked_at_and_nothing_made() {
+    fn a_missing_folder_is_checked_and_not_created() {
         let folder = tempfile::tempdir().expect("a folder");
         let deep = folder.path().join("a/b");
         check_writable(&deep).expect("can be made");

@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn shortfall_is_told_where_there_is_one() {
+    fn a_shortfall_is_reported_if_there_is_one() {
         assert_eq!(shortfall(None, 20_000, 2), None);
         assert_eq!(shortfall(Some(1256), 1000, 1), None);
         assert_eq!(shortfall(Some(1256), 1001, 1), Some(1000));

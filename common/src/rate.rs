@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_larger_than_a_burst_passes_a_full_bucket_and_is_paid_off() {
+    fn a_cost_above_the_burst_passes_a_full_bucket_and_is_paid_off() {
         let (rate, mut bucket) = (Rate::new(1000, 100), Bucket::default());
         assert_eq!(rate.take(&mut bucket, 1000, MS(0)), Ok(()));
         assert_eq!(rate.take(&mut bucket, 1, MS(0)), Err(MS(901)));

@@ -181,7 +181,7 @@ async fn a_broker_that_restarts_is_found_again_and_nothing_durable_is_lost() {
 }
 
 #[actix_rt::test]
-async fn what_is_not_acknowledged_comes_again_marked() {
+async fn unacknowledged_messages_are_redelivered_and_marked() {
     let place = Place::new();
     let broker = place.broker().await;
     let here = Here(Arc::new(Mutex::new(broker.local())));

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_listening_is_a_failure() {
+    fn no_listener_is_a_failure() {
         let mut settings = Settings::for_tests();
         settings.broker.addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         assert!(run(&HealthcheckArgs { part: Part::Broker }, &settings).is_err());

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_named_is_not_bounded() {
+    fn scopes_that_are_not_named_have_no_limit() {
         assert_eq!(scopes(&args()), Scopes::everything());
         let bounded = scopes(&CreateArgs { topics: vec!["room/*".into()], ..args() });
         assert!(bounded.reach_topic("room/1") && !bounded.reach_topic("hall") && bounded.reach_all_sessions());

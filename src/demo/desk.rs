@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn questions_are_served_together_and_the_one_too_many_hears_busy() {
+    fn questions_are_served_together_and_one_beyond_the_limit_gets_busy() {
         let mut desk = Desk::new(2, PACE);
         let now = Instant::now();
         desk.on_message(send("q1", "count 5"), now);
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn cancel_stops_the_stream_of_who_asked_and_of_nobody_else() {
+    fn cancel_stops_the_stream_of_its_sender_only() {
         let mut desk = Desk::new(4, PACE);
         desk.on_message(send("q1", "count 5"), Instant::now());
         let cancel = |source: &str| message(json!({"type": "message:cancel", "source": source, "correlation_id": "q1"}));
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_talked_to_after_leaving() {
+    fn nothing_is_sent_to_a_peer_that_has_left() {
         let session = ASKER.strip_prefix("session:").unwrap();
         let gone = json!({"type": "session:disconnected", "payload": {"session_id": session}});
         let refused = json!({"type": "system:error", "payload": {"code": "session_not_found", "target": ASKER}});
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_question_is_left_alone_or_refused() {
+    fn messages_that_are_no_questions_are_ignored_or_refused() {
         let mut desk = Desk::new(4, PACE);
         for payload in ["null", "5", "[]", r#"{"text":5}"#, "{}"] {
             let payload: Value = serde_json::from_str(payload).unwrap();

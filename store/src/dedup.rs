@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_rolled_back_can_be_sent_again() {
+    fn messages_that_were_rolled_back_can_be_sent_again() {
         let mut window = DedupWindow::new(100, 10);
         window.stage(id(1, 10, 1_000));
         window.commit();

@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sixteenth_is_made_free_at_once_and_a_look_in_vain_is_not_repeated_soon() {
+    fn a_sixteenth_is_freed_at_once_and_a_failed_search_is_not_repeated_soon() {
         let mut leftovers = Leftovers::new(1_600);
         assert!(!leftovers.are_due(1_600) && leftovers.are_due(1_601));
         assert_eq!((leftovers.excess(1_601), leftovers.excess(1_500)), (101, 0));

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_are_told_apart_whatever_their_names_hold() {
+    fn clients_are_distinguished_whatever_their_names_contain() {
         let of = |address, client| ConsumerId::of_client(address, &ClientName::new(client).expect("a name"), false);
         let (one, other) = (of("agent:a", "b/c"), of("agent:a/b", "c"));
         assert_ne!(one, other);

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_trusted_less_gives_way_first_but_keeps_a_quarter() {
+    fn less_trusted_senders_lose_messages_first_but_keep_a_quarter() {
         let (anonymous, user, agent) =
             (member(Standing::Anonymous, 1, 1), member(Standing::User, 2, 2), member(Standing::Agent, 3, 3));
         assert_eq!(shares(&[(anonymous, 3), (user, 4), (agent, 4)]).victim(OF_TEN), Some(1));
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_that_is_exceeded_decides_who_is_the_largest() {
+    fn the_exceeded_bound_decides_which_sender_is_the_largest() {
         let (many, large) = (member(Standing::Agent, 1, 1), member(Standing::Agent, 2, 2));
         let mut shares = shares(&[(many, 5)]);
         shares.add(large, 1_000);

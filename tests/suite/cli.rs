@@ -19,7 +19,7 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Said {
 }
 
 #[test]
-fn check_config_tells_every_fault_at_once_and_no_secret() {
+fn check_config_reports_every_fault_at_once_and_no_secret() {
     let said = run(
         &["check-config", "--set", "drain.pace=fast", "--set", "limits.no_such_limit=1"],
         &[
@@ -56,7 +56,7 @@ fn check_config_lists_what_is_in_force_without_secrets() {
 }
 
 #[test]
-fn what_start_refuses_check_config_refuses_too_and_before_a_socket_opens() {
+fn check_config_refuses_what_the_start_refuses_before_a_socket_opens() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = |name: &str, content: &str| {
         let path = folder.path().join(name);

@@ -48,7 +48,7 @@ async fn an_edge_whose_clock_is_wrong_by_a_minute_or_a_year_connects_and_stays()
 }
 
 #[tokio::test]
-async fn with_another_secret_both_logs_and_health_say_so_and_sockets_are_kept_until_it_is_mended() {
+async fn with_different_secrets_logs_and_health_report_it_and_sockets_stay_open() {
     let secret = |letter: &str| letter.repeat(16) + "0123456789abcdef";
     let site = Site::new();
     let wrong = site.clone().with("broker.bridge_secret", &secret("w"));

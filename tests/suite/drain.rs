@@ -56,7 +56,7 @@ async fn a_second_sigterm_ends_the_process_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_sent_before_the_close_of_a_drain_still_arrives() {
+async fn frames_sent_before_the_close_of_a_drain_still_arrive() {
     let site = Site::new();
     let mut daemon = site.daemon().await;
     let mut agent = site.agent("worker").await;

@@ -63,12 +63,12 @@ fn a_stamp_changes_nothing_but_what_it_stamps() {
 }
 
 #[test]
-fn a_wallets_message_is_written_as_it_was_read_and_logs_nobody_in_unsigned() {
+fn a_wallets_message_round_trips_and_logs_no_one_in_unsigned() {
     run("wallet_message", fuzz::wallet_message);
 }
 
 #[test]
-fn nothing_is_a_token_but_what_the_issuer_signed() {
+fn only_what_the_issuer_signed_is_a_token() {
     run("token", fuzz::token);
 }
 
@@ -93,17 +93,17 @@ fn only_trusted_proxies_name_the_client() {
 }
 
 #[test]
-fn nothing_passes_for_an_assertion_that_was_not_signed() {
+fn only_signed_assertions_are_accepted() {
     run("assertion", fuzz::assertion);
 }
 
 #[test]
-fn nothing_opens_but_a_whole_key() {
+fn only_a_whole_key_is_accepted() {
     run("agent_key", fuzz::agent_key);
 }
 
 #[test]
-fn what_peers_ask_is_read_within_its_bounds() {
+fn requests_of_peers_are_parsed_within_bounds() {
     run("asks", fuzz::asks);
 }
 
@@ -113,6 +113,6 @@ fn requests_for_files_stay_within_the_app_and_the_file() {
 }
 
 #[test]
-fn the_bodies_of_logins_log_nobody_in_unsigned() {
+fn unsigned_login_bodies_log_no_one_in() {
     run("login_bodies", fuzz::login_bodies);
 }

@@ -51,7 +51,7 @@ async fn a_key_is_made_used_listed_and_revoked_while_the_daemon_runs() {
 }
 
 #[test]
-fn what_cannot_be_done_with_a_key_is_said() {
+fn impossible_operations_on_a_key_are_reported() {
     let site = Site::new();
     for (arguments, said) in [
         (&["key", "create", "Team"][..], "1 to 32 of a-z 0-9 -"),

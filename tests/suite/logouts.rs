@@ -106,7 +106,7 @@ async fn a_login_at_one_edge_ends_the_older_token_at_the_others() {
 }
 
 #[tokio::test]
-async fn what_an_edge_revokes_while_the_broker_is_away_is_told_when_it_is_back() {
+async fn revocations_made_while_the_broker_is_away_are_sent_when_it_is_back() {
     let first = site();
     let second = beside(&first);
     let mut broker = first.broker_alone().await;

@@ -195,7 +195,7 @@ fn every_test_that_the_docs_name_exists() {
 }
 
 #[test]
-fn every_file_of_this_suite_is_told_of() {
+fn every_file_of_this_suite_is_documented() {
     let text = fs::read_to_string(root().join("docs/testing.md")).expect("text");
     let entries = fs::read_dir(root().join("tests/suite")).expect("readable").map(|entry| entry.expect("readable"));
     let names = entries.map(|entry| {
@@ -208,7 +208,7 @@ fn every_file_of_this_suite_is_told_of() {
 }
 
 #[test]
-fn what_is_not_there_is_found_out() {
+fn missing_names_are_found() {
     let tests =
         Tests::from([("a/b/c.rs".to_owned(), of_rust("#[test]\nfn one() {}\n#[tokio::test]\nasync fn two() {}\nfn three() {}"))]);
     let table = |last: &str| format!("| what | shown in |\n|---|---|\n| x | {last} |\n");

@@ -18,7 +18,7 @@ const WINDOW: usize = 16;
 const ALLOWED: u64 = 8 * MIB;
 
 #[tokio::test]
-async fn a_stalled_client_costs_bounded_memory_is_closed_and_slows_nobody() {
+async fn a_stalled_client_costs_bounded_memory_is_closed_and_slows_no_other() {
     let frames = scaled(64 * KIB * KIB / TEXT, 4 * KIB * KIB * KIB / TEXT);
     let site = Site::new()
         .with("limits.outbox_bytes", "512KiB")

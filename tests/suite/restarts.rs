@@ -148,7 +148,7 @@ async fn an_agent_process_comes_back_to_a_broker_that_was_killed() {
 }
 
 #[tokio::test]
-async fn the_loss_of_an_agent_process_is_told_to_sessions_and_to_who_waits_for_it() {
+async fn the_loss_of_an_agent_process_is_reported_to_sessions_and_waiting_requesters() {
     let site = Site::new();
     let _daemon = site.daemon().await;
     let mut demo = site.demo().await;
@@ -202,7 +202,7 @@ async fn after_quick_restarts_every_session_is_back_within_seconds_of_the_broker
 }
 
 #[tokio::test]
-async fn what_was_accepted_for_an_agent_that_had_just_come_is_known_after_a_kill() {
+async fn messages_accepted_for_a_new_agent_are_known_after_a_kill() {
     let site = Site::new();
     let mut daemon = site.daemon().await;
     let credentials = site.register().await;

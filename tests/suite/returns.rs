@@ -47,7 +47,7 @@ async fn collect(site: Site, session: Credentials, each: usize) -> Peer {
 }
 
 #[tokio::test]
-async fn all_who_come_back_after_a_restart_find_everything() {
+async fn all_clients_find_everything_after_a_restart() {
     let (count, each) = (scaled(100, 1_000), scaled(20, 100));
     let site = Site::new();
     let mut daemon = site.daemon().await;

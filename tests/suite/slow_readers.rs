@@ -75,7 +75,7 @@ async fn an_agent_that_works_on_each_message_gets_its_whole_backlog_on_one_conne
 }
 
 #[tokio::test]
-async fn what_a_slow_worker_has_read_is_confirmed_in_steps() {
+async fn messages_read_by_a_slow_worker_are_confirmed_in_steps() {
     let site = site("1s");
     let _daemon = site.daemon().await;
     let backlog = worker();

@@ -54,7 +54,7 @@ fn text(output: &Output) -> String {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_and_the_service_resumes_by_itself() {
+async fn a_full_disk_is_reported_and_the_service_resumes_by_itself() {
     let site = Site::new();
     let mut broker = site.broker_alone().await;
     let mut sender = site.agent("sender").await;
@@ -122,7 +122,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_written_is_told_at_the_start() {
+async fn a_folder_that_cannot_be_written_is_reported_at_the_start() {
     let site = Site::new();
     let mut broker = site.broker_alone().await;
     store(&mut site.agent("sender").await, "1", 300).await;
@@ -142,7 +142,7 @@ async fn a_folder_that_cannot_be_written_is_told_at_the_start() {
 }
 
 #[tokio::test]
-async fn a_damaged_file_is_told_and_a_backup_made_while_serving_takes_its_place() {
+async fn a_damaged_file_is_reported_and_a_backup_made_while_serving_replaces_it() {
     const OPERATOR: &str = "an-operator-token-of-the-suite-of-32-bytes";
     let site = Site::new().with("broker.operator_token", OPERATOR);
     let mut broker = site.broker_alone().await;
@@ -187,7 +187,7 @@ async fn a_damaged_file_is_told_and_a_backup_made_while_serving_takes_its_place(
 }
 
 #[tokio::test]
-async fn a_deleted_store_is_told_and_an_emptied_one_is_not_begun_anew() {
+async fn a_deleted_store_is_reported_and_an_emptied_one_is_not_recreated() {
     let site = Site::new();
     let mut broker = site.broker_alone().await;
     let mut sender = site.agent("sender").await;
@@ -216,7 +216,7 @@ async fn a_deleted_store_is_told_and_an_emptied_one_is_not_begun_anew() {
 }
 
 #[tokio::test]
-async fn what_was_done_is_no_failure_where_the_audit_log_cannot_take_it() {
+async fn operations_succeed_though_the_audit_log_cannot_be_written() {
     let site = Site::new();
     let mut broker = site.broker_alone().await;
     broker.terminate();

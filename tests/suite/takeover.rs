@@ -21,7 +21,7 @@ const PACE: Duration = Duration::from_millis(2);
 const MOST_OPEN: usize = 500;
 
 #[tokio::test]
-async fn one_of_many_with_one_id_stays_and_no_question_is_left_without_an_outcome() {
+async fn of_many_agents_with_one_id_one_stays_and_every_request_has_an_outcome() {
     let (waves, contenders) = scaled((4, 50), (20, 200));
     let site = Site::new();
     let _daemon = site.daemon().await;

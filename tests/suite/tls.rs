@@ -152,7 +152,7 @@ fn leaf(stream: &TlsStream) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn files_that_are_no_good_end_the_start() {
+async fn invalid_files_end_the_start() {
     let site = Site::new().with("web.tls_cert_file", "absent.pem");
     let mut daemon = site.spawned("daemon", &[]);
     assert_eq!(daemon.exit_code().await, 1);

@@ -46,7 +46,7 @@ fn a_token_is_minted_and_inspected() {
 }
 
 #[test]
-fn what_is_wrong_with_a_token_is_told_and_the_exit_code_says_so() {
+fn faults_of_a_token_are_printed_and_set_the_exit_code() {
     let token = mint(&[]);
     let mut others = SETTINGS.to_vec();
     others[1].1 = "others";
@@ -62,7 +62,7 @@ fn what_is_wrong_with_a_token_is_told_and_the_exit_code_says_so() {
 }
 
 #[test]
-fn half_an_issuer_is_a_fault_of_the_configuration() {
+fn an_incomplete_issuer_is_a_configuration_error() {
     for (settings, said) in [
         (&SETTINGS[..1], "auth.jwt_issuer"),
         (&SETTINGS[2..3], "auth.jwt_issuer"),

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_and_strangers_are_told_apart() {
+    fn refusals_and_other_protocols_are_distinguished() {
         let refused = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 5\r\n\r\n";
         let expected = Answer::Refused { status: 401, clock: None, head: refused.len(), body: 5 };
         assert_eq!(read_answer(refused, KEY).expect("HTTP"), Some(expected));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_refusal_says_is_told() {
+    async fn the_text_of_a_refusal_is_reported() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let authority = listener.local_addr().expect("bound").to_string();
         let server = async {

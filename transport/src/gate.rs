@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn one_address_has_so_many_places_and_others_have_theirs() {
+    fn each_address_has_its_own_places() {
         let gate = gate(2, Rate::UNLIMITED);
         let places = [take(&gate, "192.0.2.1"), take(&gate, "192.0.2.1")];
         assert!(places.iter().all(Option::is_some));
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn one_network_of_ipv6_counts_as_one_and_this_machine_not_at_all() {
+    fn an_ipv6_network_counts_as_one_address_and_loopback_is_exempt() {
         let gate = gate(1, Rate::UNLIMITED);
         let _place = take(&gate, "2001:db8::1");
         assert!(take(&gate, "2001:db8::2").is_none());
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn arrivals_have_a_rate_and_the_table_forgets_who_went() {
+    fn arrivals_have_a_rate_and_the_table_forgets_clients_that_left() {
         let gate = gate(usize::MAX, Rate::new(1000, 2));
         assert!(take(&gate, "192.0.2.1").is_some() && take(&gate, "192.0.2.1").is_some());
         assert!(take(&gate, "192.0.2.1").is_none());

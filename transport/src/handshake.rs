@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_rfcs_allow_is_read() {
+    fn handshakes_that_the_rfcs_allow_are_accepted() {
         for change in [
             ("upgrade", "WebSocket"),
             ("upgrade", "h2c, websocket"),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_a_handshake_is_refused() {
+    fn requests_that_only_resemble_a_handshake_are_refused() {
         use NotAHandshake::{Key, NotAsked, Version as VersionFault};
         for (change, fault) in [
             (("upgrade", ""), NotAsked),

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn who_proves_who_it_is_pays_for_itself_and_not_for_its_address() {
+    fn an_authenticated_client_is_charged_itself_and_not_its_address() {
         let rates = rates();
         let (stranger, neighbour) = (IpAddr::from([192, 0, 2, 1]), Payer::Session(SessionId::fresh()));
         while take_at(&rates, RouteFamily::Login, stranger, S(0)).is_ok() {}

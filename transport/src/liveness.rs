@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_swallows_everything_keeps_nobody_alive() {
+    fn a_proxy_that_accepts_everything_keeps_no_dead_reader_alive() {
         let mut liveness = Liveness::default();
         let closed = (0..).find(|tick| {
             liveness.on_tick(tick * 100, 0, tick * MIB, true);

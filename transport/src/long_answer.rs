@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_and_then_the_end() {
+    fn the_reader_gets_all_bytes_and_then_the_end() {
         let (writer, mut body) = answer();
         assert_eq!(read(&mut body), Poll::Pending);
         writer.write(b"one ");

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_token_this_machine_asks_and_nobody_through_it() {
+    fn without_a_token_only_loopback_may_ask_and_not_through_a_proxy() {
         assert!(observes("127.0.0.1", &[], "") && observes("[::1]", &[("host", "[::1]:8080")], ""));
         assert!(!observes("192.0.2.1", &[], "") && !observes("192.0.2.1", &[("authorization", "Bearer ")], ""));
         for header in PASSED_ON {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_token_nobody_asks_what_others_may_reach() {
+    fn without_a_token_no_client_can_ask_what_others_may_reach() {
         let asks = |operators: &Operators| operators.check_observer(&request("127.0.0.1", &[])).is_ok();
         assert!(asks(&operators("", LOOPBACK)));
         assert!(!asks(&operators("", "0.0.0.0:8080")) && !asks(&operators("", "192.0.2.1:8080")));
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_token_whoever_shows_it() {
+    fn with_a_token_only_those_that_present_it_are_operators() {
         let shows = [("authorization", "bearer secret"), ("host", "bridge.example"), ("x-forwarded-for", "192.0.2.1")];
         assert!(observes("192.0.2.1", &shows, "secret"));
         assert!(!observes("127.0.0.1", &[], "secret") && !observes("127.0.0.1", &[("authorization", "Bearer other")], "secret"));

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_its_share_is_refused_and_others_are_not() {
+    fn a_payer_at_its_share_is_refused_and_others_are_not() {
         let accounts = Accounts::default();
         let all = tab(&accounts, "all", 10);
         let [ann, ben] = ["ann", "ben"].map(|holder| tab(&accounts, holder, 4));
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn who_joins_pays_from_then_on() {
+    fn a_payer_that_joins_is_charged_from_then_on() {
         let accounts = Accounts::default();
         let (session, user) = (tab(&accounts, "session", 9), tab(&accounts, "user", 2));
         let payers = Payers::new(std::iter::once(&session), None);

@@ -207,7 +207,7 @@ async fn slow_consumer_is_closed_with_its_code_even_after_it_stopped_reading() {
 }
 
 #[actix_rt::test]
-async fn what_tls_holds_back_goes_out_when_the_peer_reads_on() {
+async fn bytes_held_by_tls_are_sent_when_the_peer_reads_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let authority = testing::TestAuthority::new("test");
     let cert_file = authority.issue(&["echo.example"]).save(folder.path(), "cert.pem");

@@ -255,7 +255,7 @@ async fn a_body_that_nobody_reads_ends_the_connection_after_its_answer() {
 }
 
 #[actix_rt::test]
-async fn what_cannot_be_read_in_one_way_only_is_refused_with_a_code_and_counted() {
+async fn ambiguous_requests_are_refused_with_a_code_and_counted() {
     let server = patient();
     for (request, status, code, fault) in [
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n".to_owned(), 400, "bad_request", "ambiguous"),
@@ -299,7 +299,7 @@ async fn send_without_reading(socket: &mut (impl tokio::io::AsyncWrite + Unpin))
 }
 
 #[actix_rt::test]
-async fn who_sends_ahead_and_reads_nothing_has_one_answer_in_flight_and_is_cut() {
+async fn a_client_that_pipelines_and_reads_nothing_has_one_answer_in_flight_and_is_cut() {
     let server = Server::start(None, Duration::from_secs(1));
     let mut socket = server.connect_small().await;
     send_without_reading(&mut socket).await;
@@ -377,7 +377,7 @@ async fn a_steady_reader_gets_a_large_answer_however_long_it_takes() {
 }
 
 #[actix_web::test]
-async fn answers_that_last_hold_no_place_and_end_with_their_client_or_by_themselves() {
+async fn long_answers_hold_no_place_and_end_with_their_client_or_by_themselves() {
     let server = Server::with_places(None, DEADLINE, 1);
     let mut clients = Vec::new();
     for count in 1..=3 {
@@ -402,7 +402,7 @@ async fn answers_that_last_hold_no_place_and_end_with_their_client_or_by_themsel
 }
 
 #[actix_web::test]
-async fn who_reads_nothing_of_an_answer_that_lasts_is_cut() {
+async fn a_client_that_reads_nothing_of_a_long_answer_is_cut() {
     let server = Server::start(None, Duration::from_millis(200));
     let mut client = server.connect_small().await;
     client.write_all(b"GET /flood HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sends");

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn when_the_broker_is_steady_again_everybody_is_back_within_seconds() {
+    async fn all_sessions_are_back_within_seconds_of_a_steady_broker() {
         let reach = Arc::<BrokerReach>::default();
         let waited = waits(&reach, async {
             // It comes and goes: no wait is cut.

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[actix_rt::test]
-    async fn what_is_kept_comes_back_and_what_is_damaged_is_nothing() {
+    async fn stored_values_are_restored_and_damaged_ones_ignored() {
         let store = MemoryStore::new(StoreOptions::default()).expect("a store");
         assert_eq!(load(&store).await, Earlier::default());
         let agent_id = common::id::AgentId::new("a").expect("a name");

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_frame_is_refused() {
+    fn bytes_that_are_no_frame_are_refused() {
         assert_eq!(header(&[0xc1, 0]), Err(FrameError::ReservedBits));
         assert_eq!(header(&[0x83, 0]), Err(FrameError::Opcode(3)));
         let huge = [0x82, 127, 0x10, 0, 0, 0, 0, 0, 0, 0];

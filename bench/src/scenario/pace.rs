@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_missed_is_due_at_once_with_its_own_time() {
+    fn missed_messages_are_due_at_once_with_their_own_time() {
         let mut pace = Pace::new(100, 1e6);
         assert_eq!(pace.due(99), None);
         assert_eq!(pace.due(2150), Some((0, 100)));

@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_on_the_search_path_is_found() {
+    fn programs_on_the_search_path_are_found() {
         assert!(find("sh", None).is_file());
         assert_eq!(find("a-program-that-nobody-has", None), Path::new("a-program-that-nobody-has"));
     }

@@ -148,7 +148,7 @@ mod tests {
     };
 
     #[test]
-    fn a_signer_whose_clock_is_wrong_signs_by_the_brokers_once_told() {
+    fn a_signer_with_a_wrong_clock_uses_the_brokers_clock_once_told() {
         let secret = Secret::new("shared");
         for (shift, is_ahead) in [(60, true), (60, false), (400_000_000, true), (400_000_000, false)] {
             let shift = Duration::from_secs(shift);

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_short_repeats_itself_or_counts_is_weak() {
+    fn short_repetitive_and_sequential_secrets_are_weak() {
         for weak in [
             "",
             "x",
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_chance_makes_is_strong() {
+    fn random_secrets_are_strong() {
         for strong in [
             "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
             "9f86d081884c7d659a2feaa0c55ad015",

@@ -246,7 +246,7 @@ fn a_variable_that_is_not_text_is_a_fault_only_if_it_is_ours() {
 }
 
 #[test]
-fn what_is_unsafe_beyond_loopback_is_refused_there_by_code() {
+fn settings_that_are_unsafe_beyond_loopback_are_refused_with_a_code() {
     const SECRET: &str = "one-secret-for-everything-is-not-a-good-idea";
     let issuer = |secret: &str| {
         let world = World::new().env("JWT_ISSUER", "me").env("JWT_AUDIENCE", "bridge");

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_delta_or_does_not_follow_stays_apart() {
+    fn messages_that_are_no_deltas_or_do_not_follow_are_not_merged() {
         let plain = r#"{"text":"a","index":3}"#;
         for other in [
             r#"{"text":"b","index":5}"#,

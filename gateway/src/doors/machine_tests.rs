@@ -162,7 +162,7 @@ fn a_new_connection_goes_on_after_the_last_message_before_anything_else_is_sent(
 }
 
 #[test]
-fn what_restores_a_connection_is_not_left_to_the_next() {
+fn frames_that_restore_a_connection_are_not_kept_for_the_next() {
     let mut bench = Bench::new(Rules { registration: Some(json!({})), ..rules() });
     bench.open();
     bench.tell(Event::Lost("gone".into()));

@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_sender_asks_for_is_spelled_as_the_protocol_has_it() {
+    fn options_of_the_sender_are_written_as_in_the_protocol() {
         let message = Outgoing::new("a:b").priority(Priority::Low).overflow(Overflow::DropOldest).delivery(Delivery::Durable);
         let text: Value = serde_json::from_str(&message.encode()).expect("JSON");
         assert_eq!(

@@ -57,7 +57,7 @@ fn names_are_checked_and_used_once() {
 }
 
 #[test]
-fn damaged_files_are_told_and_left_alone() {
+fn damaged_files_are_reported_and_not_changed() {
     let (_folder, file) = bench();
     file.create(&new("one"), at(0)).unwrap();
     let good = fs::read_to_string(file.path()).unwrap();
@@ -96,7 +96,7 @@ fn changes_at_the_same_time_are_all_kept() {
 }
 
 #[test]
-fn at_the_bound_the_oldest_ended_key_gives_way() {
+fn at_the_bound_the_oldest_ended_key_is_removed() {
     let (_folder, file) = bench();
     file.create(&new("first"), at(0)).unwrap();
     let mut keys = file.read().unwrap();

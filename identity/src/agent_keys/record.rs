@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_of_ours_has_no_name() {
+    fn a_text_that_is_no_key_has_no_name() {
         let chance = "x".repeat(CHANCE);
         for text in
             ["", "abk_", "abk_a", "dev_token", &format!("abk__{chance}"), &format!("abk_A_{chance}"), &format!("abk_a_{chance}x")]

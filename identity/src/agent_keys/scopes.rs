@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_within_reach_unless_named() {
+    fn a_key_reaches_only_what_its_scopes_name() {
         let none = Scopes::default();
         assert!(!none.may_connect_as("a") && !none.reach_agent("a") && !none.reach_topic("t"));
         assert!(!none.reach_user(Some("u")) && !none.reach_user(None) && !none.reach_all_sessions() && !none.reach_all_agents());

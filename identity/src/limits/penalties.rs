@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_guilty_gives_way() {
+    fn the_least_penalized_address_is_forgotten_first() {
         let mut table = table();
         for _ in 0..10 {
             table.on_failure(address(1), S(0));

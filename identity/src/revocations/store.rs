@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_earlier_version_wrote_is_taken_in_and_files_are_their_owners() {
+    fn files_of_an_earlier_version_are_imported_and_only_the_owner_can_read_them() {
         let folder = tempfile::tempdir().expect("temp dir");
         let path = folder.path().join("data/revoked.db");
         drop(RevocationStore::open(path.clone()).expect("opens"));

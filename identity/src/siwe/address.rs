@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_malformed() {
+    fn a_text_that_is_no_address_is_malformed() {
         for text in
             ["", "0x", "0X52908400098527886E0F7030069857D2E4169EE7", "52908400098527886E0F7030069857D2E4169EE7", "0x1", "0xzz"]
         {

@@ -106,7 +106,7 @@ fn without_randomness_there_are_no_challenges() {
 }
 
 #[test]
-fn the_oldest_gives_way_at_both_bounds() {
+fn the_oldest_is_removed_at_both_bounds() {
     let mut settings = settings();
     (settings.max_challenges, settings.max_per_session) = (5, 2);
     let mut table = Challenges::new(settings);

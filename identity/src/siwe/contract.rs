@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn reverts_are_told_from_faults_of_the_node() {
+    fn reverts_and_faults_of_the_node_are_distinguished() {
         let answer = |error: &str| read_rpc_answer(format!(r#"{{"jsonrpc":"2.0","id":1,"error":{error}}}"#).as_bytes());
         assert_eq!(answer(r#"{"code":3,"message":"execution reverted"}"#), Ok(ContractAnswer::Reverted));
         assert_eq!(answer(r#"{"code":-32000,"message":"execution reverted: no"}"#), Ok(ContractAnswer::Reverted));

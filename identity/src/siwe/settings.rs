@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_faults_are_told_at_once() {
+    fn all_faults_are_reported_at_once() {
         let mut settings = SiweSettings::new("app.example", "https://app.example");
         assert!(settings.faults().is_empty());
         settings.domain = "https://app.example".into();

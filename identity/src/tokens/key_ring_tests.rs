@@ -133,7 +133,7 @@ fn keys_are_fetched_once_and_again_before_they_are_no_longer_fresh() {
 }
 
 #[test]
-fn who_comes_with_a_key_that_is_here_waits_for_no_fetch() {
+fn a_token_with_a_known_key_waits_for_no_fetch() {
     let bench = bench(Ok(vec!["a"]));
     assert_eq!(bench.ask("a", 0), FOUND);
     bench.served.serve(Ok(vec!["b"]));
@@ -149,7 +149,7 @@ fn who_comes_with_a_key_that_is_here_waits_for_no_fetch() {
 }
 
 #[test]
-fn a_fetch_goes_on_when_who_asked_for_it_has_gone() {
+fn a_fetch_continues_when_its_requester_has_gone() {
     let bench = bench(Ok(vec!["a"]));
     let signature = signature();
     let asked = bench.ring.verify(Some("a"), Algorithm::EdDSA, "a.b", &signature, at(0));
@@ -248,7 +248,7 @@ fn files_are_read_up_to_the_bound() {
 }
 
 #[test]
-fn a_key_that_was_replaced_under_the_same_id_is_fetched_before_anybody_is_blamed() {
+fn a_key_replaced_under_the_same_id_is_fetched_before_a_token_is_refused() {
     let bench = bench(Ok(vec![REPLACED]));
     assert_eq!(bench.ask("a", 0), Err(TokenError::SignatureWrong), "the issuer was asked just now");
     bench.served.serve(Ok(vec!["a"]));

@@ -28,7 +28,7 @@ fn claims() -> MintClaims {
 }
 
 #[test]
-fn what_is_minted_is_verified() {
+fn minted_tokens_are_verified() {
     let mut issuer = IssuerSettings::new("own", "me", "bridge");
     issuer.claims.wallet = Some(ClaimPath::Name("wallet".into()));
     issuer.algorithms = vec![Algorithm::HS256, Algorithm::HS512];
@@ -45,7 +45,7 @@ fn what_is_minted_is_verified() {
 }
 
 #[test]
-fn what_cannot_be_right_is_not_signed() {
+fn invalid_claims_are_not_signed() {
     let with = |change: &dyn Fn(&mut MintSettings, &mut MintClaims)| {
         let (mut settings, mut claims) = (settings(Algorithm::HS256), claims());
         change(&mut settings, &mut claims);

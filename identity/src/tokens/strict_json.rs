@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_what_serde_reads() {
+    fn the_parser_reads_what_serde_reads() {
         let text = r#"{"s":"x\n","i":-1,"u":18446744073709551615,"f":1.5,"n":null,"b":true,"a":[1,[2]],"o":{"p":{}}}"#;
         assert_eq!(object(text.as_bytes()).map(Value::Object), Ok(serde_json::from_str(text).unwrap()));
     }

@@ -83,7 +83,7 @@ impl Fixture {
 }
 
 #[test]
-fn what_real_wallets_sign_logs_in_and_their_text_is_ours() {
+fn signatures_of_real_wallets_log_in_and_cover_our_text() {
     let fixture = fixture();
     for good in &fixture.good {
         let mut table = fixture.table();

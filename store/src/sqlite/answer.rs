@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_its_answer_already_is_not_woken() {
+    fn a_caller_that_has_its_answer_is_not_woken() {
         let wakes = Arc::new(Wakes::default());
         let (first, mut first_asked) = answer();
         let (second, mut second_asked) = answer();
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_left_is_not_woken() {
+    fn a_caller_that_has_left_is_not_woken() {
         let wakes = Arc::new(Wakes::default());
         let (late, mut asked) = answer::<()>();
         assert!(poll(&mut asked, &wakes).is_pending());

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_begins_anew_although_somebody_always_reads() {
+    fn the_log_is_reset_although_a_reader_is_always_active() {
         let mut writer = Writer::new();
         let (tell, begun) = mpsc::channel();
         let readers = [0, 1].map(|_| {

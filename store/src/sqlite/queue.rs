@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_for_room_hears_of_it_and_of_the_end() {
+    async fn a_caller_that_waits_for_room_is_woken_by_room_and_by_the_end() {
         let queue = std::sync::Arc::new(WriteQueue::new(2, 100, true));
         for job in 0..2 {
             queue.push(job, 1, Admission::Bounded).expect("room");

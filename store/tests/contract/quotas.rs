@@ -365,11 +365,11 @@ fn check(backend: Backend, cases: u32) {
 }
 
 #[test]
-fn who_gives_way_agrees_with_the_model_in_memory() {
+fn the_messages_removed_match_the_model_in_memory() {
     check(Backend::Memory, 256);
 }
 
 #[test]
-fn who_gives_way_agrees_with_the_model_in_a_file() {
+fn the_messages_removed_match_the_model_in_a_file() {
     check(Backend::Process, 48);
 }

@@ -16,7 +16,7 @@ fn options() -> StoreOptions {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_said_and_service_resumes_by_itself() {
+async fn a_full_disk_is_reported_and_the_store_resumes_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultDisk::under(dir.path());
     let store = Arc::new(SqliteStore::open(dir.path(), options()).unwrap());
@@ -45,7 +45,7 @@ async fn a_full_disk_is_said_and_service_resumes_by_itself() {
 }
 
 #[tokio::test]
-async fn what_was_refused_for_a_full_disk_can_be_sent_again() {
+async fn messages_refused_for_a_full_disk_can_be_sent_again() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultDisk::under(dir.path());
     let store = Arc::new(SqliteStore::open(dir.path(), options()).unwrap());

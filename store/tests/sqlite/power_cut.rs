@@ -87,7 +87,7 @@ async fn cut_one_store(durability: Durability, look: &impl AsyncFn(&std::path::P
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_was_confirmed_survives_a_power_cut_with_fsync() {
+async fn confirmed_messages_survive_a_power_cut_with_fsync() {
     cut_again_and_again(Durability::Fsync, scaled(2, 40), async |dir, before, shown| {
         let report = operators::check(dir).expect("readable");
         assert!(report.problems.is_empty(), "{:?}", report.problems);

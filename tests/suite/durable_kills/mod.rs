@@ -204,7 +204,7 @@ fn message(sender: usize, number: u64) -> Value {
 }
 
 #[tokio::test]
-async fn nothing_confirmed_is_lost_when_anybody_is_killed() {
+async fn no_confirmed_message_is_lost_when_any_process_is_killed() {
     let rounds = scaled(8, 200);
     let mut chance = Chance::from_environment("durable kills");
     // A receiver that got a message and died before its acknowledgement was stored gets it again

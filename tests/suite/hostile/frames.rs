@@ -122,7 +122,7 @@ async fn handshakes_that_never_end_are_cut_on_both_listeners() {
 }
 
 #[tokio::test]
-async fn answers_that_nobody_reads_take_little_memory_and_are_cut() {
+async fn unread_answers_take_little_memory_and_are_cut() {
     const SOCKETS: usize = 150;
     let site = Site::new().with("limits.request_timeout", "2s");
     let daemon = site.daemon().await;
@@ -156,7 +156,7 @@ async fn answers_that_nobody_reads_take_little_memory_and_are_cut() {
 }
 
 #[tokio::test]
-async fn nonsense_is_logged_at_a_bounded_rate_with_who_sent_it_and_counted() {
+async fn invalid_input_is_logged_with_its_sender_at_a_bounded_rate_and_counted() {
     let site = Site::new();
     let daemon = site.daemon().await;
     for _ in 0..300 {

@@ -20,7 +20,7 @@ fn printed(output: &std::process::Output) -> String {
 }
 
 #[tokio::test]
-async fn nothing_that_is_printed_holds_a_secret() {
+async fn no_output_contains_a_secret() {
     let mut secrets = Secrets::default();
     secrets.add("agent token", AGENT_KEY);
     let operator = secrets.fresh("operator token");

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn one_orders_at_a_time() {
+    fn only_one_process_orders_at_a_time() {
         let dir = tempfile::tempdir().expect("a folder");
         let place = AuthorityFolder::new(dir.path(), "https://ca.example/");
         place.make().expect("made");

@@ -69,7 +69,7 @@ async fn a_certificate_is_ordered_kept_and_renewed_in_time() {
 }
 
 #[tokio::test]
-async fn an_authority_that_is_away_is_told_and_asked_again() {
+async fn an_unreachable_authority_is_reported_and_asked_again() {
     let data = tempfile::tempdir().unwrap();
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let place = Place::new(tcp.local_addr().unwrap(), 86_400);

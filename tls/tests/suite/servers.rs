@@ -72,7 +72,7 @@ async fn a_changed_certificate_is_for_new_handshakes_and_open_ones_stay() {
 }
 
 #[tokio::test]
-async fn a_bad_new_file_changes_nothing_and_is_told() {
+async fn a_bad_new_file_changes_nothing_and_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let authority = TestAuthority::new("one");
     let path = authority.issue(&[NAME]).save(dir.path(), "cert.pem");
@@ -92,7 +92,7 @@ async fn a_bad_new_file_changes_nothing_and_is_told() {
 }
 
 #[test]
-fn what_is_wrong_with_files_has_a_code() {
+fn faults_of_files_have_a_code() {
     let dir = tempfile::tempdir().unwrap();
     let authority = TestAuthority::new("one");
     let (one, other) = (authority.issue(&[NAME]), authority.issue(&[NAME]));
@@ -141,7 +141,7 @@ async fn an_expired_certificate_is_served_and_told() {
 }
 
 #[tokio::test]
-async fn who_does_not_finish_a_handshake_is_given_up_in_time() {
+async fn an_unfinished_handshake_is_ended_in_time() {
     let dir = tempfile::tempdir().unwrap();
     let path = TestAuthority::new("one").issue(&[NAME]).save(dir.path(), "cert.pem");
     let mut listener = Listener::start(from_file(&path)).await;
@@ -168,7 +168,7 @@ async fn who_does_not_finish_a_handshake_is_given_up_in_time() {
 }
 
 #[tokio::test]
-async fn who_speaks_something_else_is_told_apart() {
+async fn other_protocols_on_a_tls_port_are_recognized() {
     let dir = tempfile::tempdir().unwrap();
     let path = TestAuthority::new("one").issue(&[NAME]).save(dir.path(), "cert.pem");
     let mut listener = Listener::start(from_file(&path)).await;

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_not_half_read() {
+    fn a_malformed_header_is_ignored_as_a_whole() {
         for bad in [
             "",
             ",",

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_refused_at_once() {
+    fn malformed_headers_are_refused_at_once() {
         for bytes in [
             b"GET / HTTP/1.1\r\n".to_vec(),
             b"PROXY TCP4 1.2.3.4 5.6.7.8 1\r\n".to_vec(),

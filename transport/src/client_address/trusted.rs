@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_stops_at_the_hop_that_is_known() {
+    fn an_unreadable_header_stops_at_the_last_known_hop() {
         assert_eq!(client("10.0.0.1", &["203.0.113.7, unknown, 10.0.0.2"]), "10.0.0.2");
         assert_eq!(client("10.0.0.1", &["<script>"]), "10.0.0.1");
         let proxies = proxies(AddressHeader::Forwarded);

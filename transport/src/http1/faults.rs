@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn one_address_fills_no_log_and_hides_nobody() {
+    fn one_address_cannot_fill_the_log_or_hide_others() {
         let mut log = Log::default();
         assert_eq!(lines(&mut log, std::iter::repeat_n(1, 10_000), S(1)), 5);
         assert_eq!(log.take(IpAddr::from([0, 0, 0, 2]), S(1)), Some(9_995), "and what went unsaid is told");

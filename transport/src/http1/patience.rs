@@ -58,14 +58,14 @@ mod tests {
     }
 
     #[test]
-    fn who_stalls_or_trickles_is_cut() {
+    fn a_client_that_stalls_or_trickles_is_cut() {
         assert_eq!(read(1 << 20, Duration::from_secs(31), 1 << 30), 0);
         assert_eq!(read(1, Duration::from_secs(1), 1 << 20), 30);
         assert!(read(1024, Duration::from_secs(1), 1 << 30) <= 41 * 1024);
     }
 
     #[test]
-    fn what_was_read_fast_buys_no_longer_stall() {
+    fn fast_reading_allows_no_longer_stall() {
         let mut patience = Patience::new(GRACE);
         patience.on_sent(1 << 30, Duration::ZERO);
         assert_eq!(patience.left(), GRACE);

@@ -129,7 +129,7 @@ fn a_higher_lane_pushes_out_the_oldest_of_the_lowest() {
 }
 
 #[test]
-fn nothing_is_pushed_out_in_vain() {
+fn no_frame_is_dropped_without_need() {
     let mut queue = queue();
     queue.push(Lane::High, Source::BRIDGE, named('h', 800), Overflow::DropNewest, &POLICY, || 0);
     queue.push(Lane::Normal, Source::BRIDGE, named('n', 200), Overflow::DropNewest, &POLICY, || 0);
@@ -299,7 +299,7 @@ fn send_of(queue: &mut Queue, source: Source, name: char) -> Sent {
 }
 
 #[test]
-fn who_comes_behind_a_flood_waits_its_turn_and_not_for_the_backlog() {
+fn a_sender_behind_a_flood_waits_its_turn_and_not_for_the_backlog() {
     let mut queue = Queue::new(1 << 20, &POLICY, 0);
     for flooder in [1, 2] {
         for _ in 0..2000 {
@@ -338,7 +338,7 @@ fn many_sessions_of_one_address_are_one_sender_and_take_turns_among_themselves()
 }
 
 #[test]
-fn a_full_queue_costs_who_fills_it_and_not_the_newcomer() {
+fn a_full_queue_costs_the_sender_that_fills_it_and_not_a_new_one() {
     let mut queue = Queue::new(10_000, &POLICY, 0);
     let source = |number: u64| Source { group: 1, sender: number };
     while send_of(&mut queue, source(1), 'f') != Sent::Dropped {}

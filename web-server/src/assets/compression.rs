@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_shrink_is_left_alone() {
+    fn files_that_do_not_shrink_are_not_compressed() {
         assert_eq!(compress(b"x", Coding::Gzip), None);
         assert_eq!(compress(&b"x".repeat(1000), Coding::Identity), None);
     }

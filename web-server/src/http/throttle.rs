@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_wrong_credentials_cost_is_set_by_the_operator() {
+    fn the_operator_sets_the_cost_of_wrong_credentials() {
         let mut settings = Settings::for_tests();
         settings.limits.free_failures = 1;
         settings.limits.first_failure_wait = Duration::from_secs(7);
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn checks_of_signatures_are_bounded_for_an_address_and_for_all_and_who_has_not_failed_goes_first() {
+    fn signature_checks_are_bounded_and_addresses_that_have_not_failed_go_first() {
         let mut settings = Settings::for_tests();
         settings.rates.checks = Rate::new(1, 10);
         let throttle = Throttle::new(&settings);

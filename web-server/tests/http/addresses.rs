@@ -57,7 +57,7 @@ async fn raw(edge: &Edge, bytes: &[u8]) -> String {
 }
 
 #[actix_web::test]
-async fn the_broker_is_told_what_a_trusted_proxy_says_and_nobody_else() {
+async fn the_broker_is_told_only_what_a_trusted_proxy_says() {
     let header = [("x-forwarded-for", "10.9.9.9, 203.0.113.7")];
     assert_eq!(told(|_| (), &header, b"").await.as_deref(), Some("127.0.0.1"));
     assert_eq!(told(behind_a_proxy, &header, b"").await.as_deref(), Some("203.0.113.7"), "what the client made up is left out");

@@ -92,7 +92,7 @@ async fn files_compressed_in_advance_are_served_as_they_are() {
 }
 
 #[actix_web::test]
-async fn what_the_client_has_is_not_sent_again() {
+async fn files_that_the_client_has_are_not_sent_again() {
     let dir = tempfile::tempdir().expect("temp dir");
     let edge = edge(dir.path());
     for encoding in ["identity", "br"] {

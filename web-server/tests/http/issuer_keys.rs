@@ -115,7 +115,7 @@ async fn a_slow_fetch_holds_up_nobody_who_does_not_need_it() {
 }
 
 #[actix_web::test]
-async fn who_needs_keys_that_never_come_is_refused_in_time() {
+async fn a_token_whose_keys_never_arrive_is_refused_in_time() {
     let mut issuer = Issuer::start(Some(vec!["first"])).await;
     let edge = edge(&issuer);
     assert_eq!(log_in(&edge, "first").await.status, 201);

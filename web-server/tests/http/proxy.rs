@@ -101,7 +101,7 @@ async fn pings_and_pongs_pass_end_to_end() {
 }
 
 #[actix_web::test]
-async fn what_is_sent_before_the_broker_is_reached_waits() {
+async fn frames_sent_before_the_broker_is_reached_wait() {
     let mut broker = Broker::start().await;
     let edge = Edge::with(|settings| {
         settings.web.broker_url = Some(broker.url());

@@ -41,7 +41,7 @@ async fn a_session_is_made_by_the_server_and_owned_by_cookie_or_token() {
 }
 
 #[actix_web::test]
-async fn whoever_owns_a_session_gets_no_second_one() {
+async fn the_owner_of_a_session_gets_no_second_one() {
     let edge = Edge::start();
     let first = edge.request("POST", "/api/client", &[]).await.json();
     let token = first["token"].as_str().expect("a token");

@@ -44,7 +44,7 @@ async fn allowed_origins_may_call_the_api_and_others_not() {
 }
 
 #[actix_web::test]
-async fn what_changes_something_is_refused_to_other_sites_on_every_route() {
+async fn every_route_refuses_changes_from_other_sites() {
     let edge = with_app();
     for (method, path) in
         [("POST", "/api/client"), ("DELETE", "/api/client/session"), ("POST", "/api/none"), ("PUT", "/"), ("POST", "/ws")]

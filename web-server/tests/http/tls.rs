@@ -48,7 +48,7 @@ impl Site {
 }
 
 #[actix_rt::test]
-async fn browsers_are_told_to_come_by_https_and_cookies_are_secure() {
+async fn browsers_are_told_to_use_https_and_cookies_are_secure() {
     let site = Site::with_hsts(Duration::from_secs(86_400));
     for path in ["/", "/api/", "/nowhere.js"] {
         let head = site.head("GET", path, NAME).await;
@@ -60,7 +60,7 @@ async fn browsers_are_told_to_come_by_https_and_cookies_are_secure() {
 }
 
 #[actix_rt::test]
-async fn a_page_of_the_same_name_that_came_in_the_clear_is_another_site() {
+async fn a_page_of_the_same_name_without_tls_is_another_site() {
     let site = Site::with_hsts(Duration::ZERO);
     let status = async |host: &str, origin: &str| {
         let head = site.head_with("POST", "/api/client", host, &format!("Origin: {origin}\r\n")).await;
@@ -78,7 +78,7 @@ async fn a_page_of_the_same_name_that_came_in_the_clear_is_another_site() {
 }
 
 #[actix_rt::test]
-async fn a_developers_localhost_and_who_does_not_want_it_are_left_alone() {
+async fn hsts_is_not_sent_for_localhost_or_when_disabled() {
     let site = Site::with_hsts(Duration::from_secs(86_400));
     for host in ["localhost", "localhost:8081", "app.localhost:8081"] {
         assert!(!site.head("GET", "/", host).await.contains("strict-transport-security"), "{host}");
@@ -87,7 +87,7 @@ async fn a_developers_localhost_and_who_does_not_want_it_are_left_alone() {
 }
 
 #[actix_rt::test]
-async fn in_the_clear_nothing_of_that_is_said() {
+async fn without_tls_no_hsts_header_and_no_secure_cookie_are_sent() {
     let edge = Edge::start();
     let answer = edge.request("POST", "/api/client", &[]).await;
     assert!(answer.header("strict-transport-security").is_none());
@@ -95,7 +95,7 @@ async fn in_the_clear_nothing_of_that_is_said() {
 }
 
 #[actix_rt::test]
-async fn who_speaks_in_the_clear_is_told_to_use_tls() {
+async fn a_request_without_tls_is_told_to_use_tls() {
     let site = Site::with_hsts(Duration::ZERO);
     let answer = site.edge.get("/").await;
     assert_eq!((answer.status, answer.error_code()), (400, "tls_required".to_owned()));

@@ -173,7 +173,7 @@ async fn a_logout_closes_the_sockets_there_are_and_none_that_come_after_it() {
 }
 
 #[actix_web::test]
-async fn what_is_wrong_with_a_token_is_said_by_code() {
+async fn a_code_states_what_is_wrong_with_a_token() {
     let (_broker, edge) = edge_and_broker(|_| ()).await;
     let now = SystemTime::now();
     for (token, code) in [

@@ -72,7 +72,7 @@ async fn a_broker_that_is_full_is_dialled_again_and_one_that_refuses_is_not() {
 }
 
 #[actix_web::test]
-async fn what_does_not_fit_the_queue_is_dropped_and_told_once() {
+async fn frames_that_do_not_fit_the_queue_are_dropped_and_reported_once() {
     let mut broker = Broker::start().await;
     let edge = Edge::with(|settings| {
         settings.web.broker_url = Some(broker.url());

@@ -100,7 +100,7 @@ mod tests {
     const WAIT: Duration = Duration::from_millis(10);
 
     #[test]
-    fn who_is_over_is_told_once_a_second_and_closed_when_patience_ends() {
+    fn a_peer_over_its_rate_is_told_once_a_second_and_closed_when_patience_ends() {
         let mut pace = Pace::new(Duration::from_secs(10));
         assert_eq!(pace.judge(WAIT, 1000), PaceAction::PauseAndTell(SHORTEST));
         assert_eq!(pace.judge(WAIT, 1500), PaceAction::Pause);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn who_lets_up_begins_anew_and_a_long_pause_is_no_letting_up() {
+    fn a_peer_below_its_rate_starts_anew_and_an_imposed_pause_does_not_count() {
         let mut pace = Pace::new(Duration::from_secs(10));
         pace.judge(WAIT, 0);
         pace.judge(WAIT, 9000);

@@ -62,7 +62,7 @@ mod tests {
     use crate::peers::ConnectionId;
 
     #[test]
-    fn what_nobody_uses_makes_room() {
+    fn unused_channels_make_room() {
         let channel = |number: usize| ChannelName::parse(&format!("topic:t{number}")).expect("a channel");
         let mut active = Active::default();
         let held = active.get_or_insert(&channel(0));

@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_store_has_is_not_taken_from_the_tail_again() {
+    fn stored_messages_are_not_read_from_the_tail_again() {
         let (mut inbox, receiver) = (Channel::default(), ConnectionId::next());
         inbox.load(0);
         inbox.fall_behind(receiver);
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_counted_how_often_in_a_row_ways_back_begin_with_the_same_message() {
+    fn resumptions_that_begin_with_the_same_message_are_counted() {
         let mut inbox = Channel::default();
         let policy = crate::links::link_policy(&Settings::for_tests());
         let mut begin = |seq| inbox.begin_with(seq, &Link::new(Arc::clone(&policy)));
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_was_given_was_not_handed_out() {
+    fn a_message_that_no_reader_was_given_was_not_delivered() {
         let mut inbox = Channel::default();
         inbox.load(4);
         inbox.on_handed_out(3);
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_store_refuses_hides_nothing_that_waits_before_it() {
+    fn a_message_that_the_store_refuses_hides_no_earlier_one() {
         let (mut inbox, receiver) = (Channel::default(), ConnectionId::next());
         inbox.load(4);
         inbox.fall_behind(receiver);

@@ -291,7 +291,7 @@ fn a_later_way_back_ends_the_earlier_and_one_that_is_dropped_is_over() {
 }
 
 #[test]
-fn what_the_store_refused_and_is_sent_again_reaches_those_that_read_live() {
+fn a_message_repeated_after_the_store_refused_it_reaches_live_readers() {
     in_runtime(async {
         // A session that can be forgotten takes the only place for a channel.
         let mut world = World::with(StoreOptions { max_channels: 1, ..StoreOptions::default() }, "topic:t").await;
@@ -351,7 +351,7 @@ fn what_the_store_refused_and_is_sent_again_reaches_those_that_read_live() {
 }
 
 #[test]
-fn what_arrives_for_a_session_in_the_moment_it_is_forgotten_waits_for_it() {
+fn a_message_for_a_session_that_is_just_being_forgotten_waits_for_it() {
     in_runtime(async {
         let session = SessionId::fresh();
         let mut world = World::new(&format!("session:{session}")).await;

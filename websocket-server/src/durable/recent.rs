@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_store_knew_from_before_leaves_in_its_time_too() {
+    fn messages_known_from_the_store_are_forgotten_in_time_too() {
         let mut recent = Recent::default();
         recent.remember(key(1), 1, 1_000, 9);
         recent.settle(&key(1), 9, &Ok(4));
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_silent_senders_sent_leaves_as_others_send() {
+    fn messages_of_silent_senders_are_forgotten_as_others_send() {
         let mut recent = Recent::default();
         for number in 0..100 {
             recent.remember(key(number), number as u32, 1_000, number as u64);
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_repeats_a_message_on_its_way_hears_what_becomes_of_it() {
+    async fn repeating_a_message_in_flight_returns_its_outcome() {
         for answer in [Ok(9), Err(StoreError::DiskFull)] {
             let mut recent = Recent::default();
             recent.remember(key(1), 1, 1_000, 9);

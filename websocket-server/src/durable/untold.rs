@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_died_with_a_session_is_told_beside_what_died_later_until_it_is_too_old() {
+    fn dead_letters_of_a_forgotten_session_are_reported_until_they_are_too_old() {
         let (mut untold, inbox) = (Untold::default(), ChannelName::session(SessionId::fresh()));
         untold.note(&inbox, 2);
         untold.forget(&inbox, 100);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn those_forgotten_first_give_way() {
+    fn the_sessions_forgotten_first_are_removed_first() {
         let mut untold = Untold::default();
         let first = ChannelName::session(SessionId::fresh());
         untold.note(&first, 1);

@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn who_answers_another_ping_instead_is_asked_again_with_a_number_of_its_own() {
+    fn a_peer_that_answers_another_ping_is_asked_again_with_a_new_number() {
         let (mut marks, window) = (Marks::default(), Window::new(30_000));
         marks.on_given(channel("agent:a"), 1);
         let first = marks.begin(&window, 0).expect("a ping");
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_asked_is_asked_again_but_for_what_is_forgotten() {
+    fn unsent_marks_are_asked_again_except_for_forgotten_channels() {
         let (mut marks, window) = (Marks::default(), Window::new(30_000));
         marks.on_given(channel("topic:t"), 5);
         marks.on_given(channel("topic:u"), 7);

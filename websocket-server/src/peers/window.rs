@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_no_window_goes_alone() {
+    fn a_message_larger_than_the_window_is_sent_alone() {
         let window = Window::new(30_000);
         assert!(window.has_room(10_000_000));
         assert!(window.on_given(10_000_000));

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn two_who_answer_each_other_are_stopped_and_may_go_on_slowly() {
+    fn two_agents_that_answer_each_other_are_stopped_and_may_continue_slowly() {
         let chains = chains();
         assert_eq!(ping_pong(&chains, 1, 0), 1 + 10, "the first answer is none to an answer");
         assert_eq!(ping_pong(&chains, 12, 999), 0);

@@ -96,7 +96,7 @@ fn the_newest_waits_and_replaces_the_one_before_it() {
 }
 
 #[test]
-fn who_waits_comes_in_at_once_when_the_holder_leaves() {
+fn a_waiting_connection_is_admitted_at_once_when_the_holder_leaves() {
     let mut router = router();
     let holder = contested(&mut router);
     let newer = agent("a");
@@ -108,7 +108,7 @@ fn who_waits_comes_in_at_once_when_the_holder_leaves() {
 }
 
 #[test]
-fn who_leaves_while_it_waits_takes_nothing_over() {
+fn a_connection_that_leaves_while_it_waits_takes_nothing_over() {
     let mut router = router();
     let holder = contested(&mut router);
     let newer = agent("a");

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn who_came_longest_ago_is_forgotten_first() {
+    fn the_agents_seen_longest_ago_are_forgotten_first() {
         let mut seen = SeenAgents::default();
         (0..REMEMBERED).for_each(|number| seen.add(agent(number)));
         seen.add(agent(0));

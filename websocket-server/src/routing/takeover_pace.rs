@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn who_reconnects_every_two_seconds_never_waits() {
+    fn a_client_that_reconnects_every_two_seconds_never_waits() {
         let mut pace = TakeoverPace::new(0);
         for number in 0..1000 {
             assert_eq!(pace.wait_ms(number * 2_000), 0);

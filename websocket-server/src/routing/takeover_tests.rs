@@ -15,7 +15,7 @@ use super::{Attached, Router, RouterLimits};
 use crate::peers::{ConnectionId, Peer, PeerKind};
 
 #[test]
-fn what_an_agent_that_was_taken_over_had_queued_is_not_done() {
+fn work_queued_by_an_agent_that_was_taken_over_is_dropped() {
     let limits = RouterLimits { max_subscriptions: 10, max_requests: 10, answers: Rate::UNLIMITED };
     let mut router = Router::new(limits, Policy::open());
     let policy = crate::links::link_policy(&Settings::for_tests());

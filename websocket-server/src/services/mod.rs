@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_is_found_for_those_who_may_send_it_whatever_its_target() {
+    fn a_type_is_found_for_its_allowed_senders_whatever_its_target() {
         let listing = r#"{"type":"session:list","target":"agent:x"}"#;
         assert_eq!(find_in(Side::Agent, listing), Some("session:list"));
         assert_eq!(find_in(Side::Session, listing), None, "a session's is a free message");

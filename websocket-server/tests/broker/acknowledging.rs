@@ -30,7 +30,7 @@ async fn has_unacked(broker: &TestBroker, channel: &str, count: u64) {
 }
 
 #[actix_rt::test]
-async fn what_was_handed_to_nobody_is_not_acknowledged() {
+async fn a_message_that_was_not_delivered_cannot_be_acknowledged() {
     let broker = TestBroker::start().await;
     let mut sender = broker.agent("sender").await;
     let seqs = leave(&mut sender, "agent:worker", 3).await;
@@ -62,7 +62,7 @@ async fn what_was_handed_to_nobody_is_not_acknowledged() {
 }
 
 #[actix_rt::test]
-async fn what_an_earlier_life_of_the_broker_handed_out_is_acknowledged_after_a_restart() {
+async fn messages_delivered_before_a_restart_can_be_acknowledged_after_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let on_disk = |settings: &mut common::config::Settings| {
         settings.store.durability = common::config::Durability::Process;

@@ -166,7 +166,7 @@ async fn a_connection_that_ends_before_its_answers_leaves_nothing_behind() {
 }
 
 #[actix_rt::test]
-async fn what_a_client_ends_while_its_subscriptions_are_restored_is_not_restored() {
+async fn a_subscription_ended_during_its_restoration_is_not_restored() {
     let folder = tempfile::tempdir().expect("a folder");
     let broker = TestBroker::with(on_disk(&folder)).await;
     let mut agent = broker.agent("a").await;

@@ -109,7 +109,7 @@ async fn a_second_connection_takes_over_and_late_clean_up_does_no_harm() {
 }
 
 #[actix_rt::test]
-async fn who_comes_after_its_successor_is_refused_and_cannot_speak() {
+async fn an_older_connection_that_registers_late_is_refused_and_cannot_send() {
     let broker = TestBroker::start().await;
     let mut other = broker.agent("other").await;
     let mut older = broker.dial("/ws/agent", Some("test-agent-key")).await.expect("upgraded");

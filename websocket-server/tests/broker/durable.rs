@@ -60,7 +60,7 @@ async fn a_durable_message_is_delivered_live_and_confirmed_with_its_position() {
 }
 
 #[actix_rt::test]
-async fn what_is_left_for_an_absent_agent_waits_for_it_across_a_restart() {
+async fn messages_for_an_absent_agent_survive_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let broker = TestBroker::with(on_disk(folder.path())).await;
     let mut sender = broker.agent("sender").await;
@@ -85,7 +85,7 @@ async fn what_is_left_for_an_absent_agent_waits_for_it_across_a_restart() {
 }
 
 #[actix_rt::test]
-async fn only_what_was_not_acknowledged_comes_again_and_says_so() {
+async fn only_unacknowledged_messages_are_redelivered_and_marked() {
     let broker = TestBroker::start().await;
     let mut sender = broker.agent("sender").await;
     let mut worker = explicit_agent(&broker, "worker").await;
@@ -129,7 +129,7 @@ async fn a_receiver_that_reads_needs_no_acknowledgement() {
 }
 
 #[actix_rt::test]
-async fn what_a_close_discarded_does_not_count_as_read() {
+async fn messages_that_a_close_discarded_do_not_count_as_read() {
     let broker = TestBroker::with(|settings| settings.limits.slow_consumer_timeout = Duration::from_millis(300)).await;
     let mut sender = broker.agent("sender").await;
     let identity = ClientIdentity::anonymous(SessionId::fresh());
@@ -189,7 +189,7 @@ async fn a_repeated_message_is_confirmed_again_and_not_delivered_again() {
 }
 
 #[actix_rt::test]
-async fn what_is_not_acknowledged_in_time_comes_again_and_at_last_expires() {
+async fn unacknowledged_messages_are_redelivered_until_they_expire() {
     let broker = TestBroker::with(|settings| {
         settings.store.ack_timeout = Duration::from_millis(50);
         settings.store.max_deliveries = 2;
@@ -207,7 +207,7 @@ async fn what_is_not_acknowledged_in_time_comes_again_and_at_last_expires() {
 }
 
 #[actix_rt::test]
-async fn what_crashes_its_receiver_at_every_return_expires_like_the_rest() {
+async fn a_message_that_crashes_its_receiver_each_time_expires_like_others() {
     let broker = TestBroker::with(|settings| settings.store.max_deliveries = 2).await;
     let mut sender = broker.agent("sender").await;
     sender.send(durable("poison", "agent:worker", 1)).await;
@@ -239,7 +239,7 @@ async fn a_refused_message_comes_again_after_the_wait_it_asked_for() {
 }
 
 #[actix_rt::test]
-async fn a_message_past_its_time_goes_to_the_dead_letters_and_its_sender_hears_of_it() {
+async fn an_expired_message_becomes_a_dead_letter_and_its_sender_is_told() {
     let broker = TestBroker::start().await;
     let mut sender = broker.agent("sender").await;
     let mut message = durable("1", "agent:nobody", 1);
@@ -312,7 +312,7 @@ async fn many_senders_and_a_receiver_that_comes_and_goes_lose_and_reorder_nothin
 }
 
 #[actix_rt::test]
-async fn what_cannot_be_durable_is_refused() {
+async fn messages_that_cannot_be_durable_are_refused() {
     let broker = TestBroker::start().await;
     let mut agent = broker.agent("a").await;
     let mut session = broker.session().await;
@@ -333,7 +333,7 @@ async fn what_cannot_be_durable_is_refused() {
 }
 
 #[actix_rt::test]
-async fn nobody_but_the_bridge_says_where_a_durable_message_stands() {
+async fn only_the_bridge_sets_the_position_of_a_durable_message() {
     let broker = TestBroker::with(|settings| {
         settings.store.default_delivery = DefaultDelivery::Durable;
         settings.store.durable_topics = vec!["orders/*".to_owned()];
@@ -372,7 +372,7 @@ async fn nobody_but_the_bridge_says_where_a_durable_message_stands() {
 }
 
 #[actix_rt::test]
-async fn what_goes_to_an_inbox_is_durable_unless_it_says_otherwise_or_is_of_no_use_later() {
+async fn messages_to_inboxes_are_durable_by_default_unless_they_are_useless_later() {
     let broker = TestBroker::with(|settings| settings.store.default_delivery = DefaultDelivery::Durable).await;
     let mut sender = broker.agent("sender").await;
     let mut worker = broker.agent("worker").await;
@@ -393,7 +393,7 @@ async fn what_goes_to_an_inbox_is_durable_unless_it_says_otherwise_or_is_of_no_u
 }
 
 #[actix_rt::test]
-async fn a_durable_answer_ends_the_wait_for_it_and_a_durable_question_may_wait_for_who_is_away() {
+async fn a_durable_answer_ends_the_wait_and_a_durable_request_may_wait_for_an_absent_receiver() {
     let broker = TestBroker::start().await;
     let mut asker = broker.agent("asker").await;
     let mut question = durable("q", "agent:worker", 1);

@@ -95,7 +95,7 @@ async fn a_subscriber_begins_where_it_says() {
 }
 
 #[actix_rt::test]
-async fn what_cannot_be_recovered_is_said() {
+async fn messages_that_cannot_be_recovered_are_reported() {
     let broker = TestBroker::with(|settings| settings.store.topic = Retention { messages: 3, ..settings.store.topic }).await;
     let mut agent = broker.agent("a").await;
     let seqs = publish(&mut agent, "topic:t", 0..8).await;
@@ -118,7 +118,7 @@ async fn what_cannot_be_recovered_is_said() {
 }
 
 #[actix_rt::test]
-async fn a_topic_retains_its_last_value_for_those_who_come_later() {
+async fn a_topic_retains_its_last_value_for_later_subscribers() {
     let folder = tempfile::tempdir().expect("a folder");
     let broker = TestBroker::with(on_disk(folder.path())).await;
     let mut agent = broker.agent("a").await;
@@ -194,7 +194,7 @@ async fn a_stuck_subscriber_is_a_cursor_and_finds_everything_that_was_kept() {
 }
 
 #[actix_rt::test]
-async fn a_durable_broadcast_reaches_who_was_away() {
+async fn a_durable_broadcast_reaches_agents_that_were_away() {
     let broker = TestBroker::start().await;
     let mut agent = broker.agent("a").await;
     let mut session = broker.session().await;
@@ -221,7 +221,7 @@ async fn a_durable_broadcast_reaches_who_was_away() {
 }
 
 #[actix_rt::test]
-async fn the_past_is_read_in_pages_by_those_who_may() {
+async fn authorized_clients_read_the_past_in_pages() {
     let broker = TestBroker::start().await;
     let mut agent = broker.agent("a").await;
     let seqs = publish(&mut agent, "topic:t", 0..10).await;

@@ -161,7 +161,7 @@ async fn a_store_without_messages_is_looked_through_too() {
 }
 
 #[actix_rt::test]
-async fn a_session_that_was_forgotten_hears_when_it_comes_what_it_lost() {
+async fn a_forgotten_session_is_told_at_its_return_what_it_lost() {
     let folder = tempfile::tempdir().expect("a folder");
     let settings = |forget_sessions| {
         let folder = folder.path().to_owned();

@@ -76,7 +76,7 @@ async fn the_development_key_is_no_secret_under_a_strange_name() {
 }
 
 #[actix_rt::test]
-async fn who_brings_a_secret_of_the_operators_needs_no_listed_name() {
+async fn requests_with_an_operators_secret_need_no_listed_host() {
     let broker = with_development_key().await;
     let bearer = |secret: &str| format!("Authorization: Bearer {secret}\r\n");
     for (path, secret) in [

@@ -216,7 +216,7 @@ async fn an_agent_sends_to_what_its_key_reaches() {
 }
 
 #[actix_rt::test]
-async fn what_was_accepted_is_confirmed_again_though_its_receiver_is_out_of_reach_now() {
+async fn accepted_messages_are_confirmed_again_though_the_receiver_is_out_of_reach_now() {
     let place = Place::new();
     let key = place.key("anns", Scopes { users: globs(&["ann"]), anonymous: false, ..Scopes::everything() });
     let broker = place.broker().await;
@@ -238,7 +238,7 @@ async fn what_was_accepted_is_confirmed_again_though_its_receiver_is_out_of_reac
 }
 
 #[actix_rt::test]
-async fn an_agent_hears_of_and_from_the_users_that_its_key_reaches() {
+async fn an_agent_is_told_of_and_receives_from_users_within_its_scopes() {
     let place = Place::new();
     let key = place.key("anns", Scopes { users: globs(&["ann"]), anonymous: false, ..Scopes::everything() });
     let broker = place.broker().await;
@@ -267,7 +267,7 @@ async fn an_agent_hears_of_and_from_the_users_that_its_key_reaches() {
 }
 
 #[actix_rt::test]
-async fn what_an_agents_key_does_not_reach_cannot_be_left_for_it_while_it_is_away() {
+async fn no_message_outside_an_agents_scopes_is_stored_for_it_while_it_is_away() {
     let place = Place::new();
     let key = place.key("anns", Scopes { users: globs(&["ann"]), anonymous: false, ..Scopes::everything() });
     let on_disk = |settings: &mut Settings| {

@@ -165,7 +165,7 @@ async fn deltas_are_put_together_for_a_reader_that_is_behind_and_no_text_is_lost
 }
 
 #[actix_rt::test]
-async fn what_gives_way_to_newer_ones_pauses_nobody_and_ends_with_the_newest() {
+async fn drop_oldest_pauses_no_sender_and_ends_with_the_newest() {
     let broker = TestBroker::with(|settings| settings.limits.outbox_bytes = 64 * 1024).await;
     let mut agent = broker.agent("a").await;
     let mut session = broker.session().await;

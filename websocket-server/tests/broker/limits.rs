@@ -46,7 +46,7 @@ async fn a_session_over_its_rate_is_told_and_slowed_and_loses_nothing() {
 }
 
 #[actix_rt::test]
-async fn who_goes_on_is_closed_and_others_are_not() {
+async fn a_session_that_keeps_exceeding_its_rate_is_closed_and_others_are_not() {
     let broker = TestBroker::with(|settings| {
         settings.rates.session_messages = Rate::new(100, 10);
         settings.rates.patience = Duration::from_millis(400);

@@ -178,7 +178,7 @@ async fn later_credentials_of_the_same_user_change_what_the_session_carries() {
 }
 
 #[actix_rt::test]
-async fn nobody_but_the_edge_can_say_who_a_session_is() {
+async fn only_the_edge_can_set_the_user_of_a_session() {
     let broker = TestBroker::start().await;
     let mut agent = broker.agent("a").await;
     let mine = identity(SessionId::fresh());
@@ -209,7 +209,7 @@ async fn nobody_but_the_edge_can_say_who_a_session_is() {
 }
 
 #[actix_rt::test]
-async fn later_credentials_go_to_the_edge_and_to_nobody_else() {
+async fn later_credentials_are_sent_to_the_edge_only() {
     let broker = TestBroker::start().await;
     let mut agent = broker.agent("a").await;
     let mut session = broker.session().await;
@@ -246,7 +246,7 @@ async fn a_user_who_logs_in_in_place_pays_for_what_comes_after() {
 }
 
 #[actix_rt::test]
-async fn an_agent_hears_of_a_login_as_far_as_its_key_reaches() {
+async fn an_agent_is_told_of_logins_within_its_scopes() {
     let folder = tempfile::tempdir().expect("temp dir");
     let file = KeyFile::in_folder(folder.path());
     let key = |name: &str, users: &[&str], anonymous| {
@@ -325,7 +325,7 @@ async fn the_scopes_of_a_login_are_all_that_its_session_may_do() {
 }
 
 #[actix_rt::test]
-async fn what_is_for_users_is_refused_to_others_by_a_code_that_says_so_whether_it_is_there_or_not() {
+async fn routes_for_users_refuse_others_with_one_code_whether_the_target_exists_or_not() {
     let broker = TestBroker::with(|settings| {
         settings.access.user_agents = vec!["staff-*".into()];
         settings.access.user_topics = vec!["members/*".into()];

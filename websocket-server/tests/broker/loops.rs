@@ -70,7 +70,7 @@ async fn a_session_and_an_agent_that_answer_each_other_are_stopped() {
 }
 
 #[actix_rt::test]
-async fn who_answers_twice_is_stopped_before_it_grows() {
+async fn an_agent_that_answers_twice_is_stopped_before_the_chain_grows() {
     let broker = broker().await;
     let (mut one, mut other) = (broker.agent("one").await, broker.agent("other").await);
     one.send(json!({"type":"message:send","id":"hello","target":"agent:other","payload":"hello"})).await;
@@ -84,7 +84,7 @@ async fn who_answers_twice_is_stopped_before_it_grows() {
 }
 
 #[actix_rt::test]
-async fn two_who_answer_in_a_topic_are_stopped() {
+async fn two_agents_that_answer_in_a_topic_are_stopped() {
     let broker = broker().await;
     let (mut one, mut other) = (broker.agent("one").await, broker.session().await);
     for peer in [&mut one, &mut other] {
@@ -97,7 +97,7 @@ async fn two_who_answer_in_a_topic_are_stopped() {
 }
 
 #[actix_rt::test]
-async fn questions_and_streamed_answers_go_on_for_ever() {
+async fn questions_and_streamed_answers_are_never_taken_for_a_loop() {
     let broker = broker().await;
     let (mut agent, mut session) = (broker.agent("a").await, broker.session().await);
     for round in 0..100 {

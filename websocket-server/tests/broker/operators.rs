@@ -60,7 +60,7 @@ async fn statistics_are_for_operators() {
 }
 
 #[actix_rt::test]
-async fn what_operators_ask_has_a_rate_for_each_address() {
+async fn operators_requests_have_a_rate_for_each_address() {
     let broker = TestBroker::with(|settings| {
         settings.limits.exempt_networks.clear();
         settings.proxies.trusted = vec!["127.0.0.1".parse().expect("a network")];
@@ -85,7 +85,7 @@ async fn what_operators_ask_has_a_rate_for_each_address() {
 }
 
 #[actix_rt::test]
-async fn what_the_broker_has_seen_and_carried_outlives_it() {
+async fn counters_and_seen_agents_survive_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let on_disk = |settings: &mut common::config::Settings| {
         settings.store.durability = common::config::Durability::Process;

@@ -69,7 +69,7 @@ async fn a_silent_peer_is_closed_and_unregistered() {
 }
 
 #[actix_rt::test]
-async fn slow_consumer_is_closed_with_slow_and_others_go_on() {
+async fn a_slow_consumer_is_closed_with_slow_and_others_continue() {
     let broker = TestBroker::with(|settings| {
         settings.limits.outbox_bytes = 256 * 1024;
         settings.limits.slow_consumer_timeout = Duration::from_millis(500);
@@ -98,7 +98,7 @@ async fn slow_consumer_is_closed_with_slow_and_others_go_on() {
 }
 
 #[actix_rt::test]
-async fn a_reader_that_comes_back_in_time_hears_what_it_lost() {
+async fn a_reader_that_returns_in_time_is_told_what_it_lost() {
     let broker = TestBroker::with(|settings| {
         settings.limits.outbox_bytes = 64 * 1024;
         settings.limits.flow_control_burst = Duration::ZERO;

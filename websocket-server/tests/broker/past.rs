@@ -72,7 +72,7 @@ async fn an_agents_key_reads_what_the_agent_may_read_and_strangers_read_nothing(
 }
 
 #[actix_rt::test]
-async fn the_audit_log_tells_who_came_who_was_refused_and_what_operators_did() {
+async fn the_audit_log_records_logins_refusals_and_operations() {
     let broker = broker().await;
     let agent = broker.agent("a").await;
     let mut session = broker.session().await;
@@ -118,7 +118,7 @@ async fn a_request_that_is_wrong_does_not_tell_whether_its_token_is_right() {
 }
 
 #[actix_rt::test]
-async fn who_is_refused_is_noted_and_counted_wherever_it_asks() {
+async fn refused_requests_are_recorded_and_counted_on_every_route() {
     let broker = TestBroker::with(|settings| {
         settings.broker.operator_token = Secret::new(TOKEN);
         settings.access.user_agents = vec!["b".into()];
@@ -218,7 +218,7 @@ async fn a_session_that_its_edge_vouches_for_reads_what_it_may_read() {
 }
 
 #[actix_rt::test]
-async fn edges_report_what_they_have_seen_and_nobody_else_does() {
+async fn only_edges_report_audit_entries() {
     let broker = broker().await;
     let secret = &broker.handle.broker().settings.broker.bridge_secret;
     let entry = json!({"at":1,"kind":"authentication","who":"session:x","what":"logged in as ann","origin":"192.0.2.7"});
@@ -265,7 +265,7 @@ async fn strangers_are_noted_at_a_rate_and_counted_beyond() {
 }
 
 #[actix_rt::test]
-async fn what_refused_messages_said_is_in_the_log_where_that_is_wanted() {
+async fn the_audit_log_has_payloads_of_refused_messages_if_configured() {
     let broker = TestBroker::with(|settings| {
         settings.broker.operator_token = Secret::new(TOKEN);
         settings.store.audit_payloads = true;

@@ -42,7 +42,7 @@ async fn leave(peer: &mut Peer, count: usize) -> (usize, Value) {
 }
 
 #[actix_rt::test]
-async fn what_a_stranger_stores_ends_at_its_quota_and_costs_others_nothing() {
+async fn a_strangers_messages_end_at_its_quota_and_cost_others_nothing() {
     let broker = TestBroker::with(counted).await;
     broker.agent("a").await.close().await;
     let mut first = broker.session_as(identity("192.0.2.1")).await;

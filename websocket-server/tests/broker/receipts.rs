@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::TestBroker;
 
 #[actix_rt::test]
-async fn a_sender_hears_of_delivery_and_acknowledgement() {
+async fn a_sender_is_told_of_delivery_and_acknowledgement() {
     let broker = TestBroker::start().await;
     let mut sender = broker.agent("sender").await;
     let path = "/ws/agent?agent_id=worker&ack=explicit";
@@ -60,7 +60,7 @@ async fn receipts_come_also_when_the_receiver_comes_after_a_restart() {
 }
 
 #[actix_rt::test]
-async fn who_reads_on_another_thread_than_its_sender_is_asked_what_has_come_too() {
+async fn a_reader_on_another_thread_than_the_sender_is_asked_for_its_marks_too() {
     let broker = TestBroker::with(|settings| settings.broker.workers = 4).await;
     let mut sender = broker.agent("sender").await;
     let mut workers = Vec::new();
@@ -107,7 +107,7 @@ async fn a_receipt_makes_a_message_to_an_inbox_durable_and_is_refused_elsewhere(
 }
 
 #[actix_rt::test]
-async fn nothing_is_told_of_a_message_before_its_sender_knows_that_it_is_stored() {
+async fn receipts_follow_the_confirmation_that_a_message_is_stored() {
     let folder = tempfile::tempdir().expect("a folder");
     let broker = TestBroker::with(|settings| {
         settings.store.durability = Durability::Fsync;

@@ -25,7 +25,7 @@ async fn an_answer_in_time_ends_the_wait_in_both_directions() {
 }
 
 #[actix_rt::test]
-async fn no_answer_is_told_and_a_late_one_still_delivered() {
+async fn a_missing_answer_is_reported_and_a_late_one_still_delivered() {
     let broker = TestBroker::start().await;
     let mut agent = broker.agent("a").await;
     let mut session = broker.session().await;
@@ -50,7 +50,7 @@ async fn an_answer_from_somebody_else_does_not_count() {
 }
 
 #[actix_rt::test]
-async fn the_requester_hears_at_once_when_the_peer_goes() {
+async fn the_requester_is_told_at_once_when_the_peer_leaves() {
     let broker = TestBroker::start().await;
     let agent = broker.agent("a").await;
     let mut session = broker.session().await;

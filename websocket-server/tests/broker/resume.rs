@@ -59,7 +59,7 @@ async fn an_inbox_goes_on_after_the_position_that_its_owner_names() {
 }
 
 #[actix_rt::test]
-async fn one_resumes_only_what_one_may_read() {
+async fn a_client_resumes_only_channels_that_it_may_read() {
     let broker = TestBroker::start().await;
     let mut session = broker.session().await;
     let stranger = format!("session:{}", SessionId::fresh());
@@ -73,7 +73,7 @@ async fn one_resumes_only_what_one_may_read() {
 }
 
 #[actix_rt::test]
-async fn what_a_named_client_subscribes_to_is_restored_with_its_position_after_a_restart() {
+async fn subscriptions_of_a_named_client_are_restored_with_positions_after_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let on_disk = |settings: &mut Settings| {
         settings.store.durability = Durability::Process;
@@ -142,7 +142,7 @@ async fn what_a_named_client_subscribes_to_is_restored_with_its_position_after_a
 }
 
 #[actix_rt::test]
-async fn what_an_edge_named_is_restored_when_the_edge_dials_again_and_forgotten_when_the_client_leaves() {
+async fn a_name_given_by_an_edge_is_restored_on_reconnect_and_forgotten_when_the_client_leaves() {
     let broker = TestBroker::start().await;
     let mut sender = broker.agent("sender").await;
     let mut identity = named(SessionId::fresh(), "@edge/1");
@@ -202,7 +202,7 @@ async fn a_reader_that_has_missed_something_without_knowing_is_found_and_reads_o
 }
 
 #[actix_rt::test]
-async fn to_subscribe_again_does_not_confirm_what_has_not_come() {
+async fn subscribing_again_confirms_no_undelivered_message() {
     let broker = TestBroker::start().await;
     let mut sender = broker.agent("sender").await;
     let identity = named(SessionId::fresh(), "tab");

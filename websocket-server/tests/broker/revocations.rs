@@ -33,7 +33,7 @@ async fn revoke(broker: &TestBroker, revocation: Value) {
 }
 
 #[actix_rt::test]
-async fn an_ended_session_is_shown_out_and_not_let_in_again_after_a_restart_either() {
+async fn an_ended_session_is_closed_and_refused_also_after_a_restart() {
     let folder = tempfile::tempdir().expect("temp dir");
     let broker = start(&folder).await;
     let mine = ClientIdentity { login: Some(login("ann")), ..ClientIdentity::anonymous(SessionId::fresh()) };
@@ -66,7 +66,7 @@ async fn credentials_from_before_a_login_are_refused_and_those_of_the_login_are_
 }
 
 #[actix_rt::test]
-async fn what_came_with_a_later_token_of_an_issuer_stays() {
+async fn sockets_opened_with_a_newer_token_of_an_issuer_stay() {
     let folder = tempfile::tempdir().expect("temp dir");
     let broker = start(&folder).await;
     let of =
@@ -80,7 +80,7 @@ async fn what_came_with_a_later_token_of_an_issuer_stays() {
 }
 
 #[actix_rt::test]
-async fn edges_hear_what_others_have_revoked_and_nobody_else_does() {
+async fn revocations_are_sent_to_edges_only() {
     let folder = tempfile::tempdir().expect("temp dir");
     let broker = start(&folder).await;
     let (_, nothing) = tell(&broker, &json!({})).await;

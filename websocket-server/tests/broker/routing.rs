@@ -94,7 +94,7 @@ async fn sessions_reach_agents_only() {
 }
 
 #[actix_rt::test]
-async fn what_cannot_be_routed_is_told_to_its_sender() {
+async fn senders_are_told_of_messages_that_cannot_be_routed() {
     let broker = TestBroker::start().await;
     let mut agent = broker.agent("a").await;
     for (frame, code) in [
@@ -116,7 +116,7 @@ async fn what_cannot_be_routed_is_told_to_its_sender() {
 }
 
 #[actix_rt::test]
-async fn notices_say_who_comes_goes_and_changes() {
+async fn notices_report_arrivals_departures_and_changes() {
     let broker = TestBroker::start().await;
     let mut session = broker.session().await;
     let mut agent = broker.agent("a").await;

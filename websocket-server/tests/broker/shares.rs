@@ -93,7 +93,7 @@ async fn a_stranger_has_its_share_of_the_topics_and_others_have_theirs() {
 }
 
 #[actix_rt::test]
-async fn a_topic_counts_for_one_of_those_who_are_there() {
+async fn a_topic_is_charged_to_one_of_its_present_subscribers() {
     let broker = TestBroker::with(counted).await;
     let (mut first, mut second) =
         (broker.session_as(identity("192.0.2.1")).await, broker.session_as(identity("192.0.2.2")).await);

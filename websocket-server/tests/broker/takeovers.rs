@@ -31,7 +31,7 @@ async fn waiting(broker: &TestBroker) -> serde_json::Value {
 }
 
 #[actix_rt::test]
-async fn two_that_reconnect_at_once_slow_down_and_nobody_is_flooded() {
+async fn two_clients_that_reconnect_at_once_slow_down_and_flood_no_other() {
     let broker = TestBroker::start().await;
     let mut session = broker.session().await;
     let begin = Instant::now();
@@ -64,7 +64,7 @@ async fn two_that_reconnect_at_once_slow_down_and_nobody_is_flooded() {
 }
 
 #[actix_rt::test]
-async fn who_waits_is_not_registered_and_not_read_until_its_turn_comes() {
+async fn a_waiting_connection_is_neither_registered_nor_read() {
     let broker = TestBroker::start().await;
     let mut session = broker.session().await;
     let mut holder = contested(&broker).await;
@@ -84,7 +84,7 @@ async fn who_waits_is_not_registered_and_not_read_until_its_turn_comes() {
 }
 
 #[actix_rt::test]
-async fn of_several_that_wait_the_newest_stays() {
+async fn of_several_waiting_connections_the_newest_stays() {
     let broker = TestBroker::start().await;
     let mut holder = contested(&broker).await;
     let mut first = dial(&broker).await;
@@ -97,7 +97,7 @@ async fn of_several_that_wait_the_newest_stays() {
 }
 
 #[actix_rt::test]
-async fn when_the_holder_leaves_the_one_that_waits_comes_in() {
+async fn the_waiting_connection_takes_the_name_when_the_holder_leaves() {
     let broker = TestBroker::start().await;
     // The pause has grown to several seconds.
     let mut holder = contested(&broker).await;
@@ -115,7 +115,7 @@ async fn when_the_holder_leaves_the_one_that_waits_comes_in() {
 }
 
 #[actix_rt::test]
-async fn who_gives_up_waiting_disturbs_nobody() {
+async fn a_connection_that_stops_waiting_affects_no_other() {
     let broker = TestBroker::start().await;
     let mut holder = contested(&broker).await;
     let newer = dial(&broker).await;

@@ -137,7 +137,7 @@ async fn agents_and_sessions_talk_as_without() {
 }
 
 #[actix_rt::test]
-async fn who_does_not_read_is_closed_with_its_code_and_others_are_served() {
+async fn a_peer_that_does_not_read_is_closed_with_its_code_and_others_are_served() {
     let site = Site::with(|settings, _| {
         settings.limits.outbox_bytes = 256 * 1024;
         settings.limits.slow_consumer_timeout = Duration::from_millis(700);
@@ -162,7 +162,7 @@ async fn who_does_not_read_is_closed_with_its_code_and_others_are_served() {
 }
 
 #[actix_rt::test]
-async fn a_renewed_certificate_leaves_open_sockets_and_a_bad_one_is_told() {
+async fn a_renewed_certificate_keeps_open_sockets_and_a_bad_one_is_reported() {
     let site = Site::start().await;
     let (mut agent, mut session) = (site.agent("planner").await, site.session().await);
     site.authority.issue(&[NAME, "second.example"]).save(site.folder.path(), "cert.pem");
@@ -187,7 +187,7 @@ async fn a_renewed_certificate_leaves_open_sockets_and_a_bad_one_is_told() {
 }
 
 #[actix_rt::test]
-async fn who_speaks_in_the_clear_is_told_to_use_tls() {
+async fn a_request_without_tls_is_told_to_use_tls() {
     let site = Site::start().await;
     for path in ["/health/ready", "/ws/agent"] {
         let (status, body) = site.broker.get(path).await;
@@ -218,7 +218,7 @@ async fn handshakes_are_bounded_in_time_and_number() {
 }
 
 #[actix_rt::test]
-async fn agents_need_a_certificate_where_that_is_said() {
+async fn agents_need_a_certificate_if_configured() {
     let (agents, others) = (TestAuthority::new("agents"), TestAuthority::new("others"));
     let site = Site::with(|settings, folder| {
         settings.broker.client_ca_file = Some(agents.save(folder.path(), "agents.pem"));
@@ -260,7 +260,7 @@ async fn agents_need_a_certificate_where_that_is_said() {
 }
 
 #[actix_rt::test]
-async fn a_broker_whose_files_are_no_good_does_not_start() {
+async fn a_broker_with_invalid_files_does_not_start() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut settings = Settings::for_tests();
     settings.data.dir = folder.path().to_owned();

@@ -29,7 +29,7 @@ async fn subscribers_get_what_is_published_and_the_publisher_does_not() {
 }
 
 #[actix_rt::test]
-async fn presence_tells_who_is_there_and_who_comes_and_goes() {
+async fn presence_reports_members_arrivals_and_departures() {
     let broker = TestBroker::start().await;
     let mut watcher = broker.session().await;
     let mut quiet = broker.session().await;

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_of_a_connection_that_is_gone() {
+    fn a_connection_that_is_gone_leaves_no_state() {
         let (mut line, me) = (InTurn::default(), ConnectionId::next());
         for request in 0..3 {
             line.push(me, channels(&["a"]), request, 8).expect("room");

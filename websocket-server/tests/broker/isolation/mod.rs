@@ -21,7 +21,7 @@ use self::{steps::histories, watch::Seen, world::World};
 const HISTORIES: u32 = 32;
 
 #[test]
-fn nobody_hears_or_learns_of_what_is_anothers_on_real_sockets() {
+fn no_peer_receives_or_detects_messages_of_others_on_real_sockets() {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(HISTORIES);
     let config = Config { cases, max_shrink_iters: 200, failure_persistence: None, ..Config::default() };
     let seen = std::cell::RefCell::new(Seen::default());
