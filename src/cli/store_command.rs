@@ -92,5 +92,9 @@ fn check(folder: &Path) -> Result<ExitCode> {
     for problem in &report.problems {
         println!("problem   {problem}");
     }
-    Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if report.problems.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("the store is damaged: stop the broker and restore a backup");
+    Ok(ExitCode::FAILURE)
 }

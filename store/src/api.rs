@@ -68,6 +68,15 @@ pub trait Store: Send + Sync + 'static {
     /// Gives back the room of a record that was not appended.
     fn release(&self, owner: Option<&Owner>, bytes: u64);
 
+    /// Why writes to a channel are refused: damage was found in it, or in the whole store. Never
+    /// blocks.
+    ///
+    /// Damage that a read or write finds makes its channel refuse appends with
+    /// [`StoreError::Damaged`]. If the channel is not known, the whole store refuses writes with
+    /// [`StoreError::Corrupt`]. Reads still serve what can be read: damaged records are left out.
+    /// [`Store::health`] reports the damage as a fault.
+    fn refuses(&self, channel: &ChannelName) -> Option<StoreError>;
+
     /// What is charged to whom. Never blocks for long.
     fn usage(&self) -> UsageReport;
 

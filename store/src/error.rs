@@ -17,6 +17,17 @@ pub enum StoreError {
     /// The file is damaged. Nothing more is stored until an operator has restored a backup.
     #[error("the store's file is damaged: stop the broker and restore a backup ({0})")]
     Corrupt(String),
+    /// What is stored in one channel is damaged. What can be read of it is still served, and nothing new is stored in it until an operator
+    /// has restored a backup.
+    #[error(
+        "{channel} is damaged in the store's file, and nothing new is stored in it: stop the broker and restore a backup ({what})"
+    )]
+    Damaged {
+        /// The channel.
+        channel: ChannelName,
+        /// What was found.
+        what: String,
+    },
     /// Another process uses this store.
     #[error("{path} is in use by process {holder}: two brokers cannot share one store")]
     Locked {
@@ -148,6 +159,7 @@ impl StoreError {
             Self::DiskFull => "disk_full",
             Self::ReadOnly => "read_only",
             Self::Corrupt(_) => "corrupt",
+            Self::Damaged { .. } => "damaged",
             Self::Locked { .. } => "locked",
             Self::Gone(_) => "gone",
             Self::Emptied { .. } => "emptied",

@@ -95,6 +95,10 @@ impl Store for MemoryStore {
         self.ledger.release(owner, bytes);
     }
 
+    fn refuses(&self, _channel: &ChannelName) -> Option<StoreError> {
+        None
+    }
+
     fn usage(&self) -> UsageReport {
         self.ledger.report()
     }

@@ -38,9 +38,13 @@ impl Tx<'_> {
                 answers.push(Appended::Duplicate { seq });
                 continue;
             }
-            self.insert(record)?;
+            self.within(&record.channel, |tx| tx.insert(record))?;
             self.state.dedup.stage(RecentId { key, seq: record.seq, stored_at: record.stored_at });
-            let evicted = if record.delivery.is_some() { self.evict(&record.channel, record.stored_at)? } else { Vec::new() };
+            let evicted = if record.delivery.is_some() {
+                self.within(&record.channel, |tx| tx.evict(&record.channel, record.stored_at))?
+            } else {
+                Vec::new()
+            };
             answers.push(Appended::Stored { seq: record.seq, evicted });
         }
         Ok(answers)
@@ -71,8 +75,8 @@ impl Tx<'_> {
         }
         self.conn
             .prepare_cached(
-                "INSERT INTO records (seq, channel, prev, stored_at, expires_at, lane, needs_ack, message_id, source, frame, owner)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                "INSERT INTO records (seq, channel, prev, stored_at, expires_at, lane, needs_ack, message_id, source, frame, owner,
+                 checksum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             )?
             .execute(params![
                 record.seq,
@@ -85,7 +89,8 @@ impl Tx<'_> {
                 record.message_id,
                 record.source,
                 record.frame.as_ref(),
-                unplaced.owner
+                unplaced.owner,
+                crc32fast::hash(&record.frame)
             ])?;
         if let Some(owner) = &record.owner {
             self.state.owners.appended(owner, bytes);

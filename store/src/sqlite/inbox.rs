@@ -137,12 +137,17 @@ impl Tx<'_> {
     /// Records deliveries.
     pub(super) fn mark_delivered(&mut self, deliveries: &[Delivered]) -> Result<(), StoreError> {
         for delivery in deliveries {
-            let Some(id) = self.state.channels.get(self.conn, &delivery.channel)?.map(|channel| channel.id) else { continue };
-            self.place_channel(id)?;
-            self.conn
-                .prepare_cached(concat!("UPDATE unacked SET attempts = ?3, due_at = ?4 WHERE ", one_unacked!()))?
-                .execute(params![id, sql_integer(delivery.seq), delivery.attempt, sql_integer(delivery.next_due)])?;
+            self.within(&delivery.channel, |tx| tx.mark_one_delivered(delivery))?;
         }
+        Ok(())
+    }
+
+    fn mark_one_delivered(&mut self, delivery: &Delivered) -> Result<(), StoreError> {
+        let Some(id) = self.state.channels.get(self.conn, &delivery.channel)?.map(|channel| channel.id) else { return Ok(()) };
+        self.place_channel(id)?;
+        self.conn
+            .prepare_cached(concat!("UPDATE unacked SET attempts = ?3, due_at = ?4 WHERE ", one_unacked!()))?
+            .execute(params![id, sql_integer(delivery.seq), delivery.attempt, sql_integer(delivery.next_due)])?;
         Ok(())
     }
 
@@ -180,8 +185,8 @@ impl Tx<'_> {
             .conn
             .prepare_cached(
                 "INSERT INTO records (seq, channel, prev, stored_at, expires_at, lane, needs_ack, message_id, source, frame,
-                   dead_channel, dead_seq, dead_reason, dead_detail)
-                 SELECT ?2, ?3, ?4, ?5, NULL, lane, 0, message_id, source, frame, ?6, seq, ?7, ?8 FROM records WHERE seq = ?1
+                   checksum, dead_channel, dead_seq, dead_reason, dead_detail)
+                 SELECT ?2, ?3, ?4, ?5, NULL, lane, 0, message_id, source, frame, checksum, ?6, seq, ?7, ?8 FROM records WHERE seq = ?1
                  RETURNING message_id, source",
             )?
             .query_row(

@@ -125,7 +125,11 @@ impl Tx<'_> {
             .collect::<Result<_, _>>()?;
         for id in stale {
             let session = SessionId(uuid_of(id));
-            if budget == 0 || !self.empty_inbox(session, now, &mut budget, &mut done)? {
+            let inbox = ChannelName::session(session);
+            if self.is_damaged(&inbox) {
+                continue;
+            }
+            if budget == 0 || !self.within(&inbox, |tx| tx.empty_inbox(session, now, &mut budget, &mut done))? {
                 break;
             }
             for sql in ["DELETE FROM sessions WHERE id = ?1", "DELETE FROM subscriptions WHERE session = ?1"] {

@@ -9,6 +9,7 @@
 //! - [`checkpoint`]: when the writer copies the write-ahead log into the database; [`sync_ahead`]:
 //!   lets the disk begin earlier.
 //! - [`readers`]: threads that read, with the queries in [`read`] and [`lookup`].
+//! - [`damage`]: what was found that cannot be read.
 //! - [`operators`]: check, backup, restore, compact.
 //!
 //! Only opening and dropping run on a caller's thread.
@@ -18,6 +19,7 @@ mod append;
 mod channels;
 mod checkpoint;
 mod commits;
+mod damage;
 mod error;
 mod file;
 mod fresh;
@@ -49,16 +51,19 @@ use std::{
 use bytes::Bytes;
 use common::{audit::Entry, id::SessionId};
 use parking_lot::Mutex;
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 pub use self::file::{DATABASE, disk_size};
 use self::{
     answer::answer,
     checkpoint::Checkpoints,
+    damage::Damage,
     file::database_path,
     lock::DirectoryLock,
     presence::Presence,
     queue::Admission,
+    read::LeftOut,
     readers::Readers,
     sync_ahead::SyncAhead,
     tx::{Tx, WriterState},
@@ -90,6 +95,7 @@ const SMALL: usize = 64;
 pub struct SqliteStore {
     epoch: Epoch,
     ledger: Arc<Ledger>,
+    damage: Arc<Damage>,
     line: Arc<Line>,
     readers: Readers,
     gauge: Arc<Gauge>,
@@ -108,7 +114,8 @@ impl SqliteStore {
         lock.hold_database(&database)?;
         let (conn, epoch) = file::open_writer(dir, &options)?;
         let ledger = Arc::new(Ledger::new(&options));
-        let state = WriterState::load(&conn, &options, Arc::clone(&ledger))?;
+        let damage = Arc::new(Damage::default());
+        let state = WriterState::load(&conn, &options, Arc::clone(&ledger), Arc::clone(&damage))?;
         lock.note_store();
         let presence = Presence::of(&database, lock.path()).map_err(|error| file::io_error(&error))?;
         let (readers, handles) = Readers::start(&database, options.vfs.as_deref(), options.readers, options.queue_reads)?;
@@ -139,7 +146,7 @@ impl SqliteStore {
             .name("store-write".to_owned())
             .spawn(move || writer.run())
             .map_err(|error| file::io_error(&error))?;
-        Ok(Self { epoch, ledger, line, readers, gauge, database, thread: Mutex::new(Some(thread)) })
+        Ok(Self { epoch, ledger, damage, line, readers, gauge, database, thread: Mutex::new(Some(thread)) })
     }
 
     /// The database's file.
@@ -153,6 +160,42 @@ impl SqliteStore {
         F: FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         self.put_in_line(bytes, admission, false, run)
+    }
+
+    /// Writes something of one channel.
+    fn write_of<T, F>(&self, channel: ChannelName, bytes: usize, mut run: F) -> Reply<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>, &ChannelName) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.write(bytes, Admission::Bounded, move |tx| tx.within(&channel, |tx| run(tx, &channel)))
+    }
+
+    /// Reads something of one channel. `look` is told where to say what it had to leave out.
+    fn read_of<T, F>(&self, channel: ChannelName, look: F) -> Reply<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection, &ChannelName, &mut LeftOut) -> Result<T, StoreError> + Send + 'static,
+    {
+        let damage = Arc::clone(&self.damage);
+        self.readers.read(move |conn| {
+            let mut left_out = LeftOut::default();
+            let outcome = look(conn, &channel, &mut left_out);
+            if let Some(what) = left_out.why() {
+                damage.note(&channel, what);
+            }
+            damage.note_in(Some(&channel), outcome)
+        })
+    }
+
+    /// Reads something that belongs to no channel.
+    fn look_up<T, F>(&self, look: F) -> Reply<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let damage = Arc::clone(&self.damage);
+        self.readers.read(move |conn| damage.note_in(None, look(conn)))
     }
 
     fn put_in_line<T, F>(&self, bytes: usize, admission: Admission, must_sync: bool, run: F) -> Reply<T>
@@ -188,7 +231,12 @@ impl Store for SqliteStore {
 
     fn health(&self) -> StoreHealth {
         let (queued_writes, queued_bytes) = self.line.waiting();
-        StoreHealth { queued_writes: queued_writes as u64, queued_bytes: queued_bytes as u64, ..self.gauge.health.lock().clone() }
+        let mut health = self.gauge.health.lock().clone();
+        if let Some((worst, channels)) = self.damage.worst() {
+            health.fault.get_or_insert(worst);
+            health.damaged_channels = channels;
+        }
+        StoreHealth { queued_writes: queued_writes as u64, queued_bytes: queued_bytes as u64, ..health }
     }
 
     fn ready(&self) -> Reply<()> {
@@ -212,13 +260,20 @@ impl Store for SqliteStore {
         self.ledger.release(owner, bytes);
     }
 
+    fn refuses(&self, channel: &ChannelName) -> Option<StoreError> {
+        self.damage.of(channel)
+    }
+
     fn usage(&self) -> UsageReport {
         self.ledger.report()
     }
 
     fn append(&self, records: Vec<NewRecord>) -> Reply<Vec<Appended>> {
         let bytes = records.iter().map(|record| record.frame.len() + SMALL).sum();
+        let damaged = records.iter().find_map(|record| self.damage.of(&record.channel));
         match Appending::charge(&self.ledger, records) {
+            // Its room is given back.
+            Ok(_) if let Some(damaged) = damaged => Box::pin(ready(Err(damaged))),
             Ok(mut appending) => self.write(bytes, Admission::Bounded, move |tx| tx.append(&mut appending)),
             Err(refused) => Box::pin(ready(Err(refused))),
         }
@@ -229,23 +284,23 @@ impl Store for SqliteStore {
     }
 
     fn read(&self, channel: ChannelName, from: ReadFrom, limits: Limits) -> Reply<Page> {
-        self.readers.read(move |conn| read::read(conn, &channel, from, limits))
+        self.read_of(channel, move |conn, channel, left_out| read::read(conn, channel, from, limits, left_out))
     }
 
     fn channel(&self, channel: ChannelName) -> Reply<Option<ChannelInfo>> {
-        self.readers.read(move |conn| read::channel(conn, &channel))
+        self.read_of(channel, |conn, channel, _| read::channel(conn, channel))
     }
 
     fn channels(&self, family: Option<ChannelFamily>, after: Option<ChannelName>, limit: u32) -> Reply<Vec<ChannelInfo>> {
-        self.readers.read(move |conn| read::channels(conn, family, after.as_ref(), limit))
+        self.look_up(move |conn| read::channels(conn, family, after.as_ref(), limit))
     }
 
     fn ack(&self, channel: ChannelName, ack: Ack) -> Reply<Vec<u64>> {
-        self.write(SMALL, Admission::Bounded, move |tx| tx.ack(&channel, &ack))
+        self.write_of(channel, SMALL, move |tx, channel| tx.ack(channel, &ack))
     }
 
     fn nack(&self, channel: ChannelName, seq: u64, nack: Nack) -> Reply<Option<u32>> {
-        self.write(SMALL, Admission::Bounded, move |tx| tx.nack(&channel, seq, &nack))
+        self.write_of(channel, SMALL, move |tx, channel| tx.nack(channel, seq, &nack))
     }
 
     fn mark_delivered(&self, deliveries: Vec<Delivered>) -> Reply<()> {
@@ -253,11 +308,11 @@ impl Store for SqliteStore {
     }
 
     fn pending(&self, channel: ChannelName, query: PendingQuery) -> Reply<Vec<Pending>> {
-        self.readers.read(move |conn| read::pending(conn, &channel, query))
+        self.read_of(channel, move |conn, channel, left_out| read::pending(conn, channel, query, left_out))
     }
 
     fn dead_letter(&self, channel: ChannelName, seq: u64, death: Death) -> Reply<Option<DeadLettered>> {
-        self.write(SMALL, Admission::Bounded, move |tx| tx.bury(&channel, seq, &death))
+        self.write_of(channel, SMALL, move |tx, channel| tx.bury(channel, seq, &death))
     }
 
     fn trim(&self, now: u64, limit: u32) -> Reply<Trimmed> {
@@ -266,11 +321,11 @@ impl Store for SqliteStore {
 
     fn set_retained(&self, channel: ChannelName, value: Option<Retained>) -> Reply<()> {
         let bytes = value.as_ref().map_or(0, |value| value.frame.len()) + SMALL;
-        self.write(bytes, Admission::Bounded, move |tx| tx.set_retained(&channel, value.as_ref()))
+        self.write_of(channel, bytes, move |tx, channel| tx.set_retained(channel, value.as_ref()))
     }
 
     fn retained(&self, channel: ChannelName) -> Reply<Option<Retained>> {
-        self.readers.read(move |conn| lookup::retained(conn, &channel))
+        self.read_of(channel, |conn, channel, _| lookup::retained(conn, channel))
     }
 
     fn save_cursors(&self, consumer: ConsumerId, cursors: Vec<(ChannelName, u64)>, now: u64) -> Reply<()> {
@@ -278,11 +333,11 @@ impl Store for SqliteStore {
     }
 
     fn cursors(&self, consumer: ConsumerId) -> Reply<Vec<(ChannelName, u64)>> {
-        self.readers.read(move |conn| lookup::cursors(conn, &consumer))
+        self.look_up(move |conn| lookup::cursors(conn, &consumer))
     }
 
     fn consumers(&self, after: Option<ConsumerId>, limit: u32) -> Reply<Vec<ConsumerId>> {
-        self.readers.read(move |conn| lookup::consumers(conn, after.as_ref(), limit))
+        self.look_up(move |conn| lookup::consumers(conn, after.as_ref(), limit))
     }
 
     fn drop_cursors(&self, consumer: ConsumerId, channels: Option<Vec<ChannelName>>) -> Reply<()> {
@@ -299,11 +354,11 @@ impl Store for SqliteStore {
     }
 
     fn session(&self, id: SessionId) -> Reply<Option<StoredSession>> {
-        self.readers.read(move |conn| lookup::session(conn, id))
+        self.look_up(move |conn| lookup::session(conn, id))
     }
 
     fn sessions(&self, after: Option<SessionId>, limit: u32) -> Reply<Vec<StoredSession>> {
-        self.readers.read(move |conn| lookup::sessions(conn, after, limit))
+        self.look_up(move |conn| lookup::sessions(conn, after, limit))
     }
 
     fn forget_sessions(&self, not_seen_since: u64, now: u64, limit: u32) -> Reply<Forgotten> {
@@ -316,7 +371,7 @@ impl Store for SqliteStore {
     }
 
     fn audit_log(&self, query: AuditQuery) -> Reply<Vec<AuditRow>> {
-        self.readers.read(move |conn| lookup::audit_log(conn, &query))
+        self.look_up(move |conn| lookup::audit_log(conn, &query))
     }
 
     fn put_state(&self, name: String, value: Option<Bytes>) -> Reply<()> {
@@ -328,7 +383,7 @@ impl Store for SqliteStore {
     }
 
     fn state(&self, name: String) -> Reply<Option<Bytes>> {
-        self.readers.read(move |conn| lookup::state(conn, &name))
+        self.look_up(move |conn| lookup::state(conn, &name))
     }
 
     fn close(&self) -> Reply<()> {

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use foldhash::HashMap;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
 
 use super::{
     append::sql_integer,
@@ -20,12 +20,42 @@ use crate::{
     record::{ChannelInfo, Limits, Lost, Page, ReadFrom, Record},
 };
 
-const RECORD: &str =
-    "seq, prev, message_id, source, frame, lane, expires_at, stored_at, dead_channel, dead_seq, dead_reason, dead_detail";
+const RECORD: &str = "seq, prev, message_id, source, frame, lane, expires_at, stored_at, dead_channel, dead_seq, dead_reason, dead_detail, \
+     checksum";
+/// Numbers listed at once where records are read one by one.
+const LISTED: u32 = 256;
+
+/// Whether a read had to leave something out.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut(Option<String>);
+
+impl LeftOut {
+    /// Why something was left out; `None` if nothing was.
+    pub(super) fn why(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
+    /// The value read; `None` if it is damaged.
+    fn or_leave<T>(&mut self, found: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+        match found {
+            Ok(found) => Ok(Some(found)),
+            Err(StoreError::Corrupt(what)) => {
+                self.0.get_or_insert(what);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
 
 fn record_of(row: &Row<'_>) -> Result<Record, StoreError> {
     let lane: u8 = row.get(5)?;
     let dead_channel: Option<String> = row.get(8)?;
+    let frame: Vec<u8> = row.get(4)?;
+    let checksum: Option<u32> = row.get(12)?;
+    if checksum.is_some_and(|checksum| checksum != crc32fast::hash(&frame)) {
+        return Err(damaged("a frame"));
+    }
     let dead = match dead_channel {
         None => None,
         Some(channel) => {
@@ -43,7 +73,7 @@ fn record_of(row: &Row<'_>) -> Result<Record, StoreError> {
         prev: row.get(1)?,
         message_id: row.get(2)?,
         source: row.get(3)?,
-        frame: Bytes::from(row.get::<_, Vec<u8>>(4)?),
+        frame: Bytes::from(frame),
         priority: priority_of(lane).ok_or_else(|| damaged("a record's lane"))?,
         expires_at: row.get(6)?,
         stored_at: row.get(7)?,
@@ -76,7 +106,30 @@ impl Filling {
 
     /// Adds what the index lists after a number, then what it does not list yet. Returns whether
     /// that was all.
-    fn fill(&mut self, conn: &Connection, channel: i64, after: u64, unplaced: &[Unplaced]) -> Result<bool, StoreError> {
+    fn fill(
+        &mut self,
+        conn: &Connection,
+        channel: i64,
+        after: u64,
+        unplaced: &[Unplaced],
+        left_out: &mut LeftOut,
+    ) -> Result<bool, StoreError> {
+        let is_all = match self.fill_from_index(conn, channel, after) {
+            Err(StoreError::Corrupt(_)) => self.fill_one_by_one(conn, channel, after, left_out)?,
+            outcome => outcome?,
+        };
+        if !is_all {
+            return Ok(false);
+        }
+        for record in unplaced.iter().filter(|record| record.seq > after) {
+            if !self.take_one(conn, record.seq, left_out)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn fill_from_index(&mut self, conn: &Connection, channel: i64, after: u64) -> Result<bool, StoreError> {
         let sql = format!(
             "SELECT {RECORD} FROM (SELECT seq AS number FROM logs WHERE channel = ?1 AND seq > ?2 ORDER BY number LIMIT ?3)
              CROSS JOIN records ON seq = number ORDER BY number"
@@ -89,22 +142,68 @@ impl Filling {
                 return Ok(false);
             }
         }
-        let mut statement = conn.prepare_cached(&format!("SELECT {RECORD} FROM records WHERE seq = ?1"))?;
-        for record in unplaced.iter().filter(|record| record.seq > after) {
-            let mut rows = statement.query([record.seq])?;
-            if !self.take(rows.next()?.ok_or_else(|| damaged("a new record"))?)? {
-                return Ok(false);
+        Ok(true)
+    }
+
+    /// The same where something is damaged: adds what can be read, and leaves the rest out.
+    fn fill_one_by_one(
+        &mut self,
+        conn: &Connection,
+        channel: i64,
+        after: u64,
+        left_out: &mut LeftOut,
+    ) -> Result<bool, StoreError> {
+        let mut after = self.page.records.last().map_or(after, |record| record.seq);
+        let mut statement = conn.prepare_cached("SELECT seq FROM logs WHERE channel = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3")?;
+        loop {
+            let mut rows = statement.query(params![channel, sql_integer(after), LISTED])?;
+            let mut is_end = true;
+            // Of an index that cannot be read the rest is left out.
+            while let Some(Some(seq)) = left_out.or_leave(next_number(&mut rows))? {
+                is_end = false;
+                after = seq;
+                if !self.take_one(conn, seq, left_out)? {
+                    return Ok(false);
+                }
+            }
+            if is_end {
+                return Ok(true);
             }
         }
-        Ok(true)
+    }
+
+    /// Adds one record, unless it is damaged. Returns whether there was room for it.
+    fn take_one(&mut self, conn: &Connection, seq: u64, left_out: &mut LeftOut) -> Result<bool, StoreError> {
+        let mut statement = conn.prepare_cached(&format!("SELECT {RECORD} FROM records WHERE seq = ?1"))?;
+        let mut rows = statement.query([seq])?;
+        let taken = match rows.next() {
+            Ok(Some(row)) => self.take(row),
+            Ok(None) => Err(damaged("a record in a log")),
+            Err(error) => Err(error.into()),
+        };
+        Ok(left_out.or_leave(taken)?.unwrap_or(true))
     }
 }
 
-/// Reads a part of a log.
-pub(super) fn read(conn: &Connection, name: &ChannelName, from: ReadFrom, limits: Limits) -> Result<Page, StoreError> {
+/// The number in the next row.
+fn next_number(rows: &mut Rows<'_>) -> Result<Option<u64>, StoreError> {
+    Ok(rows.next()?.map(|row| row.get(0)).transpose()?)
+}
+
+/// Reads a part of a log. Damaged records are left out.
+pub(super) fn read(
+    conn: &Connection,
+    name: &ChannelName,
+    from: ReadFrom,
+    limits: Limits,
+    left_out: &mut LeftOut,
+) -> Result<Page, StoreError> {
     let Some((channel, unplaced)) = find(conn, name)? else { return Ok(Page::of_nothing(from)) };
-    let first_placed: Option<u64> =
-        conn.prepare_cached("SELECT min(seq) FROM logs WHERE channel = ?1")?.query_row([channel.id], |row| row.get(0))?;
+    let first_placed = conn
+        .prepare_cached("SELECT min(seq) FROM logs WHERE channel = ?1")?
+        .query_row([channel.id], |row| row.get::<_, Option<u64>>(0))
+        .map_err(StoreError::from);
+    let first_placed = left_out.or_leave(first_placed)?.flatten();
     let first_available = first_placed.or(unplaced.first().map(|record| record.seq));
     let (after, lost) = match from {
         ReadFrom::After(after) => (after, lost_after(conn, &channel, after)?),
@@ -113,7 +212,7 @@ pub(super) fn read(conn: &Connection, name: &ChannelName, from: ReadFrom, limits
     };
     let page = Page { records: Vec::new(), next: after, head: channel.head, first_available, lost };
     let mut filling = Filling { page, limits, bytes: 0 };
-    let is_all = filling.fill(conn, channel.id, after, &unplaced)?;
+    let is_all = filling.fill(conn, channel.id, after, &unplaced, left_out)?;
     let mut page = filling.page;
     if is_all {
         page.next = page.next.max(channel.head);
@@ -168,11 +267,40 @@ fn before_last(conn: &Connection, channel: &Channel, unplaced: &[Unplaced], coun
     Ok(before.unwrap_or(0))
 }
 
-/// Reads what waits for an acknowledgement.
-pub(super) fn pending(conn: &Connection, name: &ChannelName, query: PendingQuery) -> Result<Vec<Pending>, StoreError> {
+/// A row of what waits: its number, attempts, when it is due, and why it was refused last.
+type Waiting = (u64, u32, u64, Option<String>);
+
+/// Reads what waits for an acknowledgement. Damaged records are left out.
+pub(super) fn pending(
+    conn: &Connection,
+    name: &ChannelName,
+    query: PendingQuery,
+    left_out: &mut LeftOut,
+) -> Result<Vec<Pending>, StoreError> {
     let Some((channel, unplaced)) = find(conn, name)? else { return Ok(Vec::new()) };
+    let mut query = query;
+    loop {
+        let waiting = waiting(conn, channel.id, &unplaced, query, left_out)?;
+        let Some(last) = waiting.last().map(|(seq, ..)| *seq) else { return Ok(Vec::new()) };
+        let found = read_waiting(conn, waiting, query.limits, left_out)?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        // None of these can be read, and there may be more behind them.
+        query.after = last;
+    }
+}
+
+/// What waits after a number, as many as are asked for.
+fn waiting(
+    conn: &Connection,
+    channel: i64,
+    unplaced: &[Unplaced],
+    query: PendingQuery,
+    left_out: &mut LeftOut,
+) -> Result<Vec<Waiting>, StoreError> {
     let limit = query.limits.records.max(1);
-    let mut waiting: Vec<(u64, u32, u64, Option<String>)> = unplaced
+    let mut waiting: Vec<Waiting> = unplaced
         .iter()
         .filter(|record| record.waits && record.seq > query.after && record.due_at <= sql_integer(query.due_before))
         .map(|record| (record.seq, record.attempts, record.due_at, None))
@@ -183,24 +311,40 @@ pub(super) fn pending(conn: &Connection, name: &ChannelName, query: PendingQuery
     )?;
     for lane in 0..4 {
         let rows = statement
-            .query_map(params![channel.id, lane, sql_integer(query.after), sql_integer(query.due_before), limit], |row| {
+            .query_map(params![channel, lane, sql_integer(query.after), sql_integer(query.due_before), limit], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
             })?;
         for row in rows {
-            waiting.push(row?);
+            // Of an index that cannot be read the rest is left out.
+            let Some(row) = left_out.or_leave(row.map_err(StoreError::from))? else { break };
+            waiting.push(row);
         }
     }
     waiting.sort_unstable_by_key(|(seq, ..)| *seq);
     waiting.truncate(limit as usize);
+    Ok(waiting)
+}
+
+/// The records of what waits, as many as have room.
+fn read_waiting(
+    conn: &Connection,
+    waiting: Vec<Waiting>,
+    limits: Limits,
+    left_out: &mut LeftOut,
+) -> Result<Vec<Pending>, StoreError> {
     let mut bytes = 0_u64;
     let mut found = Vec::with_capacity(waiting.len());
     let mut statement = conn.prepare_cached(&format!("SELECT {RECORD} FROM records WHERE seq = ?1"))?;
     for (seq, attempts, due_at, reason) in waiting {
         let mut rows = statement.query([seq])?;
-        let row = rows.next()?.ok_or_else(|| damaged("an unacknowledged record"))?;
-        let record = record_of(row)?;
+        let record = match rows.next() {
+            Ok(Some(row)) => record_of(row),
+            Ok(None) => Err(damaged("an unacknowledged record")),
+            Err(error) => Err(error.into()),
+        };
+        let Some(record) = left_out.or_leave(record)? else { continue };
         bytes = bytes.saturating_add(record.frame.len() as u64);
-        if bytes > query.limits.bytes && !found.is_empty() {
+        if bytes > limits.bytes && !found.is_empty() {
             break;
         }
         found.push(Pending { record, attempts, due_at, reason });

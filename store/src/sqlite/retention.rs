@@ -132,7 +132,7 @@ impl Tx<'_> {
             let portion = leftovers::portion(excess, records, bytes, budget);
             let bounds = self.options.policies.family(name.family()).log;
             let before = self.state.totals.bytes;
-            let removed = self.cut_log(&name, bounds, i64::MAX.unsigned_abs(), portion)?;
+            let removed = self.within(&name, |tx| tx.cut_log(&name, bounds, i64::MAX.unsigned_abs(), portion))?;
             self.state.leftovers.note_removed(before.saturating_sub(self.state.totals.bytes));
             budget = budget.saturating_sub(removed.max(1));
             excess = self.state.leftovers.excess(self.state.totals.bytes);
@@ -162,8 +162,10 @@ impl Tx<'_> {
     /// The channel whose leftovers give way next.
     fn oldest_leftover(&self) -> Result<Option<ChannelName>, StoreError> {
         for family in leftovers::FAMILIES {
-            if let Some(name) = self.channels_older("oldest_at", family, i64::MAX.unsigned_abs(), 1)?.pop() {
-                return Ok(Some(name));
+            let limit = if self.state.damage.is_any() { CHANNELS } else { 1 };
+            let oldest = self.channels_older("oldest_at", family, i64::MAX.unsigned_abs(), limit)?.into_iter().next();
+            if oldest.is_some() {
+                return Ok(oldest);
             }
         }
         Ok(None)
@@ -240,7 +242,11 @@ impl Tx<'_> {
             .collect::<Result<_, _>>()?;
         for (channel, seq) in expired {
             let name = name_of(self.conn, channel)?;
-            done.dead_lettered.extend(self.bury(&name, seq, &Death::of(DeadReason::Expired, now))?);
+            if self.is_damaged(&name) {
+                continue;
+            }
+            let death = Death::of(DeadReason::Expired, now);
+            done.dead_lettered.extend(self.within(&name, |tx| tx.bury(&name, seq, &death))?);
             *budget = budget.saturating_sub(1);
         }
         Ok(())
@@ -263,7 +269,8 @@ impl Tx<'_> {
                     .query_map(params![id, cutoff, *budget], |row| row.get(0))?
                     .collect::<Result<_, _>>()?;
                 for seq in aged {
-                    done.dead_lettered.extend(self.bury(&name, seq, &Death::of(DeadReason::Age, now))?);
+                    let death = Death::of(DeadReason::Age, now);
+                    done.dead_lettered.extend(self.within(&name, |tx| tx.bury(&name, seq, &death))?);
                     *budget = budget.saturating_sub(1);
                 }
                 let oldest: Option<u64> = self
@@ -294,7 +301,7 @@ impl Tx<'_> {
                 if *budget == 0 {
                     return Ok(());
                 }
-                let removed = self.cut_log(&name, bounds, cutoff, *budget)?;
+                let removed = self.within(&name, |tx| tx.cut_log(&name, bounds, cutoff, *budget))?;
                 done.records += removed;
                 *budget = budget.saturating_sub(removed);
             }
@@ -306,8 +313,12 @@ impl Tx<'_> {
         while *budget > 0
             && let Some(name) = self.state.over.first().cloned()
         {
+            if self.is_damaged(&name) {
+                self.state.over.remove(&name);
+                continue;
+            }
             let bounds = self.options.policies.family(name.family()).log;
-            let removed = self.cut_log(&name, bounds, 0, *budget)?;
+            let removed = self.within(&name, |tx| tx.cut_log(&name, bounds, 0, *budget))?;
             done.records += removed;
             *budget = budget.saturating_sub(removed);
             if removed == 0 {
@@ -402,6 +413,7 @@ impl Tx<'_> {
         Ok(true)
     }
 
+    /// Those that are damaged are passed over: nothing can be done to them.
     fn channels_older(
         &self,
         column: &str,
@@ -415,7 +427,10 @@ impl Tx<'_> {
         let mut names = Vec::new();
         while let Some(row) = rows.next()? {
             let name: String = row.get(0)?;
-            names.push(ChannelName::parse(&name).map_err(|_| damaged("a channel's name"))?);
+            let name = ChannelName::parse(&name).map_err(|_| damaged("a channel's name"))?;
+            if !self.is_damaged(&name) {
+                names.push(name);
+            }
         }
         Ok(names)
     }

@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use super::{
     channels::{Channels, name_of},
     commits,
+    damage::Damage,
     error::damaged,
     fresh_records::{self, Fresh},
     owners::{Owners, owner_of},
@@ -65,6 +66,9 @@ pub(super) struct WriterState {
     pub(super) fresh: Fresh,
     pub(super) owners: Owners,
     pub(super) leftovers: Leftovers,
+    pub(super) damage: Arc<Damage>,
+    /// The channel in which this batch found damage.
+    pub(super) suspect: Option<ChannelName>,
     /// What one commit should write at most, in bytes, approximately.
     commit_bytes: u64,
     counter: Counter,
@@ -73,7 +77,12 @@ pub(super) struct WriterState {
 
 impl WriterState {
     /// Reads what must be known before the first write.
-    pub(super) fn load(conn: &Connection, options: &StoreOptions, ledger: Arc<Ledger>) -> Result<Self, StoreError> {
+    pub(super) fn load(
+        conn: &Connection,
+        options: &StoreOptions,
+        ledger: Arc<Ledger>,
+        damage: Arc<Damage>,
+    ) -> Result<Self, StoreError> {
         let next = schema::meta(conn, "next_seq")?.ok_or_else(|| damaged("the counter of sequence numbers"))?;
         let mut totals =
             Totals { retained: conn.query_row("SELECT count(*) FROM retained", [], |row| row.get(0))?, ..Totals::default() };
@@ -91,6 +100,8 @@ impl WriterState {
             fresh: Fresh::unknown(),
             owners: Owners::new(ledger),
             leftovers: Leftovers::new(options.max_bytes),
+            damage,
+            suspect: None,
             commit_bytes: u64::MAX,
             at_begin: (totals, counter.clone()),
             counter,
@@ -181,6 +192,7 @@ impl WriterState {
     /// Remembers where to go back to.
     pub(super) fn begin(&mut self) {
         self.at_begin = (self.totals, self.counter.clone());
+        self.suspect = None;
     }
 
     /// Keeps what the batch has changed.
@@ -215,6 +227,24 @@ pub(super) struct Tx<'a> {
 }
 
 impl Tx<'_> {
+    /// Works on a channel. Damage found meanwhile is attributed to it.
+    pub(super) fn within<T>(
+        &mut self,
+        channel: &ChannelName,
+        run: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let outcome = run(self);
+        if let Err(StoreError::Corrupt(_)) = &outcome {
+            self.state.suspect.get_or_insert_with(|| channel.clone());
+        }
+        outcome
+    }
+
+    /// Whether damage was found in a channel.
+    pub(super) fn is_damaged(&self, channel: &ChannelName) -> bool {
+        self.state.damage.of(channel).is_some()
+    }
+
     /// Reserves the next numbers of the counter.
     pub(super) fn reserve(&mut self, count: u32) -> Result<Range<u64>, StoreError> {
         let first = self.state.counter.next;
@@ -239,7 +269,7 @@ impl Tx<'_> {
     /// before the commit.
     pub(super) fn flush(&mut self) -> Result<(), StoreError> {
         for name in std::mem::take(&mut self.state.grown) {
-            self.enforce_log_bounds(&name)?;
+            self.within(&name, |tx| tx.enforce_log_bounds(&name))?;
         }
         self.reclaim()?;
         self.limit_fresh()?;

@@ -215,19 +215,22 @@ impl Batches {
         if self.gone.is_some() {
             self.look_for_files();
         }
-        let outcome = match &self.gone {
-            Some(gone) => Err(gone.clone()),
+        let refusal = self.gone.clone().or_else(|| self.state.damage.of_all());
+        let outcome = match refusal {
+            Some(refusal) => Err(refusal),
             // Nothing is confirmed that is in a file which nobody will find.
             None => self.attempt(&mut jobs).and_then(|committed| self.check_files().map(|()| committed)),
         };
         match outcome {
-            // A bug in one job, not a fault of the disk: the others must not suffer from it.
-            Err(StoreError::Internal(_)) if jobs.len() > 1 => {
+            // A bug in one job or damage in one channel, not a fault of the disk: the others must
+            // not suffer from it.
+            Err(StoreError::Internal(_) | StoreError::Corrupt(_)) if jobs.len() > 1 && !self.is_refusing() => {
                 for job in jobs {
                     self.write(vec![job]);
                 }
             }
             outcome => {
+                let outcome = self.confine(outcome);
                 self.note(&outcome);
                 let answer = outcome.map(|_| ());
                 jobs.iter_mut().for_each(|job| job.finish(answer.clone()));
@@ -240,6 +243,17 @@ impl Batches {
             }
         }
         self.measure(false);
+    }
+
+    fn is_refusing(&self) -> bool {
+        self.gone.is_some() || self.state.damage.of_all().is_some()
+    }
+
+    /// Attributes damage to the channel that a write was for. Where that is not known, nothing is
+    /// written any more.
+    fn confine<T>(&mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        let suspect = self.state.suspect.take();
+        self.state.damage.note_in(suspect.as_ref(), outcome)
     }
 
     /// Whether the files still exist, according to the last check.
@@ -342,7 +356,7 @@ impl Batches {
 
     /// Writes something to test whether writing is possible again.
     fn probe(&mut self) {
-        if self.gone.is_some() {
+        if self.is_refusing() {
             return;
         }
         let outcome = (|| {
@@ -373,7 +387,7 @@ impl Batches {
                 health.last_commit_us = u64::try_from(committed.took.as_micros()).unwrap_or(u64::MAX);
                 health.longest_commit_us = health.longest_commit_us.max(health.last_commit_us);
             }
-            Err(StoreError::Internal(_)) => {}
+            Err(StoreError::Internal(_) | StoreError::Damaged { .. }) => {}
             Err(fault) => health.fault = Some(fault.clone()),
         }
         Gauge::count(&mut health, &self.state.totals);

@@ -86,6 +86,18 @@ impl Subject {
         }
     }
 
+    /// Damages what is stored of a record, behind the store's back. Answers whether that can be done to this backend.
+    pub fn damage(&self, seq: u64) -> bool {
+        if !self.backend.outlives_its_process() {
+            return false;
+        }
+        let conn = rusqlite::Connection::open(self.dir.path().join(store::DATABASE)).expect("opens");
+        conn.busy_timeout(std::time::Duration::from_secs(5)).expect("set");
+        let changed = conn.execute("UPDATE records SET frame = zeroblob(length(frame)) WHERE seq = ?1", [seq]);
+        assert_eq!(changed, Ok(1));
+        true
+    }
+
     /// The same with other options.
     pub fn reopen_with(&mut self, options: StoreOptions) {
         self.options = options;

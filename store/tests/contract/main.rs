@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod append;
+mod damage;
 mod harness;
 mod inbox;
 mod keep;

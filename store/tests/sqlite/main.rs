@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "each suite uses its part")]
 #[path = "../../../tests/suite/harness/chance.rs"]
 mod chance;
+mod damage;
 mod fault_disk;
 mod faults;
 mod files;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::existing::{existing, open_store};
 use crate::{
@@ -17,6 +17,8 @@ use crate::{
 
 /// The most problems listed of each kind; more would only repeat the same.
 const LISTED: u32 = 20;
+/// The first schema version whose records have checksums.
+const FIRST_WITH_CHECKSUMS: u32 = 4;
 
 /// The result of [`check`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,36 +101,107 @@ pub fn check(dir: &Path) -> Result<CheckReport, StoreError> {
 
 pub(super) fn report(conn: &Connection) -> Result<CheckReport, StoreError> {
     let snapshot = conn.unchecked_transaction()?;
-    let unplaced = list_unplaced(&snapshot)?;
-    let mut problems = lines(&snapshot, &format!("PRAGMA integrity_check({LISTED})"))?;
-    problems.retain(|line| line != "ok");
+    let mut problems = Problems::default();
+    let unplaced = problems.or_none("what no index lists yet", list_unplaced(&snapshot))?.unwrap_or_default();
+    let found = problems.or_none("the file", lines(&snapshot, &format!("PRAGMA integrity_check({LISTED})")))?;
+    problems.0.extend(found.into_iter().flatten().filter(|line| line != "ok"));
     for (meaning, sql) in RULES {
-        let found = lines(&snapshot, &format!("{sql} LIMIT {LISTED}"))?;
-        problems.extend(found.into_iter().map(|what| format!("{what}: {meaning}")));
+        let found = problems.or_none(meaning, lines(&snapshot, &format!("{sql} LIMIT {LISTED}")))?;
+        problems.0.extend(found.into_iter().flatten().map(|what| format!("{what}: {meaning}")));
     }
-    let count = |sql| snapshot.query_row(sql, [], |row| row.get::<_, u64>(0));
-    Ok(CheckReport {
-        problems,
-        epoch: file::read_epoch(&snapshot)?,
-        schema: count("PRAGMA user_version").map(|version| u32::try_from(version).unwrap_or(u32::MAX))?,
-        next_seq: schema::meta(&snapshot, "next_seq")?.unwrap_or(0),
-        channels: count("SELECT count(*) FROM channels")?,
-        records: count("SELECT count(*) FROM records")?,
-        bytes: count("SELECT coalesce(sum(bytes), 0) FROM channels")? + unplaced.iter().map(|record| record.bytes).sum::<u64>(),
-        unacked: count("SELECT count(*) FROM unacked")? + unplaced.iter().filter(|record| record.waits).count() as u64,
-        sessions: count("SELECT count(*) FROM sessions")?,
-    })
+    find_unreadable(&snapshot, &unplaced, &mut problems)?;
+    let mut count = |sql| {
+        let found = snapshot.query_row(sql, [], |row| row.get::<_, u64>(0)).map_err(StoreError::from);
+        problems.or_none(sql, found).map(Option::unwrap_or_default)
+    };
+    let schema = count("PRAGMA user_version").map(|version| u32::try_from(version).unwrap_or(u32::MAX))?;
+    let channels = count("SELECT count(*) FROM channels")?;
+    let records = count("SELECT count(*) FROM records")?;
+    let bytes = count("SELECT coalesce(sum(bytes), 0) FROM channels")? + unplaced.iter().map(|record| record.bytes).sum::<u64>();
+    let unacked = count("SELECT count(*) FROM unacked")? + unplaced.iter().filter(|record| record.waits).count() as u64;
+    let sessions = count("SELECT count(*) FROM sessions")?;
+    let next_seq = problems.or_none("the counter", schema::meta(&snapshot, "next_seq"))?.flatten().unwrap_or(0);
+    let epoch = problems.or_none("the epoch", file::read_epoch(&snapshot))?.flatten();
+    Ok(CheckReport { problems: problems.0, epoch, schema, next_seq, channels, records, bytes, unacked, sessions })
+}
+
+/// The problems found.
+#[derive(Default)]
+struct Problems(Vec<String>);
+
+impl Problems {
+    /// The value read, or `None` and one more problem if it is damaged.
+    fn or_none<T>(&mut self, what: &str, found: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+        match found {
+            Ok(found) => Ok(Some(found)),
+            Err(StoreError::Corrupt(why)) => {
+                self.0.push(format!("{what}: it cannot be read ({why})"));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Reads every record of every channel, and lists the channels with records that cannot be read.
+fn find_unreadable(snapshot: &Connection, unplaced: &[Unplaced], problems: &mut Problems) -> Result<(), StoreError> {
+    let version: u32 = snapshot.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let has_checksums = version >= FIRST_WITH_CHECKSUMS;
+    let mut statement = snapshot.prepare("SELECT id, name FROM channels ORDER BY name")?;
+    let mut rows = statement.query([])?;
+    let mut listed = 0;
+    while let Some(Some((id, name))) = problems.or_none("the list of channels", next_channel(&mut rows))? {
+        let mut numbers = snapshot.prepare_cached("SELECT seq FROM logs WHERE channel = ?1 ORDER BY seq")?;
+        let placed = numbers.query_map([id], |row| row.get::<_, u64>(0))?;
+        let fresh = unplaced.iter().filter(|record| record.channel == id).map(|record| Ok(record.seq));
+        let (mut count, mut ends) = (0_u64, None);
+        for seq in placed.chain(fresh) {
+            let Some(seq) = problems.or_none(&format!("the log of {name}"), seq.map_err(StoreError::from))? else { break };
+            if !is_readable(snapshot, seq, has_checksums)? {
+                count += 1;
+                ends = Some((ends.map_or(seq, |(first, _)| first), seq));
+            }
+        }
+        if let Some((first, last)) = ends
+            && listed < LISTED
+        {
+            listed += 1;
+            problems
+                .0
+                .push(format!("{name} is damaged: {count} of its records cannot be read, with numbers from {first} to {last}"));
+        }
+    }
+    Ok(())
+}
+
+fn next_channel(rows: &mut rusqlite::Rows<'_>) -> Result<Option<(i64, String)>, StoreError> {
+    Ok(rows.next()?.map(|row| Ok::<_, rusqlite::Error>((row.get(0)?, row.get(1)?))).transpose()?)
+}
+
+/// Whether a record exists and agrees with its checksum.
+fn is_readable(snapshot: &Connection, seq: u64, has_checksums: bool) -> Result<bool, StoreError> {
+    let sql = if has_checksums { "SELECT frame, checksum FROM records" } else { "SELECT frame, NULL FROM records" };
+    let found = snapshot
+        .prepare_cached(&format!("{sql} WHERE seq = ?1"))?
+        .query_row([seq], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Option<u32>>(1)?)))
+        .optional()
+        .map_err(StoreError::from);
+    match found {
+        Ok(Some((frame, checksum))) => Ok(checksum.is_none_or(|checksum| checksum == crc32fast::hash(&frame))),
+        Ok(None) | Err(StoreError::Corrupt(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes what no index lists yet into a temporary table of this connection.
 fn list_unplaced(snapshot: &Connection) -> Result<Vec<Unplaced>, StoreError> {
-    let unplaced = commits::unplaced(snapshot, None)?;
     // A file opened for reading stays so; this is about tables in memory.
     snapshot.execute_batch(
         "PRAGMA query_only = OFF;
          CREATE TEMP TABLE fresh (seq INTEGER PRIMARY KEY, channel INTEGER, lane INTEGER, bytes INTEGER) STRICT;",
     )?;
     let mut insert = snapshot.prepare("INSERT OR REPLACE INTO fresh (seq, channel, lane, bytes) VALUES (?1, ?2, ?3, ?4)")?;
+    let unplaced = commits::unplaced(snapshot, None)?;
     for record in &unplaced {
         insert.execute(params![record.seq, record.channel, record.lane, record.bytes])?;
     }
