@@ -106,6 +106,7 @@ error_table! {
     DurableTargetInvalid "durable_target_invalid" 400 None, false, "A durable message goes to an agent, session, user, topic or broadcast, not to the bridge.";
     MessageNotHeld "message_not_held" 404 None, false, "This connection does not hold a message with this `seq`: it was acknowledged or refused, has expired, or was not delivered on a connection with ack=explicit.";
     StoreUnavailable "store_unavailable" 503 None, true, "The message could not be stored and is not confirmed. Send it again later under the same id.";
+    StoreDamaged "store_damaged" 503 None, false, "Stored messages of this channel, or of the whole store, are damaged, so nothing new is stored there. Nobody got the message. An operator must restore a backup.";
     QuotaExceeded "quota_exceeded" 429 None, true, "This session, user, address or agent key has reached its quota of stored messages or bytes; the message says which. Nobody got this message. Wait until receivers acknowledge some.";
     StoreFull "store_full" 507 None, true, "The store, or the part of it that senders like this one may use, is full. Nobody got the message. Try again later.";
     InboxBusy "inbox_busy" 503 None, true, "Too many messages wait for inboxes to be opened, in all or of this session, user, address or agent key. Try again later.";

@@ -216,6 +216,52 @@ async fn a_deleted_store_is_reported_and_an_emptied_one_is_not_recreated() {
 }
 
 #[tokio::test]
+async fn damage_in_one_inbox_is_told_to_both_sides_and_the_rest_is_served() {
+    let site = Site::new();
+    let mut broker = site.broker_alone().await;
+    let mut sender = site.agent("sender").await;
+    for number in 0..20 {
+        store(&mut sender, &number.to_string(), 10_000).await;
+    }
+    broker.terminate();
+    assert_eq!(broker.exit_code().await, 0);
+    // A page within one of the messages.
+    let path = site.data().join("bridge.db");
+    let mut file = fs::read(&path).expect("the store's file");
+    let within: Vec<_> = file.chunks(8_192).map(|page| page.iter().filter(|byte| **byte == b'x').count() > 7_000).collect();
+    let pages: Vec<usize> = (0..within.len()).filter(|page| within[*page]).collect();
+    let page = pages[pages.len() / 2];
+    file[page * 8_192..(page + 1) * 8_192].fill(0xa5);
+    fs::write(&path, file).expect("written");
+
+    let _broker = site.broker_alone().await;
+    let mut worker = Peer::dial(site.broker, "/ws/agent?agent_id=worker&ack=explicit", AGENT_KEY).await.expect("upgraded");
+    let (mut got, mut told) = (0, Value::Null);
+    while got < 19 || told.is_null() {
+        let frame = worker.next().await;
+        match frame["type"].as_str() {
+            Some("job:new") => got += 1,
+            Some("system:lost") => told = frame["payload"].clone(),
+            _ => {}
+        }
+    }
+    assert_eq!((&told["channel"], &told["reason"], &told["exact"]), (&json!("agent:worker"), &json!("damage"), &json!(false)));
+
+    let mut sender = site.agent("sender").await;
+    sender.send(message("new", 300)).await;
+    let refused = sender.expect("system:error").await["payload"].clone();
+    assert_eq!((&refused["code"], &refused["temporary"]), (&json!("store_damaged"), &json!(false)), "{refused}");
+    let elsewhere = json!({"type":"job:new","id":"e","target":"agent:other","delivery":"durable","payload":null});
+    sender.send(elsewhere).await;
+    assert_eq!(sender.expect("message:accepted").await["correlation_id"], "e");
+    let (status, told) = readiness(&site).await;
+    assert!(status == 503 && told.to_string().contains("agent:worker is damaged"), "{told}");
+    let checked = site.run(&["store", "check"]);
+    assert_eq!(checked.status.code(), Some(1));
+    assert!(text(&checked).contains("agent:worker is damaged: 1 of its records cannot be read"), "{}", text(&checked));
+}
+
+#[tokio::test]
 async fn operations_succeed_though_the_audit_log_cannot_be_written() {
     let site = Site::new();
     let mut broker = site.broker_alone().await;
@@ -227,5 +273,5 @@ async fn operations_succeed_though_the_audit_log_cannot_be_written() {
     drop(database);
     let compacted = site.run(&["store", "compact"]);
     assert!(compacted.status.success() && text(&compacted).contains("bytes before"), "{}", text(&compacted));
-    assert!(text(&compacted).contains("warning: the audit log"), "{}", text(&compacted));
+    assert!(text(&compacted).contains("not in the audit log"), "{}", text(&compacted));
 }

@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
-use common::message::SystemMessage;
+use common::message::{LostRecords, SystemMessage};
 use parking_lot::Mutex;
 use store::{ChannelName, DeadLettered, Pending, StoreError};
 use transport::{Frame, Lane, Sent};
@@ -39,6 +39,8 @@ pub struct CatchUp {
     pub told_through: u64,
     /// Of a topic: whether the retained value comes first.
     pub with_retained: bool,
+    /// Whether the receiver was told that the channel is damaged.
+    knows_of_damage: bool,
     turn: u64,
     given: u64,
     through: u64,
@@ -65,7 +67,19 @@ impl CatchUp {
         given: u64,
     ) -> Self {
         let (again_through, told_through, through) = (0, 0, 0);
-        Self { channels, machine, channel, peer, again_through, told_through, with_retained: false, turn, given, through }
+        Self {
+            channels,
+            machine,
+            channel,
+            peer,
+            again_through,
+            told_through,
+            with_retained: false,
+            knows_of_damage: false,
+            turn,
+            given,
+            through,
+        }
     }
 
     /// The number up to which the receiver has everything.
@@ -113,6 +127,10 @@ impl CatchUp {
                 Ok(false) => return 0,
                 Err(error) => {
                     tracing::warn!(channel = %self.channel, %error, "a channel cannot be read");
+                    self.tell_of_damage();
+                    if self.knows_of_damage {
+                        return 0;
+                    }
                     tokio::time::sleep(STORE_WAIT).await;
                     if self.peer.link.is_over() {
                         return 0;
@@ -120,6 +138,7 @@ impl CatchUp {
                     continue;
                 }
             }
+            self.tell_of_damage();
             if self.go_live(&on_first) {
                 return if self.given == start { 0 } else { self.given };
             }
@@ -127,6 +146,16 @@ impl CatchUp {
             // and others on this thread get their turn.
             tokio::time::sleep(PAUSE_BETWEEN_ROUNDS).await;
         }
+    }
+
+    /// Tells the receiver, once, that it may not have got everything because the channel is damaged.
+    fn tell_of_damage(&mut self) {
+        if self.knows_of_damage || self.channels.store().refuses(&self.channel).is_none() {
+            return;
+        }
+        self.knows_of_damage = true;
+        let lost = LostRecords { count: None, exact: false, dead_lettered: 0, through: None };
+        self.peer.tell(&SystemMessage::LostRecords { channel: self.channel.to_string(), reason: "damage", lost });
     }
 
     async fn give_stored(

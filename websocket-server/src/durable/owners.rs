@@ -40,6 +40,7 @@ pub fn refusal_of(error: &StoreError) -> ClientError {
             ClientError::with_message(ErrorCode::QuotaExceeded, message)
         }
         StoreError::Full { .. } | StoreError::DiskReserve { .. } => ErrorCode::StoreFull.into(),
+        StoreError::Damaged { .. } | StoreError::Corrupt(_) => ErrorCode::StoreDamaged.into(),
         _ => ErrorCode::StoreUnavailable.into(),
     }
 }

@@ -141,7 +141,7 @@ impl Channels {
     ///
     /// # Errors
     /// `store_unavailable`: no numbers, or repeated too often while it is on its way to the disk.
-    /// `quota_exceeded`, `store_full`.
+    /// `quota_exceeded`, `store_full`, `store_damaged`.
     pub fn accept<'a>(
         self: &Arc<Self>,
         message: Draft<'_>,
@@ -160,6 +160,10 @@ impl Channels {
         if let Some(first) = self.recent.lock().find(&key, now) {
             let first = first.map_err(|_| Refused(ErrorCode::StoreUnavailable.into()))?;
             return Ok(Outcome::Accepted(Box::new(Accepted::repeated(channel, first))));
+        }
+        // Before anybody gets it: a message that cannot be stored should not be delivered either.
+        if let Some(damage) = self.store().refuses(channel) {
+            return Err(Refused(refusal_of(&damage)));
         }
         let seq = self.next_number().ok_or(Refused(ErrorCode::StoreUnavailable.into()))?;
         let prev = machine.head();

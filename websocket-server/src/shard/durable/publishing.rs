@@ -11,7 +11,7 @@ use common::{
 use store::ChannelName;
 
 use crate::{
-    durable::{Draft, Outcome, owner_key},
+    durable::{Draft, Outcome, owner_key, refusal_of},
     peers::Peer,
     routing::{Destination, Outgoing, Router, cancel_request},
     shard::{actor::RouterActor, dispatch::Dispatch},
@@ -131,7 +131,7 @@ impl RouterActor {
                     Ok(()) => router.dispatch_durable(dispatch, ctx),
                     Err(error) => {
                         tracing::warn!(%channel, %error, "a channel cannot be opened");
-                        Err(ErrorCode::StoreUnavailable.into())
+                        Err(refusal_of(error))
                     }
                 };
                 if let Err(error) = taken {
