@@ -46,7 +46,7 @@ fn places_are_bounded_and_given_back() {
     assert_eq!(sockets.admit(&mine).expect("free").place(), Some(0));
     let nameless = sockets.admit_nameless(&mine).expect("free");
     assert_eq!((nameless.place(), sockets.of_session(mine.id)), (None, 2), "it counts, and takes no place from those with names");
-    assert_eq!(sockets.admit_nameless(&mine).err(), Some(ErrorCode::TooManyConnections));
+    assert_eq!(sockets.admit_nameless(&mine).err(), Some(ErrorCode::AtCapacity));
     sockets.shut();
     assert_eq!(sockets.admit(&mine).err(), Some(ErrorCode::NotReady));
 }
