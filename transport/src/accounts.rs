@@ -13,7 +13,7 @@ use std::{
     collections::HashMap,
     hash::Hash,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
@@ -30,8 +30,11 @@ pub const TABLES: usize = 6;
 /// left.
 const FIRST_CLEANING: usize = 1024;
 
+/// So many different allowances are shared by the accounts that have them.
+const SHARED_ALLOWANCES: usize = 16;
+
 /// The limits of an account.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Allowance {
     /// Connections at once; 0: no bound.
     pub connections: usize,
@@ -60,18 +63,21 @@ pub struct Accounts<K> {
 #[derive(Debug)]
 struct Table<K> {
     accounts: HashMap<K, Arc<Account>>,
+    /// One copy of each allowance, so that the many accounts of sessions stay small.
+    allowances: Vec<Arc<Allowance>>,
     clean_at: usize,
 }
 
 /// The account of one holder.
 #[derive(Debug)]
 pub struct Account {
-    allowance: Allowance,
+    allowance: Arc<Allowance>,
     open: AtomicUsize,
     messages: SharedBucket,
     bytes: SharedBucket,
     held: [AtomicU32; TABLES],
-    refused: [AtomicU64; TABLES],
+    /// Refusals for each table. Most accounts never have any.
+    refused: OnceLock<Box<[AtomicU64; TABLES]>>,
 }
 
 /// A connection's part in an account. Dropping it gives it back.
@@ -84,7 +90,7 @@ pub struct TooMany;
 
 impl<K> Default for Accounts<K> {
     fn default() -> Self {
-        Self { table: Mutex::new(Table { accounts: HashMap::new(), clean_at: FIRST_CLEANING }) }
+        Self { table: Mutex::new(Table { accounts: HashMap::new(), allowances: Vec::new(), clean_at: FIRST_CLEANING }) }
     }
 }
 
@@ -98,7 +104,8 @@ impl<K: Eq + Hash> Accounts<K> {
             table.accounts.retain(|_, account| Arc::strong_count(account) > 1 || !account.is_rested(now));
             table.clean_at = FIRST_CLEANING.max(table.accounts.len() * 2);
         }
-        Arc::clone(table.accounts.entry(holder).or_insert_with(|| Arc::new(Account::new(allowance))))
+        let Table { accounts, allowances, .. } = &mut *table;
+        Arc::clone(accounts.entry(holder).or_insert_with(|| Arc::new(Account::new(shared(allowances, allowance)))))
     }
 
     /// Opens a tab. The allowance of the account's first connection counts.
@@ -127,15 +134,27 @@ impl<K: Eq + Hash> Accounts<K> {
     }
 }
 
+/// The shared copy of an allowance.
+fn shared(allowances: &mut Vec<Arc<Allowance>>, allowance: Allowance) -> Arc<Allowance> {
+    if let Some(known) = allowances.iter().find(|known| ***known == allowance) {
+        return Arc::clone(known);
+    }
+    let new = Arc::new(allowance);
+    if allowances.len() < SHARED_ALLOWANCES {
+        allowances.push(Arc::clone(&new));
+    }
+    new
+}
+
 impl Account {
-    fn new(allowance: Allowance) -> Self {
+    fn new(allowance: Arc<Allowance>) -> Self {
         Self {
             allowance,
             open: AtomicUsize::new(0),
             messages: SharedBucket::default(),
             bytes: SharedBucket::default(),
             held: Default::default(),
-            refused: Default::default(),
+            refused: OnceLock::new(),
         }
     }
 
@@ -160,11 +179,11 @@ impl Account {
 
     /// How often something of a table was refused because of this account.
     pub fn refused(&self, table: usize) -> u64 {
-        self.refused.get(table).map_or(0, |refused| refused.load(Relaxed))
+        self.refused.get().and_then(|refused| refused.get(table)).map_or(0, |refused| refused.load(Relaxed))
     }
 
     pub(crate) fn note_refusal(&self, table: usize) {
-        if let Some(refused) = self.refused.get(table) {
+        if let Some(refused) = self.refused.get_or_init(Box::default).get(table) {
             refused.fetch_add(1, Relaxed);
         }
     }
@@ -211,7 +230,7 @@ impl Tab {
 
     /// Whether it limits anything besides the number of connections.
     pub fn is_metered(&self) -> bool {
-        let Allowance { messages, bytes, .. } = &self.0.allowance;
+        let Allowance { messages, bytes, .. } = &*self.0.allowance;
         !messages.is_unlimited() || !bytes.is_unlimited()
     }
 
@@ -235,6 +254,15 @@ mod tests {
 
     const ALLOWANCE: Allowance =
         Allowance { connections: 2, messages: Rate::new(10, 20), bytes: Rate::new(1000, 2000), ..Allowance::UNLIMITED };
+
+    #[test]
+    fn accounts_with_the_same_limits_share_them() {
+        let accounts = Accounts::default();
+        let [ann, ben] = ["ann", "ben"].map(|holder| accounts.account(holder, ALLOWANCE));
+        let other = accounts.account("cid", Allowance::UNLIMITED);
+        assert!(Arc::ptr_eq(&ann.allowance, &ben.allowance));
+        assert_eq!(*other.allowance, Allowance::UNLIMITED);
+    }
 
     #[test]
     fn connections_share_one_account() {
