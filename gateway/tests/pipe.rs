@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use common::{
     address::Address,
     assertion::{Acks, ClientIdentity},
-    config::{Durability, Settings},
+    config::{Backend, Durability, Settings},
     envelope::Delivery,
     error::ErrorCode,
     id::{AgentId, SessionId, TopicName},
@@ -39,6 +39,7 @@ impl Place {
         settings.broker.addr = ([127, 0, 0, 1], 0).into();
         settings.broker.workers = 1;
         settings.drain.timeout = Duration::from_secs(5);
+        settings.store.backend = Backend::Embedded;
         settings.store.durability = Durability::Process;
         Self { _folder: folder, settings }
     }

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use common::audit::{Entry, Event};
-use common::config::{Durability, Settings};
+use common::config::{Backend, Settings};
 use store::operators::{self, Throttle};
-use store::{SqliteStore, Store, StoreOptions};
+use store::{EmbeddedStore, Store, StoreOptions};
 
 use super::serve::block_on;
 
@@ -41,8 +41,8 @@ enum Action {
 
 /// Executes the command.
 pub fn run(args: &StoreArgs, settings: &Settings) -> Result<ExitCode> {
-    if settings.store.durability == Durability::Memory {
-        bail!("store.durability is `memory`: there is no file");
+    if settings.store.backend == Backend::Memory {
+        bail!("store.backend is `memory`: there is no file");
     }
     let folder: &Path = &settings.data.dir;
     match &args.action {
@@ -75,7 +75,7 @@ fn note(settings: &Settings, what: &str) {
     }
     let entry = Entry::new(Event::Admin, "operator", what, "command line");
     let noted = || -> Result<()> {
-        let store = SqliteStore::open(&settings.data.dir, StoreOptions::default())?;
+        let store = EmbeddedStore::open(&settings.data.dir, StoreOptions::default())?;
         block_on(async { Ok(store.audit(vec![entry]).await?) })
     };
     if let Err(error) = noted() {

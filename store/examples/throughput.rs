@@ -17,7 +17,9 @@ use std::{
 
 use bytes::Bytes;
 use common::envelope::Priority;
-use store::{Ack, ChannelName, Durability, FirstDelivery, Limits, NewRecord, PendingQuery, Store, StoreOptions};
+use store::{
+    Ack, Backend, ChannelName, Durability, EmbeddedOptions, FirstDelivery, Limits, NewRecord, PendingQuery, Store, StoreOptions,
+};
 
 const APPENDERS: usize = 64;
 const BYTES: usize = 300;
@@ -39,11 +41,16 @@ fn main() {
     let seconds = arguments.next().and_then(|seconds| seconds.parse().ok()).unwrap_or(5);
     println!("{APPENDERS} appenders, {BYTES} B, {seconds} s each, in {}", dir.display());
     println!("durability work         rows/s   CPU/row  rows/tx       mean       p50       p99");
-    for durability in [Durability::Fsync, Durability::Process, Durability::Memory] {
+    let kinds = [
+        (Backend::Embedded, Durability::Fsync),
+        (Backend::Embedded, Durability::Process),
+        (Backend::Memory, Durability::Process),
+    ];
+    for (backend, durability) in kinds {
         for work in [Work::Topic, Work::Inboxes, Work::Absent] {
             let place = tempfile::tempdir_in(&dir).unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-            runtime.block_on(measure(place.path(), durability, work, Duration::from_secs(seconds)));
+            runtime.block_on(measure(place.path(), backend, durability, work, Duration::from_secs(seconds)));
         }
     }
     let place = tempfile::tempdir_in(&dir).unwrap();
@@ -55,9 +62,9 @@ fn main() {
 async fn return_of_all(dir: &Path) {
     const INBOXES: usize = 1_000;
     const RECORDS: u64 = 100;
-    let options = StoreOptions { durability: Durability::Process, ..StoreOptions::default() };
+    let options = StoreOptions { embedded: EmbeddedOptions::with(Durability::Process), ..StoreOptions::default() };
     let inbox = |number: usize| ChannelName::parse(&format!("agent:{number}")).unwrap();
-    let store = store::open(dir, options.clone()).unwrap();
+    let store = store::open(Backend::Embedded, dir, options.clone()).await.unwrap();
     let mut numbers = store.reserve(100_000).await.unwrap();
     for number in 0..INBOXES {
         let delivery = Some(FirstDelivery { attempts: 0, due_at: 0 });
@@ -67,7 +74,7 @@ async fn return_of_all(dir: &Path) {
     store.close().await.unwrap();
     drop(store);
     let begun = Instant::now();
-    let store = store::open(dir, options).unwrap();
+    let store = store::open(Backend::Embedded, dir, options).await.unwrap();
     let opened = begun.elapsed();
     let query = PendingQuery { due_before: u64::MAX, after: 0, limits: Limits { records: 1_000, bytes: u64::MAX } };
     let reads = (0..INBOXES).map(|number| store.pending(inbox(number), query));
@@ -100,8 +107,11 @@ fn record(channel: ChannelName, seq: u64, source: &str, delivery: Option<FirstDe
     }
 }
 
-async fn measure(dir: &Path, durability: Durability, work: Work, time: Duration) {
-    let store = store::open(dir, StoreOptions { durability, ..StoreOptions::default() }).unwrap();
+async fn measure(dir: &Path, backend: Backend, durability: Durability, work: Work, time: Duration) {
+    let store =
+        store::open(backend, dir, StoreOptions { embedded: EmbeddedOptions::with(durability), ..StoreOptions::default() })
+            .await
+            .unwrap();
     let numbers = Arc::new(Numbers::new(Arc::clone(&store)));
     let (begun, busy) = (Instant::now(), cpu());
     let deadline = begun + time;
@@ -120,7 +130,7 @@ async fn measure(dir: &Path, durability: Durability, work: Work, time: Duration)
     let rows = waits.len() as f64;
     println!(
         "{:<10} {:<9} {:>9.0} {:>6.1} us {:>8.1} {:>7.0} us {:>6} us {:>6} us",
-        durability.as_str(),
+        if backend == Backend::Memory { "memory" } else { durability.as_str() },
         name,
         rows / took.as_secs_f64(),
         busy.as_micros() as f64 / rows,

@@ -9,7 +9,7 @@
 //! until it is, or until it is moved to a *dead-letter* channel. A record that need not be
 //! acknowledged, or no longer need be, is *settled*, and stays as long as retention allows.
 //!
-//! [`SqliteStore`] is one file, [`MemoryStore`] has none. `tests/contract` is what every store must
+//! [`EmbeddedStore`] is one file, [`MemoryStore`] has none. `tests/contract` is what every store must
 //! pass.
 
 mod admission;
@@ -18,6 +18,8 @@ mod audit;
 mod channel;
 mod dead;
 mod dedup;
+mod embedded;
+mod embedded_options;
 mod error;
 mod gaps;
 mod health;
@@ -33,7 +35,6 @@ mod quota;
 mod record;
 mod session;
 mod shares;
-mod sqlite;
 
 use std::{path::Path, sync::Arc};
 
@@ -42,11 +43,13 @@ pub use self::{
     audit::{AuditQuery, AuditRow},
     channel::{ChannelFamily, ChannelName, ChannelNameError},
     dead::{DeadLettered, DeadOrigin, DeadReason, Death, MAX_REASON},
+    embedded::{DATABASE, EmbeddedStore, disk_size, operators},
+    embedded_options::{Durability, EmbeddedOptions},
     error::StoreError,
     health::StoreHealth,
     inbox::{Ack, Delivered, Nack, Pending, PendingQuery, Trimmed},
     memory::MemoryStore,
-    options::{Bounds, Durability, FamilyPolicy, Policies, StoreOptions},
+    options::{Backend, Bounds, FamilyPolicy, Policies, StoreOptions},
     owner::{Owner, OwnerKey, Standing},
     position::{Epoch, MAX_SEQ, Position},
     quota::{Kind, Quota, Quotas, Usage, UsageReport},
@@ -55,14 +58,20 @@ pub use self::{
         RecentId, Record,
     },
     session::{ConsumerId, Forgotten, MAX_CONSUMER, Retained, StoredSession, StoredSubscription},
-    sqlite::{DATABASE, SqliteStore, disk_size, operators},
 };
 
-/// Opens the store of these options: in memory, or in a file in the directory. Blocks while the
-/// file is opened.
-pub fn open(dir: &Path, options: StoreOptions) -> Result<Arc<dyn Store>, StoreError> {
-    match options.durability {
-        Durability::Memory => Ok(Arc::new(MemoryStore::new(options)?)),
-        Durability::Fsync | Durability::Process => Ok(Arc::new(SqliteStore::open(dir, options)?)),
+/// Opens a store: in memory, or in a file in the directory.
+///
+/// # Errors
+/// The options cannot work; the file cannot be opened, is damaged, in use, or of a newer release.
+pub async fn open(backend: Backend, dir: &Path, options: StoreOptions) -> Result<Arc<dyn Store>, StoreError> {
+    match backend {
+        Backend::Memory => Ok(Arc::new(MemoryStore::new(options)?)),
+        Backend::Embedded => {
+            let dir = dir.to_owned();
+            let opening = tokio::task::spawn_blocking(move || EmbeddedStore::open(&dir, options));
+            let opened = opening.await.map_err(|_| StoreError::Internal("the thread that opens it has panicked".to_owned()))?;
+            Ok(Arc::new(opened?))
+        }
     }
 }

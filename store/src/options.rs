@@ -2,6 +2,7 @@
 
 use crate::{
     channel::{ChannelFamily, ChannelName},
+    embedded_options::EmbeddedOptions,
     quota::Quotas,
 };
 
@@ -14,28 +15,14 @@ const DAY_MS: u64 = 24 * HOUR_MS;
 /// removes the rest.
 pub(crate) const INLINE_BUDGET: u64 = 1_024;
 
-/// What a confirmation means.
+/// Where a store keeps what it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// It is on the disk: survives power loss.
+pub enum Backend {
+    /// In one file of the data folder, written by this process.
     #[default]
-    Fsync,
-    /// The operating system has it: survives `kill -9`. A power loss may lose the newest, and then
-    /// the epoch changes.
-    Process,
-    /// It is in memory: survives a closed connection.
+    Embedded,
+    /// In memory: it survives a closed connection, but not the process.
     Memory,
-}
-
-impl Durability {
-    /// The name in configuration.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Fsync => "fsync",
-            Self::Process => "process",
-            Self::Memory => "memory",
-        }
-    }
 }
 
 /// Three bounds; 0: no bound.
@@ -121,8 +108,6 @@ impl Default for Policies {
 /// All options of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// What a confirmation means. Default [`Durability::Fsync`].
-    pub durability: Durability,
     /// What is kept.
     pub policies: Policies,
     /// The one channel for all dead letters; `None`: each channel has its own. It must be of the
@@ -155,26 +140,13 @@ pub struct StoreOptions {
     pub queue_bytes: usize,
     /// Writes in one commit. Default 1,024.
     pub batch_writes: usize,
-    /// Bytes of SQLite's write-ahead log that are copied into the file at once. The log is longer
-    /// by one commit. Under steady reading it is up to four times as long. It has no bound only
-    /// while something reads one state of the file for longer, as a backup does. A larger value is
-    /// faster, and makes the slowest confirmation slower. Default 32 MiB.
-    pub checkpoint_bytes: u64,
-    /// Threads that read. Default 2.
-    pub readers: usize,
-    /// Reads that may wait for such a thread; further callers wait for a place. Default 256.
-    pub queue_reads: usize,
-    /// Whether to check the whole file for damage when it is opened. Default false: SQLite notices
-    /// damage where it reads.
-    pub check_at_open: bool,
-    /// The SQLite VFS; `None`: the system's. For tests of power loss.
-    pub vfs: Option<String>,
+    /// What only the embedded backend looks at.
+    pub embedded: EmbeddedOptions,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
         Self {
-            durability: Durability::default(),
             policies: Policies::default(),
             dead_letters: None,
             dedup_window_ms: 2 * 60 * 1000,
@@ -188,11 +160,7 @@ impl Default for StoreOptions {
             queue_writes: 65_536,
             queue_bytes: 64 << 20,
             batch_writes: 1_024,
-            checkpoint_bytes: 32 * MIB,
-            readers: 2,
-            queue_reads: 256,
-            check_at_open: false,
-            vfs: None,
+            embedded: EmbeddedOptions::default(),
         }
     }
 }
@@ -208,9 +176,9 @@ impl StoreOptions {
         if self.dead_letters.as_ref().is_some_and(|channel| channel.family() != ChannelFamily::Dead) {
             return Err(crate::StoreError::Invalid("the channel for dead letters must be dead:<name>"));
         }
-        if [self.queue_writes, self.queue_bytes, self.batch_writes, self.readers, self.queue_reads].contains(&0) {
+        if [self.queue_writes, self.queue_bytes, self.batch_writes].contains(&0) {
             return Err(crate::StoreError::Invalid("the store's queues and threads must not be 0"));
         }
-        Ok(())
+        self.embedded.check()
     }
 }

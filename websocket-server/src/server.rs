@@ -103,7 +103,7 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     let folder = &settings.data.dir;
     let revocations =
         SharedRevocations::open(folder).map_err(|source| StartError::Revocations { folder: folder.clone(), source })?;
-    let store = durable::open_store(settings)?;
+    let store = durable::open_store(settings).await?;
     let opening =
         Channels::open(store, settings.store.ack_timeout, u32::try_from(settings.store.max_deliveries).unwrap_or(u32::MAX));
     let channels = opening.await.map_err(OpenError::from)?;

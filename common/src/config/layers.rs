@@ -10,7 +10,7 @@ use config::{ConfigError, FileFormat, Format, Map, Source, Value, ValueKind};
 
 use super::faults::{Fault, nearest};
 use super::inputs::Flag;
-use super::table::{ENV_CONFIG, ENV_PREFIX, SECTIONS, Setting, TABLE, find};
+use super::table::{ENV_CONFIG, ENV_PREFIX, SECTIONS, Setting, find, rows};
 
 /// One layer: known keys with their values, each value marked with its source.
 #[derive(Clone, Debug, Default)]
@@ -146,11 +146,11 @@ fn without_mark(content: &str) -> &str {
 }
 
 fn by_env(name: &str) -> Option<&'static Setting> {
-    TABLE.iter().find(|setting| setting.env == Some(name) || setting.generic_env() == name)
+    rows().find(|setting| setting.env == Some(name) || setting.generic_env() == name)
 }
 
 fn unknown_key(key: &str, origin: &str) -> Fault {
-    let hint = nearest(key, TABLE.iter().map(|setting| setting.key));
+    let hint = nearest(key, rows().map(|setting| setting.key));
     let message = hint
         .map_or_else(|| "there is no such setting".to_owned(), |hint| format!("there is no such setting: is `{hint}` meant?"));
     Fault::new(key, origin, message)
@@ -159,7 +159,7 @@ fn unknown_key(key: &str, origin: &str) -> Fault {
 fn unknown_env(name: &str, origin: &str) -> Fault {
     // The common prefix would make all names similar.
     let rest = name.strip_prefix(ENV_PREFIX).unwrap_or(name);
-    let names: Vec<String> = TABLE.iter().map(Setting::generic_env).collect();
+    let names: Vec<String> = rows().map(Setting::generic_env).collect();
     let hint = nearest(rest, names.iter().filter_map(|known| known.strip_prefix(ENV_PREFIX)));
     let message = match hint {
         Some(hint) => format!("no setting has this name: is `{ENV_PREFIX}{hint}` meant?"),

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use config::{Config, Source, ValueKind};
 
 use super::faults::{Fault, Faults};
+use super::former::renewed;
 use super::inputs::{Inputs, Role};
 use super::kinds::{Draft, text};
 use super::layers::{Layer, dotenv_layer, env_layer, file_layer, flag_layer, flatten};
 use super::rules;
 use super::secrets::{SecretsError, fill_in};
 use super::settings::{AgentKey, Settings};
-use super::table::{ENV_CONFIG, Setting, TABLE};
+use super::table::{ENV_CONFIG, Setting, rows};
 use crate::files::check_writable;
 
 /// The file that is read if it exists and no other is named.
@@ -31,7 +32,7 @@ pub struct Loaded {
 pub fn load(inputs: &Inputs, role: Role) -> Result<Loaded, Faults> {
     let mut faults = Vec::new();
     let layers = read_layers(inputs, &mut faults);
-    let values = merge(layers, &mut faults);
+    let values = renewed(merge(layers, &mut faults));
 
     let mut draft = Draft::default();
     let mut origins = BTreeMap::new();
@@ -103,7 +104,7 @@ impl Loaded {
     /// Every setting in force with its source, one per line; secrets are redacted.
     pub fn listing(&self) -> String {
         let mut draft = self.draft.clone();
-        let lines = TABLE.iter().map(|setting| {
+        let lines = rows().map(|setting| {
             let value = setting.field.show(&mut draft);
             let origin = self.origins.get(setting.key).map_or("default", String::as_str);
             format!("{:<34} = {:<28} # {origin}\n", setting.key, if value.is_empty() { "(unset)" } else { value.as_str() })
@@ -156,7 +157,7 @@ fn readable(env: &[(OsString, OsString)], faults: &mut Vec<Fault>) -> Vec<(Strin
         let Some(name) = name.to_str() else { continue };
         match value.to_str() {
             Some(value) => pairs.push((name.to_owned(), value.to_owned())),
-            None if TABLE.iter().any(|setting| setting.env == Some(name) || setting.generic_env() == name) => {
+            None if rows().any(|setting| setting.env == Some(name) || setting.generic_env() == name) => {
                 faults.push(Fault::new(name, "environment", "its value is not UTF-8"));
             }
             None => {}

@@ -10,6 +10,7 @@ mod auth_settings;
 mod checks;
 mod exposure;
 mod faults;
+mod former;
 mod guards;
 mod inputs;
 mod kinds;
@@ -41,5 +42,5 @@ pub use settings::{
     AgentKey, BrokerSettings, CookieSecure, DEV_AGENT_KEY, DataSettings, DemoSettings, Drain, Heartbeat, Limits, LogFormat,
     LogSettings, RETIRED_DEV_AGENT_KEY, Settings, WebSettings, dialable,
 };
-pub use store_settings::{DefaultDelivery, Durability, Retention, StoreSettings, StoredQuota};
+pub use store_settings::{Backend, DefaultDelivery, Durability, Retention, StoreSettings, StoredQuota};
 pub use tls::{AcmeSettings, ClientCertificates, ListenerTls};

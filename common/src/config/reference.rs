@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::kinds::Draft;
-use super::table::{SECTIONS, Setting, TABLE};
+use super::table::{self, SECTIONS, Setting};
 
 /// The longest text in a cell of a table, in bytes. What needs more continues below the table.
 const CELL_MAX: usize = 200;
@@ -132,7 +132,7 @@ fn split(text: &str) -> (&str, &str) {
 }
 
 fn rows(section: &str) -> impl Iterator<Item = &'static Setting> {
-    TABLE.iter().filter(move |setting| setting.section() == section)
+    table::rows().filter(move |setting| setting.section() == section)
 }
 
 /// The default as a user would write it. The default of a secret is unset; its doc says what that

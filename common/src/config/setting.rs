@@ -31,6 +31,16 @@ impl Setting {
     }
 }
 
+/// Rows: `"key" | "WELL_KNOWN_NAME" => Kind {..}, "doc";`. The name is optional.
+macro_rules! settings {
+    ($($key:literal $(| $env:literal)? => $field:expr, $doc:literal;)*) => {
+        &[$(Setting { key: $key, env: settings!(@env $($env)?), field: &$field, doc: $doc }),*]
+    };
+    (@env) => { None };
+    (@env $env:literal) => { Some($env) };
+}
+pub(super) use settings;
+
 /// The prefix of the generic environment names.
 pub(super) const ENV_PREFIX: &str = "AGENT_BRIDGE_";
 

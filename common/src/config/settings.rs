@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::auth_settings::AuthSettings;
 use super::guards::{AccessSettings, ProxySettings, Rates};
-use super::store_settings::{DefaultDelivery, Durability, StoreSettings};
+use super::store_settings::{Backend, DefaultDelivery, StoreSettings};
 use super::tls::{AcmeSettings, ClientCertificates, ListenerTls};
 use crate::{network::Network, secret::Secret};
 
@@ -330,7 +330,7 @@ impl Settings {
         settings.web.reconnect_min = Duration::from_millis(20);
         settings.web.reconnect_max = Duration::from_millis(200);
         settings.drain.timeout = Duration::from_secs(2);
-        settings.store.durability = Durability::Memory;
+        settings.store.backend = Backend::Memory;
         settings.store.default_delivery = DefaultDelivery::Ephemeral;
         settings.demo.token_pace = Duration::from_millis(1);
         settings

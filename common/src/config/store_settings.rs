@@ -8,6 +8,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Durable messages.
 #[derive(Clone, Debug)]
 pub struct StoreSettings {
+    /// Where durable messages are stored. Default [`Backend::Embedded`].
+    pub backend: Backend,
     /// What `message:accepted` means. Default [`Durability::Fsync`].
     pub durability: Durability,
     /// The class of a message to an inbox whose sender names none. Default
@@ -82,20 +84,28 @@ pub enum DefaultDelivery {
     Ephemeral,
 }
 
-/// What the confirmation of a durable message means.
+/// Where durable messages are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// In a file in the data folder.
+    Embedded,
+    /// In memory: messages survive a closed connection, but not the process.
+    Memory,
+}
+
+/// What the confirmation of a durable message means, with a backend that has a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
     /// It is on the disk: survives power loss.
     Fsync,
     /// The operating system has it: survives `kill -9`.
     Process,
-    /// It is in memory: survives a closed connection.
-    Memory,
 }
 
 impl Default for StoreSettings {
     fn default() -> Self {
         Self {
+            backend: Backend::Embedded,
             durability: Durability::Fsync,
             default_delivery: DefaultDelivery::Durable,
             durable_topics: Vec::new(),

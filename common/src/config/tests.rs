@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::kinds::Draft;
-use super::table::{SECTIONS, TABLE};
+use super::table::{SECTIONS, rows};
 use super::*;
 
 struct World {
@@ -177,7 +177,7 @@ fn some_list(key: &str) -> &'static str {
 
 #[test]
 fn an_empty_list_is_empty_whatever_source_says_so_and_whatever_was_set_below() {
-    let lists: Vec<_> = TABLE.iter().filter(|setting| setting.field.is_list()).collect();
+    let lists: Vec<_> = rows().filter(|setting| setting.field.is_list()).collect();
     assert!(lists.len() > 15, "{}", lists.len());
     for setting in lists {
         let (key, name) = (setting.key, setting.generic_env());
@@ -368,7 +368,7 @@ fn edge_dials_the_broker_address_unless_told() {
 #[test]
 fn every_default_is_a_value_that_its_own_row_allows() {
     let mut draft = Draft::default();
-    for setting in TABLE {
+    for setting in rows() {
         let shown = setting.field.show(&mut draft);
         if shown.is_empty() || setting.field.is_secret() {
             continue;
@@ -381,13 +381,12 @@ fn every_default_is_a_value_that_its_own_row_allows() {
 
 #[test]
 fn keys_and_names_are_unique_and_in_known_sections() {
-    let mut names: Vec<String> =
-        TABLE.iter().flat_map(|row| [Some(row.generic_env()), row.env.map(str::to_owned)]).flatten().collect();
+    let mut names: Vec<String> = rows().flat_map(|row| [Some(row.generic_env()), row.env.map(str::to_owned)]).flatten().collect();
     let count = names.len();
     names.sort();
     names.dedup();
     assert_eq!(names.len(), count);
-    for setting in TABLE {
+    for setting in rows() {
         assert!(SECTIONS.iter().any(|(section, _)| *section == setting.section()), "{}", setting.key);
     }
 }
@@ -398,7 +397,7 @@ fn generated_example_means_the_defaults() {
     let settings =
         |line: &&str| line.strip_prefix('#').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_uppercase()));
     let uncommented: String = example.lines().filter(settings).map(|line| format!("{}\n", &line[1..])).collect();
-    assert_eq!(uncommented.lines().count(), TABLE.len());
+    assert_eq!(uncommented.lines().count(), rows().count());
     let loaded = World::new().file(".env", &uncommented).load(Role::Daemon).unwrap();
     assert_eq!(format!("{:?}", loaded.settings()), format!("{:?}", Settings::default()));
 }
@@ -410,4 +409,21 @@ fn the_references_in_the_repository_are_up_to_date() {
         let kept = fs::read_to_string(root.join(name)).unwrap_or_default();
         assert!(kept == generated, "{name} differs from the settings table: run `make docs`");
     }
+}
+
+#[test]
+fn the_store_in_memory_has_its_former_name_too() {
+    let stores = |world: World| {
+        let loaded = world.load(Role::Daemon).unwrap();
+        (loaded.settings().store.backend, loaded.settings().store.durability)
+    };
+    let world = || World::new().set("store.durability", "memory");
+    assert_eq!(stores(world()), (Backend::Memory, Durability::Fsync));
+    assert_eq!(stores(world().set("store.backend", "memory")), (Backend::Memory, Durability::Fsync));
+    assert_eq!(stores(World::new().set("store.durability", "process")), (Backend::Embedded, Durability::Process));
+    let faults = world().set("store.backend", "embedded").faults(Role::Daemon);
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].to_string().starts_with("store.durability"), "{faults:?}");
+    let faults = World::new().set("store.backend", "postgres").faults(Role::Daemon);
+    assert!(faults[0].to_string().contains("`embedded` or `memory`"), "{faults:?}");
 }

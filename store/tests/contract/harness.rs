@@ -5,8 +5,8 @@ use std::{collections::VecDeque, ops::Deref, sync::Arc};
 use bytes::Bytes;
 use common::envelope::Priority;
 use store::{
-    Appended, ChannelName, Durability, FirstDelivery, Limits, MemoryStore, NewRecord, Page, ReadFrom, SqliteStore, Store,
-    StoreError, StoreOptions,
+    Appended, ChannelName, Durability, EmbeddedOptions, EmbeddedStore, FirstDelivery, Limits, MemoryStore, NewRecord, Page,
+    ReadFrom, Store, StoreError, StoreOptions,
 };
 use tempfile::TempDir;
 
@@ -74,8 +74,8 @@ impl Subject {
             Backend::Fsync => Durability::Fsync,
             Backend::Process => Durability::Process,
         };
-        let options = StoreOptions { durability, ..self.options.clone() };
-        Arc::new(SqliteStore::open(self.dir.path(), options).expect("opens"))
+        let options = StoreOptions { embedded: EmbeddedOptions::with(durability), ..self.options.clone() };
+        Arc::new(EmbeddedStore::open(self.dir.path(), options).expect("opens"))
     }
 
     /// Closes and opens again, if that keeps the content.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
-use store::{ChannelName, Limits, PendingQuery, ReadFrom, SqliteStore, Store, StoreError, StoreOptions, operators};
+use store::{ChannelName, EmbeddedStore, Limits, PendingQuery, ReadFrom, Store, StoreError, StoreOptions, operators};
 
 use crate::writing::{channel, put, record};
 
@@ -13,7 +13,7 @@ const TOPIC: &str = "topic:t";
 /// The frames of a channel, by their numbers.
 type Frames = BTreeMap<u64, Vec<u8>>;
 
-async fn waiting(store: &SqliteStore, name: &str) -> Result<Frames, StoreError> {
+async fn waiting(store: &EmbeddedStore, name: &str) -> Result<Frames, StoreError> {
     let mut found = Frames::new();
     loop {
         let after = found.last_key_value().map_or(0, |(seq, _)| *seq);
@@ -26,7 +26,7 @@ async fn waiting(store: &SqliteStore, name: &str) -> Result<Frames, StoreError> 
     }
 }
 
-async fn log(store: &SqliteStore, name: &str) -> Result<Frames, StoreError> {
+async fn log(store: &EmbeddedStore, name: &str) -> Result<Frames, StoreError> {
     let mut found = Frames::new();
     let mut after = 0;
     loop {
@@ -43,7 +43,7 @@ async fn log(store: &SqliteStore, name: &str) -> Result<Frames, StoreError> {
 
 /// A store with small and large messages in an inbox and a topic: what they are.
 async fn filled(dir: &Path) -> [(&'static str, Frames); 2] {
-    let store = Arc::new(SqliteStore::open(dir, StoreOptions::default()).unwrap());
+    let store = Arc::new(EmbeddedStore::open(dir, StoreOptions::default()).unwrap());
     for _ in 0..40 {
         for name in [INBOX, TOPIC] {
             let numbers = store.reserve(3).await.unwrap();
@@ -71,7 +71,7 @@ async fn wherever_a_page_is_overwritten_nothing_is_missing_in_silence() {
         let mut bytes = file.clone();
         bytes[page * PAGE..(page + 1) * PAGE].fill(0xa5);
         fs::write(dir.path().join(store::DATABASE), bytes).unwrap();
-        let store = match SqliteStore::open(dir.path(), StoreOptions::default()) {
+        let store = match EmbeddedStore::open(dir.path(), StoreOptions::default()) {
             Ok(store) => Arc::new(store),
             Err(refused) => {
                 assert!(matches!(refused, StoreError::Corrupt(_)), "page {page}: {refused:?}");
@@ -120,7 +120,7 @@ async fn damage_in_one_channel_leaves_the_others_alone_and_is_found_by_a_check()
     let changed = "UPDATE records SET frame = zeroblob(length(frame)) WHERE seq BETWEEN ?1 AND ?2";
     assert_eq!(conn.execute(changed, [first, last]).unwrap(), 3);
     drop(conn);
-    let store = Arc::new(SqliteStore::open(dir.path(), StoreOptions::default()).unwrap());
+    let store = Arc::new(EmbeddedStore::open(dir.path(), StoreOptions::default()).unwrap());
     assert!(store.health().is_ready(), "nobody has looked yet");
     let found = waiting(&store, INBOX).await.unwrap();
     assert_eq!(found.len(), inbox.len() - 3);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use store::{Durability, Kind, NewRecord, OwnerKey, SqliteStore, Standing, Store, StoreError, StoreOptions};
+use store::{Durability, EmbeddedOptions, EmbeddedStore, Kind, NewRecord, OwnerKey, Standing, Store, StoreError, StoreOptions};
 
 use crate::{
     chance::Chance,
@@ -12,14 +12,17 @@ use crate::{
 };
 
 fn options() -> StoreOptions {
-    StoreOptions { checkpoint_bytes: 64 * 1024, vfs: Some(VFS.to_owned()), ..StoreOptions::default() }
+    StoreOptions {
+        embedded: EmbeddedOptions { checkpoint_bytes: 64 * 1024, vfs: Some(VFS.to_owned()), ..EmbeddedOptions::default() },
+        ..StoreOptions::default()
+    }
 }
 
 #[tokio::test]
 async fn a_full_disk_is_reported_and_the_store_resumes_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultDisk::under(dir.path());
-    let store = Arc::new(SqliteStore::open(dir.path(), options()).unwrap());
+    let store = Arc::new(EmbeddedStore::open(dir.path(), options()).unwrap());
     let first = put(&store, "agent:a", 300).await.unwrap();
     let numbers = store.reserve(20).await.unwrap();
 
@@ -39,7 +42,7 @@ async fn a_full_disk_is_reported_and_the_store_resumes_by_itself() {
     let second = numbers.clone().next_back().unwrap();
     store.append(vec![record("agent:a", second, 300)]).await.unwrap();
     drop(store);
-    let store = SqliteStore::open(dir.path(), options()).unwrap();
+    let store = EmbeddedStore::open(dir.path(), options()).unwrap();
     assert_eq!(whole(&store, "agent:a").await.into_keys().collect::<Vec<_>>(), [first, second]);
     assert_eq!((store.health().records, store.health().channels), (1 + 1, 1));
 }
@@ -48,7 +51,7 @@ async fn a_full_disk_is_reported_and_the_store_resumes_by_itself() {
 async fn messages_refused_for_a_full_disk_can_be_sent_again() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultDisk::under(dir.path());
-    let store = Arc::new(SqliteStore::open(dir.path(), options()).unwrap());
+    let store = Arc::new(EmbeddedStore::open(dir.path(), options()).unwrap());
     let numbers = store.reserve(2).await.unwrap();
     disk.set_full(true);
     let message = record("agent:new", numbers.start, 300);
@@ -63,7 +66,7 @@ async fn messages_refused_for_a_full_disk_can_be_sent_again() {
 async fn accounts_survive_a_batch_that_fails_while_many_others_come_and_go() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultDisk::under(dir.path());
-    let store = Arc::new(SqliteStore::open(dir.path(), options()).unwrap());
+    let store = Arc::new(EmbeddedStore::open(dir.path(), options()).unwrap());
     let owner = |address: u32| OwnerKey {
         standing: Standing::Anonymous,
         sender: format!("session:00000000-0000-4000-8000-{address:012}"),
@@ -91,7 +94,7 @@ async fn a_failed_sync_is_not_confirmed_and_what_follows_is_safe() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultDisk::under(dir.path());
     let mut chance = Chance::from_environment("failing syncs");
-    let store = Arc::new(SqliteStore::open(dir.path(), options()).unwrap());
+    let store = Arc::new(EmbeddedStore::open(dir.path(), options()).unwrap());
     let mut confirmed = Vec::new();
     for round in 0..30 {
         disk.fail_syncs(u32::from(round % 3 == 1));
@@ -103,7 +106,7 @@ async fn a_failed_sync_is_not_confirmed_and_what_follows_is_safe() {
     assert!((20..30).contains(&confirmed.len()), "{}", confirmed.len());
     let after = tempfile::tempdir().unwrap();
     disk.cut_power(after.path(), &mut chance);
-    let restarted = SqliteStore::open(after.path(), StoreOptions::default()).unwrap();
+    let restarted = EmbeddedStore::open(after.path(), StoreOptions::default()).unwrap();
     let found = whole(&restarted, "agent:a").await;
     assert!(confirmed.iter().all(|seq| found.contains_key(seq)), "{confirmed:?} {found:?}");
 }
@@ -111,8 +114,9 @@ async fn a_failed_sync_is_not_confirmed_and_what_follows_is_safe() {
 #[tokio::test]
 async fn a_crowd_is_refused_at_the_bound_and_let_in_when_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
-    let options = StoreOptions { queue_writes: 8, durability: Durability::Process, ..StoreOptions::default() };
-    let store = Arc::new(SqliteStore::open(dir.path(), options).unwrap());
+    let options =
+        StoreOptions { queue_writes: 8, embedded: EmbeddedOptions::with(Durability::Process), ..StoreOptions::default() };
+    let store = Arc::new(EmbeddedStore::open(dir.path(), options).unwrap());
     let numbers = store.reserve(2_000).await.unwrap();
     let calls: Vec<_> = numbers.clone().map(|seq| store.append(vec![record("agent:a", seq, 300)])).collect();
     let answers = join_all(calls).await;
@@ -127,7 +131,7 @@ async fn a_crowd_is_refused_at_the_bound_and_let_in_when_there_is_room() {
 #[tokio::test]
 async fn writes_that_come_together_share_a_commit() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Arc::new(SqliteStore::open(dir.path(), StoreOptions::default()).unwrap());
+    let store = Arc::new(EmbeddedStore::open(dir.path(), StoreOptions::default()).unwrap());
     let numbers = store.reserve(500).await.unwrap();
     let before = store.health().commits;
     let calls: Vec<_> = numbers.map(|seq| store.append(vec![record("agent:a", seq, 300)])).collect();

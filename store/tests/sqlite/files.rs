@@ -7,32 +7,32 @@ use std::{
 };
 
 use store::{
-    Durability, SqliteStore, Store, StoreError, StoreOptions,
+    Durability, EmbeddedOptions, EmbeddedStore, Store, StoreError, StoreOptions,
     operators::{self, Throttle},
 };
 
 use crate::writing::{put, record, whole};
 
 fn refusal(dir: &std::path::Path, options: StoreOptions) -> StoreError {
-    SqliteStore::open(dir, options).err().expect("refused")
+    EmbeddedStore::open(dir, options).err().expect("refused")
 }
 
 #[tokio::test]
 async fn two_brokers_do_not_share_a_store() {
     let dir = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(dir.path(), StoreOptions::default()).unwrap();
+    let store = EmbeddedStore::open(dir.path(), StoreOptions::default()).unwrap();
     let refused = refusal(dir.path(), StoreOptions::default());
     assert!(matches!(&refused, StoreError::Locked { holder, .. } if *holder == std::process::id().to_string()), "{refused:?}");
     assert!(refused.to_string().contains("bridge.lock"), "{refused}");
     // After it is closed, it can be opened.
     store.close().await.unwrap();
-    SqliteStore::open(dir.path(), StoreOptions::default()).unwrap();
+    EmbeddedStore::open(dir.path(), StoreOptions::default()).unwrap();
 }
 
 #[tokio::test]
 async fn a_file_of_a_newer_release_or_of_another_program_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    drop(SqliteStore::open(dir.path(), StoreOptions::default()).unwrap());
+    drop(EmbeddedStore::open(dir.path(), StoreOptions::default()).unwrap());
     let conn = rusqlite::Connection::open(dir.path().join(store::DATABASE)).unwrap();
     conn.pragma_update(None, "user_version", 900).unwrap();
     let refused = refusal(dir.path(), StoreOptions::default());
@@ -54,13 +54,16 @@ async fn a_file_of_a_newer_release_or_of_another_program_is_refused() {
 #[tokio::test]
 async fn damage_is_found_at_opening_when_asked_for() {
     let dir = tempfile::tempdir().unwrap();
-    let options = StoreOptions { durability: Durability::Process, check_at_open: true, ..StoreOptions::default() };
-    let store = std::sync::Arc::new(SqliteStore::open(dir.path(), options.clone()).unwrap());
+    let options = StoreOptions {
+        embedded: EmbeddedOptions { check_at_open: true, ..EmbeddedOptions::with(Durability::Process) },
+        ..StoreOptions::default()
+    };
+    let store = std::sync::Arc::new(EmbeddedStore::open(dir.path(), options.clone()).unwrap());
     for _ in 0..200 {
         put(&store, "agent:a", 2_000).await.unwrap();
     }
     drop(store);
-    drop(SqliteStore::open(dir.path(), options.clone()).unwrap());
+    drop(EmbeddedStore::open(dir.path(), options.clone()).unwrap());
     let path = dir.path().join(store::DATABASE);
     let mut bytes = std::fs::read(&path).unwrap();
     let from = 4_096 * 30;
@@ -73,7 +76,7 @@ async fn damage_is_found_at_opening_when_asked_for() {
 #[tokio::test]
 async fn closing_leaves_one_file_and_reopening_finds_all() {
     let dir = tempfile::tempdir().unwrap();
-    let store = std::sync::Arc::new(SqliteStore::open(dir.path(), StoreOptions::default()).unwrap());
+    let store = std::sync::Arc::new(EmbeddedStore::open(dir.path(), StoreOptions::default()).unwrap());
     for _ in 0..10 {
         put(&store, "agent:a", 300).await.unwrap();
     }
@@ -82,7 +85,7 @@ async fn closing_leaves_one_file_and_reopening_finds_all() {
         std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     assert_eq!(names, ["bridge.db", "bridge.lock"]);
-    let store = SqliteStore::open(dir.path(), StoreOptions::default()).unwrap();
+    let store = EmbeddedStore::open(dir.path(), StoreOptions::default()).unwrap();
     assert_eq!(whole(&store, "agent:a").await.len(), 10);
 }
 
@@ -97,7 +100,7 @@ async fn every_file_is_the_owners_alone_also_one_that_was_not() {
     let outside = tempfile::tempdir().unwrap();
     let dir = outside.path().join("data");
     let none: [PathBuf; 0] = [];
-    let store = std::sync::Arc::new(SqliteStore::open(&dir, StoreOptions::default()).unwrap());
+    let store = std::sync::Arc::new(EmbeddedStore::open(&dir, StoreOptions::default()).unwrap());
     put(&store, "agent:a", 300).await.unwrap();
     for name in ["bridge.db", "bridge.db-wal", "bridge.db-shm", "bridge.lock"] {
         assert!(dir.join(name).exists(), "{name}");
@@ -116,7 +119,7 @@ async fn every_file_is_the_owners_alone_also_one_that_was_not() {
     operators::restore(&copy, &dir).unwrap();
     assert_eq!(open_to_others(&dir), none);
     fs::set_permissions(dir.join("bridge.db"), fs::Permissions::from_mode(0o644)).unwrap();
-    let store = std::sync::Arc::new(SqliteStore::open(&dir, StoreOptions::default()).unwrap());
+    let store = std::sync::Arc::new(EmbeddedStore::open(&dir, StoreOptions::default()).unwrap());
     put(&store, "agent:a", 300).await.unwrap();
     assert_eq!(open_to_others(&dir), none);
 }
@@ -132,7 +135,7 @@ async fn a_directory_that_cannot_be_made_is_an_error() {
 #[tokio::test]
 async fn ids_beyond_the_window_are_not_kept_on_the_disk() {
     let dir = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(dir.path(), StoreOptions { dedup_max: 50, ..StoreOptions::default() }).unwrap();
+    let store = EmbeddedStore::open(dir.path(), StoreOptions { dedup_max: 50, ..StoreOptions::default() }).unwrap();
     for _ in 0..60 {
         let numbers = store.reserve(200).await.unwrap();
         store.append(numbers.map(|seq| record("topic:t", seq, 10)).collect()).await.unwrap();

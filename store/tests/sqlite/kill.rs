@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use store::{Ack, Durability, SqliteStore, Store, StoreOptions, operators};
+use store::{Ack, Durability, EmbeddedOptions, EmbeddedStore, Store, StoreOptions, operators};
 
 use crate::{
     chance::{Chance, scaled},
@@ -21,7 +21,10 @@ const DURABILITY: &str = "STORE_KILL_DURABILITY";
 
 fn options(durability: &str) -> StoreOptions {
     let durability = if durability == "fsync" { Durability::Fsync } else { Durability::Process };
-    StoreOptions { durability, checkpoint_bytes: 256 * 1024, ..unbounded() }
+    StoreOptions {
+        embedded: EmbeddedOptions { durability, checkpoint_bytes: 256 * 1024, ..EmbeddedOptions::default() },
+        ..unbounded()
+    }
 }
 
 fn say(line: std::fmt::Arguments<'_>) {
@@ -38,13 +41,13 @@ fn child() {
     let durability = std::env::var(DURABILITY).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let store = Arc::new(SqliteStore::open(Path::new(&dir), options(&durability)).unwrap());
+        let store = Arc::new(EmbeddedStore::open(Path::new(&dir), options(&durability)).unwrap());
         let writers = (0..WRITERS).map(|writer| write(Arc::clone(&store), writer));
         futures_util::future::join_all(writers).await;
     });
 }
 
-async fn write(store: Arc<SqliteStore>, writer: usize) {
+async fn write(store: Arc<EmbeddedStore>, writer: usize) {
     let name = format!("agent:{writer}");
     loop {
         let block = store.reserve(16).await.unwrap();
@@ -106,7 +109,7 @@ async fn kill_again_and_again(durability: &str, rounds: usize) {
         }
         child.wait().unwrap();
 
-        let store = SqliteStore::open(dir.path(), options(durability)).unwrap();
+        let store = EmbeddedStore::open(dir.path(), options(durability)).unwrap();
         let report = operators::check(dir.path()).unwrap();
         assert!(report.problems.is_empty(), "{:?}", report.problems);
         assert_eq!(*epoch.get_or_insert(store.epoch()), store.epoch());
@@ -152,7 +155,7 @@ async fn a_store_that_is_killed_while_it_is_made_opens() {
         child.kill().unwrap();
         child.wait().unwrap();
         unfinished += usize::from(operators::check(dir.path()).is_err());
-        let store = Arc::new(SqliteStore::open(dir.path(), options("fsync")).unwrap());
+        let store = Arc::new(EmbeddedStore::open(dir.path(), options("fsync")).unwrap());
         put(&store, "agent:a", 300).await.unwrap();
         assert_eq!(operators::check(dir.path()).unwrap().problems, Vec::<String>::new());
     }

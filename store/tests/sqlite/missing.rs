@@ -4,18 +4,18 @@
 use std::{fs, path::Path, sync::Arc};
 
 use store::{
-    SqliteStore, Store, StoreError, StoreOptions,
+    EmbeddedStore, Store, StoreError, StoreOptions,
     operators::{self, Throttle},
 };
 
 use crate::writing::{eventually, put, whole};
 
-fn open(dir: &Path) -> Arc<SqliteStore> {
-    Arc::new(SqliteStore::open(dir, StoreOptions::default()).unwrap())
+fn open(dir: &Path) -> Arc<EmbeddedStore> {
+    Arc::new(EmbeddedStore::open(dir, StoreOptions::default()).unwrap())
 }
 
 fn refusal(dir: &Path) -> StoreError {
-    SqliteStore::open(dir, StoreOptions::default()).err().expect("refused")
+    EmbeddedStore::open(dir, StoreOptions::default()).err().expect("refused")
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use common::id::{SessionId, UserId};
 use store::{
-    Ack, Appended, AuditQuery, ConsumerId, Kind, Limits, NewRecord, PendingQuery, SqliteStore, Store, StoreOptions, operators,
+    Ack, Appended, AuditQuery, ConsumerId, EmbeddedStore, Kind, Limits, NewRecord, PendingQuery, Store, StoreOptions, operators,
 };
 
 use crate::writing::{channel, record, whole};
@@ -15,7 +15,7 @@ const VERSION_1: &str = include_str!("version_1.sql");
 const SESSION: &str = "session:00000000-0000-4000-8000-00000000000a";
 
 /// Messages and bytes of each sender that has any.
-fn charged(store: &SqliteStore) -> BTreeMap<(Kind, String), (u64, u64)> {
+fn charged(store: &EmbeddedStore) -> BTreeMap<(Kind, String), (u64, u64)> {
     let fullest = store.usage().fullest;
     fullest.into_iter().map(|(kind, name, used)| ((kind, name), (used.records, used.bytes))).collect()
 }
@@ -35,7 +35,7 @@ async fn a_file_of_version_1_is_all_there_and_its_senders_are_charged() {
     conn.execute_batch(VERSION_1).unwrap();
     drop(conn);
     for _ in 0..2 {
-        let store = Arc::new(SqliteStore::open(dir.path(), StoreOptions::default()).unwrap());
+        let store = Arc::new(EmbeddedStore::open(dir.path(), StoreOptions::default()).unwrap());
         assert_eq!(store.epoch().to_string(), "0f0e0d0c0b0a");
         assert_eq!(charged(&store), expected(&[(Kind::Session, SESSION, 3, 150), (Kind::Key, "(no key)", 2, 50)]));
         assert_eq!(numbers(whole(&*store, "agent:worker").await), [1, 2, 3, 6, 7]);
@@ -57,7 +57,7 @@ async fn a_file_of_version_1_is_all_there_and_its_senders_are_charged() {
         assert_eq!((found.problems, found.records), (Vec::<String>::new(), 8));
     }
 
-    let store = Arc::new(SqliteStore::open(dir.path(), StoreOptions::default()).unwrap());
+    let store = Arc::new(EmbeddedStore::open(dir.path(), StoreOptions::default()).unwrap());
     // Recognised under its id, and numbers continue.
     let seq = store.reserve(1).await.unwrap().start;
     assert!(seq >= 257, "{seq}");
@@ -73,6 +73,6 @@ async fn a_file_of_version_1_is_all_there_and_its_senders_are_charged() {
     assert_eq!(acked, [1, 2, 6]);
     assert_eq!(charged(&store), expected(&[(Kind::Session, SESSION, 1, 20), (Kind::Key, "(no key)", 1, 40)]));
     drop(store);
-    let store = SqliteStore::open(dir.path(), StoreOptions::default()).unwrap();
+    let store = EmbeddedStore::open(dir.path(), StoreOptions::default()).unwrap();
     assert_eq!(charged(&store), expected(&[(Kind::Session, SESSION, 1, 20), (Kind::Key, "(no key)", 1, 40)]));
 }

@@ -2,13 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use store::{Durability, Nack, Policies, SqliteStore, Store, StoreError, StoreOptions, operators, operators::Throttle};
+use store::{
+    Durability, EmbeddedOptions, EmbeddedStore, Nack, Policies, Store, StoreError, StoreOptions, operators, operators::Throttle,
+};
 
 use crate::writing::{channel, put, record, whole};
 
-fn open(dir: &std::path::Path) -> Arc<SqliteStore> {
-    let options = StoreOptions { durability: Durability::Process, ..StoreOptions::default() };
-    Arc::new(SqliteStore::open(dir, options).unwrap())
+fn open(dir: &std::path::Path) -> Arc<EmbeddedStore> {
+    let options = StoreOptions { embedded: EmbeddedOptions::with(Durability::Process), ..StoreOptions::default() };
+    Arc::new(EmbeddedStore::open(dir, options).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -123,8 +125,8 @@ async fn compacting_gives_space_back() {
     for family in store::ChannelFamily::ALL {
         policies.set(family, store::FamilyPolicy::default());
     }
-    let options = StoreOptions { durability: Durability::Process, policies, ..StoreOptions::default() };
-    let store = Arc::new(SqliteStore::open(dir.path(), options).unwrap());
+    let options = StoreOptions { embedded: EmbeddedOptions::with(Durability::Process), policies, ..StoreOptions::default() };
+    let store = Arc::new(EmbeddedStore::open(dir.path(), options).unwrap());
     let mut last = 0;
     for _ in 0..500 {
         last = put(&store, "agent:a", 4_000).await.unwrap();

@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use store::{Ack, Durability, SqliteStore, Store, StoreOptions, operators};
+use store::{Ack, Durability, EmbeddedOptions, EmbeddedStore, Store, StoreOptions, operators};
 
 use crate::{
     chance::{Chance, scaled},
@@ -21,11 +21,14 @@ const CUTS: usize = 10;
 fn options(durability: Durability) -> StoreOptions {
     // So that pages are copied from the log into the file, and the log starts again, many times
     // between two cuts.
-    StoreOptions { durability, checkpoint_bytes: 64 * 1024, vfs: Some(VFS.to_owned()), ..unbounded() }
+    StoreOptions {
+        embedded: EmbeddedOptions { checkpoint_bytes: 64 * 1024, vfs: Some(VFS.to_owned()), ..EmbeddedOptions::with(durability) },
+        ..unbounded()
+    }
 }
 
 /// Appends and acknowledges until told to stop, and records what was confirmed.
-async fn write(store: Arc<SqliteStore>, shown: Arc<Mutex<Shown>>, stop: Arc<AtomicBool>, writer: usize) {
+async fn write(store: Arc<EmbeddedStore>, shown: Arc<Mutex<Shown>>, stop: Arc<AtomicBool>, writer: usize) {
     let name = format!("agent:{writer}");
     while !stop.load(Ordering::Relaxed) {
         let block = store.reserve(8).await.expect("reserved");
@@ -46,7 +49,11 @@ async fn write(store: Arc<SqliteStore>, shown: Arc<Mutex<Shown>>, stop: Arc<Atom
 }
 
 /// Several stores, each with several cuts.
-async fn cut_again_and_again(durability: Durability, stores: usize, look: impl AsyncFn(&std::path::Path, &SqliteStore, &Shown)) {
+async fn cut_again_and_again(
+    durability: Durability,
+    stores: usize,
+    look: impl AsyncFn(&std::path::Path, &EmbeddedStore, &Shown),
+) {
     let mut checked = 0;
     for _ in 0..stores {
         checked += cut_one_store(durability, &look).await;
@@ -55,11 +62,11 @@ async fn cut_again_and_again(durability: Durability, stores: usize, look: impl A
 }
 
 /// Cuts the power again and again while `WRITERS` write, and checks what each cut left.
-async fn cut_one_store(durability: Durability, look: &impl AsyncFn(&std::path::Path, &SqliteStore, &Shown)) -> usize {
+async fn cut_one_store(durability: Durability, look: &impl AsyncFn(&std::path::Path, &EmbeddedStore, &Shown)) -> usize {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultDisk::under(dir.path());
     let mut chance = Chance::from_environment("power cuts");
-    let store = Arc::new(SqliteStore::open(dir.path(), options(durability)).unwrap());
+    let store = Arc::new(EmbeddedStore::open(dir.path(), options(durability)).unwrap());
     let shown = Arc::new(Mutex::new(Shown::default()));
     let stop = Arc::new(AtomicBool::new(false));
     let writers: Vec<_> = (0..WRITERS)
@@ -91,7 +98,7 @@ async fn confirmed_messages_survive_a_power_cut_with_fsync() {
     cut_again_and_again(Durability::Fsync, scaled(2, 40), async |dir, before, shown| {
         let report = operators::check(dir).expect("readable");
         assert!(report.problems.is_empty(), "{:?}", report.problems);
-        let store = SqliteStore::open(dir, unbounded()).unwrap();
+        let store = EmbeddedStore::open(dir, unbounded()).unwrap();
         assert_eq!(store.epoch(), before.epoch());
         shown.hold_in(&store).await;
         let next = store.reserve(1).await.unwrap().start;
@@ -108,7 +115,7 @@ async fn a_power_cut_without_fsync_begins_a_new_epoch_and_gives_no_number_twice(
         drop(machine);
         let report = operators::check(dir).expect("readable");
         assert!(report.problems.is_empty(), "{:?}", report.problems);
-        let store = SqliteStore::open(dir, unbounded()).unwrap();
+        let store = EmbeddedStore::open(dir, unbounded()).unwrap();
         assert_ne!(store.epoch(), before.epoch());
         let next = store.reserve(1).await.unwrap().start;
         assert!(shown.blocks.values().all(|end| *end <= next), "numbers would be given again");

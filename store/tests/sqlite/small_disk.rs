@@ -8,7 +8,9 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use store::{Ack, Durability, NewRecord, OwnerKey, SqliteStore, Standing, Store, StoreError, StoreOptions, disk_size};
+use store::{
+    Ack, Durability, EmbeddedOptions, EmbeddedStore, NewRecord, OwnerKey, Standing, Store, StoreError, StoreOptions, disk_size,
+};
 
 use crate::writing::{channel, record, whole};
 
@@ -47,13 +49,17 @@ fn small_disk(test: &str) -> Option<PathBuf> {
 }
 
 /// As the broker opens it.
-fn open(disk: &Path, durability: Durability) -> Arc<SqliteStore> {
-    let options = StoreOptions { durability, disk_reserve: disk_size(disk) / 10, ..StoreOptions::default() };
-    Arc::new(SqliteStore::open(&disk.join("data"), options).expect("opens"))
+fn open(disk: &Path, durability: Durability) -> Arc<EmbeddedStore> {
+    let options = StoreOptions {
+        embedded: EmbeddedOptions::with(durability),
+        disk_reserve: disk_size(disk) / 10,
+        ..StoreOptions::default()
+    };
+    Arc::new(EmbeddedStore::open(&disk.join("data"), options).expect("opens"))
 }
 
 /// Stores some messages of a kilobyte at once, of a sender. Returns the first refusal.
-async fn put(store: &SqliteStore, count: u32) -> Result<u64, StoreError> {
+async fn put(store: &EmbeddedStore, count: u32) -> Result<u64, StoreError> {
     let key = OwnerKey {
         standing: Standing::Agent,
         sender: "agent:a".to_owned(),

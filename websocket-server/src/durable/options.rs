@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use common::{
-    config::{Durability, Retention, Settings, StoreSettings, StoredQuota},
+    config::{Backend, Durability, Retention, Settings, StoreSettings, StoredQuota},
     timestamp::millis,
 };
-use store::{Bounds, ChannelFamily, FamilyPolicy, Policies, Quota, Quotas, Store, StoreError, StoreOptions};
+use store::{Bounds, ChannelFamily, EmbeddedOptions, FamilyPolicy, Policies, Quota, Quotas, Store, StoreError, StoreOptions};
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -35,24 +35,27 @@ impl From<StoreError> for OpenError {
 ///
 /// # Errors
 /// The file cannot be opened, is damaged, in use, or of a newer release.
-pub fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, OpenError> {
+pub async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, OpenError> {
     let durability = match settings.store.durability {
         Durability::Fsync => store::Durability::Fsync,
         Durability::Process => store::Durability::Process,
-        Durability::Memory => store::Durability::Memory,
     };
-    if durability != store::Durability::Memory {
-        common::files::secure_folder(&settings.data.dir)?;
-    }
-    let options = StoreOptions {
-        durability,
+    let mut options = StoreOptions {
         policies: policies(&settings.store),
         max_bytes: settings.store.max_bytes as u64,
-        disk_reserve: if durability == store::Durability::Memory { 0 } else { disk_reserve(settings) },
         quotas: quotas(&settings.store),
+        embedded: EmbeddedOptions::with(durability),
         ..StoreOptions::default()
     };
-    Ok(store::open(&settings.data.dir, options)?)
+    let backend = match settings.store.backend {
+        Backend::Memory => store::Backend::Memory,
+        Backend::Embedded => {
+            common::files::secure_folder(&settings.data.dir)?;
+            options.disk_reserve = disk_reserve(settings);
+            store::Backend::Embedded
+        }
+    };
+    Ok(store::open(backend, &settings.data.dir, options).await?)
 }
 
 /// How much of the disk stays free; a tenth of a small one.

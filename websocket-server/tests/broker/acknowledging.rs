@@ -65,6 +65,7 @@ async fn a_message_that_was_not_delivered_cannot_be_acknowledged() {
 async fn messages_delivered_before_a_restart_can_be_acknowledged_after_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let on_disk = |settings: &mut common::config::Settings| {
+        settings.store.backend = common::config::Backend::Embedded;
         settings.store.durability = common::config::Durability::Process;
         settings.data.dir = folder.path().to_owned();
     };

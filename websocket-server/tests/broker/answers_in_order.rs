@@ -3,7 +3,7 @@
 
 use common::{
     assertion::{ClientIdentity, Reading},
-    config::{Durability, Settings},
+    config::{Backend, Durability, Settings},
     id::{ClientName, SessionId},
 };
 use futures_util::SinkExt;
@@ -22,6 +22,7 @@ fn identity(session_id: SessionId, client: Option<&str>) -> ClientIdentity {
 
 fn on_disk(folder: &tempfile::TempDir) -> impl Fn(&mut Settings) {
     move |settings| {
+        settings.store.backend = Backend::Embedded;
         settings.store.durability = Durability::Process;
         settings.data.dir = folder.path().to_owned();
     }

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use common::{
     assertion::ClientIdentity,
-    config::{DefaultDelivery, Durability, Settings},
+    config::{Backend, DefaultDelivery, Durability, Settings},
     id::SessionId,
 };
 use futures_util::StreamExt;
@@ -16,6 +16,7 @@ use crate::harness::{Peer, TestBroker, login};
 fn on_disk(folder: &Path) -> impl FnOnce(&mut Settings) + use<> {
     let folder = folder.to_owned();
     move |settings| {
+        settings.store.backend = Backend::Embedded;
         settings.store.durability = Durability::Process;
         settings.data.dir = folder;
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use common::config::{Durability, Retention, Settings};
+use common::config::{Backend, Durability, Retention, Settings};
 use serde_json::{Value, json};
 
 use crate::harness::{Peer, TestBroker};
@@ -10,6 +10,7 @@ use crate::harness::{Peer, TestBroker};
 fn on_disk(folder: &Path) -> impl FnOnce(&mut Settings) + use<> {
     let folder = folder.to_owned();
     move |settings| {
+        settings.store.backend = Backend::Embedded;
         settings.store.durability = Durability::Process;
         settings.data.dir = folder;
     }

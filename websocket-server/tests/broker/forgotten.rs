@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use common::{
     assertion::{ClientIdentity, Reading},
-    config::{Durability, Retention},
+    config::{Backend, Durability, Retention},
     id::{ClientName, SessionId},
 };
 use serde_json::json;
@@ -87,6 +87,7 @@ async fn sessions_that_are_never_seen_again_leave_nothing_behind() {
     let (count, kept, patience) = scaled((5_000, 20, 120), (1_000_000, 600, 1800));
     let folder = tempfile::tempdir().expect("a folder");
     let broker = TestBroker::with(|settings| {
+        settings.store.backend = Backend::Embedded;
         settings.store.durability = Durability::Process;
         settings.data.dir = folder.path().to_owned();
         // Nobody is forgotten while messages are still left.
@@ -166,6 +167,7 @@ async fn a_forgotten_session_is_told_at_its_return_what_it_lost() {
     let settings = |forget_sessions| {
         let folder = folder.path().to_owned();
         move |settings: &mut common::config::Settings| {
+            settings.store.backend = Backend::Embedded;
             settings.store.durability = Durability::Process;
             settings.data.dir = folder;
             settings.store.forget_sessions = forget_sessions;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use common::{
     audit::Event,
-    config::{Durability, Settings},
+    config::{Backend, Durability, Settings},
 };
 use identity::agent_keys::{Glob, KeyFile, NewKey, Scopes};
 use serde_json::{Value, json};
@@ -272,6 +272,7 @@ async fn no_message_outside_an_agents_scopes_is_stored_for_it_while_it_is_away()
     let key = place.key("anns", Scopes { users: globs(&["ann"]), anonymous: false, ..Scopes::everything() });
     let on_disk = |settings: &mut Settings| {
         settings.data.dir = place.folder.path().to_owned();
+        settings.store.backend = Backend::Embedded;
         settings.store.durability = Durability::Process;
     };
     let broker = TestBroker::with(on_disk).await;
@@ -296,6 +297,7 @@ async fn agents_whose_keys_were_changed_while_the_broker_was_down_are_forgotten(
     let place = Place::new();
     let on_disk = |settings: &mut Settings| {
         settings.data.dir = place.folder.path().to_owned();
+        settings.store.backend = Backend::Embedded;
         settings.store.durability = Durability::Process;
     };
     let [same, narrowed, widened, revoked] = [

@@ -88,6 +88,7 @@ async fn operators_requests_have_a_rate_for_each_address() {
 async fn counters_and_seen_agents_survive_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let on_disk = |settings: &mut common::config::Settings| {
+        settings.store.backend = common::config::Backend::Embedded;
         settings.store.durability = common::config::Durability::Process;
         settings.data.dir = folder.path().to_owned();
     };

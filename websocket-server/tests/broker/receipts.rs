@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use common::config::{Durability, Retention};
+use common::config::{Backend, Durability, Retention};
 use serde_json::{Value, json};
 
 use crate::harness::TestBroker;
@@ -31,6 +31,7 @@ async fn a_sender_is_told_of_delivery_and_acknowledgement() {
 async fn receipts_come_also_when_the_receiver_comes_after_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let on_disk = |settings: &mut common::config::Settings| {
+        settings.store.backend = Backend::Embedded;
         settings.store.durability = Durability::Process;
         settings.data.dir = folder.path().to_owned();
     };
@@ -110,6 +111,7 @@ async fn a_receipt_makes_a_message_to_an_inbox_durable_and_is_refused_elsewhere(
 async fn receipts_follow_the_confirmation_that_a_message_is_stored() {
     let folder = tempfile::tempdir().expect("a folder");
     let broker = TestBroker::with(|settings| {
+        settings.store.backend = Backend::Embedded;
         settings.store.durability = Durability::Fsync;
         settings.data.dir = folder.path().to_owned();
         settings.store.inbox = Retention { messages: 4, ..settings.store.inbox };

@@ -2,7 +2,7 @@
 
 use common::{
     assertion::{ClientIdentity, Reading},
-    config::{Durability, Settings},
+    config::{Backend, Durability, Settings},
     id::{ClientName, SessionId},
 };
 use serde_json::{Value, json};
@@ -76,6 +76,7 @@ async fn a_client_resumes_only_channels_that_it_may_read() {
 async fn subscriptions_of_a_named_client_are_restored_with_positions_after_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let on_disk = |settings: &mut Settings| {
+        settings.store.backend = Backend::Embedded;
         settings.store.durability = Durability::Process;
         settings.data.dir = folder.path().to_owned();
     };

@@ -13,13 +13,13 @@ use super::{
     existing::open_store,
 };
 use crate::{
-    error::StoreError,
-    position::MAX_SEQ,
-    sqlite::{
+    embedded::{
         file::{self, beside, database_path},
         lock::DirectoryLock,
         schema,
     },
+    error::StoreError,
+    position::MAX_SEQ,
 };
 
 /// Numbers skipped when a backup is restored, in case the replaced file cannot tell its newest

@@ -13,11 +13,7 @@ use super::{
     error::damaged,
     schema::{self, FileKind, meta, set_meta},
 };
-use crate::{
-    error::StoreError,
-    options::{Durability, StoreOptions},
-    position::Epoch,
-};
+use crate::{embedded_options::Durability, error::StoreError, options::StoreOptions, position::Epoch};
 
 /// The database's name in the data directory.
 pub const DATABASE: &str = "bridge.db";
@@ -84,7 +80,7 @@ pub(super) fn open_writer(dir: &Path, options: &StoreOptions) -> Result<(Connect
     // SQLite would create it readable for everybody. Its log and index get the mode of the
     // database.
     create_private(&path).map_err(|error| io_error(&error))?;
-    let mut conn = connect(&path, flags, options.vfs.as_deref())?;
+    let mut conn = connect(&path, flags, options.embedded.vfs.as_deref())?;
     let kind = schema::inspect(&conn, &path)?;
     if kind == FileKind::Empty {
         // Can be chosen only before the first table. The second setting allows space to be given
@@ -96,12 +92,12 @@ pub(super) fn open_writer(dir: &Path, options: &StoreOptions) -> Result<(Connect
          PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -32768;
          PRAGMA cell_size_check = ON;",
     )?;
-    if options.check_at_open {
+    if options.embedded.check_at_open {
         quick_check(&conn)?;
     }
     schema::migrate(&mut conn, kind)?;
-    let epoch = begin_run(&conn, options.durability)?;
-    set_synchronous(&conn, options.durability == Durability::Fsync)?;
+    let epoch = begin_run(&conn, options.embedded.durability)?;
+    set_synchronous(&conn, options.embedded.durability == Durability::Fsync)?;
     Ok((conn, epoch))
 }
 
@@ -167,10 +163,11 @@ fn boot_id() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::embedded_options::EmbeddedOptions;
 
     fn epoch_after(change: &str, durability: Durability) -> (Epoch, Epoch) {
         let dir = tempfile::tempdir().expect("a directory");
-        let options = StoreOptions { durability, ..StoreOptions::default() };
+        let options = StoreOptions { embedded: EmbeddedOptions::with(durability), ..StoreOptions::default() };
         let (conn, before) = open_writer(dir.path(), &options).expect("opens");
         conn.execute_batch(change).expect("a statement");
         drop(conn);

@@ -7,12 +7,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::existing::{existing, open_store};
 use crate::{
-    error::StoreError,
-    position::Epoch,
-    sqlite::{
+    embedded::{
         commits::{self, Unplaced},
         file, schema,
     },
+    error::StoreError,
+    position::Epoch,
 };
 
 /// The most problems listed of each kind; more would only repeat the same.

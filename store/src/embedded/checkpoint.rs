@@ -145,7 +145,10 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::options::{Durability, StoreOptions};
+    use crate::{
+        embedded_options::{Durability, EmbeddedOptions},
+        options::StoreOptions,
+    };
 
     const PORTION: u64 = 100;
 
@@ -160,7 +163,7 @@ mod tests {
     impl Writer {
         fn new() -> Self {
             let dir = tempfile::tempdir().expect("a directory");
-            let options = StoreOptions { durability: Durability::Process, ..StoreOptions::default() };
+            let options = StoreOptions { embedded: EmbeddedOptions::with(Durability::Process), ..StoreOptions::default() };
             let (conn, _) = file::open_writer(dir.path(), &options).expect("opens");
             Self { dir, conn, checkpoints: Checkpoints::new(PORTION * PAGE, None), pages: 0 }
         }

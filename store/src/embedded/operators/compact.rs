@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::existing::existing;
 use crate::{
+    embedded::{file, lock::DirectoryLock, presence},
     error::StoreError,
     options::StoreOptions,
-    sqlite::{file, lock::DirectoryLock, presence},
 };
 
 /// The result of [`compact`].

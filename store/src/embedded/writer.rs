@@ -25,11 +25,7 @@ use super::{
     queue::{Taken, WriteQueue},
     tx::{Totals, Tx, WriterState},
 };
-use crate::{
-    error::StoreError,
-    health::StoreHealth,
-    options::{Durability, StoreOptions},
-};
+use crate::{embedded_options::Durability, error::StoreError, health::StoreHealth, options::StoreOptions};
 
 /// Bytes of frames in one commit, approximately.
 const BATCH_BYTES: usize = 8 << 20;
@@ -305,7 +301,7 @@ impl Batches {
     /// One transaction.
     fn attempt(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Committed, StoreError> {
         let begun = Instant::now();
-        let sync_now = self.options.durability != Durability::Fsync && jobs.iter().any(|job| job.must_sync());
+        let sync_now = self.options.embedded.durability != Durability::Fsync && jobs.iter().any(|job| job.must_sync());
         if sync_now {
             file::set_synchronous(&self.conn, true)?;
         }

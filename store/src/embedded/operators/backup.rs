@@ -10,7 +10,7 @@ use common::files::create_private;
 use rusqlite::{Connection, backup::StepResult};
 
 use super::existing::{existing, open_store};
-use crate::{error::StoreError, sqlite::file};
+use crate::{embedded::file, error::StoreError};
 
 /// How fast a backup may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -74,11 +74,12 @@ use crate::{
     audit::{AuditQuery, AuditRow},
     channel::{ChannelFamily, ChannelName},
     dead::{DeadLettered, Death},
+    embedded_options::Durability,
     error::StoreError,
     health::StoreHealth,
     inbox::{Ack, Delivered, Nack, Pending, PendingQuery, Trimmed},
     ledger::{Appending, Ledger},
-    options::{Durability, StoreOptions},
+    options::StoreOptions,
     owner::{Owner, OwnerKey},
     position::Epoch,
     quota::UsageReport,
@@ -92,7 +93,7 @@ const SMALL: usize = 64;
 /// A store in one file.
 ///
 /// Dropping it closes it, and waits for the writes in line.
-pub struct SqliteStore {
+pub struct EmbeddedStore {
     epoch: Epoch,
     ledger: Arc<Ledger>,
     damage: Arc<Damage>,
@@ -103,7 +104,7 @@ pub struct SqliteStore {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl SqliteStore {
+impl EmbeddedStore {
     /// Opens the store in a directory, and creates both if necessary. Blocks as long as that takes:
     /// milliseconds, or seconds after a crash with much to recover.
     pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
@@ -118,17 +119,19 @@ impl SqliteStore {
         let state = WriterState::load(&conn, &options, Arc::clone(&ledger), Arc::clone(&damage))?;
         lock.note_store();
         let presence = Presence::of(&database, lock.path()).map_err(|error| file::io_error(&error))?;
-        let (readers, handles) = Readers::start(&database, options.vfs.as_deref(), options.readers, options.queue_reads)?;
-        let line = Arc::new(Line::new(options.queue_writes, options.queue_bytes, options.durability != Durability::Fsync));
+        let (readers, handles) =
+            Readers::start(&database, options.embedded.vfs.as_deref(), options.embedded.readers, options.embedded.queue_reads)?;
+        let line =
+            Arc::new(Line::new(options.queue_writes, options.queue_bytes, options.embedded.durability != Durability::Fsync));
         let gauge = Arc::new(Gauge::default());
         Gauge::count(&mut gauge.health.lock(), &state.totals);
-        let ahead = match options.durability {
+        let ahead = match options.embedded.durability {
             Durability::Process => SyncAhead::start(&file::beside(&database, "-wal"))
                 .inspect_err(|error| tracing::warn!(%error, "the store's log cannot be synced ahead of time"))
                 .ok(),
-            Durability::Fsync | Durability::Memory => None,
+            Durability::Fsync => None,
         };
-        let checkpoints = Checkpoints::new(options.checkpoint_bytes, ahead);
+        let checkpoints = Checkpoints::new(options.embedded.checkpoint_bytes, ahead);
         checkpoints.limit_file(&conn)?;
         let writer = Writer {
             conn,
@@ -212,7 +215,7 @@ impl SqliteStore {
     }
 }
 
-impl Drop for SqliteStore {
+impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         self.line.close();
         self.readers.close();
@@ -224,7 +227,7 @@ impl Drop for SqliteStore {
     }
 }
 
-impl Store for SqliteStore {
+impl Store for EmbeddedStore {
     fn epoch(&self) -> Epoch {
         self.epoch
     }

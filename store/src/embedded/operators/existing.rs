@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    error::StoreError,
-    sqlite::{
+    embedded::{
         file::{self, database_path},
         schema::{self, FileKind},
     },
+    error::StoreError,
 };
 
 /// The database of a directory, if there is one: a wrong path must not create an empty store.
