@@ -7,7 +7,7 @@
 // Environment: BRIDGE_EDGE (http://127.0.0.1:8081), BRIDGE_STATE (bridge-client.json).
 //
 // The state file holds the session and the positions up to which messages were processed. It is
-// secret: who has the token has the session.
+// secret: whoever has the token can use the session.
 
 import { randomUUID } from "node:crypto";
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";

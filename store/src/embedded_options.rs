@@ -1,4 +1,4 @@
-//! What only a store in a file can be told.
+//! Options that only a store in a file has.
 
 use crate::error::StoreError;
 

@@ -17,8 +17,8 @@ pub enum StoreError {
     /// The file is damaged. Nothing more is stored until an operator has restored a backup.
     #[error("the store's file is damaged: stop the broker and restore a backup ({0})")]
     Corrupt(String),
-    /// What is stored in one channel is damaged. What can be read of it is still served, and nothing new is stored in it until an operator
-    /// has restored a backup.
+    /// Records of one channel are damaged. The readable ones are still served. The channel accepts
+    /// no new messages until an operator has restored a backup.
     #[error(
         "{channel} is damaged in the store's file, and nothing new is stored in it: stop the broker and restore a backup ({what})"
     )]

@@ -15,7 +15,7 @@ const DAY_MS: u64 = 24 * HOUR_MS;
 /// removes the rest.
 pub(crate) const INLINE_BUDGET: u64 = 1_024;
 
-/// Where a store keeps what it holds.
+/// Where a store keeps its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Backend {
     /// In one file of the data folder, written by this process.
@@ -140,7 +140,7 @@ pub struct StoreOptions {
     pub queue_bytes: usize,
     /// Writes in one commit. Default 1,024.
     pub batch_writes: usize,
-    /// What only the embedded backend looks at.
+    /// Options that only the embedded backend uses.
     pub embedded: EmbeddedOptions,
 }
 

@@ -1,4 +1,4 @@
-//! Doors at a real broker that is killed, and at names that others take over.
+//! Doors whose broker is killed, and doors whose names others take over.
 
 use std::{
     collections::BTreeMap,
@@ -58,8 +58,7 @@ async fn read_through(inbox: &mut Inbox, last: usize, acknowledge_at: Option<&Do
     }
 }
 
-/// What came under each number that the bridge has given: which message, and how often unmarked and
-/// marked.
+/// For each number that the bridge gave: which message came, and how often unmarked and marked.
 fn by_seq(came: &[Incoming]) -> BTreeMap<u64, (usize, u32, u32)> {
     let mut table = BTreeMap::new();
     for message in came {
@@ -92,8 +91,8 @@ async fn doors_are_back_after_the_broker_is_killed_and_nothing_durable_is_lost_o
             let mut of_number = [0; 2];
             for (seq, target) in of_number.iter_mut().zip(["agent:worker", "topic:news"]) {
                 *seq = loop {
-                    // Sent again by the door where the broker dies; refused by a broker whose store
-                    // is on its way down.
+                    // The door sends it again if the broker dies. A broker whose store is closing
+                    // refuses it.
                     match sender.publish(job(number, target)).await {
                         Ok(stored) => break stored.seq,
                         Err(DoorError::Refused(error)) if error.temporary => tokio::task::yield_now().await,
@@ -120,7 +119,7 @@ async fn doors_are_back_after_the_broker_is_killed_and_nothing_durable_is_lost_o
         broker = site.broker_alone().await;
     }
     let (seqs, sender) = in_time("all is published", publishing).await.expect("no panic");
-    // The last are sent to a broker that stays: nothing of theirs is delivered and then lost.
+    // The last messages go to a broker that stays, so that none of them is delivered and then lost.
     for target in ["agent:worker", "topic:news"] {
         sender.publish(job(last, target)).await.expect("stored");
     }
@@ -133,7 +132,7 @@ async fn doors_are_back_after_the_broker_is_killed_and_nothing_durable_is_lost_o
         assert!(matches!(of_worker, Some((known, 0 | 1, _)) if *known == number), "{number}: {of_worker:?}");
         assert_eq!(of_topic, Some(&(number, 1, 0)), "exactly once, by its position");
     }
-    // What the worker has acknowledged does not come again.
+    // Messages that the worker has acknowledged are not redelivered.
     assert!(in_time("drained", worker.drain(Duration::from_secs(20))).await);
     let positions = reader.positions().await.expect("open");
     assert_eq!(positions["topic:news"].seq, *read.last_key_value().expect("read").0);
@@ -152,7 +151,7 @@ async fn a_session_whose_client_name_is_taken_over_reads_on_under_another() {
     in_time("stored", sender.publish(job(0, "topic:news"))).await.expect("stored");
     read_through(&mut of_first, 0, None).await;
 
-    // It takes over what is kept under the name, the subscription to the topic too.
+    // It takes over all state under the name, including the subscription to the topic.
     let (second, mut of_second) = site.session_door(session, named());
     in_time("open", second.opened()).await.expect("open");
     in_time("the first has come back", async {
@@ -190,7 +189,7 @@ async fn a_door_that_is_full_while_nobody_is_there_can_be_closed() {
         let (door, _inbox) = site.agent_door("worker", tuning());
         async move {
             while door.try_send(Outgoing::new("a:b").to(&to("agent:x"))).is_ok() {
-                // The door takes as much as its queue holds; until then it is not full.
+                // The door accepts messages until its queue is full.
                 tokio::task::yield_now().await;
             }
             match number {

@@ -13,7 +13,7 @@ async fn publish(door: &Door, target: &str, payload: Value) {
     in_time("stored", door.publish(message.delivery(Delivery::Durable))).await.expect("stored");
 }
 
-/// How many sockets and streams of clients the edge has.
+/// How many sockets and streams the clients have at the edge.
 async fn open_at_the_edge(site: &Site) -> Value {
     let stats = request(site.edge, "GET", "/stats", None).await.expect("an answer");
     stats.json["browsers"]["sockets"].clone()
@@ -42,7 +42,7 @@ async fn a_stream_goes_on_through_the_brokers_death_and_its_reader_through_its_o
         assert_eq!(event.id.as_deref(), Some(position.as_str()));
         last_id = event.id;
         if number == 3 {
-            // It stays open, hears of it, and is given the rest.
+            // The stream stays open, reports the loss of the broker, and gets the rest.
             broker.kill();
             broker = site.broker_alone().await;
         }
@@ -51,7 +51,7 @@ async fn a_stream_goes_on_through_the_brokers_death_and_its_reader_through_its_o
     for number in 6..9 {
         publish(&sender, "topic:news", json!(number)).await;
     }
-    // As a browser comes back: the same address, and the id of the last event.
+    // As a browser reconnects: the same address, and the id of the last event.
     let came_back = format!("Last-Event-ID: {}\r\n", last_id.expect("an id"));
     let mut events = EventStream::open(site.edge, &format!("{NEWS}?from=0"), &reader.token, &came_back).await.expect("opened");
     for number in 6..9 {

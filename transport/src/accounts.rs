@@ -30,7 +30,7 @@ pub const TABLES: usize = 6;
 /// left.
 const FIRST_CLEANING: usize = 1024;
 
-/// So many different allowances are shared by the accounts that have them.
+/// How many different allowances are shared by the accounts that have them.
 const SHARED_ALLOWANCES: usize = 16;
 
 /// The limits of an account.

@@ -165,7 +165,7 @@ impl EmbeddedStore {
         self.put_in_line(bytes, admission, false, run)
     }
 
-    /// Writes something of one channel.
+    /// Writes to one channel.
     fn write_of<T, F>(&self, channel: ChannelName, bytes: usize, mut run: F) -> Reply<T>
     where
         T: Send + 'static,
@@ -174,7 +174,7 @@ impl EmbeddedStore {
         self.write(bytes, Admission::Bounded, move |tx| tx.within(&channel, |tx| run(tx, &channel)))
     }
 
-    /// Reads something of one channel. `look` is told where to say what it had to leave out.
+    /// Reads a part of one channel. `look` reports to its argument what it had to leave out.
     fn read_of<T, F>(&self, channel: ChannelName, look: F) -> Reply<T>
     where
         T: Send + 'static,
@@ -191,7 +191,7 @@ impl EmbeddedStore {
         })
     }
 
-    /// Reads something that belongs to no channel.
+    /// Reads data that belongs to no channel.
     fn look_up<T, F>(&self, look: F) -> Reply<T>
     where
         T: Send + 'static,
@@ -275,7 +275,7 @@ impl Store for EmbeddedStore {
         let bytes = records.iter().map(|record| record.frame.len() + SMALL).sum();
         let damaged = records.iter().find_map(|record| self.damage.of(&record.channel));
         match Appending::charge(&self.ledger, records) {
-            // Its room is given back.
+            // Its space is freed.
             Ok(_) if let Some(damaged) = damaged => Box::pin(ready(Err(damaged))),
             Ok(mut appending) => self.write(bytes, Admission::Bounded, move |tx| tx.append(&mut appending)),
             Err(refused) => Box::pin(ready(Err(refused))),

@@ -22,7 +22,7 @@ use crate::{
 
 const RECORD: &str = "seq, prev, message_id, source, frame, lane, expires_at, stored_at, dead_channel, dead_seq, dead_reason, dead_detail, \
      checksum";
-/// Numbers listed at once where records are read one by one.
+/// How many numbers are listed at once when records are read one by one.
 const LISTED: u32 = 256;
 
 /// Whether a read had to leave something out.
@@ -145,7 +145,7 @@ impl Filling {
         Ok(true)
     }
 
-    /// The same where something is damaged: adds what can be read, and leaves the rest out.
+    /// The same if records are damaged: adds the readable ones and leaves the others out.
     fn fill_one_by_one(
         &mut self,
         conn: &Connection,
@@ -158,7 +158,7 @@ impl Filling {
         loop {
             let mut rows = statement.query(params![channel, sql_integer(after), LISTED])?;
             let mut is_end = true;
-            // Of an index that cannot be read the rest is left out.
+            // The rest of an index that cannot be read is left out.
             while let Some(Some(seq)) = left_out.or_leave(next_number(&mut rows))? {
                 is_end = false;
                 after = seq;
@@ -267,10 +267,10 @@ fn before_last(conn: &Connection, channel: &Channel, unplaced: &[Unplaced], coun
     Ok(before.unwrap_or(0))
 }
 
-/// A row of what waits: its number, attempts, when it is due, and why it was refused last.
+/// A row of a waiting message: its number, attempts, when it is due, and why it was last refused.
 type Waiting = (u64, u32, u64, Option<String>);
 
-/// Reads what waits for an acknowledgement. Damaged records are left out.
+/// Reads messages that wait for an acknowledgement. Damaged records are left out.
 pub(super) fn pending(
     conn: &Connection,
     name: &ChannelName,
@@ -291,7 +291,7 @@ pub(super) fn pending(
     }
 }
 
-/// What waits after a number, as many as are asked for.
+/// Messages that wait after a number, up to a limit.
 fn waiting(
     conn: &Connection,
     channel: i64,
@@ -315,7 +315,7 @@ fn waiting(
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
             })?;
         for row in rows {
-            // Of an index that cannot be read the rest is left out.
+            // The rest of an index that cannot be read is left out.
             let Some(row) = left_out.or_leave(row.map_err(StoreError::from))? else { break };
             waiting.push(row);
         }
@@ -325,7 +325,7 @@ fn waiting(
     Ok(waiting)
 }
 
-/// The records of what waits, as many as have room.
+/// The records of waiting messages, as many as there is room for.
 fn read_waiting(
     conn: &Connection,
     waiting: Vec<Waiting>,

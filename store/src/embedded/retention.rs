@@ -413,7 +413,7 @@ impl Tx<'_> {
         Ok(true)
     }
 
-    /// Those that are damaged are passed over: nothing can be done to them.
+    /// Damaged records are skipped, because nothing can be done with them.
     fn channels_older(
         &self,
         column: &str,

@@ -245,8 +245,8 @@ impl Batches {
         self.gone.is_some() || self.state.damage.of_all().is_some()
     }
 
-    /// Attributes damage to the channel that a write was for. Where that is not known, nothing is
-    /// written any more.
+    /// Attributes damage to the channel that a write was for. If the channel is not known, the
+    /// store refuses all further writes.
     fn confine<T>(&mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
         let suspect = self.state.suspect.take();
         self.state.damage.note_in(suspect.as_ref(), outcome)

@@ -1,4 +1,4 @@
-//! Damage: it is told, it is confined to its channel, and what can be read is served.
+//! Damage: the store reports it, confines it to its channel, and serves what can be read.
 
 use store::{Ack, Limits, PendingQuery, ReadFrom, StoreError};
 
@@ -8,7 +8,7 @@ contract!(a_channel_with_a_damaged_record_refuses_what_is_new_and_serves_the_res
 
 const ALL: PendingQuery = PendingQuery { due_before: u64::MAX, after: 0, limits: Limits { records: 2, bytes: u64::MAX } };
 
-/// The numbers of what waits.
+/// The numbers of waiting messages.
 async fn waiting(store: &Subject, name: &str) -> Vec<u64> {
     let (mut found, mut query) = (Vec::new(), ALL);
     loop {
@@ -51,7 +51,7 @@ async fn a_channel_with_a_damaged_record_refuses_what_is_new_and_serves_the_rest
         assert_eq!(store.refusal(new).await, refusal);
     }
     assert_eq!(store.health().damaged_channels, 2);
-    // Others go on, and so does what can be read.
+    // Other channels still work, and readable messages are still served.
     assert_eq!(store.refuses(&channel("agent:b")), None);
     let next = store.letter("agent:b").await;
     store.put(next).await;

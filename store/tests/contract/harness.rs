@@ -86,7 +86,8 @@ impl Subject {
         }
     }
 
-    /// Damages what is stored of a record, behind the store's back. Answers whether that can be done to this backend.
+    /// Damages a stored record without the store's knowledge. Returns whether this backend supports
+    /// that.
     pub fn damage(&self, seq: u64) -> bool {
         if !self.backend.outlives_its_process() {
             return false;

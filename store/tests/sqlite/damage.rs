@@ -1,4 +1,5 @@
-//! Pages that are overwritten: what is missing is said, what can be read is served, and nothing new is stored behind the damage.
+//! Overwritten pages: the store reports what is missing, serves what can be read, and stores
+//! nothing new behind the damage.
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
@@ -41,7 +42,7 @@ async fn log(store: &EmbeddedStore, name: &str) -> Result<Frames, StoreError> {
     }
 }
 
-/// A store with small and large messages in an inbox and a topic: what they are.
+/// Fills a store with small and large messages in an inbox and a topic. Returns the messages.
 async fn filled(dir: &Path) -> [(&'static str, Frames); 2] {
     let store = Arc::new(EmbeddedStore::open(dir, StoreOptions::default()).unwrap());
     for _ in 0..40 {
@@ -98,7 +99,7 @@ async fn wherever_a_page_is_overwritten_nothing_is_missing_in_silence() {
         told += u32::from(!is_harmless);
         harmless += u32::from(is_harmless);
         if is_harmless {
-            // What is damaged is nobody's that was read, or is met by a write.
+            // The damage is in data that was not read, or that a write meets.
             let outcome = put(&store, INBOX, 10).await;
             assert!(outcome.is_ok() || !store.health().is_ready(), "page {page}: {outcome:?}");
         }
@@ -132,7 +133,7 @@ async fn damage_in_one_channel_leaves_the_others_alone_and_is_found_by_a_check()
     assert_eq!(put(&store, INBOX, 10).await, Err(refusal));
     put(&store, TOPIC, 10).await.unwrap();
     put(&store, "agent:b", 10).await.unwrap();
-    // What was read is acknowledged, and retention goes on elsewhere.
+    // Messages that were read can be acknowledged, and retention continues in other channels.
     let read: Vec<u64> = found.into_keys().collect();
     assert_eq!(store.ack(name, store::Ack::Each(read.clone())).await.unwrap(), read);
     store.trim(u64::MAX / 4, 100).await.unwrap();

@@ -1,4 +1,4 @@
-//! Doors of a site's broker, for peers that come back by themselves.
+//! Doors to a site's broker, for peers that reconnect by themselves.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,12 +11,12 @@ use gateway::doors::{AgentEntrance, AgentOptions, Backoff, BrokerAddress, Door, 
 
 use super::{AGENT_KEY, Site};
 
-/// The secret that edge and broker of a site share where tests speak as an edge.
+/// The secret that edge and broker of a site share, for tests that act as an edge.
 pub const BRIDGE_SECRET: &str = "a-bridge-secret-of-the-suite-of-32-bytes";
 /// How long one dial may take.
 const DIAL: Duration = Duration::from_secs(5);
 
-/// Tests wait for doors to come back; people need not.
+/// Short, because tests wait for doors to reconnect.
 pub fn quick() -> Tuning {
     let backoff = Backoff { first: Duration::from_millis(20), longest: Duration::from_millis(200) };
     Tuning { backoff, call_limit: super::LIMIT, ..Tuning::default() }
@@ -43,8 +43,7 @@ impl Site {
         door_at(self.broker, agent_id, tuning)
     }
 
-    /// The door of sessions, for a session that this test vouches for. The site has
-    /// [`BRIDGE_SECRET`].
+    /// The door of sessions, for a session that this test asserts. The site uses [`BRIDGE_SECRET`].
     pub fn session_door(&self, session: SessionId, tuning: Tuning) -> (Door, Inbox) {
         Door::session(SessionOptions {
             entrance: SessionEntrance::Socket { address: address_of(self.broker), secret: Secret::new(BRIDGE_SECRET) },

@@ -1,4 +1,4 @@
-//! A reader of server-sent events, no library.
+//! A reader of server-sent events, without a library.
 
 use std::{collections::VecDeque, net::SocketAddr};
 
@@ -21,9 +21,9 @@ pub struct Event {
 /// An open stream.
 pub struct EventStream {
     socket: TcpStream,
-    /// What of the chunked body has not been decoded.
+    /// The bytes of the chunked body that are not decoded yet.
     raw: String,
-    /// What of the events has not been read.
+    /// The bytes of events that are not read yet.
     text: String,
     events: VecDeque<Event>,
     is_over: bool,
@@ -96,7 +96,7 @@ impl EventStream {
         .await
     }
 
-    /// The next event of a topic's message; others are passed over.
+    /// The next event with a message of the topic. Other events are skipped.
     pub async fn message(&mut self) -> Event {
         loop {
             let event = self.next().await.expect("the stream goes on");
@@ -106,7 +106,7 @@ impl EventStream {
         }
     }
 
-    /// Reads on until the stream ends, and says with which code it was closed.
+    /// Reads until the stream ends. Returns the close code.
     pub async fn closed(&mut self) -> u64 {
         let mut last = None;
         while let Some(event) = self.next().await {

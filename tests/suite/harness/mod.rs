@@ -1,5 +1,5 @@
-//! Processes of the daemon, a small HTTP client, WebSocket peers that send and expect frames, and doors for those that come back by
-//! themselves.
+//! Processes of the daemon, a small HTTP client, WebSocket peers that send and expect frames, and
+//! doors for peers that reconnect by themselves.
 
 mod chance;
 mod doors;

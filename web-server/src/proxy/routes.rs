@@ -33,8 +33,8 @@ struct Parameters {
 }
 
 impl Parameters {
-    /// How the client wants to read. One that names itself not is named by `name`, so that the
-    /// broker knows it again when this edge has to dial again, and when the client comes again.
+    /// How the client wants to read. `name` names a client that does not name itself, so that the
+    /// broker recognizes it when this edge dials again or the client reconnects.
     fn reading(self, name: impl FnOnce() -> Option<ClientName>) -> Result<Reading, Refusal> {
         let Self { ack, prefetch, client, resume, .. } = self;
         let client = client.as_deref().map(|text| client_name_in_query("client", text)).transpose()?;

@@ -80,7 +80,8 @@ struct Table {
 
 struct Entry {
     number: u64,
-    /// The lowest slot that no other socket of the session had when it came. `None`: it has none.
+    /// The lowest slot that no other socket of the session had when this one came. `None`: it has
+    /// no slot.
     place: Option<usize>,
     socket_id: Uuid,
     /// The generation of the token that it was opened with.
@@ -151,8 +152,7 @@ impl OpenSockets {
         self.admit_with(session, true)
     }
 
-    /// The same for a socket that is not to be known again when it comes back, and so has no place
-    /// among the session's.
+    /// The same for a socket that need not be recognized when it reconnects, and so gets no slot.
     ///
     /// # Errors
     /// See [`OpenSockets::admit`].

@@ -148,7 +148,7 @@ impl CatchUp {
         }
     }
 
-    /// Tells the receiver, once, that it may not have got everything because the channel is damaged.
+    /// Tells the receiver, once, that it may have missed messages because the channel is damaged.
     fn tell_of_damage(&mut self) {
         if self.knows_of_damage || self.channels.store().refuses(&self.channel).is_none() {
             return;
@@ -273,7 +273,8 @@ impl CatchUp {
                 self.note_given();
             }
             self.wait_for_room(1).await;
-            // No more than has room and places: what is read here is recorded as delivered.
+            // Reads no more than there is room and places for, because messages read here are
+            // recorded as delivered.
             let (room, places) = (self.peer.window.room(), self.peer.places().clamp(1, PENDING_PAGE));
             let page = self.channels.pending_after(&self.channel, self.given, places, room).await?;
             if page.is_empty() || self.peer.link.is_over() || !self.is_current() {
@@ -356,7 +357,7 @@ impl CatchUp {
         }
     }
 
-    /// Waits until so many more bytes may be on their way to the reader, and it has a place for a
+    /// Waits until this many more bytes may be in flight to the reader and it has a place for a
     /// message of an inbox, or until it has gone.
     async fn wait_for_room(&self, bytes: usize) {
         let is_inbox = self.channel.family().is_inbox();

@@ -220,7 +220,7 @@ impl Channel {
         }
     }
 
-    /// Those connections, as far as they are still there.
+    /// Those of the connections that still exist.
     pub fn explicit_readers(&self) -> Vec<Arc<Peer>> {
         let there = self.explicit_readers.iter().filter_map(Weak::upgrade);
         there.filter(|peer| !peer.link.is_over()).collect()
@@ -256,12 +256,12 @@ impl Channel {
         self.tail.is_empty()
     }
 
-    /// Whether nothing happens: no tail, no receiver behind, no check.
+    /// Whether the channel is idle: no tail, no receiver behind, no check.
     pub fn is_quiet(&self) -> bool {
         self.tail.is_empty() && self.behind.is_empty() && !self.is_looked_through
     }
 
-    /// Whether nobody needs it: nothing happens, and no reader was handed anything.
+    /// Whether it is unused: it is idle, and no reader holds a message.
     pub fn is_idle(&self) -> bool {
         self.is_quiet() && self.explicit_readers.iter().all(|known| known.strong_count() == 0)
     }

@@ -349,8 +349,8 @@ impl Channels {
         self.active.lock().get_or_insert(channel)
     }
 
-    /// What is pending in an inbox after a number: at most so many messages, about so many bytes, and
-    /// at most a page.
+    /// The pending messages of an inbox after a number: at most this many messages, about this many
+    /// bytes, and at most a page.
     pub fn pending_after(&self, channel: &ChannelName, after: u64, records: usize, bytes: u64) -> Reply<Vec<Pending>> {
         let records = u32::try_from(records.min(PENDING_PAGE)).unwrap_or(u32::MAX);
         let limits = Limits { records, bytes: PAGE.bytes.min(bytes.max(1)) };
@@ -380,7 +380,8 @@ impl Channels {
         self.store.mark_delivered(deliveries.collect())
     }
 
-    /// How long an acknowledgement may take, in milliseconds: it doubles with each delivery, up to an hour.
+    /// How long an acknowledgement may take, in milliseconds: it doubles with each delivery, up to
+    /// an hour.
     pub(super) fn wait_after(&self, attempt: u32) -> u64 {
         const LONGEST: u64 = 60 * 60 * 1000;
         millis(self.ack_timeout).saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(LONGEST)

@@ -239,7 +239,7 @@ impl World {
         assert_eq!(*self.failed.lock().expect("lock"), Vec::<String>::new(), "everything is confirmed");
     }
 
-    /// Everybody comes, reads and acknowledges.
+    /// All receivers come, read and acknowledge.
     async fn finish_step(&mut self) {
         for at in 0..READERS {
             self.come(at).await;

@@ -161,7 +161,8 @@ impl Channels {
             let first = first.map_err(|_| Refused(ErrorCode::StoreUnavailable.into()))?;
             return Ok(Outcome::Accepted(Box::new(Accepted::repeated(channel, first))));
         }
-        // Before anybody gets it: a message that cannot be stored should not be delivered either.
+        // This comes before any delivery: a message that cannot be stored should not be delivered
+        // either.
         if let Some(damage) = self.store().refuses(channel) {
             return Err(Refused(refusal_of(&damage)));
         }
@@ -244,9 +245,9 @@ impl Channels {
         Ok(Outcome::Accepted(Box::new(Accepted { settled, committed, deliveries, delivered, fell_behind, pause_for })))
     }
 
-    /// A message that its sender has sent before, whatever the sender may do now: it gets the answer
-    /// of the first one. `None`: the message is new, or it was repeated too often while the first one
-    /// is on its way to the disk.
+    /// A message that its sender has sent before, whatever the sender may do now: it gets the
+    /// answer of the first one. `None`: the message is new, or it was repeated too often while the
+    /// first one is on its way to the disk.
     pub fn first_of(&self, channel: &ChannelName, source: &str, id: &str) -> Option<Box<Accepted>> {
         let key = MessageKey::of(channel, source, id);
         let first = self.recent.lock().find(&key, unix_ms())?.ok()?;

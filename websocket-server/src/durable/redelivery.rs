@@ -1,4 +1,4 @@
-//! Gives messages again that were not acknowledged in time, or were refused.
+//! Redelivers messages that were not acknowledged in time, or were refused.
 
 use std::{collections::BTreeMap, future::poll_fn, sync::Arc, task::Poll};
 
@@ -9,7 +9,7 @@ use store::{ChannelName, DeadLettered, DeadReason, Death, Delivered, Pending, St
 use super::{Channel, Channels, channels::PENDING_PAGE, redelivered};
 use crate::peers::Peer;
 
-/// Somebody looks through an inbox; until this is dropped nobody else does.
+/// Looking through an inbox: until this is dropped, no other task may.
 struct Look(Arc<Mutex<Channel>>);
 
 impl Look {
@@ -18,14 +18,14 @@ impl Look {
         begun.then_some(Self(machine))
     }
 
-    /// What is due after a number, the first of it, and to whom it is to be given. A message that
-    /// one connection may still acknowledge in time is given to no other again: one acknowledgement
-    /// is enough. Only those who refused it get it before.
+    /// The first messages due after a number, and the readers that must get them. While one
+    /// connection may still acknowledge a message in time, no other gets it again, because one
+    /// acknowledgement is enough. Only connections that refused it get it earlier.
     async fn due_after(&self, inbox: &ChannelName, after: u64) -> BTreeMap<u64, Vec<Arc<Peer>>> {
         let readers = self.0.lock().explicit_readers();
         let mut due: BTreeMap<u64, Vec<Arc<Peer>>> = BTreeMap::new();
         for peer in &readers {
-            // Who is choked is not waited for: it gets the message when it reads again.
+            // A choked reader is not waited for: it gets the message when it reads again.
             let is_open = poll_fn(|task| Poll::Ready(peer.link.poll_open(task).is_ready())).await;
             if !is_open || !peer.window.has_room(1) {
                 continue;
@@ -51,11 +51,12 @@ impl Drop for Look {
     }
 }
 
-/// Gives what is due again to all who hold it, as one delivery, and moves what was delivered too
-/// often to the dead letters, which `on_dead` sees. Does nothing while another thread does the same.
+/// Redelivers due messages to all connections that hold them, as one delivery. Moves those that
+/// were delivered too often to the dead letters, and passes them to `on_dead`. Does nothing while
+/// another thread does the same.
 ///
 /// # Errors
-/// Those of the store. What was not given stays due.
+/// Those of the store. Messages that were not redelivered stay due.
 pub async fn redeliver(channels: &Channels, inbox: &ChannelName, on_dead: impl Fn(&[DeadLettered])) -> Result<(), StoreError> {
     let Some(look) = Look::begin(channels.machine(inbox)) else { return Ok(()) };
     let mut after = 0;
@@ -64,10 +65,10 @@ pub async fn redeliver(channels: &Channels, inbox: &ChannelName, on_dead: impl F
         let (Some(first), Some(last)) = (due.keys().next().copied(), due.keys().next_back().copied()) else { return Ok(()) };
         let mut page = channels.pending_after(inbox, first - 1, PENDING_PAGE, u64::MAX).await?;
         after = page.last().map_or(last, |pending| pending.record.seq.min(last));
-        // Those beyond the page are looked for in the next round.
+        // The next round finds those beyond the page.
         due.retain(|seq, _| *seq <= after);
         page.retain(|pending| due.contains_key(&pending.record.seq));
-        // What does not wait any more was acknowledged, or is gone.
+        // A message that no longer waits was acknowledged or removed.
         let waits = |seq: &u64| page.iter().any(|pending| pending.record.seq == *seq);
         let gone: Vec<u64> = due.keys().filter(|seq| !waits(seq)).copied().collect();
         channels.free_places(inbox, &gone);
@@ -79,7 +80,8 @@ pub async fn redeliver(channels: &Channels, inbox: &ChannelName, on_dead: impl F
     }
 }
 
-/// Gives a page of messages again, each to these readers. `false`: a message found no room anywhere.
+/// Gives a page of messages again, each to these readers. `false`: a message found no room
+/// anywhere.
 async fn give(
     channels: &Channels,
     inbox: &ChannelName,
@@ -119,7 +121,8 @@ async fn give(
 }
 
 impl Channels {
-    /// Moves what was delivered too often to the dead letters. Answers what is left of a page, and what was moved.
+    /// Moves what was delivered too often to the dead letters. Answers what is left of a page, and
+    /// what was moved.
     pub(super) async fn bury_spent(&self, channel: &ChannelName, page: Vec<Pending>) -> (Vec<Pending>, Vec<DeadLettered>) {
         let (mut left, mut dead) = (Vec::with_capacity(page.len()), Vec::new());
         for pending in page {

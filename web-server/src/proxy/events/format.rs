@@ -1,13 +1,13 @@
-//! Server-sent events as text: how an event is written, and the ids by which a reader says where it
-//! is. Pure.
+//! Server-sent events as text: how an event is written, and the ids with which a reader names its
+//! position. Pure.
 //!
 //! The format is that of the HTML standard, section 9.2. The id of an event is `<epoch>:<seq>`, the
-//! position of the message in its channel; a reader that comes back names the last one in
+//! position of the message in its channel. A reader that reconnects sends the last one in
 //! `Last-Event-ID`.
 
 use common::message::{KnownPosition, Start};
 
-/// Longest epoch that is taken, in characters.
+/// The longest epoch that is accepted, in characters.
 const LONGEST_EPOCH: usize = 64;
 
 /// A comment, which readers ignore: it shows that the stream is alive.
@@ -24,7 +24,7 @@ pub fn write_event(out: &mut String, id: Option<&KnownPosition>, name: Option<&s
         out.push('\n');
     }
     if let Some(name) = name {
-        // A type is whatever its sender wrote: a line that is broken in two would be another field.
+        // The sender chooses the type: a line break in it would start another field.
         out.push_str("event: ");
         out.extend(name.chars().filter(|letter| !matches!(letter, '\r' | '\n')));
         out.push('\n');
@@ -38,7 +38,7 @@ pub fn write_event(out: &mut String, id: Option<&KnownPosition>, name: Option<&s
     out.push('\n');
 }
 
-/// Reads `<epoch>:<seq>`, or the `<seq>` of the present epoch.
+/// Parses `<epoch>:<seq>`, or a `<seq>` of the current epoch.
 pub fn read_position(text: &str) -> Option<Start> {
     let (epoch, seq) = match text.rsplit_once(':') {
         Some((epoch, seq)) => (Some(epoch), seq),
@@ -58,8 +58,8 @@ mod tests {
 
     use super::*;
 
-    /// What a browser makes of a stream: id, name and data of each event, by the rules of the
-    /// standard.
+    /// The events that a browser reads from a stream: id, name and data of each, by the rules of
+    /// the standard.
     fn read(stream: &str) -> Vec<(Option<String>, String, String)> {
         let (mut events, mut id, mut name, mut data) = (Vec::new(), None, String::new(), Vec::new());
         for line in stream.replace("\r\n", "\n").split(['\r', '\n']) {

@@ -1,9 +1,9 @@
 //! The face of readers over HTTP: `GET /api/v1/channels/{channel}/events`, the messages of a topic
 //! as server-sent events.
 //!
-//! The reader is a connection of its session at the broker that subscribes to one topic. Inboxes
-//! are not read: who reads an inbox acknowledges, which a stream that flows one way only cannot do.
-//! Owns the answer that lasts.
+//! The reader is a connection of its session at the broker, which subscribes to one topic. It does
+//! not read inboxes: their messages must be acknowledged, and a stream in one direction cannot do
+//! that. The face owns the long answer.
 
 mod format;
 mod reader;
@@ -44,8 +44,8 @@ use crate::{
 
 /// How long the broker may take to accept a subscription.
 const OPENING: Duration = Duration::from_secs(10);
-/// A reader whose stream ends comes back after so many milliseconds, and up to as many more: not
-/// all at once.
+/// A reader whose stream ends reconnects after this many milliseconds, plus a random part of as
+/// many again, so that not all reconnect at once.
 const COME_BACK_MS: u64 = 1000;
 
 /// See the module.
@@ -53,10 +53,10 @@ struct EventFace {
     reader: Reader,
     /// The stream; `None` once it is closed.
     writer: Option<AnswerWriter>,
-    /// Waits for the broker's word on the subscription: only then the answer begins.
+    /// Waits for the broker's answer to the subscription. Only then does the HTTP answer begin.
     opening: Option<oneshot::Sender<Result<(), ClientError>>>,
-    /// The message whose last fragment has not come. Bounded: a frame by the longest of the
-    /// broker's, which sends no fragments.
+    /// The message whose last fragment has not arrived. Its size is bounded by the longest frame of
+    /// the broker, which sends no fragments.
     message: Vec<u8>,
     /// Answers to the broker's pings.
     pongs: Vec<Frame>,
@@ -77,7 +77,7 @@ impl EventFace {
                 if self.reader.is_open()
                     && let Some(opening) = self.opening.take()
                 {
-                    // Who does not wait any more has gone.
+                    // If nobody waits any more, the client has gone.
                     let _ = opening.send(Ok(()));
                 }
             }
@@ -85,7 +85,8 @@ impl EventFace {
         }
     }
 
-    /// Ends the stream with an error: as the answer, if that has not begun; else as its last event.
+    /// Ends the stream with an error: as the HTTP answer if that has not begun, else as the last
+    /// event.
     fn refuse(&mut self, error: ClientError) {
         match self.opening.take() {
             Some(opening) => drop(opening.send(Err(error))),
@@ -183,7 +184,7 @@ impl Face for EventFace {
     }
 }
 
-/// Where to begin, as the query says it.
+/// The start position in the query.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Query {
@@ -192,8 +193,8 @@ struct Query {
     since: Option<String>,
 }
 
-/// Where a request wants to begin. What a browser says that comes back goes before the address,
-/// which it repeats.
+/// The start position of a request. The header of a browser that reconnects takes precedence over
+/// the query, because the browser repeats the query.
 fn start_of(request: &HttpRequest) -> Result<Option<Start>, Refusal> {
     let bad = |message: &str| Refusal::with_message(ErrorCode::BadRequest, message);
     let position = |text: &str| read_position(text).ok_or_else(|| bad("a position is `<epoch>:<seq>`, as in the ids of events"));
@@ -215,7 +216,7 @@ fn start_of(request: &HttpRequest) -> Result<Option<Start>, Refusal> {
     }
 }
 
-/// The topic that a channel's name means.
+/// The topic with this channel name.
 fn topic_of(channel: &str) -> Result<TopicName, Refusal> {
     let topic = channel.strip_prefix("topic:").and_then(|name| TopicName::new(name).ok());
     topic.ok_or_else(|| {
@@ -251,12 +252,13 @@ async fn open(
         reading: Reading { acks: Acks::Explicit, topics_only: true, ..Reading::default() },
         ..owned.session.identity()
     };
-    // Revoked between the check and the admission: nobody else would close this stream.
+    // The session may have been revoked between the check and the admission. Nothing else would
+    // close this stream.
     authority.check(&owned.session)?;
     let mut head = HttpResponse::Ok();
     head.content_type("text/event-stream")
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        // Proxies are not to collect what is meant to arrive at once.
+        // Proxies must not buffer events that should arrive at once.
         .insert_header(("X-Accel-Buffering", "no"));
     let (writer, answer) = long_answer(head);
     let spread = getrandom::u64().unwrap_or_default() % COME_BACK_MS;
@@ -266,12 +268,12 @@ async fn open(
     ProxyActor::new(environment.into_inner(), identity, address, ticket, face).start();
     match timeout(OPENING, opened).await {
         Ok(Ok(opened)) => opened.map(|()| answer).map_err(Refusal::from),
-        // Nobody answers, or the actor has gone.
+        // No answer came, or the actor has gone.
         Ok(Err(_)) | Err(_) => Err(ClientError::with_message(ErrorCode::NotReady, "the broker does not answer").into()),
     }
 }
 
-/// The route, to be put under `/api`.
+/// The route, for the scope `/api`.
 pub fn configure(routes: &mut web::ServiceConfig) {
     routes.service(web::resource("/v1/channels/{channel:.+}/events").route(web::get().to(open)).default_service(only("GET")));
 }

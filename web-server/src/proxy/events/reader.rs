@@ -1,5 +1,5 @@
-//! One reader of a topic: what it asks of the broker, and which of the broker's messages are events
-//! of its stream. Pure.
+//! One reader of a topic: what it sends to the broker, and which of the broker's messages become
+//! events of its stream. Pure.
 
 use common::{
     error::{ClientError, ErrorCode},
@@ -11,12 +11,12 @@ use serde::Deserialize;
 
 use super::format::write_event;
 
-/// What became of a message from the broker.
+/// The outcome of a message from the broker.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It is none of the reader's.
+    /// It is not for the reader.
     Nothing,
-    /// This is to be written to the stream.
+    /// These bytes are to be written to the stream.
     Event(String),
     /// The subscription is refused: there is nothing to read.
     Refused(ClientError),
@@ -26,15 +26,15 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Reader {
     topic: TopicName,
-    /// Where the next subscription begins: where the reader said, then after the last message that
-    /// it was given.
+    /// Where the next subscription begins: at first where the reader asked, later after the last
+    /// message that it was given.
     start: Option<Start>,
     /// The id of the subscription that is not answered yet.
     asked: Option<String>,
     is_open: bool,
 }
 
-/// The part of `topic:subscribed` that is heeded.
+/// The part of `topic:subscribed` that is used.
 #[derive(Deserialize)]
 struct Subscribed {
     epoch: String,
@@ -44,8 +44,7 @@ struct Subscribed {
 }
 
 impl Reader {
-    /// A reader of this topic. Without a `start` it gets the retained value, and what comes from
-    /// then on.
+    /// A reader of this topic. Without a `start` it gets the retained value, and then new messages.
     pub fn new(topic: TopicName, start: Option<Start>) -> Self {
         Self { topic, start, asked: None, is_open: false }
     }
@@ -55,7 +54,7 @@ impl Reader {
         self.is_open
     }
 
-    /// What it asks the broker on a new connection, as a frame's text.
+    /// The text frame that it sends to the broker on a new connection.
     pub fn subscribe(&mut self) -> String {
         let ask = Outgoing::subscription(&self.topic, false, self.start.as_ref());
         self.asked = Some(ask.message_id().to_owned());
@@ -113,7 +112,7 @@ fn event(position: Option<&KnownPosition>, name: Option<&str>, text: &str) -> Ou
     Outcome::Event(event)
 }
 
-/// The bridge's refusal, as this edge tells it.
+/// The bridge's refusal, as this edge passes it on.
 fn refusal(error: BridgeError) -> ClientError {
     let BridgeError { code, message, temporary, target, retry_after, .. } = error;
     let retry_after_ms = retry_after.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
