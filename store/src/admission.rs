@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::{channel::ChannelName, error::StoreError, options::StoreOptions, record::NewRecord};
+use crate::{channel::ChannelName, error::StoreError, options::StoreOptions, owner::Standing, record::NewRecord};
 
 /// What a store holds before an append.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,14 @@ pub(crate) fn check(
             Some(head) => *head,
             None => {
                 let known = head_of(&record.channel)?;
-                new_channels += u64::from(known.is_none());
+                if known.is_none() {
+                    let standing = record.owner.as_ref().map_or(Standing::Agent, |owner| owner.key.standing);
+                    let limit = standing.part_of(options.max_channels);
+                    new_channels += 1;
+                    if held.channels + new_channels > limit {
+                        return Err(StoreError::TooManyChannels { limit });
+                    }
+                }
                 known.unwrap_or(0)
             }
         };
@@ -47,10 +54,6 @@ pub(crate) fn check(
         if records.len() > 1 {
             heads.insert(&record.channel, record.seq);
         }
-    }
-    let limit = options.max_channels;
-    if new_channels > 0 && held.channels + new_channels > limit {
-        return Err(StoreError::TooManyChannels { limit });
     }
     Ok(())
 }

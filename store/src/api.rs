@@ -19,7 +19,7 @@ use crate::{
     error::StoreError,
     health::StoreHealth,
     inbox::{Ack, Delivered, Nack, Pending, PendingQuery, Trimmed},
-    owner::{Owner, OwnerKey},
+    owner::{Owner, OwnerKey, Standing},
     position::Epoch,
     quota::UsageReport,
     record::{Appended, ChannelInfo, Limits, NewRecord, Page, ReadFrom, RecentId},
@@ -131,8 +131,10 @@ pub trait Store: Send + Sync + 'static {
     /// regularly, and again at once while the answer says `more`.
     fn trim(&self, now: u64, limit: u32) -> Reply<Trimmed>;
 
-    /// Sets a channel's retained value, or removes it.
-    fn set_retained(&self, channel: ChannelName, value: Option<Retained>) -> Reply<()>;
+    /// Sets a channel's retained value, or removes it. `standing`: of the one who sets it, which
+    /// decides how much of [`crate::StoreOptions::max_retained`] new values may use
+    /// ([`Standing::part_of`]).
+    fn set_retained(&self, channel: ChannelName, value: Option<Retained>, standing: Standing) -> Reply<()>;
 
     /// A channel's retained value.
     fn retained(&self, channel: ChannelName) -> Reply<Option<Retained>>;

@@ -115,11 +115,7 @@ impl Ledger {
         if free < reserve {
             return Err(StoreError::DiskReserve { reserve });
         }
-        let limit = match standing {
-            Standing::Anonymous => self.max_bytes / 2,
-            Standing::User => self.max_bytes - self.max_bytes / 4,
-            Standing::Agent => self.max_bytes,
-        };
+        let limit = standing.part_of(self.max_bytes);
         let held = u64::try_from(self.held.load(Relaxed)).unwrap_or(0);
         if self.max_bytes != 0 && held.saturating_add(bytes) > limit {
             return Err(StoreError::Full { limit });

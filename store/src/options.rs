@@ -130,9 +130,11 @@ pub struct StoreOptions {
     pub disk_reserve: u64,
     /// What one session, user, address or agent key may have stored. Default no bounds.
     pub quotas: Quotas,
-    /// The most channels; at the bound records for new ones are refused. Default 2,000,000.
+    /// The most channels; at the bound records for new ones are refused. Anonymous sessions and
+    /// users may use a part of it only ([`crate::Standing::part_of`]). Default 2,000,000.
     pub max_channels: u64,
-    /// The most retained values; at the bound those of new channels are refused. Default 100,000.
+    /// The most retained values; at the bound those of new channels are refused. Anonymous sessions
+    /// and users may use a part of it only, as with channels. Default 100,000.
     pub max_retained: u64,
     /// Writes that may wait for the disk; more are refused. Default 65,536.
     pub queue_writes: usize,

@@ -10,11 +10,17 @@ use crate::{
     channel::ChannelName,
     dead::{DeadReason, Death},
     error::StoreError,
+    owner::Standing,
     session::{ConsumerId, Forgotten, Retained, StoredSession},
 };
 
 impl Tx<'_> {
-    pub(super) fn set_retained(&mut self, channel: &ChannelName, value: Option<&Retained>) -> Result<(), StoreError> {
+    pub(super) fn set_retained(
+        &mut self,
+        channel: &ChannelName,
+        value: Option<&Retained>,
+        standing: Standing,
+    ) -> Result<(), StoreError> {
         let known: Option<u64> = self
             .conn
             .prepare_cached("SELECT seq FROM retained WHERE channel = ?1")?
@@ -31,8 +37,9 @@ impl Tx<'_> {
             return Err(StoreError::RecordTooLarge { bytes: value.frame.len() as u64, limit });
         }
         if known.is_none() {
-            if self.state.totals.retained >= self.options.max_retained {
-                return Err(StoreError::TooManyChannels { limit: self.options.max_retained });
+            let limit = standing.part_of(self.options.max_retained);
+            if self.state.totals.retained >= limit {
+                return Err(StoreError::TooManyChannels { limit });
             }
             self.state.totals.retained += 1;
         }
@@ -136,7 +143,7 @@ impl Tx<'_> {
                 self.conn.prepare_cached(sql)?.execute([id.as_slice()])?;
             }
             self.drop_cursors_of(session)?;
-            self.set_retained(&ChannelName::session(session), None)?;
+            self.set_retained(&ChannelName::session(session), None, Standing::Agent)?;
             done.sessions.push(session);
             budget = budget.saturating_sub(1);
         }

@@ -80,7 +80,7 @@ use crate::{
     inbox::{Ack, Delivered, Nack, Pending, PendingQuery, Trimmed},
     ledger::{Appending, Ledger},
     options::StoreOptions,
-    owner::{Owner, OwnerKey},
+    owner::{Owner, OwnerKey, Standing},
     position::Epoch,
     quota::UsageReport,
     record::{Appended, ChannelInfo, Limits, NewRecord, Page, ReadFrom, RecentId},
@@ -322,9 +322,9 @@ impl Store for EmbeddedStore {
         self.write(SMALL, Admission::Always, move |tx| tx.trim(now, limit))
     }
 
-    fn set_retained(&self, channel: ChannelName, value: Option<Retained>) -> Reply<()> {
+    fn set_retained(&self, channel: ChannelName, value: Option<Retained>, standing: Standing) -> Reply<()> {
         let bytes = value.as_ref().map_or(0, |value| value.frame.len()) + SMALL;
-        self.write_of(channel, bytes, move |tx, channel| tx.set_retained(channel, value.as_ref()))
+        self.write_of(channel, bytes, move |tx, channel| tx.set_retained(channel, value.as_ref(), standing))
     }
 
     fn retained(&self, channel: ChannelName) -> Reply<Option<Retained>> {

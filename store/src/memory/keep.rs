@@ -13,11 +13,17 @@ use crate::{
     channel::ChannelName,
     dead::{DeadReason, Death},
     error::StoreError,
+    owner::Standing,
     session::{ConsumerId, Forgotten, Retained, StoredSession},
 };
 
 impl State {
-    pub(super) fn set_retained(&mut self, channel: &ChannelName, value: Option<Retained>) -> Result<(), StoreError> {
+    pub(super) fn set_retained(
+        &mut self,
+        channel: &ChannelName,
+        value: Option<Retained>,
+        standing: Standing,
+    ) -> Result<(), StoreError> {
         let Some(value) = value else {
             self.retained.remove(channel);
             return Ok(());
@@ -26,11 +32,12 @@ impl State {
         if value.frame.len() as u64 > limit {
             return Err(StoreError::RecordTooLarge { bytes: value.frame.len() as u64, limit });
         }
-        let full = self.retained.len() as u64 >= self.options.max_retained;
+        let most = standing.part_of(self.options.max_retained);
+        let full = self.retained.len() as u64 >= most;
         match self.retained.get_mut(channel) {
             Some(known) if known.seq <= value.seq => *known = value,
             Some(_) => {}
-            None if full => return Err(StoreError::TooManyChannels { limit: self.options.max_retained }),
+            None if full => return Err(StoreError::TooManyChannels { limit: most }),
             None => {
                 self.retained.insert(channel.clone(), value);
             }

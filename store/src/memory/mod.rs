@@ -27,7 +27,7 @@ use crate::{
     inbox::{Ack, Delivered, Nack, Pending, PendingQuery, Trimmed},
     ledger::Ledger,
     options::StoreOptions,
-    owner::{Owner, OwnerKey},
+    owner::{Owner, OwnerKey, Standing},
     position::Epoch,
     quota::UsageReport,
     record::{Appended, ChannelInfo, Limits, NewRecord, Page, ReadFrom, RecentId},
@@ -150,8 +150,8 @@ impl Store for MemoryStore {
         self.change(|state| state.trim(now, limit))
     }
 
-    fn set_retained(&self, channel: ChannelName, value: Option<Retained>) -> Reply<()> {
-        self.change(|state| state.set_retained(&channel, value))
+    fn set_retained(&self, channel: ChannelName, value: Option<Retained>, standing: Standing) -> Reply<()> {
+        self.change(|state| state.set_retained(&channel, value, standing))
     }
 
     fn retained(&self, channel: ChannelName) -> Reply<Option<Retained>> {

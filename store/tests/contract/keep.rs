@@ -6,7 +6,7 @@ use common::{
     id::{AgentId, ClientName, SessionId, TopicName, UserId},
 };
 use store::{
-    AuditQuery, Bounds, ConsumerId, DeadReason, Death, ReadFrom, Retained, StoreError, StoreOptions, StoredSession,
+    AuditQuery, Bounds, ConsumerId, DeadReason, Death, ReadFrom, Retained, Standing, StoreError, StoreOptions, StoredSession,
     StoredSubscription,
 };
 
@@ -183,17 +183,17 @@ async fn the_last_value_is_retained(backend: Backend) {
     let value = |seq, frame: &'static str| Some(Retained { seq, stored_at: seq, frame: Bytes::from_static(frame.as_bytes()) });
     let topic = channel("topic:settings");
     assert_eq!(store.retained(topic.clone()).await, Ok(None));
-    store.set_retained(topic.clone(), value(5, "five")).await.unwrap();
-    store.set_retained(topic.clone(), value(4, "four")).await.unwrap();
+    store.set_retained(topic.clone(), value(5, "five"), Standing::Agent).await.unwrap();
+    store.set_retained(topic.clone(), value(4, "four"), Standing::Agent).await.unwrap();
     store.reopen();
     assert_eq!(store.retained(topic.clone()).await, Ok(value(5, "five")));
-    let refused = store.set_retained(channel("topic:other"), value(9, "nine")).await;
+    let refused = store.set_retained(channel("topic:other"), value(9, "nine"), Standing::Agent).await;
     assert_eq!(refused, Err(StoreError::TooManyChannels { limit: 1 }));
-    let refused = store.set_retained(topic.clone(), value(9, "more than ten")).await;
+    let refused = store.set_retained(topic.clone(), value(9, "more than ten"), Standing::Agent).await;
     assert_eq!(refused, Err(StoreError::RecordTooLarge { bytes: 13, limit: 10 }));
-    store.set_retained(topic.clone(), None).await.unwrap();
-    store.set_retained(topic.clone(), None).await.unwrap();
-    store.set_retained(channel("topic:other"), value(9, "nine")).await.unwrap();
+    store.set_retained(topic.clone(), None, Standing::Agent).await.unwrap();
+    store.set_retained(topic.clone(), None, Standing::Agent).await.unwrap();
+    store.set_retained(channel("topic:other"), value(9, "nine"), Standing::Agent).await.unwrap();
     assert_eq!(store.retained(topic).await, Ok(None));
 }
 

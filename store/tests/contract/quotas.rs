@@ -8,7 +8,7 @@ use common::envelope::Priority;
 use proptest::{prelude::*, test_runner::TestCaseError};
 use store::{
     Ack, Appended, Bounds, ChannelFamily, DeadReason, Death, FamilyPolicy, FirstDelivery, Kind, Limits, NewRecord, Owner,
-    OwnerKey, PendingQuery, Quota, Quotas, Standing, StoreError, StoreOptions,
+    OwnerKey, PendingQuery, Quota, Quotas, Retained, Standing, StoreError, StoreOptions,
 };
 
 use crate::harness::{Backend, Subject, channel, contract};
@@ -21,6 +21,7 @@ contract!(
     strangers_reach_the_bound_of_the_store_before_agents,
     a_flood_pushes_nobody_else_out_of_an_inbox,
     agents_without_a_key_are_one_sender,
+    strangers_leave_channels_and_retained_values_to_agents,
 );
 
 pub fn session(number: u32, user: Option<&str>, address: &str) -> OwnerKey {
@@ -214,6 +215,29 @@ async fn a_flood_pushes_nobody_else_out_of_an_inbox(backend: Backend) {
     let waiting = store.waiting("agent:a").await;
     assert_eq!(waiting.len(), 40);
     assert_eq!(waiting[..15], kept, "200 sessions of one address evict each other");
+}
+
+async fn strangers_leave_channels_and_retained_values_to_agents(backend: Backend) {
+    let options = StoreOptions { max_channels: 4, max_retained: 4, ..StoreOptions::default() };
+    let mut store = Subject::open_with(backend, options);
+    let senders = [session(1, None, "192.0.2.1"), session(2, Some("u"), "192.0.2.2"), agent("a", "k")];
+    let mut taken = 0;
+    for (owner, limit) in senders.iter().zip([2, 3, 4]) {
+        while taken < limit {
+            let name = format!("topic:t{taken}");
+            let seq = store.send(owner, &name, 10).await.unwrap();
+            let value = Retained { seq, stored_at: seq, frame: Bytes::from_static(b"{}") };
+            store.set_retained(channel(&name), Some(value), owner.standing).await.unwrap();
+            taken += 1;
+        }
+        let full = StoreError::TooManyChannels { limit };
+        assert_eq!(store.send(owner, "topic:new", 10).await, Err(full.clone()));
+        let value = Retained { seq: 9, stored_at: 9, frame: Bytes::from_static(b"{}") };
+        assert_eq!(store.set_retained(channel("topic:new"), Some(value), owner.standing).await, Err(full));
+        // What is there already can still be used.
+        store.send(owner, "topic:t0", 10).await.unwrap();
+        store.reopen();
+    }
 }
 
 async fn agents_without_a_key_are_one_sender(backend: Backend) {

@@ -8,7 +8,7 @@ use common::{
     timestamp::{millis, unix_ms},
 };
 use parking_lot::Mutex;
-use store::{Appended, ChannelName, FirstDelivery, MessageKey, NewRecord, Owner, Reply, Retained};
+use store::{Appended, ChannelName, FirstDelivery, MessageKey, NewRecord, Owner, Reply, Retained, Standing};
 use transport::{Lane, Link, Sent};
 
 use super::{
@@ -228,8 +228,9 @@ impl Channels {
         let committed = match retain {
             Retain::No => appended,
             Retain::Set | Retain::Clear => {
+                let standing = owner.map_or(Standing::Agent, |owner| owner.key().standing);
                 let value = (retain == Retain::Set).then_some(Retained { seq, stored_at: now, frame: frame.payload() });
-                let retained = self.store().set_retained(channel.clone(), value);
+                let retained = self.store().set_retained(channel.clone(), value, standing);
                 Box::pin(async move {
                     let appended = appended.await?;
                     retained.await?;
