@@ -12,6 +12,7 @@
 //! front, nothing joins the front.
 
 use super::{
+    room::{Share, Shares},
     row::{Row, Sums},
     rules::{Mark, Source},
     turns::{Turns, Waits},
@@ -103,13 +104,13 @@ impl LaneQueue {
             self.is_mixed |= !is_only;
         }
         self.front_bytes += length as u32;
-        self.front.push(frame, mark);
+        self.front.push(source, frame, mark);
     }
 
     /// Prepares for a frame of this sender and length: if the front has only frames of another
     /// sender and would be too long, they move behind the front, so that the two take turns.
     #[inline]
-    pub fn part(&mut self, source: Source, length: usize, front_bytes: usize) {
+    fn part(&mut self, source: Source, length: usize, front_bytes: usize) {
         let is_alone = self.back.is_none() && !self.is_mixed && self.only != source && !self.front.is_empty();
         if is_alone && self.front_bytes as usize + length > front_bytes {
             self.back = Some(Box::new(Back::of(self.only, std::mem::take(&mut self.front))));
@@ -140,60 +141,99 @@ impl LaneQueue {
         }
     }
 
-    /// Removes one frame for a higher lane, or, if `yielding`, one that gives way to newer ones:
-    /// the oldest of the front, then the oldest of the largest sender.
-    pub fn push_out(&mut self, yielding: bool) -> Option<Frame> {
-        if let Some((frame, _)) = self.front.push_out(yielding) {
+    /// Removes one frame that gives way to newer ones: the oldest of the front, then the oldest of
+    /// the sender with most of them.
+    pub fn push_out_yielding(&mut self) -> Option<Frame> {
+        if let Some((frame, _)) = self.front.push_out(true) {
             self.front_bytes -= frame.len() as u32;
             return Some(frame);
         }
-        let frame = self.back.as_mut()?.push_out(0, yielding);
+        let frame = self.back.as_mut()?.push_out_yielding();
         self.drop_back();
         frame
     }
 
-    /// Bytes that may be removed for a frame of this sender and length because others have more:
-    /// see [`LaneQueue::push_out_excess`].
-    pub fn excess(&self, source: Source, length: usize) -> usize {
-        self.back.as_ref().map_or(0, |back| {
-            let own = back.groups.get(source.group);
-            let above = |sums: &Sums, most: usize| sums.firm().saturating_sub(most);
-            let most = own.map_or(0, |own| own.sums.firm()) + length;
-            let of_groups = back.groups.iter().filter(|(key, _)| *key != source.group).map(|(_, group)| above(&group.sums, most));
-            let of_senders = own.map_or(0, |own| {
-                let most = own.senders.get(source.sender).map_or(0, |row| row.sums().firm()) + length;
-                let others = own.senders.iter().filter(|(key, _)| *key != source.sender);
-                others.map(|(_, row)| above(row.sums(), most)).sum()
-            });
-            of_groups.sum::<usize>() + of_senders
-        })
-    }
-
-    /// Removes the oldest frame of a group that has more than this sender's group would have with a
-    /// frame of this length. If there is none: of a sender in the same group that has more than
-    /// this sender would have.
-    pub fn push_out_excess(&mut self, source: Source, length: usize) -> Option<Frame> {
-        let back = self.back.as_mut()?;
-        let most = back.groups.get(source.group).map_or(0, |own| own.sums.firm()) + length;
-        let frame = match back.push_out(most, false) {
-            Some(frame) => Some(frame),
-            None => {
-                let own = back.groups.get_mut(source.group)?;
-                let most = own.senders.get(source.sender).map_or(0, |row| row.sums().firm()) + length;
-                let pushed_out = own.push_out(most, false)?;
-                Some(back.on_taken(pushed_out))
-            }
+    /// Removes the oldest ephemeral frame of a sender.
+    pub fn push_out_of(&mut self, source: Source) -> Option<Frame> {
+        let in_front = match self.is_mixed {
+            true => self.front.push_out_of(source),
+            false if self.only == source => self.front.push_out(false),
+            false => None,
         };
+        if let Some((frame, _)) = in_front {
+            self.front_bytes -= frame.len() as u32;
+            return Some(frame);
+        }
+        let frame = self.back.as_mut()?.push_out(source, false);
         self.drop_back();
         frame
     }
 
-    /// Whether a sender's group has less behind the front than the average group: then it is not
-    /// the one that is too fast.
-    pub fn is_light(&self, source: Source) -> bool {
-        self.back.as_ref().is_some_and(|back| {
+    /// Adds what each group has here. If `without_yielding`, frames that give way to newer ones do
+    /// not count.
+    pub fn add_groups(&self, shares: &mut Shares, without_yielding: bool) {
+        self.each_in_front(without_yielding, |source, share| *shares.entry(source.group).or_default() += share);
+        for (key, group) in self.back.iter().flat_map(|back| back.groups.iter()) {
+            *shares.entry(key).or_default() += Share::of(&group.sums, without_yielding);
+        }
+    }
+
+    /// Adds what each sender of a group has here.
+    pub fn add_senders(&self, group: u64, shares: &mut Shares, without_yielding: bool) {
+        self.each_in_front(without_yielding, |source, share| {
+            if source.group == group {
+                *shares.entry(source.sender).or_default() += share;
+            }
+        });
+        let behind = self.back.as_ref().and_then(|back| back.groups.get(group));
+        for (key, row) in behind.iter().flat_map(|group| group.senders.iter()) {
+            *shares.entry(key).or_default() += Share::of(row.sums(), without_yielding);
+        }
+    }
+
+    /// What a sender has here.
+    pub fn share_of(&self, source: Source, without_yielding: bool) -> Share {
+        let mut own = Share::default();
+        self.each_in_front(without_yielding, |other, share| {
+            if other == source {
+                own += share;
+            }
+        });
+        let behind = self.back.as_ref().and_then(|back| back.groups.get(source.group)?.senders.get(source.sender));
+        if let Some(row) = behind {
+            own += Share::of(row.sums(), without_yielding);
+        }
+        own
+    }
+
+    fn each_in_front(&self, without_yielding: bool, mut add: impl FnMut(Source, Share)) {
+        if !self.is_mixed {
+            return add(self.only, Share::of(self.front.sums(), without_yielding));
+        }
+        for (source, bytes, mark) in self.front.iter() {
+            if !without_yielding || mark != Mark::YIELDS {
+                add(source, Share { bytes, ephemeral: if mark.is_ephemeral() { bytes } else { 0 } });
+            }
+        }
+    }
+
+    /// Whether the next frame is durable.
+    pub fn begins_with_durable(&self) -> bool {
+        if self.front.is_empty() {
+            self.back.as_ref().is_some_and(|back| back.groups.now().senders.now().begins_with_durable())
+        } else {
+            self.front.begins_with_durable()
+        }
+    }
+
+    /// Bytes of ephemeral frames that a sender's group has and that all have, and the number of
+    /// groups. A front of several senders does not count: it is short.
+    pub fn fill(&self, source: Source) -> (usize, usize, usize) {
+        let front = if self.is_mixed { 0 } else { self.front.sums().ephemeral as usize };
+        let own_front = if self.only.group == source.group { front } else { 0 };
+        self.back.as_ref().map_or((own_front, front, usize::from(front > 0)), |back| {
             let own = back.groups.get(source.group).map_or(0, |own| own.sums.ephemeral as usize);
-            own * back.groups.count() < back.sums.ephemeral as usize
+            (own_front + own, front + back.sums.ephemeral as usize, back.groups.count())
         })
     }
 
@@ -241,7 +281,7 @@ impl Back {
     fn push(&mut self, source: Source, frame: Frame, mark: Mark) {
         let length = frame.len();
         let group = self.groups.entry(source.group);
-        group.senders.entry(source.sender).push(frame, mark);
+        group.senders.entry(source.sender).push(source, frame, mark);
         group.sums.add(length, mark);
         self.sums.add(length, mark);
     }
@@ -284,32 +324,24 @@ impl Back {
         }
     }
 
-    /// Removes the oldest frame of the largest sender of the largest group, if that has more than
-    /// `above`.
-    fn push_out(&mut self, above: usize, yielding: bool) -> Option<Frame> {
-        let largest = self.groups.largest(above, |group| group.sums.of(yielding))?;
-        let pushed_out = self.groups.get_mut(largest)?.push_out(0, yielding)?;
-        Some(self.on_taken(pushed_out))
+    /// Removes the oldest frame that yields, of the group and its sender with most of them.
+    fn push_out_yielding(&mut self) -> Option<Frame> {
+        let group = self.groups.largest(|group| group.sums.yielding as usize)?;
+        let sender = self.groups.get(group)?.senders.largest(|row| row.sums().yielding as usize)?;
+        self.push_out(Source { group, sender }, true)
     }
 
-    /// A frame was taken out of one of the groups.
-    fn on_taken(&mut self, (frame, mark): (Frame, Mark)) -> Frame {
+    /// Removes the oldest frame of a sender: an ephemeral one, or, if `yielding`, one that yields.
+    fn push_out(&mut self, source: Source, yielding: bool) -> Option<Frame> {
+        let group = self.groups.get_mut(source.group)?;
+        let (frame, mark) = group.senders.get_mut(source.sender)?.push_out(yielding)?;
+        group.sums.remove(frame.len(), mark);
+        group.senders.settle();
+        if group.sums.frames == 0 {
+            group.credit = 0;
+        }
         self.sums.remove(frame.len(), mark);
         self.groups.settle();
-        frame
-    }
-}
-
-impl Group {
-    /// Removes the oldest frame of the largest sender, if that has more than `above`.
-    fn push_out(&mut self, above: usize, yielding: bool) -> Option<(Frame, Mark)> {
-        let largest = self.senders.largest(above, |row| row.sums().of(yielding))?;
-        let (frame, mark) = self.senders.get_mut(largest)?.push_out(yielding)?;
-        self.sums.remove(frame.len(), mark);
-        self.senders.settle();
-        if self.sums.frames == 0 {
-            self.credit = 0;
-        }
-        Some((frame, mark))
+        Some(frame)
     }
 }

@@ -2,20 +2,23 @@
 
 use super::{
     lane::LaneQueue,
+    room::{self, Counts, Wanted},
     rules::{Lane, Lost, Mark, Source},
 };
 use crate::frame::Frame;
 
-/// A frame of the low lane is sent after this many others went before it.
-pub(super) const LOW_TURN: u8 = 32;
+/// A frame of the normal or low lane is sent after this many frames of higher lanes went before it.
+pub(super) const TURN: u8 = 32;
 
 /// Bytes that a lane takes in the order of arrival, whoever sends them; less in a small queue.
 const FRONT_BYTES: usize = 16 * 1024;
 /// The part of the queue's bound that the front of a lane may take.
 const FRONT_PART: usize = 64;
 
+const NORMAL: usize = Lane::Normal as usize;
 const LOW: usize = Lane::Low as usize;
-const LOW_BIT: u8 = 1 << LOW;
+/// The lanes that get a turn while higher ones are not empty.
+const WITH_TURNS: u8 = (1 << NORMAL) | (1 << LOW);
 
 /// All lanes of one queue.
 #[derive(Debug, Default)]
@@ -25,8 +28,10 @@ pub(super) struct Lanes {
     front_bytes: usize,
     /// A bit for each lane that has frames.
     filled: u8,
-    /// Frames that went before the first of the low lane.
-    passed: u8,
+    /// Frames of higher lanes that went before the first of each lane.
+    passed: [u8; Lane::COUNT],
+    /// In use while the queue is full.
+    counts: Option<Box<Counts>>,
 }
 
 impl Lanes {
@@ -76,16 +81,36 @@ impl Lanes {
         self.filled |= 1 << at;
     }
 
-    /// The lane whose turn it is, and the length of its first frame. If `strictly`, the low lane
-    /// waits for all others.
+    /// The lane whose turn it is, and the length of its first frame. If `strictly`, each lane waits
+    /// for all higher ones.
     #[inline]
     pub fn next(&self, strictly: bool) -> Option<(usize, usize)> {
-        let at = match self.filled {
-            0 => return None,
-            filled if filled & LOW_BIT != 0 && self.passed >= LOW_TURN && !strictly => LOW,
-            filled => filled.trailing_zeros() as usize,
-        };
+        if self.filled == 0 {
+            return None;
+        }
+        let highest = self.filled.trailing_zeros() as usize;
+        // Lanes with turns that are filled below the highest.
+        let waiting = self.filled & WITH_TURNS & !(1 << highest);
+        let at = if waiting == 0 || strictly { highest } else { self.due(highest) };
         self.lanes[at].as_ref()?.next().map(|length| (at, length))
+    }
+
+    /// The lane whose turn it is while a lane with turns waits for a higher one.
+    fn due(&self, highest: usize) -> usize {
+        let is_due = |at: usize| self.filled & (1 << at) != 0 && self.passed[at] >= TURN;
+        if is_due(LOW) {
+            LOW
+        } else if is_due(NORMAL) && !self.would_overtake() {
+            NORMAL
+        } else {
+            highest
+        }
+    }
+
+    /// Whether the next frame of the normal lane is durable and would overtake other durable ones.
+    fn would_overtake(&self) -> bool {
+        let is_durable = self.lane(Lane::Normal).is_some_and(LaneQueue::begins_with_durable);
+        is_durable && [Lane::Control, Lane::High].iter().any(|lane| self.lane(*lane).is_some_and(LaneQueue::has_durable))
     }
 
     /// Takes the next frame of a lane.
@@ -93,8 +118,12 @@ impl Lanes {
     pub fn pop(&mut self, at: usize) -> Option<Frame> {
         let frame = self.lane_mut(at)?.pop()?;
         self.settle(at);
-        if self.filled & LOW_BIT != 0 {
-            self.passed = if at == LOW { 0 } else { self.passed.saturating_add(1) };
+        self.passed[at] = 0;
+        let waiting = self.filled & WITH_TURNS;
+        for lower in [NORMAL, LOW] {
+            if lower > at && waiting & (1 << lower) != 0 {
+                self.passed[lower] = self.passed[lower].saturating_add(1);
+            }
         }
         Some(frame)
     }
@@ -104,56 +133,39 @@ impl Lanes {
     fn settle(&mut self, at: usize) {
         if self.lanes[at].as_ref().is_none_or(|lane| lane.is_empty()) {
             self.filled &= !(1 << at);
-            if at == LOW {
-                self.passed = 0;
-            }
+            self.passed[at] = 0;
         }
     }
 
     /// The lane for a frame that must not overtake durable ones: the requested one, or the lowest
     /// in which such a frame waits.
     pub fn behind_durable(&self, asked: Lane) -> Lane {
-        // Turns would break the order, so nothing durable takes the low lane.
+        // Turns would break the order. So nothing durable takes the low lane, and the turn of the
+        // normal lane waits for durable frames of higher ones.
         let lowest = [Lane::Normal, Lane::High].into_iter().find(|lane| self.lane(*lane).is_some_and(LaneQueue::has_durable));
         asked.min(Lane::Normal).max(lowest.unwrap_or(Lane::Control))
     }
 
     /// Pushes frames out until there are `needed` more bytes for a frame of this lane, sender and
-    /// length. First those of lower lanes, the lowest first; then those of its own lane that yield;
-    /// then, if it is ephemeral, those of senders that have more of the lane than its own would.
-    /// Durable frames stay. `None`: that would not be enough, and nothing was pushed out.
+    /// length. First those of its lane and lower ones that yield; then those of senders that have
+    /// more in all lanes than its own would, the largest first; then those of its own sender in
+    /// lower lanes. Durable frames stay. `None`: that would not be enough, and nothing was pushed out.
     pub fn make_room(&mut self, lane: Lane, source: Source, length: usize, mark: Mark, needed: usize) -> Option<Lost> {
-        let at = lane as usize;
-        let mut may_go: usize = self.lanes.iter().skip(at + 1).flatten().map(|lane| lane.ephemeral()).sum();
-        let front_bytes = self.front_bytes;
-        if let Some(own) = self.lane_mut(at) {
-            own.part(source, length, front_bytes);
-            may_go += own.yielding() + if mark == Mark::DURABLE { 0 } else { own.excess(source, length) };
+        let wanted = Wanted { lane: lane as usize, source, length, mark };
+        let lost = room::make_room(&mut self.lanes, self.counts.get_or_insert_default(), wanted, needed);
+        for at in 0..Lane::COUNT {
+            self.settle(at);
         }
-        if may_go < needed {
-            return None;
-        }
-        let mut lost = Lost::default();
-        for lower in (at..Lane::COUNT).rev() {
-            while lost.bytes < needed as u64
-                && let Some(frame) = self.lane_mut(lower).and_then(|queue| queue.push_out(lower == at))
-            {
-                lost += Lost::one(&frame);
-            }
-            self.settle(lower);
-        }
-        while lost.bytes < needed as u64
-            && let Some(frame) = self.lane_mut(at).and_then(|queue| queue.push_out_excess(source, length))
-        {
-            lost += Lost::one(&frame);
-        }
-        self.settle(at);
-        Some(lost)
+        lost
     }
 
-    /// Whether a sender has less of a lane than the average.
-    pub fn is_light(&self, lane: Lane, source: Source) -> bool {
-        self.lane(lane).is_some_and(|lane| lane.is_light(source))
+    /// Whether a sender has less than the average of all senders, in all lanes.
+    pub fn is_light(&self, source: Source) -> bool {
+        let (mut own, mut all, mut groups) = (0, 0, 0);
+        for (own_here, all_here, groups_here) in self.each().map(|lane| lane.fill(source)) {
+            (own, all, groups) = (own + own_here, all + all_here, groups + groups_here);
+        }
+        own * groups < all
     }
 
     /// The newest waiting frame of a stream in a lane.
@@ -193,6 +205,7 @@ impl Lanes {
     pub fn release(&mut self) {
         if self.filled == 0 {
             self.lanes = Default::default();
+            self.counts = None;
         }
     }
 }

@@ -5,17 +5,19 @@
 //! kernel. One frame always fits an empty queue. The control lane may exceed the bound by a
 //! quarter.
 //!
-//! Lanes are strict, `control > high > normal > low`, except that the first frame of the low lane
-//! is sent after [`LOW_TURN`] others went before it. Within a lane senders take turns once more
-//! waits than a reader that keeps up leaves there: first groups of senders (the sessions of one
-//! address), by bytes, then the senders of a group. Frames of one sender keep their order in a
-//! lane. All durable frames count as one sender's, the log's.
+//! Lanes are strict, `control > high > normal > low`, except that the first frame of the normal and
+//! of the low lane is sent after [`TURN`] frames of higher lanes went before it. So a flood of high
+//! priority does not keep others waiting for ever. Within a lane senders take turns once more waits
+//! than a reader that keeps up leaves there: first groups of senders (the sessions of one address),
+//! by bytes, then the senders of a group. Frames of one sender keep their order in a lane. All
+//! durable frames count as one sender's, the log's.
 //!
-//! A frame that does not fit pushes out ephemeral frames: first those of lower lanes, the lowest
-//! first; then those of its own lane with [`Overflow::DropOldest`]; then, if it is ephemeral
-//! itself, the oldest of a sender that has more of the lane than its own sender would. So a full
-//! queue costs the sender that fills it, not the newcomer. If that would not make room, nothing is
-//! pushed out and the frame itself is dropped.
+//! A frame that does not fit pushes out ephemeral frames: first those of its own lane and lower
+//! ones with [`Overflow::DropOldest`]; then those of a sender that has more in all lanes together than
+//! its own sender would, the largest first, its lowest lane first; then those of its own sender in
+//! lower lanes. So a full queue costs the sender that fills it, not the newcomer, whatever their
+//! priorities. Answers of the bridge may push out anything in lower lanes. If that would not make
+//! room, nothing is pushed out and the frame itself is dropped.
 //!
 //! Durable frames are never pushed out: if they do not fit, they wait in the log. Among themselves
 //! they keep their order across lanes: a durable frame takes a lower lane than requested while
@@ -27,6 +29,7 @@ mod lanes;
 mod model;
 #[cfg(test)]
 mod properties;
+mod room;
 mod row;
 mod rules;
 #[cfg(test)]
@@ -43,8 +46,8 @@ use crate::{
     frame::Frame,
 };
 
-/// A frame of the low lane is sent after this many others went before it.
-pub const LOW_TURN: u8 = lanes::LOW_TURN;
+/// A frame of the normal or low lane is sent after this many frames of higher lanes went before it.
+pub const TURN: u8 = lanes::TURN;
 
 #[derive(Debug)]
 enum Phase {
@@ -174,7 +177,7 @@ impl Queue {
         self.lanes.push(lane, source, frame, mark);
         let is_crowded = self.bytes > self.max_bytes / 2 && self.bytes - self.lanes.yielding() > self.max_bytes / 2;
         // A sender that has less of it than others is not the cause.
-        let pause = is_crowded && self.flow.on_full(now_ms(), policy) && !self.lanes.is_light(lane, source);
+        let pause = is_crowded && self.flow.on_full(now_ms(), policy) && !self.lanes.is_light(source);
         Pushed { sent: if pause { Sent::QueuedButPause } else { Sent::Queued }, lost, conflated: false }
     }
 

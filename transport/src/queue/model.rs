@@ -40,10 +40,6 @@ impl Waiting {
     pub fn yields(&self) -> bool {
         matches!(self.rule, Rule::Oldest)
     }
-
-    pub fn is_firm(&self) -> bool {
-        self.is_ephemeral() && !self.yields()
-    }
 }
 
 /// Whose turn it is in a lane: groups with what they may still send, each with its senders; the
@@ -59,7 +55,8 @@ pub(super) struct Model {
     mixed: [bool; 4],
     pub bytes: usize,
     max_bytes: usize,
-    passed: u8,
+    /// Frames of higher lanes that went before the first of each lane.
+    passed: [u8; 4],
     pub lost: u64,
     is_closing: bool,
     /// The close frame, until it is taken after everything else.
@@ -74,7 +71,7 @@ impl Model {
             mixed: [false; 4],
             bytes: 0,
             max_bytes,
-            passed: 0,
+            passed: [0; 4],
             lost: 0,
             is_closing: false,
             close: None,
@@ -91,39 +88,6 @@ impl Model {
 
     pub fn behind(&self, lane: Lane) -> impl Iterator<Item = &Waiting> {
         self.waiting.iter().filter(move |frame| frame.lane == lane && !frame.in_front)
-    }
-
-    /// The first sender or group of the largest among these, by the bytes of its frames behind the
-    /// front that are meant.
-    pub fn largest(
-        &self,
-        lane: Lane,
-        name: impl Fn(&Source) -> Option<u64>,
-        above: usize,
-        is_meant: fn(&Waiting) -> bool,
-    ) -> Option<u64> {
-        let named = |frame: &&Waiting| name(&frame.source).is_some();
-        let names: std::collections::BTreeSet<_> =
-            self.behind(lane).filter(named).filter_map(|frame| name(&frame.source)).collect();
-        let size = |one: &u64| {
-            let own =
-                |frame: &&Waiting| frame.lane == lane && !frame.in_front && name(&frame.source) == Some(*one) && is_meant(frame);
-            self.size(own)
-        };
-        names.iter().map(|one| (size(one), *one)).filter(|(size, _)| *size > above).max().map(|(_, one)| one)
-    }
-
-    /// Takes out the oldest frame behind the front of the largest sender of a group that is meant.
-    pub fn push_out_of(&mut self, lane: Lane, group: u64, above: usize, is_meant: fn(&Waiting) -> bool) -> bool {
-        let of_group = |source: &Source| (source.group == group).then_some(source.sender);
-        let Some(sender) = self.largest(lane, of_group, above, is_meant) else { return false };
-        let source = Source { group, sender };
-        let oldest = self
-            .waiting
-            .iter()
-            .position(|frame| frame.lane == lane && !frame.in_front && frame.source == source && is_meant(frame));
-        self.remove(oldest.expect("it has some"));
-        true
     }
 
     pub fn remove(&mut self, at: usize) -> Waiting {
@@ -154,30 +118,82 @@ impl Model {
         gone
     }
 
-    /// Bytes that may go: all that is ephemeral of lower lanes, what yields of its own, and what
-    /// others have of it beyond what its sender would have.
-    pub fn may_go(&self, lane: Lane, source: Source, length: usize, rule: Rule) -> usize {
-        let below = self.size(|frame| frame.lane > lane && frame.is_ephemeral());
-        let yielding = self.size(|frame| frame.lane == lane && frame.yields());
-        if matches!(rule, Rule::Durable) {
-            return below + yielding;
+    /// Bytes of a sender, or of a group, that count while room is made for a frame of this lane.
+    fn share(&self, lane: Lane, is_meant: impl Fn(&Waiting) -> bool) -> usize {
+        self.size(|frame| is_meant(frame) && !(frame.yields() && frame.lane >= lane))
+    }
+
+    /// Whether a frame may be pushed out at all.
+    fn may_be_pushed_out(frame: &Waiting) -> bool {
+        frame.is_ephemeral() && !(frame.source == Source::BRIDGE && frame.lane == Lane::Control)
+    }
+
+    /// The place of the oldest frame of the lowest lane, but not above `from`, of a sender.
+    fn lowest_of(&self, source: Source, from: Lane) -> Option<usize> {
+        LANES.into_iter().rev().take_while(|lane| *lane >= from).find_map(|lane| {
+            let is_meant = |frame: &Waiting| frame.lane == lane && frame.source == source && Self::may_be_pushed_out(frame);
+            self.waiting.iter().position(is_meant)
+        })
+    }
+
+    /// The place of the frame that gives way next, none of those that yield to this one being left.
+    fn next_to_go(&self, lane: Lane, source: Source, length: usize, rule: Rule) -> Option<usize> {
+        let may_go = || self.waiting.iter().filter(|frame| Self::may_be_pushed_out(frame));
+        let of_group = |group: u64| self.share(lane, |frame| frame.source.group == group);
+        let of_sender = |one: Source| self.share(lane, |frame| frame.source == one);
+        let groups = may_go().map(|frame| frame.source.group).filter(|group| *group != source.group);
+        let largest = groups.map(|group| (of_group(group), group)).max();
+        if let Some((_, group)) = largest.filter(|(bytes, _)| *bytes > of_group(source.group) + length) {
+            let senders = may_go().map(|frame| frame.source).filter(|one| one.group == group);
+            let (_, sender) = senders.map(|one| (of_sender(one), one.sender)).max()?;
+            return self.lowest_of(Source { group, sender }, Lane::Control);
         }
-        let firm = |is_meant: &dyn Fn(&Source) -> bool| {
-            self.size(|frame| frame.lane == lane && !frame.in_front && frame.is_firm() && is_meant(&frame.source))
+        if source == Source::BRIDGE && lane == Lane::Control && !matches!(rule, Rule::Durable) {
+            let below = || may_go().filter(|frame| frame.lane > lane);
+            let size = |is_meant: &dyn Fn(&Source) -> bool| {
+                self.size(|frame| frame.lane > lane && Self::may_be_pushed_out(frame) && is_meant(&frame.source))
+            };
+            let groups = below().map(|frame| frame.source.group);
+            let (_, group) = groups.map(|group| (size(&|one| one.group == group), group)).max()?;
+            let senders = below().map(|frame| frame.source).filter(|one| one.group == group);
+            let (_, sender) = senders.map(|source| (size(&|one| *one == source), source.sender)).max()?;
+            return self.lowest_of(Source { group, sender }, Lane::High);
+        }
+        let others = may_go().map(|frame| frame.source).filter(|one| one.group == source.group && *one != source);
+        let largest = others.map(|one| (of_sender(one), one.sender)).max();
+        if let Some((_, sender)) = largest.filter(|(bytes, _)| *bytes > of_sender(source) + length) {
+            return self.lowest_of(Source { sender, ..source }, Lane::Control);
+        }
+        let below = LANES.into_iter().find(|lower| *lower > lane)?;
+        self.lowest_of(source, below)
+    }
+
+    /// How many bytes may go at least: what yields in its lane and lower ones, what others have
+    /// beyond the share that its sender would have, and its sender's own in lower lanes. For an
+    /// answer of the bridge: all that is in lower lanes.
+    fn may_go(&self, lane: Lane, source: Source, length: usize, rule: Rule) -> usize {
+        let above = |most: usize, is_meant: &dyn Fn(&Waiting) -> bool| {
+            let removable = self.share(lane, |frame| is_meant(frame) && Self::may_be_pushed_out(frame));
+            removable.min(self.share(lane, is_meant).saturating_sub(most))
         };
+        let yielding = self.size(|frame| frame.lane >= lane && frame.yields());
+        let own_group = self.share(lane, |frame| frame.source.group == source.group) + length;
         let sources: std::collections::BTreeSet<_> =
-            self.behind(lane).map(|frame| (frame.source.group, frame.source.sender)).collect();
+            self.waiting.iter().map(|frame| (frame.source.group, frame.source.sender)).collect();
         let groups: std::collections::BTreeSet<_> =
             sources.iter().map(|(group, _)| *group).filter(|group| *group != source.group).collect();
-        let most = firm(&|one| one.group == source.group) + length;
-        let of_groups = groups.iter().map(|group| firm(&|one| one.group == *group).saturating_sub(most));
-        let most = firm(&|one| *one == source) + length;
-        let of_senders = sources
-            .iter()
-            .map(|(group, sender)| Source { group: *group, sender: *sender })
-            .filter(|one| one.group == source.group && *one != source)
-            .map(|one| firm(&|other| *other == one).saturating_sub(most));
-        below + yielding + of_groups.chain(of_senders).sum::<usize>()
+        if source == Source::BRIDGE && lane == Lane::Control && !matches!(rule, Rule::Durable) {
+            let below = self.share(lane, |frame| frame.lane > lane && frame.is_ephemeral());
+            let beside = |group: &u64| above(own_group, &|frame| frame.lane == lane && frame.source.group == *group);
+            return yielding + below + groups.iter().map(beside).sum::<usize>();
+        }
+        let of_groups = groups.iter().map(|group| above(own_group, &|frame| frame.source.group == *group));
+        let own = self.share(lane, |frame| frame.source == source) + length;
+        let others = sources.iter().map(|(group, sender)| Source { group: *group, sender: *sender });
+        let others = others.filter(|one| one.group == source.group && *one != source);
+        let of_senders = others.map(|one| above(own, &|frame| frame.source == one));
+        let below = self.share(lane, |frame| frame.lane > lane && frame.source == source && frame.is_ephemeral());
+        yielding + of_groups.chain(of_senders).sum::<usize>() + below
     }
 
     /// Whether there is room for so many more bytes of a frame, once what may go has gone.
@@ -185,47 +201,43 @@ impl Model {
         if self.bytes == 0 {
             return true;
         }
-        if self.bytes + length > self.bound(lane) {
-            self.part(lane, source, length);
-        }
         if self.may_go(lane, source, length, rule) < (self.bytes + length).saturating_sub(self.bound(lane)) {
             return false;
         }
         let mut after = self.clone();
         let full = |model: &Self| model.bytes + length > model.bound(lane);
         for lower in LANES.into_iter().rev().take_while(|lower| *lower >= lane) {
-            let is_meant: fn(&Waiting) -> bool = if lower > lane { Waiting::is_ephemeral } else { Waiting::yields };
             while full(&after) {
-                let before = after.size(|_| true);
-                let front = after.waiting.iter().position(|frame| frame.lane == lower && frame.in_front && is_meant(frame));
-                if let Some(oldest) = front {
-                    after.remove(oldest);
-                } else {
-                    let Some(group) = after.largest(lower, |source| Some(source.group), 0, is_meant) else { break };
-                    after.push_out_of(lower, group, 0, is_meant);
-                }
-                after.bytes -= before - after.size(|_| true);
+                let yields = |frame: &&Waiting| frame.lane == lower && frame.yields();
+                let front = after.waiting.iter().position(|frame| yields(&frame) && frame.in_front);
+                let size = |is_meant: &dyn Fn(&Source) -> bool| after.size(|frame| yields(frame) && is_meant(&frame.source));
+                let sources = || after.waiting.iter().filter(yields).map(|frame| frame.source);
+                let largest = || {
+                    let (_, group) = sources().map(|one| (size(&|other| other.group == one.group), one.group)).max()?;
+                    let senders = sources().filter(|one| one.group == group);
+                    let (_, sender) = senders.map(|one| (size(&|other| *other == one), one.sender)).max()?;
+                    let source = Source { group, sender };
+                    after.waiting.iter().position(|frame| yields(&frame) && frame.source == source)
+                };
+                let Some(place) = front.or_else(largest) else { break };
+                after.push_out(place);
             }
         }
-        while full(&after) && !matches!(rule, Rule::Durable) {
-            let before = after.size(|_| true);
-            let own = |frame: &&Waiting| frame.lane == lane && !frame.in_front && frame.is_firm();
-            let most = after.size(|frame| own(frame) && frame.source.group == source.group) + length;
-            if let Some(group) = after.largest(lane, |source| Some(source.group), most, Waiting::is_firm) {
-                after.push_out_of(lane, group, 0, Waiting::is_firm);
-            } else {
-                let most = after.size(|frame| own(frame) && frame.source == source) + length;
-                if !after.push_out_of(lane, source.group, most, Waiting::is_firm) {
-                    break;
-                }
-            }
-            after.bytes -= before - after.size(|_| true);
+        while full(&after)
+            && let Some(place) = after.next_to_go(lane, source, length, rule)
+        {
+            after.push_out(place);
         }
         assert!(!full(&after), "what may go is enough");
         after.lost += (self.waiting.len() - after.waiting.len()) as u64;
         *self = after;
         self.settle();
         true
+    }
+
+    fn push_out(&mut self, place: usize) {
+        let gone = self.remove(place);
+        self.bytes -= gone.bytes.len();
     }
 
     /// Has a front that is all another sender's, and would be too long with so many more bytes,
@@ -241,8 +253,10 @@ impl Model {
     }
 
     pub fn settle(&mut self) {
-        if self.waiting.iter().all(|frame| frame.lane != Lane::Low) {
-            self.passed = 0;
+        for lane in LANES {
+            if self.waiting.iter().all(|frame| frame.lane != lane) {
+                self.passed[lane as usize] = 0;
+            }
         }
     }
 
@@ -366,14 +380,21 @@ impl Model {
     pub fn take(&mut self, limit: usize) -> Vec<u8> {
         let mut copy = Vec::new();
         loop {
-            let low = self.next_of(Lane::Low);
             let first = LANES.iter().find_map(|lane| self.next_of(*lane));
-            let Some(next) = (if self.passed >= LOW_TURN && !self.is_closing { low.or(first) } else { first }) else { break };
+            let is_durable = |place: &usize| matches!(self.waiting[*place].rule, Rule::Durable);
+            let in_front = |frame: &Waiting| frame.lane < Lane::Normal && matches!(frame.rule, Rule::Durable);
+            let would_overtake = |place: &usize| is_durable(place) && self.waiting.iter().any(in_front);
+            let due = |lane: Lane| self.next_of(lane).filter(|_| self.passed[lane as usize] >= TURN && !self.is_closing);
+            let due = due(Lane::Low).or_else(|| due(Lane::Normal).filter(|place| !would_overtake(place)));
+            let Some(next) = due.or(first) else { break };
             if !copy.is_empty() && copy.len() + self.waiting[next].bytes.len() > limit {
                 break;
             }
-            self.passed = if Some(next) == low { 0 } else { self.passed.saturating_add(1) };
             let taken = self.waiting[next].clone();
+            self.passed[taken.lane as usize] = 0;
+            for lower in [Lane::Normal, Lane::Low].into_iter().filter(|lower| *lower > taken.lane) {
+                self.passed[lower as usize] = self.passed[lower as usize].saturating_add(1);
+            }
             self.waiting.remove(next);
             self.turn(&taken);
             self.drop_emptied(taken.lane);
@@ -407,7 +428,7 @@ impl Model {
             self.bytes -= gone.iter().map(|frame| frame.bytes.len()).sum::<usize>();
             self.waiting = kept;
             self.rings[1..].iter_mut().for_each(Vec::clear);
-            self.passed = 0;
+            self.passed = [0; 4];
         }
         self.bytes += bytes.len();
         self.close = Some(bytes);

@@ -7,7 +7,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::{rules::Mark, turns::Waits};
+use super::{
+    rules::{Mark, Source},
+    turns::Waits,
+};
 use crate::frame::Frame;
 
 /// An emptied row releases its memory from this capacity on.
@@ -19,6 +22,7 @@ const FEW_HOLES: usize = 8;
 struct Slot {
     frame: Frame,
     mark: Mark,
+    source: Source,
 }
 
 /// The totals of each kind of frame in a row.
@@ -32,6 +36,8 @@ pub(super) struct Sums {
     pub durable: u32,
     /// Frames of all kinds.
     pub frames: u32,
+    /// Bytes of all of them.
+    pub bytes: u32,
 }
 
 /// See the module. Its first slot, if there is one, is not a hole.
@@ -64,6 +70,7 @@ impl Sums {
     pub fn add(&mut self, length: usize, mark: Mark) {
         let length = length as u32;
         self.frames += 1;
+        self.bytes += length;
         match mark {
             Mark::DURABLE => self.durable += 1,
             Mark::YIELDS => {
@@ -78,6 +85,7 @@ impl Sums {
     pub fn remove(&mut self, length: usize, mark: Mark) {
         let length = length as u32;
         self.frames -= 1;
+        self.bytes -= length;
         match mark {
             Mark::DURABLE => self.durable -= 1,
             Mark::YIELDS => {
@@ -91,16 +99,7 @@ impl Sums {
     /// A frame was replaced by one of another length.
     pub fn replace(&mut self, older: usize, newer: usize) {
         self.ephemeral = self.ephemeral - older as u32 + newer as u32;
-    }
-
-    /// Bytes of the frames that can be pushed out: all ephemeral ones, or those that yield.
-    pub fn of(&self, yielding: bool) -> usize {
-        (if yielding { self.yielding } else { self.ephemeral }) as usize
-    }
-
-    /// Bytes of frames that only a higher lane, or a sender with less, may push out.
-    pub fn firm(&self) -> usize {
-        (self.ephemeral - self.yielding) as usize
+        self.bytes = self.bytes - older as u32 + newer as u32;
     }
 }
 
@@ -117,9 +116,20 @@ impl Row {
     }
 
     #[inline]
-    pub fn push(&mut self, frame: Frame, mark: Mark) {
+    pub fn push(&mut self, source: Source, frame: Frame, mark: Mark) {
         self.sums.add(frame.len(), mark);
-        self.slots.push_back(Slot { frame, mark });
+        self.slots.push_back(Slot { frame, mark, source });
+    }
+
+    /// The sender, length and mark of each frame.
+    pub fn iter(&self) -> impl Iterator<Item = (Source, usize, Mark)> {
+        let slots = self.slots.iter().filter(|slot| slot.mark != Mark::GONE);
+        slots.map(|slot| (slot.source, slot.frame.len(), slot.mark))
+    }
+
+    /// Whether the first frame is durable.
+    pub fn begins_with_durable(&self) -> bool {
+        self.slots.front().is_some_and(|slot| slot.mark == Mark::DURABLE)
     }
 
     /// The length of the first frame.
@@ -130,7 +140,7 @@ impl Row {
 
     #[inline]
     pub fn pop(&mut self) -> Option<(Frame, Mark)> {
-        let Slot { frame, mark } = self.slots.pop_front()?;
+        let Slot { frame, mark, .. } = self.slots.pop_front()?;
         self.sums.remove(frame.len(), mark);
         if let Some(index) = &mut self.index {
             index.first += 1;
@@ -147,16 +157,28 @@ impl Row {
         }
         let index = self.index.get_or_insert_default();
         let cursor = if yielding { &mut index.searched_yielding } else { &mut index.searched };
-        let (slot, mark) = loop {
+        let place = loop {
             let place = cursor.saturating_sub(index.first);
-            let slot = usize::try_from(place).ok().and_then(|place| self.slots.get_mut(place))?;
             *cursor = index.first + place + 1;
-            let mark = slot.mark;
+            let place = usize::try_from(place).ok()?;
+            let mark = self.slots.get(place)?.mark;
             if if yielding { mark == Mark::YIELDS } else { mark.is_ephemeral() } {
-                break (slot, mark);
+                break place;
             }
         };
-        slot.mark = Mark::GONE;
+        self.take_out(place)
+    }
+
+    /// Removes the oldest ephemeral frame of a sender. Reads each frame: for short rows.
+    pub fn push_out_of(&mut self, source: Source) -> Option<(Frame, Mark)> {
+        let place = self.slots.iter().position(|slot| slot.mark.is_ephemeral() && slot.source == source)?;
+        self.take_out(place)
+    }
+
+    /// Removes a frame, and leaves a hole.
+    fn take_out(&mut self, place: usize) -> Option<(Frame, Mark)> {
+        let slot = self.slots.get_mut(place)?;
+        let mark = std::mem::replace(&mut slot.mark, Mark::GONE);
         let frame = std::mem::replace(&mut slot.frame, Frame::none());
         self.sums.remove(frame.len(), mark);
         self.holes += 1;

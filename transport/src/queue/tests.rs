@@ -98,7 +98,7 @@ fn lanes_leave_in_order_and_each_keeps_its_own() {
 #[test]
 fn the_low_lane_gets_a_turn_and_a_close_still_goes_last() {
     let fill = |queue: &mut Queue| {
-        for (lane, name, count) in [(Lane::Low, 'l', 3), (Lane::Normal, 'n', 2 * usize::from(LOW_TURN) + 1)] {
+        for (lane, name, count) in [(Lane::Low, 'l', 3), (Lane::Normal, 'n', 2 * usize::from(TURN) + 1)] {
             for _ in 0..count {
                 queue.push(lane, Source::BRIDGE, named(name, 5), Overflow::DropNewest, &POLICY, || 0);
             }
@@ -106,7 +106,7 @@ fn the_low_lane_gets_a_turn_and_a_close_still_goes_last() {
     };
     let mut one = queue();
     fill(&mut one);
-    let turn = "n".repeat(usize::from(LOW_TURN));
+    let turn = "n".repeat(usize::from(TURN));
     assert_eq!(written(&mut one), format!("{turn}l{turn}lnl"));
     let mut other = queue();
     fill(&mut other);
@@ -370,4 +370,77 @@ fn a_long_frame_is_paid_for_in_later_turns() {
     assert_eq!(longs.len(), 5);
     // 7000 bytes of the one for as many of the other, in turns of 4096.
     assert!(longs.windows(2).skip(2).all(|pair| (40..=90).contains(&(pair[1] - pair[0]))), "{longs:?}");
+}
+
+#[test]
+fn a_flood_of_high_priority_pushes_out_and_starves_nobody_else() {
+    let mut queue = Queue::new(10_000, &POLICY, 0);
+    let send = |queue: &mut Queue, lane, source, name| {
+        queue.push(lane, source, named(name, 100), Overflow::DropNewest, &POLICY, || 0).sent
+    };
+    for _ in 0..5 {
+        assert_ne!(send(&mut queue, Lane::Normal, sender(1), 'a'), Sent::Dropped);
+    }
+    while send(&mut queue, Lane::High, sender(2), 'f') != Sent::Dropped {}
+    // The flood has most, so it makes room for others, also for those of lower priority.
+    for _ in 0..5 {
+        assert_eq!(send(&mut queue, Lane::Low, sender(3), 'b'), Sent::Queued, "nor are they paused");
+        assert_eq!(send(&mut queue, Lane::Normal, sender(1), 'a'), Sent::Queued);
+    }
+    assert_eq!(send(&mut queue, Lane::High, sender(2), 'f'), Sent::Dropped);
+    // More of the flood comes whenever something is written.
+    let mut order = String::new();
+    for _ in 0..400 {
+        let mut copy = Vec::new();
+        queue.take(&mut copy, 0);
+        queue.on_written(copy.len(), 0);
+        order.extend(copy.first().map(|first| char::from(*first)));
+        send(&mut queue, Lane::High, sender(2), 'f');
+    }
+    assert_eq!((order.matches('a').count(), order.matches('b').count() > 4), (10, true), "{order}");
+}
+
+#[test]
+fn among_sessions_of_one_address_the_largest_gives_way_whatever_its_lane() {
+    let mut queue = Queue::new(10_000, &POLICY, 0);
+    let source = |session: u64| Source { group: 1, sender: session };
+    let send = |queue: &mut Queue, lane, source, name| {
+        queue.push(lane, source, named(name, 100), Overflow::DropNewest, &POLICY, || 0).sent
+    };
+    while send(&mut queue, Lane::High, source(1), 'f') != Sent::Dropped {}
+    for _ in 0..20 {
+        assert_ne!(send(&mut queue, Lane::Low, source(2), 's'), Sent::Dropped);
+        // Another address has less than both together.
+        assert_ne!(send(&mut queue, Lane::Normal, sender(3), 'n'), Sent::Dropped);
+    }
+    let order = written(&mut queue);
+    assert_eq!([order.matches('s').count(), order.matches('n').count(), order.len()], [20, 20, 100], "{order}");
+}
+
+#[test]
+fn the_turn_of_the_normal_lane_keeps_the_order_of_durable_frames() {
+    let mut queue = Queue::new(1 << 20, &POLICY, 0);
+    for _ in 0..3 * TURN {
+        queue.push(Lane::High, sender(1), named('f', 10), Overflow::DropNewest, &POLICY, || 0);
+    }
+    queue.offer(Lane::High, named('1', 10), &POLICY, || 0);
+    queue.offer(Lane::Normal, named('2', 10), &POLICY, || 0);
+    queue.push(Lane::Normal, sender(3), named('n', 10), Overflow::DropNewest, &POLICY, || 0);
+    let order = written(&mut queue);
+    assert!(order.find('1') < order.find('2'), "{order}");
+}
+
+#[test]
+fn an_answer_of_the_bridge_finds_room_beside_a_flood_of_control_priority() {
+    let mut queue = Queue::new(10_000, &POLICY, 0);
+    let control = |queue: &mut Queue, source, name| {
+        queue.push(Lane::Control, source, named(name, 100), Overflow::DropNewest, &POLICY, || 0).sent
+    };
+    while control(&mut queue, sender(1), 'f') != Sent::Dropped {}
+    for _ in 0..10 {
+        assert_ne!(control(&mut queue, Source::BRIDGE, 'p'), Sent::Dropped);
+        assert_ne!(send_of(&mut queue, sender(2), 'n'), Sent::Dropped);
+    }
+    let order = written(&mut queue);
+    assert_eq!((order.matches('p').count(), order.matches('n').count()), (10, 10), "{order}");
 }

@@ -110,10 +110,10 @@ impl<T: Waits> Turns<T> {
         std::iter::once((self.key, &self.now)).chain(others)
     }
 
-    /// The key of the largest, among those that are larger than `above`; of two that are equal, the
+    /// The key of the largest, among those with a size above zero; of two that are equal, the
     /// greater key.
-    pub fn largest(&self, above: usize, size: impl Fn(&T) -> usize) -> Option<u64> {
-        let sizes = self.iter().map(|(key, one)| (size(one), key)).filter(|(size, _)| *size > above);
+    pub fn largest(&self, size: impl Fn(&T) -> usize) -> Option<u64> {
+        let sizes = self.iter().map(|(key, one)| (size(one), key)).filter(|(size, _)| *size > 0);
         sizes.max().map(|(_, key)| key)
     }
 }
