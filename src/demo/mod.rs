@@ -142,7 +142,7 @@ async fn serve(door: &Door, mut inbox: Inbox, options: &DemoOptions) -> Ending {
                 match &*state.borrow_and_update() {
                     DoorState::Open => tracing::info!(agent = options.agent_id, url = options.url, "demo agent is connected"),
                     DoorState::Waiting { retry_in, .. } => {
-                        tracing::info!(retry_in_ms = retry_in.as_millis(), "demo agent comes back");
+                        tracing::info!(retry_in_ms = retry_in.as_millis(), "demo agent lost the broker and will reconnect");
                         desk = new_desk();
                     }
                     DoorState::Connecting { .. } | DoorState::Draining | DoorState::Closed(_) => {}
@@ -154,7 +154,7 @@ async fn serve(door: &Door, mut inbox: Inbox, options: &DemoOptions) -> Ending {
             match door.send(message).await {
                 Ok(()) => {}
                 Err(DoorError::Closed) => return door.closed().await,
-                Err(error) => tracing::warn!(%error, "an answer was not sent"),
+                Err(error) => tracing::warn!(%error, "an answer could not be sent"),
             }
         }
     }

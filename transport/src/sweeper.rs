@@ -53,7 +53,7 @@ async fn sweep() {
         let stall = stall(now.saturating_sub(last));
         last = now;
         if let Some(gap_ms) = stall {
-            tracing::warn!(gap_ms, "this thread stood still: that time does not count against its connections");
+            tracing::warn!(gap_ms, "this thread was blocked: the time does not count against its connections");
         }
         let mut links = WATCHED.with_borrow_mut(|watched| watched.as_mut().map(std::mem::take).unwrap_or_default());
         links.retain(|link| {

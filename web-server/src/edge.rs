@@ -220,7 +220,7 @@ fn start_with(settings: &Settings, broker: Option<SessionPipe>, now: SystemTime)
     let sharer = Arc::clone(&parts.sharing);
     let sharing = actix_rt::spawn(async move { sharer.keep().await });
     parts.status.enter(Phase::Ready);
-    tracing::info!(%addr, broker = parts.environment.broker(), tls = tls.is_some(), "edge listening");
+    tracing::info!(%addr, broker = parts.environment.broker(), tls = tls.is_some(), "edge listens");
     Ok(EdgeHandle {
         addr,
         server: handle,

@@ -188,7 +188,12 @@ impl Keys {
 fn close_agents(router: &Router, end: impl Fn(&Pass) -> Option<CloseCode>) {
     for (peer, pass) in router.agent_peers().chain(router.waiting_agents()).filter_map(|peer| Some((peer, peer.pass.as_ref()?))) {
         if let Some(code) = end(pass) {
-            tracing::info!(agent = peer.address(), key = pass.name(), code = code.0, "closed: its key is good no longer");
+            tracing::info!(
+                agent = peer.address(),
+                key = pass.name(),
+                code = code.0,
+                "closed: its key has expired or was revoked or changed"
+            );
             // Messages that the agent has sent and the router has not processed yet are dropped.
             peer.cut();
             peer.link.close(code, reason(code), CloseMode::Discard);

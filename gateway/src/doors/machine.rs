@@ -351,11 +351,11 @@ impl Machine {
         }
         match fault {
             Fault::Unreachable(why) => {
-                tracing::debug!(why, "broker not reached");
+                tracing::debug!(why, "broker cannot be reached");
                 self.wait(moment);
             }
             Fault::Refused { status, error } if is_for_now(status) => {
-                tracing::debug!(status, %error, "broker refuses for now");
+                tracing::debug!(status, %error, "broker refuses temporarily");
                 self.wait(moment);
             }
             Fault::Refused { status, error } => self.close(Ending::Refused { status, error }, None),

@@ -63,7 +63,7 @@ impl SharedPenalties {
             Err(error) if error.code == ErrorCode::Unauthorized => {
                 waits?;
                 let wait = self.on_failure(address, now);
-                tracing::info!(%address, wait_ms = wait.as_millis(), "a wrong key or token");
+                tracing::info!(%address, wait_ms = wait.as_millis(), "a wrong key or token was presented");
                 Err(error)
             }
             Ok(good) => {

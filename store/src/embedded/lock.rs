@@ -90,7 +90,7 @@ impl DirectoryLock {
             return;
         }
         if let Err(error) = self.write().and_then(|()| self.file.sync_all()) {
-            tracing::warn!(%error, path = %self.path.display(), "the lock's file cannot be written: a store that is deleted will not be missed");
+            tracing::warn!(%error, path = %self.path.display(), "the lock's file cannot be written: the next start will not notice if the store is deleted");
         }
     }
 

@@ -286,7 +286,7 @@ impl Batches {
     /// another store's.
     fn keep_names(&self, keep: bool) {
         if let Err(error) = self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep) {
-            tracing::error!(%error, "the store cannot be told how to close");
+            tracing::error!(%error, "SQLite refused the option that keeps the log at close");
         }
     }
 

@@ -75,7 +75,7 @@ async fn step(order: &Order, hurried: bool) -> Result<Next, OrderError> {
         }
         Err(error) => {
             let (failure, wait) = Failure::after(before.as_ref(), error.to_string(), domains, SystemTime::now(), chance());
-            tracing::error!(%error, retry_in_s = wait.as_secs(), "no certificate was ordered; SIGHUP has it tried at once");
+            tracing::error!(%error, retry_in_s = wait.as_secs(), "no certificate could be ordered; send SIGHUP to try again at once");
             place.keep_failure(Some(&failure))?;
             Ok(Next { fault: Some(failure.why), wait })
         }

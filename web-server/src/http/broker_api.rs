@@ -143,7 +143,9 @@ impl BrokerApi {
         };
         match told.await {
             Ok(_) => report.batch = Batch::default(),
-            Err(error) => tracing::debug!(%error, entries = report.batch.entries.len(), "the audit log was not told"),
+            Err(error) => {
+                tracing::debug!(%error, entries = report.batch.entries.len(), "entries for the broker's audit log were not sent and are kept")
+            }
         }
     }
 
@@ -152,7 +154,7 @@ impl BrokerApi {
         let _ = tokio::time::timeout(within, self.report()).await;
         let Batch { entries, beyond } = self.audit.take();
         if !entries.is_empty() || beyond > 0 {
-            tracing::warn!(entries = entries.len(), beyond, "the broker was not told what the audit log should hold");
+            tracing::warn!(entries = entries.len(), beyond, "entries for the broker's audit log are lost");
         }
     }
 }

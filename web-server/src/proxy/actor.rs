@@ -161,7 +161,7 @@ impl<F: Face> ProxyActor<F> {
             Ok(upgraded) => upgraded,
             Err(error) => {
                 self.environment.counters.on_failed_dial();
-                tracing::debug!(session = %self.identity.session_id, %error, "broker not reached");
+                tracing::debug!(session = %self.identity.session_id, %error, "broker cannot be reached");
                 return self.apply(self.meaning_of(&error), ctx);
             }
         };

@@ -24,7 +24,7 @@ pub struct Identify {
 /// Closes connections that were cut off.
 pub(super) fn close_strangers(strangers: Vec<Arc<Peer>>) {
     for stranger in strangers {
-        tracing::info!(session = stranger.address(), connection = %stranger.id, "closed: it is not the login's own");
+        tracing::info!(session = stranger.address(), connection = %stranger.id, "closed after a login: the login did not name this socket");
         stranger.link.close(CloseCode::CREDENTIALS_EXPIRED, STRANGER, CloseMode::Discard);
     }
 }

@@ -247,7 +247,7 @@ impl RouterActor {
             }
         }
         for (channel, peer, seq) in behind {
-            tracing::warn!(reader = peer.address(), %channel, seq, "a reader had missed something without knowing");
+            tracing::warn!(reader = peer.address(), %channel, seq, "a reader missed messages without notice and reads them again from the log");
             self.start_catch_up(self.durable.channels.fall_behind(&channel, &peer, seq), ctx);
         }
     }

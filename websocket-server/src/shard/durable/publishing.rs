@@ -104,7 +104,7 @@ impl RouterActor {
         let (broker, agent_id) = (Arc::clone(&self.broker), agent_id.clone());
         actix_rt::spawn(async move {
             if let Err(error) = written.await {
-                tracing::warn!(%agent_id, %error, "an agent was not noted");
+                tracing::warn!(%agent_id, %error, "an agent could not be stored: after a crash the broker may not know it");
                 broker.router.read().on_record_not_written(&agent_id);
             }
         });
