@@ -1,8 +1,9 @@
-//! The actor of one client: keeps its session at the broker, and shows it to the client through a [`Face`].
+//! The actor of one client. It keeps the client's session at the broker, and serves the client
+//! through a [`Face`].
 //!
-//! Owns the connection to the broker (through the pump in its context), the dial, the wait, the session's
-//! credentials, and the place among the open sockets. The face owns the client's connection. Stops when both
-//! connections are gone.
+//! The actor owns the connection to the broker (through the pump in its context), dials and waits,
+//! the session's credentials, and the place among the open sockets. The face owns the client's
+//! connection. The actor stops when both connections are gone.
 
 use std::{
     sync::Arc,
@@ -36,33 +37,33 @@ use crate::{
 pub struct ProxyActor<F: Face = WebSocketFace> {
     pub(super) environment: Arc<ProxyEnvironment>,
     pub(super) identity: ClientIdentity,
-    /// Who pays for checks of signatures.
+    /// The address that is charged for signature checks.
     pub(super) address: ClientAddress,
     pub(super) ticket: SocketTicket,
     pub(super) face: F,
     /// Whether the face still serves the client.
     has_client: bool,
-    /// Effects of the machine's start.
+    /// Effects of the start of the machine.
     first: Vec<Effect>,
     machine: ProxyMachine,
     pub(super) uplink: Uplink,
     upstream: Upstream,
-    /// Connections to the broker there have been.
+    /// How many connections to the broker there have been.
     dialled: u64,
-    /// Pumps of those that have not ended.
+    /// How many of their pumps have not ended.
     running: usize,
-    /// Who reads the client, while that waits for the first dial.
+    /// Wakes the task that reads the client, which waits for the first dial.
     held_back: Option<Waker>,
-    /// That the session has logged in, if the broker is still to be told.
+    /// The login of the session, if the broker has still to be told of it.
     pub(super) logged_in: Option<Arc<LoggedIn>>,
-    /// Whether credentials that the client has shown in-band are being judged.
+    /// Whether credentials that the client has presented in-band are being checked.
     pub(super) is_refreshing: bool,
 }
 
-/// What there is on the broker's side.
+/// The broker's side.
 enum Upstream {
     Nothing,
-    /// A dial or a wait.
+    /// A dial, or a wait before the next one.
     Pending(SpawnHandle),
     Open {
         number: u64,
@@ -71,7 +72,7 @@ enum Upstream {
 }
 
 impl<F: Face> ProxyActor<F> {
-    /// The actor of a client that `face` serves; `identity` is what the broker will be told.
+    /// The actor of a client that `face` serves. The broker is told `identity`.
     pub fn new(
         environment: Arc<ProxyEnvironment>,
         identity: ClientIdentity,
@@ -100,10 +101,10 @@ impl<F: Face> ProxyActor<F> {
         }
     }
 
-    /// Gives an event to the machine and carries out what it says.
+    /// Gives an event to the machine and carries out the effects.
     fn apply(&mut self, event: Event, ctx: &mut Context<Self>) {
         let before = self.machine.state();
-        // Only the random waits need it; without it they would all be the shortest.
+        // Only the random waits use it. If it fails, all waits have the shortest length.
         let dice = getrandom::u64().unwrap_or(u64::MAX);
         let effects = self.machine.on_event(event, Moment { now_ms: now_ms(), dice });
         self.environment.counters.on_move(before, self.machine.state());
@@ -149,7 +150,7 @@ impl<F: Face> ProxyActor<F> {
 
     fn dial(&mut self, ctx: &mut Context<Self>) {
         self.environment.counters.on_dial();
-        // Whoever it is by now, the assertion says so.
+        // The assertion already has the identity of the login.
         self.logged_in = None;
         let dial = Arc::clone(&self.environment).dial(self.identity.clone());
         let handle = ctx.spawn(dial.into_actor(self).map(|outcome, actor, ctx| actor.on_dial_outcome(outcome, ctx)));
@@ -180,7 +181,7 @@ impl<F: Face> ProxyActor<F> {
 
     fn meaning_of(&self, error: &NoLink) -> Event {
         match error {
-            // It may have logged in while it was dialled for, and is good as it is now.
+            // The session may have logged in during the dial, so its new identity may be valid.
             NoLink::Revoked(_) if self.environment.sharing.check(&self.identity).is_ok() => Event::DialFailed { status: None },
             NoLink::Revoked(ErrorCode::SessionEnded) => {
                 Event::CloseOrdered { code: CloseCode::SESSION_ENDED, reason: "the session was ended" }
@@ -221,12 +222,12 @@ impl<F: Face> ProxyActor<F> {
         self.release_client();
     }
 
-    /// Whether frames pass to the broker just now.
+    /// Whether frames pass to the broker now.
     pub(super) fn is_linked(&self) -> bool {
         self.machine.is_linked()
     }
 
-    /// Whether nothing of the client's is wanted any more.
+    /// Whether frames of the client are no longer needed.
     pub(super) fn is_over(&self) -> bool {
         self.machine.state().is_over()
     }
@@ -249,7 +250,7 @@ impl<F: Face> ProxyActor<F> {
         }
     }
 
-    /// Sends a frame to the broker, if it is there.
+    /// Sends a frame to the broker, if there is a connection.
     pub(super) fn send_up(&mut self, lane: Lane, frame: Frame) -> Sent {
         match &self.upstream {
             Upstream::Open { link, .. } => link.send(lane, frame),
@@ -279,19 +280,19 @@ impl<F: Face> ProxyActor<F> {
         self.announce_login();
     }
 
-    /// The client closed with this code, vanished, or broke a rule; or nothing reaches it any more.
+    /// The client closed with this code, vanished, or broke a rule, or it can no longer be reached.
     pub(super) fn on_client_gone(&mut self, code: CloseCode, reason: String, ctx: &mut Context<Self>) {
         self.apply(Event::ClientGone { code, reason }, ctx);
     }
 
-    /// The client's connection is over: the face has nothing more to do.
+    /// The client's connection has ended: the face has finished.
     pub(super) fn on_client_end(&mut self, end: End, ctx: &mut Context<Self>) {
         tracing::debug!(session = %self.identity.session_id, code = end.code.0, reason = %end.reason, "client connection ended");
         self.has_client = false;
         self.on_client_gone(end.code, end.reason, ctx);
     }
 
-    /// Whether this is the connection to the broker that frames pass over.
+    /// Whether this is the current connection to the broker.
     pub(super) fn is_current(&self, number: u64) -> bool {
         matches!(&self.upstream, Upstream::Open { number: current, .. } if *current == number)
     }
@@ -313,7 +314,8 @@ impl<F: Face> ProxyActor<F> {
     fn on_broker_event(&mut self, event: Event, ctx: &mut Context<Self>) {
         self.identity.reading.away_since.get_or_insert_with(a_moment_ago);
         if self.face.is_inside_message() && self.machine.is_linked() {
-            // The client has the beginning of a message whose end will never come: only a new connection helps.
+            // The client has the beginning of a message whose end will never come. Only a new
+            // connection helps.
             let reason = "the broker went away in the middle of a message";
             return self.apply(Event::CloseOrdered { code: CloseCode::SERVICE_RESTART, reason }, ctx);
         }
@@ -371,7 +373,8 @@ impl<F: Face> Drop for ProxyActor<F> {
     }
 }
 
-/// A little before now, in milliseconds since 1970: what the broker sent last may have been lost with the connection.
+/// A little before now, in milliseconds since 1970. The broker's last messages may have been lost
+/// with the connection.
 fn a_moment_ago() -> u64 {
     const MARGIN_MS: u64 = 1000;
     timestamp::unix_ms().saturating_sub(MARGIN_MS)

@@ -1,4 +1,4 @@
-//! What comes in from the broker.
+//! Handles what arrives from the broker.
 
 use std::task::{Context, Poll};
 
@@ -15,16 +15,17 @@ use super::{
     frame_runs::{FrameRuns, Verdict},
 };
 
-/// The broker's half of a pair. A pair has one at a time; one that was given up finishes its close and is not listened to.
+/// The broker's half of a pair. A pair has one at a time. One that was given up only finishes its
+/// close.
 pub struct BrokerSide {
-    /// Which of the pair's connections to the broker this is.
+    /// The number of this connection to the broker within the pair.
     number: u64,
     frames: FrameRuns,
     closed: Option<End>,
 }
 
 impl BrokerSide {
-    /// The half of a fresh socket whose frames may carry `max_payload` bytes.
+    /// The half of a new socket whose frames may carry `max_payload` bytes.
     pub fn new(number: u64, max_payload: usize) -> Self {
         Self { number, frames: FrameRuns::new(Origin::Server, max_payload), closed: None }
     }
@@ -52,7 +53,7 @@ impl<F: Face> Inbound<ProxyActor<F>> for BrokerSide {
                     Ok(Verdict::Stop)
                 }
                 _ if !is_current => Ok(Verdict::Leave),
-                // For this edge, not for the client, which is never sent a binary message.
+                // Binary messages are for this edge. A client is never sent one.
                 OpCode::Binary if header.fin => {
                     asked.extend(ToEdge::parse(frame.get(header.header_len..).unwrap_or_default()));
                     Ok(Verdict::Leave)
@@ -76,7 +77,8 @@ impl<F: Face> Inbound<ProxyActor<F>> for BrokerSide {
     }
 
     fn on_closing(&mut self, actor: &mut ProxyActor<F>, _: CloseCode, ctx: &mut actix::Context<ProxyActor<F>>) {
-        // Given up by the transport's judgement; where the machine closed, this is not the current side any more.
+        // The transport has given the broker up. If the machine closed the connection, this is no
+        // longer the current side.
         actor.on_broker_lost(self.number, ctx);
     }
 

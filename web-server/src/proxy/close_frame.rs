@@ -1,4 +1,4 @@
-//! What a close frame says. Pure.
+//! The content of a close frame. Pure.
 
 use common::close::CloseCode;
 use transport::{End, FrameError};

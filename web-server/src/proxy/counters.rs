@@ -1,4 +1,4 @@
-//! What the proxy did and does, in numbers.
+//! Counters and gauges of the proxy.
 
 use std::sync::{
     Arc,

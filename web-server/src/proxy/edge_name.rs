@@ -1,4 +1,5 @@
-//! What this edge is called where it names clients: the same after a restart, and another than every other edge's.
+//! The name of this edge, with which it names clients. It stays the same after a restart, and
+//! differs from that of every other edge.
 
 use std::{fs, io, path::Path};
 
@@ -13,8 +14,8 @@ const FILE: &str = "edge-name";
 pub struct EdgeName(String);
 
 impl EdgeName {
-    /// The name in a data folder, made if there is none. Where it cannot be kept, it is good for as long as the process runs, and so is
-    /// what the broker keeps under it.
+    /// Reads the name from a data folder, or makes one there. If the name cannot be stored, it is
+    /// valid as long as the process runs, and so is what the broker stores under it.
     pub fn in_folder(folder: &Path) -> Self {
         Self::kept(folder).unwrap_or_else(|error| {
             tracing::warn!(%error, "the edge's name cannot be stored: after a restart, clients without a client name are new");
@@ -40,7 +41,8 @@ impl EdgeName {
         Self(Uuid::new_v4().simple().to_string())
     }
 
-    /// What the socket of a session is called that has this place among the session's: so that who comes back alone is known again.
+    /// The name of the socket with this slot in its session. A client that reconnects alone gets
+    /// the same slot, so the broker recognizes it.
     pub fn of_client(&self, place: usize) -> Option<ClientName> {
         ClientName::new(&format!("{NAMED_BY_EDGE}{}.{place}", self.0)).ok()
     }

@@ -1,4 +1,4 @@
-//! What all pairs of sockets share: where the broker is, the rules, the counters.
+//! What all pairs of sockets share: the broker's address, the rules, the counters.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,24 +19,26 @@ use crate::{
     sessions::{Credentials, sharing::Sharing},
 };
 
-/// How much longer a frame may be when it comes from the broker, which adds to the envelope.
+/// How many bytes longer a frame from the broker may be, because the broker adds fields to the
+/// envelope.
 const ENVELOPE_GROWTH: usize = 64 * 1024;
-/// What one read can bring besides.
+/// How many bytes one read may add.
 const READ_BYTES: usize = 64 * 1024;
-/// The broker's own answers (lists of agents) may be longer than any peer's frame.
+/// The longest frame from the broker. The broker's own answers (lists of agents) may be longer than
+/// any peer's frame.
 const LONGEST_FROM_BROKER: usize = 16 * 1024 * 1024;
 /// How long a closing socket may take to finish.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
-/// A side is paused for as long as it takes: until the other side is judged too slow.
+/// A side is paused without a time limit of its own: until the other side is found too slow.
 const PURE_BACKPRESSURE: FlowPolicy = FlowPolicy { burst_ms: u64::MAX, share: 1.0 };
 
 /// Why a client is not connected to the broker.
 #[derive(Debug, thiserror::Error)]
 pub enum NoLink {
-    /// The broker was not reached, or refused.
+    /// The broker could not be reached, or refused.
     #[error(transparent)]
     Failed(#[from] DialError),
-    /// What the client came with was revoked: `session_ended` or `credentials_expired`.
+    /// The client's credentials were revoked: `session_ended` or `credentials_expired`.
     #[error("the client's credentials were revoked: {0}")]
     Revoked(ErrorCode),
 }
@@ -46,21 +48,21 @@ pub struct ProxyEnvironment {
     broker: BrokerAddress,
     local: Option<SessionPipe>,
     signer: Arc<Signer>,
-    /// Names clients that name themselves not.
+    /// Names clients that do not name themselves.
     pub name: EdgeName,
-    /// Judges what clients show in-band.
+    /// Checks credentials that clients present in-band.
     pub credentials: Arc<Credentials>,
-    /// Has addresses pay for what clients show in-band.
+    /// Charges addresses for credentials that clients present in-band.
     pub throttle: Arc<Throttle>,
-    /// Knows what was revoked elsewhere.
+    /// Knows the revocations of other edges.
     pub sharing: Arc<Sharing>,
     /// The waits between dials.
     pub backoff: Backoff,
-    /// Bounds of what a browser may send.
+    /// The bounds of what a browser may send.
     pub uplink: UplinkLimits,
-    /// Longest frame from the broker.
+    /// The longest frame from the broker.
     pub longest_from_broker: usize,
-    /// How often a browser is pinged while the broker, whose pings it gets otherwise, is away.
+    /// How often a browser is pinged while the broker, which pings it otherwise, is away.
     pub ping_interval: Duration,
     /// The rules of browsers' sockets.
     pub browser_policy: Arc<LinkPolicy>,
@@ -71,10 +73,11 @@ pub struct ProxyEnvironment {
 }
 
 impl ProxyEnvironment {
-    /// The environment that these settings describe; with `local`, the broker is in this process and is not dialled over the network.
+    /// The environment for these settings. With `local`, the broker is in this process and is not
+    /// dialled over the network.
     ///
     /// # Errors
-    /// What is trusted when the broker is dialled cannot be read.
+    /// The trusted certificates for the broker cannot be read.
     pub fn new(
         settings: &Settings,
         credentials: Arc<Credentials>,
@@ -85,7 +88,8 @@ impl ProxyEnvironment {
         let limits = &settings.limits;
         let heartbeat = &settings.heartbeat;
         let longest_frame = limits.max_frame_bytes.max(limits.client_frame_bytes());
-        // Half an outbox is where the other side is paused; a frame and a read that came before the pause fit the other half.
+        // The other side is paused at half an outbox. A frame and a read that arrived before the
+        // pause fit into the other half.
         let room_for_both = 2 * (longest_frame + ENVELOPE_GROWTH + READ_BYTES);
         let policy = |slow_consumer_timeout, silence_timeout| {
             Arc::new(LinkPolicy {
@@ -101,10 +105,10 @@ impl ProxyEnvironment {
             })
         };
         let slow = limits.slow_consumer_timeout;
-        // A side that is paused is silent for no fault of its own: the other side must be given up first.
+        // A paused side is silent because of the pause. The other side must be given up first.
         let patient = heartbeat.timeout.max(slow + CLOSE_GRACE + heartbeat.interval);
         let browser_policy = policy(slow, patient);
-        // A broker that slows a client down is not slow itself; it gives up on the client first.
+        // A broker that slows a client down is not slow itself. It gives up on the client first.
         let rates = &settings.rates;
         let slowed = if rates.patience.is_zero() { Duration::MAX } else { slow.saturating_add(rates.patience) };
         let upstream_policy = policy(slowed, patient);
@@ -140,7 +144,7 @@ impl ProxyEnvironment {
         self.broker.authority()
     }
 
-    /// What tells the broker that a session has logged in; `None` if it cannot be signed.
+    /// The frame that tells the broker of a login of the session; `None` if it cannot be signed.
     pub fn identify(&self, logged_in: &LoggedIn) -> Option<Frame> {
         let assertion = self.signer.mint_login(logged_in);
         let assertion = assertion.inspect_err(|code| tracing::error!(%code, "assertion not signed")).ok()?;
@@ -151,18 +155,18 @@ impl ProxyEnvironment {
     /// Dials the broker for a client.
     ///
     /// # Errors
-    /// See [`NoLink`]; an assertion that cannot be signed counts as a refusal.
+    /// See [`NoLink`]. An assertion that cannot be signed counts as a refusal.
     pub async fn dial(self: Arc<Self>, identity: ClientIdentity) -> Result<Upgraded<Box<dyn Socket>>, NoLink> {
         let refused = match self.connect(&identity).await {
             Err(error @ DialError::Refused { status: 401, .. }) => error,
             outcome => return outcome.map_err(NoLink::Failed),
         };
-        // It may know of a revocation that has not come here yet.
+        // The broker may know of a revocation that has not arrived here yet.
         self.sharing.catch_up().await;
         Err(self.sharing.check(&identity).map_or_else(NoLink::Revoked, |()| NoLink::Failed(refused)))
     }
 
-    /// Connects; once more where the broker has told its time.
+    /// Connects, and tries once more if the broker has sent its time.
     async fn connect(&self, identity: &ClientIdentity) -> Result<Upgraded<Box<dyn Socket>>, DialError> {
         if let Some(connect) = &self.local {
             let socket = connect(identity.clone()).map_err(|code| DialError::Refused {

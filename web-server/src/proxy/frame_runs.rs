@@ -1,23 +1,25 @@
-//! Finds the whole frames in the bytes of one socket and passes on runs of them, for a side that looks at headers only.
+//! Finds the whole frames in the bytes of one socket and passes on runs of them, for a side that
+//! reads headers only.
 //!
-//! [`transport::FrameScanner`] is for those who look into frames, one by one. Here what counts is that frames lie behind
-//! each other in the bytes that were read: a run of them is copied once, and a long frame that came in pieces is not
-//! copied again at all. Frames are checked by header before a byte of payload is kept; of what a peer claims, memory is
-//! taken for eight times of what it has sent at most.
+//! [`transport::FrameScanner`] is for code that reads the content of frames, one by one. Here
+//! frames are passed on as they lie in the bytes that were read: a run of them is copied once, and
+//! a long frame that arrived in pieces is not copied again. The header of a frame is checked before
+//! any of its payload is kept. Whatever length a peer announces, at most eight times the bytes that
+//! it has sent are allocated.
 
 use transport::{
     FrameError,
     frame::{FrameHeader, OpCode, Origin},
 };
 
-/// What becomes of a frame.
+/// What happens to a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It goes into the run.
     Take,
-    /// It does not.
+    /// It does not go into the run.
     Leave,
-    /// It does not, and nothing after it counts.
+    /// It does not go into the run, and later frames are ignored.
     Stop,
 }
 
@@ -26,7 +28,7 @@ pub enum Verdict {
 pub struct FrameRuns {
     origin: Origin,
     max_payload: usize,
-    /// The beginning of a frame whose rest has not come.
+    /// The beginning of a frame whose rest has not arrived.
     partial: Vec<u8>,
 }
 
@@ -36,10 +38,12 @@ impl FrameRuns {
         Self { origin, max_payload, partial: Vec::new() }
     }
 
-    /// Shows each whole frame to `visit`, as it came, and appends those it takes to `run`.
+    /// Shows each whole frame to `visit`, as it came, and appends the frames that it takes to
+    /// `run`.
     ///
     /// # Errors
-    /// A frame breaks the rules, or `visit` says so; what was taken before is in `run`.
+    /// A frame breaks the rules, or `visit` returns an error. `run` has the frames that were taken
+    /// before.
     pub fn feed(
         &mut self,
         input: &mut [u8],
@@ -61,7 +65,8 @@ impl FrameRuns {
         self.walk(input, run, visit)
     }
 
-    /// Moves bytes over until the frame that was begun is whole. Gives its header, and how much of `input` it took.
+    /// Moves bytes from `input` until the frame that was begun is whole. Returns its header, and
+    /// how many bytes it took.
     fn complete(&mut self, input: &[u8]) -> Result<Option<(FrameHeader, usize)>, FrameError> {
         let mut used = 0;
         loop {
@@ -76,7 +81,7 @@ impl FrameRuns {
             if rest.is_empty() {
                 return Ok(None);
             }
-            // A header that is not whole yet grows by one byte at a time, so that nothing behind it is taken.
+            // An incomplete header grows by one byte at a time, so that nothing behind it is taken.
             let missing = whole.map_or(1, |whole| whole - self.partial.len());
             if missing / 8 <= self.partial.len() {
                 self.partial.reserve_exact(missing);
@@ -87,7 +92,7 @@ impl FrameRuns {
         }
     }
 
-    /// Goes through frames where they lie, and keeps the one at the end that is not whole.
+    /// Reads frames in place, and keeps the incomplete one at the end.
     fn walk(
         &mut self,
         input: &mut [u8],
@@ -122,7 +127,8 @@ impl FrameRuns {
         Ok(())
     }
 
-    /// Reads a header; the most frequent kind, a short whole text from the broker, in a few instructions.
+    /// Reads a header. The most frequent kind, a short whole text from the broker, takes a few
+    /// instructions.
     fn header(&self, bytes: &[u8]) -> Result<Option<FrameHeader>, FrameError> {
         let text = |header_len, payload_len| FrameHeader { fin: true, opcode: OpCode::Text, mask: None, header_len, payload_len };
         match (self.origin, bytes) {
@@ -136,7 +142,8 @@ impl FrameRuns {
     }
 }
 
-/// Appends a stretch of the input to the run. Sized exactly: the run is shared as it is, not grown further.
+/// Appends a part of the input to the run. The run has exactly the size it needs, because it is
+/// shared and does not grow later.
 fn take(run: &mut Vec<u8>, input: &[u8], begin: usize, end: usize) {
     if let Some(frames) = input.get(begin..end)
         && !frames.is_empty()

@@ -1,4 +1,5 @@
-//! What happens to a socket when its session logs in, and when its client shows later credentials.
+//! What happens to a socket when its session logs in, and when its client presents later
+//! credentials.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -19,10 +20,10 @@ use super::{actor::ProxyActor, face::Face};
 use crate::sessions::{Order, Session, Source};
 
 impl<F: Face> ProxyActor<F> {
-    /// The session has logged in, and this socket is the login's own.
+    /// The session has logged in, and the login named this socket.
     ///
-    /// Where the user's later credentials let it do less, what it has begun under the earlier ones has to end: the client comes back with
-    /// the later ones.
+    /// If the later credentials permit less, what the user began under the earlier ones must end:
+    /// the socket is closed, and the client reconnects with the later ones.
     pub(super) fn on_login(&mut self, logged_in: Arc<LoggedIn>) {
         let before = self.identity.login.replace(logged_in.login.clone());
         let loses = |before: &Login| {
@@ -37,8 +38,8 @@ impl<F: Face> ProxyActor<F> {
         self.announce_login();
     }
 
-    /// Tells the broker that the session has logged in, as soon as it is there and no message is half way to it. A broker that is
-    /// dialled later hears it from the assertion that it is dialled with.
+    /// Tells the broker that the session has logged in, as soon as there is a connection and no
+    /// message is incomplete. A broker that is dialled later gets the login with its assertion.
     pub(super) fn announce_login(&mut self) {
         if self.uplink.is_inside() || !self.is_linked() {
             return;
@@ -54,14 +55,15 @@ impl<F: Face> ProxyActor<F> {
         self.face.tell(&SystemMessage::Expiring { expires_at: timestamp::text(at) }, None);
     }
 
-    /// The broker asks something of the edge.
+    /// The broker asks this edge for something.
     pub(super) fn on_broker_ask(&mut self, ask: ToEdge, ctx: &mut Context<Self>) {
         match ask {
             ToEdge::Refresh { id, token } => self.on_refresh(id, token, ctx),
         }
     }
 
-    /// The client has shown later credentials. Judged one at a time: an issuer may have to be asked for its keys.
+    /// The client has presented later credentials. They are checked one at a time, because an
+    /// issuer may have to be asked for its keys.
     fn on_refresh(&mut self, id: Option<String>, token: Secret, ctx: &mut Context<Self>) {
         if self.is_refreshing {
             return self.face.tell(&SystemMessage::Error(ErrorCode::TooManyRequests.into()), id.as_deref());
@@ -84,8 +86,9 @@ impl<F: Face> ProxyActor<F> {
         }));
     }
 
-    /// The socket lasts as long as these credentials, if they are its session's, or its user's by the same issuer. The broker is told
-    /// where they carry something else than those before.
+    /// Extends the life of the socket to that of these credentials, if they belong to its session,
+    /// or to its user by the same issuer. If they carry other rights than before, the broker is
+    /// told.
     fn prolong(&mut self, session: &Session) -> Result<SystemTime, ErrorCode> {
         let (mine, theirs) = (self.identity.login.as_ref(), session.login());
         let is_same_user = mine.map(|login| &login.user) == theirs.map(|login| &login.user);

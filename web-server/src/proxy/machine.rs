@@ -11,9 +11,9 @@
 //!
 //!  any but Closing ── the session was ended ──▶ Hushed ── the client closes or vanishes, an order ──▶ Closing
 //! ```
-//! Invariants: at most one dial or one link at a time; every loss is told to the client before the next wait; the
-//! client hears `restored` exactly once for each gap that ends; `Closing` is final. Knows no socket, no clock and no
-//! random numbers: events carry them.
+//! Invariants: there is at most one dial or one link at a time. The client is told of every loss
+//! before the next wait, and gets `restored` exactly once for each gap that ends. `Closing` is
+//! final. The machine uses no socket, clock or random numbers: events carry them.
 
 use std::time::Duration;
 
@@ -21,37 +21,39 @@ use common::close::CloseCode;
 
 use common::backoff::Backoff;
 
-/// A link that held for this long proves the broker well: the next loss starts a new series of waits.
+/// A link that held for this long shows that the broker is well: the next loss starts a new series
+/// of waits.
 pub const STABLE_AFTER: Duration = Duration::from_secs(5);
 
-/// Where the pair of connections is in its life.
+/// The state of a pair of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// The broker is being dialled, after so many failures in a row.
+    /// The broker is being dialled, after this many failures in a row.
     Connecting {
         /// Failures before this attempt.
         attempt: u32,
     },
     /// Frames pass.
     Linked {
-        /// Since when, in milliseconds of the clock.
+        /// When that began, in milliseconds of the clock.
         since_ms: u64,
         /// Failures before this link.
         attempt: u32,
     },
-    /// The broker is away; it is dialled again when the wait is over.
+    /// The broker is away. It is dialled again when the wait is over.
     Waiting {
         /// Failures so far.
         attempt: u32,
     },
-    /// The session was ended: the broker's socket is being closed, and the client's as soon as its page may know.
+    /// The session was ended: the broker's socket is being closed. The client's socket follows as
+    /// soon as its page may know.
     Hushed,
     /// Both connections are being closed.
     Closing,
 }
 
 impl State {
-    /// Whether nothing of the client's is wanted any more.
+    /// Whether frames of the client are no longer needed.
     pub const fn is_over(self) -> bool {
         matches!(self, Self::Hushed | Self::Closing)
     }
@@ -76,9 +78,10 @@ pub enum Event {
         /// Its reason.
         reason: String,
     },
-    /// The broker's socket broke or fell silent.
+    /// The broker's socket broke or became silent.
     UpstreamLost,
-    /// The client closed with this code, vanished ([`CloseCode::ABNORMAL`]), or broke a rule (the code of the rule).
+    /// The client closed with this code, vanished ([`CloseCode::ABNORMAL`]), or broke a rule (the
+    /// code of the rule).
     ClientGone {
         /// The code.
         code: CloseCode,
@@ -99,18 +102,18 @@ pub enum Event {
 /// When it happened, and a random number.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// Milliseconds of a clock that never goes back.
+    /// Milliseconds of a clock that never goes backwards.
     pub now_ms: u64,
-    /// Any number, each as likely as the others.
+    /// A uniformly random number.
     pub dice: u64,
 }
 
-/// What is to be done about it, in this order.
+/// The effects of an event, in the order in which they must be carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Dial the broker.
     Dial,
-    /// Say [`Event::RetryDue`] after this time.
+    /// Report [`Event::RetryDue`] after this time.
     RetryAfter(Duration),
     /// Tell the client that the broker is away, and when it is dialled next.
     TellLost {
@@ -119,9 +122,9 @@ pub enum Effect {
     },
     /// Tell the client that the broker is back.
     TellRestored,
-    /// Let frames pass to the broker, those that waited first.
+    /// Let frames pass to the broker, the waiting ones first.
     OpenUplink,
-    /// Keep the client's frames from here on, and the client's connection alive.
+    /// Hold the client's frames from now on, and keep the client's connection alive.
     HoldUplink,
     /// Close the client's connection.
     CloseClient {
@@ -130,7 +133,7 @@ pub enum Effect {
         /// And this reason.
         reason: String,
     },
-    /// Close the broker's socket, if there is one; forget a dial or a wait.
+    /// Close the broker's socket, if there is one, or cancel a dial or a wait.
     CloseUpstream {
         /// With this code.
         code: CloseCode,
@@ -144,18 +147,18 @@ pub enum Effect {
 pub struct ProxyMachine {
     state: State,
     backoff: Backoff,
-    /// Whether the client was told of a loss and not yet of the return.
+    /// Whether the client was told of a loss, and not yet of the return.
     told_lost: bool,
 }
 
 impl ProxyMachine {
-    /// The machine of a client that has just connected; the first thing to do is [`Effect::Dial`].
+    /// The machine of a client that has just connected. Its first effect is [`Effect::Dial`].
     pub fn start(backoff: Backoff) -> (Self, Vec<Effect>) {
         let machine = Self { state: State::Connecting { attempt: 0 }, backoff, told_lost: false };
         (machine, vec![Effect::Dial])
     }
 
-    /// Where it is.
+    /// The current state.
     pub fn state(&self) -> State {
         self.state
     }
@@ -165,12 +168,14 @@ impl ProxyMachine {
         matches!(self.state, State::Linked { .. })
     }
 
-    /// Whether the first dial is under way: the client is not read until it is known whether its frames can pass.
+    /// Whether the first dial is in progress. Until it is known whether the client's frames can
+    /// pass, the client is not read.
     pub fn is_first_dial(&self) -> bool {
         matches!(self.state, State::Connecting { .. }) && !self.told_lost
     }
 
-    /// Takes what happened and says what to do. What does not fit the state is late news and changes nothing.
+    /// Handles an event and returns the effects. An event that does not fit the state is late and
+    /// changes nothing.
     pub fn on_event(&mut self, event: Event, moment: Moment) -> Vec<Effect> {
         match (self.state, event) {
             (State::Closing, _) => Vec::new(),
@@ -237,8 +242,8 @@ impl ProxyMachine {
     }
 }
 
-/// The broker's codes that say it is away or not well, and will be back: the client's connection stays. All others are
-/// meant for the client.
+/// The broker's codes which mean that it is away or not well, and will return: the client's
+/// connection stays. All other codes are meant for the client.
 const fn means_away(code: CloseCode) -> bool {
     matches!(
         code,
@@ -251,12 +256,14 @@ const fn means_away(code: CloseCode) -> bool {
     )
 }
 
-/// What the broker's refusal of the handshake means for the client; `None` if the broker is to be dialled again.
+/// What a refusal of the handshake means for the client; `None` if the broker is to be dialled
+/// again.
 const fn refusal(status: Option<u16>) -> Option<(CloseCode, &'static str)> {
     match status {
         Some(403) => Some((CloseCode::SESSION_ENDED, "the broker refused this session")),
-        // The edge's request is wrong, which is no fault of the client's. With 401 the broker refuses the edge itself, for a secret
-        // or a clock that an operator will set right: it is dialled again, as one that is away.
+        // The edge's request is wrong, and the client is not the cause. With 401 the broker refuses
+        // the edge itself, because of a secret or a clock that an operator must correct: the broker
+        // is dialled again as if it were away.
         Some(400 | 404 | 405 | 426) => Some((CloseCode::INTERNAL, "the broker refused the edge")),
         _ => None,
     }

@@ -1,11 +1,12 @@
-//! The proxy: one [`ProxyActor`] for each client, which keeps the client's session at the broker, and a [`Face`],
-//! which serves the client.
+//! The proxy: one [`ProxyActor`] for each client, which keeps the client's session at the broker,
+//! and a [`Face`], which serves the client.
 //!
-//! The actor dials the broker, dials again when the broker goes away, and carries out logins, logouts, expiry and
-//! drain. While the broker is away the client's connection stays, and the client is told; what it sends meanwhile
-//! waits within a bound. What the client sees of this is up to the face. The face of browsers is
-//! [`WebSocketFace`]; [`events`] is that of readers over HTTP. With the former, frames pass both ways whole, in order and as the bytes they came in; only their headers are
-//! read, and pings, pongs and closes pass end to end.
+//! The actor dials the broker, dials again when the broker goes away, and carries out logins,
+//! logouts, expiry and drain. While the broker is away the client's connection stays and the client
+//! is told. Its messages wait within a bound. The face decides how the client sees this. The face
+//! for browsers is [`WebSocketFace`]; [`events`] is the face for readers over HTTP.
+//! [`WebSocketFace`] passes frames in both directions whole, in order and unchanged. It reads only
+//! their headers; pings, pongs and closes pass end to end.
 //!
 //! ```text
 //!            WebSocketFace
@@ -13,9 +14,9 @@
 //!  browser ◀─ Pump ◀─ Link ◀────┴──────────── BrokerSide ◀─ Pump ◀─ broker
 //!                               ProxyActor ── ProxyMachine
 //! ```
-//! Backpressure: a side is not read while the other side's outbox is over its high mark. Both pumps live in the
-//! actor's context, so that a pair never leaves its thread.
-//! Does not parse a payload, does not keep frames for a client that is away, does not check who a client is.
+//! Backpressure: a side is not read while the other side's outbox is over its high mark. Both pumps
+//! live in the actor's context, so that a pair never leaves its thread. The proxy does not parse
+//! payloads, does not keep frames for a client that is away, and does not check who a client is.
 
 mod actor;
 mod broker_side;

@@ -1,4 +1,4 @@
-//! `GET /ws` and `GET /ws/{client_id}`: the way from a request to a [`ProxyActor`].
+//! `GET /ws` and `GET /ws/{client_id}`: from a request to a [`ProxyActor`].
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::{
     sessions::{OpenSockets, OwnedSession, SessionAuthority},
 };
 
-/// Characters of a `User-Agent` that the broker is told.
+/// How many characters of a `User-Agent` are sent to the broker.
 const USER_AGENT_LENGTH: usize = 256;
 
 #[derive(Deserialize)]
@@ -76,7 +76,8 @@ pub async fn open(
         ..owned.session.identity()
     };
 
-    // Revoked between the check and the admission: nobody else would close this socket.
+    // The session may have been revoked between the check and the admission. Nothing else would
+    // close this socket.
     authority.check(&owned.session)?;
     let environment = environment.into_inner();
     let accepted = transport::accept(&request, move |upgraded| {
@@ -94,7 +95,7 @@ pub fn configure(routes: &mut web::ServiceConfig, environment: &Arc<ProxyEnviron
         .service(web::resource("/ws/{client_id}").route(web::get().to(open)).default_service(only("GET")));
 }
 
-/// What the client says it is, as the broker is told.
+/// The `User-Agent` of the client, as it is sent to the broker.
 pub(super) fn user_agent(request: &HttpRequest) -> Option<String> {
     let value = request.headers().get(header::USER_AGENT)?.to_str().ok()?;
     Some(value.chars().take(USER_AGENT_LENGTH).collect())

@@ -1,8 +1,9 @@
-//! The frames on their way from a client to the broker: passed on, held while the broker is away, or dropped.
+//! The frames from a client to the broker: passed on, held while the broker is away, or dropped.
 //!
-//! Pure. Works on whole frames as they came, mask and all, and keeps messages together: a message goes to one broker
-//! connection whole, or waits whole, or is dropped whole, so that no broker ever sees the end of a message without its
-//! beginning. What waits is bounded in bytes; at the bound whole new messages are dropped and counted.
+//! Pure. Frames are handled whole and as they came, including the mask. Messages stay together: a
+//! message goes to one broker connection whole, waits whole, or is dropped whole, so that no broker
+//! sees the end of a message without its beginning. The waiting bytes have a bound. At the bound
+//! new messages are dropped whole and counted.
 
 use bytes::{Bytes, BytesMut};
 use transport::{
@@ -10,7 +11,7 @@ use transport::{
     frame::{FrameHeader, OpCode},
 };
 
-/// Frames of one read on their way to the broker, end to end.
+/// The frames of one read to the broker, end to end.
 #[derive(Default)]
 pub struct Batch {
     /// The frames.
@@ -39,18 +40,18 @@ pub struct Dropped {
     pub bytes: u64,
 }
 
-/// Where the message at hand goes.
+/// Where the current message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Route {
     Pass,
-    /// It waits, from this place in `held` on.
+    /// It waits, in `held` from this offset on.
     Hold {
         from: usize,
     },
     Drop,
 }
 
-/// A message whose last fragment has not come.
+/// A message whose last fragment has not arrived.
 #[derive(Clone, Copy, Debug)]
 struct OpenMessage {
     route: Route,
@@ -74,10 +75,10 @@ impl Uplink {
         Self { limits, linked: false, open: None, held: BytesMut::new(), dropped: Dropped::default() }
     }
 
-    /// Takes a frame of a message (no control frame) and says whether it is to go to the broker now.
+    /// Takes a frame of a message (no control frame). Returns whether it goes to the broker now.
     ///
     /// # Errors
-    /// The frame breaks a rule about fragments or sizes; the connection cannot go on.
+    /// The frame breaks a rule about fragments or sizes. The connection must be closed.
     pub fn on_frame(&mut self, header: &FrameHeader, bytes: &[u8]) -> Result<bool, FrameError> {
         let mut message = match (header.opcode, self.open.take()) {
             (OpCode::Continuation, Some(message)) => message,
@@ -118,7 +119,8 @@ impl Uplink {
         self.open.is_some_and(|message| message.route == Route::Pass)
     }
 
-    /// The broker is there: gives what waited, and what was dropped since the last time.
+    /// The broker is connected. Returns the waiting frames, and what was dropped since the last
+    /// time.
     pub fn open(&mut self) -> (Bytes, Dropped) {
         self.linked = true;
         if let Some(OpenMessage { route: route @ Route::Hold { .. }, .. }) = &mut self.open {
@@ -127,7 +129,7 @@ impl Uplink {
         (std::mem::take(&mut self.held).freeze(), std::mem::take(&mut self.dropped))
     }
 
-    /// The broker is away. Of a message that has half gone to it the rest is dropped.
+    /// The broker is away. If half of a message has gone to it, the rest is dropped.
     pub fn hold(&mut self) {
         self.linked = false;
         if let Some(message) = &mut self.open
@@ -138,7 +140,7 @@ impl Uplink {
         }
     }
 
-    /// Frames that were passed on and did not reach the broker's outbox.
+    /// Counts frames that were passed on and did not reach the broker's outbox.
     pub fn on_undeliverable(&mut self, messages: u64, bytes: usize) {
         self.dropped.messages += messages;
         self.dropped.bytes += bytes as u64;

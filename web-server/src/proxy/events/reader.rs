@@ -61,7 +61,7 @@ impl Reader {
         ask.encode()
     }
 
-    /// The broker, or this edge, says something.
+    /// A message from the broker or from this edge has arrived.
     pub fn on_text(&mut self, text: &str) -> Outcome {
         let Ok(message) = Incoming::parse(text) else { return Outcome::Nothing };
         if message.is_from_bridge() {

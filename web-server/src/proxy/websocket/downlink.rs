@@ -1,5 +1,5 @@
-//! The frames on their way from the broker to a browser: where one message ends, the edge may
-//! speak.
+//! The frames from the broker to a browser. The edge may insert its own messages where a message
+//! ends.
 //!
 //! Pure.
 
@@ -8,21 +8,21 @@ use transport::{
     frame::{FrameHeader, OpCode},
 };
 
-/// Whether a message is under way, and what the edge has to say after it.
+/// Whether a message is incomplete, and what the edge has to send after it.
 #[derive(Debug, Default)]
 pub struct Downlink {
     is_inside: bool,
-    /// Few: while a message is under way the broker asks nothing. There is at most the answer to
-    /// what it asked before, that the edge drains, and for each of the session's tokens that it
-    /// expires. A loss ends the message.
+    /// Few: in the middle of a message the broker asks for nothing. There is at most the answer to
+    /// an earlier question, the notice that the edge drains, and one notice of expiry for each of
+    /// the session's tokens. A loss of the broker ends the message.
     deferred: Vec<Frame>,
 }
 
 impl Downlink {
-    /// Looks at a frame of a message (no control frame).
+    /// Checks a frame of a message (no control frame).
     ///
     /// # Errors
-    /// It does not follow from the one before.
+    /// The frame does not follow from the one before.
     pub fn on_frame(&mut self, header: &FrameHeader) -> Result<(), FrameError> {
         match (header.opcode, self.is_inside) {
             (OpCode::Continuation, false) => return Err(FrameError::UnexpectedContinuation),
@@ -37,7 +37,7 @@ impl Downlink {
         self.is_inside
     }
 
-    /// Gives the notice back if it may be sent now; else keeps it until [`Downlink::due`].
+    /// Returns the notice if it may be sent now. Otherwise keeps it until [`Downlink::due`].
     pub fn speak(&mut self, notice: Frame) -> Option<Frame> {
         if self.is_inside {
             self.deferred.push(notice);

@@ -1,4 +1,4 @@
-//! What comes in on a client's WebSocket.
+//! Handles what arrives on a client's WebSocket.
 
 use std::task::{Context, Poll};
 
@@ -27,7 +27,7 @@ pub struct Inbound {
 }
 
 impl Inbound {
-    /// The half of a fresh socket whose frames may carry `max_payload` bytes.
+    /// The half of a new socket whose frames may carry `max_payload` bytes.
     pub fn new(max_payload: usize) -> Self {
         Self { frames: FrameRuns::new(Origin::Client, max_payload), closed: None }
     }
@@ -77,7 +77,7 @@ impl transport::Inbound<Actor> for Inbound {
     }
 
     fn on_closing(&mut self, actor: &mut Actor, code: CloseCode, ctx: &mut Ctx) {
-        // The actor knows already, unless the transport itself gave the client up as too slow or
+        // The actor knows already, except if the transport itself gave the client up as too slow or
         // silent.
         actor.on_client_gone(code, "the client's connection was closed".to_owned(), ctx);
     }
@@ -91,7 +91,7 @@ impl transport::Inbound<Actor> for Inbound {
     }
 }
 
-/// The payload of a frame, with its mask taken off.
+/// The payload of a frame, unmasked.
 fn payload<'a>(header: &FrameHeader, frame: &'a mut [u8]) -> &'a [u8] {
     let payload = frame.get_mut(header.header_len..).unwrap_or_default();
     if let Some(mask) = header.mask {

@@ -1,6 +1,6 @@
-//! The face of browsers and client programs: a WebSocket over which frames pass as they are.
+//! The face of browsers and client programs: a WebSocket that passes frames unchanged.
 //!
-//! Owns the client's socket. Reads headers of frames only; what a frame carries is never unmasked.
+//! Owns the client's socket. It reads only the headers of frames; payloads are never unmasked.
 
 mod downlink;
 mod inbound;
@@ -31,7 +31,7 @@ pub struct WebSocketFace {
     /// The socket, until it is given to its pump.
     upgraded: Option<Upgraded>,
     downlink: Downlink,
-    /// Pings the client while the broker is away, whose pings it gets otherwise.
+    /// Pings the client while the broker, which pings it otherwise, is away.
     keep_alive: Option<SpawnHandle>,
 }
 
@@ -74,8 +74,8 @@ impl Face for WebSocketFace {
 
     fn on_frame(&mut self, header: &FrameHeader, frame: &mut [u8]) -> Result<Verdict, FrameError> {
         match header.opcode {
-            // One with a payload asks what has reached the client: it keeps its place among the
-            // messages.
+            // A ping with a payload asks what has reached the client, so it keeps its place among
+            // the messages.
             OpCode::Ping if header.payload_len > 0 => return Ok(Verdict::Take),
             OpCode::Ping | OpCode::Pong => {
                 self.link.send(Lane::Control, Frame::from_encoded(Bytes::copy_from_slice(frame)));
