@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Licences, duplicates and sources of all dependencies, as deny.toml allows them; and known faults of
-# them, where the database of RustSec can be fetched. Without cargo-deny nothing is checked.
+# Licences, duplicates and sources of all dependencies, as deny.toml allows them; and known faults
+# of them, where the database of RustSec can be fetched. Without cargo-deny nothing is checked.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

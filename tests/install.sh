@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests of the clients and the comparing benchmark need, on Debian. What is there already
-# is left alone. It installs:
+# Installs what the tests of the clients and the comparing benchmark need, on Debian. What is there
+# already is left alone. It installs:
 #   system packages: chromium, nats-server, pebble (a certificate authority for tests), and if they are
 #     missing node, npm and python3-venv (needs root or sudo)
 #   node_modules in tests/clients/node, tests/clients/node/wallet and examples/node, from package-lock.json

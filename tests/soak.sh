@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs the long tests on optimised builds: the integration tests and the store's kills and power cuts in
-# large numbers, isolation and forgetting at the broker, the properties with many cases, the fuzz targets
-# for minutes, and the long form of the benchmark. It continues after a failure, prints the counts at the
-# end, and fails if anything failed.
+# Runs the long tests on optimised builds: the integration tests and the store's kills and power
+# cuts in large numbers, isolation and forgetting at the broker, the properties with many cases, the
+# fuzz targets for minutes, and the long form of the benchmark. It continues after a failure, prints
+# the counts at the end, and fails if anything failed.
 #   SOAK_STEPS="suite store broker properties fuzz bench"   which steps; all by default
 #   SOAK_FUZZ_MINUTES=5                 minutes for each fuzz target
 #   SOAK_CASES=20000                    cases of each property

@@ -71,8 +71,8 @@ pub struct Reading {
     /// `?resume=true`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resume: bool,
-    /// Whether it reads topics only. Messages in its inboxes stay there for other connections of the
-    /// session.
+    /// Whether it reads topics only. Messages in its inboxes stay there for other connections of
+    /// the session.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub topics_only: bool,
     /// For a client whose edge has lost the broker and dials again: since when, in milliseconds

@@ -5,9 +5,9 @@
 //
 // Environment: BRIDGE_BROKER (ws://127.0.0.1:8080), AGENT_TOKEN (dev_token).
 //
-// A durable question is acknowledged only after its answer is stored. If this program dies in between,
-// the question comes again. The answer's id is made from the question, so that an answer that is sent
-// twice is delivered once.
+// A durable question is acknowledged only after its answer is stored. If this program dies in
+// between, the question comes again. The answer's id is made from the question, so that an answer
+// that is sent twice is delivered once.
 
 import { createHash } from "node:crypto";
 

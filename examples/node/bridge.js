@@ -1,7 +1,7 @@
 // A connection to Agent Bridge that reconnects by itself.
 //
-// It does what docs/protocol.md asks of every client: it reads the limits in `connection:ack`, waits
-// for confirmations of durable messages, and reconnects as the close codes of section 8 say.
+// It does what docs/protocol.md asks of every client: it reads the limits in `connection:ack`,
+// waits for confirmations of durable messages, and reconnects as the close codes of section 8 say.
 
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -20,7 +20,9 @@ const FINAL_CODES = new Map([
 ]);
 /** Close codes after which a client reconnects without waiting. */
 const IMMEDIATE_CODES = new Set([4001, 4010]);
-/** HTTP statuses of a refused handshake that may pass: too many requests, and a server that is away. */
+/**
+ * HTTP statuses of a refused handshake that may pass: too many requests, and a server that is away.
+ */
 const TEMPORARY_STATUSES = new Set([429, 500, 502, 503, 504]);
 const LONGEST_WAIT_MS = 60_000;
 /** The bridge sends a ping every few seconds. After this silence the connection is dead. */
@@ -83,7 +85,8 @@ export class Connection {
     const tell = (event) => {
       events.push(event);
       wake();
-      // A handler that is slower than the bridge makes the bridge wait, not this program's memory grow.
+      // A handler that is slower than the bridge makes the bridge wait, not this program's memory
+      // grow.
       if (events.length > 100) socket.pause();
     };
     let silence;

@@ -1,5 +1,5 @@
-// Connects the parts of the page: frames and clicks become events, events become state, and state is
-// shown once per animation frame.
+// Connects the parts of the page: frames and clicks become events, events become state, and state
+// is shown once per animation frame.
 
 import { initialState, reduce } from "./chat-state.js";
 import { BridgeConnection, SendError, State } from "./connection.js";
@@ -40,7 +40,8 @@ function dispatch(event) {
   state = reduce(state, event);
   if (drawing) return;
   drawing = true;
-  // A hidden page draws nothing. The timer updates it, so that it is not out of date when it is seen again.
+  // A hidden page draws nothing. The timer updates it, so that it is not out of date when it is
+  // seen again.
   const later = document.hidden ? (run) => setTimeout(run, 250) : requestAnimationFrame;
   later(() => {
     drawing = false;

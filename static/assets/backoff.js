@@ -1,5 +1,5 @@
-// How long to wait before another attempt: exponential with full jitter (docs/protocol.md, section 8).
-// Full jitter spreads the clients that lost the same server evenly over the whole interval.
+// How long to wait before another attempt: exponential with full jitter (docs/protocol.md, section
+// 8). Full jitter spreads the clients that lost the same server evenly over the whole interval.
 
 export const BASE_MS = 1_000;
 export const LIMIT_MS = 60_000;

@@ -1,7 +1,8 @@
 // The state of the page: agents, conversations, notices. A pure reducer; no socket, clock or DOM.
 //
-// An exchange is a question and its answer: waiting ─▶ streaming ─▶ done | failed, or stopped by the user.
-// A failed exchange continues if its answer comes after all, because a late answer is still delivered.
+// An exchange is a question and its answer: waiting ─▶ streaming ─▶ done | failed, or stopped by
+// the user. A failed exchange continues if its answer comes after all, because a late answer is
+// still delivered.
 
 export const ExchangeStatus = Object.freeze({
   WAITING: "waiting",

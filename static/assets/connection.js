@@ -1,12 +1,14 @@
-// One connection to the bridge that keeps itself alive: registers, dials, notices dead links, reconnects.
-// It knows the envelope's head and the close codes; its caller interprets the frames. No DOM here.
+// One connection to the bridge that keeps itself alive: registers, dials, notices dead links,
+// reconnects. It knows the envelope's head and the close codes; its caller interprets the frames.
+// No DOM here.
 //
 //   idle ──start──▶ connecting ──ack──▶ connected ──upstream lost──▶ interrupted ──ack──▶ connected
 //                       │                   │                            │
 //                       └──── failed ───────┴───────── socket gone ──────┴──▶ reconnecting ──ack──▶ connected
 //   any ──stop(), or a close that says "never"──▶ closed ──start──▶ connecting
 //
-// Invariants: one socket at most; handlers of an abandoned socket do nothing; a timer runs only in the state it serves.
+// Invariants: one socket at most; handlers of an abandoned socket do nothing; a timer runs only in
+// the state it serves.
 
 import { delayMs } from "./backoff.js";
 import { Action, onClose } from "./close-codes.js";
@@ -27,13 +29,18 @@ export const PONG_WITHIN_MS = 10_000;
 export const ACK_WITHIN_MS = 15_000;
 /** A connection that lasted this long is stable: the next loss starts a new series of attempts. */
 export const STABLE_AFTER_MS = 5_000;
-/** While interrupted, the edge sends a notice at each of its attempts. If it is silent this much longer, it is gone too. */
+/**
+ * While interrupted, the edge sends a notice at each of its attempts. If it is silent this much
+ * longer, it is gone too.
+ */
 export const INTERRUPTED_GRACE_MS = 75_000;
 
 const MAX_BUFFERED_BYTES = 4 * 1024 * 1024;
 const OPEN = 1;
 
-/** A message was not sent. `code` says why: `not_connected`, `message_too_big`, `too_much_unsent`. */
+/**
+ * A message was not sent. `code` says why: `not_connected`, `message_too_big`, `too_much_unsent`.
+ */
 export class SendError extends Error {
   constructor(code, message) {
     super(message);
@@ -59,9 +66,9 @@ export class BridgeConnection {
   #timers = new Map();
 
   /**
-   * `url`: of the socket. `register()`: confirms or makes the session, rejects with `{refused, retryAfterMs}`.
-   * `onFrame(frame)`: every frame but the answers to this class's own pings. `onState(state, {reason, retryInMs})`.
-   * Tests replace `WebSocket`, `clock` and `random`.
+   * `url`: of the socket. `register()`: confirms or makes the session, rejects with `{refused,
+   * retryAfterMs}`. `onFrame(frame)`: every frame but the answers to this class's own pings.
+   * `onState(state, {reason, retryInMs})`. Tests replace `WebSocket`, `clock` and `random`.
    */
   constructor(options) {
     this.#options = { WebSocket: globalThis.WebSocket, clock: realClock, random: Math.random, ...options };
@@ -84,7 +91,10 @@ export class BridgeConnection {
     this.#close("The connection was closed.");
   }
 
-  /** Called when the user or the browser expects a connection: ends a wait, or sends a ping on a quiet link. */
+  /**
+   * Called when the user or the browser expects a connection: ends a wait, or sends a ping on a
+   * quiet link.
+   */
   hurry() {
     if (this.#state === State.RECONNECTING && this.#timers.has("retry")) this.#dial();
     else if (this.#state === State.CONNECTED && !this.#timers.has("pong")) this.#ping();

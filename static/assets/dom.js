@@ -1,6 +1,9 @@
 // The only way this page makes elements. Text is always text, never markup.
 
-/** `element("p", { class: "hint", text: "…", hidden: true, dataset: {…}, on: { click } }, ...children)` */
+/**
+ * `element("p", { class: "hint", text: "…", hidden: true, dataset: {…}, on: { click } },
+ * ...children)`
+ */
 export function element(tag, options = {}, ...children) {
   const { text, dataset, on, ...attributes } = options;
   const node = document.createElement(tag);
@@ -15,7 +18,10 @@ export function element(tag, options = {}, ...children) {
   return node;
 }
 
-/** Sets the text of a node, and touches it only if that changes something, so that live regions speak once. */
+/**
+ * Sets the text of a node, and touches it only if that changes something, so that live regions
+ * speak once.
+ */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }

@@ -1,11 +1,15 @@
-// Signing in with a wallet, and out. The wallet is `window.ethereum` (EIP-1193). It signs a text of the
-// edge, and the edge gives this browser's session its user. Secrets stay in the wallet and the cookie.
+// Signing in with a wallet, and out. The wallet is `window.ethereum` (EIP-1193). It signs a text of
+// the edge, and the edge gives this browser's session its user. Secrets stay in the wallet and the
+// cookie.
 
 const ANSWER_WITHIN_MS = 15_000;
 /** The wallet's refusal: the person closed its window (EIP-1193). */
 const USER_REJECTED = 4001;
 
-/** Signing in or out did not work. `cancelled`: by the person; otherwise the message says what to do. */
+/**
+ * Signing in or out did not work. `cancelled`: by the person; otherwise the message says what to
+ * do.
+ */
 export class LoginError extends Error {
   constructor(message, { code = null, cancelled = false } = {}) {
     super(message);
@@ -15,7 +19,10 @@ export class LoginError extends Error {
   }
 }
 
-/** Signs in; returns the session. `socketId`: of the socket that is to stay open, from its `connection:ack`. */
+/**
+ * Signs in; returns the session. `socketId`: of the socket that is to stay open, from its
+ * `connection:ack`.
+ */
 export async function signIn({ wallet, socketId, fetchFn = globalThis.fetch }) {
   const [address] = await ask(wallet, "eth_requestAccounts");
   if (typeof address !== "string") throw new LoginError("The wallet has no account to sign in with.");
@@ -30,7 +37,10 @@ export async function signOut(fetchFn = globalThis.fetch) {
   await post(fetchFn, "/auth/logout", {});
 }
 
-/** Gets later credentials for the same session, before the present ones expire. Open sockets last as long as those. */
+/**
+ * Gets later credentials for the same session, before the present ones expire. Open sockets last as
+ * long as those.
+ */
 export async function refresh(fetchFn = globalThis.fetch) {
   return post(fetchFn, "/auth/refresh", {});
 }

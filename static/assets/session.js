@@ -1,4 +1,5 @@
-// The browser's session at the edge. The secret is an HttpOnly cookie; this module never sees or keeps it.
+// The browser's session at the edge. The secret is an HttpOnly cookie; this module never sees or
+// keeps it.
 
 /** The edge refused or could not be reached. `status` is 0 when no answer came. */
 export class RegistrationError extends Error {

@@ -16,7 +16,9 @@ export class AccountView {
     this.#out.addEventListener("click", onSignOut);
   }
 
-  /** `session`: as the edge describes it, or null. `isBusy`: waiting for the person or the server. */
+  /**
+   * `session`: as the edge describes it, or null. `isBusy`: waiting for the person or the server.
+   */
   show(session, isBusy) {
     const name = session?.wallet_address ?? session?.user_id ?? null;
     this.#who.hidden = name === null;

@@ -1,4 +1,5 @@
-// The conversation with the chosen agent. Entries are redrawn only when they changed, and a growing answer only grows.
+// The conversation with the chosen agent. Entries are redrawn only when they changed, and a growing
+// answer only grows.
 
 import { displayName, ExchangeStatus, isOpen, visibleEntries } from "./chat-state.js";
 import { byId, element, setText } from "./dom.js";

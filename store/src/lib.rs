@@ -9,8 +9,8 @@
 //! until it is, or until it is moved to a *dead-letter* channel. A record that need not be
 //! acknowledged, or no longer need be, is *settled*, and stays as long as retention allows.
 //!
-//! [`EmbeddedStore`] is one file, [`MemoryStore`] has none. `tests/contract` is what every store must
-//! pass.
+//! [`EmbeddedStore`] is one file, [`MemoryStore`] has none. `tests/contract` is what every store
+//! must pass.
 
 mod admission;
 mod api;

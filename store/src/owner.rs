@@ -27,8 +27,8 @@ impl Standing {
     /// Every standing, least trusted first.
     pub const ALL: [Self; 3] = [Self::Anonymous, Self::User, Self::Agent];
 
-    /// How much of a bound it may use: an anonymous session half, a user three quarters, an agent all
-    /// of it. So agents find room where others have filled what they may.
+    /// How much of a bound it may use: an anonymous session half, a user three quarters, an agent
+    /// all of it. So agents find room where others have filled what they may.
     pub const fn part_of(self, bound: u64) -> u64 {
         match self {
             Self::Anonymous => bound / 2,

@@ -76,7 +76,8 @@ pub struct Tuning {
     /// when the connection has read it, at most [`Tuning::inbox_messages`] before the receiver
     /// takes it. `Explicit`: by [`super::Door::acknowledge`].
     pub acks: Acks,
-    /// With `Explicit`: how many unacknowledged messages the bridge hands to this connection at most.
+    /// With `Explicit`: how many unacknowledged messages the bridge hands to this connection at
+    /// most.
     pub prefetch: Prefetch,
     /// The client name, under which the broker stores subscriptions and positions, also for a later
     /// life of this program. If another client of the same session takes the name over, the door

@@ -102,7 +102,8 @@ impl Outgoing {
         Self { target: question.source.clone(), correlation_id: question.id.clone(), ..Self::new(kind) }
     }
 
-    /// A `topic:subscribe`; `from` names a position in the topic's log, if there is one to start at.
+    /// A `topic:subscribe`; `from` names a position in the topic's log, if there is one to start
+    /// at.
     pub fn subscription(topic: &TopicName, presence: bool, from: Option<&Start>) -> Self {
         let mut payload = json!({ "topic": topic, "presence": presence });
         if let Some(from) = from {

@@ -70,7 +70,8 @@ describe("the first page", { concurrency: 2 }, () => {
     await exchange.getByRole("button", { name: "Stop" }).click();
     const stopped = await chat.answer(exchange, "stopped");
     assert.ok(!stopped.includes("1000"), stopped);
-    // The agent has stopped too: it has room for the next question, and nothing more arrives for this one.
+    // The agent has stopped too: it has room for the next question, and nothing more arrives for
+    // this one.
     await chat.answer(await chat.ask("echo after that"));
     assert.equal(await exchange.locator('[data-role="answer"]').innerText(), stopped);
     await chat.assertClean();

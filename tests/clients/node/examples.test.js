@@ -1,4 +1,5 @@
-// The programs of examples/node at a running bridge: they answer, reconnect, acknowledge and resume.
+// The programs of examples/node at a running bridge: they answer, reconnect, acknowledge and
+// resume.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";

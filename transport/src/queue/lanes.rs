@@ -149,7 +149,8 @@ impl Lanes {
     /// Pushes frames out until there are `needed` more bytes for a frame of this lane, sender and
     /// length. First those of its lane and lower ones that yield; then those of senders that have
     /// more in all lanes than its own would, the largest first; then those of its own sender in
-    /// lower lanes. Durable frames stay. `None`: that would not be enough, and nothing was pushed out.
+    /// lower lanes. Durable frames stay. `None`: that would not be enough, and nothing was pushed
+    /// out.
     pub fn make_room(&mut self, lane: Lane, source: Source, length: usize, mark: Mark, needed: usize) -> Option<Lost> {
         let wanted = Wanted { lane: lane as usize, source, length, mark };
         let lost = room::make_room(&mut self.lanes, self.counts.get_or_insert_default(), wanted, needed);

@@ -13,11 +13,11 @@
 //! durable frames count as one sender's, the log's.
 //!
 //! A frame that does not fit pushes out ephemeral frames: first those of its own lane and lower
-//! ones with [`Overflow::DropOldest`]; then those of a sender that has more in all lanes together than
-//! its own sender would, the largest first, its lowest lane first; then those of its own sender in
-//! lower lanes. So a full queue costs the sender that fills it, not the newcomer, whatever their
-//! priorities. Answers of the bridge may push out anything in lower lanes. If that would not make
-//! room, nothing is pushed out and the frame itself is dropped.
+//! ones with [`Overflow::DropOldest`]; then those of a sender that has more in all lanes together
+//! than its own sender would, the largest first, its lowest lane first; then those of its own
+//! sender in lower lanes. So a full queue costs the sender that fills it, not the newcomer,
+//! whatever their priorities. Answers of the bridge may push out anything in lower lanes. If that
+//! would not make room, nothing is pushed out and the frame itself is dropped.
 //!
 //! Durable frames are never pushed out: if they do not fit, they wait in the log. Among themselves
 //! they keep their order across lanes: a durable frame takes a lower lane than requested while

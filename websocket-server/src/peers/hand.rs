@@ -53,7 +53,8 @@ pub struct Due {
 pub struct Hand {
     places: usize,
     taken: usize,
-    /// Those without a place, by the time at which they are due. Numbers are unique across channels.
+    /// Those without a place, by the time at which they are due. Numbers are unique across
+    /// channels.
     refused: BTreeSet<(u64, u64)>,
     /// When the time to acknowledge last started anew. In the future after `message:extend`.
     renewed: u64,
@@ -75,7 +76,8 @@ impl Hand {
         free - self.refused.range(..=(now, u64::MAX)).take(free).count()
     }
 
-    /// Hands a new message out, whose acknowledgement may take `wait`. Says whether there was a place.
+    /// Hands a new message out, whose acknowledgement may take `wait`. Says whether there was a
+    /// place.
     pub fn take(&mut self, inbox: &ChannelName, seq: u64, now: u64, wait: u64) -> bool {
         if self.room(now) == 0 {
             return false;

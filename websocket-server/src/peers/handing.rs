@@ -1,5 +1,6 @@
 //! How the messages of inboxes are handed to a connection, and how their places become free. Only a
-//! connection with `ack=explicit` has a [`Hand`]; to any other as much is given as its window takes.
+//! connection with `ack=explicit` has a [`Hand`]; to any other as much is given as its window
+//! takes.
 
 use std::time::Duration;
 
@@ -16,8 +17,8 @@ use super::{
 const PLACE_WAIT: Duration = Duration::from_secs(5);
 
 impl Peer {
-    /// Gives it a message of an inbox, whose acknowledgement may take `wait` milliseconds. `Dropped`:
-    /// it has no place for it, or no room.
+    /// Gives it a message of an inbox, whose acknowledgement may take `wait` milliseconds.
+    /// `Dropped`: it has no place for it, or no room.
     pub(crate) fn hand_out(&self, inbox: &ChannelName, seq: u64, wait: u64, lane: Lane, frame: Frame) -> Sent {
         let Some(hand) = &self.hand else { return self.give(lane, frame) };
         let (mut hand, now) = (hand.lock(), now_ms());
@@ -31,7 +32,8 @@ impl Peer {
         sent
     }
 
-    /// Gives it a message again that it was handed before. `Gone`: it has acknowledged it meanwhile.
+    /// Gives it a message again that it was handed before. `Gone`: it has acknowledged it
+    /// meanwhile.
     pub(crate) fn hand_again(&self, inbox: &ChannelName, seq: u64, wait: u64, frame: Frame) -> Sent {
         let Some(hand) = &self.hand else { return Sent::Gone };
         let mut hand = hand.lock();
@@ -115,7 +117,8 @@ impl Peer {
         self.hand.as_ref().is_some_and(|hand| hand.lock().awaits(inbox, seq, now_ms()))
     }
 
-    /// How long until something of an inbox is to be handed to it again; `None` if it holds nothing.
+    /// How long until something of an inbox is to be handed to it again; `None` if it holds
+    /// nothing.
     pub(crate) fn next_due(&self, inbox: &ChannelName) -> Option<Duration> {
         let due = self.hand.as_ref()?.lock().next_due(inbox)?;
         Some(Duration::from_millis(due.saturating_sub(now_ms())))

@@ -158,8 +158,8 @@ impl Router {
         self.seen_agents.forget_keys(has_changed);
     }
 
-    /// Adds agents that were connected in an earlier life, in the order in which they came, and those
-    /// of the short list.
+    /// Adds agents that were connected in an earlier life, in the order in which they came, and
+    /// those of the short list.
     pub fn restore_seen_agents(&mut self, agents: impl Iterator<Item = SeenAgent>, listed: impl Iterator<Item = SeenAgent>) {
         self.seen_agents.restore(agents, listed);
     }

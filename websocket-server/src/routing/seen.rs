@@ -103,7 +103,8 @@ impl SeenAgents {
         self.unwritten.retain(|id, _| self.agents.contains_key(id));
     }
 
-    /// Adds agents of an earlier life, in the order in which they came, and those of the short list.
+    /// Adds agents of an earlier life, in the order in which they came, and those of the short
+    /// list.
     pub(super) fn restore(&mut self, agents: impl Iterator<Item = SeenAgent>, listed: impl Iterator<Item = SeenAgent>) {
         agents.for_each(|agent| self.add(agent));
         self.unwritten.clear();
@@ -111,8 +112,8 @@ impl SeenAgents {
         *self.listed.get_mut() = self.unwritten.keys().cloned().collect();
     }
 
-    /// If the disk does not know an agent, adds it to the short list, which `write` stores. Call this
-    /// before a message for the agent is given to the store.
+    /// If the disk does not know an agent, adds it to the short list, which `write` stores. Call
+    /// this before a message for the agent is given to the store.
     pub(super) fn write_record<T>(&self, agent_id: &AgentId, write: impl FnOnce(Vec<&SeenAgent>) -> T) -> Option<T> {
         if self.unwritten.is_empty() || !self.unwritten.contains_key(agent_id) {
             return None;
@@ -127,8 +128,8 @@ impl SeenAgents {
         self.listed.lock().remove(agent_id);
     }
 
-    /// All agents are stored as they were at a revision. `write` stores what is left of the short list,
-    /// if that has changed.
+    /// All agents are stored as they were at a revision. `write` stores what is left of the short
+    /// list, if that has changed.
     pub(super) fn on_written<T>(&mut self, revision: u64, write: impl FnOnce(Vec<&SeenAgent>) -> T) -> Option<T> {
         self.unwritten.retain(|_, since| *since > revision);
         let mut listed = self.listed.lock();

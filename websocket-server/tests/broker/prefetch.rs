@@ -1,4 +1,5 @@
-//! Explicit acknowledgement: how many messages a connection is handed, when they come again, and to whom.
+//! Explicit acknowledgement: how many messages a connection is handed, when they come again, and to
+//! whom.
 
 use std::time::Duration;
 

@@ -23,8 +23,8 @@ process.on("exit", () => {
 
 export class Daemon {
   /**
-   * `roles`: what each process runs, by default one daemon with everything; `{ broker: ["broker"], edge: ["web"] }` starts two.
-   * `ask`: the servers that must say that they are ready.
+   * `roles`: what each process runs, by default one daemon with everything; `{ broker: ["broker"],
+   * edge: ["web"] }` starts two. `ask`: the servers that must say that they are ready.
    */
   constructor({ flags = [], roles = { all: flags }, env = {}, ask = ["broker", "edge"] } = {}) {
     this.ask = ask;

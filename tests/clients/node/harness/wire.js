@@ -46,7 +46,9 @@ export class Peer {
     socket.on("error", () => {}); // told by the close that follows
   }
 
-  /** Connects and reads `connection:ack`. Rejects with `Refused` when the server does not upgrade. */
+  /**
+   * Connects and reads `connection:ack`. Rejects with `Refused` when the server does not upgrade.
+   */
   static async open(url, { headers = {}, protocols = [], autoPong = true } = {}) {
     const socket = new WebSocket(url.replace(/^http/, "ws"), protocols, { headers, autoPong });
     const peer = new Peer(socket);
@@ -79,7 +81,9 @@ export class Peer {
     return JSON.parse(this.lastText);
   }
 
-  /** The next frame, which must have this type and these envelope fields; other notices are skipped. */
+  /**
+   * The next frame, which must have this type and these envelope fields; other notices are skipped.
+   */
   async expect(type, fields = {}, withinMs = WITHIN_MS) {
     for (;;) {
       const frame = await this.next(withinMs);

@@ -13,7 +13,10 @@ import {
 } from "../../../../static/assets/connection.js";
 import { FakeClock, fakeWebSocket } from "./fakes.js";
 
-/** A started connection whose registrations answer as `answers` say, one after another; the last repeats. */
+/**
+ * A started connection whose registrations answer as `answers` say, one after another; the last
+ * repeats.
+ */
 async function started({ answers = [() => ({})], random = () => 0.5 } = {}) {
   const clock = new FakeClock();
   const WebSocket = fakeWebSocket();

@@ -1,4 +1,5 @@
-// Real wallets and real tokens at a running edge: what their libraries make logs in, and what an attacker makes from it is refused.
+// Real wallets and real tokens at a running edge: what their libraries make logs in, and what an
+// attacker makes from it is refused.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:http";
@@ -134,7 +135,8 @@ describe("tokens made by jose at the edge", () => {
       response.setHeader("content-type", "application/json").end(JSON.stringify(fixture.jwks));
     }).listen(0, "127.0.0.1").unref();
     await once(server, "listening");
-    // The fixture's times are for a leeway of a minute, some by a fraction of a second; here time passes meanwhile.
+    // The fixture's times are for a leeway of a minute, some by a fraction of a second; here time
+    // passes meanwhile.
     const issuer = { JWT_ISSUER: fixture.issuer, JWT_AUDIENCE: fixture.audience, AGENT_BRIDGE_AUTH__JWT_LEEWAY: "30s" };
     const start = (env) => Daemon.start({ env: { ...issuer, ...env } });
     const [secret, keys] = await Promise.all([

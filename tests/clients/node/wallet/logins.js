@@ -1,5 +1,6 @@
-// The logins of identity/tests/fixtures/logins.json: challenges signed by viem, ethers and siwe, and what an attacker makes of
-// them. Everything is fixed (keys, nonces, times) and the signatures are deterministic (RFC 6979), so the file can be reproduced.
+// The logins of identity/tests/fixtures/logins.json: challenges signed by viem, ethers and siwe,
+// and what an attacker makes of them. Everything is fixed (keys, nonces, times) and the signatures
+// are deterministic (RFC 6979), so the file can be reproduced.
 import { Wallet } from "ethers";
 import { SiweMessage } from "siwe";
 import { privateKeyToAccount } from "viem/accounts";
@@ -46,7 +47,8 @@ const parsesWithSiwe = (message) => {
   }
 };
 
-// Everything that can be made of a challenge of this moment with this nonce; another session has the other one.
+// Everything that can be made of a challenge of this moment with this nonce; another session has
+// the other one.
 export function kit({ now: NOW, nonce: NONCE, otherNonce: OTHER_NONCE }) {
   const fields = (changes = {}) => ({
     domain: settings.domain,
@@ -83,7 +85,8 @@ export function kit({ now: NOW, nonce: NONCE, otherNonce: OTHER_NONCE }) {
     return withLast(signature, signature.endsWith("1b") ? "00" : "01");
   }
 
-  // What is changed in the text is signed again by the rightful key: only the check in question can refuse it.
+  // What is changed in the text is signed again by the rightful key: only the check in question can
+  // refuse it.
   const changedTexts = () => {
     const good = text();
     const change = (from, to) => {

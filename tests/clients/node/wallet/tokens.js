@@ -1,4 +1,5 @@
-// The tokens of identity/tests/fixtures/tokens_jose.json: one good token for every algorithm, made by jose, and forged ones.
+// The tokens of identity/tests/fixtures/tokens_jose.json: one good token for every algorithm, made
+// by jose, and forged ones.
 import { createHmac, createPrivateKey, createPublicKey, sign as signBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { SignJWT, exportJWK, generateKeyPair } from "jose";
@@ -26,8 +27,8 @@ const byHand = (header, body, signature) => {
 const hmac = (key) => (message) => createHmac("sha256", key).update(message).digest("base64url");
 const rsa = (message) => signBytes("sha256", message, privateKey("rsa")).toString("base64url");
 
-// The tokens of a moment: the good ones, and the forged ones with the code each is refused with. `trust` is whom a token is for: the
-// issuer with the secret, or the one with published keys.
+// The tokens of a moment: the good ones, and the forged ones with the code each is refused with.
+// `trust` is whom a token is for: the issuer with the secret, or the one with published keys.
 function maker(NOW, SECRET) {
   const secretBytes = new TextEncoder().encode(SECRET);
   const claims = (changes = {}) => ({

@@ -126,7 +126,8 @@ class CaseRun:
         code = self.peers[step["peer"]].close()
         assert code == 1000, f"the close was answered with {code}"
 
-    # Sending. The server may close before it has everything; the next step that expects something will say so.
+    # Sending. The server may close before it has everything; the next step that expects something
+    # will say so.
 
     def step_send(self, step):
         with suppress(ConnectionClosed):

@@ -75,7 +75,8 @@ impl RouterActor {
         actix_rt::spawn(async move {
             match acked.await {
                 Ok(acked) => {
-                    // This also frees places of messages that another connection acknowledged before.
+                    // This also frees places of messages that another connection acknowledged
+                    // before.
                     acked.iter().for_each(|(inbox, _)| peer.settle(inbox, &ack));
                     broker.on_all_acknowledged(&acked);
                 }
@@ -252,8 +253,8 @@ impl RouterActor {
         }
     }
 
-    /// Delivers messages again that are due, also to a reader that catches up: it may hold messages and
-    /// wait for places.
+    /// Delivers messages again that are due, also to a reader that catches up: it may hold messages
+    /// and wait for places.
     fn redeliver_due(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
         self.durable.owing.retain(|_, (peer, _)| !peer.link.is_over());
@@ -279,8 +280,8 @@ impl RouterActor {
         }
     }
 
-    /// Checks again when a message of an inbox is due at a reader, but not before `earliest` has passed.
-    /// A reader that holds nothing and is live needs no check: the next message brings one.
+    /// Checks again when a message of an inbox is due at a reader, but not before `earliest` has
+    /// passed. A reader that holds nothing and is live needs no check: the next message brings one.
     fn look_again(&mut self, peer: &Arc<Peer>, inbox: &ChannelName, earliest: Duration) {
         let channels = &self.durable.channels;
         let wait = match peer.next_due(inbox) {

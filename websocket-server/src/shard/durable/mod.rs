@@ -39,8 +39,8 @@ pub struct DurableShard {
     /// Receivers that need marks: those that do not acknowledge themselves, and readers of logs
     /// whose positions are stored.
     to_ask: HashMap<ConnectionId, Arc<Peer>>,
-    /// Receivers that acknowledge explicitly and hold messages of an inbox, or that catch up with it,
-    /// and when to check whether something must be delivered again.
+    /// Receivers that acknowledge explicitly and hold messages of an inbox, or that catch up with
+    /// it, and when to check whether something must be delivered again.
     owing: HashMap<Reader, (Arc<Peer>, Instant)>,
     /// Readers of logs whose positions are stored, with what they are known to have: compared with
     /// the newest message now and then.

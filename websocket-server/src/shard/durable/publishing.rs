@@ -31,7 +31,8 @@ impl RouterActor {
         }
         let Destination { address, route } = match router.destination(from, message) {
             Ok(destination) => destination,
-            // What was accepted once is confirmed again, though its receiver may be out of reach now, or not known any more.
+            // What was accepted once is confirmed again, though its receiver may be out of reach
+            // now, or not known any more.
             Err(error) => return if self.confirm_repeated(&router, from, message) { Ok(()) } else { Err(error) },
         };
         let channel = channel_of(&address).ok_or(ErrorCode::DurableTargetInvalid)?;

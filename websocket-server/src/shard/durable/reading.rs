@@ -47,8 +47,8 @@ impl RouterActor {
             peer.reading.may_have_been_here() || (peer.reading.is_named_by_edge() && peer.session_id().is_some_and(is_known));
         let read_before = may_have_been_here.then(|| peer.broadcasts()).into_iter().flatten();
         let broadcasts = read_before.map(|channel| channels.fall_behind(&channel, peer, channels.head(&channel)));
-        // A reader of topics stays behind in its inboxes, so it gets none of the messages that other
-        // connections acknowledge.
+        // A reader of topics stays behind in its inboxes, so it gets none of the messages that
+        // other connections acknowledge.
         let waiting = peer.inboxes().filter(|channel| peer.reading.topics_only || channels.may_have_pending(channel));
         HeldBack {
             may_have_been_here,
