@@ -45,10 +45,16 @@ impl Tx<'_> {
         }
         self.conn
             .prepare_cached(
-                "INSERT INTO retained (channel, seq, stored_at, frame) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (channel) DO UPDATE SET seq = ?2, stored_at = ?3, frame = ?4 WHERE seq <= ?2",
+                "INSERT INTO retained (channel, seq, stored_at, expires_at, frame) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (channel) DO UPDATE SET seq = ?2, stored_at = ?3, expires_at = ?4, frame = ?5 WHERE seq <= ?2",
             )?
-            .execute(params![channel.as_str(), sql_integer(value.seq), sql_integer(value.stored_at), value.frame.as_ref()])?;
+            .execute(params![
+                channel.as_str(),
+                sql_integer(value.seq),
+                sql_integer(value.stored_at),
+                value.expires_at.map(sql_integer),
+                value.frame.as_ref()
+            ])?;
         Ok(())
     }
 

@@ -17,9 +17,14 @@ use crate::{
 
 pub(super) fn retained(conn: &Connection, channel: &ChannelName) -> Result<Option<Retained>, StoreError> {
     let value = conn
-        .prepare_cached("SELECT seq, stored_at, frame FROM retained WHERE channel = ?1")?
+        .prepare_cached("SELECT seq, stored_at, expires_at, frame FROM retained WHERE channel = ?1")?
         .query_row([channel.as_str()], |row| {
-            Ok(Retained { seq: row.get(0)?, stored_at: row.get(1)?, frame: Bytes::from(row.get::<_, Vec<u8>>(2)?) })
+            Ok(Retained {
+                seq: row.get(0)?,
+                stored_at: row.get(1)?,
+                expires_at: row.get(2)?,
+                frame: Bytes::from(row.get::<_, Vec<u8>>(3)?),
+            })
         })
         .optional()?;
     Ok(value)

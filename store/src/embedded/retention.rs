@@ -225,6 +225,7 @@ impl Tx<'_> {
         self.cut_aged_logs(now, &mut budget, &mut done)?;
         self.cut_long_logs(&mut budget, &mut done)?;
         self.forget_channels(now, &mut budget, &mut done)?;
+        self.remove_expired_values(now, &mut budget, &mut done)?;
         self.trim_rows(now, &mut budget, &mut done)?;
         budget = budget.saturating_sub(self.state.owners.sweep(self.conn, budget)?);
         done.more |= budget == 0;
@@ -358,6 +359,20 @@ impl Tx<'_> {
         }
         self.state.over.remove(name);
         self.state.totals.channels = self.state.totals.channels.saturating_sub(1);
+        Ok(())
+    }
+
+    fn remove_expired_values(&mut self, now: u64, budget: &mut u64, done: &mut Trimmed) -> Result<(), StoreError> {
+        let removed = self
+            .conn
+            .prepare_cached(
+                "DELETE FROM retained WHERE channel IN (
+                   SELECT channel FROM retained WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
+            )?
+            .execute(params![now, *budget])? as u64;
+        self.state.totals.retained = self.state.totals.retained.saturating_sub(removed);
+        done.rows += removed;
+        *budget = budget.saturating_sub(removed);
         Ok(())
     }
 

@@ -13,8 +13,13 @@ use crate::error::StoreError;
 const APPLICATION_ID: i64 = 0x4142_5247;
 
 /// The step from each version to the next.
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql"), include_str!("schema_4.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
+];
 
 /// The version this code reads and writes.
 pub(super) fn version() -> u32 {

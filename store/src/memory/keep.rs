@@ -25,7 +25,7 @@ impl State {
         standing: Standing,
     ) -> Result<(), StoreError> {
         let Some(value) = value else {
-            self.retained.remove(channel);
+            self.forget_value(channel);
             return Ok(());
         };
         let limit = self.options.max_record_bytes;
@@ -34,15 +34,22 @@ impl State {
         }
         let most = standing.part_of(self.options.max_retained);
         let full = self.retained.len() as u64 >= most;
-        match self.retained.get_mut(channel) {
-            Some(known) if known.seq <= value.seq => *known = value,
-            Some(_) => {}
+        match self.retained.get(channel) {
+            Some(known) if known.seq > value.seq => return Ok(()),
             None if full => return Err(StoreError::TooManyChannels { limit: most }),
-            None => {
-                self.retained.insert(channel.clone(), value);
-            }
+            _ => {}
         }
+        self.forget_value(channel);
+        self.expiring_values.extend(value.expires_at.map(|at| (at, channel.clone())));
+        self.retained.insert(channel.clone(), value);
         Ok(())
+    }
+
+    /// Removes the retained value of a channel, if it has one.
+    pub(super) fn forget_value(&mut self, channel: &ChannelName) {
+        if let Some(at) = self.retained.remove(channel).and_then(|value| value.expires_at) {
+            self.expiring_values.remove(&(at, channel.clone()));
+        }
     }
 
     pub(super) fn save_cursors(&mut self, consumer: ConsumerId, cursors: Vec<(ChannelName, u64)>, now: u64) {
@@ -117,7 +124,7 @@ impl State {
             self.cursors.remove(&own);
             let clients = format!("{own}#");
             self.cursors.retain(|consumer, _| !consumer.as_str().starts_with(&clients));
-            self.retained.remove(&ChannelName::session(id));
+            self.forget_value(&ChannelName::session(id));
             done.sessions.push(id);
             budget = budget.saturating_sub(1);
         }

@@ -103,6 +103,14 @@ impl State {
         self.bury_aged(now, &mut budget, &mut done)?;
         self.cut_logs(now, &mut budget, &mut done);
         self.forget_channels(now, &mut budget, &mut done);
+        while budget > 0
+            && let Some((at, name)) = self.expiring_values.first().cloned()
+            && at <= now
+        {
+            self.forget_value(&name);
+            done.rows += 1;
+            budget -= 1;
+        }
         self.trim_rows(now, &mut budget, &mut done);
         done.more = budget == 0;
         Ok(done)

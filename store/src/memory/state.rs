@@ -114,6 +114,8 @@ pub(super) struct State {
     pub(super) expiring: BTreeSet<(u64, u64, ChannelName)>,
     pub(super) dedup: DedupWindow,
     pub(super) retained: HashMap<ChannelName, Retained>,
+    /// Retained values that expire: when, and of which channel.
+    pub(super) expiring_values: BTreeSet<(u64, ChannelName)>,
     /// Number and time of saving.
     pub(super) cursors: BTreeMap<ConsumerId, BTreeMap<ChannelName, (u64, u64)>>,
     pub(super) sessions: BTreeMap<SessionId, StoredSession>,
@@ -140,6 +142,7 @@ impl State {
             channels: BTreeMap::new(),
             expiring: BTreeSet::new(),
             retained: HashMap::new(),
+            expiring_values: BTreeSet::new(),
             cursors: BTreeMap::new(),
             sessions: BTreeMap::new(),
             audit: VecDeque::new(),

@@ -19,6 +19,7 @@ contract!(
     cursors_belong_to_their_consumer,
     what_a_receiver_was_told_goes_with_its_inbox,
     the_last_value_is_retained,
+    a_retained_value_leaves_when_it_expires,
     the_audit_log_is_read_newest_first,
     the_audit_log_is_bounded,
     small_values_are_kept,
@@ -180,7 +181,9 @@ async fn what_a_receiver_was_told_goes_with_its_inbox(backend: Backend) {
 async fn the_last_value_is_retained(backend: Backend) {
     let options = StoreOptions { max_retained: 1, max_record_bytes: 10, ..StoreOptions::default() };
     let mut store = Subject::open_with(backend, options);
-    let value = |seq, frame: &'static str| Some(Retained { seq, stored_at: seq, frame: Bytes::from_static(frame.as_bytes()) });
+    let value = |seq, frame: &'static str| {
+        Some(Retained { seq, stored_at: seq, expires_at: None, frame: Bytes::from_static(frame.as_bytes()) })
+    };
     let topic = channel("topic:settings");
     assert_eq!(store.retained(topic.clone()).await, Ok(None));
     store.set_retained(topic.clone(), value(5, "five"), Standing::Agent).await.unwrap();
@@ -195,6 +198,35 @@ async fn the_last_value_is_retained(backend: Backend) {
     store.set_retained(topic.clone(), None, Standing::Agent).await.unwrap();
     store.set_retained(channel("topic:other"), value(9, "nine"), Standing::Agent).await.unwrap();
     assert_eq!(store.retained(topic).await, Ok(None));
+}
+
+async fn a_retained_value_leaves_when_it_expires(backend: Backend) {
+    let mut store = Subject::open_with(backend, StoreOptions { max_retained: 3, ..StoreOptions::default() });
+    let value = |seq, expires_at| Some(Retained { seq, stored_at: 1, expires_at, frame: Bytes::from_static(b"{}") });
+    let [short, long, ever] = ["topic:short", "topic:long", "topic:ever"].map(channel);
+    store.set_retained(short.clone(), value(1, Some(100)), Standing::Agent).await.unwrap();
+    store.set_retained(long.clone(), value(2, Some(300)), Standing::Agent).await.unwrap();
+    store.set_retained(ever.clone(), value(3, Some(100)), Standing::Agent).await.unwrap();
+    // A later value has its own time, or none.
+    store.set_retained(ever.clone(), value(4, None), Standing::Agent).await.unwrap();
+    assert_eq!(store.trim(99, 10).await.unwrap().rows, 0);
+    store.reopen();
+    assert_eq!(store.retained(short.clone()).await, Ok(value(1, Some(100))));
+    assert_eq!(store.trim(100, 10).await.unwrap().rows, 1);
+    assert_eq!(store.retained(short.clone()).await, Ok(None));
+    assert_eq!(store.retained(long.clone()).await, Ok(value(2, Some(300))));
+    // There is room for another, of which one step removes as many as it may.
+    store.set_retained(short.clone(), value(5, Some(200)), Standing::Agent).await.unwrap();
+    let refused = store.set_retained(channel("topic:other"), value(6, None), Standing::Agent).await;
+    assert_eq!(refused, Err(StoreError::TooManyChannels { limit: 3 }));
+    store.set_retained(long.clone(), value(7, Some(200)), Standing::Agent).await.unwrap();
+    assert_eq!(store.trim(1_000, 1).await.unwrap().rows, 1);
+    assert_eq!(store.trim(1_000, 1).await.unwrap().rows, 1);
+    store.reopen();
+    for (name, left) in [(short, None), (long, None), (ever, value(4, None))] {
+        assert_eq!(store.retained(name).await, Ok(left));
+    }
+    store.set_retained(channel("topic:other"), value(8, None), Standing::Agent).await.unwrap();
 }
 
 fn entry(at: u64, kind: Event) -> Entry {

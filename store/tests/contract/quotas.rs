@@ -226,13 +226,13 @@ async fn strangers_leave_channels_and_retained_values_to_agents(backend: Backend
         while taken < limit {
             let name = format!("topic:t{taken}");
             let seq = store.send(owner, &name, 10).await.unwrap();
-            let value = Retained { seq, stored_at: seq, frame: Bytes::from_static(b"{}") };
+            let value = Retained { seq, stored_at: seq, expires_at: None, frame: Bytes::from_static(b"{}") };
             store.set_retained(channel(&name), Some(value), owner.standing).await.unwrap();
             taken += 1;
         }
         let full = StoreError::TooManyChannels { limit };
         assert_eq!(store.send(owner, "topic:new", 10).await, Err(full.clone()));
-        let value = Retained { seq: 9, stored_at: 9, frame: Bytes::from_static(b"{}") };
+        let value = Retained { seq: 9, stored_at: 9, expires_at: None, frame: Bytes::from_static(b"{}") };
         assert_eq!(store.set_retained(channel("topic:new"), Some(value), owner.standing).await, Err(full));
         // What is there already can still be used.
         store.send(owner, "topic:t0", 10).await.unwrap();

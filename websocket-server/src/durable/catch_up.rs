@@ -11,6 +11,7 @@ use super::{
     Channel, Channels, OnItsWay,
     channel::CatchUpStep,
     channels::PENDING_PAGE,
+    expiry::has_expired,
     history::{StartingPoint, lost_records},
     redelivered, retained,
 };
@@ -170,7 +171,7 @@ impl CatchUp {
             let value = self.channels.store().retained(self.channel.clone()).await?;
             self.with_retained = false;
             if let Some(value) = value
-                && !self.give(retained(&value.frame), None).await
+                && self.give(retained(&value.frame), None, value.expires_at).await == Gave::Nobody
             {
                 return Ok(false);
             }
@@ -203,7 +204,11 @@ impl CatchUp {
                 let mut delivered = Vec::with_capacity(tail.len());
                 let is_inbox = self.channel.family().is_inbox();
                 let others = if is_inbox { self.others(&machine) } else { Vec::new() };
-                for OnItsWay { seq, frame, is_given } in tail {
+                for OnItsWay { seq, frame, is_given, expires_at } in tail {
+                    if has_expired(expires_at) {
+                        self.given = seq;
+                        continue;
+                    }
                     // An earlier connection may have had it live.
                     let is_again = seq <= self.again_through || (is_inbox && is_given);
                     let attempt = 1 + u32::from(is_again && !is_awaited(&others, &self.channel, seq));
@@ -280,7 +285,9 @@ impl CatchUp {
             if page.is_empty() || self.peer.link.is_over() || !self.is_current() {
                 return Ok(!self.peer.link.is_over() && self.is_current());
             }
+            let read_through = page.last().map_or(self.given, |last| last.record.seq);
             let page = self.without_poison(page, on_dead).await;
+            let page = self.without_expired(page, on_dead).await;
             let others = self.others(&self.machine.lock());
             let with_attempt = page.into_iter().map(|pending| {
                 let is_awaited = is_awaited(&others, &self.channel, pending.record.seq);
@@ -300,14 +307,16 @@ impl CatchUp {
                 self.channels.receipts.recall(&self.channel, &pending.record);
                 let frame = redelivered(&pending.record.frame, pending.attempts);
                 let hand = Some((pending.record.seq, self.channels.wait_after(attempt)));
-                if !self.give(frame, hand).await {
-                    return Ok(false);
+                let seq = pending.record.seq;
+                match self.give(frame, hand, pending.record.expires_at).await {
+                    Gave::Message if pending.attempts == 0 => on_first(&self.channel, seq),
+                    Gave::Message => {}
+                    Gave::Nothing => drop(self.without_expired(vec![pending], on_dead).await),
+                    Gave::Nobody => return Ok(false),
                 }
-                if pending.attempts == 0 {
-                    on_first(&self.channel, pending.record.seq);
-                }
-                self.given = pending.record.seq;
+                self.given = seq;
             }
+            self.given = self.given.max(read_through);
             self.machine.lock().on_handed_out(self.given);
         }
     }
@@ -335,22 +344,35 @@ impl CatchUp {
         page
     }
 
-    /// Delivers one message, as soon as the reader has room. `hand`: for a message of an inbox, its
-    /// number and the time to acknowledge it, in milliseconds. `false`: the receiver has gone.
-    async fn give(&self, frame: Frame, hand: Option<(u64, u64)>) -> bool {
+    /// Moves messages that have expired to the dead letters. Returns the others.
+    async fn without_expired(&self, page: Vec<Pending>, on_dead: &impl Fn(&[DeadLettered])) -> Vec<Pending> {
+        if !page.iter().any(|pending| has_expired(pending.record.expires_at)) {
+            return page;
+        }
+        let (left, dead) = self.channels.bury_expired(&self.channel, page).await;
+        on_dead(&dead);
+        left
+    }
+
+    /// Delivers one message, as soon as the reader has room, unless it has expired by then. `hand`:
+    /// for a message of an inbox, its number and the time to acknowledge it, in milliseconds.
+    async fn give(&self, frame: Frame, hand: Option<(u64, u64)>, expires_at: Option<u64>) -> Gave {
         loop {
             poll_fn(|task| self.peer.link.poll_open(task)).await;
             self.wait_for_room(frame.len()).await;
             if self.peer.link.is_over() || !self.is_current() {
-                return false;
+                return Gave::Nobody;
+            }
+            if has_expired(expires_at) {
+                return Gave::Nothing;
             }
             let sent = match hand {
                 Some((seq, wait)) => self.peer.hand_out(&self.channel, seq, wait, Lane::Normal, frame.clone()),
                 None => self.peer.give(Lane::Normal, frame.clone()),
             };
             match sent {
-                Sent::Queued | Sent::QueuedButPause => return true,
-                Sent::Gone => return false,
+                Sent::Queued | Sent::QueuedButPause => return Gave::Message,
+                Sent::Gone => return Gave::Nobody,
                 // Its outbox is full, or another sender has taken the room.
                 Sent::Dropped => tokio::time::sleep(FULL_OUTBOX_WAIT).await,
             }
@@ -401,13 +423,24 @@ impl CatchUp {
             }
             for record in page.records {
                 let attempts = u32::from(record.seq <= self.again_through);
-                if !self.give(redelivered(&record.frame, attempts), None).await {
+                if self.give(redelivered(&record.frame, attempts), None, record.expires_at).await == Gave::Nobody {
                     return Ok(false);
                 }
                 self.given = record.seq;
             }
         }
     }
+}
+
+/// The outcome of delivering one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gave {
+    /// The receiver has it.
+    Message,
+    /// It had expired.
+    Nothing,
+    /// The receiver has gone.
+    Nobody,
 }
 
 impl Drop for CatchUp {

@@ -37,6 +37,8 @@ pub struct OnItsWay {
     pub frame: Frame,
     /// Whether a receiver has got it.
     pub is_given: bool,
+    /// When it expires, in milliseconds since 1970.
+    pub expires_at: Option<u64>,
 }
 
 /// The machine.
@@ -274,7 +276,7 @@ mod tests {
     use super::*;
 
     fn message(seq: u64) -> OnItsWay {
-        OnItsWay { seq, frame: Frame::text(&seq.to_string()), is_given: false }
+        OnItsWay { seq, frame: Frame::text(&seq.to_string()), is_given: false, expires_at: None }
     }
 
     fn send(inbox: &mut Channel, seq: u64) -> u64 {
@@ -345,7 +347,7 @@ mod tests {
         inbox.on_handed_out(3);
         let mut send = |seq, is_given| {
             inbox.push(seq);
-            inbox.sent_to_disk(OnItsWay { seq, frame: Frame::text("{}"), is_given });
+            inbox.sent_to_disk(OnItsWay { seq, frame: Frame::text("{}"), is_given, expires_at: None });
             (inbox.handed_out(), inbox.without_tail(10))
         };
         assert_eq!([send(5, true), send(7, false), send(9, false)], [(5, 10), (5, 6), (5, 6)]);

@@ -4,7 +4,7 @@ use common::message::{HistoryPage, KnownPosition, LostRecords, MAX_HISTORY, Reco
 use serde_json::value::RawValue;
 use store::{ChannelName, Limits, Lost, Page, Precision, ReadFrom, StoreError};
 
-use super::Channels;
+use super::{Channels, expiry::has_expired};
 
 /// Bytes of messages in one answer: it must fit beside others in a reader's outbox.
 const PAGE_BYTES: u64 = 256 * 1024;
@@ -47,7 +47,8 @@ impl Channels {
         Ok(StartingPoint { after, recovery: Recovery { recovered: lost.is_none() && is_known, from: after, lost } })
     }
 
-    /// A part of a channel's log. With a `limit` of 0 it contains no messages.
+    /// A part of a channel's log, without messages that have expired. With a `limit` of 0 it contains
+    /// no messages.
     ///
     /// # Errors
     /// Those of the store.
@@ -61,7 +62,7 @@ impl Channels {
         let Page { records, next, head, first_available, lost } = self.store().read(channel.clone(), from, limits).await?;
         let records = if limit == 0 { Vec::new() } else { records };
         let next = if limit == 0 { head } else { next };
-        let messages = records.iter().filter_map(|record| {
+        let messages = records.iter().filter(|record| !has_expired(record.expires_at)).filter_map(|record| {
             let text = String::from_utf8_lossy(&record.frame).into_owned();
             RawValue::from_string(text).ok()
         });
@@ -122,7 +123,7 @@ mod tests {
             let machine = channels.machine(&channel);
             let mut machine = machine.lock();
             machine.push(5);
-            machine.sent_to_disk(OnItsWay { seq: 5, frame: Frame::text("{}"), is_given: true });
+            machine.sent_to_disk(OnItsWay { seq: 5, frame: Frame::text("{}"), is_given: true, expires_at: None });
         }
         for (seq, recovered, from) in [(5, true, 5), (6, false, 5)] {
             let start = Start::After { epoch: Some(channels.epoch().to_string()), seq };

@@ -16,6 +16,7 @@ mod catch_up;
 mod channel;
 mod channels;
 mod deaths;
+mod expiry;
 mod forgetting;
 mod history;
 mod kept;

@@ -12,7 +12,9 @@ use store::{Appended, ChannelName, FirstDelivery, MessageKey, NewRecord, Owner, 
 use transport::{Lane, Link, Sent};
 
 use super::{
-    CatchUp, Channel, Channels, Notice, OnItsWay, positioned,
+    CatchUp, Channel, Channels, Notice, OnItsWay,
+    expiry::has_expired,
+    positioned,
     recent::{Answer, First},
     refusal_of,
 };
@@ -178,8 +180,9 @@ impl Channels {
         if receipt && is_inbox {
             self.receipts.want(channel, seq, source, id);
         }
+        let expires_at = ttl_ms.map(|ttl| now.saturating_add(ttl));
         for peer in receivers {
-            if !machine.is_live(peer.id) {
+            if !machine.is_live(peer.id) || has_expired(expires_at) {
                 continue;
             }
             let sent = if is_inbox && peer.hand.is_some() {
@@ -210,7 +213,7 @@ impl Channels {
             key: Some(key),
             frame: frame.payload(),
             priority,
-            expires_at: ttl_ms.map(|ttl| now.saturating_add(ttl)),
+            expires_at,
             stored_at: now,
             delivery: is_inbox.then(|| FirstDelivery {
                 attempts: u32::from(live.deliveries > 0),
@@ -229,7 +232,8 @@ impl Channels {
             Retain::No => appended,
             Retain::Set | Retain::Clear => {
                 let standing = owner.map_or(Standing::Agent, |owner| owner.key().standing);
-                let value = (retain == Retain::Set).then_some(Retained { seq, stored_at: now, frame: frame.payload() });
+                let value =
+                    (retain == Retain::Set).then_some(Retained { seq, stored_at: now, expires_at, frame: frame.payload() });
                 let retained = self.store().set_retained(channel.clone(), value, standing);
                 Box::pin(async move {
                     let appended = appended.await?;
@@ -238,7 +242,7 @@ impl Channels {
                 })
             }
         };
-        machine.sent_to_disk(OnItsWay { seq, frame, is_given: live.deliveries > 0 });
+        machine.sent_to_disk(OnItsWay { seq, frame, is_given: live.deliveries > 0, expires_at });
         drop(machine);
         let Live { deliveries, delivered, fell_behind, pause_for } = live;
         let first = FirstMessage { machine: shared, key };

@@ -6,7 +6,7 @@ use common::timestamp::unix_ms;
 use parking_lot::Mutex;
 use store::{ChannelName, DeadLettered, DeadReason, Death, Delivered, Pending, StoreError};
 
-use super::{Channel, Channels, channels::PENDING_PAGE, redelivered};
+use super::{Channel, Channels, channels::PENDING_PAGE, expiry::has_expired, redelivered};
 use crate::peers::Peer;
 
 /// Looking through an inbox: until this is dropped, no other task may.
@@ -107,7 +107,8 @@ async fn give(
     for pending in page {
         let (seq, wait) = (pending.record.seq, channels.wait_after(pending.attempts + 1));
         let frame = redelivered(&pending.record.frame, pending.attempts);
-        let readers = readers.remove(&seq).unwrap_or_default();
+        let mut readers = readers.remove(&seq).unwrap_or_default();
+        readers.retain(|_| !has_expired(pending.record.expires_at));
         let given = readers.iter().filter(|peer| peer.hand_again(inbox, seq, wait, frame.clone()).is_queued()).count();
         if given == 0 {
             not_given.push(Delivered { channel: inbox.clone(), seq, attempt: pending.attempts, next_due: pending.due_at });
@@ -121,25 +122,47 @@ async fn give(
 }
 
 impl Channels {
-    /// Moves what was delivered too often to the dead letters. Answers what is left of a page, and
-    /// what was moved.
-    pub(super) async fn bury_spent(&self, channel: &ChannelName, page: Vec<Pending>) -> (Vec<Pending>, Vec<DeadLettered>) {
+    /// Moves what has expired or was delivered too often to the dead letters. Returns the rest of a
+    /// page, and what was moved.
+    pub(super) async fn bury_spent(&self, inbox: &ChannelName, page: Vec<Pending>) -> (Vec<Pending>, Vec<DeadLettered>) {
+        let is_spent = |pending: &Pending| pending.attempts >= self.max_deliveries();
+        self.bury(inbox, page, |pending| expiry_of(pending).or(is_spent(pending).then_some(DeadReason::MaxDeliveries))).await
+    }
+
+    /// Moves what has expired to the dead letters. Returns the rest of a page, and what was moved.
+    pub(super) async fn bury_expired(&self, inbox: &ChannelName, page: Vec<Pending>) -> (Vec<Pending>, Vec<DeadLettered>) {
+        self.bury(inbox, page, expiry_of).await
+    }
+
+    async fn bury(
+        &self,
+        inbox: &ChannelName,
+        page: Vec<Pending>,
+        reason_of: impl Fn(&Pending) -> Option<DeadReason>,
+    ) -> (Vec<Pending>, Vec<DeadLettered>) {
         let (mut left, mut dead) = (Vec::with_capacity(page.len()), Vec::new());
         for pending in page {
-            if pending.attempts < self.max_deliveries() {
+            let Some(reason) = reason_of(&pending) else {
                 left.push(pending);
                 continue;
-            }
-            let death = Death { reason: DeadReason::MaxDeliveries, detail: pending.reason.clone(), at: unix_ms() };
-            match self.store().dead_letter(channel.clone(), pending.record.seq, death).await {
+            };
+            let death = Death { reason, detail: pending.reason.clone(), at: unix_ms() };
+            match self.store().dead_letter(inbox.clone(), pending.record.seq, death).await {
                 Ok(moved) => dead.extend(moved),
                 Err(error) => {
-                    // What is stored is delivered also while nothing can be written.
-                    tracing::debug!(%channel, %error, "a message was not moved to the dead letters");
-                    left.push(pending);
+                    tracing::debug!(channel = %inbox, %error, "a message was not moved to the dead letters");
+                    // Stored messages are delivered also while nothing can be written, but for those
+                    // that have expired.
+                    if reason != DeadReason::Expired {
+                        left.push(pending);
+                    }
                 }
             }
         }
         (left, dead)
     }
+}
+
+fn expiry_of(pending: &Pending) -> Option<DeadReason> {
+    has_expired(pending.record.expires_at).then_some(DeadReason::Expired)
 }

@@ -12,6 +12,7 @@ mod answers_in_order;
 mod connections;
 mod durable;
 mod durable_topics;
+mod expiry;
 mod fairness;
 mod forgotten;
 mod hosts;
