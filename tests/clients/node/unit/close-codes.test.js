@@ -16,8 +16,8 @@ function allowed(advice) {
   if (advice.startsWith("reconnect with backoff")) return [Action.BACKOFF];
   if (advice.startsWith("reconnect at once")) return [Action.AT_ONCE];
   if (advice.startsWith("refresh credentials")) return [Action.REFRESH];
-  if (advice.startsWith("never with these credentials")) return [Action.RENEW];
-  if (advice.startsWith("never with the same message")) return [Action.STOP, Action.BACKOFF];
+  if (advice.startsWith("never reconnect with these credentials")) return [Action.RENEW];
+  if (advice.startsWith("do not send the same message again")) return [Action.STOP, Action.BACKOFF];
   return [Action.STOP];
 }
 
