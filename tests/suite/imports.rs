@@ -118,7 +118,10 @@ fn paths(text: &str) -> Vec<String> {
                 continue;
             }
             let path = text[at..].split(|letter| !is_name(letter)).next().unwrap_or_default();
-            found.push(path.trim_end_matches(':').to_owned());
+            // `crate::{` is the beginning of a `use`, which is read elsewhere.
+            if !path.ends_with(':') {
+                found.push(path.to_owned());
+            }
         }
     }
     found
@@ -167,8 +170,12 @@ fn imports(sources: &Sources) -> Imports {
     let is_test = |module: &Module| tests.iter().any(|test| module.starts_with(test));
     let program = sources.iter().filter(|(module, _)| !is_test(module));
     let imports = program.map(|(module, text)| {
+        // A parent that only hands on a child's name does not use it.
+        let handed_on: BTreeSet<_> = uses(text, true).collect();
+        let is_used = |path: &String, from: &Module| !(from.starts_with(module) && handed_on.contains(path));
         let named = uses(text, false).chain(paths(text));
-        let mut from: BTreeSet<_> = named.filter_map(|path| definition(module, &path, sources)).collect();
+        let named = named.filter_map(|path| definition(module, &path, sources).filter(|from| is_used(&path, from)));
+        let mut from: BTreeSet<_> = named.collect();
         from.remove(module);
         (module.clone(), from)
     });
@@ -190,7 +197,8 @@ fn circle(imports: &Imports) -> Option<Vec<&Module>> {
                     way.reverse();
                     return Some(way);
                 }
-                if reached.insert(next, module).is_none() {
+                if !reached.contains_key(next) {
+                    reached.insert(next, module);
                     waiting.push(next);
                 }
             }
@@ -247,7 +255,7 @@ fn circles_of_imports_are_found() {
     assert_eq!(circle(&direct).map(|way| shown(&way)).as_deref(), Some("a -> b -> a"));
     let around = crate_of(&[("a", "use crate::{b::{self, B}};"), ("b", "fn f() { crate::c::run() }"), ("c", "use crate::a::A;")]);
     assert_eq!(circle(&around).map(|way| shown(&way)).as_deref(), Some("a -> b -> c -> a"));
-    let with_parent = crate_of(&[("a", "mod b;\npub use b::B;\npub struct A;"), ("a/b", "use super::A;")]);
+    let with_parent = crate_of(&[("a", "mod b;\nuse b::B;\npub struct A;"), ("a/b", "use super::A;")]);
     assert_eq!(circle(&with_parent).map(|way| shown(&way)).as_deref(), Some("a -> a::b -> a"));
     // A name that the parent only hands on comes from the sibling; and a restriction of visibility
     // is no import.
@@ -259,7 +267,14 @@ fn circles_of_imports_are_found() {
     assert_eq!(circle(&handed_on), None);
     let tests = crate_of(&[("a", "#[cfg(test)]\nmod b;\npub struct A;"), ("a/b", "use super::A;")]);
     assert_eq!(circle(&tests), None);
-    let folders = crate_of(&[("a/x", "use crate::b::y::Y;"), ("b/y", ""), ("b/z", "use crate::a::w::W;"), ("a/w", "")]);
+    let folders = crate_of(&[
+        ("a", "mod x; mod w;"),
+        ("a/x", "use crate::b::y::Y;"),
+        ("a/w", ""),
+        ("b", "mod y; mod z;"),
+        ("b/y", ""),
+        ("b/z", "use crate::a::w::W;"),
+    ]);
     assert_eq!(circle(&folders), None);
     assert_eq!(circle(&of_folders(&folders)).map(|way| shown(&way)).as_deref(), Some("a -> b -> a"));
 }
