@@ -35,6 +35,9 @@ pub enum RouteFamily {
     Operator,
     /// A check of a signature that another party made. Bounds what such checks cost.
     Check,
+    /// Such a check for a session that the request proves. Counted apart, for the session and for
+    /// its address, so that checks for strangers do not use it up.
+    OwnCheck,
     /// A refusal because of credentials that the audit log records, so that strangers cannot fill
     /// the log.
     Refusal,
@@ -91,12 +94,13 @@ impl HttpRates {
     fn take_at(&self, family: RouteFamily, payer: Payer, address: IpAddr, now: Duration) -> Result<(), ClientError> {
         let Some(address) = counted(address, &self.exempt) else { return Ok(()) };
         let payer = if matches!(payer, Payer::Address(_)) { Payer::Address(address) } else { payer };
-        let rate = match family {
-            RouteFamily::Registration => self.rates.registrations,
-            RouteFamily::Login | RouteFamily::Refusal => self.rates.logins,
-            RouteFamily::Session => self.rates.sessions,
-            RouteFamily::Operator => self.rates.operators,
-            RouteFamily::Check => self.rates.checks,
+        let rate = match (family, &payer) {
+            (RouteFamily::Registration, _) => self.rates.registrations,
+            (RouteFamily::Login | RouteFamily::Refusal, _) => self.rates.logins,
+            (RouteFamily::OwnCheck, Payer::Session(_)) => self.rates.logins,
+            (RouteFamily::Session, _) => self.rates.sessions,
+            (RouteFamily::Operator, _) => self.rates.operators,
+            (RouteFamily::Check | RouteFamily::OwnCheck, _) => self.rates.checks,
         };
         let taken = self.buckets.lock().take(rate, (family, payer), now);
         taken.map_err(|wait| ClientError::new(ErrorCode::RateLimited).after(wait))

@@ -79,12 +79,19 @@ impl Throttle {
 
     /// Counts the check of a signature that this edge has not made, for an address. Bounds the cost
     /// of checks, for one address and for all. If all addresses together ask for more, those whose
-    /// credentials have not failed go first.
+    /// credentials have not failed go first. `session`: the session that the request proves. It has
+    /// some checks of its own, which forged tokens of others at its address do not use up.
     ///
     /// # Errors
     /// `rate_limited`.
-    pub fn pay_for_check(&self, ClientAddress(address): ClientAddress) -> Result<(), ErrorCode> {
-        self.rates.take(RouteFamily::Check, address).map_err(|error| error.code)?;
+    pub fn pay_for_check(&self, session: Option<SessionId>, ClientAddress(address): ClientAddress) -> Result<(), ErrorCode> {
+        let take_own = |session| {
+            self.rates.take_of(RouteFamily::OwnCheck, Payer::Session(session), address)?;
+            self.rates.take(RouteFamily::OwnCheck, address)
+        };
+        if session.is_none_or(|session| take_own(session).is_err()) {
+            self.rates.take(RouteFamily::Check, address).map_err(|error| error.code)?;
+        }
         let now = now();
         let has_failed = [&self.failed_logins, &self.forged_tokens].iter().any(|table| table.check(address, now).is_err());
         let taken = ALL_CHECKS.take_shared(&self.checks, 1, now);
@@ -263,16 +270,32 @@ mod tests {
         settings.rates.checks = Rate::new(1, 10);
         let throttle = Throttle::new(&settings);
         let address = |number: u32| ClientAddress(IpAddr::V4((0x0a00_0000 + number).into()));
-        let checked = (0..100).filter(|_| throttle.pay_for_check(STRANGER).is_ok()).count();
+        let checked = (0..100).filter(|_| throttle.pay_for_check(None, STRANGER).is_ok()).count();
         assert!((10..20).contains(&checked), "{checked}");
         for _ in 0..20 {
             throttle.on_refused_token(address(1), ErrorCode::Unauthorized);
         }
         // More than there are for those who have failed, and fewer than for all.
-        let busy = (10..1210).flat_map(|number| [number; 5]).filter(|number| throttle.pay_for_check(address(*number)).is_ok());
+        let busy =
+            (10..1210).flat_map(|number| [number; 5]).filter(|number| throttle.pay_for_check(None, address(*number)).is_ok());
         assert_eq!(busy.count(), 6000);
-        assert_eq!(throttle.pay_for_check(address(1)), Err(ErrorCode::RateLimited), "who has failed waits");
-        assert_eq!(throttle.pay_for_check(address(2)), Ok(()), "and others do not");
+        assert_eq!(throttle.pay_for_check(None, address(1)), Err(ErrorCode::RateLimited), "who has failed waits");
+        assert_eq!(throttle.pay_for_check(None, address(2)), Ok(()), "and others do not");
+    }
+
+    #[test]
+    fn forged_tokens_of_an_address_do_not_use_up_the_checks_of_its_sessions() {
+        let mut settings = Settings::for_tests();
+        settings.rates.checks = Rate::new(1, 50);
+        settings.rates.logins = Rate::new(1, 5);
+        let throttle = Throttle::new(&settings);
+        while throttle.pay_for_check(None, STRANGER).is_ok() {}
+        let session = Some(SessionId::fresh());
+        let own = (0..20).filter(|_| throttle.pay_for_check(session, STRANGER).is_ok()).count();
+        assert!((5..10).contains(&own), "{own}");
+        // However many sessions there are, their checks are bounded for the address too.
+        let all = (0..200).filter(|_| throttle.pay_for_check(Some(SessionId::fresh()), STRANGER).is_ok()).count();
+        assert!((40..60).contains(&all), "{all}");
     }
 
     #[test]

@@ -126,7 +126,7 @@ async fn verify(
     check_sockets(&sockets)?;
     let Wallets { challenges, nodes, .. } = logins.wallets.as_ref().ok_or(ErrorCode::LoginNotOffered)?;
     let address = ClientAddress::of(&request);
-    shared.throttle.pay_for_check(address)?;
+    shared.throttle.pay_for_check(Some(owned.session.id), address)?;
     let verdict = challenges.lock().verify(owned.session.id, &message, &signature, SystemTime::now());
     let proved = match verdict {
         Ok(verdict) => verdict.settle(nodes).await,
@@ -154,7 +154,9 @@ async fn exchange(
     // As at the registration: expired, ended or invalid credentials do not prevent a new session.
     let owned = OwnedSession::of(&request).await.ok().filter(|owned| owned.session.source == sessions::Source::Edge);
     let address = ClientAddress::of(&request);
-    let login = shared.judged(address, credentials.login(&token, || shared.throttle.pay_for_check(address)).await)?;
+    let session = owned.as_ref().map(|owned| owned.session.id);
+    let pay = || shared.throttle.pay_for_check(session, address);
+    let login = shared.judged(address, credentials.login(&token, pay).await)?;
     match owned {
         Some(owned) => log_in(&request, owned, login, sockets, shared).await,
         None => {

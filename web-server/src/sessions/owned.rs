@@ -49,7 +49,7 @@ impl OwnedSession {
         let credentials = request.app_data::<web::Data<Credentials>>().ok_or(ErrorCode::Internal)?;
         let (token, proof) = presented(request)?;
         let pay = || match request.app_data::<web::Data<Throttle>>() {
-            Some(throttle) => throttle.pay_for_check(ClientAddress::of(request)),
+            Some(throttle) => throttle.pay_for_check(None, ClientAddress::of(request)),
             None => Err(ErrorCode::Internal),
         };
         Ok(Self { session: credentials.recognise(&token, pay).await?, proof })
