@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::timestamp::millis;
+
 /// The rule: the n-th wait is random between zero and `min(longest, first * 2^n)`.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
@@ -14,7 +16,6 @@ pub struct Backoff {
 impl Backoff {
     /// The wait after `failures` earlier failures, with `dice` as the random number.
     pub fn wait(&self, failures: u32, dice: u64) -> Duration {
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let factor = 1_u64.checked_shl(failures).unwrap_or(u64::MAX);
         let bound = millis(self.first).saturating_mul(factor).min(millis(self.longest));
         // The remainder favours small waits by less than one part in 10^13, at any bound in use.

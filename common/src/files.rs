@@ -46,9 +46,14 @@ pub fn secure_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// The exclusive right to use a folder for one purpose. It lasts until it is dropped or the process
 /// ends, for whatever reason.
+///
+/// The lock's file names the process that holds it. It stays when the process is gone, and with it
+/// the note that a holder has left for the next.
 #[derive(Debug)]
 pub struct FolderLock {
     file: File,
+    path: PathBuf,
+    note: String,
 }
 
 /// Why a folder could not be locked.
@@ -81,19 +86,51 @@ impl FolderLock {
         let path = folder.join(name);
         let failed = |source| FolderLockError::Io { path: path.clone(), source };
         let mut file = create_private(&path).map_err(failed)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
+        let mut text = String::new();
+        // If the file cannot be read, only the message and the note are lost.
+        let _ = file.read_to_string(&mut text);
+        let (holder, note) = text.split_once('\n').unwrap_or((&text, ""));
+        match locked {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                let is_named = file.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
-                let holder = if is_named { holder.trim().to_owned() } else { "?".to_owned() };
-                return Err(FolderLockError::Taken { path, holder });
+                let holder = if holder.trim().is_empty() { "?" } else { holder.trim() };
+                return Err(FolderLockError::Taken { path, holder: holder.to_owned() });
             }
             Err(errno) => return Err(failed(errno.into())),
         }
+        let mut lock = Self { file, path, note: note.trim_end().to_owned() };
         // Only for the message above: if it cannot be written, the daemon can still start.
-        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
-        Ok(Self { file })
+        let _ = lock.write();
+        Ok(lock)
+    }
+
+    /// The path of the lock's file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What this holder or an earlier one has noted; empty if nothing.
+    pub fn note(&self) -> &str {
+        &self.note
+    }
+
+    /// Leaves a note of one line for later holders, and waits until it is on the disk.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn leave_note(&mut self, note: &str) -> io::Result<()> {
+        note.clone_into(&mut self.note);
+        self.write()?;
+        self.file.sync_all()
+    }
+
+    /// In place, so that a full disk does not lose the old content.
+    fn write(&mut self) -> io::Result<()> {
+        let text = format!("{}\n{}\n", std::process::id(), self.note);
+        self.file.rewind()?;
+        self.file.write_all(text.as_bytes())?;
+        self.file.set_len(text.len() as u64)
     }
 }
 
@@ -314,5 +351,29 @@ mod tests {
             (fs::read_dir(&data).expect("read").count(), fs::read_dir(folder.path().join("a")).expect("read").count()),
             (1, 1)
         );
+    }
+
+    #[test]
+    fn a_folder_has_one_holder_at_a_time_and_notes_outlive_holders() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let take = || FolderLock::take(folder.path(), "one.lock");
+        let mut lock = take().expect("free");
+        assert_eq!((lock.note(), mode(lock.path())), ("", 0o600));
+        lock.leave_note("a note").expect("written");
+        let holder = std::process::id().to_string();
+        match take() {
+            Err(FolderLockError::Taken { holder: found, path }) => assert_eq!((found, path), (holder, lock.path().to_owned())),
+            other => panic!("{other:?}"),
+        }
+        FolderLock::take(folder.path(), "another.lock").expect("another purpose");
+        // As a child process has one between its fork and its program.
+        let copy = lock.file.try_clone().expect("copied");
+        drop(lock);
+        let lock = take().expect("free again");
+        assert_eq!(lock.note(), "a note");
+        drop((lock, copy));
+        // As an earlier version wrote it.
+        fs::write(folder.path().join("one.lock"), "123").expect("written");
+        assert_eq!(take().expect("free again").note(), "");
     }
 }

@@ -14,7 +14,7 @@ fn clock() -> u64 {
 #[cfg(not(target_os = "linux"))]
 fn clock() -> u64 {
     static BEGIN: OnceLock<std::time::Instant> = OnceLock::new();
-    u64::try_from(BEGIN.get_or_init(std::time::Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX)
+    common::timestamp::millis(BEGIN.get_or_init(std::time::Instant::now).elapsed())
 }
 
 static START: OnceLock<u64> = OnceLock::new();

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use common::{
     close::CloseCode,
     message::{Speaker, SystemMessage},
+    timestamp::millis,
 };
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
@@ -238,7 +239,6 @@ impl Link {
     /// Checks the connection: sends a ping when it is due, closes the connection if it is silent or
     /// too slow, and drops it if it does not finish closing.
     pub fn judge(&self, now_ms: u64) {
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let (stuck_for, closing, wake, unread) = {
             let mut queue = self.queue.lock();
             let wake = queue.on_tick(now_ms);

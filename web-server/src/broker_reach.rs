@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use common::timestamp::millis;
 use parking_lot::Mutex;
 use tokio::{
     sync::watch,
@@ -103,7 +104,7 @@ impl BrokerReach {
     /// that `dice` chooses.
     pub async fn until_due(&self, wait: Duration, dice: u64) {
         let due = Instant::now() + wait;
-        let spread = Duration::from_millis(dice % (u64::try_from(SPREAD.as_millis()).unwrap_or(u64::MAX) + 1));
+        let spread = Duration::from_millis(dice % (millis(SPREAD) + 1));
         let mut steady = self.steady.subscribe();
         let is_news = |since: &Option<Instant>| since.is_some_and(|since| since.elapsed() < STILL_NEWS);
         let sooner = async {

@@ -20,6 +20,7 @@ use common::{
     error::ErrorCode,
     files::{FolderLock, FolderLockError, secure_folder},
     network::is_loopback,
+    timestamp::millis,
 };
 use gateway::doors::SessionPipe;
 use tls::{Listener, TlsError};
@@ -276,8 +277,7 @@ impl EdgeHandle {
         self.key_keeping.abort();
         self.reporting.abort();
         self.sharing.abort();
-        let millis = u64::try_from(self.drain.timeout.as_millis()).unwrap_or(u64::MAX);
-        sockets.order_all(Order::AnnounceDrain { close_within_ms: millis });
+        sockets.order_all(Order::AnnounceDrain { close_within_ms: millis(self.drain.timeout) });
         self.close_sockets(started).await;
         let is_busy = || sockets.count() + self.parts.requests.count() > 0;
         while is_busy() && started.elapsed() < self.drain.timeout {

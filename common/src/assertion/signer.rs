@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{ClientIdentity, EDGE_AUDIENCE, Edge, ISSUER, LEEWAY, LOGIN_AUDIENCE, LoggedIn, check_at, sign_at};
-use crate::{error::ErrorCode, secret::Secret};
+use crate::{error::ErrorCode, secret::Secret, timestamp};
 
 /// The header of a refusal (401) in which the broker sends its time.
 pub const CLOCK_HEADER: &str = "bridge-clock";
@@ -108,7 +108,7 @@ impl Signer {
         }
         let ahead_ms = time.now_ms.saturating_sub(millis(self.own_now()));
         let before = self.ahead_ms.swap(ahead_ms, Relaxed);
-        if before.abs_diff(ahead_ms) > u64::try_from(LEEWAY.as_millis()).unwrap_or(u64::MAX) {
+        if before.abs_diff(ahead_ms) > timestamp::millis(LEEWAY) {
             tracing::warn!(
                 broker_ahead_seconds = ahead_ms / 1000,
                 "the clocks of edge and broker differ: the edge signs by the broker's clock; correct both clocks"

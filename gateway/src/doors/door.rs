@@ -12,6 +12,7 @@ use common::{
     assertion::{Reading, Signer},
     id::{ClientName, TopicName},
     message::{LostRecords, Start},
+    timestamp::millis,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -271,7 +272,7 @@ impl Door {
     /// # Errors
     /// `Closed`.
     pub async fn reject(&self, position: &Position, reason: &str, delay: Duration) -> Result<(), DoorError> {
-        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        let delay_ms = millis(delay);
         let payload = json!({"channel": position.channel, "seq": position.known.seq, "reason": reason, "delay_ms": delay_ms});
         self.send(Outgoing::new("message:nack").payload(payload)).await
     }
@@ -358,7 +359,7 @@ impl Door {
 
     async fn call(&self, message: Outgoing, call: Call, limit: Duration) -> Result<Incoming, DoorError> {
         self.check_length(&message)?;
-        let due_ms = now_ms().saturating_add(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+        let due_ms = now_ms().saturating_add(millis(limit));
         let (answer, outcome) = oneshot::channel();
         let command = Command::Call { message, call, due_ms, answer };
         let waiting = async {

@@ -10,6 +10,7 @@ use std::{collections::VecDeque, time::Duration};
 use common::{
     close::{Advice, CloseCode},
     id::ClientName,
+    timestamp::millis,
 };
 use serde::Deserialize;
 
@@ -411,7 +412,7 @@ impl Machine {
     fn wait(&mut self, moment: Moment) {
         let retry_in = self.rules.backoff.wait(self.attempt, moment.dice);
         self.attempt = self.attempt.saturating_add(1);
-        self.retry_at = Some(moment.now_ms.saturating_add(u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX)));
+        self.retry_at = Some(moment.now_ms.saturating_add(millis(retry_in)));
         self.enter(DoorState::Waiting { attempt: self.attempt, retry_in });
     }
 

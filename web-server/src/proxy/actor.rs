@@ -125,7 +125,7 @@ impl<F: Face> ProxyActor<F> {
                 self.upstream = Upstream::Pending(handle);
             }
             Effect::TellLost { retry_in } => {
-                let retry_in_ms = u64::try_from(retry_in.as_millis()).ok();
+                let retry_in_ms = Some(timestamp::millis(retry_in));
                 self.face.tell(&SystemMessage::Upstream { state: "lost", retry_in_ms }, None);
             }
             Effect::TellRestored => {

@@ -5,6 +5,7 @@ use common::{
     error::{ClientError, ErrorCode},
     id::TopicName,
     message::{KnownPosition, Start},
+    timestamp::millis,
 };
 use gateway::doors::{BridgeError, Incoming, Outgoing};
 use serde::Deserialize;
@@ -115,7 +116,7 @@ fn event(position: Option<&KnownPosition>, name: Option<&str>, text: &str) -> Ou
 /// The bridge's refusal, as this edge passes it on.
 fn refusal(error: BridgeError) -> ClientError {
     let BridgeError { code, message, temporary, target, retry_after, .. } = error;
-    let retry_after_ms = retry_after.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+    let retry_after_ms = retry_after.map(millis);
     ClientError { code: code.unwrap_or(ErrorCode::Internal), message, temporary, target, retry_after_ms }
 }
 
