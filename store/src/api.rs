@@ -31,21 +31,16 @@ pub type Reply<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 
 
 /// What outlives connections and, except for the store in memory, the process.
 ///
-/// Writes fail with [`StoreError::Busy`] at the bound of waiting writes; callers that can pause
-/// await [`Store::ready`] first. A failed write has changed nothing, with one exception: after
-/// [`StoreError::Io`] its records may appear when the file is opened again, because the disk had
-/// them but did not say so. A sender that then repeats such a message under its id gets
-/// [`Appended::Duplicate`].
+/// Writes fail with [`StoreError::Busy`] at the bound of waiting writes. A failed write has changed
+/// nothing, with one exception: after [`StoreError::Io`] its records may appear when the file is
+/// opened again, because the disk had them but did not say so. A sender that then repeats such a
+/// message under its id gets [`Appended::Duplicate`].
 pub trait Store: Send + Sync + 'static {
     /// The epoch of this history.
     fn epoch(&self) -> Epoch;
 
     /// The state of the store. Never blocks.
     fn health(&self) -> StoreHealth;
-
-    /// Answers when at least half of the room for waiting writes is free, or with
-    /// [`StoreError::Closed`].
-    fn ready(&self) -> Reply<()>;
 
     /// Reserves the next `count` sequence numbers (at least 1) of the one counter that all channels
     /// share.
@@ -179,6 +174,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// A small value.
     fn state(&self, name: String) -> Reply<Option<Bytes>>;
+
+    /// Small values in the order of their names, those after `after`.
+    fn states(&self, after: Option<String>, limit: u32) -> Reply<Vec<(String, Bytes)>>;
 
     /// Writes what waits, and closes. Later calls fail with [`StoreError::Closed`].
     fn close(&self) -> Reply<()>;

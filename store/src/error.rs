@@ -73,7 +73,7 @@ pub enum StoreError {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
-    /// The bound of waiting writes is reached. See [`crate::Store::ready`].
+    /// The bound of waiting writes is reached.
     #[error("too many writes wait for the disk: try again later")]
     Busy,
     /// [`crate::StoreOptions::max_bytes`], or the sender's part of it, is reached.

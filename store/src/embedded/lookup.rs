@@ -125,3 +125,10 @@ pub(super) fn state(conn: &Connection, name: &str) -> Result<Option<Bytes>, Stor
         conn.prepare_cached("SELECT value FROM state WHERE name = ?1")?.query_row([name], |row| row.get(0)).optional()?;
     Ok(value.map(Bytes::from))
 }
+
+/// Small values in the order of their names, those after `after`.
+pub(super) fn states(conn: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Bytes)>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT name, value FROM state WHERE name > ?1 ORDER BY name LIMIT ?2")?;
+    let rows = statement.query_map(params![after, limit], |row| Ok((row.get(0)?, Bytes::from(row.get::<_, Vec<u8>>(1)?))))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

@@ -2,7 +2,7 @@
 //!
 //! - [`file`]: the files, the epoch; [`lock`]: who may use them; [`presence`]: whether they still
 //!   exist; [`schema`]: tables and versions.
-//! - [`queue`] → [`writer`] → [`answer`]: writes wait in line, one thread makes batches of them;
+//! - [`crate::write_queue`] → [`writer`] → [`answer`]: writes wait in line, one thread makes batches of them;
 //!   [`tx`]: what a batch can do, with the operations in [`append`], [`inbox`], [`retention`],
 //!   [`keep`]; [`channels`]: what the writer remembers; [`commits`] and [`fresh`]: indexes and
 //!   counters that are written later.
@@ -31,7 +31,6 @@ mod lookup;
 pub mod operators;
 mod owners;
 mod presence;
-mod queue;
 mod read;
 mod readers;
 mod retention;
@@ -62,7 +61,6 @@ use self::{
     file::database_path,
     lock::DirectoryLock,
     presence::Presence,
-    queue::Admission,
     read::LeftOut,
     readers::Readers,
     sync_ahead::SyncAhead,
@@ -85,6 +83,7 @@ use crate::{
     quota::UsageReport,
     record::{Appended, ChannelInfo, Limits, NewRecord, Page, ReadFrom, RecentId},
     session::{ConsumerId, Forgotten, Retained, StoredSession},
+    write_queue::AtBound,
 };
 
 /// What a small write counts against the bound of waiting bytes.
@@ -157,12 +156,12 @@ impl EmbeddedStore {
         &self.database
     }
 
-    fn write<T, F>(&self, bytes: usize, admission: Admission, run: F) -> Reply<T>
+    fn write<T, F>(&self, bytes: usize, at_bound: AtBound, run: F) -> Reply<T>
     where
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
-        self.put_in_line(bytes, admission, false, run)
+        self.put_in_line(bytes, at_bound, false, run)
     }
 
     /// Writes to one channel.
@@ -171,7 +170,7 @@ impl EmbeddedStore {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>, &ChannelName) -> Result<T, StoreError> + Send + 'static,
     {
-        self.write(bytes, Admission::Bounded, move |tx| tx.within(&channel, |tx| run(tx, &channel)))
+        self.write(bytes, AtBound::Refused, move |tx| tx.within(&channel, |tx| run(tx, &channel)))
     }
 
     /// Reads a part of one channel. `look` reports to its argument what it had to leave out.
@@ -201,13 +200,13 @@ impl EmbeddedStore {
         self.readers.read(move |conn| damage.note_in(None, look(conn)))
     }
 
-    fn put_in_line<T, F>(&self, bytes: usize, admission: Admission, must_sync: bool, run: F) -> Reply<T>
+    fn put_in_line<T, F>(&self, bytes: usize, at_bound: AtBound, must_sync: bool, run: F) -> Reply<T>
     where
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let (answer, asked) = answer();
-        let pushed = self.line.push(Box::new(Write { run, outcome: None, answer, must_sync }), bytes, admission);
+        let pushed = self.line.push(Box::new(Write { run, outcome: None, answer, must_sync }), bytes, at_bound);
         Box::pin(async move {
             pushed?;
             asked.await
@@ -242,13 +241,8 @@ impl Store for EmbeddedStore {
         StoreHealth { queued_writes: queued_writes as u64, queued_bytes: queued_bytes as u64, ..health }
     }
 
-    fn ready(&self) -> Reply<()> {
-        let line = Arc::clone(&self.line);
-        Box::pin(async move { line.ready().await })
-    }
-
     fn reserve(&self, count: u32) -> Reply<Range<u64>> {
-        self.put_in_line(SMALL, Admission::Always, true, move |tx| tx.reserve(count))
+        self.put_in_line(SMALL, AtBound::Admitted, true, move |tx| tx.reserve(count))
     }
 
     fn owner(&self, key: &OwnerKey) -> Arc<Owner> {
@@ -277,13 +271,13 @@ impl Store for EmbeddedStore {
         match Appending::charge(&self.ledger, records) {
             // Its space is freed.
             Ok(_) if let Some(damaged) = damaged => Box::pin(ready(Err(damaged))),
-            Ok(mut appending) => self.write(bytes, Admission::Bounded, move |tx| tx.append(&mut appending)),
+            Ok(mut appending) => self.write(bytes, AtBound::Refused, move |tx| tx.append(&mut appending)),
             Err(refused) => Box::pin(ready(Err(refused))),
         }
     }
 
     fn recent_ids(&self) -> Reply<Vec<RecentId>> {
-        self.write(SMALL, Admission::Always, |tx| Ok(tx.state.dedup.recent()))
+        self.write(SMALL, AtBound::Admitted, |tx| Ok(tx.state.dedup.recent()))
     }
 
     fn read(&self, channel: ChannelName, from: ReadFrom, limits: Limits) -> Reply<Page> {
@@ -307,7 +301,7 @@ impl Store for EmbeddedStore {
     }
 
     fn mark_delivered(&self, deliveries: Vec<Delivered>) -> Reply<()> {
-        self.write(SMALL * deliveries.len(), Admission::Bounded, move |tx| tx.mark_delivered(&deliveries))
+        self.write(SMALL * deliveries.len(), AtBound::Refused, move |tx| tx.mark_delivered(&deliveries))
     }
 
     fn pending(&self, channel: ChannelName, query: PendingQuery) -> Reply<Vec<Pending>> {
@@ -319,7 +313,7 @@ impl Store for EmbeddedStore {
     }
 
     fn trim(&self, now: u64, limit: u32) -> Reply<Trimmed> {
-        self.write(SMALL, Admission::Always, move |tx| tx.trim(now, limit))
+        self.write(SMALL, AtBound::Admitted, move |tx| tx.trim(now, limit))
     }
 
     fn set_retained(&self, channel: ChannelName, value: Option<Retained>, standing: Standing) -> Reply<()> {
@@ -332,7 +326,7 @@ impl Store for EmbeddedStore {
     }
 
     fn save_cursors(&self, consumer: ConsumerId, cursors: Vec<(ChannelName, u64)>, now: u64) -> Reply<()> {
-        self.write(SMALL * cursors.len(), Admission::Bounded, move |tx| tx.save_cursors(&consumer, &cursors, now))
+        self.write(SMALL * cursors.len(), AtBound::Refused, move |tx| tx.save_cursors(&consumer, &cursors, now))
     }
 
     fn cursors(&self, consumer: ConsumerId) -> Reply<Vec<(ChannelName, u64)>> {
@@ -344,16 +338,16 @@ impl Store for EmbeddedStore {
     }
 
     fn drop_cursors(&self, consumer: ConsumerId, channels: Option<Vec<ChannelName>>) -> Reply<()> {
-        self.write(SMALL, Admission::Bounded, move |tx| tx.drop_cursors(&consumer, channels.as_deref()))
+        self.write(SMALL, AtBound::Refused, move |tx| tx.drop_cursors(&consumer, channels.as_deref()))
     }
 
     fn put_session(&self, session: StoredSession) -> Reply<()> {
         let bytes = session.attributes.as_ref().map_or(0, String::len) + SMALL * (session.subscriptions.len() + 1);
-        self.write(bytes, Admission::Bounded, move |tx| tx.put_session(&session))
+        self.write(bytes, AtBound::Refused, move |tx| tx.put_session(&session))
     }
 
     fn touch_sessions(&self, sessions: Vec<SessionId>, now: u64) -> Reply<()> {
-        self.write(SMALL * sessions.len(), Admission::Bounded, move |tx| tx.touch_sessions(&sessions, now))
+        self.write(SMALL * sessions.len(), AtBound::Refused, move |tx| tx.touch_sessions(&sessions, now))
     }
 
     fn session(&self, id: SessionId) -> Reply<Option<StoredSession>> {
@@ -365,12 +359,12 @@ impl Store for EmbeddedStore {
     }
 
     fn forget_sessions(&self, not_seen_since: u64, now: u64, limit: u32) -> Reply<Forgotten> {
-        self.write(SMALL, Admission::Always, move |tx| tx.forget_sessions(not_seen_since, now, limit))
+        self.write(SMALL, AtBound::Admitted, move |tx| tx.forget_sessions(not_seen_since, now, limit))
     }
 
     fn audit(&self, entries: Vec<Entry>) -> Reply<()> {
         let bytes = entries.iter().map(|entry| entry.detail.as_ref().map_or(0, String::len) + SMALL).sum();
-        self.write(bytes, Admission::Bounded, move |tx| tx.audit(&entries))
+        self.write(bytes, AtBound::Refused, move |tx| tx.audit(&entries))
     }
 
     fn audit_log(&self, query: AuditQuery) -> Reply<Vec<AuditRow>> {
@@ -379,7 +373,7 @@ impl Store for EmbeddedStore {
 
     fn put_state(&self, name: String, value: Option<Bytes>) -> Reply<()> {
         let bytes = value.as_ref().map_or(0, Bytes::len) + SMALL;
-        self.write(bytes, Admission::Bounded, move |tx| {
+        self.write(bytes, AtBound::Refused, move |tx| {
             check_state_name(&name)?;
             tx.put_state(&name, value.as_ref())
         })
@@ -387,6 +381,10 @@ impl Store for EmbeddedStore {
 
     fn state(&self, name: String) -> Reply<Option<Bytes>> {
         self.look_up(move |conn| lookup::state(conn, &name))
+    }
+
+    fn states(&self, after: Option<String>, limit: u32) -> Reply<Vec<(String, Bytes)>> {
+        self.look_up(move |conn| lookup::states(conn, after.as_deref().unwrap_or_default(), limit))
     }
 
     fn close(&self) -> Reply<()> {

@@ -22,10 +22,15 @@ use super::{
     file,
     lock::DirectoryLock,
     presence::Presence,
-    queue::{Taken, WriteQueue},
     tx::{Totals, Tx, WriterState},
 };
-use crate::{embedded_options::Durability, error::StoreError, health::StoreHealth, options::StoreOptions};
+use crate::{
+    embedded_options::Durability,
+    error::StoreError,
+    health::StoreHealth,
+    options::StoreOptions,
+    write_queue::{Taken, WriteQueue},
+};
 
 /// Bytes of frames in one commit, approximately.
 const BATCH_BYTES: usize = 8 << 20;

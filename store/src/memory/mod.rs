@@ -10,7 +10,11 @@ mod log;
 mod retention;
 mod state;
 
-use std::{future::ready, ops::Range, sync::Arc};
+use std::{
+    future::ready,
+    ops::{Bound, Range},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use common::{audit::Entry, id::SessionId};
@@ -73,10 +77,6 @@ impl Store for MemoryStore {
 
     fn health(&self) -> StoreHealth {
         self.state.lock().health()
-    }
-
-    fn ready(&self) -> Reply<()> {
-        self.call(|_| Ok(()))
     }
 
     fn reserve(&self, count: u32) -> Reply<Range<u64>> {
@@ -227,6 +227,15 @@ impl Store for MemoryStore {
 
     fn state(&self, name: String) -> Reply<Option<Bytes>> {
         self.call(|state| Ok(state.values.get(&name).cloned()))
+    }
+
+    fn states(&self, after: Option<String>, limit: u32) -> Reply<Vec<(String, Bytes)>> {
+        self.call(|state| {
+            // No name is empty.
+            let after = (Bound::Excluded(after.unwrap_or_default()), Bound::Unbounded);
+            let found = state.values.range(after).take(limit as usize);
+            Ok(found.map(|(name, value)| (name.clone(), value.clone())).collect())
+        })
     }
 
     fn close(&self) -> Reply<()> {

@@ -121,7 +121,7 @@ pub(super) struct State {
     pub(super) sessions: BTreeMap<SessionId, StoredSession>,
     pub(super) audit: VecDeque<AuditRow>,
     pub(super) next_audit: u64,
-    pub(super) values: HashMap<String, Bytes>,
+    pub(super) values: BTreeMap<String, Bytes>,
 }
 
 impl State {
@@ -147,7 +147,7 @@ impl State {
             sessions: BTreeMap::new(),
             audit: VecDeque::new(),
             next_audit: 1,
-            values: HashMap::new(),
+            values: BTreeMap::new(),
         }
     }
 

@@ -284,6 +284,15 @@ async fn small_values_are_kept(backend: Backend) {
     put(Some("two")).await.unwrap();
     store.reopen();
     assert_eq!(store.state("registry".to_owned()).await, Ok(Some(Bytes::from_static(b"two"))));
+    for name in ["b", "a", "c"] {
+        store.put_state(name.to_owned(), Some(Bytes::copy_from_slice(name.as_bytes()))).await.unwrap();
+    }
+    let names = async |after: Option<&str>, limit| -> Vec<String> {
+        let found = store.states(after.map(str::to_owned), limit).await.unwrap();
+        found.into_iter().map(|(name, _)| name).collect()
+    };
+    assert_eq!(names(None, 3).await, ["a", "b", "c"]);
+    assert_eq!(names(Some("b"), 10).await, ["c", "registry"]);
     store.put_state("registry".to_owned(), None).await.unwrap();
     assert_eq!(store.state("registry".to_owned()).await, Ok(None));
     assert!(store.put_state(String::new(), None).await.is_err());

@@ -61,7 +61,6 @@ async fn a_closed_store_says_so(backend: Backend) {
     assert_eq!(closed.await, Ok(()));
     assert_eq!(store.close().await, Ok(()));
     assert_eq!(store.reserve(1).await, Err(StoreError::Closed));
-    assert_eq!(store.ready().await, Err(StoreError::Closed));
     assert!(matches!(store.channel(channel("topic:t")).await, Err(StoreError::Closed)));
     assert!(store.health().closed && !store.health().is_ready());
 }

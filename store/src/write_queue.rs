@@ -2,12 +2,11 @@
 //!
 //! Bounded in number and bytes. At the bound a write is refused with [`StoreError::Busy`]. It does
 //! not wait: otherwise the caller that is woken first would be first, and records of one channel
-//! would change places. Callers that can pause await [`WriteQueue::ready`].
+//! would change places. For every backend that writes with one thread, in the order of the calls.
 
 use std::{collections::VecDeque, time::Duration};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use tokio::sync::Notify;
 
 use crate::error::StoreError;
 
@@ -15,10 +14,9 @@ use crate::error::StoreError;
 const FEW: usize = 16;
 
 /// Everything waiting, in order.
-pub(super) struct WriteQueue<J> {
+pub(crate) struct WriteQueue<J> {
     line: Mutex<Line<J>>,
     filled: Condvar,
-    emptied: Notify,
     max_jobs: usize,
     max_bytes: usize,
     gathers: bool,
@@ -31,7 +29,7 @@ struct Line<J> {
 }
 
 /// What the writer does next.
-pub(super) enum Taken<J> {
+pub(crate) enum Taken<J> {
     /// These.
     Jobs(Vec<J>),
     /// The time has passed and nothing came.
@@ -40,32 +38,32 @@ pub(super) enum Taken<J> {
     Closed,
 }
 
-/// Whether a write may be refused at the bound.
+/// What happens to a write at the bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Admission {
-    /// It may.
-    Bounded,
-    /// It must not be: it is small, rare, and needed to recover (a reservation, a step of
+pub(crate) enum AtBound {
+    /// It is refused.
+    Refused,
+    /// It is admitted: it is small, rare, and needed to recover (a reservation, a step of
     /// retention).
-    Always,
+    Admitted,
 }
 
 impl<J> WriteQueue<J> {
     /// `gathers`: whether the writer must let writes accumulate, because no sync gives them the
     /// time.
-    pub(super) fn new(max_jobs: usize, max_bytes: usize, gathers: bool) -> Self {
+    pub(crate) fn new(max_jobs: usize, max_bytes: usize, gathers: bool) -> Self {
         let line = Line { jobs: VecDeque::new(), bytes: 0, open: true };
-        Self { line: Mutex::new(line), filled: Condvar::new(), emptied: Notify::new(), max_jobs, max_bytes, gathers }
+        Self { line: Mutex::new(line), filled: Condvar::new(), max_jobs, max_bytes, gathers }
     }
 
     /// Gives a write its place in line. One write always fits an empty line.
-    pub(super) fn push(&self, job: J, bytes: usize, admission: Admission) -> Result<(), StoreError> {
+    pub(crate) fn push(&self, job: J, bytes: usize, at_bound: AtBound) -> Result<(), StoreError> {
         let mut line = self.line.lock();
         if !line.open {
             return Err(StoreError::Closed);
         }
         let full = line.jobs.len() >= self.max_jobs || line.bytes.saturating_add(bytes) > self.max_bytes;
-        if admission == Admission::Bounded && full && !line.jobs.is_empty() {
+        if at_bound == AtBound::Refused && full && !line.jobs.is_empty() {
             return Err(StoreError::Busy);
         }
         line.bytes = line.bytes.saturating_add(bytes);
@@ -79,7 +77,7 @@ impl<J> WriteQueue<J> {
     }
 
     /// Takes what waits, at most `limit` writes and about `max_bytes`; waits for the first one.
-    pub(super) fn take(&self, limit: usize, max_bytes: usize, patience: Duration) -> Taken<J> {
+    pub(crate) fn take(&self, limit: usize, max_bytes: usize, patience: Duration) -> Taken<J> {
         let mut line = self.line.lock();
         while line.jobs.is_empty() {
             if !line.open {
@@ -95,7 +93,6 @@ impl<J> WriteQueue<J> {
         if self.gathers && line.jobs.len() < FEW {
             MutexGuard::unlocked(&mut line, std::thread::yield_now);
         }
-        let was_crowded = !self.has_room(&line);
         let mut taken = Vec::with_capacity(line.jobs.len().min(limit));
         let mut taken_bytes = 0_usize;
         while taken.len() < limit && (taken.is_empty() || taken_bytes < max_bytes) {
@@ -104,52 +101,23 @@ impl<J> WriteQueue<J> {
             taken_bytes = taken_bytes.saturating_add(bytes);
             taken.push(job);
         }
-        let woken = was_crowded && self.has_room(&line);
-        drop(line);
-        if woken {
-            self.emptied.notify_waiters();
-        }
         Taken::Jobs(taken)
     }
 
-    /// Waits until at least half of the line is free.
-    pub(super) async fn ready(&self) -> Result<(), StoreError> {
-        loop {
-            let emptied = self.emptied.notified();
-            {
-                let line = self.line.lock();
-                if !line.open {
-                    return Err(StoreError::Closed);
-                }
-                if self.has_room(&line) {
-                    return Ok(());
-                }
-            }
-            // `notified` counts wake-ups from its creation on, so one between the check and here is
-            // not missed.
-            emptied.await;
-        }
-    }
-
-    fn has_room(&self, line: &Line<J>) -> bool {
-        line.jobs.len() <= self.max_jobs / 2 && line.bytes <= self.max_bytes / 2
-    }
-
     /// Writes and bytes that wait.
-    pub(super) fn waiting(&self) -> (usize, usize) {
+    pub(crate) fn waiting(&self) -> (usize, usize) {
         let line = self.line.lock();
         (line.jobs.len(), line.bytes)
     }
 
     /// Accepts nothing more; what is in line is still done.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.line.lock().open = false;
         self.filled.notify_all();
-        self.emptied.notify_waiters();
     }
 
     /// Accepts nothing more, and returns what will not be done.
-    pub(super) fn abandon(&self) -> Vec<J> {
+    pub(crate) fn abandon(&self) -> Vec<J> {
         self.close();
         let mut line = self.line.lock();
         line.bytes = 0;
@@ -166,33 +134,15 @@ mod tests {
     #[test]
     fn at_the_bound_writes_are_refused_and_order_is_kept() {
         let queue = WriteQueue::new(2, 100, true);
-        queue.push(1, 500, Admission::Bounded).expect("one always fits");
-        assert_eq!(queue.push(2, 1, Admission::Bounded), Err(StoreError::Busy));
-        queue.push(3, 1, Admission::Always).expect("always admitted");
+        queue.push(1, 500, AtBound::Refused).expect("one always fits");
+        assert_eq!(queue.push(2, 1, AtBound::Refused), Err(StoreError::Busy));
+        queue.push(3, 1, AtBound::Admitted).expect("always admitted");
         assert!(matches!(queue.take(10, 10_000, NOW), Taken::Jobs(jobs) if jobs == [1, 3]));
         assert!(matches!(queue.take(10, 10_000, NOW), Taken::Nothing));
-        queue.push(4, 1, Admission::Bounded).expect("room");
+        queue.push(4, 1, AtBound::Refused).expect("room");
         queue.close();
-        assert_eq!(queue.push(5, 1, Admission::Always), Err(StoreError::Closed));
+        assert_eq!(queue.push(5, 1, AtBound::Admitted), Err(StoreError::Closed));
         assert!(matches!(queue.take(10, 10_000, NOW), Taken::Jobs(jobs) if jobs == [4]));
         assert!(matches!(queue.take(10, 10_000, NOW), Taken::Closed));
-    }
-
-    #[tokio::test]
-    async fn a_caller_that_waits_for_room_is_woken_by_room_and_by_the_end() {
-        let queue = std::sync::Arc::new(WriteQueue::new(2, 100, true));
-        for job in 0..2 {
-            queue.push(job, 1, Admission::Bounded).expect("room");
-        }
-        let waiting = tokio::spawn({
-            let queue = std::sync::Arc::clone(&queue);
-            async move { queue.ready().await }
-        });
-        tokio::task::yield_now().await;
-        assert!(!waiting.is_finished());
-        assert!(matches!(queue.take(1, 100, NOW), Taken::Jobs(_)));
-        assert_eq!(waiting.await.expect("no panic"), Ok(()));
-        queue.close();
-        assert_eq!(queue.ready().await, Err(StoreError::Closed));
     }
 }
