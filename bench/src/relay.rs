@@ -37,6 +37,9 @@ impl<'a> Frames<'a> {
     }
 
     /// The next whole frame. Pongs are skipped. Fragmented messages are not supported.
+    ///
+    /// # Errors
+    /// A frame that no client may send, or a part of a message.
     #[expect(clippy::should_implement_trait, reason = "what it returns borrows from it")]
     pub fn next(&mut self) -> io::Result<Option<Received<'_>>> {
         loop {
@@ -71,6 +74,9 @@ impl<'a> Frames<'a> {
 
 /// The answer to an upgrade request, and the length of the request; `None` while the request is not
 /// complete.
+///
+/// # Errors
+/// The request is too long, or asks for no WebSocket.
 pub fn upgrade_answer(bytes: &[u8]) -> io::Result<Option<(usize, String)>> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
         return if bytes.len() > MAX_HEAD { Err(io::ErrorKind::InvalidData.into()) } else { Ok(None) };

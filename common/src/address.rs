@@ -47,6 +47,9 @@ pub struct AddressError;
 
 impl Address {
     /// Parses an address.
+    ///
+    /// # Errors
+    /// The text is no address.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         if text == "bridge" {
             return Ok(Self::Bridge);

@@ -29,6 +29,9 @@ pub enum IdError {
 }
 
 /// Checks a name: 1 to 128 characters of `A-Z a-z 0-9 . _ - : / @ +`.
+///
+/// # Errors
+/// The name is empty, too long, or has a character that names may not have.
 pub fn check_name(name: &str) -> Result<(), IdError> {
     if name.is_empty() {
         return Err(IdError::Empty);
@@ -60,6 +63,9 @@ macro_rules! name_type {
 
         impl $type {
             /// Checks a name.
+            ///
+            /// # Errors
+            /// See [`check_name`].
             pub fn new(name: &str) -> Result<Self, IdError> {
                 check_name(name)?;
                 Ok(Self(name.into()))

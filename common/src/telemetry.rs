@@ -23,6 +23,9 @@ pub enum TelemetryError {
 }
 
 /// Sends the events of this process to stderr from now on.
+///
+/// # Errors
+/// The filter is wrong, or logging was set up before.
 pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     subscriber(settings, colours, std::io::stderr)?.try_init().map_err(|_| TelemetryError::AlreadySet)

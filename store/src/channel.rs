@@ -75,6 +75,9 @@ pub struct ChannelName {
 
 impl ChannelName {
     /// Checks and takes a name.
+    ///
+    /// # Errors
+    /// The text is no name of a channel.
     pub fn parse(text: &str) -> Result<Self, ChannelNameError> {
         let (family, rest) = text.split_once(':').ok_or(ChannelNameError::UnknownFamily)?;
         match family {

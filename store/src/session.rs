@@ -59,6 +59,9 @@ pub struct ConsumerId(String);
 
 impl ConsumerId {
     /// Checks and takes an id: 1 to 320 bytes without control characters.
+    ///
+    /// # Errors
+    /// The text is empty, too long, or has a character that ids may not have.
     pub fn new(text: &str) -> Result<Self, IdError> {
         if text.is_empty() {
             return Err(IdError::Empty);

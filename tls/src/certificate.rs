@@ -43,6 +43,9 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// Reads a chain and its key, which may be in one file, in PEM.
+    ///
+    /// # Errors
+    /// A file cannot be read, or holds no certificate chain with its key.
     pub fn read(cert: &Path, key: &Path) -> Result<Self, TlsError> {
         let bad = |why: String| TlsError::Certificate { path: cert.to_owned(), why };
         let chain = read_chain(cert)?;

@@ -44,6 +44,9 @@ pub enum DialError {
 
 /// Dials `authority` (`host:port`), with TLS if configured, and requests `path` with additional
 /// `headers`, within `limit`.
+///
+/// # Errors
+/// The server cannot be reached, or refuses the handshake.
 pub async fn dial(
     authority: &str,
     tls: Option<&ClientTls>,

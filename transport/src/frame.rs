@@ -147,6 +147,9 @@ pub struct FrameHeader {
 impl FrameHeader {
     /// Reads a header and checks it against the rules of the RFC and `max_payload`. `None` if more
     /// bytes are needed. Faults are reported as early as the bytes allow.
+    ///
+    /// # Errors
+    /// The header breaks RFC 6455, or the payload is too long.
     pub fn read(bytes: &[u8], origin: Origin, max_payload: usize) -> Result<Option<Self>, FrameError> {
         let &[first, second, ..] = bytes else { return Ok(None) };
         if first & 0x70 != 0 {

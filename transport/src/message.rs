@@ -57,6 +57,9 @@ impl MessageReader {
     }
 
     /// Passes each complete message in the bytes to `on_message`; see [`FrameScanner::feed`].
+    ///
+    /// # Errors
+    /// A frame breaks RFC 6455, or a message is too long.
     pub fn feed(&mut self, input: &mut [u8], mut on_message: impl FnMut(Message<'_>) -> Step) -> Result<Step, FrameError> {
         let Self { scanner, assembly } = self;
         scanner.feed(input, |frame| assembly.take(frame, &mut on_message))

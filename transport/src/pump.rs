@@ -60,6 +60,9 @@ pub trait Inbound<A: Actor>: Unpin + 'static {
     fn poll_ready(&mut self, actor: &mut A, task: &mut Context<'_>) -> Poll<()>;
 
     /// Handles bytes in place. Empty after a pause: continue with what was kept.
+    ///
+    /// # Errors
+    /// The bytes break the protocol: the connection is closed with the code of the error.
     fn on_bytes(&mut self, actor: &mut A, bytes: &mut [u8], ctx: &mut A::Context) -> Result<Step, FrameError>;
 
     /// The connection has begun to close with this code. Nothing more is read for it, and nothing

@@ -52,6 +52,9 @@ impl FrameScanner {
     /// continues after a pause.
     ///
     /// Stops after a frame for which `on_frame` returns [`Step::Pause`], and keeps what follows it.
+    ///
+    /// # Errors
+    /// A frame breaks RFC 6455 or is too long, or `on_frame` refuses it.
     pub fn feed<F>(&mut self, input: &mut [u8], mut on_frame: F) -> Result<Step, FrameError>
     where
         F: FnMut(RawFrame<'_>) -> Result<Step, FrameError>,

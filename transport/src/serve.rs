@@ -56,6 +56,9 @@ pub struct ServeOptions {
 const BACKLOG: i32 = 4096;
 
 /// A listener for [`serve`]. The standard library's would let only 128 connections wait.
+///
+/// # Errors
+/// The address is taken, or is not of this machine.
 pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
@@ -66,6 +69,9 @@ pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Starts a server on `listener`. Signals are left to the caller.
+///
+/// # Errors
+/// The server's threads cannot be started.
 pub fn serve<F, I, S, B>(listener: TcpListener, options: &ServeOptions, factory: F) -> io::Result<Server>
 where
     F: Fn() -> I + Send + Clone + 'static,

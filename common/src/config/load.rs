@@ -29,6 +29,9 @@ pub struct Loaded {
 }
 
 /// Reads every layer, and reports all faults at once.
+///
+/// # Errors
+/// Every fault of every layer, and of the settings together.
 pub fn load(inputs: &Inputs, role: Role) -> Result<Loaded, Faults> {
     let mut faults = Vec::new();
     let layers = read_layers(inputs, &mut faults);
@@ -95,6 +98,9 @@ impl Loaded {
     }
 
     /// Reads or makes the secrets that nobody set, and returns the settings.
+    ///
+    /// # Errors
+    /// The file of secrets cannot be read or made.
     pub fn resolve_secrets(self) -> Result<Settings, SecretsError> {
         let mut settings = self.draft.settings;
         fill_in(&mut settings, self.role)?;

@@ -127,6 +127,9 @@ impl Table {
 
     /// Checks a key. Neither the answer nor its time shows whether a name exists. Only the holder
     /// of the whole key is told that it is revoked or expired.
+    ///
+    /// # Errors
+    /// See [`KeyError`].
     pub fn verify(&self, text: &str, now: SystemTime) -> Result<Grant, KeyError> {
         if text.is_empty() || text.len() > MAX_TEXT {
             return Err(KeyError::Unknown);

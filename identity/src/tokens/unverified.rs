@@ -61,6 +61,8 @@ pub(super) struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
+    /// # Errors
+    /// The text is no token.
     pub fn of(token: &'a str) -> Result<Self, TokenError> {
         if token.len() > MAX_BYTES {
             return Err(TokenError::TooLong);

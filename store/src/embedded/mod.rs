@@ -106,6 +106,10 @@ pub struct EmbeddedStore {
 impl EmbeddedStore {
     /// Opens the store in a directory, and creates both if necessary. Blocks as long as that takes:
     /// milliseconds, or seconds after a crash with much to recover.
+    ///
+    /// # Errors
+    /// The options cannot work; the file cannot be opened, is damaged, in use, or of a newer
+    /// release.
     pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         options.check()?;
         let mut lock = DirectoryLock::take(dir)?;

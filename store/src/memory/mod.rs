@@ -47,6 +47,9 @@ pub struct MemoryStore {
 
 impl MemoryStore {
     /// An empty store. The options for files, queues and threads have no meaning here.
+    ///
+    /// # Errors
+    /// The options cannot work.
     pub fn new(options: StoreOptions) -> Result<Self, StoreError> {
         options.check()?;
         let ledger = Arc::new(Ledger::new(&options));

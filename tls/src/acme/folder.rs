@@ -44,6 +44,9 @@ impl AuthorityFolder {
     }
 
     /// Makes the folder.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
     pub fn make(&self) -> Result<(), TlsError> {
         files::make_folder(&self.folder).map_err(|source| TlsError::Unwritable { path: self.folder.clone(), source })
     }
@@ -54,6 +57,9 @@ impl AuthorityFolder {
     }
 
     /// The lock for ordering, held until dropped; `None` if another process holds it.
+    ///
+    /// # Errors
+    /// The file of the lock cannot be opened.
     pub fn lock(&self) -> Result<Option<File>, TlsError> {
         let path = self.folder.join("lock");
         let failed = |source: io::Error| TlsError::Unwritable { path: path.clone(), source };
@@ -85,6 +91,9 @@ impl AuthorityFolder {
     }
 
     /// Writes a challenge response to the file that listeners read.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn put_challenge(&self, domain: &str, pem: &str) -> Result<(), TlsError> {
         let path = challenge_file(&self.folder, domain);
         let path = path.ok_or_else(|| TlsError::Config(format!("{domain} is no DNS name")))?;

@@ -57,6 +57,9 @@ impl AgentHandshake {
     }
 
     /// Settles the id by the first frame, if that is a registration.
+    ///
+    /// # Errors
+    /// The id in the registration is no agent id. Nothing is settled then.
     pub fn settle(&mut self, registration: Option<&AgentDescription>) -> Result<AgentId, ClientError> {
         let wanted = match registration {
             Some(description) => description.wanted_id()?,

@@ -84,6 +84,9 @@ impl Router {
     }
 
     /// The agent that receives a peer's messages without a target.
+    ///
+    /// # Errors
+    /// `target_required` of an agent; `no_agent` or `agent_ambiguous` if not just one can be meant.
     pub fn default_agent<'a>(&'a self, from: &'a Peer) -> Result<&'a AgentId, ErrorCode> {
         let PeerKind::Session(identity) = &from.kind else { return Err(ErrorCode::TargetRequired) };
         if let Some(named) = &identity.agent {

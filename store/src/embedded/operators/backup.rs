@@ -39,6 +39,9 @@ pub struct Backup {
 ///
 /// The copy has no epoch: opening it begins a new history, whether it was restored or just put in
 /// place.
+///
+/// # Errors
+/// There is no store, the target exists or cannot be written, or the file is damaged.
 pub fn backup(dir: &Path, to: &Path, throttle: Throttle) -> Result<Backup, StoreError> {
     if to.exists() {
         return Err(StoreError::Io(format!("{} exists already: name another file", to.display())));

@@ -94,6 +94,9 @@ const RULES: [(&str, &str); 9] = [
 ];
 
 /// Reads the whole file and reports. An error means that it could not be read at all.
+///
+/// # Errors
+/// There is no store, or it cannot be read at all. Damage that was found is in the report.
 pub fn check(dir: &Path) -> Result<CheckReport, StoreError> {
     let conn = open_store(&existing(dir)?)?;
     report(&conn)

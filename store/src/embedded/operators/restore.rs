@@ -39,6 +39,10 @@ pub struct Restored {
 /// is kept beside it.
 ///
 /// The restored store has a new epoch, and continues with numbers above those of both files.
+///
+/// # Errors
+/// The backup is not whole, somebody has the store open, or the disk is full. Nothing was replaced
+/// then.
 pub fn restore(from: &Path, dir: &Path) -> Result<Restored, StoreError> {
     let source = open_store(from)?;
     let found = report(&source)?;
