@@ -12,9 +12,9 @@
 //! front, nothing joins the front.
 
 use super::{
-    room::{Share, Shares},
     row::{Row, Sums},
     rules::{Mark, Source},
+    share::{Share, Shares},
     turns::{Turns, Waits},
 };
 use crate::frame::Frame;

@@ -32,6 +32,7 @@ mod properties;
 mod room;
 mod row;
 mod rules;
+mod share;
 #[cfg(test)]
 mod tests;
 mod turns;

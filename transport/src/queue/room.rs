@@ -6,12 +6,10 @@
 //! priority orders the frames of one sender, and costs others no room. This reads each group, and
 //! the short fronts of the lanes, so it is for full queues only.
 
-use std::{collections::HashMap, ops::AddAssign};
-
 use super::{
     lane::LaneQueue,
-    row::Sums,
     rules::{Lane, Lost, Mark, Source},
+    share::{Share, Shares},
 };
 use crate::frame::Frame;
 
@@ -19,43 +17,6 @@ const CONTROL: usize = Lane::Control as usize;
 
 /// The lanes of a queue, each if it is used.
 pub(super) type Queues = [Option<Box<LaneQueue>>];
-
-/// What a group or a sender has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Share {
-    /// Bytes of all frames.
-    pub bytes: usize,
-    /// Bytes of the frames that may be pushed out.
-    pub ephemeral: usize,
-}
-
-/// By the key of a group or sender.
-pub(super) type Shares = HashMap<u64, Share>;
-
-impl Share {
-    /// The share of a row or group. If `without_yielding`, frames that yield do not count.
-    pub fn of(sums: &Sums, without_yielding: bool) -> Self {
-        let yielding = if without_yielding { sums.yielding } else { 0 };
-        Self { bytes: (sums.bytes - yielding) as usize, ephemeral: (sums.ephemeral - yielding) as usize }
-    }
-
-    /// The bytes that may be removed until no more than `most` are left.
-    fn above(&self, most: usize) -> usize {
-        self.ephemeral.min(self.bytes.saturating_sub(most))
-    }
-
-    fn remove(&mut self, bytes: usize) {
-        self.bytes -= bytes;
-        self.ephemeral -= bytes;
-    }
-}
-
-impl AddAssign for Share {
-    fn add_assign(&mut self, other: Self) {
-        self.bytes += other.bytes;
-        self.ephemeral += other.ephemeral;
-    }
-}
 
 /// The shares that are counted while room is made. Their memory is kept for the next time.
 #[derive(Debug, Default)]
