@@ -135,6 +135,14 @@ pub trait Store: Send + Sync + 'static {
     fn retained(&self, channel: ChannelName) -> Reply<Option<Retained>>;
 
     /// Saves positions of a consumer; those of other channels stay.
+    ///
+    /// The clients behind one address have at most [`crate::StoreOptions::max_positions`] together.
+    /// At that bound a quarter is freed: clients that have not saved a position for the longest
+    /// time lose all of theirs, and the consumer itself its oldest if that is not enough.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskReserve`]: too little of the disk is free for positions in channels that
+    /// are new to a client. Its other positions were saved.
     fn save_cursors(&self, consumer: ConsumerId, cursors: Vec<(ChannelName, u64)>, now: u64) -> Reply<()>;
 
     /// The positions of a consumer, in the order of the channels' names.

@@ -8,7 +8,8 @@ pub struct StoreHealth {
     /// The error of the last write; `None` while writes succeed. While it is set nothing is
     /// confirmed, and the store tries every second whether it can write again. Without such an
     /// error, the worst damage found: [`StoreError::Damaged`] concerns one channel only, but the
-    /// file should not be relied on any more.
+    /// file should not be relied on any more. Without either, [`StoreError::DiskReserve`] while so
+    /// little of the disk is free that nobody's messages are accepted.
     pub fault: Option<StoreError>,
     /// Channels in which damage was found.
     pub damaged_channels: u64,

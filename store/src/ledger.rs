@@ -109,12 +109,20 @@ impl Ledger {
         Ok(())
     }
 
-    fn check_room(&self, standing: Standing, bytes: u64) -> Result<(), StoreError> {
-        let free = self.disk_free.load(Relaxed);
+    /// Checks that the part of the disk that stays free is not reached.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskReserve`].
+    pub(crate) fn check_disk(&self, standing: Standing) -> Result<(), StoreError> {
         let reserve = if standing == Standing::Agent { self.disk_reserve / 2 } else { self.disk_reserve };
-        if free < reserve {
+        if self.disk_free.load(Relaxed) < reserve {
             return Err(StoreError::DiskReserve { reserve });
         }
+        Ok(())
+    }
+
+    fn check_room(&self, standing: Standing, bytes: u64) -> Result<(), StoreError> {
+        self.check_disk(standing)?;
         let limit = standing.part_of(self.max_bytes);
         let held = u64::try_from(self.held.load(Relaxed)).unwrap_or(0);
         if self.max_bytes != 0 && held.saturating_add(bytes) > limit {

@@ -35,6 +35,7 @@ mod quota;
 mod record;
 mod session;
 mod shares;
+mod surplus;
 mod write_queue;
 
 use std::{path::Path, sync::Arc};

@@ -136,6 +136,10 @@ pub struct StoreOptions {
     /// The most retained values; at the bound those of new channels are refused. Anonymous sessions
     /// and users may use a part of it only, as with channels. Default 100,000.
     pub max_retained: u64,
+    /// The most positions of all clients behind one address together. At the bound, the positions
+    /// of the client that has not saved one for the longest time are forgotten. 0: no bound.
+    /// Default 10,000.
+    pub max_positions: u64,
     /// Writes that may wait for the disk; more are refused. Default 65,536.
     pub queue_writes: usize,
     /// Bytes of frames that may wait for the disk; more are refused. Default 64 MiB.
@@ -159,6 +163,7 @@ impl Default for StoreOptions {
             quotas: Quotas::default(),
             max_channels: 2_000_000,
             max_retained: 100_000,
+            max_positions: 10_000,
             queue_writes: 65_536,
             queue_bytes: 64 << 20,
             batch_writes: 1_024,

@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use common::id::{AgentId, ClientName, IdError, SessionId, TopicName, UserId};
 
-use crate::dead::DeadLettered;
+use crate::{dead::DeadLettered, owner::Standing};
 
 /// The longest id of a consumer, in bytes.
 pub const MAX_CONSUMER: usize = 320;
@@ -100,6 +100,22 @@ impl ConsumerId {
         let (address, named) = self.0.split_once('#')?;
         let (client, _) = named.split_once('#')?;
         Some((address, client))
+    }
+
+    /// Its part of the disk's reserve is that of an agent, or that of everybody else.
+    pub(crate) fn standing(&self) -> Standing {
+        match self.client() {
+            Some((address, _)) if !address.starts_with("agent:") => Standing::User,
+            _ => Standing::Agent,
+        }
+    }
+
+    /// The range of the ids of all clients behind the same address: from the first, up to but
+    /// without the second. `None`: it is not such a client.
+    pub(crate) fn siblings(&self) -> Option<(String, String)> {
+        let (address, _) = self.client()?;
+        // '$' follows '#'.
+        Some((format!("{address}#"), format!("{address}$")))
     }
 
     /// The id.

@@ -12,6 +12,7 @@ use crate::{
     error::StoreError,
     owner::Standing,
     session::{ConsumerId, Forgotten, Retained, StoredSession},
+    surplus::{Reader, Surplus},
 };
 
 impl Tx<'_> {
@@ -64,12 +65,64 @@ impl Tx<'_> {
         cursors: &[(ChannelName, u64)],
         now: u64,
     ) -> Result<(), StoreError> {
-        let mut statement = self.conn.prepare_cached(
-            "INSERT INTO cursors (consumer, channel, seq, saved_at) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (consumer, channel) DO UPDATE SET seq = ?3, saved_at = ?4",
-        )?;
+        let room = match consumer.client() {
+            Some(_) => self.state.owners.ledger.check_disk(consumer.standing()),
+            None => Ok(()),
+        };
+        let mut update =
+            self.conn.prepare_cached("UPDATE cursors SET seq = ?3, saved_at = ?4 WHERE consumer = ?1 AND channel = ?2")?;
+        let mut insert =
+            self.conn.prepare_cached("INSERT INTO cursors (consumer, channel, seq, saved_at) VALUES (?1, ?2, ?3, ?4)")?;
+        let mut new = 0;
         for (channel, seq) in cursors {
-            statement.execute(params![consumer.as_str(), channel.as_str(), sql_integer(*seq), sql_integer(now)])?;
+            let row = params![consumer.as_str(), channel.as_str(), sql_integer(*seq), sql_integer(now)];
+            if update.execute(row)? == 0 {
+                new += 1;
+                if room.is_ok() {
+                    insert.execute(row)?;
+                }
+            }
+        }
+        if new == 0 {
+            return Ok(());
+        }
+        room?;
+        self.limit_positions(consumer)
+    }
+
+    /// Forgets positions if the clients behind the address of this one have too many.
+    fn limit_positions(&mut self, saver: &ConsumerId) -> Result<(), StoreError> {
+        let (most, Some((address, _)), Some((first, end))) = (self.options.max_positions, saver.client(), saver.siblings())
+        else {
+            return Ok(());
+        };
+        let positions: u64 = self
+            .conn
+            .prepare_cached("SELECT positions FROM positions_of WHERE address = ?1")?
+            .query_row([address], |row| row.get(0))?;
+        if most == 0 || positions <= most {
+            return Ok(());
+        }
+        let rows: Vec<(String, u64, u64)> = self
+            .conn
+            .prepare_cached(
+                "SELECT consumer, count(*), max(saved_at) FROM cursors WHERE consumer >= ?1 AND consumer < ?2 GROUP BY consumer",
+            )?
+            .query_map([first, end], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .collect::<Result<_, _>>()?;
+        let readers = rows.into_iter().map(|(consumer, positions, saved_at)| {
+            let consumer = ConsumerId::new(&consumer).map_err(|_| damaged("who has a cursor"))?;
+            Ok(Reader { consumer, positions, saved_at })
+        });
+        let surplus = Surplus::of(most, saver, readers.collect::<Result<_, StoreError>>()?);
+        surplus.consumers.iter().try_for_each(|consumer| self.drop_cursors(consumer, None))?;
+        if surplus.of_saver > 0 {
+            self.conn
+                .prepare_cached(
+                    "DELETE FROM cursors WHERE consumer = ?1 AND channel IN (
+                       SELECT channel FROM cursors WHERE consumer = ?1 ORDER BY saved_at, channel LIMIT ?2)",
+                )?
+                .execute(params![saver.as_str(), surplus.of_saver])?;
         }
         Ok(())
     }

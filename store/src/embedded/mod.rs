@@ -242,6 +242,9 @@ impl Store for EmbeddedStore {
             health.fault.get_or_insert(worst);
             health.damaged_channels = channels;
         }
+        if let Err(short) = self.ledger.check_disk(Standing::Agent) {
+            health.fault.get_or_insert(short);
+        }
         StoreHealth { queued_writes: queued_writes as u64, queued_bytes: queued_bytes as u64, ..health }
     }
 

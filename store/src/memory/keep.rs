@@ -15,6 +15,7 @@ use crate::{
     error::StoreError,
     owner::Standing,
     session::{ConsumerId, Forgotten, Retained, StoredSession},
+    surplus::{Reader, Surplus},
 };
 
 impl State {
@@ -56,8 +57,42 @@ impl State {
         if cursors.is_empty() {
             return;
         }
-        let saved = self.cursors.entry(consumer).or_default();
+        let saved = self.cursors.entry(consumer.clone()).or_default();
+        let before = saved.len();
         saved.extend(cursors.into_iter().map(|(channel, seq)| (channel, (seq, now))));
+        if saved.len() > before {
+            self.limit_positions(&consumer);
+        }
+    }
+
+    /// Forgets positions if the clients behind the address of this one have too many.
+    fn limit_positions(&mut self, saver: &ConsumerId) {
+        let (most, Some((first, _)), Some((address, _))) = (self.options.max_positions, saver.siblings(), saver.client()) else {
+            return;
+        };
+        if most == 0 {
+            return;
+        }
+        let from = ConsumerId::new(&first).unwrap_or_else(|_| saver.clone());
+        let siblings = self.cursors.range(from..).map_while(|(consumer, saved)| {
+            consumer.client().filter(|(of, _)| *of == address)?;
+            let saved_at = saved.values().map(|(_, saved_at)| *saved_at).max().unwrap_or(0);
+            Some(Reader { consumer: consumer.clone(), positions: saved.len() as u64, saved_at })
+        });
+        let surplus = Surplus::of(most, saver, siblings.collect());
+        for consumer in &surplus.consumers {
+            self.cursors.remove(consumer);
+        }
+        if surplus.of_saver > 0
+            && let Some(saved) = self.cursors.get_mut(saver)
+        {
+            let mut oldest: Vec<_> = saved.iter().map(|(channel, (_, saved_at))| (*saved_at, channel.clone())).collect();
+            oldest.sort_unstable();
+            let count = usize::try_from(surplus.of_saver).unwrap_or(usize::MAX);
+            oldest.iter().take(count).for_each(|(_, channel)| {
+                saved.remove(channel);
+            });
+        }
     }
 
     pub(super) fn cursors_of(&self, consumer: &ConsumerId) -> Vec<(ChannelName, u64)> {

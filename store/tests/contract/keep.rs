@@ -17,6 +17,7 @@ contract!(
     sessions_are_listed_in_pages,
     sessions_never_seen_again_are_forgotten,
     cursors_belong_to_their_consumer,
+    all_client_names_of_an_address_share_one_bound_of_positions,
     what_a_receiver_was_told_goes_with_its_inbox,
     the_last_value_is_retained,
     a_retained_value_leaves_when_it_expires,
@@ -148,6 +149,47 @@ async fn cursors_belong_to_their_consumer(backend: Backend) {
     assert_eq!(store.trim(1_100, 100).await.unwrap().rows, 1);
     assert_eq!(store.cursors(one).await.unwrap(), [(channel("topic:t"), 6)]);
     assert!(ConsumerId::new("").is_err());
+}
+
+async fn all_client_names_of_an_address_share_one_bound_of_positions(backend: Backend) {
+    let mut store = Subject::open_with(backend, StoreOptions { max_positions: 8, ..StoreOptions::default() });
+    let of = |address: &str, name: &str, presence| ConsumerId::of_client(address, &ClientName::new(name).unwrap(), presence);
+    let places = |from: u64, count: u64| (from..from + count).map(|n| (channel(&format!("topic:{n}")), n)).collect::<Vec<_>>();
+    let other = of("session:other", "a", false);
+    store.save_cursors(other.clone(), places(0, 8), 1).await.unwrap();
+    let (old, old_watching, busy) = (of("agent:x", "old", false), of("agent:x", "old", true), of("agent:x", "busy", false));
+    store.save_cursors(busy.clone(), places(0, 3), 2).await.unwrap();
+    store.save_cursors(old.clone(), places(0, 2), 3).await.unwrap();
+    store.save_cursors(old_watching.clone(), places(2, 1), 4).await.unwrap();
+    // What moves on is in use.
+    store.save_cursors(busy.clone(), vec![(channel("topic:0"), 9)], 5).await.unwrap();
+    store.reopen();
+    let newest = of("agent:x", "newest", false);
+    store.save_cursors(newest.clone(), places(0, 2), 6).await.unwrap();
+    assert_eq!(store.cursors(old.clone()).await.unwrap().len(), 2, "8 are allowed");
+    store.save_cursors(newest.clone(), places(2, 1), 7).await.unwrap();
+    assert_eq!(store.cursors(old).await.unwrap(), []);
+    assert_eq!(store.cursors(old_watching).await.unwrap(), []);
+    assert_eq!(store.cursors(busy.clone()).await.unwrap().len(), 3);
+    assert_eq!(store.cursors(newest.clone()).await.unwrap().len(), 3);
+
+    // Any number of names, and any number of positions of one name.
+    for n in 0..40 {
+        store.save_cursors(of("agent:x", &format!("n{n}"), n % 2 == 0), places(0, 1), 10 + n).await.unwrap();
+    }
+    store.save_cursors(newest.clone(), places(0, 30), 100).await.unwrap();
+    let mut all = 0;
+    for consumer in store.consumers(None, 1_000).await.unwrap() {
+        let count = store.cursors(consumer.clone()).await.unwrap().len();
+        all += if consumer == other { 0 } else { count };
+    }
+    assert!((1..=8).contains(&all), "{all} positions");
+    assert_eq!(store.cursors(other.clone()).await.unwrap().len(), 8, "another address is not concerned");
+
+    // What is removed counts no more.
+    store.drop_cursors(newest.clone(), None).await.unwrap();
+    store.save_cursors(newest.clone(), places(0, 8), 101).await.unwrap();
+    assert_eq!(store.cursors(newest).await.unwrap().len(), 8);
 }
 
 async fn what_a_receiver_was_told_goes_with_its_inbox(backend: Backend) {

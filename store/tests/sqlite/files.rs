@@ -6,12 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use common::id::ClientName;
 use store::{
-    Durability, EmbeddedOptions, EmbeddedStore, Store, StoreError, StoreOptions,
+    ConsumerId, Durability, EmbeddedOptions, EmbeddedStore, Store, StoreError, StoreOptions,
     operators::{self, Throttle},
 };
 
-use crate::writing::{put, record, whole};
+use crate::writing::{channel, eventually, put, record, whole};
 
 fn refusal(dir: &std::path::Path, options: StoreOptions) -> StoreError {
     EmbeddedStore::open(dir, options).err().expect("refused")
@@ -144,4 +145,30 @@ async fn ids_beyond_the_window_are_not_kept_on_the_disk() {
     let conn = rusqlite::Connection::open(dir.path().join(store::DATABASE)).unwrap();
     let rows: u64 = conn.query_row("SELECT count(*) FROM commits", [], |row| row.get(0)).unwrap();
     assert!(rows < 30, "{rows} of 60 commits");
+}
+
+#[tokio::test]
+async fn a_store_without_room_on_its_disk_is_not_ready_and_takes_no_new_positions() {
+    let dir = tempfile::tempdir().unwrap();
+    let reader = ConsumerId::of_client("session:s", &ClientName::new("tab").unwrap(), false);
+    let (known, new) = (channel("topic:known"), channel("topic:new"));
+    let store = EmbeddedStore::open(dir.path(), StoreOptions::default()).unwrap();
+    store.save_cursors(reader.clone(), vec![(known.clone(), 1)], 1).await.unwrap();
+    assert!(store.health().is_ready());
+    drop(store);
+
+    let reserve = u64::MAX;
+    let options = StoreOptions { disk_reserve: reserve, ..StoreOptions::default() };
+    let store = std::sync::Arc::new(EmbeddedStore::open(dir.path(), options).unwrap());
+    eventually("the disk is measured", || !store.health().is_ready()).await;
+    assert_eq!(store.health().fault, Some(StoreError::DiskReserve { reserve: reserve / 2 }));
+    let refused = store.save_cursors(reader.clone(), vec![(new.clone(), 2), (known.clone(), 2)], 2).await;
+    assert_eq!(refused, Err(StoreError::DiskReserve { reserve }));
+    // The positions of agents have the whole reserve, and the store's own records have no bound.
+    let agent = ConsumerId::of_client("agent:a", &ClientName::new("tab").unwrap(), false);
+    let refused = store.save_cursors(agent, vec![(new.clone(), 2)], 2).await;
+    assert_eq!(refused, Err(StoreError::DiskReserve { reserve: reserve / 2 }));
+    store.save_cursors(ConsumerId::told_of_dead_letters(), vec![(new, 2)], 2).await.unwrap();
+    // What is known moves on.
+    assert_eq!(store.cursors(reader).await.unwrap(), [(known, 2)]);
 }

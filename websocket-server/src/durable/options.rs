@@ -44,6 +44,7 @@ pub async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, OpenError
         policies: policies(&settings.store),
         max_bytes: settings.store.max_bytes as u64,
         quotas: quotas(&settings.store),
+        max_positions: max_positions(settings),
         embedded: EmbeddedOptions::with(durability),
         ..StoreOptions::default()
     };
@@ -56,6 +57,13 @@ pub async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, OpenError
         }
     };
     Ok(store::open(backend, &settings.data.dir, options).await?)
+}
+
+/// How many positions all client names of one session or agent have together: enough for all that
+/// are connected, and as many that are away.
+fn max_positions(settings: &Settings) -> u64 {
+    let limits = &settings.limits;
+    limits.max_session_subscriptions.saturating_mul(2).max(limits.max_subscriptions.saturating_mul(4)) as u64
 }
 
 /// How much of the disk stays free; a tenth of a small one.

@@ -143,6 +143,49 @@ async fn subscriptions_of_a_named_client_are_restored_with_positions_after_a_res
 }
 
 #[actix_rt::test]
+async fn all_client_names_of_a_session_share_one_bound_of_positions() {
+    let broker = TestBroker::with(|settings| {
+        settings.limits.max_subscriptions = 3;
+        settings.limits.max_session_subscriptions = 3;
+    })
+    .await;
+    let session = SessionId::fresh();
+    let mut neighbour = broker.session_as(named(SessionId::fresh(), "tab")).await;
+    neighbour.send(json!({"type":"topic:subscribe","payload":{"topic":"t"}})).await;
+    neighbour.expect("topic:subscribed").await;
+    let neighbours_address = neighbour.address();
+    neighbour.close().await;
+    for number in 0..20 {
+        let mut tab = broker.session_as(named(session, &format!("tab-{number}"))).await;
+        for topic in ["t", "u", "v"] {
+            tab.send(json!({"type":"topic:subscribe","payload":{"topic":topic}})).await;
+            tab.expect("topic:subscribed").await;
+        }
+        tab.close().await;
+    }
+    let store = broker.handle.broker().channels.store();
+    let stored = async |address: &str| {
+        let mut positions = 0;
+        for consumer in store.consumers(None, 1_000).await.expect("read") {
+            if consumer.client().is_some_and(|(of, _)| of == address) {
+                positions += store.cursors(consumer).await.expect("read").len();
+            }
+        }
+        positions
+    };
+    let positions = stored(&format!("session:{session}")).await;
+    assert!((3..=12).contains(&positions), "{positions} positions");
+    assert!(stored(&neighbours_address).await > 0, "another session is not concerned");
+    // The first name is a new client. The last one comes back.
+    let mut first = broker.session_as(named(session, "tab-0")).await;
+    first.expect_nothing().await;
+    first.close().await;
+    let mut last = broker.dial_session(&named(session, "tab-19")).await.expect("upgraded");
+    let resumed = last.expect("connection:resumed").await;
+    assert!(resumed["payload"]["channels"]["topic:v"].is_object(), "{resumed}");
+}
+
+#[actix_rt::test]
 async fn a_name_given_by_an_edge_is_restored_on_reconnect_and_forgotten_when_the_client_leaves() {
     let broker = TestBroker::start().await;
     let mut sender = broker.agent("sender").await;

@@ -12,6 +12,7 @@ use common::{
 };
 use store::{Ack, ChannelName};
 
+use super::reading::report_unkept;
 use crate::{
     durable::redeliver,
     peers::{Given, Peer},
@@ -201,7 +202,7 @@ impl RouterActor {
             actix_rt::spawn(async move {
                 for kept in kept {
                     if let Err(error) = kept.await {
-                        tracing::warn!(%error, "positions were not stored");
+                        report_unkept(&error);
                     }
                 }
             });

@@ -13,7 +13,7 @@ use common::{
     timestamp::unix_ms,
 };
 use foldhash::HashSet;
-use store::{ChannelName, ConsumerId};
+use store::{ChannelName, ConsumerId, StoreError};
 
 use super::{HeldBack, channel_ask::Subscription, in_turn::Turn};
 use crate::{
@@ -36,6 +36,17 @@ struct Subscribed {
     /// Whether a position is already stored for it, which only its reading moves.
     has_position: bool,
     id: Option<String>,
+}
+
+const NOT_KEPT: &str = "The store's disk is nearly full. The subscription is live, but it is not stored, and not restored \
+                        after a reconnect. Subscribe again later.";
+
+/// Positions were not stored. On a disk that is nearly full that is no news.
+pub(super) fn report_unkept(error: &StoreError) {
+    match error {
+        StoreError::DiskReserve { .. } => tracing::debug!(%error, "positions were not stored"),
+        _ => tracing::warn!(%error, "positions were not stored"),
+    }
 }
 
 impl RouterActor {
@@ -302,8 +313,12 @@ impl RouterActor {
                 match kept {
                     Ok(()) => drop(peer.answer(&answer, id.as_deref())),
                     Err(error) => {
-                        tracing::warn!(%error, "a subscription was not stored");
-                        router.refuse(&peer, ErrorCode::StoreUnavailable.into(), id.as_deref());
+                        report_unkept(&error);
+                        let refused = match error {
+                            StoreError::DiskReserve { .. } => ClientError::with_message(ErrorCode::StoreFull, NOT_KEPT),
+                            _ => ErrorCode::StoreUnavailable.into(),
+                        };
+                        router.refuse(&peer, refused, id.as_deref());
                     }
                 }
                 if let Some(way) = way {
@@ -318,7 +333,7 @@ impl RouterActor {
         }
         actix_rt::spawn(async move {
             if let Err(error) = keeping.await {
-                tracing::warn!(%error, "a subscription was not stored");
+                report_unkept(&error);
             }
         });
         Some(turn)

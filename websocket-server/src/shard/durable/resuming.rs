@@ -10,7 +10,7 @@ use common::{
 };
 use store::{Ack, ChannelFamily, ChannelName, StoreError};
 
-use super::in_turn::Turn;
+use super::{in_turn::Turn, reading::report_unkept};
 use crate::{
     durable::{CatchUp, STORE_WAIT, StartingPoint, start_after},
     peers::Peer,
@@ -164,7 +164,7 @@ impl RouterActor {
             let kept = self.durable.channels.store().save_cursors(consumer.clone(), vec![(channel.clone(), seq)], unix_ms());
             actix_rt::spawn(async move {
                 if let Err(error) = kept.await {
-                    tracing::warn!(%error, "a position was not stored");
+                    report_unkept(&error);
                 }
             });
         }
