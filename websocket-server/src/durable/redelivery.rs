@@ -15,7 +15,8 @@ struct Look(Arc<Mutex<Channel>>);
 impl Look {
     fn begin(machine: Arc<Mutex<Channel>>) -> Option<Self> {
         let begun = machine.lock().begin_look();
-        begun.then_some(Self(machine))
+        // Made only if this task has begun: a look ends where it is dropped.
+        begun.then(|| Self(machine))
     }
 
     /// The first messages due after a number, and the readers that must get them. While one

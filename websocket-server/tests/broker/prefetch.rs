@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use common::{
     assertion::{Acks, ClientIdentity, Prefetch, Reading},
-    config::Settings,
+    config::{Backend, Durability, Settings},
     id::SessionId,
 };
 use serde_json::{Value, json};
@@ -289,6 +289,38 @@ async fn what_is_not_acknowledged_comes_again_to_every_socket_that_was_handed_it
     }
     // However many there are, each time is one delivery.
     for redelivered in [1, 2] {
+        for socket in &mut sockets {
+            take_again(socket, 0, redelivered).await;
+        }
+    }
+    assert_eq!(sender.expect("message:expired").await["payload"]["reason"], "max_deliveries");
+    for socket in &mut sockets {
+        socket.expect_nothing().await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_redelivery_reaches_each_of_many_sockets_once_while_the_store_takes_its_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = TestBroker::with(|settings| {
+        settings.store.backend = Backend::Embedded;
+        settings.store.durability = Durability::Process;
+        settings.data.dir = folder.path().to_owned();
+        settings.store.ack_timeout = SHORT;
+        settings.store.max_deliveries = 4;
+    })
+    .await;
+    let mut sender = broker.agent("sender").await;
+    let session_id = SessionId::fresh();
+    let mut sockets = Vec::new();
+    for _ in 0..5 {
+        sockets.push(reader(&broker, session_id, None, 64).await);
+    }
+    leave(&mut sender, &sockets[0].address(), 0..1).await;
+    for socket in &mut sockets {
+        take(socket, 0).await;
+    }
+    for redelivered in 1..=3 {
         for socket in &mut sockets {
             take_again(socket, 0, redelivered).await;
         }
