@@ -19,7 +19,7 @@ use crate::{
     error::StoreError,
     health::StoreHealth,
     inbox::{Ack, Delivered, Nack, Pending, PendingQuery, Trimmed},
-    owner::{Owner, OwnerKey, Standing},
+    owner::{Owner, OwnerKey},
     position::Epoch,
     quota::UsageReport,
     record::{Appended, ChannelInfo, Limits, NewRecord, Page, ReadFrom, RecentId},
@@ -126,10 +126,14 @@ pub trait Store: Send + Sync + 'static {
     /// To be called regularly, and again at once while the answer says `more`.
     fn trim(&self, now: u64, limit: u32) -> Reply<Trimmed>;
 
-    /// Sets a channel's retained value, or removes it. `standing`: of the one who sets it, which
-    /// decides how much of [`crate::StoreOptions::max_retained`] new values may use
-    /// ([`Standing::part_of`]).
-    fn set_retained(&self, channel: ChannelName, value: Option<Retained>, standing: Standing) -> Reply<()>;
+    /// Sets a channel's retained value, or removes it.
+    ///
+    /// `owner`: to whom a value is charged until it is replaced or removed, whatever becomes of the
+    /// record that it came with. The caller has taken room for one record of its size with
+    /// [`Store::charge`]. The store gives it back if it does not keep the value. The owner's
+    /// standing decides how much of [`crate::StoreOptions::max_retained`] new values may use
+    /// ([`crate::Standing::part_of`]); without an owner it is that of an agent.
+    fn set_retained(&self, channel: ChannelName, value: Option<Retained>, owner: Option<Arc<Owner>>) -> Reply<()>;
 
     /// A channel's retained value.
     fn retained(&self, channel: ChannelName) -> Reply<Option<Retained>>;

@@ -2,7 +2,7 @@
 //!
 //! A record is charged when it is handed to the store, before anything is done with it. The charge
 //! ends when its receiver acknowledges it, when it becomes a dead letter, or when retention removes
-//! it from a log.
+//! it from a log. A retained value is charged as one more record, until it is replaced or removed.
 //!
 //! The same call checks the bound of the whole store, and the part of the disk that stays free.
 //! Strangers reach them first: see [`Ledger::charge`]. Only what is charged to somebody counts
@@ -23,6 +23,7 @@ use crate::{
     owner::{Holder, HolderKey, Owner, OwnerKey, Standing},
     quota::{Kind, Quotas, UsageReport},
     record::NewRecord,
+    session::Retained,
 };
 
 /// Owners in memory before those without anything stored are removed.
@@ -263,6 +264,51 @@ impl Appending {
 }
 
 impl Drop for Appending {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// The room that was taken for a retained value on its way into a store, until the store has the
+/// value, or this is dropped.
+#[derive(Debug)]
+pub(crate) struct Room {
+    owner: Option<Arc<Owner>>,
+    bytes: u64,
+    ledger: Arc<Ledger>,
+    is_taken: bool,
+}
+
+impl Room {
+    /// The caller of the store has taken room for a value of an owner.
+    pub(crate) fn taken(ledger: &Arc<Ledger>, owner: Option<Arc<Owner>>, value: Option<&Retained>) -> Self {
+        let bytes = value.map_or(0, |value| value.frame.len() as u64);
+        Self { is_taken: value.is_some(), owner, bytes, ledger: Arc::clone(ledger) }
+    }
+
+    pub(crate) fn owner(&self) -> Option<&Arc<Owner>> {
+        self.owner.as_ref()
+    }
+
+    /// The standing of the owner; without one, that of an agent.
+    pub(crate) fn standing(&self) -> Standing {
+        self.owner.as_ref().map_or(Standing::Agent, |owner| owner.key.standing)
+    }
+
+    /// From now on the store answers for the room. Returns whether it was taken.
+    pub(crate) fn hand_over(&mut self) -> bool {
+        std::mem::take(&mut self.is_taken)
+    }
+
+    /// Gives the room back.
+    pub(crate) fn release(&mut self) {
+        if self.hand_over() {
+            self.ledger.release(self.owner.as_deref(), self.bytes);
+        }
+    }
+}
+
+impl Drop for Room {
     fn drop(&mut self) {
         self.release();
     }

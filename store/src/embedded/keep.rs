@@ -10,6 +10,7 @@ use crate::{
     channel::ChannelName,
     dead::{DeadReason, Death},
     error::StoreError,
+    ledger::Room,
     owner::Standing,
     session::{ConsumerId, Forgotten, Retained, StoredSession},
     surplus::{Reader, Surplus},
@@ -20,43 +21,75 @@ impl Tx<'_> {
         &mut self,
         channel: &ChannelName,
         value: Option<&Retained>,
-        standing: Standing,
+        room: &mut Room,
     ) -> Result<(), StoreError> {
-        let known: Option<u64> = self
+        let Some(value) = value else { return self.forget_value(channel) };
+        let known: Option<(u64, u64, u64)> = self
             .conn
-            .prepare_cached("SELECT seq FROM retained WHERE channel = ?1")?
-            .query_row([channel.as_str()], |row| row.get(0))
+            .prepare_cached("SELECT seq, owner, length(frame) FROM retained WHERE channel = ?1")?
+            .query_row([channel.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
-        let Some(value) = value else {
-            let removed =
-                self.conn.prepare_cached("DELETE FROM retained WHERE channel = ?1")?.execute([channel.as_str()])? as u64;
-            self.state.totals.retained = self.state.totals.retained.saturating_sub(removed);
-            return Ok(());
-        };
-        let limit = self.options.max_record_bytes;
-        if value.frame.len() as u64 > limit {
-            return Err(StoreError::RecordTooLarge { bytes: value.frame.len() as u64, limit });
+        let bytes = value.frame.len() as u64;
+        // Before the answer, so that callers that hear of it find the room free.
+        self.check_value(bytes, known.is_none(), room.standing()).inspect_err(|_| room.release())?;
+        if room.hand_over()
+            && let Some(owner) = room.owner()
+        {
+            self.state.owners.taken(owner, bytes);
         }
-        if known.is_none() {
-            let limit = standing.part_of(self.options.max_retained);
-            if self.state.totals.retained >= limit {
-                return Err(StoreError::TooManyChannels { limit });
-            }
-            self.state.totals.retained += 1;
+        match known {
+            Some((seq, _, _)) if seq > value.seq => return Ok(()),
+            Some((_, owner, bytes)) => self.state.owners.uncharge(owner, bytes, false),
+            None => self.state.totals.retained += 1,
         }
         self.conn
             .prepare_cached(
-                "INSERT INTO retained (channel, seq, stored_at, expires_at, frame) VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT (channel) DO UPDATE SET seq = ?2, stored_at = ?3, expires_at = ?4, frame = ?5 WHERE seq <= ?2",
+                "INSERT INTO retained (channel, seq, stored_at, expires_at, frame, owner) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT (channel) DO UPDATE SET seq = ?2, stored_at = ?3, expires_at = ?4, frame = ?5, owner = ?6",
             )?
             .execute(params![
                 channel.as_str(),
                 sql_integer(value.seq),
                 sql_integer(value.stored_at),
                 value.expires_at.map(sql_integer),
-                value.frame.as_ref()
+                value.frame.as_ref(),
+                room.owner().map_or(0, |owner| owner.id)
             ])?;
+        if let Some(owner) = room.owner() {
+            self.state.owners.kept(owner, bytes);
+        }
         Ok(())
+    }
+
+    fn check_value(&self, bytes: u64, is_new: bool, standing: Standing) -> Result<(), StoreError> {
+        let limit = self.options.max_record_bytes;
+        if bytes > limit {
+            return Err(StoreError::RecordTooLarge { bytes, limit });
+        }
+        let limit = standing.part_of(self.options.max_retained);
+        if is_new && self.state.totals.retained >= limit {
+            return Err(StoreError::TooManyChannels { limit });
+        }
+        Ok(())
+    }
+
+    /// Removes the retained value of a channel, if it has one.
+    fn forget_value(&mut self, channel: &ChannelName) -> Result<(), StoreError> {
+        let removed: Vec<(u64, u64)> = self
+            .conn
+            .prepare_cached("DELETE FROM retained WHERE channel = ?1 RETURNING owner, length(frame)")?
+            .query_map([channel.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        self.values_removed(&removed);
+        Ok(())
+    }
+
+    /// Retained values are gone: to whom each was charged, and its bytes.
+    pub(super) fn values_removed(&mut self, removed: &[(u64, u64)]) {
+        for (owner, bytes) in removed {
+            self.state.owners.uncharge(*owner, *bytes, false);
+        }
+        self.state.totals.retained = self.state.totals.retained.saturating_sub(removed.len() as u64);
     }
 
     pub(super) fn save_cursors(
@@ -202,7 +235,7 @@ impl Tx<'_> {
                 self.conn.prepare_cached(sql)?.execute([id.as_slice()])?;
             }
             self.drop_cursors_of(session)?;
-            self.set_retained(&ChannelName::session(session), None, Standing::Agent)?;
+            self.forget_value(&ChannelName::session(session))?;
             done.sessions.push(session);
             budget = budget.saturating_sub(1);
         }

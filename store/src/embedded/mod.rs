@@ -76,7 +76,7 @@ use crate::{
     error::StoreError,
     health::StoreHealth,
     inbox::{Ack, Delivered, Nack, Pending, PendingQuery, Trimmed},
-    ledger::{Appending, Ledger},
+    ledger::{Appending, Ledger, Room},
     options::StoreOptions,
     owner::{Owner, OwnerKey, Standing},
     position::Epoch,
@@ -323,9 +323,10 @@ impl Store for EmbeddedStore {
         self.write(SMALL, AtBound::Admitted, move |tx| tx.trim(now, limit))
     }
 
-    fn set_retained(&self, channel: ChannelName, value: Option<Retained>, standing: Standing) -> Reply<()> {
+    fn set_retained(&self, channel: ChannelName, value: Option<Retained>, owner: Option<Arc<Owner>>) -> Reply<()> {
+        let mut room = Room::taken(&self.ledger, owner, value.as_ref());
         let bytes = value.as_ref().map_or(0, |value| value.frame.len()) + SMALL;
-        self.write_of(channel, bytes, move |tx, channel| tx.set_retained(channel, value.as_ref(), standing))
+        self.write_of(channel, bytes, move |tx, channel| tx.set_retained(channel, value.as_ref(), &mut room))
     }
 
     fn retained(&self, channel: ChannelName) -> Reply<Option<Retained>> {

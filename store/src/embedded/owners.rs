@@ -1,6 +1,6 @@
 //! The writer's knowledge of the owners of records.
 //!
-//! A row of `owners` counts what is in the indexes. Records that are not there yet are counted only
+//! A row of `owners` counts what is in the indexes, and retained values. Records that are not there yet are counted only
 //! here; when the file is opened again they are counted from the rows of `commits`. The accounts in
 //! the [`Ledger`], which callers use, change when a batch is committed.
 
@@ -123,7 +123,13 @@ impl Owners {
         self.change(owner.id, bytes, true, Change::Add);
     }
 
-    /// A record is no longer charged to anybody. `is_fresh`: it is not in the indexes.
+    /// A retained value was stored.
+    pub(super) fn kept(&mut self, owner: &Arc<Owner>, bytes: u64) {
+        self.known.entry(owner.id).or_insert_with(|| Known::new(Arc::clone(owner)));
+        self.change(owner.id, bytes, false, Change::Add);
+    }
+
+    /// A record, or a retained value, is no longer charged to anybody. `is_fresh`: it is not in the indexes.
     pub(super) fn uncharge(&mut self, owner: u64, bytes: u64, is_fresh: bool) {
         if owner != 0 {
             self.change(owner, bytes, is_fresh, Change::Remove);

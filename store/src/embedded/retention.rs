@@ -363,14 +363,17 @@ impl Tx<'_> {
     }
 
     fn remove_expired_values(&mut self, now: u64, budget: &mut u64, done: &mut Trimmed) -> Result<(), StoreError> {
-        let removed = self
+        let expired: Vec<(u64, u64)> = self
             .conn
             .prepare_cached(
                 "DELETE FROM retained WHERE channel IN (
-                   SELECT channel FROM retained WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
+                   SELECT channel FROM retained WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)
+                 RETURNING owner, length(frame)",
             )?
-            .execute(params![now, *budget])? as u64;
-        self.state.totals.retained = self.state.totals.retained.saturating_sub(removed);
+            .query_map(params![now, *budget], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        self.values_removed(&expired);
+        let removed = expired.len() as u64;
         done.rows += removed;
         *budget = budget.saturating_sub(removed);
         Ok(())

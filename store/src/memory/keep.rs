@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     ops::Bound,
+    sync::Arc,
 };
 
 use common::id::SessionId;
@@ -13,7 +14,8 @@ use crate::{
     channel::ChannelName,
     dead::{DeadReason, Death},
     error::StoreError,
-    owner::Standing,
+    ledger::Room,
+    owner::Owner,
     session::{ConsumerId, Forgotten, Retained, StoredSession},
     surplus::{Reader, Surplus},
 };
@@ -23,8 +25,10 @@ impl State {
         &mut self,
         channel: &ChannelName,
         value: Option<Retained>,
-        standing: Standing,
+        owner: Option<Arc<Owner>>,
     ) -> Result<(), StoreError> {
+        // Gives the room back if the value is not kept.
+        let mut room = Room::taken(&self.ledger, owner.clone(), value.as_ref());
         let Some(value) = value else {
             self.forget_value(channel);
             return Ok(());
@@ -33,22 +37,25 @@ impl State {
         if value.frame.len() as u64 > limit {
             return Err(StoreError::RecordTooLarge { bytes: value.frame.len() as u64, limit });
         }
-        let most = standing.part_of(self.options.max_retained);
+        let most = room.standing().part_of(self.options.max_retained);
         let full = self.retained.len() as u64 >= most;
         match self.retained.get(channel) {
-            Some(known) if known.seq > value.seq => return Ok(()),
+            Some((known, _)) if known.seq > value.seq => return Ok(()),
             None if full => return Err(StoreError::TooManyChannels { limit: most }),
             _ => {}
         }
         self.forget_value(channel);
+        room.hand_over();
         self.expiring_values.extend(value.expires_at.map(|at| (at, channel.clone())));
-        self.retained.insert(channel.clone(), value);
+        self.retained.insert(channel.clone(), (value, owner));
         Ok(())
     }
 
     /// Removes the retained value of a channel, if it has one.
     pub(super) fn forget_value(&mut self, channel: &ChannelName) {
-        if let Some(at) = self.retained.remove(channel).and_then(|value| value.expires_at) {
+        let Some((value, owner)) = self.retained.remove(channel) else { return };
+        self.ledger.release(owner.as_deref(), value.frame.len() as u64);
+        if let Some(at) = value.expires_at {
             self.expiring_values.remove(&(at, channel.clone()));
         }
     }

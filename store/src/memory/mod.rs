@@ -31,7 +31,7 @@ use crate::{
     inbox::{Ack, Delivered, Nack, Pending, PendingQuery, Trimmed},
     ledger::Ledger,
     options::StoreOptions,
-    owner::{Owner, OwnerKey, Standing},
+    owner::{Owner, OwnerKey},
     position::Epoch,
     quota::UsageReport,
     record::{Appended, ChannelInfo, Limits, NewRecord, Page, ReadFrom, RecentId},
@@ -153,12 +153,12 @@ impl Store for MemoryStore {
         self.change(|state| state.trim(now, limit))
     }
 
-    fn set_retained(&self, channel: ChannelName, value: Option<Retained>, standing: Standing) -> Reply<()> {
-        self.change(|state| state.set_retained(&channel, value, standing))
+    fn set_retained(&self, channel: ChannelName, value: Option<Retained>, owner: Option<Arc<Owner>>) -> Reply<()> {
+        self.change(|state| state.set_retained(&channel, value, owner))
     }
 
     fn retained(&self, channel: ChannelName) -> Reply<Option<Retained>> {
-        self.call(|state| Ok(state.retained.get(&channel).cloned()))
+        self.call(|state| Ok(state.retained.get(&channel).map(|(value, _)| value.clone())))
     }
 
     fn save_cursors(&self, consumer: ConsumerId, cursors: Vec<(ChannelName, u64)>, now: u64) -> Reply<()> {

@@ -113,7 +113,8 @@ pub(super) struct State {
     /// Unacknowledged records that expire: when, number, channel.
     pub(super) expiring: BTreeSet<(u64, u64, ChannelName)>,
     pub(super) dedup: DedupWindow,
-    pub(super) retained: HashMap<ChannelName, Retained>,
+    /// With the owners to whom they are charged.
+    pub(super) retained: HashMap<ChannelName, (Retained, Option<Arc<Owner>>)>,
     /// Retained values that expire: when, and of which channel.
     pub(super) expiring_values: BTreeSet<(u64, ChannelName)>,
     /// Number and time of saving.

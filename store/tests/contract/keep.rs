@@ -6,7 +6,7 @@ use common::{
     id::{AgentId, ClientName, SessionId, TopicName, UserId},
 };
 use store::{
-    AuditQuery, Bounds, ConsumerId, DeadReason, Death, ReadFrom, Retained, Standing, StoreError, StoreOptions, StoredSession,
+    AuditQuery, Bounds, ConsumerId, DeadReason, Death, ReadFrom, Retained, StoreError, StoreOptions, StoredSession,
     StoredSubscription,
 };
 
@@ -228,17 +228,17 @@ async fn the_last_value_is_retained(backend: Backend) {
     };
     let topic = channel("topic:settings");
     assert_eq!(store.retained(topic.clone()).await, Ok(None));
-    store.set_retained(topic.clone(), value(5, "five"), Standing::Agent).await.unwrap();
-    store.set_retained(topic.clone(), value(4, "four"), Standing::Agent).await.unwrap();
+    store.set_retained(topic.clone(), value(5, "five"), None).await.unwrap();
+    store.set_retained(topic.clone(), value(4, "four"), None).await.unwrap();
     store.reopen();
     assert_eq!(store.retained(topic.clone()).await, Ok(value(5, "five")));
-    let refused = store.set_retained(channel("topic:other"), value(9, "nine"), Standing::Agent).await;
+    let refused = store.set_retained(channel("topic:other"), value(9, "nine"), None).await;
     assert_eq!(refused, Err(StoreError::TooManyChannels { limit: 1 }));
-    let refused = store.set_retained(topic.clone(), value(9, "more than ten"), Standing::Agent).await;
+    let refused = store.set_retained(topic.clone(), value(9, "more than ten"), None).await;
     assert_eq!(refused, Err(StoreError::RecordTooLarge { bytes: 13, limit: 10 }));
-    store.set_retained(topic.clone(), None, Standing::Agent).await.unwrap();
-    store.set_retained(topic.clone(), None, Standing::Agent).await.unwrap();
-    store.set_retained(channel("topic:other"), value(9, "nine"), Standing::Agent).await.unwrap();
+    store.set_retained(topic.clone(), None, None).await.unwrap();
+    store.set_retained(topic.clone(), None, None).await.unwrap();
+    store.set_retained(channel("topic:other"), value(9, "nine"), None).await.unwrap();
     assert_eq!(store.retained(topic).await, Ok(None));
 }
 
@@ -246,11 +246,11 @@ async fn a_retained_value_leaves_when_it_expires(backend: Backend) {
     let mut store = Subject::open_with(backend, StoreOptions { max_retained: 3, ..StoreOptions::default() });
     let value = |seq, expires_at| Some(Retained { seq, stored_at: 1, expires_at, frame: Bytes::from_static(b"{}") });
     let [short, long, ever] = ["topic:short", "topic:long", "topic:ever"].map(channel);
-    store.set_retained(short.clone(), value(1, Some(100)), Standing::Agent).await.unwrap();
-    store.set_retained(long.clone(), value(2, Some(300)), Standing::Agent).await.unwrap();
-    store.set_retained(ever.clone(), value(3, Some(100)), Standing::Agent).await.unwrap();
+    store.set_retained(short.clone(), value(1, Some(100)), None).await.unwrap();
+    store.set_retained(long.clone(), value(2, Some(300)), None).await.unwrap();
+    store.set_retained(ever.clone(), value(3, Some(100)), None).await.unwrap();
     // A later value has its own time, or none.
-    store.set_retained(ever.clone(), value(4, None), Standing::Agent).await.unwrap();
+    store.set_retained(ever.clone(), value(4, None), None).await.unwrap();
     assert_eq!(store.trim(99, 10).await.unwrap().rows, 0);
     store.reopen();
     assert_eq!(store.retained(short.clone()).await, Ok(value(1, Some(100))));
@@ -258,17 +258,17 @@ async fn a_retained_value_leaves_when_it_expires(backend: Backend) {
     assert_eq!(store.retained(short.clone()).await, Ok(None));
     assert_eq!(store.retained(long.clone()).await, Ok(value(2, Some(300))));
     // There is room for another, of which one step removes as many as it may.
-    store.set_retained(short.clone(), value(5, Some(200)), Standing::Agent).await.unwrap();
-    let refused = store.set_retained(channel("topic:other"), value(6, None), Standing::Agent).await;
+    store.set_retained(short.clone(), value(5, Some(200)), None).await.unwrap();
+    let refused = store.set_retained(channel("topic:other"), value(6, None), None).await;
     assert_eq!(refused, Err(StoreError::TooManyChannels { limit: 3 }));
-    store.set_retained(long.clone(), value(7, Some(200)), Standing::Agent).await.unwrap();
+    store.set_retained(long.clone(), value(7, Some(200)), None).await.unwrap();
     assert_eq!(store.trim(1_000, 1).await.unwrap().rows, 1);
     assert_eq!(store.trim(1_000, 1).await.unwrap().rows, 1);
     store.reopen();
     for (name, left) in [(short, None), (long, None), (ever, value(4, None))] {
         assert_eq!(store.retained(name).await, Ok(left));
     }
-    store.set_retained(channel("topic:other"), value(8, None), Standing::Agent).await.unwrap();
+    store.set_retained(channel("topic:other"), value(8, None), None).await.unwrap();
 }
 
 fn entry(at: u64, kind: Event) -> Entry {

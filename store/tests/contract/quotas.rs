@@ -22,6 +22,7 @@ contract!(
     a_flood_pushes_nobody_else_out_of_an_inbox,
     agents_without_a_key_are_one_sender,
     strangers_leave_channels_and_retained_values_to_agents,
+    a_retained_value_stays_charged_until_it_is_replaced_or_removed,
 );
 
 pub fn session(number: u32, user: Option<&str>, address: &str) -> OwnerKey {
@@ -227,17 +228,79 @@ async fn strangers_leave_channels_and_retained_values_to_agents(backend: Backend
             let name = format!("topic:t{taken}");
             let seq = store.send(owner, &name, 10).await.unwrap();
             let value = Retained { seq, stored_at: seq, expires_at: None, frame: Bytes::from_static(b"{}") };
-            store.set_retained(channel(&name), Some(value), owner.standing).await.unwrap();
+            let charged = store.owner(owner);
+            store.charge(Some(&charged), 2).unwrap();
+            store.set_retained(channel(&name), Some(value), Some(charged)).await.unwrap();
             taken += 1;
         }
         let full = StoreError::TooManyChannels { limit };
         assert_eq!(store.send(owner, "topic:new", 10).await, Err(full.clone()));
         let value = Retained { seq: 9, stored_at: 9, expires_at: None, frame: Bytes::from_static(b"{}") };
-        assert_eq!(store.set_retained(channel("topic:new"), Some(value), owner.standing).await, Err(full));
+        let charged = store.owner(owner);
+        store.charge(Some(&charged), 2).unwrap();
+        assert_eq!(store.set_retained(channel("topic:new"), Some(value), Some(charged)).await, Err(full));
         // What is there already can still be used.
         store.send(owner, "topic:t0", 10).await.unwrap();
         store.reopen();
     }
+}
+
+async fn a_retained_value_stays_charged_until_it_is_replaced_or_removed(backend: Backend) {
+    let mut options = quotas();
+    let log = Bounds { records: 0, bytes: 0, age_ms: 1_000 };
+    options.policies.set(ChannelFamily::Topic, FamilyPolicy { log, inbox: Bounds::default() });
+    options.max_retained = 6;
+    let mut store = Subject::open_with(backend, options);
+    let (one, other) = (session(1, None, "192.0.2.1"), session(2, None, "192.0.2.2"));
+    let value =
+        |seq, bytes: usize, expires_at| Some(Retained { seq, stored_at: seq, expires_at, frame: Bytes::from(vec![b'x'; bytes]) });
+    let keep = async |store: &Subject, owner: &OwnerKey, name: &str, value: Option<Retained>| {
+        let owner = store.owner(owner);
+        store.charge(Some(&owner), value.as_ref().map_or(0, |value| value.frame.len() as u64))?;
+        store.set_retained(channel(name), value, Some(owner)).await
+    };
+    let charged = |store: &Subject| {
+        [&one, &other].map(|owner| {
+            (store.charged(Kind::Session, &owner.sender), store.charged(Kind::Address, owner.address.as_ref().unwrap()))
+        })
+    };
+    let both = |one, other| [(one, one), (other, other)];
+
+    // It outlives its record.
+    let (owner, frame) = (Some(store.owner(&one)), Bytes::from(vec![b'x'; 100]));
+    let record = NewRecord { owner, frame, delivery: None, ..store.letter("topic:a").await };
+    let seq = store.append(vec![record]).await.unwrap()[0].seq();
+    keep(&store, &one, "topic:a", value(seq, 100, None)).await.unwrap();
+    assert_eq!(charged(&store), both((2, 200), (0, 0)));
+    assert_eq!(store.trim(u64::MAX / 2, 100).await.unwrap().records, 1);
+    assert_eq!(charged(&store), both((1, 100), (0, 0)));
+    store.reopen();
+    assert_eq!(charged(&store), both((1, 100), (0, 0)));
+
+    // The quota bounds how many one holder has.
+    for name in ["topic:b", "topic:c"] {
+        keep(&store, &one, name, value(10, 10, Some(50))).await.unwrap();
+    }
+    assert_eq!(keep(&store, &one, "topic:d", value(10, 10, None)).await, Err(over(Kind::Session, "messages", 3)));
+    // One that is not newer changes nothing, and one of somebody else frees the first.
+    keep(&store, &other, "topic:a", value(seq - 1, 30, None)).await.unwrap();
+    assert_eq!(charged(&store), both((3, 120), (0, 0)));
+    keep(&store, &other, "topic:a", value(20, 30, None)).await.unwrap();
+    assert_eq!(charged(&store), both((2, 20), (1, 30)));
+    store.reopen();
+    assert_eq!(charged(&store), both((2, 20), (1, 30)));
+    // The same owner, in another size.
+    keep(&store, &other, "topic:a", value(21, 40, None)).await.unwrap();
+    assert_eq!(charged(&store), both((2, 20), (1, 40)));
+
+    // It ends with the value: by its time, or because it is removed.
+    assert_eq!(store.trim(50, 1).await.unwrap().rows, 1);
+    assert_eq!(charged(&store), both((1, 10), (1, 40)));
+    store.trim(50, 100).await.unwrap();
+    store.set_retained(channel("topic:a"), None, None).await.unwrap();
+    assert_eq!(charged(&store), both((0, 0), (0, 0)));
+    store.reopen();
+    assert_eq!(charged(&store), both((0, 0), (0, 0)));
 }
 
 async fn agents_without_a_key_are_one_sender(backend: Backend) {

@@ -8,7 +8,7 @@ use common::{
     timestamp::{millis, unix_ms},
 };
 use parking_lot::Mutex;
-use store::{Appended, ChannelName, FirstDelivery, MessageKey, NewRecord, Owner, Reply, Retained, Standing};
+use store::{Appended, ChannelName, FirstDelivery, MessageKey, NewRecord, Owner, Reply, Retained};
 use transport::{Lane, Link, Sent};
 
 use super::{
@@ -173,7 +173,15 @@ impl Channels {
         let frame = positioned(text, channel, self.epoch(), seq, prev);
         // Before anybody gets it: what is refused for good must not be delivered.
         let bytes = frame.payload().len() as u64;
-        self.store().charge(owner.map(|owner| &**owner), bytes).map_err(|error| Refused(refusal_of(&error)))?;
+        let payer = owner.map(|owner| &**owner);
+        self.store().charge(payer, bytes).map_err(|error| Refused(refusal_of(&error)))?;
+        if retain == Retain::Set
+            && let Err(error) = self.store().charge(payer, bytes)
+        {
+            // The value is charged as one more message: it may outlive this one.
+            self.store().release(payer, bytes);
+            return Err(Refused(refusal_of(&error)));
+        }
         machine.push(seq);
         // Under the machine's lock, so that no other copy came meanwhile.
         self.recent.lock().remember(key, hash(source) as u32, now, seq);
@@ -231,10 +239,9 @@ impl Channels {
         let committed = match retain {
             Retain::No => appended,
             Retain::Set | Retain::Clear => {
-                let standing = owner.map_or(Standing::Agent, |owner| owner.key().standing);
                 let value =
                     (retain == Retain::Set).then_some(Retained { seq, stored_at: now, expires_at, frame: frame.payload() });
-                let retained = self.store().set_retained(channel.clone(), value, standing);
+                let retained = self.store().set_retained(channel.clone(), value, owner.map(Arc::clone));
                 Box::pin(async move {
                     let appended = appended.await?;
                     retained.await?;
