@@ -4,15 +4,15 @@
 //! - [`assets`]: the app's files, from a folder or built in;
 //! - [`sessions`]: sessions, their tokens and cookies, and which sockets are open;
 //! - [`logins`]: how a session gets a user: by wallet or by an issuer's token;
-//! - [`proxy`]: one [`proxy::ProxyActor`] per browser socket, paired with a connection to the
-//!   broker;
+//! - [`proxy`]: one [`proxy::ProxyActor`] for each client's socket or event stream, with a
+//!   connection to the broker;
 //! - `broker_reach`: whether the broker answers, and since when;
 //! - `history`: the history of channels, for sessions;
 //! - [`status`]: health and statistics for operators;
 //! - [`http`]: refusals, security headers, the origin rule.
 //!
-//! The edge never parses a payload, routes nothing, and stores nothing but revocations beyond the
-//! process.
+//! The edge routes nothing. It parses payloads only of the topics that it turns into event streams.
+//! Beyond the process it stores revocations and its own name.
 
 pub mod assets;
 mod broker_reach;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use common::{
+    address::Address,
     assertion::{Reading, Signer},
     id::{ClientName, TopicName},
     message::{LostRecords, Start},
@@ -228,7 +229,7 @@ impl Door {
     /// `Refused` with the bridge's code, `TimedOut` after [`Tuning::call_limit`], `TooManyPending`,
     /// `Closed`.
     pub async fn ask(&self, kind: &'static str, payload: Value) -> Result<Incoming, DoorError> {
-        self.call(Outgoing::new(kind).payload(payload), Call::Ask, self.call_limit).await
+        self.call(Outgoing::new(kind).to(&Address::Bridge).payload(payload), Call::Ask, self.call_limit).await
     }
 
     /// Subscribes to a topic, from a place in its log if `from` says so. The subscription is kept

@@ -162,7 +162,7 @@ enum Turn<S> {
 
 impl<W: Way> Shell<W> {
     fn tell(&mut self, event: Event) {
-        // Only the random waits need it; without it all of them would be the longest.
+        // Only the random waits use it. If it fails, they are not spread.
         let dice = getrandom::u64().unwrap_or(u64::MAX);
         self.machine.on_event(event, Moment { now_ms: now_ms(), dice });
     }

@@ -104,7 +104,7 @@ impl<F: Face> ProxyActor<F> {
     /// Gives an event to the machine and carries out the effects.
     fn apply(&mut self, event: Event, ctx: &mut Context<Self>) {
         let before = self.machine.state();
-        // Only the random waits use it. If it fails, all waits have the shortest length.
+        // Only the random waits use it. If it fails, they are not spread.
         let dice = getrandom::u64().unwrap_or(u64::MAX);
         let effects = self.machine.on_event(event, Moment { now_ms: now_ms(), dice });
         self.environment.counters.on_move(before, self.machine.state());

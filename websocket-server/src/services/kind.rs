@@ -35,7 +35,7 @@ pub enum Senders {
 /// Which targets make a frame the bridge's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Any: the target is ignored. The rule of the types in section 4 of docs/protocol.md.
+    /// Any: the target is ignored. The rule of the older types in section 4 of docs/protocol.md.
     Ignored,
     /// `bridge`, `run:<id>`, `thread:<id>` or `pool:<name>`. With another target, or none, the
     /// frame is a free message. The rule for every type that is added.
