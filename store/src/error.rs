@@ -1,6 +1,6 @@
 //! The errors of a store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{channel::ChannelName, quota::Kind};
 
@@ -15,7 +15,10 @@ pub enum StoreError {
     #[error("the store's file cannot be written: check its permissions and whether its file system is mounted read-only")]
     ReadOnly,
     /// The file is damaged. Nothing more is stored until an operator has restored a backup.
-    #[error("the store's file is damaged: stop the broker and restore a backup ({0})")]
+    #[error(
+        "the store's file is damaged: stop the broker, look at the damage with `agent-bridge store check`, and restore a backup \
+         with `agent-bridge store restore FILE` ({0})"
+    )]
     Corrupt(String),
     /// Records of one channel are damaged. The readable ones are still served. The channel accepts
     /// no new messages until an operator has restored a backup.
@@ -136,6 +139,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Names the file in which damage was found. Other errors stay as they are.
+    pub(crate) fn in_file(self, path: &Path) -> Self {
+        match self {
+            Self::Corrupt(what) => Self::Corrupt(format!("{}: {what}", path.display())),
+            other => other,
+        }
+    }
+
     /// Whether the same call can succeed later without an operator repairing the store.
     pub const fn is_temporary(&self) -> bool {
         matches!(

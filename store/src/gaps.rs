@@ -3,7 +3,10 @@
 //! Near the end the list is exact to a few dozen records; further back it is thinned. What a reader
 //! missed is known exactly if its position is outside every interval, else as an upper bound.
 
-use crate::record::{Lost, Precision};
+use crate::{
+    position::MAX_SEQ,
+    record::{Lost, Precision},
+};
 
 /// The most intervals; beyond that the older half is merged in pairs.
 const MAX_GAPS: usize = 32;
@@ -114,12 +117,14 @@ impl Gaps {
         let number = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).ok();
         let decode = |gap: &[u8; ENCODED]| {
             let (interval, counts) = gap.split_at(16);
-            Some(Gap {
+            let gap = Gap {
                 from: number(interval.get(..8)?)?,
                 to: number(interval.get(8..)?)?,
                 trimmed: number(counts.get(..8)?)?,
                 dead: number(counts.get(8..)?)?,
-            })
+            };
+            let is_valid = gap.from <= gap.to && [gap.to, gap.trimmed, gap.dead].iter().all(|number| *number <= MAX_SEQ);
+            is_valid.then_some(gap)
         };
         rest.is_empty().then(|| gaps.iter().map(decode).collect::<Option<Vec<_>>>())?.map(Self)
     }
@@ -141,6 +146,15 @@ mod tests {
         assert_eq!(lost(20), Some((50, 1, Precision::AtMost)));
         assert_eq!(lost(50), Some((0, 1, Precision::Exact)));
         assert_eq!(lost(70), None);
+    }
+
+    #[test]
+    fn numbers_that_nobody_has_written_are_seen() {
+        for (from, to, trimmed) in [(1, u64::MAX, 1), (1, 2, u64::MAX), (3, 2, 1)] {
+            let mut gaps = Gaps::default();
+            gaps.trimmed(from, to, trimmed);
+            assert_eq!(Gaps::decode(&gaps.encode()), None, "{gaps:?}");
+        }
     }
 
     proptest! {

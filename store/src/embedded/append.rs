@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{commits::Unplaced, error::damaged, tx::Tx};
+use super::{checked::size, commits::Unplaced, error::damaged, tx::Tx};
 use crate::{
     admission,
     channel::ChannelName,
@@ -139,7 +139,7 @@ impl Tx<'_> {
         let mut statement = self.conn.prepare_cached("SELECT owner, bytes FROM unacked WHERE channel = ?1")?;
         let mut rows = statement.query([channel.id])?;
         while let Some(row) = rows.next()? {
-            shares.add(self.state.owners.member(row.get(0)?), row.get(1)?);
+            shares.add(self.state.owners.member(row.get(0)?), size(row, 1)?);
         }
         Ok(channel.shares.insert(Box::new(shares)).victim(bounds))
     }

@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 use foldhash::HashMap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{commits::Unplaced, error::damaged, fresh_records::Fresh};
+use super::{checked::counter, commits::Unplaced, error::damaged, fresh_records::Fresh};
 use crate::{channel::ChannelName, error::StoreError, gaps::Gaps, record::ChannelInfo, shares::Shares};
 
 /// Channels in memory between batches. Above that the cache is emptied, and fills again with those
@@ -101,18 +101,18 @@ pub(super) fn channel_of(row: &Row<'_>) -> Result<Channel, StoreError> {
     let ages = (row.get(5)?, row.get(6)?);
     Ok(Channel {
         id: row.get(0)?,
-        born: row.get(2)?,
-        head: row.get(3)?,
+        born: counter(row, 2)?,
+        head: counter(row, 3)?,
         last_stored_at: row.get(4)?,
         oldest_at: ages.0,
         oldest_unacked_at: ages.1,
-        records: row.get(7)?,
-        bytes: row.get(8)?,
-        unacked: row.get(9)?,
-        unacked_bytes: row.get(10)?,
-        appended: row.get(11)?,
-        trimmed: row.get(12)?,
-        dead_lettered: row.get(13)?,
+        records: counter(row, 7)?,
+        bytes: counter(row, 8)?,
+        unacked: counter(row, 9)?,
+        unacked_bytes: counter(row, 10)?,
+        appended: counter(row, 11)?,
+        trimmed: counter(row, 12)?,
+        dead_lettered: counter(row, 13)?,
         gaps: None,
         shares: None,
         written_ages: ages,

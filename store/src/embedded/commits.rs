@@ -14,8 +14,11 @@ use std::collections::HashSet;
 
 use rusqlite::Connection;
 
-use super::error::damaged;
-use crate::error::StoreError;
+use super::{
+    checked::{MAX_ATTEMPTS, MAX_SIZE, is_counter, is_time},
+    error::damaged,
+};
+use crate::{error::StoreError, lane::LANES};
 
 /// A record that is not in the indexes yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +74,12 @@ fn decode_one(mut stored: &[u8]) -> Option<Unplaced> {
     let attempts = u32::from_le_bytes(take(stored)?);
     let [lane, waits] = take(stored)?;
     let expires_at = (expires_at != NEVER).then_some(expires_at);
+    let are_times = [stored_at, due_at, expires_at.unwrap_or(0)].into_iter().all(is_time);
+    let is_valid =
+        are_times && is_counter(seq) && bytes <= MAX_SIZE && attempts <= MAX_ATTEMPTS && usize::from(lane) < LANES.len();
+    if !is_valid {
+        return None;
+    }
     Some(Unplaced { seq, channel, lane, waits: waits != 0, bytes, stored_at, expires_at, attempts, due_at, owner: 0 })
 }
 
@@ -141,5 +150,16 @@ mod tests {
         assert_eq!(of(None), Some(vec![first, second]));
         assert_eq!(of(Some(8)), Some(vec![second]));
         assert_eq!(decode(&stored[1..], None, &mut Vec::new()), None);
+        // Numbers that cannot be calculated with.
+        let damaged = [
+            Unplaced { seq: u64::MAX, ..first },
+            Unplaced { bytes: u64::MAX / 2, ..first },
+            Unplaced { attempts: u32::MAX, ..first },
+            Unplaced { stored_at: u64::MAX, ..first },
+            Unplaced { lane: 9, ..first },
+        ];
+        for record in damaged {
+            assert_eq!(decode(&encode(&[record]), None, &mut Vec::new()), None, "{record:?}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::error::StoreError;
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
         match &error {
-            Error::SqliteFailure(failure, _) => match failure.code {
+            Error::SqliteFailure(failure, detail) => match failure.code {
                 ErrorCode::DiskFull => Self::DiskFull,
                 ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Self::ReadOnly,
                 ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Corrupt(error.to_string()),
@@ -21,6 +21,8 @@ impl From<Error> for StoreError {
                 ErrorCode::SystemIoFailure | ErrorCode::CannotOpen => {
                     Self::Io(format!("{error} (code {})", failure.extended_code))
                 }
+                // What SQLite says of a sum that is too large. No store has written such numbers.
+                ErrorCode::Unknown if detail.as_deref() == Some("integer overflow") => Self::Corrupt(error.to_string()),
                 _ => Self::Internal(error.to_string()),
             },
             // A value that the schema does not allow was read.
@@ -28,6 +30,8 @@ impl From<Error> for StoreError {
             | Error::IntegralValueOutOfRange(..)
             | Error::InvalidColumnType(..)
             | Error::Utf8Error(..) => Self::Corrupt(error.to_string()),
+            // Rows that may be missing are asked for as optional.
+            Error::QueryReturnedNoRows => Self::Corrupt("a row that other rows name is missing".to_owned()),
             _ => Self::Internal(error.to_string()),
         }
     }

@@ -26,8 +26,11 @@ impl Tx<'_> {
             .prepare_cached("SELECT id, newest_at FROM commits ORDER BY id DESC LIMIT 1")?
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        let placed: i64 = schema::meta(self.conn, "placed")?.ok_or_else(|| damaged("the mark of what is indexed"))?;
+        let placed = schema::placed(self.conn)?;
         let (last, newest_at) = newest.unwrap_or((0, 0));
+        if !schema::is_commit(last) {
+            return Err(damaged("the list of commits"));
+        }
         let mut fresh = Fresh { next_commit: last.max(placed) + 1, placed, newest_at, ..Fresh::default() };
         let records = commits::unplaced(self.conn, None)?;
         let mut names: HashMap<i64, (ChannelName, bool)> = HashMap::default();

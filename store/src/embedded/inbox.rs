@@ -2,7 +2,12 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{append::sql_integer, error::damaged, tx::Tx};
+use super::{
+    append::sql_integer,
+    checked::{attempts, counter, size},
+    error::damaged,
+    tx::Tx,
+};
 use crate::{
     channel::ChannelName,
     dead::{DeadLettered, Death, cut_reason},
@@ -89,7 +94,7 @@ impl Tx<'_> {
             .conn
             .prepare_cached(concat!("SELECT lane, bytes, stored_at, owner FROM unacked WHERE ", one_unacked!()))?
             .query_row(params![channel, sql_integer(seq)], |row| {
-                Ok((row.get::<_, u8>(0)?, Settled { seq, bytes: row.get(1)?, stored_at: row.get(2)?, owner: row.get(3)? }))
+                Ok((row.get::<_, u8>(0)?, Settled { seq, bytes: size(row, 1)?, stored_at: row.get(2)?, owner: row.get(3)? }))
             })
             .optional()?;
         let Some((lane, settled)) = found else { return Ok(None) };
@@ -108,7 +113,7 @@ impl Tx<'_> {
                 "SELECT seq, bytes, stored_at, owner FROM unacked WHERE channel = ?1 AND lane = ?2 AND seq <= ?3",
             )?;
             let rows = statement.query_map(key, |row| {
-                Ok(Settled { seq: row.get(0)?, bytes: row.get(1)?, stored_at: row.get(2)?, owner: row.get(3)? })
+                Ok(Settled { seq: counter(row, 0)?, bytes: size(row, 1)?, stored_at: row.get(2)?, owner: row.get(3)? })
             })?;
             for row in rows {
                 let row = row?;
@@ -129,7 +134,9 @@ impl Tx<'_> {
         let attempts = self
             .conn
             .prepare_cached(concat!("UPDATE unacked SET due_at = ?3, reason = ?4 WHERE ", one_unacked!(), " RETURNING attempts"))?
-            .query_row(params![id, sql_integer(seq), sql_integer(nack.not_before), cut_reason(&nack.reason)], |row| row.get(0))
+            .query_row(params![id, sql_integer(seq), sql_integer(nack.not_before), cut_reason(&nack.reason)], |row| {
+                attempts(row, 0)
+            })
             .optional()?;
         Ok(attempts)
     }

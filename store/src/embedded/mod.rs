@@ -9,7 +9,7 @@
 //! - [`checkpoint`]: when the writer copies the write-ahead log into the database; [`sync_ahead`]:
 //!   lets the disk begin earlier.
 //! - [`readers`]: threads that read, with the queries in [`read`] and [`lookup`].
-//! - [`damage`]: what was found that cannot be read.
+//! - [`damage`]: what was found that cannot be read; [`checked`]: which numbers can be right.
 //! - [`operators`]: check, backup, restore, compact.
 //!
 //! Only opening and dropping run on a caller's thread.
@@ -17,6 +17,7 @@
 mod answer;
 mod append;
 mod channels;
+mod checked;
 mod checkpoint;
 mod commits;
 mod damage;
@@ -116,10 +117,11 @@ impl EmbeddedStore {
         presence::refuse_emptied(dir, lock.path(), lock.had_store())?;
         let database = database_path(dir);
         lock.hold_database(&database)?;
-        let (conn, epoch) = file::open_writer(dir, &options)?;
+        let (conn, epoch) = file::open_writer(dir, &options).map_err(|error| error.in_file(&database))?;
         let ledger = Arc::new(Ledger::new(&options));
         let damage = Arc::new(Damage::default());
-        let state = WriterState::load(&conn, &options, Arc::clone(&ledger), Arc::clone(&damage))?;
+        let state = WriterState::load(&conn, &options, Arc::clone(&ledger), Arc::clone(&damage))
+            .map_err(|error| error.in_file(&database))?;
         lock.note_store();
         let presence = Presence::of(&database, lock.path()).map_err(|error| file::io_error(&error))?;
         let (readers, handles) =

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use foldhash::HashMap;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{commits, error::damaged};
+use super::{checked::counter, commits, error::damaged};
 use crate::{
     error::StoreError,
     ledger::Ledger,
@@ -70,7 +70,7 @@ impl Owners {
             let standing: usize = row.get(1)?;
             let standing = Standing::ALL.get(standing).copied().ok_or_else(|| damaged("the standing of an owner"))?;
             let key = OwnerKey { standing, sender: row.get(2)?, user: row.get(3)?, address: row.get(4)?, key: row.get(5)? };
-            let (id, placed) = (row.get(0)?, Usage { records: row.get(6)?, bytes: row.get(7)? });
+            let (id, placed) = (counter(row, 0)?, Usage { records: counter(row, 6)?, bytes: counter(row, 7)? });
             let owner = self.ledger.stored_owner(&key, id);
             found.insert(id, Known { placed, written: Some(placed), ..Known::new(owner) });
         }

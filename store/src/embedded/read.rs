@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
 use super::{
     append::sql_integer,
     channels::{COLUMNS, Channel, channel_of, find_channel, read_gaps},
+    checked::{attempts, counter},
     commits::{Unplaced, unplaced},
     error::damaged,
 };
@@ -69,8 +70,8 @@ fn record_of(row: &Row<'_>) -> Result<Record, StoreError> {
         }
     };
     Ok(Record {
-        seq: row.get(0)?,
-        prev: row.get(1)?,
+        seq: counter(row, 0)?,
+        prev: counter(row, 1)?,
         message_id: row.get(2)?,
         source: row.get(3)?,
         frame: Bytes::from(frame),
@@ -187,7 +188,7 @@ impl Filling {
 
 /// The number in the next row.
 fn next_number(rows: &mut Rows<'_>) -> Result<Option<u64>, StoreError> {
-    Ok(rows.next()?.map(|row| row.get(0)).transpose()?)
+    Ok(rows.next()?.map(|row| counter(row, 0)).transpose()?)
 }
 
 /// Reads a part of a log. Damaged records are left out.
@@ -312,7 +313,7 @@ fn waiting(
     for lane in 0..4 {
         let rows = statement
             .query_map(params![channel, lane, sql_integer(query.after), sql_integer(query.due_before), limit], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                Ok((counter(row, 0)?, attempts(row, 1)?, row.get(2)?, row.get(3)?))
             })?;
         for row in rows {
             // The rest of an index that cannot be read is left out.

@@ -8,6 +8,7 @@ use rusqlite::params;
 
 use super::{
     channels::{Channel, name_of},
+    checked::{counter, size},
     error::damaged,
     tx::Tx,
 };
@@ -208,7 +209,7 @@ impl Tx<'_> {
              )) ORDER BY logs.seq LIMIT ?2",
         )?;
         let rows = statement.query_map(params![channel, limit], |row| {
-            Ok(Oldest { seq: row.get(0)?, bytes: row.get(1)?, stored_at: row.get(2)?, owner: row.get(3)? })
+            Ok(Oldest { seq: counter(row, 0)?, bytes: size(row, 1)?, stored_at: row.get(2)?, owner: row.get(3)? })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::error::StoreError;
+use super::{checked::is_counter, error::damaged};
+use crate::{error::StoreError, position::MAX_SEQ};
 
 /// `application_id` in the file's header: "ABRG".
 const APPLICATION_ID: i64 = 0x4142_5247;
@@ -77,6 +78,23 @@ pub(super) fn migrate(conn: &mut Connection, from: FileKind) -> Result<(), Store
 pub(super) fn meta<T: rusqlite::types::FromSql>(conn: &Connection, name: &str) -> Result<Option<T>, StoreError> {
     let value = conn.prepare_cached("SELECT value FROM meta WHERE name = ?1")?.query_row([name], |row| row.get(0)).optional()?;
     Ok(value)
+}
+
+/// The next sequence number.
+pub(super) fn next_seq(conn: &Connection) -> Result<u64, StoreError> {
+    let next: Option<u64> = meta(conn, "next_seq")?;
+    next.filter(|next| (1..=MAX_SEQ).contains(next)).ok_or_else(|| damaged("the counter of sequence numbers"))
+}
+
+/// The last row of `commits` that holds nothing that is missing in the indexes.
+pub(super) fn placed(conn: &Connection) -> Result<i64, StoreError> {
+    let placed: Option<i64> = meta(conn, "placed")?;
+    placed.filter(|placed| is_commit(*placed)).ok_or_else(|| damaged("the mark of what is indexed"))
+}
+
+/// Whether `commits` can have a row of this number. They are counted from 1.
+pub(super) fn is_commit(id: i64) -> bool {
+    u64::try_from(id).is_ok_and(is_counter)
 }
 
 /// Sets a value of the `meta` table.

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 
 use super::{
     channels::{Channels, name_of},
+    checked::counter,
     commits,
     damage::Damage,
     error::damaged,
@@ -83,12 +84,13 @@ impl WriterState {
         ledger: Arc<Ledger>,
         damage: Arc<Damage>,
     ) -> Result<Self, StoreError> {
-        let next = schema::meta(conn, "next_seq")?.ok_or_else(|| damaged("the counter of sequence numbers"))?;
+        let next = schema::next_seq(conn)?;
+        schema::placed(conn)?;
         let mut totals =
             Totals { retained: conn.query_row("SELECT count(*) FROM retained", [], |row| row.get(0))?, ..Totals::default() };
         (totals.channels, totals.records, totals.bytes) =
             conn.query_row("SELECT count(*), coalesce(sum(records), 0), coalesce(sum(bytes), 0) FROM channels", [], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                Ok((counter(row, 0)?, counter(row, 1)?, counter(row, 2)?))
             })?;
         let counter = Counter { next, own: 0..0 };
         let mut state = Self {

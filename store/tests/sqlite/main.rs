@@ -6,6 +6,7 @@
 #[path = "../../../tests/suite/harness/chance.rs"]
 mod chance;
 mod damage;
+mod damaged_numbers;
 mod fault_disk;
 mod faults;
 mod files;

@@ -98,8 +98,8 @@ const RULES: [(&str, &str); 9] = [
 /// # Errors
 /// There is no store, or it cannot be read at all. Damage that was found is in the report.
 pub fn check(dir: &Path) -> Result<CheckReport, StoreError> {
-    let conn = open_store(&existing(dir)?)?;
-    report(&conn)
+    let database = existing(dir)?;
+    open_store(&database).and_then(|conn| report(&conn)).map_err(|error| error.in_file(&database))
 }
 
 pub(super) fn report(conn: &Connection) -> Result<CheckReport, StoreError> {
@@ -123,7 +123,8 @@ pub(super) fn report(conn: &Connection) -> Result<CheckReport, StoreError> {
     let bytes = count("SELECT coalesce(sum(bytes), 0) FROM channels")? + unplaced.iter().map(|record| record.bytes).sum::<u64>();
     let unacked = count("SELECT count(*) FROM unacked")? + unplaced.iter().filter(|record| record.waits).count() as u64;
     let sessions = count("SELECT count(*) FROM sessions")?;
-    let next_seq = problems.or_none("the counter", schema::meta(&snapshot, "next_seq"))?.flatten().unwrap_or(0);
+    let next_seq = problems.or_none("the counter", schema::next_seq(&snapshot))?.unwrap_or(0);
+    problems.or_none("the mark", schema::placed(&snapshot))?;
     let epoch = problems.or_none("the epoch", file::read_epoch(&snapshot))?.flatten();
     Ok(CheckReport { problems: problems.0, epoch, schema, next_seq, channels, records, bytes, unacked, sessions })
 }
