@@ -412,8 +412,13 @@ impl CatchUp {
             if self.is_current() {
                 self.note_given();
             }
+            // Before reading: what is stored meanwhile is in the page.
+            let may_be_unstored = self.machine.lock().may_be_unstored(self.given);
             let page = self.channels.log_after(&self.channel, self.given).await?;
-            if let Some(lost) = page.lost.filter(|lost| lost.through > self.told_through) {
+            // The store does not know a position that is still on its way to the disk. It has
+            // removed nothing before it that the receiver has not got.
+            let is_unknown = may_be_unstored && page.head < self.given;
+            if let Some(lost) = page.lost.filter(|lost| !is_unknown && lost.through > self.told_through) {
                 self.told_through = lost.through;
                 let (channel, lost) = (self.channel.to_string(), lost_records(lost));
                 self.peer.tell(&SystemMessage::LostRecords { channel, reason: "retention", lost });

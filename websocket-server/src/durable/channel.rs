@@ -243,6 +243,13 @@ impl Channel {
         self.committed
     }
 
+    /// Whether a message of this number was accepted, and the store may not have it yet. It then
+    /// says nothing of a receiver that has got it: a new channel is unknown to the store until its
+    /// first message is stored.
+    pub fn may_be_unstored(&self, seq: u64) -> bool {
+        seq > self.committed && seq <= self.head()
+    }
+
     /// The receiver has got everything pending up to `through`, the last of it `given`. Returns the
     /// next step.
     pub fn caught_up(&mut self, receiver: ConnectionId, through: u64, given: u64) -> CatchUpStep {

@@ -291,6 +291,25 @@ fn a_later_way_back_ends_the_earlier_and_one_that_is_dropped_is_over() {
 }
 
 #[test]
+fn who_falls_behind_in_a_new_channel_that_the_store_lacks_is_not_told_of_a_loss() {
+    in_runtime(async {
+        let world = World::new("topic:t").await;
+        let machine = world.channels.machine(&world.channel);
+        machine.lock().push(5);
+        // It has 5, which is on its way to the disk. Nobody has accepted 6.
+        for (given, told) in [(5, 0), (6, 1)] {
+            let link = Link::new(Arc::clone(&world.policy));
+            let kind = PeerKind::Agent(AgentId::new("r").expect("a name"));
+            let peer = Peer::new(ConnectionId::next(), kind, link, Reading::default(), None, Default::default());
+            world.channels.fall_behind(&world.channel, &peer, given).run(|_, _| (), |_| ()).await;
+            let lost = peer.link.drain();
+            assert_eq!(lost.len(), told, "{given}");
+            assert!(lost.iter().all(|frame| frame.payload_text().contains("system:lost")), "{given}");
+        }
+    });
+}
+
+#[test]
 fn a_message_repeated_after_the_store_refused_it_reaches_live_readers() {
     in_runtime(async {
         // A session that can be forgotten takes the only place for a channel.
