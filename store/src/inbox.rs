@@ -7,8 +7,23 @@ use crate::{channel::ChannelName, dead::DeadLettered, record::Record};
 pub enum Ack {
     /// All up to and including this number.
     Through(u64),
+    /// All up to and including this number, but for some.
+    ThroughBut {
+        /// The number.
+        through: u64,
+        /// Those that still wait, in rising order.
+        kept: Vec<u64>,
+    },
     /// These.
     Each(Vec<u64>),
+}
+
+impl Ack {
+    /// All up to and including this number, but for those `kept`, which are in rising order.
+    #[must_use]
+    pub fn through_but(through: u64, kept: Vec<u64>) -> Self {
+        if kept.is_empty() { Self::Through(through) } else { Self::ThroughBut { through, kept } }
+    }
 }
 
 /// The receiver got a record and could not use it.

@@ -174,12 +174,16 @@ impl Tx<'_> {
     }
 
     /// The fresh records of a channel up to a number no longer wait.
-    pub(super) fn settle_fresh_through(&mut self, channel: i64, through: u64, settled: &mut Vec<Settled>) {
+    pub(super) fn settle_fresh_through(&mut self, channel: i64, through: u64, kept: &[u64], settled: &mut Vec<Settled>) {
+        let mut from = 0;
         while let Some(fresh) = self.state.fresh.channels.get(&channel)
-            && let Some((&seq, _)) = fresh.waiting.first_key_value()
+            && let Some((&seq, _)) = fresh.waiting.range(from..=through.max(from)).next()
             && seq <= through
         {
-            settled.extend(self.settle_fresh(channel, seq));
+            from = seq.saturating_add(1);
+            if kept.binary_search(&seq).is_err() {
+                settled.extend(self.settle_fresh(channel, seq));
+            }
         }
     }
 }

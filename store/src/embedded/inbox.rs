@@ -40,24 +40,27 @@ impl Tx<'_> {
         let mut settled = Vec::new();
         // The row of `commits` tells of the others.
         let mut placed = 0;
-        match ack {
-            Ack::Through(seq) => {
-                if has_placed {
-                    self.settle_through(id, *seq, &mut settled)?;
-                }
-                placed = settled.len();
-                self.settle_fresh_through(id, *seq, &mut settled);
+        let through = match ack {
+            Ack::Through(through) => Some((*through, &[][..])),
+            Ack::ThroughBut { through, kept } => Some((*through, &kept[..])),
+            Ack::Each(_) => None,
+        };
+        if let Some((through, kept)) = through {
+            if has_placed {
+                self.settle_through(id, through, kept, &mut settled)?;
             }
-            Ack::Each(seqs) => {
-                for seq in seqs {
-                    match self.settle_fresh(id, *seq) {
-                        None if has_placed => {
-                            let found = self.settle(id, *seq)?;
-                            placed += usize::from(found.is_some());
-                            settled.extend(found);
-                        }
-                        fresh => settled.extend(fresh),
+            placed = settled.len();
+            self.settle_fresh_through(id, through, kept, &mut settled);
+        }
+        if let Ack::Each(seqs) = ack {
+            for seq in seqs {
+                match self.settle_fresh(id, *seq) {
+                    None if has_placed => {
+                        let found = self.settle(id, *seq)?;
+                        placed += usize::from(found.is_some());
+                        settled.extend(found);
                     }
+                    fresh => settled.extend(fresh),
                 }
             }
         }
@@ -105,7 +108,7 @@ impl Tx<'_> {
         Ok(Some(settled))
     }
 
-    fn settle_through(&mut self, channel: i64, seq: u64, settled: &mut Vec<Settled>) -> Result<(), StoreError> {
+    fn settle_through(&mut self, channel: i64, seq: u64, kept: &[u64], settled: &mut Vec<Settled>) -> Result<(), StoreError> {
         for lane in 0..LANES.len() {
             let key = params![channel, lane, sql_integer(seq)];
             let before = settled.len();
@@ -115,12 +118,23 @@ impl Tx<'_> {
             let rows = statement.query_map(key, |row| {
                 Ok(Settled { seq: counter(row, 0)?, bytes: size(row, 1)?, stored_at: row.get(2)?, owner: row.get(3)? })
             })?;
+            let mut has_kept = false;
             for row in rows {
-                let row = row?;
+                let row: Settled = row?;
+                if kept.binary_search(&row.seq).is_ok() {
+                    has_kept = true;
+                    continue;
+                }
                 self.state.owners.uncharge(row.owner, row.bytes, false);
                 settled.push(row);
             }
-            if settled.len() > before {
+            if has_kept {
+                let mut statement =
+                    self.conn.prepare_cached("DELETE FROM unacked WHERE channel = ?1 AND lane = ?2 AND seq = ?3")?;
+                for row in &settled[before..] {
+                    statement.execute(params![channel, lane, sql_integer(row.seq)])?;
+                }
+            } else if settled.len() > before {
                 self.conn.prepare_cached("DELETE FROM unacked WHERE channel = ?1 AND lane = ?2 AND seq <= ?3")?.execute(key)?;
             }
         }

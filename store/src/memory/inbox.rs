@@ -12,13 +12,15 @@ use crate::{
 
 impl State {
     pub(super) fn ack(&mut self, name: &ChannelName, ack: &Ack) -> Vec<u64> {
+        let through_but = |through: u64, kept: &[u64]| {
+            let waiting = self.channels.get(name).into_iter().flat_map(|channel| channel.waiting.keys());
+            let is_asked = |seq: &u64| *seq <= through && kept.binary_search(seq).is_err();
+            waiting.map(|(_, seq)| *seq).filter(is_asked).collect()
+        };
         let asked: Vec<u64> = match ack {
             Ack::Each(seqs) => seqs.clone(),
-            Ack::Through(through) => self
-                .channels
-                .get(name)
-                .map(|channel| channel.waiting.keys().map(|(_, seq)| *seq).filter(|seq| seq <= through).collect())
-                .unwrap_or_default(),
+            Ack::Through(through) => through_but(*through, &[]),
+            Ack::ThroughBut { through, kept } => through_but(*through, kept),
         };
         let mut settled: Vec<u64> = asked.into_iter().filter(|seq| self.settle(name, *seq)).collect();
         settled.sort_unstable();

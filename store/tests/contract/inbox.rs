@@ -62,9 +62,13 @@ async fn acknowledging_is_cumulative_or_selective(backend: Backend) {
     let ack = |ack| store.ack(channel("agent:a"), ack);
     assert_eq!(ack(Ack::Each(vec![written[3], 999, written[1], written[1]])).await, Ok(vec![written[1], written[3]]));
     assert_eq!(ack(Ack::Each(vec![written[1]])).await, Ok(vec![]));
-    assert_eq!(ack(Ack::Through(written[2])).await, Ok(vec![written[0], written[2]]));
+    let but = |kept| Ack::through_but(written[2], kept);
+    assert_eq!(ack(but(vec![written[0], written[2]])).await, Ok(vec![]));
+    assert_eq!(ack(but(vec![written[0]])).await, Ok(vec![written[2]]));
     store.reopen();
-    assert_eq!(waiting(&store, "agent:a").await, [written[4]]);
+    assert_eq!(waiting(&store, "agent:a").await, [written[0], written[4]]);
+    assert_eq!(store.ack(channel("agent:a"), but(vec![written[0]])).await, Ok(vec![]));
+    assert_eq!(store.ack(channel("agent:a"), Ack::Through(written[2])).await, Ok(vec![written[0]]));
     assert_eq!(store.ack(channel("agent:a"), Ack::Through(u64::MAX)).await, Ok(vec![written[4]]));
     assert_eq!(store.ack(channel("agent:nobody"), Ack::Through(9)).await, Ok(vec![]));
     let info = store.channel(channel("agent:a")).await.unwrap().unwrap();

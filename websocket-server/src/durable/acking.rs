@@ -21,14 +21,15 @@ impl Channels {
         self.acknowledge(inboxes, &Ack::Each(seqs))
     }
 
-    /// Acknowledges everything up to a number, as far as it was handed out, in the one of these
-    /// inboxes that has a message with this number. If the process knows the answer without the
-    /// store, the write has its place in the store's line at once.
-    pub fn acknowledge_through(self: &Arc<Self>, inboxes: Vec<ChannelName>, through: u64) -> Acknowledging {
+    /// Acknowledges everything up to a number, as far as it was handed out and not `refused`, in
+    /// the one of these inboxes that has a message with this number. `refused` is in rising order.
+    /// If the process knows the answer without the store, the write has its place in the store's
+    /// line at once.
+    pub fn acknowledge_through(self: &Arc<Self>, inboxes: Vec<ChannelName>, through: u64, refused: Vec<u64>) -> Acknowledging {
         if let [inbox] = &inboxes[..]
             && self.is_handed_out(inbox, through)
         {
-            return self.acknowledge(inboxes, &Ack::Through(through));
+            return self.acknowledge(inboxes, &Ack::through_but(through, refused));
         }
         let channels = Arc::clone(self);
         Box::pin(async move {
@@ -45,7 +46,7 @@ impl Channels {
             };
             let reached = channels.handed_out_through(&inbox, through).await.map_err(unavailable)?;
             let reached = reached.ok_or_else(|| ClientError::new(ErrorCode::PositionAhead).about(inbox.to_string()))?;
-            channels.acknowledge(vec![inbox], &Ack::Through(reached)).await
+            channels.acknowledge(vec![inbox], &Ack::through_but(reached, refused)).await
         })
     }
 

@@ -116,12 +116,19 @@ impl Hand {
 
     /// The connection has acknowledged messages of an inbox.
     pub fn settle(&mut self, inbox: &ChannelName, ack: &Ack) {
+        let through_but = |last: u64, kept: &[u64]| -> Vec<u64> {
+            let known = self.held.get(inbox).into_iter().flat_map(|messages| messages.range(..=last));
+            known.map(|(seq, _)| *seq).filter(|seq| kept.binary_search(seq).is_err()).collect()
+        };
         let through: Vec<u64>;
         let seqs = match ack {
             Ack::Each(seqs) => seqs,
             Ack::Through(last) => {
-                let known = self.held.get(inbox).into_iter().flat_map(|messages| messages.range(..=last));
-                through = known.map(|(seq, _)| *seq).collect();
+                through = through_but(*last, &[]);
+                &through
+            }
+            Ack::ThroughBut { through: last, kept } => {
+                through = through_but(*last, kept);
                 &through
             }
         };
@@ -148,6 +155,13 @@ impl Hand {
         }
         (held.stage, held.not_before) = (Stage::Refused, due);
         self.refused.insert((due, seq));
+    }
+
+    /// The refused messages of an inbox up to a number, in order. They are not held, so an
+    /// acknowledgement of everything up to there is not about them.
+    pub fn refused_through(&self, inbox: &ChannelName, last: u64) -> Vec<u64> {
+        let known = self.held.get(inbox).into_iter().flat_map(|messages| messages.range(..=last));
+        known.filter(|(_, held)| held.stage != Stage::Handed).map(|(seq, _)| *seq).collect()
     }
 
     /// Whether refused messages wait without a place.

@@ -102,6 +102,16 @@ impl Peer {
         self.hand.as_ref().is_some_and(|hand| hand.lock().extend(inbox, seq, until))
     }
 
+    /// The messages up to a number that it has refused and waits for, in these inboxes and in
+    /// order.
+    pub(crate) fn refused_through(&self, inboxes: &[ChannelName], last: u64) -> Vec<u64> {
+        let Some(hand) = &self.hand else { return Vec::new() };
+        let hand = hand.lock();
+        let mut refused: Vec<u64> = inboxes.iter().flat_map(|inbox| hand.refused_through(inbox, last)).collect();
+        refused.sort_unstable();
+        refused
+    }
+
     /// Whether it has refused messages that it waits for.
     pub(crate) fn waits_for_refused(&self) -> bool {
         self.hand.as_ref().is_some_and(|hand| hand.lock().has_refused())

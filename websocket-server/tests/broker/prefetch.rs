@@ -193,6 +193,39 @@ async fn a_refused_message_frees_its_place_and_goes_before_new_ones_when_it_is_d
 }
 
 #[actix_rt::test]
+async fn an_acknowledgement_of_all_up_to_a_number_leaves_a_refused_message_to_come_again() {
+    for backend in [Backend::Memory, Backend::Embedded] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let broker = TestBroker::with(|settings| {
+            settings.store.backend = backend;
+            settings.store.durability = Durability::Process;
+            settings.data.dir = folder.path().to_owned();
+        })
+        .await;
+        let mut sender = broker.agent("sender").await;
+        let mut worker = idle_worker(&broker, "").await;
+        for number in 0..3 {
+            let id = format!("m{number}");
+            sender.send(json!({"type":"job:new","id":id,"target":"agent:worker","receipt":true,"payload":number})).await;
+        }
+        let refused = take(&mut worker, 0).await;
+        take(&mut worker, 1).await;
+        let last = take(&mut worker, 2).await;
+        worker.send(json!({"type":"message:nack","payload":{"seq":refused,"delay_ms":300}})).await;
+        worker.send(json!({"type":"message:ack","payload":{"through":last}})).await;
+        for id in ["m1", "m2"] {
+            assert_eq!(sender.expect("message:acknowledged").await["correlation_id"], id);
+        }
+        take_again(&mut worker, 0, 1).await;
+        assert_eq!(broker.channel("agent:worker").await.unacked, 1);
+        // Now it is held again.
+        worker.send(json!({"type":"message:ack","payload":{"through":last}})).await;
+        assert_eq!(sender.expect("message:acknowledged").await["correlation_id"], "m0");
+        worker.expect_nothing().await;
+    }
+}
+
+#[actix_rt::test]
 async fn what_expires_in_a_readers_hand_frees_its_place() {
     let broker = patient().await;
     let mut sender = broker.agent("sender").await;

@@ -67,10 +67,15 @@ impl RouterActor {
             }
             self.tick_durable(ctx);
         }
+        let ack = match ack {
+            Ack::Through(through) => Ack::through_but(through, peer.refused_through(&inboxes, through)),
+            other => other,
+        };
         let (peer, broker, refuse) = (Arc::clone(peer), Arc::clone(&self.broker), self.refuser());
         let channels = &self.durable.channels;
         let acked = match &ack {
-            Ack::Through(through) => channels.acknowledge_through(inboxes, *through),
+            Ack::Through(through) => channels.acknowledge_through(inboxes, *through, Vec::new()),
+            Ack::ThroughBut { through, kept } => channels.acknowledge_through(inboxes, *through, kept.clone()),
             Ack::Each(seqs) => channels.acknowledge_each(inboxes, seqs.clone()),
         };
         actix_rt::spawn(async move {

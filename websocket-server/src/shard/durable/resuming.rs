@@ -90,6 +90,7 @@ impl RouterActor {
     ) {
         let channels = Arc::clone(&self.durable.channels);
         let broker = Arc::clone(&self.broker);
+        let reader = Arc::clone(peer);
         let named: Vec<_> = positions.iter().map(|(channel, _)| channel.clone()).collect();
         let locating = async move {
             let mut places = Vec::with_capacity(positions.len());
@@ -101,7 +102,8 @@ impl RouterActor {
                     && let Some(through) = channels.handed_out_through(&channel, position.seq).await?
                 {
                     // What it has need not be delivered again.
-                    let acked = channels.ack(channel.clone(), Ack::Through(through)).await?;
+                    let refused = reader.refused_through(std::slice::from_ref(&channel), through);
+                    let acked = channels.ack(channel.clone(), Ack::through_but(through, refused)).await?;
                     broker.on_acknowledged(&channel, &acked);
                 }
                 places.push((channel, place));
