@@ -171,10 +171,10 @@ impl Broker {
         acked.iter().for_each(|(channel, seqs)| self.on_acknowledged(channel, seqs));
     }
 
-    /// A message is delivered for the first time: tells its sender, if the sender asked for a
-    /// receipt.
-    pub fn on_first_delivery(&self, channel: &ChannelName, seq: u64) {
-        if let Some(Wish { source, message_id }) = self.channels.receipts.of(channel, seq) {
+    /// A message is delivered, perhaps for the first time: tells its sender once, if the sender
+    /// asked for a receipt.
+    pub fn on_delivery(&self, channel: &ChannelName, seq: u64) {
+        if let Some(Wish { source, message_id }) = self.channels.receipts.delivered(channel, seq) {
             let message = SystemMessage::Delivered { channel: channel.to_string(), seq };
             self.tell_sender(channel, seq, Notice { to: source, correlation_id: message_id, message });
         }

@@ -110,10 +110,10 @@ impl CatchUp {
         self.machine.lock().turn_of(self.peer.id) == Some(self.turn)
     }
 
-    /// Runs until the receiver is live or has gone. `on_first` gets what is delivered for the first
-    /// time, `on_dead` what was delivered too often and is not delivered any more. Returns the
+    /// Runs until the receiver is live or has gone. `on_given` gets the messages of an inbox that are
+    /// delivered, perhaps not for the first time, `on_dead` what was delivered too often and is not delivered any more. Returns the
     /// highest number that was delivered, 0 if none.
-    pub async fn run(mut self, on_first: impl Fn(&ChannelName, u64), on_dead: impl Fn(&[DeadLettered])) -> u64 {
+    pub async fn run(mut self, on_given: impl Fn(&ChannelName, u64), on_dead: impl Fn(&[DeadLettered])) -> u64 {
         let start = self.given;
         {
             let mut machine = self.machine.lock();
@@ -123,7 +123,7 @@ impl CatchUp {
             }
         }
         loop {
-            match self.give_stored(&on_first, &on_dead).await {
+            match self.give_stored(&on_given, &on_dead).await {
                 Ok(true) => {}
                 Ok(false) => return 0,
                 Err(error) => {
@@ -140,7 +140,7 @@ impl CatchUp {
                 }
             }
             self.tell_of_damage();
-            if self.go_live(&on_first) {
+            if self.go_live(&on_given) {
                 return if self.given == start { 0 } else { self.given };
             }
             // The outbox is full, or more was committed meanwhile. Either way there is no hurry,
@@ -161,11 +161,11 @@ impl CatchUp {
 
     async fn give_stored(
         &mut self,
-        on_first: &impl Fn(&ChannelName, u64),
+        on_given: &impl Fn(&ChannelName, u64),
         on_dead: &impl Fn(&[DeadLettered]),
     ) -> Result<bool, StoreError> {
         if self.channel.family().is_inbox() {
-            return self.give_pending(on_first, on_dead).await;
+            return self.give_pending(on_given, on_dead).await;
         }
         if self.with_retained {
             let value = self.channels.store().retained(self.channel.clone()).await?;
@@ -181,10 +181,10 @@ impl CatchUp {
 
     /// Delivers the tail, if everything before it was delivered. Returns whether the receiver is
     /// live.
-    fn go_live(&mut self, on_first: &impl Fn(&ChannelName, u64)) -> bool {
+    fn go_live(&mut self, on_given: &impl Fn(&ChannelName, u64)) -> bool {
         let mut first = Vec::new();
         let is_live = self.take_tail(&mut first);
-        first.into_iter().for_each(|seq| on_first(&self.channel, seq));
+        first.into_iter().for_each(|seq| on_given(&self.channel, seq));
         is_live
     }
 
@@ -269,7 +269,7 @@ impl CatchUp {
     /// Delivers everything pending after `given`. `false`: the receiver has gone.
     async fn give_pending(
         &mut self,
-        on_first: &impl Fn(&ChannelName, u64),
+        on_given: &impl Fn(&ChannelName, u64),
         on_dead: &impl Fn(&[DeadLettered]),
     ) -> Result<bool, StoreError> {
         loop {
@@ -304,13 +304,15 @@ impl CatchUp {
                 tracing::debug!(channel = %self.channel, %error, "deliveries were not recorded");
             }
             for (pending, attempt) in page {
-                self.channels.receipts.recall(&self.channel, &pending.record);
+                self.recall_receipt(&pending);
                 let frame = redelivered(&pending.record.frame, pending.attempts);
                 let hand = Some((pending.record.seq, self.channels.wait_after(attempt)));
                 let seq = pending.record.seq;
                 match self.give(frame, hand, pending.record.expires_at).await {
-                    Gave::Message if pending.attempts == 0 => on_first(&self.channel, seq),
-                    Gave::Message => {}
+                    Gave::Message => {
+                        self.machine.lock().given(seq);
+                        on_given(&self.channel, seq);
+                    }
                     Gave::Nothing => drop(self.without_expired(vec![pending], on_dead).await),
                     Gave::Nobody => return Ok(false),
                 }
@@ -318,6 +320,16 @@ impl CatchUp {
             }
             self.given = self.given.max(read_through);
             self.machine.lock().on_handed_out(self.given);
+        }
+    }
+
+    /// The sender of a message may have asked for receipts in an earlier life of the process.
+    fn recall_receipt(&self, pending: &Pending) {
+        let is_delivered = pending.attempts > 0;
+        // Another connection got it after it was read here. Its sender may know all by now.
+        let is_known = !is_delivered && self.machine.lock().handed_out() >= pending.record.seq;
+        if !is_known {
+            self.channels.receipts.recall(&self.channel, &pending.record, is_delivered);
         }
     }
 

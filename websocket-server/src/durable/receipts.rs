@@ -25,6 +25,13 @@ pub struct Wish {
     pub message_id: String,
 }
 
+/// A request, and whether its sender was told of the delivery.
+#[derive(Debug)]
+struct Wanted {
+    wish: Wish,
+    is_delivered: bool,
+}
+
 /// What the sender of a message is told about it, besides that it is stored.
 #[derive(Clone, Debug)]
 pub struct Notice {
@@ -42,15 +49,17 @@ pub struct Receipts(Mutex<Wishes>);
 
 #[derive(Debug, Default)]
 struct Wishes {
-    by_message: HashMap<Key, Wish>,
+    by_message: HashMap<Key, Wanted>,
     order: VecDeque<Key>,
 }
 
 impl Wishes {
-    fn insert(&mut self, key: Key, wish: Wish) {
-        if self.by_message.insert(key.clone(), wish).is_some() {
+    /// Remembers a request, unless it is known.
+    fn insert(&mut self, key: Key, wanted: Wanted) {
+        if self.by_message.contains_key(&key) {
             return;
         }
+        self.by_message.insert(key.clone(), wanted);
         self.order.push_back(key);
         // A request that was fulfilled leaves only its place in the order behind.
         while self.order.len() > MOST {
@@ -65,25 +74,28 @@ impl Receipts {
     /// The sender of a message asked for receipts.
     pub fn want(&self, channel: &ChannelName, seq: u64, source: &str, message_id: &str) {
         let wish = Wish { source: source.to_owned(), message_id: message_id.to_owned() };
-        self.0.lock().insert((channel.clone(), seq), wish);
+        self.0.lock().insert((channel.clone(), seq), Wanted { wish, is_delivered: false });
     }
 
     /// A stored message is delivered: its sender may have asked for receipts in an earlier life of
-    /// the process.
-    pub fn recall(&self, channel: &ChannelName, record: &Record) {
+    /// the process. `is_delivered`: the message was delivered before.
+    pub fn recall(&self, channel: &ChannelName, record: &Record, is_delivered: bool) {
         let frame = String::from_utf8_lossy(&record.frame);
         if frame.contains("\"receipt\"") && Envelope::parse(&frame, usize::MAX).is_ok_and(|envelope| envelope.receipt) {
-            self.want(channel, record.seq, &record.source, &record.message_id);
+            let wish = Wish { source: record.source.clone(), message_id: record.message_id.clone() };
+            self.0.lock().insert((channel.clone(), record.seq), Wanted { wish, is_delivered });
         }
     }
 
-    /// Who asked for receipts of a message.
-    pub fn of(&self, channel: &ChannelName, seq: u64) -> Option<Wish> {
-        let wishes = self.0.lock();
+    /// A message is delivered. Returns who asked for receipts of it, but only once.
+    pub fn delivered(&self, channel: &ChannelName, seq: u64) -> Option<Wish> {
+        let mut wishes = self.0.lock();
         if wishes.by_message.is_empty() {
             return None;
         }
-        wishes.by_message.get(&(channel.clone(), seq)).cloned()
+        let wanted = wishes.by_message.get_mut(&(channel.clone(), seq))?;
+        let is_told = std::mem::replace(&mut wanted.is_delivered, true);
+        (!is_told).then(|| wanted.wish.clone())
     }
 
     /// The last receipt of a message was sent. Returns who asked for it.
@@ -92,7 +104,7 @@ impl Receipts {
         if wishes.by_message.is_empty() {
             return None;
         }
-        wishes.by_message.remove(&(channel.clone(), seq))
+        wishes.by_message.remove(&(channel.clone(), seq)).map(|wanted| wanted.wish)
     }
 }
 
@@ -103,10 +115,12 @@ mod tests {
     #[test]
     fn a_wish_is_remembered_until_the_last_word() {
         let (receipts, channel) = (Receipts::default(), ChannelName::parse("agent:a").expect("a channel"));
-        assert_eq!(receipts.of(&channel, 1), None);
+        assert_eq!(receipts.delivered(&channel, 1), None);
         receipts.want(&channel, 1, "agent:s", "m1");
         let wish = Wish { source: "agent:s".into(), message_id: "m1".into() };
-        assert_eq!(receipts.of(&channel, 1), Some(wish.clone()));
+        assert_eq!(receipts.delivered(&channel, 1), Some(wish.clone()));
+        receipts.want(&channel, 1, "agent:s", "m1");
+        assert_eq!(receipts.delivered(&channel, 1), None, "the delivery is told once");
         assert_eq!(receipts.forget(&channel, 1), Some(wish));
         assert_eq!(receipts.forget(&channel, 1), None);
     }
@@ -117,7 +131,7 @@ mod tests {
         for seq in 0..=MOST as u64 {
             receipts.want(&channel, seq, "agent:s", "m");
         }
-        assert_eq!(receipts.of(&channel, 0), None);
-        assert!(receipts.of(&channel, 1).is_some());
+        assert_eq!(receipts.delivered(&channel, 0), None);
+        assert!(receipts.delivered(&channel, 1).is_some());
     }
 }

@@ -2,7 +2,11 @@
 
 use std::collections::HashSet;
 
-use common::config::{Backend, Durability, Retention};
+use common::{
+    assertion::{Acks, ClientIdentity, Prefetch, Reading},
+    config::{Backend, Durability, Retention},
+    id::SessionId,
+};
 use serde_json::{Value, json};
 
 use crate::harness::TestBroker;
@@ -24,6 +28,47 @@ async fn a_sender_is_told_of_delivery_and_acknowledgement() {
     // Once.
     worker.send(json!({"type":"message:ack","payload":{"through":seq}})).await;
     worker.settle().await;
+    sender.expect_nothing().await;
+}
+
+#[actix_rt::test]
+async fn a_delivery_is_told_once_however_many_readers_wait_for_places() {
+    const MESSAGES: usize = 12;
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = TestBroker::with(|settings| {
+        settings.store.backend = Backend::Embedded;
+        settings.store.durability = Durability::Process;
+        settings.data.dir = folder.path().to_owned();
+    })
+    .await;
+    let mut sender = broker.agent("sender").await;
+    let reading = Reading { acks: Acks::Explicit, prefetch: Prefetch::new(1).expect("in bounds"), ..Reading::default() };
+    let identity = ClientIdentity { reading, ..ClientIdentity::anonymous(SessionId::fresh()) };
+    let mut readers = Vec::new();
+    for _ in 0..3 {
+        readers.push(broker.session_as(identity.clone()).await);
+    }
+    let target = readers[0].address();
+    for number in 0..MESSAGES {
+        sender.send(json!({"type":"job:new","id":number.to_string(),"target":target,"receipt":true})).await;
+    }
+    for _ in 0..MESSAGES {
+        let mut seq = Value::Null;
+        for reader in &mut readers {
+            seq = reader.expect("job:new").await["seq"].clone();
+        }
+        // The place of each is free at the same time.
+        readers[0].send(json!({"type":"message:ack","payload":{"seqs":[seq]}})).await;
+    }
+    let mut told = Vec::new();
+    while told.iter().filter(|(kind, _)| kind == "message:acknowledged").count() < MESSAGES {
+        let frame = sender.next().await;
+        told.push((frame["type"].as_str().unwrap_or_default().to_owned(), frame["correlation_id"].clone()));
+    }
+    for number in 0..MESSAGES {
+        let of = |kind: &str| told.iter().filter(|of| **of == (kind.to_owned(), json!(number.to_string()))).count();
+        assert_eq!((of("message:delivered"), of("message:acknowledged")), (1, 1), "{number}");
+    }
     sender.expect_nothing().await;
 }
 

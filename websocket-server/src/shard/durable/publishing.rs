@@ -79,7 +79,7 @@ impl RouterActor {
                 }
                 let settled = accepted.settled;
                 if message.receipt && accepted.deliveries > 0 {
-                    self.broker.on_first_delivery(&channel, settled.seq);
+                    self.broker.on_delivery(&channel, settled.seq);
                 }
                 for peer in accepted.delivered {
                     self.durable.on_given(peer, channel.clone(), settled.seq);

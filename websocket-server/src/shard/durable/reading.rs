@@ -150,9 +150,8 @@ impl RouterActor {
         }
         let is_kept = channel.family().is_inbox() || peer.consumer.is_some();
         let broker = Arc::clone(&self.broker);
-        let running = async move {
-            way.run(|channel, seq| broker.on_first_delivery(channel, seq), |dead| broker.on_dead_letters(dead)).await
-        };
+        let running =
+            async move { way.run(|channel, seq| broker.on_delivery(channel, seq), |dead| broker.on_dead_letters(dead)).await };
         Self::after(ctx, running, move |router, given, ctx| {
             if given > 0 && !peer.link.is_over() {
                 if is_kept {
