@@ -29,8 +29,6 @@ const MOST_COUNTED: i64 = 16 * QUANTUM;
 pub(super) struct LaneQueue {
     front: Row,
     front_bytes: u32,
-    /// Whether the front has had frames of several senders since it was last empty.
-    is_mixed: bool,
     /// The sender of the front's frames, unless they are mixed.
     only: Source,
     back: Option<Box<Back>>,
@@ -92,26 +90,28 @@ impl LaneQueue {
     #[inline]
     pub fn push(&mut self, source: Source, frame: Frame, mark: Mark, front_bytes: usize) {
         let length = frame.len();
-        if self.back.is_none() && self.front.is_empty() {
-            (self.only, self.is_mixed) = (source, false);
-        } else {
-            self.part(source, length, front_bytes);
-            let is_only = !self.is_mixed && self.only == source;
-            if self.back.is_some() || (!is_only && self.front_bytes as usize + length > front_bytes) {
-                self.back.get_or_insert_default().push(source, frame, mark);
-                return;
-            }
-            self.is_mixed |= !is_only;
+        if self.front.is_empty() && self.back.is_none() {
+            self.only = source;
+        }
+        self.part(source, length, front_bytes);
+        let is_only = !self.front.is_mixed() && self.only == source;
+        if self.back.is_some() || (!is_only && self.front_bytes as usize + length > front_bytes) {
+            self.back.get_or_insert_default().push(source, frame, mark);
+            return;
         }
         self.front_bytes += length as u32;
-        self.front.push(source, frame, mark);
+        if is_only {
+            self.front.push(frame, mark);
+        } else {
+            self.front.push_of(source, self.only, frame, mark);
+        }
     }
 
     /// Prepares for a frame of this sender and length: if the front has only frames of another
     /// sender and would be too long, they move behind the front, so that the two take turns.
     #[inline]
     fn part(&mut self, source: Source, length: usize, front_bytes: usize) {
-        let is_alone = self.back.is_none() && !self.is_mixed && self.only != source && !self.front.is_empty();
+        let is_alone = self.back.is_none() && !self.front.is_mixed() && self.only != source && !self.front.is_empty();
         if is_alone && self.front_bytes as usize + length > front_bytes {
             self.back = Some(Box::new(Back::of(self.only, std::mem::take(&mut self.front))));
             self.front_bytes = 0;
@@ -155,7 +155,7 @@ impl LaneQueue {
 
     /// Removes the oldest ephemeral frame of a sender.
     pub fn push_out_of(&mut self, source: Source) -> Option<Frame> {
-        let in_front = match self.is_mixed {
+        let in_front = match self.front.is_mixed() {
             true => self.front.push_out_of(source),
             false if self.only == source => self.front.push_out(false),
             false => None,
@@ -207,10 +207,10 @@ impl LaneQueue {
     }
 
     fn each_in_front(&self, without_yielding: bool, mut add: impl FnMut(Source, Share)) {
-        if !self.is_mixed {
+        if !self.front.is_mixed() {
             return add(self.only, Share::of(self.front.sums(), without_yielding));
         }
-        for (source, bytes, mark) in self.front.iter() {
+        for (source, bytes, mark) in self.front.iter_mixed() {
             if !without_yielding || mark != Mark::YIELDS {
                 add(source, Share { bytes, ephemeral: if mark.is_ephemeral() { bytes } else { 0 } });
             }
@@ -229,7 +229,7 @@ impl LaneQueue {
     /// Bytes of ephemeral frames that a sender's group has and that all have, and the number of
     /// groups. A front of several senders does not count: it is short.
     pub fn fill(&self, source: Source) -> (usize, usize, usize) {
-        let front = if self.is_mixed { 0 } else { self.front.sums().ephemeral as usize };
+        let front = if self.front.is_mixed() { 0 } else { self.front.sums().ephemeral as usize };
         let own_front = if self.only.group == source.group { front } else { 0 };
         self.back.as_ref().map_or((own_front, front, usize::from(front > 0)), |back| {
             let own = back.groups.get(source.group).map_or(0, |own| own.sums.ephemeral as usize);
@@ -281,7 +281,7 @@ impl Back {
     fn push(&mut self, source: Source, frame: Frame, mark: Mark) {
         let length = frame.len();
         let group = self.groups.entry(source.group);
-        group.senders.entry(source.sender).push(source, frame, mark);
+        group.senders.entry(source.sender).push(frame, mark);
         group.sums.add(length, mark);
         self.sums.add(length, mark);
     }

@@ -22,7 +22,6 @@ const FEW_HOLES: usize = 8;
 struct Slot {
     frame: Frame,
     mark: Mark,
-    source: Source,
 }
 
 /// The totals of each kind of frame in a row.
@@ -48,6 +47,9 @@ pub(super) struct Row {
     /// Slots whose frame was pushed out.
     holes: u32,
     index: Option<Box<Index>>,
+    /// The sender of each slot, if they are of several. Such a row is short; a long one would pay
+    /// for a sender in each slot.
+    senders: Option<VecDeque<Source>>,
 }
 
 /// The index for overload. Slots are numbered by how many left before them.
@@ -116,15 +118,30 @@ impl Row {
     }
 
     #[inline]
-    pub fn push(&mut self, source: Source, frame: Frame, mark: Mark) {
+    pub fn push(&mut self, frame: Frame, mark: Mark) {
         self.sums.add(frame.len(), mark);
-        self.slots.push_back(Slot { frame, mark, source });
+        self.slots.push_back(Slot { frame, mark });
     }
 
-    /// The sender, length and mark of each frame.
-    pub fn iter(&self) -> impl Iterator<Item = (Source, usize, Mark)> {
-        let slots = self.slots.iter().filter(|slot| slot.mark != Mark::GONE);
-        slots.map(|slot| (slot.source, slot.frame.len(), slot.mark))
+    /// Adds a frame to a row that has, or now gets, frames of several senders. `only`: the sender
+    /// of all its frames until now, unless it has several.
+    pub fn push_of(&mut self, source: Source, only: Source, frame: Frame, mark: Mark) {
+        let slots = self.slots.len();
+        self.senders.get_or_insert_with(|| VecDeque::from(vec![only; slots])).push_back(source);
+        self.push(frame, mark);
+    }
+
+    /// Whether it has had frames of several senders since it was last empty.
+    #[inline]
+    pub fn is_mixed(&self) -> bool {
+        self.senders.is_some()
+    }
+
+    /// The sender, length and mark of each frame of a row with several senders.
+    pub fn iter_mixed(&self) -> impl Iterator<Item = (Source, usize, Mark)> {
+        let slots = self.senders.iter().flat_map(|senders| senders.iter()).zip(&self.slots);
+        let frames = slots.filter(|(_, slot)| slot.mark != Mark::GONE);
+        frames.map(|(source, slot)| (*source, slot.frame.len(), slot.mark))
     }
 
     /// Whether the first frame is durable.
@@ -140,8 +157,11 @@ impl Row {
 
     #[inline]
     pub fn pop(&mut self) -> Option<(Frame, Mark)> {
-        let Slot { frame, mark, .. } = self.slots.pop_front()?;
+        let Slot { frame, mark } = self.slots.pop_front()?;
         self.sums.remove(frame.len(), mark);
+        if let Some(senders) = &mut self.senders {
+            senders.pop_front();
+        }
         if let Some(index) = &mut self.index {
             index.first += 1;
         }
@@ -169,9 +189,10 @@ impl Row {
         self.take_out(place)
     }
 
-    /// Removes the oldest ephemeral frame of a sender. Reads each frame: for short rows.
+    /// Removes the oldest ephemeral frame of a sender from a row with several. Reads each frame.
     pub fn push_out_of(&mut self, source: Source) -> Option<(Frame, Mark)> {
-        let place = self.slots.iter().position(|slot| slot.mark.is_ephemeral() && slot.source == source)?;
+        let mut slots = self.senders.as_ref()?.iter().zip(&self.slots);
+        let place = slots.position(|(sender, slot)| *sender == source && slot.mark.is_ephemeral())?;
         self.take_out(place)
     }
 
@@ -184,6 +205,10 @@ impl Row {
         self.holes += 1;
         self.skip_holes();
         if self.holes as usize > FEW_HOLES.max(self.slots.len() / 2) {
+            if let Some(senders) = &mut self.senders {
+                let mut slots = self.slots.iter();
+                senders.retain(|_| slots.next().is_some_and(|slot| slot.mark != Mark::GONE));
+            }
             self.slots.retain(|slot| slot.mark != Mark::GONE);
             self.holes = 0;
             if let Some(index) = &mut self.index {
@@ -214,7 +239,11 @@ impl Row {
     /// Releases memory, if nothing waits.
     #[inline]
     fn give_back(&mut self) {
-        if self.slots.is_empty() && self.slots.capacity() > KEEP_CAPACITY {
+        if !self.slots.is_empty() {
+            return;
+        }
+        self.senders = None;
+        if self.slots.capacity() > KEEP_CAPACITY {
             self.slots = VecDeque::new();
         }
     }
@@ -224,6 +253,9 @@ impl Row {
         while self.holes > 0 && self.slots.front().is_some_and(|slot| slot.mark == Mark::GONE) {
             self.slots.pop_front();
             self.holes -= 1;
+            if let Some(senders) = &mut self.senders {
+                senders.pop_front();
+            }
             if let Some(index) = &mut self.index {
                 index.first += 1;
             }
