@@ -122,8 +122,8 @@ pub trait Store: Send + Sync + 'static {
     fn dead_letter(&self, channel: ChannelName, seq: u64, death: Death) -> Reply<Option<DeadLettered>>;
 
     /// One step of retention, of at most about `limit` records: expired and too old records, logs
-    /// over their bounds, forgotten channels, expired retained values, old audit entries and cursors.
-    /// To be called regularly, and again at once while the answer says `more`.
+    /// over their bounds, forgotten channels, expired retained values, old audit entries and
+    /// cursors. To be called regularly, and again at once while the answer says `more`.
     fn trim(&self, now: u64, limit: u32) -> Reply<Trimmed>;
 
     /// Sets a channel's retained value, or removes it.

@@ -1,6 +1,6 @@
 //! The names of channels.
 //!
-//! Owns the spelling of channels and their families. The routing core maps addresses to channels;
+//! Owns the spelling of channels and their families. The broker maps addresses to channels;
 //! this module does not know who may read or write one.
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};

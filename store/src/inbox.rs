@@ -81,7 +81,8 @@ pub struct Trimmed {
     pub dead_lettered: Vec<DeadLettered>,
     /// Empty channels without use that were forgotten.
     pub channels: u64,
-    /// Rows removed elsewhere: audit, cursors, ids of the window, retained values that have expired.
+    /// Rows removed elsewhere: audit, cursors, ids of the window, retained values that have
+    /// expired.
     pub rows: u64,
     /// Whether there is more to do now.
     pub more: bool,

@@ -1,7 +1,7 @@
 //! What outlives a connection and, except for [`MemoryStore`], the process.
 //!
 //! Owns the log of every channel, what waits in inboxes, retained values, cursors, sessions, the
-//! audit log, and the counter for sequence numbers. The broker's routing core calls it through
+//! audit log, and the counter for sequence numbers. The broker's durable delivery calls it through
 //! [`Store`]. Nothing here routes, delivers, or reads a clock.
 //!
 //! A *channel* is a log of *records*. A record has a *sequence number* from one counter for all

@@ -137,7 +137,8 @@ pub struct Retained {
     pub seq: u64,
     /// When it was stored, in milliseconds since 1970.
     pub stored_at: u64,
-    /// When it is of no more use, in milliseconds since 1970. [`crate::Store::trim`] then removes it.
+    /// When it is of no more use, in milliseconds since 1970. [`crate::Store::trim`] then removes
+    /// it.
     pub expires_at: Option<u64>,
     /// The stamped envelope.
     pub frame: Bytes,

@@ -39,3 +39,4 @@ mod store_faults;
 mod takeover;
 mod tls;
 mod token;
+mod widths;

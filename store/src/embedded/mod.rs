@@ -2,7 +2,8 @@
 //!
 //! - [`file`]: the files, the epoch; [`lock`]: who may use them; [`presence`]: whether they still
 //!   exist; [`schema`]: tables and versions.
-//! - [`crate::write_queue`] → [`writer`] → [`answer`]: writes wait in line, one thread makes batches of them;
+//! - [`crate::write_queue`] → [`writer`] → [`answer`]: writes wait in line, one thread makes
+//!   batches of them;
 //!   [`tx`]: what a batch can do, with the operations in [`append`], [`inbox`], [`retention`],
 //!   [`keep`]; [`channels`]: what the writer remembers; [`commits`] and [`fresh`]: indexes and
 //!   counters that are written later.

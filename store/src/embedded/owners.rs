@@ -1,8 +1,8 @@
 //! The writer's knowledge of the owners of records.
 //!
-//! A row of `owners` counts what is in the indexes, and retained values. Records that are not there yet are counted only
-//! here; when the file is opened again they are counted from the rows of `commits`. The accounts in
-//! the [`Ledger`], which callers use, change when a batch is committed.
+//! A row of `owners` counts what is in the indexes, and retained values. Records that are not there
+//! yet are counted only here; when the file is opened again they are counted from the rows of
+//! `commits`. The accounts in the [`Ledger`], which callers use, change when a batch is committed.
 
 use std::sync::Arc;
 
@@ -129,7 +129,8 @@ impl Owners {
         self.change(owner.id, bytes, false, Change::Add);
     }
 
-    /// A record, or a retained value, is no longer charged to anybody. `is_fresh`: it is not in the indexes.
+    /// A record, or a retained value, is no longer charged to anybody. `is_fresh`: it is not in the
+    /// indexes.
     pub(super) fn uncharge(&mut self, owner: u64, bytes: u64, is_fresh: bool) {
         if owner != 0 {
             self.change(owner, bytes, is_fresh, Change::Remove);

@@ -10,7 +10,7 @@ use transport::LinkPolicy;
 
 use super::machine::State;
 
-/// Totals and gauges over all pairs of sockets.
+/// Totals and gauges over all ProxyActors.
 #[derive(Debug)]
 pub struct ProxyCounters {
     browser_policy: Arc<LinkPolicy>,

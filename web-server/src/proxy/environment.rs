@@ -1,4 +1,4 @@
-//! What all pairs of sockets share: the broker's address, the rules, the counters.
+//! What all ProxyActors share: the broker's address, the rules, the counters.
 
 use std::{sync::Arc, time::Duration};
 

@@ -72,7 +72,8 @@ impl<F: Face> ProxyActor<F> {
         let (environment, address) = (Arc::clone(&self.environment), self.address);
         let session = Some(self.identity.session_id);
         let judging = async move {
-            // As over HTTP: the address pays for the check, and a token that nobody signed costs it a wait.
+            // As over HTTP: the address pays for the check, and a token that nobody signed costs it
+            // a wait.
             let pay = || environment.throttle.pay_for_check(session, address);
             let judged = environment.credentials.recognise(token.reveal(), pay).await;
             judged.map_err(|code| environment.throttle.on_refused_token(address, code).code())

@@ -25,7 +25,7 @@ use common::backoff::Backoff;
 /// of waits.
 pub const STABLE_AFTER: Duration = Duration::from_secs(5);
 
-/// The state of a pair of connections.
+/// The state of a client and its connection to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// The broker is being dialled, after this many failures in a row.
@@ -142,7 +142,7 @@ pub enum Effect {
     },
 }
 
-/// The machine of one pair of connections.
+/// The machine of one client and its connection to the broker.
 #[derive(Debug)]
 pub struct ProxyMachine {
     state: State,

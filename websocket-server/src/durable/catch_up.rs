@@ -110,9 +110,9 @@ impl CatchUp {
         self.machine.lock().turn_of(self.peer.id) == Some(self.turn)
     }
 
-    /// Runs until the receiver is live or has gone. `on_given` gets the messages of an inbox that are
-    /// delivered, perhaps not for the first time, `on_dead` what was delivered too often and is not delivered any more. Returns the
-    /// highest number that was delivered, 0 if none.
+    /// Runs until the receiver is live or has gone. `on_given` gets the messages of an inbox that
+    /// are delivered, perhaps not for the first time, `on_dead` what was delivered too often and is
+    /// not delivered any more. Returns the highest number that was delivered, 0 if none.
     pub async fn run(mut self, on_given: impl Fn(&ChannelName, u64), on_dead: impl Fn(&[DeadLettered])) -> u64 {
         let start = self.given;
         {

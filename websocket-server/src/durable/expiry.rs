@@ -1,5 +1,5 @@
-//! Messages that are of no more use (`ttl_ms`). They are checked at the moment of handing out, because the
-//! store removes them only now and then.
+//! Messages that are of no more use (`ttl_ms`). They are checked at the moment of handing out,
+//! because the store removes them only now and then.
 
 use common::timestamp::unix_ms;
 

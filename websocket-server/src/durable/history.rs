@@ -47,8 +47,8 @@ impl Channels {
         Ok(StartingPoint { after, recovery: Recovery { recovered: lost.is_none() && is_known, from: after, lost } })
     }
 
-    /// A part of a channel's log, without messages that have expired. With a `limit` of 0 it contains
-    /// no messages.
+    /// A part of a channel's log, without messages that have expired. With a `limit` of 0 it
+    /// contains no messages.
     ///
     /// # Errors
     /// Those of the store.

@@ -152,8 +152,8 @@ impl Channels {
                 Ok(moved) => dead.extend(moved),
                 Err(error) => {
                     tracing::debug!(channel = %inbox, %error, "a message was not moved to the dead letters");
-                    // Stored messages are delivered also while nothing can be written, but for those
-                    // that have expired.
+                    // Stored messages are delivered also while nothing can be written, but for
+                    // those that have expired.
                     if reason != DeadReason::Expired {
                         left.push(pending);
                     }

@@ -8,7 +8,7 @@ use std::sync::{
 use common::{envelope::Family, error::ErrorCode};
 use serde_json::{Map, Value, json};
 use store::Kind;
-use transport::clock::now_ms;
+use transport::{Account, clock::now_ms};
 
 use crate::{
     broker::Broker,
@@ -75,9 +75,12 @@ fn shares(broker: &Broker) -> Value {
     let row = |table: Table| {
         let at = table as usize;
         let largest = broker.admissions.largest(at);
+        // What has no bound is not counted.
+        let counted = |account: &Account| Some((account.held(at), account.share(at))).filter(|(_, share)| *share > 0).unzip();
+        let ((held, most), (held_by_sessions, most_by_sessions)) = (counted(&everybody), counted(&sessions));
         let row = json!({
-            "held": everybody.held(at), "most": everybody.share(at),
-            "held_by_sessions": sessions.held(at), "most_by_sessions": sessions.share(at),
+            "held": held, "most": most,
+            "held_by_sessions": held_by_sessions, "most_by_sessions": most_by_sessions,
             "refused": everybody.refused(at),
             "largest": largest.map(|(holder, held)| json!({ "holder": holder.to_string(), "held": held })),
         });

@@ -1,11 +1,11 @@
 //! The routing core: who is connected, who subscribes to what, and where a message goes.
 //!
 //! Pure tables and rules: no sockets, no actix. The clock is read in one place, where answers to
-//! answers are paced (`destination.rs`); other times are given by the caller. A receiver is a [`transport::Link`],
-//! whose queue takes frames without waiting. One lock protects the tables. A dispatch takes it for
-//! reading, so that all shards can dispatch at once; a connection that comes, goes or subscribes
-//! takes it for writing. Only [`crate::shard::RouterActor`]s dispatch, attach and subscribe. Two
-//! others write: a reload of the agent keys removes remembered agents, and the
+//! answers are paced (`destination.rs`); other times are given by the caller. A receiver is a
+//! [`transport::Link`], whose queue takes frames without waiting. One lock protects the tables. A
+//! dispatch takes it for reading, so that all shards can dispatch at once; a connection that comes,
+//! goes or subscribes takes it for writing. Only [`crate::shard::RouterActor`]s dispatch, attach
+//! and subscribe. Two others write: a reload of the agent keys removes remembered agents, and the
 //! [`crate::state::StateManagerActor`] expires entries as time passes.
 
 mod access;

@@ -175,7 +175,9 @@ async fn open_requests_have_a_share_of_an_address() {
     let asked = agent.expect("q:ask").await;
     agent.send(json!({"type":"q:answer","target":asked["source"],"correlation_id":"q99"})).await;
     assert_eq!(honest.expect("q:answer").await["correlation_id"], "q99");
-    assert_eq!(shares(&broker, "open_requests").await["refused"], 4);
+    let table = shares(&broker, "open_requests").await;
+    assert_eq!((&table["refused"], &table["held"], &table["most"]), (&json!(4), &json!(null), &json!(null)), "{table}");
+    assert_eq!(table["largest"]["held"], 20, "{table}");
     drop(strangers);
     eventually("their requests are gone", async || shares(&broker, "open_requests").await["largest"].is_null()).await;
 }
