@@ -29,7 +29,7 @@ pub enum ProxyHeader {
     Forwarded,
 }
 
-/// Rates per second. The table of limits in docs/protocol.md says what happens beyond each.
+/// Rates per second. The table of limits in docs/protocol/overload.md says what happens beyond each.
 #[derive(Clone, Debug)]
 pub struct Rates {
     /// Connections of one address to one listener. Default 100 a second, 1000 at once.

@@ -148,7 +148,7 @@ pub enum CookieSecure {
     Never,
 }
 
-/// Bounds on what peers may use. Section 6 of docs/protocol.md says what happens beyond each.
+/// Bounds on what peers may use. docs/protocol/overload.md says what happens beyond each.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Connections in all. Default 20,000.
