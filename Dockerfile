@@ -19,10 +19,12 @@ COPY --from=build /usr/local/bin/agent-bridge /usr/local/bin/agent-bridge
 COPY --from=build --chown=65532:65532 --chmod=700 /data /data
 WORKDIR /data
 
-# In a container the listeners must be reachable from outside. With addresses that are not loopback the
+# In a container the listeners must be reachable from outside; those of dialects open only if their
+# dialect is on. With addresses that are not loopback the
 # daemon starts only with an agent key of your own: set AGENT_TOKEN or AGENT_KEYS.
 ENV WEBSOCKET_SERVER_ADDR=0.0.0.0:8080 \
     WEB_SERVER_ADDR=0.0.0.0:8081 \
+    SUPERVISOR_ADDR=0.0.0.0:9999 \
     DATA_DIR=/data \
     LOG_FORMAT=json
 EXPOSE 8080 8081

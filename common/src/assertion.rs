@@ -19,6 +19,7 @@ pub use prefetch::Prefetch;
 pub use signer::{CLOCK_HEADER, Signer, tell_clock};
 
 use crate::{
+    dialect::Dialect,
     error::ErrorCode,
     id::{AgentId, ClientName, SessionId, UserId},
     secret::Secret,
@@ -147,6 +148,9 @@ pub struct ClientIdentity {
     /// The client's `User-Agent`, cut to 256 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
+    /// The dialect that the client speaks; `None`: the bridge's own protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<Dialect>,
 }
 
 impl ClientIdentity {
@@ -162,6 +166,7 @@ impl ClientIdentity {
             issued_at: 0,
             ip: None,
             user_agent: None,
+            dialect: None,
         }
     }
 

@@ -12,6 +12,7 @@ pub mod close;
 pub mod config;
 pub mod connection;
 pub mod core_dumps;
+pub mod dialect;
 pub mod envelope;
 pub mod error;
 pub mod files;

@@ -17,6 +17,7 @@ mod login_bodies;
 mod pieces;
 mod proxies;
 mod raw_frames;
+mod supervisor;
 mod token;
 mod wallet_message;
 
@@ -32,5 +33,6 @@ pub use key_set::key_set;
 pub use login_bodies::login_bodies;
 pub use proxies::proxies;
 pub use raw_frames::raw_frames;
+pub use supervisor::supervisor;
 pub use token::token;
 pub use wallet_message::wallet_message;

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use common::config::{Flag, Inputs, Loaded, Role, Settings, load};
+use common::dialect::Dialect;
 use common::{open_files, telemetry};
 use transport::process::Stops;
 
@@ -71,6 +72,9 @@ struct Options {
     /// Any setting, such as limits.max_depth=32; docs/configuration.md lists them.
     #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_and_value)]
     set: Vec<(String, String)>,
+    /// Serve clients of these other systems; docs/dialects.md says more.
+    #[arg(long, global = true, value_name = "NAME,…", value_delimiter = ',', value_parser = dialect)]
+    dialect: Vec<Dialect>,
     /// Run the demo agent inside.
     #[arg(long, global = true)]
     demo: bool,
@@ -170,8 +174,13 @@ impl Options {
             flag("web.addr", "--web-addr", self.web_addr.as_deref()),
             flag("demo.enabled", "--demo", self.demo.then_some("true")),
         ];
+        let dialects = self.dialect.iter().map(|dialect| Flag {
+            key: format!("dialects.{}.enabled", dialect.as_str()),
+            value: "true".to_owned(),
+            origin: "--dialect".to_owned(),
+        });
         let set = self.set.iter().filter_map(|(key, value)| flag(key, "--set", Some(value)));
-        named.into_iter().flatten().chain(set).collect()
+        named.into_iter().flatten().chain(dialects).chain(set).collect()
     }
 }
 
@@ -185,6 +194,11 @@ impl DemoArgs {
 
 fn flag(key: &str, origin: &str, value: Option<&str>) -> Option<Flag> {
     value.map(|value| Flag { key: key.to_owned(), value: value.to_owned(), origin: origin.to_owned() })
+}
+
+fn dialect(name: &str) -> Result<Dialect, String> {
+    let names = || Dialect::ALL.map(Dialect::as_str).join(", ");
+    Dialect::ALL.into_iter().find(|dialect| dialect.as_str() == name).ok_or_else(|| format!("the dialects are: {}", names()))
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {

@@ -1,9 +1,12 @@
 //! The broker and the edge of this process: started in order, drained in order.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Result;
-use common::config::{Role, Settings};
+use common::{
+    config::{Role, Settings},
+    dialect::Dialect,
+};
 use tokio::sync::oneshot;
 use transport::{Socket, process::Part};
 use web_server::{EdgeHandle, SessionPipe};
@@ -52,6 +55,11 @@ impl Parts {
             parts.edge = Some(edge);
         }
         Ok(parts)
+    }
+
+    /// The dialects that are on, each with its address.
+    pub fn dialects(&self) -> Vec<(Dialect, SocketAddr)> {
+        self.edge.as_ref().map(EdgeHandle::dialects).unwrap_or_default()
     }
 
     /// Starts the demo agent, if the settings ask for it. Returns whether it was started.

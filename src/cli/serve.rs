@@ -4,10 +4,12 @@
 //! [`transport::process`] handles the signals.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use common::config::{ListenerTls, Role, Settings, dialable};
+use common::dialect::Dialect;
 use common::open_files;
 use transport::process::{self, Signals};
 
@@ -35,12 +37,12 @@ async fn serve(mut settings: Settings, role: Role) -> Result<ExitCode> {
     let mut parts = Parts::start(&mut settings, role).await?;
     let demo = parts.start_demo(&settings, role);
     // A closed stdout is no reason not to serve.
-    let _ = std::io::stdout().write_all(announcement(&settings, role, demo).as_bytes());
+    let _ = std::io::stdout().write_all(announcement(&settings, role, &parts.dialects(), demo).as_bytes());
     Ok(process::serve(parts, signals, settings.drain.timeout).await)
 }
 
 /// What a person who has just started it wants to know.
-fn announcement(settings: &Settings, role: Role, demo: bool) -> String {
+fn announcement(settings: &Settings, role: Role, dialects: &[(Dialect, SocketAddr)], demo: bool) -> String {
     let (broker, web) = (dialable(settings.broker.addr), dialable(settings.web.addr));
     let mut page = format!("agent-bridge {} is up\n", env!("CARGO_PKG_VERSION"));
     if role != Role::Broker {
@@ -51,6 +53,10 @@ fn announcement(settings: &Settings, role: Role, demo: bool) -> String {
     } else {
         let (agents, stats) = (scheme("ws", &settings.broker.tls), scheme("http", &settings.broker.tls));
         page.push_str(&format!("\n  agents    {agents}://{broker}/ws/agent\n  stats     {stats}://{broker}/stats\n"));
+    }
+    for (dialect, addr) in dialects {
+        let scheme = scheme("ws", &settings.web.tls);
+        page.push_str(&format!("  {:<9} {scheme}://{}\n", dialect.as_str(), dialable(*addr)));
     }
     if demo {
         page.push_str(&format!("  demo      agent:{}\n", settings.demo.agent_id));
@@ -86,11 +92,14 @@ mod tests {
         let mut settings = Settings::for_tests();
         settings.broker.addr = ([0, 0, 0, 0], 8080).into();
         settings.web.addr = ([127, 0, 0, 1], 8081).into();
-        let daemon = announcement(&settings, Role::Daemon, true);
-        for expected in ["http://127.0.0.1:8081\n", "ws://127.0.0.1:8080/ws/agent\n", "agent:demo\n"] {
+        let dialects = [(Dialect::Supervisor, ([0, 0, 0, 0], 9999).into())];
+        let daemon = announcement(&settings, Role::Daemon, &dialects, true);
+        for expected in
+            ["supervisor ws://127.0.0.1:9999\n", "http://127.0.0.1:8081\n", "ws://127.0.0.1:8080/ws/agent\n", "agent:demo\n"]
+        {
             assert!(daemon.contains(expected), "{daemon}");
         }
-        assert!(!announcement(&settings, Role::Broker, false).contains("8081"));
-        assert!(!announcement(&settings, Role::Edge, false).contains("/ws/agent"));
+        assert!(!announcement(&settings, Role::Broker, &[], false).contains("8081"));
+        assert!(!announcement(&settings, Role::Edge, &[], false).contains("/ws/agent"));
     }
 }

@@ -108,6 +108,11 @@ fn requests_of_peers_are_parsed_within_bounds() {
 }
 
 #[test]
+fn supervisor_clients_recognise_every_answer() {
+    run("supervisor", fuzz::supervisor);
+}
+
+#[test]
 fn requests_for_files_stay_within_the_app_and_the_file() {
     run("assets", fuzz::assets);
 }

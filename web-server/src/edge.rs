@@ -17,12 +17,13 @@ use common::{
     assertion::Signer,
     close::CloseCode,
     config::{CookieSecure, Settings, WebSettings, ws_authority},
+    dialect::Dialect,
     error::ErrorCode,
     files::{FolderLock, FolderLockError, secure_folder},
     network::is_loopback,
     timestamp::millis,
 };
-use gateway::doors::SessionPipe;
+use gateway::doors::{SessionEntrance, SessionPipe};
 use tls::{Listener, TlsError};
 use transport::{
     Gate, GateRules, HostRule, HttpFaults, OriginRule, ServeOptions, client_address::TrustedProxies, listen, operator::Operators,
@@ -31,6 +32,10 @@ use transport::{
 
 use crate::{
     assets::{self, AssetError, Library},
+    dialects::{
+        self, DialectError, Dialects, Surroundings,
+        host::{DialectHost, Judges},
+    },
     history,
     http::{
         BrokerApi, Hsts, InFlight, Refusal, Throttle, allow_origins, count_in_flight, keep_reporting, note_refusals,
@@ -95,6 +100,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// A dialect.
+    #[error(transparent)]
+    Dialect(#[from] DialectError),
     /// The worker threads.
     #[error("cannot start the edge's server: {0}")]
     Serve(io::Error),
@@ -111,6 +119,7 @@ pub struct EdgeHandle {
     reporting: tokio::task::JoinHandle<()>,
     sharing: tokio::task::JoinHandle<()>,
     tls: Option<Listener>,
+    dialects: Arc<Dialects>,
     /// Client names and revocations belong to this edge alone.
     _lock: FolderLock,
 }
@@ -137,6 +146,8 @@ struct Parts {
     requests: Arc<InFlight>,
     broker: Arc<BrokerApi>,
     sharing: Arc<Sharing>,
+    /// Known once their listeners are open.
+    dialects: Option<Arc<Dialects>>,
 }
 
 /// Starts the edge. Needs a running actix system; the server ends with it.
@@ -174,7 +185,7 @@ fn start_with(settings: &Settings, broker: Option<SessionPipe>, now: SystemTime)
     let addr = listener.local_addr().map_err(bind)?;
     // The text that a wallet signs may name the address that was bound.
     let settings = &Settings { web: WebSettings { addr, ..settings.web.clone() }, ..settings.clone() };
-    let parts = Parts::new(settings, broker, tls.as_ref(), now)?;
+    let parts = Parts::new(settings, broker.clone(), tls.as_ref(), now)?;
 
     let options = ServeOptions {
         gate: Arc::clone(&parts.gate),
@@ -189,7 +200,8 @@ fn start_with(settings: &Settings, broker: Option<SessionPipe>, now: SystemTime)
         max_in_flight: settings.limits.max_handshakes,
         shutdown_timeout: settings.drain.timeout,
     };
-    let shared = parts.clone();
+    let dialects = Arc::new(dialects::start(settings, parts.host(settings, broker), &options, &parts.surroundings(settings))?);
+    let shared = Parts { dialects: Some(Arc::clone(&dialects)), ..parts.clone() };
     let allowed_origins = settings.web.allowed_origins.clone();
     let server = serve(listener, &options, move || {
         let parts = shared.clone();
@@ -232,6 +244,7 @@ fn start_with(settings: &Settings, broker: Option<SessionPipe>, now: SystemTime)
         reporting,
         sharing,
         tls,
+        dialects,
         _lock: lock,
     })
 }
@@ -257,6 +270,11 @@ impl EdgeHandle {
         self.addr
     }
 
+    /// The dialects that are on, each with the address that was bound.
+    pub fn dialects(&self) -> Vec<(Dialect, SocketAddr)> {
+        self.dialects.addresses()
+    }
+
     /// Reads the certificate again, as the operator asked. If it cannot be read, the one in force
     /// stays.
     pub async fn reload_certificate(&self) {
@@ -273,13 +291,14 @@ impl EdgeHandle {
         let Parts { status, sockets, .. } = &self.parts;
         status.enter(Phase::Draining);
         sockets.shut();
+        self.dialects.shut();
         self.housekeeping.abort();
         self.key_keeping.abort();
         self.reporting.abort();
         self.sharing.abort();
         sockets.order_all(Order::AnnounceDrain { close_within_ms: millis(self.drain.timeout) });
         self.close_sockets(started).await;
-        let is_busy = || sockets.count() + self.parts.requests.count() > 0;
+        let is_busy = || sockets.count() + self.dialects.strangers() + self.parts.requests.count() > 0;
         while is_busy() && started.elapsed() < self.drain.timeout {
             tokio::time::sleep(DRAIN_TICK).await;
         }
@@ -288,6 +307,7 @@ impl EdgeHandle {
         // connections.
         tokio::time::sleep(DRAIN_TICK).await;
         self.server.stop(false).await;
+        self.dialects.stop().await;
         self.parts.sharing.finish().await;
         self.parts.broker.report_last(self.drain.timeout.saturating_sub(started.elapsed()).max(LAST_REPORT)).await;
         tracing::info!(cut, "edge drained");
@@ -360,7 +380,40 @@ impl Parts {
             broker: api,
             sharing,
             environment,
+            dialects: None,
         })
+    }
+
+    /// The edge as the host of dialects. With `broker`, that is in this process.
+    fn host(&self, settings: &Settings, broker: Option<SessionPipe>) -> DialectHost {
+        let entrance = match broker {
+            Some(pipe) => SessionEntrance::Pipe(pipe),
+            None => SessionEntrance::Socket {
+                address: self.environment.broker_address().clone(),
+                secret: settings.broker.bridge_secret.clone(),
+            },
+        };
+        let judges = Judges {
+            credentials: Arc::clone(&self.credentials),
+            authority: Arc::clone(&self.authority),
+            sockets: Arc::clone(&self.sockets),
+            throttle: Arc::clone(&self.throttle),
+            broker: Arc::clone(&self.broker),
+        };
+        DialectHost::new(settings, entrance, judges)
+    }
+
+    fn surroundings(&self, settings: &Settings) -> Surroundings {
+        Surroundings {
+            origins: self.origins.clone(),
+            allowed_origins: settings.web.allowed_origins.clone(),
+            hosts: self.hosts.clone(),
+            hsts: self.hsts.clone(),
+            proxies: self.proxies.clone(),
+            throttle: Arc::clone(&self.throttle),
+            broker: Arc::clone(&self.broker),
+            requests: Arc::clone(&self.requests),
+        }
     }
 
     fn configure(self, routes: &mut web::ServiceConfig) {
@@ -381,6 +434,7 @@ impl Parts {
             .configure(status::configure)
             .app_data(web::Data::from(self.broker))
             .app_data(web::Data::from(self.sharing))
+            .app_data(web::Data::new(self.dialects))
             .configure(|routes| proxy::routes::configure(routes, &self.environment))
             .service(
                 web::scope("/api")

@@ -6,6 +6,7 @@
 //! - [`logins`]: how a session gets a user: by wallet or by an issuer's token;
 //! - [`proxy`]: one [`proxy::ProxyActor`] for each client's socket or event stream, with a
 //!   connection to the broker;
+//! - [`dialects`]: listeners for the clients of other systems;
 //! - `broker_reach`: whether the broker answers, and since when;
 //! - `history`: the history of channels, for sessions;
 //! - [`status`]: health and statistics for operators;
@@ -16,6 +17,7 @@
 
 pub mod assets;
 mod broker_reach;
+pub mod dialects;
 mod edge;
 mod history;
 pub mod http;

@@ -19,6 +19,7 @@ use tokio::{net::TcpStream, sync::Mutex};
 use transport::{Gate, HttpFaults, operator::Operators};
 
 use crate::{
+    dialects::Dialects,
     http::{PacedOperator, Refusal, Throttle, only},
     proxy::ProxyCounters,
     sessions::{OpenSockets, sharing::Sharing},
@@ -150,7 +151,7 @@ async fn stats(
     (throttle, operators): (web::Data<Throttle>, web::Data<Operators>),
     status: web::Data<EdgeStatus>,
     (gate, faults): (web::Data<Gate>, web::Data<HttpFaults>),
-    sockets: web::Data<OpenSockets>,
+    (sockets, dialects): (web::Data<OpenSockets>, web::Data<Option<Arc<Dialects>>>),
     counters: web::Data<ProxyCounters>,
 ) -> Result<HttpResponse, Refusal> {
     throttle.check_operator(&request, address, |request| operators.check_observer(request))?;
@@ -164,6 +165,7 @@ async fn stats(
     page["http_faults"] = faults.counts().map(|(name, count)| (name.to_owned(), json!(count))).collect();
     page["browsers"] = counters.browsers(sockets.count());
     page["upstream"] = counters.upstream();
+    page["dialects"] = dialects.as_ref().as_ref().map_or(json!({}), |dialects| dialects.page());
     page["tls"] = json!(status.tls.as_ref().map(|tls| tls.status()));
     Ok(answer(true, &page))
 }

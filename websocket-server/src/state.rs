@@ -11,6 +11,7 @@ use common::{
     close::CloseCode,
     config,
     connection::ConnectionState,
+    dialect::Dialect,
     message::{Speaker, SystemMessage},
     timestamp::millis,
 };
@@ -46,6 +47,8 @@ pub struct Opened {
     pub side: Side,
     /// Its outbox.
     pub link: Arc<Link>,
+    /// The dialect that its client speaks at the edge.
+    pub dialect: Option<Dialect>,
 }
 
 /// A connection has changed its state.
@@ -92,6 +95,7 @@ struct OpenConnection {
     side: Side,
     state: ConnectionState,
     link: Arc<Link>,
+    dialect: Option<Dialect>,
 }
 
 /// The connections that exist, and how many there have been.
@@ -102,9 +106,9 @@ struct Connections {
 }
 
 impl Connections {
-    fn on_opened(&mut self, Opened { id, side, link }: Opened) {
+    fn on_opened(&mut self, Opened { id, side, link, dialect }: Opened) {
         self.counts.on_opened(side);
-        self.open.insert(id, OpenConnection { side, state: ConnectionState::Handshaking, link });
+        self.open.insert(id, OpenConnection { side, state: ConnectionState::Handshaking, link, dialect });
     }
 
     fn enter(&mut self, id: ConnectionId, next: ConnectionState) {
@@ -253,7 +257,7 @@ impl Handler<GetStats> for StateManagerActor {
         let Connections { open, counts } = &self.connections;
         MessageResult(Tracked {
             opened: counts.opened(),
-            connections: counts.to_json(open.values().map(|connection| (connection.side, connection.state))),
+            connections: counts.to_json(open.values().map(|connection| (connection.side, connection.state, connection.dialect))),
             outboxes: depths(open.values().map(|connection| connection.link.depth())),
             rates: self.rates.to_json(),
         })
@@ -291,7 +295,7 @@ mod tests {
         let links = (0..count)
             .map(|_| {
                 let (id, link) = (ConnectionId::next(), Link::new(Arc::clone(&policy)));
-                connections.on_opened(Opened { id, side: Side::Agent, link: Arc::clone(&link) });
+                connections.on_opened(Opened { id, side: Side::Agent, link: Arc::clone(&link), dialect: None });
                 (id, link)
             })
             .collect();

@@ -19,12 +19,15 @@ const PUBLISHED_SECRETS: [&str; 2] =
 /// All settings that are too open for the addresses of the listeners.
 pub(super) fn check(settings: &Settings, origins: &BTreeMap<&'static str, String>, role: Role) -> Vec<Fault> {
     let (broker, web) = (("broker.addr", settings.broker.addr), ("web.addr", settings.web.addr));
-    let listeners: &[(&'static str, SocketAddr)] = match role {
-        Role::Daemon => &[broker, web],
-        Role::Broker => &[broker],
-        Role::Edge => &[web],
-        Role::Client => &[],
+    let mut listeners: Vec<(&'static str, SocketAddr)> = match role {
+        Role::Daemon => vec![broker, web],
+        Role::Broker => vec![broker],
+        Role::Edge => vec![web],
+        Role::Client => Vec::new(),
     };
+    if matches!(role, Role::Daemon | Role::Edge) {
+        listeners.extend(settings.dialects.listeners().map(|(_, key, addr)| (key, addr)));
+    }
     let is_exposed = |(_, addr): &&(&str, SocketAddr)| !addr.ip().to_canonical().is_loopback();
     let Some((_, exposed)) = listeners.iter().find(is_exposed) else { return Vec::new() };
     let edge_is_exposed = listeners.iter().any(|listener| listener.0 == web.0 && is_exposed(&listener));
@@ -114,6 +117,12 @@ fn given(settings: &Settings, role: Role) -> Vec<Given<'_>> {
     if role != Role::Broker {
         add("web.session_secret", "it".to_owned(), &settings.web.session_secret, SIGNS);
         add("auth.jwt_secret", "it".to_owned(), &settings.auth.jwt_secret, SIGNS);
+        let supervisor = &settings.dialects.supervisor;
+        if supervisor.listener.enabled {
+            add("dialects.supervisor.token", "it".to_owned(), &supervisor.token, SHOWN);
+            add("dialects.supervisor.twilio_auth_token", "it".to_owned(), &supervisor.twilio_auth_token, SIGNS);
+            add("dialects.supervisor.email_secret", "it".to_owned(), &supervisor.email_secret, SHOWN);
+        }
     }
     given.retain(|given| !given.secret.is_empty());
     given

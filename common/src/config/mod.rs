@@ -8,6 +8,7 @@
 mod arguments;
 mod auth_settings;
 mod checks;
+mod dialect_settings;
 mod exposure;
 mod faults;
 mod former;
@@ -32,6 +33,7 @@ mod tls;
 pub use self::checks::ws_authority;
 pub use arguments::ArgumentError;
 pub use auth_settings::{AuthSettings, ChainUrl};
+pub use dialect_settings::{DialectListener, DialectsSettings, SupervisorSettings};
 pub use faults::{Fault, Faults};
 pub use guards::{AccessSettings, ProxyHeader, ProxySettings, Rates};
 pub use inputs::{Flag, Inputs, Role};

@@ -163,6 +163,21 @@ impl Rules<'_> {
         if role == Role::Daemon {
             self.require(!collide(broker, web), "web.addr", || format!("{web} is taken by broker.addr, which is {broker}"));
         }
+        if !matches!(role, Role::Daemon | Role::Edge) {
+            return;
+        }
+        let mut taken = vec![("web.addr", web)];
+        if role == Role::Daemon {
+            taken.push(("broker.addr", broker));
+        }
+        for (_, key, addr) in settings.dialects.listeners() {
+            let other = taken.iter().find(|(_, other)| collide(*other, addr));
+            self.require(other.is_none(), key, || {
+                let (other, at) = other.copied().unwrap_or((key, addr));
+                format!("{addr} is taken by {other}, which is {at}")
+            });
+            taken.push((key, addr));
+        }
     }
 }
 

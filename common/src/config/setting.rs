@@ -53,6 +53,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("web", "Edge"),
     ("auth", "Logins"),
     ("proxies", "Proxies in front"),
+    ("dialects", "Dialects"),
     ("limits", "Limits"),
     ("rates", "Rates"),
     ("access", "What sessions may reach"),

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::auth_settings::AuthSettings;
+use super::dialect_settings::DialectsSettings;
 use super::guards::{AccessSettings, ProxySettings, Rates};
 use super::store_settings::{Backend, DefaultDelivery, StoreSettings};
 use super::tls::{AcmeSettings, ClientCertificates, ListenerTls};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub web: WebSettings,
     /// How people log in at the edge.
     pub auth: AuthSettings,
+    /// Protocols of other systems.
+    pub dialects: DialectsSettings,
     /// Bounds on what peers may use.
     pub limits: Limits,
     /// Rates per second.

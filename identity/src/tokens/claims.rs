@@ -6,7 +6,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use common::id::{MAX_NAME, UserId};
+use common::{
+    dialect,
+    id::{MAX_NAME, UserId},
+};
 use serde_json::{Map, Value};
 
 use super::{ClaimsMap, IssuerSettings, TokenError};
@@ -95,8 +98,8 @@ fn user(claims: &Map<String, Value>, map: &ClaimsMap) -> Result<UserId, TokenErr
     };
     let room = MAX_NAME.saturating_sub(map.user_prefix.len());
     let id = format!("{}{}", map.user_prefix, escape_name(subject, room));
-    // No issuer may name the users that wallets prove.
-    if id.starts_with(Wallet::USER_PREFIX) {
+    // No issuer may name the users that wallets prove, or those of dialects.
+    if [Wallet::USER_PREFIX, dialect::USER_PREFIX].iter().any(|prefix| id.starts_with(prefix)) {
         return Err(TokenError::ClaimInvalid);
     }
     UserId::new(&id).map_err(|_| TokenError::ClaimInvalid)

@@ -11,7 +11,8 @@ use actix_web::{
     middleware::Next,
     web,
 };
-use common::{audit::Event, id::SessionId};
+use common::{audit::Event, error::ErrorCode, id::SessionId};
+use gateway::dialects::HttpRefusal;
 use transport::RouteFamily;
 
 use super::{BrokerApi, ClientAddress, Refusal, Throttle};
@@ -42,8 +43,12 @@ pub async fn note_refusals<B: MessageBody + 'static>(
     let (broker, throttle) = (request.app_data::<web::Data<BrokerApi>>(), request.app_data::<web::Data<Throttle>>());
     if let (Some(broker), Some(throttle)) = (broker, throttle) {
         if throttle.take(RouteFamily::Refusal, address).is_ok() {
-            let refusal = answer.response().error().and_then(|error| error.as_error::<Refusal>());
-            let code = refusal.map_or("refused", |refusal| refusal.code().as_str());
+            let error = answer.response().error();
+            let code = error.and_then(|error| {
+                let of_dialect = || error.as_error::<HttpRefusal>().map(HttpRefusal::code);
+                error.as_error::<Refusal>().map(Refusal::code).or_else(of_dialect)
+            });
+            let code = code.map_or("refused", ErrorCode::as_str);
             broker.note(event, "", &format!("{} {}: {code}", request.method(), request.path()), address);
         } else {
             broker.pass_over();
@@ -59,7 +64,7 @@ mod tests {
         middleware::from_fn,
         test::{TestRequest, call_service, init_service},
     };
-    use common::{audit::Batch, config::Settings, error::ErrorCode, rate::Rate};
+    use common::{audit::Batch, config::Settings, rate::Rate};
 
     use super::*;
 

@@ -33,6 +33,11 @@ impl Refusal {
     pub fn code(&self) -> ErrorCode {
         self.error.code
     }
+
+    /// The error alone.
+    pub fn into_error(self) -> ClientError {
+        self.error
+    }
 }
 
 /// The answer of a path to methods that it does not have; see [`Refusal::method_not_allowed`].

@@ -35,7 +35,7 @@ pub struct Throttle {
     /// Tokens that nobody signed. Counted apart from logins: a token cannot be guessed, and a
     /// browser with an old one means no harm.
     forged_tokens: SharedPenalties,
-    /// Wrong operator tokens.
+    /// Wrong operator tokens, and wrong keys of dialects.
     guessed_tokens: SharedPenalties,
     /// Signature checks, for all addresses.
     checks: SharedBucket,
@@ -144,6 +144,20 @@ impl Throttle {
             None => look(),
         };
         Ok(checked?)
+    }
+
+    /// Checks a key that a client of a dialect has presented, by `look`. It may be guessed, as an
+    /// operator token may.
+    ///
+    /// # Errors
+    /// Those of `look`, `too_many_failures`.
+    pub fn weigh_key(
+        &self,
+        ClientAddress(address): ClientAddress,
+        presented: &str,
+        look: impl FnOnce() -> Result<(), ClientError>,
+    ) -> Result<(), ClientError> {
+        self.guessed_tokens.weigh(Some(presented), address, now(), look)
     }
 
     /// A token from this address was refused. Returns the answer.

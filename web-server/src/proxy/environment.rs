@@ -144,6 +144,11 @@ impl ProxyEnvironment {
         self.broker.authority()
     }
 
+    /// The broker's address.
+    pub fn broker_address(&self) -> &BrokerAddress {
+        &self.broker
+    }
+
     /// The frame that tells the broker of a login of the session; `None` if it cannot be signed.
     pub fn identify(&self, logged_in: &LoggedIn) -> Option<Frame> {
         let assertion = self.signer.mint_login(logged_in);

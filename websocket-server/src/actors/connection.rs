@@ -14,6 +14,7 @@ use common::{
     close::CloseCode,
     config::DefaultDelivery,
     connection::ConnectionState,
+    dialect::Dialect,
     envelope::{Delivery, Envelope, EnvelopeError},
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId},
@@ -42,7 +43,7 @@ use crate::{
     state::{Changed, Opened},
 };
 
-/// The peer's names in the first frame.
+/// The peer's names in the first frame, and the dialect that its client speaks.
 #[derive(Debug, Default)]
 pub struct Named {
     /// The agent; for a session, the one that it named.
@@ -51,6 +52,8 @@ pub struct Named {
     pub session_id: Option<SessionId>,
     /// The edge's id of its socket.
     pub socket_id: Option<Uuid>,
+    /// The dialect of a session's client.
+    pub dialect: Option<Dialect>,
 }
 
 /// One connection, from its upgrade to its end. Unregisters itself when dropped, also after a panic
@@ -100,9 +103,10 @@ impl Connection {
         let limits = &broker.settings.limits;
         let message_limits = MessageLimits { max_bytes: broker.max_frame_bytes(side), max_fragments: limits.max_fragments };
         let inbound = PeerInbound { reader: MessageReader::new(Origin::Client, message_limits), peer_close: None };
+        let dialect = ack.dialect;
         let ack = first_frame(broker, side, id, ack);
         link.send(Lane::Control, Frame::text(&ack));
-        broker.state.do_send(Opened { id, side, link: Arc::clone(&link) });
+        broker.state.do_send(Opened { id, side, link: Arc::clone(&link), dialect });
         sweeper::watch(Arc::clone(&link));
         let (shard, broker) = (Shard::of(broker), Arc::clone(broker));
         A::create(|ctx| {
@@ -374,7 +378,7 @@ fn either(one: Step, other: Step) -> Step {
     if one == Step::Pause { one } else { other }
 }
 
-fn first_frame(broker: &Broker, side: Side, id: ConnectionId, Named { agent_id, session_id, socket_id }: Named) -> String {
+fn first_frame(broker: &Broker, side: Side, id: ConnectionId, Named { agent_id, session_id, socket_id, .. }: Named) -> String {
     let target = match (&session_id, &agent_id) {
         (Some(session_id), _) => format!("session:{session_id}"),
         (None, Some(agent_id)) => format!("agent:{agent_id}"),

@@ -22,8 +22,8 @@ pub struct ClientSessionActor {
 impl ClientSessionActor {
     /// Takes over the socket of a client that the edge vouches for.
     pub fn take_over<S: Socket>(upgraded: Upgraded<S>, broker: &Arc<Broker>, admission: Admission, identity: ClientIdentity) {
-        let named =
-            Named { agent_id: identity.agent.clone(), session_id: Some(identity.session_id), socket_id: identity.socket_id };
+        let ClientIdentity { session_id, socket_id, dialect, .. } = identity;
+        let named = Named { agent_id: identity.agent.clone(), session_id: Some(session_id), socket_id, dialect };
         Connection::start(upgraded, broker, admission, Side::Session, named, |mut connection, _| {
             let reading = identity.reading.clone();
             connection.register(PeerKind::Session(Box::new(identity)), reading, AgentDescription::default(), None);

@@ -120,8 +120,11 @@ impl Handler<Attach> for RouterActor {
         close_replaced(replaced);
         close_strangers(strangers);
         self.welcome(&peer, behind, ctx);
-        let key = peer.pass.as_ref().map(|pass| format!(" with key {}", pass.name()));
-        self.broker.audit.note_peer(Event::Connection, &peer, &format!("connected{}", key.unwrap_or_default()));
+        let how = match &peer.kind {
+            PeerKind::Agent(_) => peer.pass.as_ref().map(|pass| format!(" with key {}", pass.name())),
+            PeerKind::Session(identity) => identity.dialect.map(|dialect| format!(" by dialect {}", dialect.as_str())),
+        };
+        self.broker.audit.note_peer(Event::Connection, &peer, &format!("connected{}", how.unwrap_or_default()));
         self.broker.state.do_send(Changed { id: peer.id, state: ConnectionState::Active });
         if let Some(older) = older {
             tracing::info!(peer = peer.address(), older = %older.id, newer = %peer.id, "taken over");

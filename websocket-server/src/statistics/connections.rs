@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use common::{close::CloseCode, connection::ConnectionState};
+use common::{close::CloseCode, connection::ConnectionState, dialect::Dialect};
 use serde_json::{Map, Value, json};
 
 use crate::side::Side;
@@ -34,22 +34,28 @@ impl ConnectionStats {
         *self.closed.entry(code.0).or_default() += 1;
     }
 
-    /// With the states of the present connections.
-    pub fn to_json(&self, states: impl Iterator<Item = (Side, ConnectionState)>) -> Value {
+    /// With the states of the present connections, and the dialects that their clients speak.
+    pub fn to_json(&self, present: impl Iterator<Item = (Side, ConnectionState, Option<Dialect>)>) -> Value {
         let mut counts = [[0_u64; ConnectionState::NAMES.len()]; 2];
-        for (side, state) in states {
+        let mut dialects = BTreeMap::<_, u64>::new();
+        for (side, state, dialect) in present {
             counts[side as usize][state.position()] += 1;
+            if let Some(dialect) = dialect {
+                *dialects.entry(dialect.as_str()).or_default() += 1;
+            }
         }
         let side = |side: Side, opened: u64| {
             let states = ConnectionState::NAMES.iter().zip(counts[side as usize]).take(3);
             let states: Map<_, _> = states.map(|(name, count)| ((*name).to_owned(), json!(count))).collect();
             json!({ "opened": opened, "by_state": states })
         };
-        json!({
+        let mut page = json!({
             "agents": side(Side::Agent, self.opened_agents),
             "sessions": side(Side::Session, self.opened_sessions),
             "closed_by_code": self.closed,
-        })
+        });
+        page["sessions"]["by_dialect"] = json!(dialects);
+        page
     }
 }
 
@@ -74,8 +80,11 @@ mod tests {
         stats.on_opened(Side::Agent);
         stats.on_opened(Side::Agent);
         stats.on_closed(Side::Agent, CloseCode::TAKEN_OVER);
-        let seen = stats.to_json(std::iter::once((Side::Agent, ConnectionState::Active)));
+        let present = [(Side::Agent, None), (Side::Session, Some(Dialect::Supervisor)), (Side::Session, None)];
+        let present = present.into_iter().map(|(side, dialect)| (side, ConnectionState::Active, dialect));
+        let seen = stats.to_json(present);
         assert_eq!(seen["agents"], json!({"opened": 2, "by_state": {"handshaking": 0, "active": 1, "closing": 0}}));
         assert_eq!(seen["closed_by_code"]["4009"], 1);
+        assert_eq!(seen["sessions"]["by_dialect"], json!({"supervisor": 1}));
     }
 }
