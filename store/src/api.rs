@@ -23,7 +23,7 @@ use crate::{
     position::Epoch,
     quota::UsageReport,
     record::{Appended, ChannelInfo, Limits, NewRecord, Page, ReadFrom, RecentId},
-    session::{ConsumerId, Forgotten, Retained, StoredSession},
+    session::{ConsumerId, Forgotten, Retained},
 };
 
 /// The future answer to a call. A write answers once it is as safe as [`crate::Durability`] says.
@@ -158,17 +158,12 @@ pub trait Store: Send + Sync + 'static {
     /// Removes a consumer's positions: of these channels, or of all.
     fn drop_cursors(&self, consumer: ConsumerId, channels: Option<Vec<ChannelName>>) -> Reply<()>;
 
-    /// Writes a session, replacing what was stored of it.
-    fn put_session(&self, session: StoredSession) -> Reply<()>;
+    /// Records that something is stored for a session that was seen at `now`, so that the session
+    /// can be forgotten later.
+    fn put_session(&self, session: SessionId, now: u64) -> Reply<()>;
 
-    /// Records that sessions were seen; unknown ones are skipped.
+    /// Records that sessions were seen; those that were never put are skipped.
     fn touch_sessions(&self, sessions: Vec<SessionId>, now: u64) -> Reply<()>;
-
-    /// A session.
-    fn session(&self, id: SessionId) -> Reply<Option<StoredSession>>;
-
-    /// Sessions in the order of their ids, those after `after`.
-    fn sessions(&self, after: Option<SessionId>, limit: u32) -> Reply<Vec<StoredSession>>;
 
     /// One step of forgetting sessions that were last seen before a time, with their inboxes, of at
     /// most about `limit` sessions and records. Unacknowledged records become dead letters. To be

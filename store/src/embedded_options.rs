@@ -39,23 +39,13 @@ pub struct EmbeddedOptions {
     pub readers: usize,
     /// Reads that may wait for such a thread; further callers wait for a place. Default 256.
     pub queue_reads: usize,
-    /// Whether to check the whole file for damage when it is opened. Default false: SQLite notices
-    /// damage where it reads.
-    pub check_at_open: bool,
     /// The SQLite VFS; `None`: the system's. For tests of power loss.
     pub vfs: Option<String>,
 }
 
 impl Default for EmbeddedOptions {
     fn default() -> Self {
-        Self {
-            durability: Durability::default(),
-            checkpoint_bytes: 32 * MIB,
-            readers: 2,
-            queue_reads: 256,
-            check_at_open: false,
-            vfs: None,
-        }
+        Self { durability: Durability::default(), checkpoint_bytes: 32 * MIB, readers: 2, queue_reads: 256, vfs: None }
     }
 }
 

@@ -59,7 +59,7 @@ pub use self::{
         Appended, ChannelInfo, FirstDelivery, Limits, Lost, MAX_SOURCE, MessageKey, NewRecord, Page, Precision, ReadFrom,
         RecentId, Record,
     },
-    session::{ConsumerId, Forgotten, MAX_CONSUMER, Retained, StoredSession, StoredSubscription},
+    session::{ConsumerId, Forgotten, MAX_CONSUMER, Retained},
 };
 
 /// Opens a store: in memory, or in a file in the directory.

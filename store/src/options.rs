@@ -1,10 +1,6 @@
 //! The options of a store.
 
-use crate::{
-    channel::{ChannelFamily, ChannelName},
-    embedded_options::EmbeddedOptions,
-    quota::Quotas,
-};
+use crate::{channel::ChannelFamily, embedded_options::EmbeddedOptions, quota::Quotas};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -110,10 +106,6 @@ impl Default for Policies {
 pub struct StoreOptions {
     /// What is kept.
     pub policies: Policies,
-    /// The one channel for all dead letters; `None`: each channel has its own. It must be of the
-    /// family [`ChannelFamily::Dead`], because the store itself numbers what it moves there, and
-    /// two writers of one channel could not keep the order.
-    pub dead_letters: Option<ChannelName>,
     /// How long a repeated message is recognised, in milliseconds; 0: never. Default two minutes.
     pub dedup_window_ms: u64,
     /// How many messages that window holds; the oldest leave it early. Default 262,144 (about 24
@@ -154,7 +146,6 @@ impl Default for StoreOptions {
     fn default() -> Self {
         Self {
             policies: Policies::default(),
-            dead_letters: None,
             dedup_window_ms: 2 * 60 * 1000,
             dedup_max: 256 * 1024,
             max_record_bytes: 16 * MIB,
@@ -173,16 +164,8 @@ impl Default for StoreOptions {
 }
 
 impl StoreOptions {
-    /// The dead-letter channel of a channel.
-    pub(crate) fn dead_letters_of(&self, channel: &ChannelName) -> ChannelName {
-        self.dead_letters.clone().unwrap_or_else(|| channel.dead())
-    }
-
     /// Refuses options that cannot work.
     pub(crate) fn check(&self) -> Result<(), crate::StoreError> {
-        if self.dead_letters.as_ref().is_some_and(|channel| channel.family() != ChannelFamily::Dead) {
-            return Err(crate::StoreError::Invalid("the channel for dead letters must be dead:<name>"));
-        }
         if [self.queue_writes, self.queue_bytes, self.batch_writes].contains(&0) {
             return Err(crate::StoreError::Invalid("the store's queues and threads must not be 0"));
         }

@@ -1,47 +1,19 @@
-//! What is stored about sessions, consumers, and small named values.
+//! Consumers and their ids, retained values, and what forgetting sessions did.
 
 use std::fmt;
 
 use bytes::Bytes;
-use common::id::{AgentId, ClientName, IdError, SessionId, TopicName, UserId};
+use common::id::{ClientName, IdError, SessionId};
 
 use crate::{dead::DeadLettered, owner::Standing};
 
 /// The longest id of a consumer, in bytes.
 pub const MAX_CONSUMER: usize = 320;
 
-/// A session while nobody is connected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredSession {
-    /// Its id.
-    pub id: SessionId,
-    /// Its user.
-    pub user: Option<UserId>,
-    /// The agent it named.
-    pub agent: Option<AgentId>,
-    /// When it was first seen, in milliseconds since 1970. Kept from the first `put_session`.
-    pub created_at: u64,
-    /// When it was last seen, in milliseconds since 1970.
-    pub last_seen: u64,
-    /// Its subscriptions, in the order of their topics.
-    pub subscriptions: Vec<StoredSubscription>,
-    /// Further data of its owner, opaque to the store.
-    pub attributes: Option<String>,
-}
-
-/// One subscription.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredSubscription {
-    /// The topic.
-    pub topic: TopicName,
-    /// Whether it hears of members that come and go.
-    pub presence: bool,
-}
-
 /// What one step of [`crate::Store::forget_sessions`] did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forgotten {
-    /// Forgotten sessions, with their inbox, subscriptions and cursors.
+    /// Forgotten sessions, with their inboxes and cursors.
     pub sessions: Vec<SessionId>,
     /// Unacknowledged records that were in their inboxes.
     pub dead_lettered: Vec<DeadLettered>,

@@ -92,9 +92,6 @@ pub(super) fn open_writer(dir: &Path, options: &StoreOptions) -> Result<(Connect
          PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -32768;
          PRAGMA cell_size_check = ON;",
     )?;
-    if options.embedded.check_at_open {
-        quick_check(&conn)?;
-    }
     schema::migrate(&mut conn, kind)?;
     let epoch = begin_run(&conn, options.embedded.durability)?;
     set_synchronous(&conn, options.embedded.durability == Durability::Fsync)?;
@@ -105,12 +102,6 @@ pub(super) fn open_writer(dir: &Path, options: &StoreOptions) -> Result<(Connect
 pub(super) fn set_synchronous(conn: &Connection, every_commit: bool) -> Result<(), StoreError> {
     conn.execute_batch(if every_commit { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" })?;
     Ok(())
-}
-
-/// Checks the file; the first fault found is the error.
-pub(super) fn quick_check(conn: &Connection) -> Result<(), StoreError> {
-    let found: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if found == "ok" { Ok(()) } else { Err(StoreError::Corrupt(found)) }
 }
 
 /// Reads the epoch or begins one, and records how this run uses the disk.

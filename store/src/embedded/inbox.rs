@@ -186,7 +186,7 @@ impl Tx<'_> {
         self.place_channel(id)?;
         let Some(row) = self.settle(id, seq)? else { return Ok(None) };
 
-        let dead_channel = self.options.dead_letters_of(name);
+        let dead_channel = name.dead();
         let dead_seq = self.own_seq()?;
         let is_new = self.state.channels.ensure(self.conn, &dead_channel, dead_seq, death.at)?;
         let dead = self.state.channels.get_mut(self.conn, &dead_channel)?.ok_or_else(|| damaged("a channel just created"))?;

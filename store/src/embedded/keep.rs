@@ -12,7 +12,7 @@ use crate::{
     error::StoreError,
     ledger::Room,
     owner::Standing,
-    session::{ConsumerId, Forgotten, Retained, StoredSession},
+    session::{ConsumerId, Forgotten, Retained},
     surplus::{Reader, Surplus},
 };
 
@@ -182,27 +182,10 @@ impl Tx<'_> {
         Ok(())
     }
 
-    pub(super) fn put_session(&mut self, session: &StoredSession) -> Result<(), StoreError> {
-        let id = session.id.0.as_bytes().as_slice();
+    pub(super) fn put_session(&mut self, session: SessionId, now: u64) -> Result<(), StoreError> {
         self.conn
-            .prepare_cached(
-                "INSERT INTO sessions (id, user, agent, created_at, last_seen, attributes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                 ON CONFLICT (id) DO UPDATE SET user = ?2, agent = ?3, last_seen = ?5, attributes = ?6",
-            )?
-            .execute(params![
-                id,
-                session.user.as_ref().map(|user| user.as_str()),
-                session.agent.as_ref().map(|agent| agent.as_str()),
-                sql_integer(session.created_at),
-                sql_integer(session.last_seen),
-                session.attributes
-            ])?;
-        self.conn.prepare_cached("DELETE FROM subscriptions WHERE session = ?1")?.execute([id])?;
-        let mut statement =
-            self.conn.prepare_cached("INSERT OR REPLACE INTO subscriptions (session, topic, presence) VALUES (?1, ?2, ?3)")?;
-        for subscription in &session.subscriptions {
-            statement.execute(params![id, subscription.topic.as_str(), subscription.presence])?;
-        }
+            .prepare_cached("INSERT INTO sessions (id, last_seen) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET last_seen = ?2")?
+            .execute(params![session.0.as_bytes().as_slice(), sql_integer(now)])?;
         Ok(())
     }
 
@@ -231,9 +214,7 @@ impl Tx<'_> {
             if budget == 0 || !self.within(&inbox, |tx| tx.empty_inbox(session, now, &mut budget, &mut done))? {
                 break;
             }
-            for sql in ["DELETE FROM sessions WHERE id = ?1", "DELETE FROM subscriptions WHERE session = ?1"] {
-                self.conn.prepare_cached(sql)?.execute([id.as_slice()])?;
-            }
+            self.conn.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute([id.as_slice()])?;
             self.drop_cursors_of(session)?;
             self.forget_value(&ChannelName::session(session))?;
             done.sessions.push(session);
@@ -316,9 +297,4 @@ impl Tx<'_> {
 
 fn uuid_of(bytes: [u8; 16]) -> uuid::Uuid {
     uuid::Uuid::from_bytes(bytes)
-}
-
-/// A stored session id.
-pub(super) fn session_of(stored: &[u8]) -> Result<SessionId, StoreError> {
-    <[u8; 16]>::try_from(stored).map(|bytes| SessionId(uuid_of(bytes))).map_err(|_| damaged("a session's id"))
 }

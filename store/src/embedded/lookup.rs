@@ -1,18 +1,15 @@
-//! Reading sessions, cursors, retained values, audit, state. On a reader's connection.
+//! Reading cursors, retained values, audit, state. On a reader's connection.
 
 use bytes::Bytes;
-use common::{
-    audit::{Entry, Event},
-    id::{AgentId, SessionId, TopicName, UserId},
-};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use common::audit::{Entry, Event};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{append::sql_integer, error::damaged, keep::session_of};
+use super::{append::sql_integer, error::damaged};
 use crate::{
     audit::{AuditQuery, AuditRow},
     channel::ChannelName,
     error::StoreError,
-    session::{ConsumerId, Retained, StoredSession, StoredSubscription},
+    session::{ConsumerId, Retained},
 };
 
 pub(super) fn retained(conn: &Connection, channel: &ChannelName) -> Result<Option<Retained>, StoreError> {
@@ -46,52 +43,6 @@ pub(super) fn consumers(conn: &Connection, after: Option<&ConsumerId>, limit: u3
         conn.prepare_cached("SELECT DISTINCT consumer FROM cursors WHERE consumer > ?1 ORDER BY consumer LIMIT ?2")?;
     let found = statement.query_map(params![after.map_or("", ConsumerId::as_str), limit], |row| row.get::<_, String>(0))?;
     found.map(|id| ConsumerId::new(&id?).map_err(|_| damaged("who has a cursor"))).collect()
-}
-
-const SESSION: &str = "id, user, agent, created_at, last_seen, attributes";
-
-fn session_row(conn: &Connection, row: &Row<'_>) -> Result<StoredSession, StoreError> {
-    let id: Vec<u8> = row.get(0)?;
-    let user: Option<String> = row.get(1)?;
-    let agent: Option<String> = row.get(2)?;
-    Ok(StoredSession {
-        subscriptions: subscriptions(conn, &id)?,
-        id: session_of(&id)?,
-        user: user.map(|user| UserId::new(&user)).transpose().map_err(|_| damaged("a session's user"))?,
-        agent: agent.map(|agent| AgentId::new(&agent)).transpose().map_err(|_| damaged("a session's agent"))?,
-        created_at: row.get(3)?,
-        last_seen: row.get(4)?,
-        attributes: row.get(5)?,
-    })
-}
-
-fn subscriptions(conn: &Connection, session: &[u8]) -> Result<Vec<StoredSubscription>, StoreError> {
-    let mut statement = conn.prepare_cached("SELECT topic, presence FROM subscriptions WHERE session = ?1 ORDER BY topic")?;
-    let mut rows = statement.query([session])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        let topic: String = row.get(0)?;
-        let topic = TopicName::new(&topic).map_err(|_| damaged("a subscription's topic"))?;
-        found.push(StoredSubscription { topic, presence: row.get(1)? });
-    }
-    Ok(found)
-}
-
-pub(super) fn session(conn: &Connection, id: SessionId) -> Result<Option<StoredSession>, StoreError> {
-    let mut statement = conn.prepare_cached(&format!("SELECT {SESSION} FROM sessions WHERE id = ?1"))?;
-    let mut rows = statement.query([id.0.as_bytes().as_slice()])?;
-    rows.next()?.map(|row| session_row(conn, row)).transpose()
-}
-
-pub(super) fn sessions(conn: &Connection, after: Option<SessionId>, limit: u32) -> Result<Vec<StoredSession>, StoreError> {
-    let after = after.map_or_else(Vec::new, |id| id.0.as_bytes().to_vec());
-    let mut statement = conn.prepare_cached(&format!("SELECT {SESSION} FROM sessions WHERE id > ?1 ORDER BY id LIMIT ?2"))?;
-    let mut rows = statement.query(params![after, limit])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(session_row(conn, row)?);
-    }
-    Ok(found)
 }
 
 pub(super) fn audit_log(conn: &Connection, query: &AuditQuery) -> Result<Vec<AuditRow>, StoreError> {

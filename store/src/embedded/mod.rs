@@ -84,7 +84,7 @@ use crate::{
     position::Epoch,
     quota::UsageReport,
     record::{Appended, ChannelInfo, Limits, NewRecord, Page, ReadFrom, RecentId},
-    session::{ConsumerId, Forgotten, Retained, StoredSession},
+    session::{ConsumerId, Forgotten, Retained},
     write_queue::AtBound,
 };
 
@@ -352,21 +352,12 @@ impl Store for EmbeddedStore {
         self.write(SMALL, AtBound::Refused, move |tx| tx.drop_cursors(&consumer, channels.as_deref()))
     }
 
-    fn put_session(&self, session: StoredSession) -> Reply<()> {
-        let bytes = session.attributes.as_ref().map_or(0, String::len) + SMALL * (session.subscriptions.len() + 1);
-        self.write(bytes, AtBound::Refused, move |tx| tx.put_session(&session))
+    fn put_session(&self, session: SessionId, now: u64) -> Reply<()> {
+        self.write(SMALL, AtBound::Refused, move |tx| tx.put_session(session, now))
     }
 
     fn touch_sessions(&self, sessions: Vec<SessionId>, now: u64) -> Reply<()> {
         self.write(SMALL * sessions.len(), AtBound::Refused, move |tx| tx.touch_sessions(&sessions, now))
-    }
-
-    fn session(&self, id: SessionId) -> Reply<Option<StoredSession>> {
-        self.look_up(move |conn| lookup::session(conn, id))
-    }
-
-    fn sessions(&self, after: Option<SessionId>, limit: u32) -> Reply<Vec<StoredSession>> {
-        self.look_up(move |conn| lookup::sessions(conn, after, limit))
     }
 
     fn forget_sessions(&self, not_seen_since: u64, now: u64, limit: u32) -> Reply<Forgotten> {

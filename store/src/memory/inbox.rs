@@ -123,7 +123,7 @@ impl State {
         channel.dead_lettered += 1;
         channel.gaps.dead_lettered(seq);
 
-        let dead_channel = self.options.dead_letters_of(name);
+        let dead_channel = name.dead();
         let dead = self.channel_for(&dead_channel, dead_seq);
         let stored_at = death.at.max(dead.last_stored_at);
         let prev = std::mem::replace(&mut dead.head, dead_seq);

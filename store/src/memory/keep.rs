@@ -1,10 +1,6 @@
 //! Sessions, cursors, retained values, audit.
 
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    ops::Bound,
-    sync::Arc,
-};
+use std::{collections::btree_map::Entry, ops::Bound, sync::Arc};
 
 use common::id::SessionId;
 
@@ -16,7 +12,7 @@ use crate::{
     error::StoreError,
     ledger::Room,
     owner::Owner,
-    session::{ConsumerId, Forgotten, Retained, StoredSession},
+    session::{ConsumerId, Forgotten, Retained},
     surplus::{Reader, Surplus},
 };
 
@@ -124,27 +120,12 @@ impl State {
         }
     }
 
-    pub(super) fn put_session(&mut self, mut session: StoredSession) {
-        let by_topic: BTreeMap<_, _> =
-            session.subscriptions.drain(..).map(|subscription| (subscription.topic.as_str().to_owned(), subscription)).collect();
-        session.subscriptions.extend(by_topic.into_values());
-        if let Some(known) = self.sessions.get(&session.id) {
-            session.created_at = known.created_at;
-        }
-        self.sessions.insert(session.id, session);
-    }
-
     pub(super) fn touch_sessions(&mut self, sessions: &[SessionId], now: u64) {
         for id in sessions {
-            if let Some(session) = self.sessions.get_mut(id) {
-                session.last_seen = now;
+            if let Some(last_seen) = self.sessions.get_mut(id) {
+                *last_seen = now;
             }
         }
-    }
-
-    pub(super) fn sessions_after(&self, after: Option<SessionId>, limit: u32) -> Vec<StoredSession> {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.sessions.range((start, Bound::Unbounded)).take(limit as usize).map(|(_, session)| session.clone()).collect()
     }
 
     pub(super) fn forget_sessions(&mut self, not_seen_since: u64, now: u64, limit: u32) -> Result<Forgotten, StoreError> {
@@ -152,9 +133,9 @@ impl State {
         let mut done = Forgotten::default();
         let mut stale: Vec<(u64, SessionId)> = self
             .sessions
-            .values()
-            .filter(|session| session.last_seen < not_seen_since)
-            .map(|session| (session.last_seen, session.id))
+            .iter()
+            .filter(|(_, last_seen)| **last_seen < not_seen_since)
+            .map(|(id, last_seen)| (*last_seen, *id))
             .collect();
         stale.sort_unstable();
         for (_, id) in stale {

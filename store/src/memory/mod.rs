@@ -35,7 +35,7 @@ use crate::{
     position::Epoch,
     quota::UsageReport,
     record::{Appended, ChannelInfo, Limits, NewRecord, Page, ReadFrom, RecentId},
-    session::{ConsumerId, Forgotten, Retained, StoredSession},
+    session::{ConsumerId, Forgotten, Retained},
 };
 
 /// A store without a file. Its epoch is new each time.
@@ -183,9 +183,9 @@ impl Store for MemoryStore {
         })
     }
 
-    fn put_session(&self, session: StoredSession) -> Reply<()> {
+    fn put_session(&self, session: SessionId, now: u64) -> Reply<()> {
         self.change(|state| {
-            state.put_session(session);
+            state.sessions.insert(session, now);
             Ok(())
         })
     }
@@ -195,14 +195,6 @@ impl Store for MemoryStore {
             state.touch_sessions(&sessions, now);
             Ok(())
         })
-    }
-
-    fn session(&self, id: SessionId) -> Reply<Option<StoredSession>> {
-        self.call(|state| Ok(state.sessions.get(&id).cloned()))
-    }
-
-    fn sessions(&self, after: Option<SessionId>, limit: u32) -> Reply<Vec<StoredSession>> {
-        self.call(|state| Ok(state.sessions_after(after, limit)))
     }
 
     fn forget_sessions(&self, not_seen_since: u64, now: u64, limit: u32) -> Reply<Forgotten> {

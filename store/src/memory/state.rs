@@ -22,7 +22,7 @@ use crate::{
     owner::Owner,
     position::MAX_SEQ,
     record::{ChannelInfo, Record},
-    session::{ConsumerId, Retained, StoredSession},
+    session::{ConsumerId, Retained},
     shares::{Member, Shares},
 };
 
@@ -119,7 +119,8 @@ pub(super) struct State {
     pub(super) expiring_values: BTreeSet<(u64, ChannelName)>,
     /// Number and time of saving.
     pub(super) cursors: BTreeMap<ConsumerId, BTreeMap<ChannelName, (u64, u64)>>,
-    pub(super) sessions: BTreeMap<SessionId, StoredSession>,
+    /// When each was last seen.
+    pub(super) sessions: BTreeMap<SessionId, u64>,
     pub(super) audit: VecDeque<AuditRow>,
     pub(super) next_audit: u64,
     pub(super) values: BTreeMap<String, Bytes>,

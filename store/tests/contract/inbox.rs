@@ -14,7 +14,6 @@ contract!(
     deliveries_and_refusals_are_remembered,
     a_full_inbox_gives_up_the_oldest_of_the_lowest_priority,
     a_dead_letter_keeps_its_origin,
-    dead_letters_may_have_one_channel,
     what_expires_or_grows_old_is_moved,
     an_acknowledged_record_stays_in_the_log,
 );
@@ -164,22 +163,6 @@ async fn a_dead_letter_keeps_its_origin(backend: Backend) {
     assert_eq!(store.dead_letter(channel("user:u"), settled, death).await, Ok(None));
     assert_ne!(settled, letter.dead_seq);
     assert!(store.reserve(1).await.unwrap().start > letter.dead_seq);
-}
-
-async fn dead_letters_may_have_one_channel(backend: Backend) {
-    let options = StoreOptions { dead_letters: Some(channel("dead:letters")), ..StoreOptions::default() };
-    let mut store = Subject::open_with(backend, options);
-    let mut moved = Vec::new();
-    for name in ["agent:a", "user:u", "agent:a"] {
-        let record = store.letter(name).await;
-        let seq = store.put(record).await;
-        let letter = store.dead_letter(channel(name), seq, Death::of(DeadReason::Rejected, 5)).await.unwrap().unwrap();
-        moved.push(letter.dead_seq);
-        store.reopen();
-    }
-    assert_eq!(store.numbers("dead:letters").await, moved);
-    let prevs: Vec<u64> = store.page("dead:letters", ReadFrom::After(0)).await.records.iter().map(|record| record.prev).collect();
-    assert_eq!(prevs, [0, moved[0], moved[1]]);
 }
 
 async fn what_expires_or_grows_old_is_moved(backend: Backend) {

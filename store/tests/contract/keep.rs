@@ -3,18 +3,14 @@
 use bytes::Bytes;
 use common::{
     audit::{Entry, Event},
-    id::{AgentId, ClientName, SessionId, TopicName, UserId},
+    id::{ClientName, SessionId},
 };
-use store::{
-    AuditQuery, Bounds, ConsumerId, DeadReason, Death, ReadFrom, Retained, StoreError, StoreOptions, StoredSession,
-    StoredSubscription,
-};
+use store::{AuditQuery, Bounds, ConsumerId, DeadReason, Death, ReadFrom, Retained, StoreError, StoreOptions};
 
 use crate::harness::{Backend, Subject, channel, contract};
 
 contract!(
-    a_session_is_found_again,
-    sessions_are_listed_in_pages,
+    only_sessions_that_were_put_can_be_touched,
     sessions_never_seen_again_are_forgotten,
     cursors_belong_to_their_consumer,
     all_client_names_of_an_address_share_one_bound_of_positions,
@@ -26,58 +22,17 @@ contract!(
     small_values_are_kept,
 );
 
-fn session(id: SessionId, last_seen: u64) -> StoredSession {
-    StoredSession {
-        id,
-        user: Some(UserId::new("u").unwrap()),
-        agent: None,
-        created_at: last_seen,
-        last_seen,
-        subscriptions: Vec::new(),
-        attributes: Some("{\"a\":1}".to_owned()),
-    }
-}
-
-fn subscription(topic: &str, presence: bool) -> StoredSubscription {
-    StoredSubscription { topic: TopicName::new(topic).unwrap(), presence }
-}
-
-async fn a_session_is_found_again(backend: Backend) {
+async fn only_sessions_that_were_put_can_be_touched(backend: Backend) {
     let mut store = Subject::open(backend);
-    let id = SessionId::fresh();
-    let first = StoredSession { subscriptions: vec![subscription("b", true), subscription("a", false)], ..session(id, 10) };
-    store.put_session(first.clone()).await.unwrap();
+    let (first, second, strange) = (SessionId::fresh(), SessionId::fresh(), SessionId::fresh());
+    store.put_session(first, 10).await.unwrap();
+    store.put_session(second, 10).await.unwrap();
+    store.put_session(first, 20).await.unwrap();
+    store.touch_sessions(vec![second, strange], 30).await.unwrap();
     store.reopen();
-    let found = store.session(id).await.unwrap().unwrap();
-    assert_eq!(found.subscriptions, [subscription("a", false), subscription("b", true)]);
-    assert_eq!((found.created_at, &found.user, &found.attributes), (10, &first.user, &first.attributes));
-
-    let agent = Some(AgentId::new("planner").unwrap());
-    let second = StoredSession { user: None, agent, subscriptions: vec![subscription("c", false)], ..session(id, 20) };
-    store.put_session(second.clone()).await.unwrap();
-    store.touch_sessions(vec![id, SessionId::fresh()], 30).await.unwrap();
-    store.reopen();
-    let found = store.session(id).await.unwrap().unwrap();
-    assert_eq!(found, StoredSession { created_at: 10, last_seen: 30, ..second });
-    assert_eq!(store.session(SessionId::fresh()).await, Ok(None));
-}
-
-async fn sessions_are_listed_in_pages(backend: Backend) {
-    let store = Subject::open(backend);
-    let mut ids: Vec<SessionId> = (0..7).map(|_| SessionId::fresh()).collect();
-    for id in &ids {
-        store.put_session(session(*id, 1)).await.unwrap();
-    }
-    ids.sort_unstable();
-    let mut found = Vec::new();
-    loop {
-        let page = store.sessions(found.last().copied(), 3).await.unwrap();
-        if page.is_empty() {
-            break;
-        }
-        found.extend(page.into_iter().map(|session| session.id));
-    }
-    assert_eq!(found, ids);
+    assert_eq!(store.forget_sessions(20, 99, 10).await.unwrap().sessions, []);
+    assert_eq!(store.forget_sessions(30, 99, 10).await.unwrap().sessions, [first]);
+    assert_eq!(store.forget_sessions(u64::MAX, 99, 10).await.unwrap().sessions, [second]);
 }
 
 async fn sessions_never_seen_again_are_forgotten(backend: Backend) {
@@ -85,10 +40,7 @@ async fn sessions_never_seen_again_are_forgotten(backend: Backend) {
     let (old, older, young) = (SessionId::fresh(), SessionId::fresh(), SessionId::fresh());
     let tab = ClientName::new("tab").unwrap();
     for (id, last_seen) in [(old, 20), (older, 10), (young, 30)] {
-        store
-            .put_session(StoredSession { subscriptions: vec![subscription("a", false)], ..session(id, last_seen) })
-            .await
-            .unwrap();
+        store.put_session(id, last_seen).await.unwrap();
         store.save_cursors(ConsumerId::session(id), vec![(channel("topic:t"), 1)], 1).await.unwrap();
         let client = ConsumerId::of_client(&format!("session:{id}"), &tab, true);
         store.save_cursors(client, vec![(channel("topic:t"), 1)], 1).await.unwrap();
@@ -118,12 +70,11 @@ async fn sessions_never_seen_again_are_forgotten(backend: Backend) {
     assert!(letters.iter().all(|letter| letter.reason == DeadReason::ReceiverForgotten));
     assert_eq!(store.channel(channel(&name)).await, Ok(None));
     assert_eq!(store.page(&format!("dead:{name}"), ReadFrom::After(0)).await.records.len(), 3);
-    assert_eq!(store.session(old).await, Ok(None));
-    assert!(store.session(young).await.unwrap().is_some());
     assert!(store.cursors(ConsumerId::session(old)).await.unwrap().is_empty());
     assert_eq!(store.cursors(ConsumerId::session(young)).await.unwrap().len(), 1);
     assert!(store.cursors(ConsumerId::of_client(&format!("session:{old}"), &tab, true)).await.unwrap().is_empty());
     assert_eq!((store.health().records, store.health().channels), (3, 1));
+    assert_eq!(store.forget_sessions(31, 99, 2).await.unwrap().sessions, [young]);
 }
 
 async fn cursors_belong_to_their_consumer(backend: Backend) {
@@ -197,7 +148,7 @@ async fn what_a_receiver_was_told_goes_with_its_inbox(backend: Backend) {
     options.policies.forget_channels_ms = 1_000;
     let mut store = Subject::open_with(backend, options);
     let id = SessionId::fresh();
-    store.put_session(session(id, 1)).await.unwrap();
+    store.put_session(id, 1).await.unwrap();
     let (agent, inbox) = ("agent:a".to_owned(), format!("session:{id}"));
     let (told, reader) = (ConsumerId::told_of_dead_letters(), ConsumerId::new("agent:a/worker").unwrap());
     for name in [&agent, &inbox] {

@@ -8,7 +8,7 @@ use std::{
 
 use common::id::ClientName;
 use store::{
-    ConsumerId, Durability, EmbeddedOptions, EmbeddedStore, Store, StoreError, StoreOptions,
+    ConsumerId, EmbeddedStore, Store, StoreError, StoreOptions,
     operators::{self, Throttle},
 };
 
@@ -50,28 +50,6 @@ async fn a_file_of_a_newer_release_or_of_another_program_is_refused() {
     let refused = refusal(dir.path(), StoreOptions::default());
     assert!(matches!(refused, StoreError::Corrupt(_)), "{refused:?}");
     assert!(!refused.is_temporary());
-}
-
-#[tokio::test]
-async fn damage_is_found_at_opening_when_asked_for() {
-    let dir = tempfile::tempdir().unwrap();
-    let options = StoreOptions {
-        embedded: EmbeddedOptions { check_at_open: true, ..EmbeddedOptions::with(Durability::Process) },
-        ..StoreOptions::default()
-    };
-    let store = std::sync::Arc::new(EmbeddedStore::open(dir.path(), options.clone()).unwrap());
-    for _ in 0..200 {
-        put(&store, "agent:a", 2_000).await.unwrap();
-    }
-    drop(store);
-    drop(EmbeddedStore::open(dir.path(), options.clone()).unwrap());
-    let path = dir.path().join(store::DATABASE);
-    let mut bytes = std::fs::read(&path).unwrap();
-    let from = 4_096 * 30;
-    bytes[from..from + 4_096 * 60].fill(0xa5);
-    std::fs::write(&path, bytes).unwrap();
-    let refused = refusal(dir.path(), options);
-    assert!(matches!(refused, StoreError::Corrupt(_)), "{refused:?}");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use foldhash::{HashMap, HashSet};
 use parking_lot::Mutex;
 use store::{
     Ack, ChannelFamily, ChannelName, ConsumerId, Delivered, Epoch, Limits, Nack, Page, Pending, PendingQuery, ReadFrom, Reply,
-    Store, StoreError, StoredSession,
+    Store, StoreError,
 };
 
 use super::{Channel, Numbers, Receipts, active::Active, kept::Kept, numbers::BLOCK, recent::Recent, untold::Untold};
@@ -220,17 +220,7 @@ impl Channels {
     }
 
     fn write_session(&self, session_id: SessionId) {
-        let now = unix_ms();
-        let session = StoredSession {
-            id: session_id,
-            user: None,
-            agent: None,
-            created_at: now,
-            last_seen: now,
-            subscriptions: Vec::new(),
-            attributes: None,
-        };
-        let put = self.store.put_session(session);
+        let put = self.store.put_session(session_id, unix_ms());
         actix_rt::spawn(async move {
             if let Err(error) = put.await {
                 tracing::warn!(%error, "a session was not stored");

@@ -45,7 +45,7 @@ pub struct CheckReport {
 
 /// Statements that return one row per problem. `fresh` is what no index lists yet, as
 /// [`list_unplaced`] has written it.
-const RULES: [(&str, &str); 9] = [
+const RULES: [(&str, &str); 8] = [
     (
         "its counts do not agree with its records",
         "SELECT channels.name FROM channels LEFT JOIN (
@@ -86,10 +86,6 @@ const RULES: [(&str, &str); 9] = [
     (
         "its number was not reserved",
         "SELECT 'record ' || seq FROM records WHERE seq >= (SELECT value FROM meta WHERE name = 'next_seq')",
-    ),
-    (
-        "it belongs to no session",
-        "SELECT 'subscription to ' || topic FROM subscriptions WHERE session NOT IN (SELECT id FROM sessions)",
     ),
 ];
 
