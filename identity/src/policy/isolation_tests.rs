@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::policy::{AgentRule, session_topic, user_topic};
+use crate::policy::{AgentRule, Requirement, TopicRule, session_topic, user_topic};
 
 const USERS: [&str; 3] = ["ann", "bob", "team/ann"];
 const SESSIONS: usize = 6;
@@ -143,7 +143,7 @@ impl World {
         let agents = vec![(AgentId::new("all").unwrap(), Scopes::everything()), (AgentId::new("anns").unwrap(), limited)];
         let policy = Policy {
             agents: vec![AgentRule { agents: "*".parse().unwrap(), requires: Requirement::Anyone }],
-            topics: vec![TopicRule { topics: "*".parse().unwrap(), read: Requirement::Anyone, write: Requirement::LoggedIn }],
+            topics: vec![TopicRule { topics: "*".parse().unwrap(), requires: Requirement::Anyone }],
             visible_members: Vec::new(),
         };
         Self { policy, sessions, agents, logs: HashMap::new(), subscribers: HashMap::new(), none: BTreeSet::new() }

@@ -28,8 +28,6 @@ pub enum Principal<'a> {
         /// The scopes of its key.
         scopes: &'a Scopes,
     },
-    /// A person who runs the bridge. It sees who is connected, never messages.
-    Operator,
 }
 
 /// The target of an action: a channel, or who is behind it.

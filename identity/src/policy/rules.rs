@@ -1,28 +1,21 @@
 //! The rules that the operator sets, and what each requires of a session.
 
-use common::config::AccessSettings;
-use serde::{Deserialize, Serialize};
+use common::{config::AccessSettings, id::UserId};
 
-use super::{Denied, principal::Principal};
+use super::Denied;
 use crate::agent_keys::Glob;
 
 /// What a session must have.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requirement {
-    /// No session is allowed.
-    Nobody,
     /// Nothing.
     Anyone,
     /// A user.
     LoggedIn,
-    /// A login that carries this scope.
-    Scope(String),
 }
 
 /// Which sessions may see, and send to, agents with matching ids.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentRule {
     /// The ids.
     pub agents: Glob,
@@ -31,21 +24,17 @@ pub struct AgentRule {
 }
 
 /// Which sessions may use topics with matching names. Owned topics are excepted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicRule {
     /// The names.
     pub topics: Glob,
-    /// What a session must have to subscribe and to read history.
-    pub read: Requirement,
-    /// What a session must have to send.
-    pub write: Requirement,
+    /// What a session must have.
+    pub requires: Requirement,
 }
 
 /// All rules. In each list the first match decides; without a match the action is denied. The
 /// default has no rules.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// For agents.
     pub agents: Vec<AgentRule>,
@@ -59,10 +48,10 @@ impl Policy {
     /// The rules of a default installation: every session may send to every agent, use every topic
     /// without an owner, and see its members.
     pub fn open() -> Self {
-        let anyone = || Requirement::Anyone;
+        let requires = Requirement::Anyone;
         Self {
-            agents: vec![AgentRule { agents: Glob::everything(), requires: anyone() }],
-            topics: vec![TopicRule { topics: Glob::everything(), read: anyone(), write: anyone() }],
+            agents: vec![AgentRule { agents: Glob::everything(), requires }],
+            topics: vec![TopicRule { topics: Glob::everything(), requires }],
             visible_members: vec![Glob::everything()],
         }
     }
@@ -70,15 +59,13 @@ impl Policy {
     /// The rules of the settings.
     pub fn of(settings: &AccessSettings) -> Self {
         let globs = |patterns: &[String]| -> Vec<Glob> { patterns.iter().filter_map(|text| text.parse().ok()).collect() };
-        let agents = |patterns: &[String], requires: Requirement| {
-            globs(patterns).into_iter().map(move |agents| AgentRule { agents, requires: requires.clone() })
-        };
-        let topics = |patterns: &[String], both: Requirement| {
-            globs(patterns).into_iter().map(move |topics| TopicRule { topics, read: both.clone(), write: both.clone() })
-        };
+        let agents =
+            |patterns: &[String], requires| globs(patterns).into_iter().map(move |agents| AgentRule { agents, requires });
+        let topics =
+            |patterns: &[String], requires| globs(patterns).into_iter().map(move |topics| TopicRule { topics, requires });
         let (users, anyone) = (Requirement::LoggedIn, Requirement::Anyone);
         Self {
-            agents: agents(&settings.user_agents, users.clone()).chain(agents(&settings.public_agents, anyone.clone())).collect(),
+            agents: agents(&settings.user_agents, users).chain(agents(&settings.public_agents, anyone)).collect(),
             topics: topics(&settings.user_topics, users).chain(topics(&settings.public_topics, anyone)).collect(),
             visible_members: globs(&settings.visible_members),
         }
@@ -99,16 +86,11 @@ impl Policy {
 }
 
 impl Requirement {
-    /// Whether a session meets the requirement.
-    pub(super) fn of(&self, principal: &Principal<'_>) -> Result<(), Denied> {
-        let Principal::Session { user, scopes, .. } = principal else { return Err(Denied::NotAllowed) };
+    /// Whether a session with this user meets the requirement.
+    pub(super) fn check(self, user: Option<&UserId>) -> Result<(), Denied> {
         match self {
-            Self::Nobody => Err(Denied::NotAllowed),
-            Self::Anyone => Ok(()),
-            Self::LoggedIn | Self::Scope(_) if user.is_none() => Err(Denied::LoginRequired),
-            Self::LoggedIn => Ok(()),
-            Self::Scope(scope) if scopes.contains(scope) => Ok(()),
-            Self::Scope(_) => Err(Denied::ScopeRequired),
+            Self::LoggedIn if user.is_none() => Err(Denied::LoginRequired),
+            Self::LoggedIn | Self::Anyone => Ok(()),
         }
     }
 }

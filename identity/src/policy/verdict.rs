@@ -6,7 +6,7 @@ use common::{
 };
 
 use super::{
-    Ability, Action, Denied, Policy, Principal, Requirement, Resource, TopicRule,
+    Ability, Action, Denied, Policy, Principal, Resource,
     owned::{Owner, owner, segment, user_of},
 };
 use crate::agent_keys::Scopes;
@@ -28,22 +28,21 @@ impl Policy {
                 // Checked first, so that the answer does not depend on what is at the place.
                 let ability = Ability::for_action(&action);
                 allow_if(ability.is_none_or(|ability| ability.is_in(scopes)), Denied::ScopeRequired)?;
-                self.session_may(&principal, id, user, action)
+                self.session_may(id, user, action)
             }
             Principal::Agent { id, scopes } => agent_may(id, scopes, action),
-            Principal::Operator => allow_if(matches!(action, Action::See(_) | Action::SeeMember { .. }), Denied::NotAllowed),
         }
     }
 
-    fn session_may(&self, session: &Principal<'_>, id: SessionId, user: Option<&UserId>, action: Action<'_>) -> Verdict {
+    fn session_may(&self, id: SessionId, user: Option<&UserId>, action: Action<'_>) -> Verdict {
         match action {
             Action::Send(Resource::Agent { id: agent, scopes }) | Action::See(Resource::Agent { id: agent, scopes }) => {
-                self.session_reaches_agent(session, user, agent, scopes)
+                self.session_reaches_agent(user, agent, scopes)
             }
-            Action::Send(Resource::Topic(topic)) => self.session_uses_topic(session, id, user, topic, |rule| &rule.write),
-            Action::Subscribe(Resource::Topic(topic))
+            Action::Send(Resource::Topic(topic))
+            | Action::Subscribe(Resource::Topic(topic))
             | Action::ReadHistory(Resource::Topic(topic))
-            | Action::See(Resource::Topic(topic)) => self.session_uses_topic(session, id, user, topic, |rule| &rule.read),
+            | Action::See(Resource::Topic(topic)) => self.session_uses_topic(id, user, topic),
             Action::Send(Resource::Bridge) | Action::See(Resource::Bridge) => Ok(()),
             Action::Subscribe(Resource::Session { id: other, user: owner })
             | Action::ReadHistory(Resource::Session { id: other, user: owner }) => {
@@ -60,50 +59,30 @@ impl Policy {
             // What agents send to all sessions is public.
             Action::Subscribe(Resource::Broadcast(Scope::Sessions | Scope::All))
             | Action::ReadHistory(Resource::Broadcast(Scope::Sessions | Scope::All)) => Ok(()),
-            Action::SeeMember { topic, member } => self.session_sees_member(session, id, user, topic, member),
+            Action::SeeMember { topic, member } => self.session_sees_member(id, user, topic, member),
             Action::Send(_) | Action::Subscribe(_) | Action::ReadHistory(_) | Action::See(_) => Err(Denied::NotAllowed),
         }
     }
 
     /// If an agent's key does not reach the session's user, the session does not reach the agent:
     /// the agent could not answer, and should not learn of the session.
-    fn session_reaches_agent(
-        &self,
-        session: &Principal<'_>,
-        user: Option<&UserId>,
-        agent: &AgentId,
-        scopes: Option<&Scopes>,
-    ) -> Verdict {
+    fn session_reaches_agent(&self, user: Option<&UserId>, agent: &AgentId, scopes: Option<&Scopes>) -> Verdict {
         let rule = self.agent_rule(agent.as_str()).ok_or(Denied::NotAllowed)?;
-        rule.requires.of(session)?;
+        rule.requires.check(user)?;
         allow_if(scopes.is_none_or(|scopes| scopes.reach_user(user.map(UserId::as_str))), Denied::NotAllowed)
     }
 
-    fn session_uses_topic(
-        &self,
-        session: &Principal<'_>,
-        id: SessionId,
-        user: Option<&UserId>,
-        topic: &TopicName,
-        requirement: fn(&TopicRule) -> &Requirement,
-    ) -> Verdict {
+    fn session_uses_topic(&self, id: SessionId, user: Option<&UserId>, topic: &TopicName) -> Verdict {
         match owner(topic) {
             Owner::User(name) => allow_if(user.is_some_and(|user| segment(user) == name), Denied::NotAllowed),
             Owner::Session(owner) => allow_if(owner == id, Denied::NotAllowed),
             Owner::Malformed => Err(Denied::NotAllowed),
-            Owner::Open => requirement(self.topic_rule(topic.as_str()).ok_or(Denied::NotAllowed)?).of(session),
+            Owner::Open => self.topic_rule(topic.as_str()).ok_or(Denied::NotAllowed)?.requires.check(user),
         }
     }
 
-    fn session_sees_member(
-        &self,
-        session: &Principal<'_>,
-        id: SessionId,
-        user: Option<&UserId>,
-        topic: &TopicName,
-        member: Resource<'_>,
-    ) -> Verdict {
-        self.session_uses_topic(session, id, user, topic, |rule| &rule.read)?;
+    fn session_sees_member(&self, id: SessionId, user: Option<&UserId>, topic: &TopicName, member: Resource<'_>) -> Verdict {
+        self.session_uses_topic(id, user, topic)?;
         let is_open = matches!(owner(topic), Owner::Open);
         if is_open
             && matches!(member, Resource::Session { .. })
@@ -111,7 +90,7 @@ impl Policy {
         {
             return Ok(());
         }
-        self.session_may(session, id, user, Action::See(member))
+        self.session_may(id, user, Action::See(member))
     }
 }
 
