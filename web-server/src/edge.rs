@@ -352,7 +352,7 @@ impl Parts {
         let api = Arc::new(BrokerApi::new(settings, Arc::clone(&signer)));
         let sharing = Arc::new(Sharing::new(Arc::clone(&authority), Arc::clone(&sockets), Arc::clone(&api)));
         let certified = tls.map(|tls| tls.server().certified_names()).unwrap_or_default();
-        let throttle = Arc::new(Throttle::new(settings));
+        let throttle = Arc::new(Throttle::new(settings, credentials.renewals()));
         let judges = (signer, Arc::clone(&throttle));
         let environment = ProxyEnvironment::new(settings, Arc::clone(&credentials), Arc::clone(&sharing), judges, broker)?;
         Ok(Self {

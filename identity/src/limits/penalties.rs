@@ -110,6 +110,12 @@ impl Penalties {
         }
     }
 
+    /// Takes all failures back.
+    pub fn forgive_all(&mut self) {
+        self.guilty.clear();
+        self.order.clear();
+    }
+
     /// The number of addresses.
     pub fn len(&self) -> usize {
         self.guilty.len()

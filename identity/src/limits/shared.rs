@@ -86,6 +86,11 @@ impl SharedPenalties {
         counted(address, &self.exempt).map_or(Duration::ZERO, |address| self.table.lock().on_failure(address, now))
     }
 
+    /// Takes all failures back.
+    pub fn forgive_all(&self) {
+        self.table.lock().forgive_all();
+    }
+
     /// An attempt from this address succeeded.
     pub fn on_success(&self, address: IpAddr, now: Duration) {
         self.table.lock().on_success(address, now);

@@ -19,6 +19,8 @@ pub struct PublishedKey {
     /// The only algorithm that it is for, if the issuer names one.
     only: Option<Algorithm>,
     key: DecodingKey,
+    /// What was published of it, to tell it from others.
+    published: String,
 }
 
 /// The keys of a set that can be used, and why the others cannot.
@@ -89,6 +91,11 @@ impl PublishedKeys {
         if found.keys.is_empty() { Err(JwksFault::Empty) } else { Ok(found) }
     }
 
+    /// Whether it has a key that another set has not: under a new id, or in place of another.
+    pub(super) fn has_news_for(&self, other: &Self) -> bool {
+        self.keys.iter().any(|key| !other.keys.iter().any(|known| known.published == key.published))
+    }
+
     /// The key for a token: by its id, or without an id the only key that fits.
     pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<&PublishedKey> {
         let mut fitting = self.keys.iter().filter(|key| key.fits(algorithm));
@@ -134,7 +141,9 @@ impl PublishedKey {
             Some(Ok(algorithm)) if algorithm.kind() == kind => Some(algorithm),
             Some(_) => return Err("is for an algorithm that is not supported or not for its kind"),
         };
-        Ok(Self { id: raw.kid, kind, only, key })
+        let parts = [&raw.kid, &Some(raw.kty), &raw.crv, &raw.alg, &raw.n, &raw.e, &raw.x, &raw.y];
+        let published = parts.map(|part| part.as_deref().unwrap_or_default()).join(" ");
+        Ok(Self { id: raw.kid, kind, only, key, published })
     }
 
     /// Its id.

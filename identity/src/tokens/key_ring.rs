@@ -14,7 +14,10 @@ use std::{
     future::ready,
     io::Read,
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -94,6 +97,27 @@ struct Inner {
     source: Box<dyn KeySource>,
     settings: KeyRingSettings,
     kept: RwLock<Kept>,
+    renewals: Renewals,
+}
+
+/// How often a fetch has brought a key that was not known before, beside earlier ones.
+///
+/// A token that is signed with such a key is refused until the fetch, as if it were forged: nobody
+/// can tell them apart. So whoever counts forgeries against somebody takes them back when this
+/// rises.
+#[derive(Clone, Debug, Default)]
+pub struct Renewals(Arc<AtomicU64>);
+
+impl Renewals {
+    /// How often so far.
+    pub fn count(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// It has happened again.
+    pub fn rise(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -137,8 +161,13 @@ impl Kept {
 impl KeyRing {
     /// A ring without keys. Its fetches are given to `spawn`.
     pub fn new(source: Box<dyn KeySource>, settings: KeyRingSettings, spawn: Spawn) -> Self {
-        let inner = Arc::new(Inner { source, settings, kept: RwLock::default() });
+        let inner = Arc::new(Inner { source, settings, kept: RwLock::default(), renewals: Renewals::default() });
         Self { inner, spawn, under_way: Mutex::default() }
+    }
+
+    /// How often new keys have come.
+    pub fn renewals(&self) -> Renewals {
+        self.inner.renewals.clone()
     }
 
     /// Checks a signature with the key that the token names.
@@ -223,7 +252,12 @@ impl Inner {
             fetched.and_then(|json| PublishedKeys::parse(&json).map_err(|fault: JwksFault| KeySourceFault(fault.to_string())));
         let mut kept = self.kept.write();
         match read {
-            Ok(set) => *kept = Kept { set: Some(set), fetched_at: Some(now), tried_at: Some(now), last_fault: None },
+            Ok(set) => {
+                if kept.set.as_ref().is_some_and(|former| set.has_news_for(former)) {
+                    self.renewals.rise();
+                }
+                *kept = Kept { set: Some(set), fetched_at: Some(now), tried_at: Some(now), last_fault: None };
+            }
             Err(KeySourceFault(fault)) => kept.last_fault = Some(fault),
         }
     }

@@ -263,6 +263,24 @@ fn a_key_replaced_under_the_same_id_is_fetched_before_a_token_is_refused() {
 }
 
 #[test]
+fn only_keys_that_were_not_known_are_a_renewal() {
+    let bench = bench(Ok(vec!["a"]));
+    let renewals = bench.ring.renewals();
+    let at = |seconds, ids: Vec<&'static str>| {
+        bench.served.serve(Ok(ids));
+        assert!(bench.forge("a", seconds).is_err());
+        renewals.count()
+    };
+    assert_eq!(at(0, vec!["a"]), 0, "before the first fetch no token was refused as forged");
+    assert_eq!(at(30, vec!["a"]), 0);
+    assert_eq!(at(60, vec!["b", "a"]), 1);
+    assert_eq!(at(90, vec!["a", "b"]), 1, "in another order");
+    assert_eq!(at(120, vec!["a"]), 1, "one was removed");
+    assert_eq!(at(150, vec![REPLACED]), 2, "replaced under its id");
+    assert_eq!(at(151, vec!["c"]), 2, "nothing is fetched so soon");
+}
+
+#[test]
 fn forged_signatures_cannot_flood_the_issuer_and_stay_forged() {
     let bench = bench(Ok(vec!["a"]));
     for second in 0..300 {

@@ -29,7 +29,7 @@ pub use claims_map::{ClaimPath, ClaimsMap};
 pub use error::TokenError;
 pub use inspect::{Inspection, Outcome, inspect};
 pub use jwk::{JwksFault, PublishedKey, PublishedKeys};
-pub use key_ring::{FileKeys, KeyRing, KeyRingSettings, KeySource, KeySourceFault, Spawn};
+pub use key_ring::{FileKeys, KeyRing, KeyRingSettings, KeySource, KeySourceFault, Renewals, Spawn};
 pub use mint::{MintClaims, MintError, MintKey, MintSettings, mint};
 pub use settings::{IssuerSettings, Trust};
 pub use verifier::TokenVerifier;

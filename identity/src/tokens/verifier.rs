@@ -6,7 +6,7 @@ use jsonwebtoken::{DecodingKey, crypto};
 use serde_json::Value;
 
 use super::{
-    Algorithm, IssuerSettings, KeyRing, KeySourceFault, TokenError, TokenIdentity, Trust, claims, settings,
+    Algorithm, IssuerSettings, KeyRing, KeySourceFault, Renewals, TokenError, TokenIdentity, Trust, claims, settings,
     unverified::Unverified,
 };
 
@@ -86,6 +86,15 @@ impl TokenVerifier {
             }
         }
         claims::identity(&token.claims, &issuer.settings, now)
+    }
+
+    /// How often new keys have come, for each issuer that publishes its keys.
+    pub fn renewals(&self) -> Vec<Renewals> {
+        let rings = self.issuers.iter().filter_map(|issuer| match &issuer.keys {
+            Keys::Published(ring) => Some(ring.renewals()),
+            Keys::Secret(_) => None,
+        });
+        rings.collect()
     }
 
     /// Fetches the published keys that are due. To be called at the start and regularly.

@@ -78,7 +78,7 @@ mod tests {
         ));
         let app = App::new()
             .app_data(broker.clone())
-            .app_data(web::Data::new(Throttle::new(&settings)))
+            .app_data(web::Data::new(Throttle::new(&settings, Vec::new())))
             .wrap(from_fn(note_refusals))
             .default_service(web::to(|| async { Err::<HttpResponse, _>(Refusal::from(ErrorCode::Unauthorized)) }));
         let app = init_service(app).await;

@@ -4,6 +4,7 @@
 use std::{
     future::{Ready, ready},
     net::IpAddr,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -15,7 +16,10 @@ use common::{
     network::{Network, counted},
     rate::{Rate, SharedBucket},
 };
-use identity::limits::{GUESSABLE, SharedPenalties};
+use identity::{
+    limits::{GUESSABLE, SharedPenalties},
+    tokens::Renewals,
+};
 use transport::{Accounts, Allowance, HttpRates, Payer, RouteFamily, Tab, bearer, clock::now_ms, operator::Operators};
 
 use super::{ClientAddress, Refusal};
@@ -41,11 +45,14 @@ pub struct Throttle {
     checks: SharedBucket,
     /// As many more, for addresses whose credentials have not failed.
     reserved_checks: SharedBucket,
+    /// How often new keys of the issuers have come, and how often that was noticed.
+    renewals: Vec<Renewals>,
+    noticed_renewals: AtomicU64,
 }
 
 impl Throttle {
-    /// The throttle of these settings.
-    pub fn new(settings: &Settings) -> Self {
+    /// The throttle of these settings. `renewals`: how often new keys of the issuers have come.
+    pub fn new(settings: &Settings, renewals: Vec<Renewals>) -> Self {
         let exempt = settings.limits.exempt_networks.clone();
         Self {
             rates: HttpRates::of(settings),
@@ -54,9 +61,21 @@ impl Throttle {
             guessed_tokens: SharedPenalties::of(&settings.limits),
             checks: SharedBucket::default(),
             reserved_checks: SharedBucket::default(),
+            renewals,
+            noticed_renewals: AtomicU64::new(0),
             exempt,
             sockets: Accounts::default(),
             sockets_of_address: settings.limits.max_address_connections,
+        }
+    }
+
+    /// A token that was signed with a new key of its issuer is refused like a forged one until the
+    /// issuer's keys are fetched. When new keys have come, the failures so far are taken back.
+    fn take_back_failures(&self) {
+        let renewals = self.renewals.iter().map(Renewals::count).sum();
+        if self.noticed_renewals.swap(renewals, Relaxed) != renewals {
+            self.failed_logins.forgive_all();
+            self.forged_tokens.forgive_all();
         }
     }
 
@@ -92,6 +111,7 @@ impl Throttle {
         if session.is_none_or(|session| take_own(session).is_err()) {
             self.rates.take(RouteFamily::Check, address).map_err(|error| error.code)?;
         }
+        self.take_back_failures();
         let now = now();
         let has_failed = [&self.failed_logins, &self.forged_tokens].iter().any(|table| table.check(address, now).is_err());
         let taken = ALL_CHECKS.take_shared(&self.checks, 1, now);
@@ -118,6 +138,7 @@ impl Throttle {
         {
             return error.into();
         }
+        self.take_back_failures();
         refuse(&self.failed_logins, address, code)
     }
 
@@ -162,6 +183,7 @@ impl Throttle {
 
     /// A token from this address was refused. Returns the answer.
     pub fn on_refused_token(&self, ClientAddress(address): ClientAddress, code: ErrorCode) -> Refusal {
+        self.take_back_failures();
         refuse(&self.forged_tokens, address, code)
     }
 }
@@ -242,7 +264,7 @@ mod tests {
     fn throttle() -> Throttle {
         let mut settings = Settings::for_tests();
         settings.limits.max_address_connections = 2;
-        Throttle::new(&settings)
+        Throttle::new(&settings, Vec::new())
     }
 
     fn code<T>(outcome: Result<T, Refusal>) -> Option<ErrorCode> {
@@ -266,12 +288,29 @@ mod tests {
     }
 
     #[test]
+    fn a_new_key_of_an_issuer_takes_back_what_was_held_against_addresses() {
+        let renewals = Renewals::default();
+        let throttle = Throttle::new(&Settings::for_tests(), vec![Renewals::default(), renewals.clone()]);
+        let forged = || throttle.on_refused_token(STRANGER, ErrorCode::TokenSignatureWrong).code();
+        let log_in = || throttle.on_failed_login(STRANGER, ErrorCode::TokenKeyUnknown).code();
+        for _ in 0..6 {
+            assert_eq!((forged(), log_in()), (ErrorCode::TokenSignatureWrong, ErrorCode::TokenKeyUnknown));
+        }
+        assert_eq!((forged(), log_in()), (ErrorCode::TooManyFailures, ErrorCode::TooManyFailures));
+        renewals.rise();
+        for _ in 0..6 {
+            assert_eq!(forged(), ErrorCode::TokenSignatureWrong);
+        }
+        assert_eq!((forged(), log_in()), (ErrorCode::TooManyFailures, ErrorCode::TokenKeyUnknown));
+    }
+
+    #[test]
     fn the_operator_sets_the_cost_of_wrong_credentials() {
         let mut settings = Settings::for_tests();
         settings.limits.free_failures = 1;
         settings.limits.first_failure_wait = Duration::from_secs(7);
         settings.limits.longest_failure_wait = Duration::from_secs(7);
-        let throttle = Throttle::new(&settings);
+        let throttle = Throttle::new(&settings, Vec::new());
         let fail = || throttle.on_failed_login(STRANGER, ErrorCode::TokenMalformed);
         assert_eq!([fail().code(), fail().code()], [ErrorCode::TokenMalformed; 2]);
         let body = fail().error_response();
@@ -282,7 +321,7 @@ mod tests {
     fn signature_checks_are_bounded_and_addresses_that_have_not_failed_go_first() {
         let mut settings = Settings::for_tests();
         settings.rates.checks = Rate::new(1, 10);
-        let throttle = Throttle::new(&settings);
+        let throttle = Throttle::new(&settings, Vec::new());
         let address = |number: u32| ClientAddress(IpAddr::V4((0x0a00_0000 + number).into()));
         let checked = (0..100).filter(|_| throttle.pay_for_check(None, STRANGER).is_ok()).count();
         assert!((10..20).contains(&checked), "{checked}");
@@ -302,7 +341,7 @@ mod tests {
         let mut settings = Settings::for_tests();
         settings.rates.checks = Rate::new(1, 50);
         settings.rates.logins = Rate::new(1, 5);
-        let throttle = Throttle::new(&settings);
+        let throttle = Throttle::new(&settings, Vec::new());
         while throttle.pay_for_check(None, STRANGER).is_ok() {}
         let session = Some(SessionId::fresh());
         let own = (0..20).filter(|_| throttle.pay_for_check(session, STRANGER).is_ok()).count();

@@ -13,7 +13,7 @@ use std::{
 };
 
 use common::{assertion::Login, error::ErrorCode, id::SessionId, timestamp::unix_seconds};
-use identity::tokens::{TokenIdentity, TokenVerifier};
+use identity::tokens::{Renewals, TokenIdentity, TokenVerifier};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -67,6 +67,11 @@ impl Credentials {
         // A token that does not say when it was issued counts as older than any logout.
         self.authority.check(&session_of(&identity, identity.issued_at.unwrap_or(UNIX_EPOCH), until))?;
         Ok(login_of(&identity, until))
+    }
+
+    /// How often new keys of the issuers have come.
+    pub fn renewals(&self) -> Vec<Renewals> {
+        self.issuers.renewals()
     }
 
     /// Fetches the issuers' keys before a login needs them, as long as it is polled.
