@@ -5,12 +5,8 @@ use std::sync::Arc;
 use common::id::AgentId;
 use foldhash::HashMap;
 
+use super::notice_pace::NoticePace;
 use crate::peers::Peer;
-
-/// Milliseconds between two notices about one agent id.
-pub(super) const NOTICE_PAUSE_MS: u64 = 1_000;
-/// Notices about one agent id that may be sent at once after a quiet time.
-pub(super) const NOTICE_BURST: u64 = 20;
 
 /// A change of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +50,7 @@ pub(super) struct News {
 
 #[derive(Debug)]
 struct Told {
-    /// When the pauses of all notices so far are over.
-    paid_ms: u64,
+    pace: NoticePace,
     of: Option<Arc<Peer>>,
     /// The change that was not told yet.
     untold: Option<(Change, Arc<Peer>)>,
@@ -80,7 +75,9 @@ impl AgentNews {
         let of_late = self.by_id.get_mut(agent_id);
         let Some(told) = of_late else {
             let told_of = before.cloned();
-            let told = Told { paid_ms: now_ms + NOTICE_PAUSE_MS, of: is_here(&change).then(|| Arc::clone(about)), untold: None };
+            let mut pace = NoticePace::default();
+            pace.take(now_ms);
+            let told = Told { pace, of: is_here(&change).then(|| Arc::clone(about)), untold: None };
             self.by_id.insert(agent_id.clone(), told);
             return Some(News { change, about: Arc::clone(about), told_of });
         };
@@ -102,7 +99,7 @@ impl AgentNews {
         let mut due = Vec::new();
         self.by_id.retain(|agent_id, told| {
             let news = told.take_due(now_ms);
-            let is_over = news.is_none() && told.untold.is_none() && told.paid_ms <= now_ms;
+            let is_over = news.is_none() && told.untold.is_none() && told.pace.is_over(now_ms);
             due.extend(news.map(|news| (agent_id.clone(), news)));
             !is_over
         });
@@ -111,16 +108,11 @@ impl AgentNews {
 }
 
 impl Told {
-    fn is_due(&self, now_ms: u64) -> bool {
-        self.paid_ms.saturating_sub(now_ms) <= (NOTICE_BURST - 1) * NOTICE_PAUSE_MS
-    }
-
     fn take_due(&mut self, now_ms: u64) -> Option<News> {
-        if !self.is_due(now_ms) {
+        if self.untold.is_none() || !self.pace.take(now_ms) {
             return None;
         }
         let (change, about) = self.untold.take()?;
-        self.paid_ms = self.paid_ms.max(now_ms) + NOTICE_PAUSE_MS;
         let told_of = std::mem::replace(&mut self.of, is_here(&change).then(|| Arc::clone(&about)));
         Some(News { change, about, told_of })
     }

@@ -15,7 +15,7 @@ use transport::Link;
 
 use super::{
     Attached, Router, RouterLimits,
-    agent_news::{NOTICE_BURST, NOTICE_PAUSE_MS},
+    notice_pace::{NOTICE_BURST, NOTICE_PAUSE_MS},
 };
 use crate::peers::{ConnectionId, Peer, PeerKind};
 

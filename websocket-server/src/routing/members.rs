@@ -287,7 +287,7 @@ impl Router {
 
     /// Whether [`Router::tick`] has anything to do, now or later.
     pub fn is_idle(&self) -> bool {
-        self.contests.is_idle() && self.news.is_idle()
+        self.contests.is_idle() && self.news.is_idle() && self.presence_news.is_idle()
     }
 
     /// Sends the notices that are due, and calls in connections whose turn has come. To be called
@@ -296,6 +296,9 @@ impl Router {
         self.contests.tick(now_ms);
         for (agent_id, news) in self.news.tick(now_ms) {
             self.tell_of_agent(&agent_id, &news);
+        }
+        for (topic, about) in self.presence_news.tick(now_ms) {
+            self.tell_presence(&topic, &about);
         }
     }
 

@@ -1,7 +1,8 @@
 //! The routing core: who is connected, who subscribes to what, and where a message goes.
 //!
-//! Pure tables and rules: no sockets, no actix. The clock is read in one place, where answers to
-//! answers are paced (`destination.rs`); other times are given by the caller. A receiver is a
+//! Pure tables and rules: no sockets, no actix. The clock is read in two places: where
+//! answers to answers are paced (`destination.rs`), and notices of presence (`router.rs`). Other
+//! times are given by the caller. A receiver is a
 //! [`transport::Link`], whose queue takes frames without waiting. One lock protects the tables. A
 //! dispatch takes it for reading, so that all shards can dispatch at once; a connection that comes,
 //! goes or subscribes takes it for writing. Only [`crate::shard::RouterActor`]s dispatch, attach
@@ -17,8 +18,10 @@ mod destination;
 mod dispatch;
 mod logins;
 mod members;
+mod notice_pace;
 mod notices;
 mod outgoing;
+mod presence_news;
 mod router;
 mod seen;
 mod takeover_pace;

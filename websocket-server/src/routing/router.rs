@@ -11,7 +11,7 @@ use common::{
 use foldhash::{HashMap, HashSet};
 use identity::policy::Policy;
 use store::ChannelName;
-use transport::{Lane, Overflow, Reservation, Source};
+use transport::{Lane, Overflow, Reservation, Source, clock::now_ms};
 
 use crate::{
     holders::Table,
@@ -22,6 +22,7 @@ use super::{
     agent_news::AgentNews,
     chains::Chains,
     contests::Contests,
+    presence_news::PresenceNews,
     seen::{SeenAgent, SeenAgents},
     topics::Topic,
 };
@@ -89,6 +90,8 @@ pub struct Router {
     pub(super) contests: Contests,
     /// The notices about agents.
     pub(super) news: AgentNews,
+    /// The notices about members of topics.
+    pub(super) presence_news: PresenceNews,
     /// Agents that were connected.
     pub(super) seen_agents: SeenAgents,
     /// The topics of each connection that has any, each with its place among all subscriptions.
@@ -110,6 +113,7 @@ impl Router {
             topics: HashMap::default(),
             contests: Contests::default(),
             news: AgentNews::default(),
+            presence_news: PresenceNews::default(),
             seen_agents: SeenAgents::default(),
             subscriptions: HashMap::default(),
         }
@@ -260,8 +264,7 @@ impl Router {
             self.make_room(peer, name).map_err(|error| error.about(format!("topic:{name}")))?;
         }
         if self.topics.entry(name.clone()).or_default().subscribe(peer, presence) {
-            let notice = SystemMessage::PresenceJoin { topic: name.clone(), member: peer.address().to_owned() };
-            self.tell_watchers(name, peer, &notice);
+            self.on_presence(name, peer, now_ms());
         }
         let (count, listed) = presence.then(|| self.members_seen_by(peer, name)).unzip();
         Ok(Members { count, listed })
@@ -304,13 +307,32 @@ impl Router {
 
     fn leave_topic(&mut self, peer: &Peer, name: &TopicName) {
         let Some(topic) = self.topics.get_mut(name) else { return };
-        let has_left = topic.unsubscribe(peer);
+        let left = topic.unsubscribe(peer);
         if topic.is_empty() {
             self.topics.remove(name);
-        } else if has_left {
-            let notice = SystemMessage::PresenceLeave { topic: name.clone(), member: peer.address().to_owned() };
-            self.tell_watchers(name, peer, &notice);
+        } else if let Some(left) = left {
+            self.on_presence(name, &left, now_ms());
         }
+    }
+
+    /// A member of a topic has come or gone.
+    pub(super) fn on_presence(&mut self, name: &TopicName, about: &Arc<Peer>, now_ms: u64) {
+        let is_watched = self.topics.get(name).is_some_and(Topic::is_watched);
+        if is_watched && self.presence_news.on_change(name, about, now_ms) {
+            self.tell_presence(name, about);
+        }
+    }
+
+    /// Tells the present state of a member.
+    pub(super) fn tell_presence(&self, name: &TopicName, about: &Peer) {
+        let Some(topic) = self.topics.get(name).filter(|topic| topic.is_watched()) else { return };
+        let (member, is_here) = (about.address().to_owned(), topic.has_member(about.address()));
+        let topic = name.clone();
+        let notice = match is_here {
+            true => SystemMessage::PresenceJoin { topic, member },
+            false => SystemMessage::PresenceLeave { topic, member },
+        };
+        self.tell_watchers(name, about, &notice);
     }
 
     /// The addresses that subscribe to a topic, as far as a peer may know of them: how many, and

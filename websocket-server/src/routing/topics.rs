@@ -51,9 +51,9 @@ impl Topic {
         *connections == 1
     }
 
-    /// Removes a subscriber. Returns whether its address is no longer among the members.
-    pub fn unsubscribe(&mut self, peer: &Peer) -> bool {
-        let Some(at) = self.positions.remove(&peer.id) else { return false };
+    /// Removes a subscriber. Returns it if its address is no longer among the members.
+    pub fn unsubscribe(&mut self, peer: &Peer) -> Option<Arc<Peer>> {
+        let at = self.positions.remove(&peer.id)?;
         let removed = self.subscribers.swap_remove(at);
         if let Some(moved) = self.subscribers.get(at) {
             self.positions.insert(moved.peer.id, at);
@@ -65,13 +65,18 @@ impl Topic {
             let heir = self.subscribers.first().map(|heir| &heir.peer);
             self.place = heir.and_then(|heir| Some((heir.id, heir.payers.take_anyway(Table::Topics as u8, 1)?)));
         }
-        let Some(connections) = self.members.get_mut(peer.address()) else { return false };
+        let connections = self.members.get_mut(peer.address())?;
         *connections -= 1;
         if *connections > 0 {
-            return false;
+            return None;
         }
         self.members.remove(peer.address());
-        true
+        Some(removed.peer)
+    }
+
+    /// Whether a connection of this address subscribes.
+    pub fn has_member(&self, address: &str) -> bool {
+        self.members.contains_key(address)
     }
 
     /// Whether nobody is left.

@@ -1,5 +1,7 @@
 //! Topics and presence.
 
+use std::time::Instant;
+
 use serde_json::json;
 
 use crate::harness::TestBroker;
@@ -47,6 +49,42 @@ async fn presence_reports_members_arrivals_and_departures() {
     newcomer.close().await;
     assert_eq!(watcher.expect("presence:leave").await["payload"]["member"], address);
     quiet.expect_nothing().await;
+}
+
+#[actix_rt::test]
+async fn a_member_that_comes_and_goes_without_end_is_told_at_a_pace() {
+    const TOGGLES: usize = 300;
+    let broker = TestBroker::start().await;
+    let mut watcher = broker.session().await;
+    watcher.send(json!({"type":"topic:subscribe","payload":{"topic":"room","presence":true}})).await;
+    watcher.expect("topic:subscribed").await;
+    let (mut restless, mut calm) = (broker.session().await, broker.session().await);
+    let since = Instant::now();
+    for _ in 0..TOGGLES {
+        for kind in ["topic:subscribe", "topic:unsubscribe"] {
+            restless.send(json!({"type":kind,"payload":{"topic":"room"}})).await;
+        }
+        restless.expect("topic:unsubscribed").await;
+    }
+    restless.send(json!({"type":"topic:subscribe","payload":{"topic":"room"}})).await;
+    restless.expect("topic:subscribed").await;
+    // Others are told at once beside it.
+    calm.send(json!({"type":"topic:subscribe","payload":{"topic":"room"}})).await;
+    let (mut told, mut calm_came) = (0, false);
+    loop {
+        let notice = watcher.next().await;
+        if notice["payload"]["member"] == calm.address() {
+            calm_came = true;
+            continue;
+        }
+        told += 1;
+        // Twenty at once; the one after them tells the last state.
+        if told > 20 && calm_came && notice["type"] == "presence:join" {
+            break;
+        }
+    }
+    let most = 21 + since.elapsed().as_secs();
+    assert!(told <= most, "{told} notices, not more than {most}");
 }
 
 #[actix_rt::test]
