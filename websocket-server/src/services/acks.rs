@@ -12,6 +12,8 @@ use crate::shard::{Ask, Call, NotUsable};
 
 /// The most `seqs` in one acknowledgement.
 const MAX_SEQS: usize = 1000;
+/// The longest wait for a refused message, in milliseconds: a day.
+const MAX_DELAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 pub(super) const KINDS: &[Kind] = &[
     Kind {
@@ -67,7 +69,7 @@ pub struct NackAsk {
     /// Why.
     #[serde(default)]
     pub reason: String,
-    /// How long to wait before it is delivered again, in milliseconds.
+    /// How long to wait before it is delivered again, in milliseconds: 0 to a day.
     #[serde(default)]
     pub delay_ms: u64,
 }
@@ -78,7 +80,11 @@ impl NackAsk {
     /// # Errors
     /// `invalid_payload`.
     pub fn from_payload(payload: Option<&str>) -> Result<Self, ClientError> {
-        read_payload(payload)
+        let ask: Self = read_payload(payload)?;
+        if ask.delay_ms > MAX_DELAY_MS {
+            return Err(invalid_payload("`delay_ms` must be 0 to 86400000"));
+        }
+        Ok(ask)
     }
 }
 
@@ -96,5 +102,24 @@ impl Ask for NackAsk {
         let Call { router, peer, id, ctx } = call;
         let Self { channel, seq, reason, delay_ms } = *self;
         router.on_nack(peer, channel.as_deref(), NotUsable { seq, reason, delay_ms }, id, ctx).map(|()| None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_message_waits_a_day_at_most() {
+        let delay = |ms: u64| {
+            NackAsk::from_payload(Some(&format!(r#"{{"seq":1,"delay_ms":{ms}}}"#)))
+                .map(|ask| ask.delay_ms)
+                .map_err(|error| error.code)
+        };
+        assert_eq!(delay(MAX_DELAY_MS), Ok(MAX_DELAY_MS));
+        for ms in [MAX_DELAY_MS + 1, u64::MAX] {
+            assert_eq!(delay(ms), Err(common::error::ErrorCode::InvalidPayload));
+        }
+        assert_eq!(NackAsk::from_payload(Some(r#"{"seq":1}"#)).expect("valid").delay_ms, 0);
     }
 }
