@@ -2,12 +2,13 @@
 //!
 //! Kept in memory, by the channel and number of the message. After a restart the messages
 //! themselves say it again when they are read. At the bound the oldest request is forgotten: a
-//! receipt that never comes means nothing.
-
-use std::collections::VecDeque;
+//! receipt that never comes means nothing. A request lasts as long as its message waits, and is
+//! charged to its sender with the message. So the quotas of stored messages divide the table among
+//! senders.
 
 use common::{envelope::Envelope, message::SystemMessage};
-use foldhash::HashMap;
+use foldhash::fast::RandomState;
+use hashlink::LinkedHashMap;
 use parking_lot::Mutex;
 use store::{ChannelName, Record};
 
@@ -47,25 +48,19 @@ pub struct Notice {
 #[derive(Debug, Default)]
 pub struct Receipts(Mutex<Wishes>);
 
+/// In the order in which they were made.
 #[derive(Debug, Default)]
-struct Wishes {
-    by_message: HashMap<Key, Wanted>,
-    order: VecDeque<Key>,
-}
+struct Wishes(LinkedHashMap<Key, Wanted, RandomState>);
 
 impl Wishes {
     /// Remembers a request, unless it is known.
     fn insert(&mut self, key: Key, wanted: Wanted) {
-        if self.by_message.contains_key(&key) {
+        if self.0.contains_key(&key) {
             return;
         }
-        self.by_message.insert(key.clone(), wanted);
-        self.order.push_back(key);
-        // A request that was fulfilled leaves only its place in the order behind.
-        while self.order.len() > MOST {
-            if let Some(oldest) = self.order.pop_front() {
-                self.by_message.remove(&oldest);
-            }
+        self.0.insert(key, wanted);
+        if self.0.len() > MOST {
+            self.0.pop_front();
         }
     }
 }
@@ -90,10 +85,10 @@ impl Receipts {
     /// A message is delivered. Returns who asked for receipts of it, but only once.
     pub fn delivered(&self, channel: &ChannelName, seq: u64) -> Option<Wish> {
         let mut wishes = self.0.lock();
-        if wishes.by_message.is_empty() {
+        if wishes.0.is_empty() {
             return None;
         }
-        let wanted = wishes.by_message.get_mut(&(channel.clone(), seq))?;
+        let wanted = wishes.0.get_mut(&(channel.clone(), seq))?;
         let is_told = std::mem::replace(&mut wanted.is_delivered, true);
         (!is_told).then(|| wanted.wish.clone())
     }
@@ -101,10 +96,10 @@ impl Receipts {
     /// The last receipt of a message was sent. Returns who asked for it.
     pub fn forget(&self, channel: &ChannelName, seq: u64) -> Option<Wish> {
         let mut wishes = self.0.lock();
-        if wishes.by_message.is_empty() {
+        if wishes.0.is_empty() {
             return None;
         }
-        wishes.by_message.remove(&(channel.clone(), seq)).map(|wanted| wanted.wish)
+        wishes.0.remove(&(channel.clone(), seq)).map(|wanted| wanted.wish)
     }
 }
 
@@ -133,5 +128,16 @@ mod tests {
         }
         assert_eq!(receipts.delivered(&channel, 0), None);
         assert!(receipts.delivered(&channel, 1).is_some());
+    }
+
+    #[test]
+    fn requests_that_were_fulfilled_push_nobodys_out() {
+        let (receipts, channel) = (Receipts::default(), ChannelName::parse("agent:a").expect("a channel"));
+        receipts.want(&channel, 0, "agent:honest", "m");
+        for seq in 1..=2 * MOST as u64 {
+            receipts.want(&channel, seq, "session:busy", "m");
+            assert!(receipts.forget(&channel, seq).is_some());
+        }
+        assert!(receipts.delivered(&channel, 0).is_some());
     }
 }

@@ -9,9 +9,10 @@ use std::hash::RandomState;
 
 use foldhash::HashMap;
 use hashlink::LinkedHashMap;
-use store::{ChannelFamily, ChannelInfo, ChannelName};
+use store::{ChannelFamily, ChannelInfo, ChannelName, Standing};
 
-/// The most inboxes with dead letters; receivers beyond are not told.
+/// The most inboxes with dead letters; receivers beyond are not told. Inboxes of sessions may use
+/// half of them, those of users three quarters: a stranger can begin any number of sessions.
 const MOST_INBOXES: usize = 100_000;
 /// The same for forgotten sessions; with more, the one that was forgotten first is not told.
 const MOST_FORGOTTEN: usize = 100_000;
@@ -47,7 +48,7 @@ impl Untold {
     pub(super) fn note(&mut self, inbox: &ChannelName, count: u64) {
         if let Some(known) = self.inboxes.get_mut(inbox) {
             *known += count;
-        } else if count > 0 && self.inboxes.len() < MOST_INBOXES {
+        } else if count > 0 && (self.inboxes.len() as u64) < most_with(inbox) {
             self.inboxes.insert(inbox.clone(), count);
         }
     }
@@ -117,6 +118,16 @@ impl Untold {
     }
 }
 
+/// How many inboxes there may be for another one of this family.
+fn most_with(inbox: &ChannelName) -> u64 {
+    let standing = match inbox.family() {
+        ChannelFamily::Session => Standing::Anonymous,
+        ChannelFamily::User => Standing::User,
+        _ => Standing::Agent,
+    };
+    standing.part_of(MOST_INBOXES as u64)
+}
+
 impl Died {
     pub(super) fn and(self, other: Self) -> Self {
         Self { count: self.count + other.count, is_exact: self.is_exact && other.is_exact }
@@ -178,6 +189,20 @@ mod tests {
         assert_eq!(taken(&[(dead(0), 0)]), (0, 0), "they are gone");
         assert_eq!(taken(&[(dead(3), 0), (info(&session, 5, 4, 3), 1)]), (2, 0), "it was never forgotten");
         assert_eq!(taken(&[(dead(3), 0), (info(&session, 5, 4, 1), 0)]), (1, 2), "it was, and has an inbox again");
+    }
+
+    #[test]
+    fn sessions_leave_places_to_users_and_agents() {
+        let mut untold = Untold::default();
+        let mut note = |name: &str| {
+            let inbox = ChannelName::parse(name).expect("a channel");
+            untold.note(&inbox, 1);
+            untold.has(&inbox)
+        };
+        let of_sessions = (0..MOST_INBOXES).filter(|_| note(ChannelName::session(SessionId::fresh()).as_str())).count();
+        let of_users = (0..MOST_INBOXES).filter(|number| note(&format!("user:u{number}"))).count();
+        let of_agents = (0..MOST_INBOXES).filter(|number| note(&format!("agent:a{number}"))).count();
+        assert_eq!([of_sessions, of_users, of_agents], [MOST_INBOXES / 2, MOST_INBOXES / 4, MOST_INBOXES / 4]);
     }
 
     #[test]
