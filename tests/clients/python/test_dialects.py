@@ -137,7 +137,7 @@ class DialectRun(CaseRun):
             assert reason is None, f"{reason}, in {answer.body!r}"
 
 
-@pytest.mark.parametrize(("dialect", "settings", "case"), load())
+@pytest.mark.parametrize(("dialect", "settings", "case"), list(load()))
 def test_case(daemons, dialect, settings, case):
     daemon = daemons(dialect, settings)
     wait_until_empty(daemon)
