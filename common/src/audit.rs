@@ -20,6 +20,8 @@ use crate::timestamp::unix_ms;
 pub const TICK: Duration = Duration::from_millis(250);
 /// The most entries that wait. Further ones are counted.
 const MOST_WAITING: usize = 1_000;
+/// How many of them may be about what strangers can cause. The rest is for what operators do.
+const MOST_OF_STRANGERS: usize = 900;
 /// The longest field of an entry, in bytes.
 const LONGEST: usize = 256;
 /// The longest detail, in bytes.
@@ -213,7 +215,8 @@ impl Audit {
 
 fn add(waiting: &mut Batch, entries: impl IntoIterator<Item = Entry>) {
     for entry in entries {
-        if waiting.entries.len() < MOST_WAITING {
+        let most = if entry.kind == Event::Admin { MOST_WAITING } else { MOST_OF_STRANGERS };
+        if waiting.entries.len() < most {
             waiting.entries.push(entry);
         } else {
             waiting.beyond = waiting.beyond.saturating_add(1);
@@ -228,20 +231,32 @@ mod tests {
     #[test]
     fn entries_beyond_the_bound_are_counted_in_an_entry() {
         let audit = Audit::new(true);
-        for _ in 0..MOST_WAITING + 7 {
+        for _ in 0..MOST_OF_STRANGERS + 7 {
             audit.note(Event::Connection, "agent:a", "connected", "127.0.0.1");
         }
         let entries = audit.take().into_entries();
-        assert_eq!(entries.len(), MOST_WAITING + 1);
+        assert_eq!(entries.len(), MOST_OF_STRANGERS + 1);
         assert_eq!(entries.last().map(|entry| entry.what.as_str()), Some("7 more events than are written"));
         assert!(audit.take().is_empty());
+    }
+
+    #[test]
+    fn what_operators_do_has_places_that_a_flood_of_connections_does_not_use() {
+        let audit = Audit::new(true);
+        (0..2 * MOST_WAITING).for_each(|_| audit.note(Event::Connection, "agent:a", "connected", "127.0.0.1"));
+        audit.note(Event::Admin, "operator", "revoked a key", "127.0.0.1");
+        let batch = audit.take();
+        assert_eq!(batch.entries.last().map(|entry| entry.kind), Some(Event::Admin));
+        assert_eq!(batch.beyond, (2 * MOST_WAITING - MOST_OF_STRANGERS) as u64);
+        (0..2 * MOST_WAITING).for_each(|_| audit.note(Event::Admin, "operator", "read", "127.0.0.1"));
+        assert_eq!(audit.take().entries.len(), MOST_WAITING);
     }
 
     #[test]
     fn entries_that_are_put_back_keep_their_place_and_count() {
         let audit = Audit::new(true);
         let note = |what: &str, times: usize| (0..times).for_each(|_| audit.note(Event::Connection, "", what, ""));
-        note("old", MOST_WAITING + 7);
+        note("old", MOST_OF_STRANGERS + 7);
         let undelivered = audit.take();
         note("new", 5);
         audit.put_back(undelivered);

@@ -21,7 +21,7 @@ use crate::{
     inbox::{Ack, Delivered, Nack, Pending, PendingQuery, Trimmed},
     owner::{Owner, OwnerKey},
     position::Epoch,
-    quota::UsageReport,
+    quota::{PositionsReport, UsageReport},
     record::{Appended, ChannelInfo, Limits, NewRecord, Page, ReadFrom, RecentId},
     session::{ConsumerId, Forgotten, Retained},
 };
@@ -144,10 +144,24 @@ pub trait Store: Send + Sync + 'static {
     /// At that bound a quarter is freed: clients that have not saved a position for the longest
     /// time lose all of theirs, and the consumer itself its oldest if that is not enough.
     ///
+    /// `payer`: the sender for whose source (network address, user, agent key) the positions of a
+    /// client count. All of a source have at most [`crate::StoreOptions::max_source_positions`].
+    /// There the address gives way whose clients have not saved one for the longest time. Without
+    /// a payer they count for whom they counted before, or for nobody.
+    ///
     /// # Errors
     /// [`StoreError::DiskReserve`]: too little of the disk is free for positions in channels that
     /// are new to a client. Its other positions were saved.
-    fn save_cursors(&self, consumer: ConsumerId, cursors: Vec<(ChannelName, u64)>, now: u64) -> Reply<()>;
+    fn save_cursors(
+        &self,
+        consumer: ConsumerId,
+        cursors: Vec<(ChannelName, u64)>,
+        payer: Option<Arc<Owner>>,
+        now: u64,
+    ) -> Reply<()>;
+
+    /// How many positions of named clients are kept, and of whom.
+    fn positions(&self) -> Reply<PositionsReport>;
 
     /// The positions of a consumer, in the order of the channels' names.
     fn cursors(&self, consumer: ConsumerId) -> Reply<Vec<(ChannelName, u64)>>;

@@ -2,6 +2,24 @@
 
 use crate::error::StoreError;
 
+/// Why a store that had an epoch began a new one when it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewEpoch {
+    /// Its file is a copy, or was put back: what was confirmed in its place since may be missing.
+    CopiedFile,
+    /// The machine stopped without closing a store that did not wait for its disk.
+    LostMachine,
+}
+
+impl std::fmt::Display for NewEpoch {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::CopiedFile => "its file is a copy of the one that was written",
+            Self::LostMachine => "the machine stopped without closing a store that did not wait for its disk",
+        })
+    }
+}
+
 /// The state for operators and readiness checks.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct StoreHealth {
@@ -16,6 +34,8 @@ pub struct StoreHealth {
     /// The error of the last checkpoint (copying the write-ahead log into the file). It loses
     /// nothing, but the log grows.
     pub checkpoint_fault: Option<StoreError>,
+    /// Why a new epoch began when it was opened; `None` if none did, or if it had none before.
+    pub new_epoch: Option<NewEpoch>,
     /// Whether it was closed.
     pub closed: bool,
     /// Writes that wait.

@@ -14,6 +14,9 @@ pub enum Ack {
         /// Those that still wait, in rising order.
         kept: Vec<u64>,
     },
+    /// All up to and including this number, but for those that a receiver has refused
+    /// ([`crate::Store::nack`]).
+    ThroughUnrefused(u64),
     /// These.
     Each(Vec<u64>),
 }

@@ -21,6 +21,7 @@ mod dedup;
 mod embedded;
 mod embedded_options;
 mod error;
+mod file_identity;
 mod gaps;
 mod health;
 mod inbox;
@@ -45,16 +46,16 @@ pub use self::{
     audit::{AuditQuery, AuditRow},
     channel::{ChannelFamily, ChannelName, ChannelNameError},
     dead::{DeadLettered, DeadOrigin, DeadReason, Death, MAX_REASON},
-    embedded::{DATABASE, EmbeddedStore, disk_size, operators},
+    embedded::{DATABASE, EmbeddedStore, disk_free, disk_size, operators},
     embedded_options::{Durability, EmbeddedOptions},
     error::StoreError,
-    health::StoreHealth,
+    health::{NewEpoch, StoreHealth},
     inbox::{Ack, Delivered, Nack, Pending, PendingQuery, Trimmed},
     memory::MemoryStore,
     options::{Backend, Bounds, FamilyPolicy, Policies, StoreOptions},
     owner::{Owner, OwnerKey, Standing},
     position::{Epoch, MAX_SEQ, Position},
-    quota::{Kind, Quota, Quotas, Usage, UsageReport},
+    quota::{Kind, PositionsReport, Quota, Quotas, Usage, UsageReport},
     record::{
         Appended, ChannelInfo, FirstDelivery, Limits, Lost, MAX_SOURCE, MessageKey, NewRecord, Page, Precision, ReadFrom,
         RecentId, Record,

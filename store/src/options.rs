@@ -132,6 +132,11 @@ pub struct StoreOptions {
     /// of the client that has not saved one for the longest time are forgotten. 0: no bound.
     /// Default 10,000.
     pub max_positions: u64,
+    /// The most positions of all clients of one source together: of the sessions of one network
+    /// address, of one user, of the agents with one key. At the bound, the session or agent whose
+    /// clients have not saved one for the longest time loses all of theirs. 0: no bound. Default
+    /// 200,000.
+    pub max_source_positions: u64,
     /// Writes that may wait for the disk; more are refused. Default 65,536.
     pub queue_writes: usize,
     /// Bytes of frames that may wait for the disk; more are refused. Default 64 MiB.
@@ -155,6 +160,7 @@ impl Default for StoreOptions {
             max_channels: 2_000_000,
             max_retained: 100_000,
             max_positions: 10_000,
+            max_source_positions: 200_000,
             queue_writes: 65_536,
             queue_bytes: 64 << 20,
             batch_writes: 1_024,

@@ -87,6 +87,24 @@ impl OwnerKey {
     }
 }
 
+/// Who pays for the positions of clients, in a form that can be stored: the kind and the name of a
+/// source. Backends store it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Payer(pub(crate) String);
+
+impl Payer {
+    pub(crate) fn of(owner: &Owner) -> Self {
+        let HolderKey(kind, name) = owner.key.source();
+        Self(format!("{} {name}", kind.as_str()))
+    }
+
+    /// The kind and the name, for operators.
+    pub(crate) fn split(&self) -> (String, String) {
+        let (kind, name) = self.0.split_once(' ').unwrap_or(("", &self.0));
+        (kind.to_owned(), name.to_owned())
+    }
+}
+
 /// The identity of a holder.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct HolderKey(pub(crate) Kind, pub(crate) String);

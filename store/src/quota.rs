@@ -95,3 +95,20 @@ pub struct UsageReport {
     /// Messages refused since the start because the store was full.
     pub refused_full: u64,
 }
+
+/// The positions of named clients that are kept, for operators.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PositionsReport {
+    /// All of them.
+    pub positions: u64,
+    /// The sessions and agents behind which their clients are.
+    pub addresses: u64,
+    /// Who has most of them, most first, at most [`PositionsReport::LISTED`]: `address`, `user`,
+    /// `key` or `session`, its name, and how many.
+    pub largest: Vec<(String, String, u64)>,
+}
+
+impl PositionsReport {
+    /// The most holders listed.
+    pub const LISTED: usize = 10;
+}

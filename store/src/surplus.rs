@@ -1,8 +1,13 @@
-//! Which positions give way when the clients behind one address have too many. Pure.
+//! Which positions give way when the clients behind one address have too many, or those of one
+//! source. Pure.
 //!
 //! A client can come back under any number of names, and leaves positions behind under each. So
-//! their number is bounded for all names of an address together. The client that was not heard of
-//! for the longest time gives way first, with all its positions.
+//! their number is bounded for all names of an address (a session or an agent) together. The client
+//! that was not heard of for the longest time gives way first, with all its positions.
+//!
+//! A stranger can begin any number of sessions. So the number is bounded for all addresses of one
+//! *source* too: a network address of anonymous sessions, a user, an agent key. There the address
+//! that was not heard of for the longest time gives way.
 
 use std::collections::BTreeMap;
 
@@ -63,6 +68,34 @@ impl Surplus {
     }
 }
 
+/// What the clients behind one address have stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) address: String,
+    pub(crate) positions: u64,
+    /// When one of them was last saved.
+    pub(crate) saved_at: u64,
+}
+
+/// The addresses whose clients lose all positions, if those of one source have more than `most`. A
+/// quarter of the bound becomes free. `own`: the address that is saving. It is not among them,
+/// because it has a bound of its own.
+pub(crate) fn addresses_giving_way(most: u64, own: &str, mut places: Vec<Place>) -> Vec<String> {
+    let total: u64 = places.iter().map(|place| place.positions).sum();
+    if total <= most {
+        return Vec::new();
+    }
+    let mut excess = total - (most - most / 4);
+    places.retain(|place| place.address != own);
+    places.sort_by(|one, other| (one.saved_at, &one.address).cmp(&(other.saved_at, &other.address)));
+    let has_to_go = |place: &Place| {
+        let goes = excess > 0;
+        excess = excess.saturating_sub(place.positions);
+        goes
+    };
+    places.into_iter().take_while(has_to_go).map(|place| place.address).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use common::id::ClientName;
@@ -86,5 +119,16 @@ mod tests {
         let surplus = Surplus::of(2, &readers[1].consumer, readers.clone());
         assert_eq!(surplus.consumers, [readers[2].consumer.clone(), readers[3].consumer.clone()]);
         assert_eq!(surplus.of_saver, 3);
+    }
+
+    #[test]
+    fn of_the_addresses_of_one_source_the_one_not_heard_of_for_longest_gives_way() {
+        let place = |address: &str, positions, saved_at| Place { address: address.to_owned(), positions, saved_at };
+        let places =
+            vec![place("session:a", 3, 50), place("session:b", 3, 10), place("session:c", 2, 20), place("session:d", 1, 5)];
+        assert_eq!(addresses_giving_way(9, "session:d", places.clone()), [] as [&str; 0]);
+        assert_eq!(addresses_giving_way(8, "session:d", places.clone()), ["session:b"]);
+        assert_eq!(addresses_giving_way(4, "session:d", places.clone()), ["session:b", "session:c", "session:a"]);
+        assert_eq!(addresses_giving_way(8, "session:a", places), ["session:d", "session:b"]);
     }
 }

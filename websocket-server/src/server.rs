@@ -38,8 +38,10 @@ const HEADERS: [(&str, &str); 4] = [
 /// How often retention is applied, and to how many records in one step.
 const RETENTION_TICK: Duration = Duration::from_secs(2);
 const RETENTION_STEP: u32 = 1000;
-/// How often sessions are checked, and retention is applied to a store without messages; more often
-/// if sessions are kept for less than [`LOOKS`] times as long.
+/// Of so many ticks, retention is applied once to a store without messages.
+const IDLE_TICKS: u32 = 30;
+/// How often sessions are checked; more often if they are kept for less than [`LOOKS`] times as
+/// long.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
 const LOOKS: u32 = 4;
 /// How often a drain checks whether all have gone.
@@ -106,7 +108,7 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     let store = durable::open_store(settings).await?;
     let opening =
         Channels::open(store, settings.store.ack_timeout, u32::try_from(settings.store.max_deliveries).unwrap_or(u32::MAX));
-    let channels = opening.await.map_err(OpenError::from)?;
+    let channels = opening.await.map_err(|error| OpenError::of(error, folder))?;
     let before = snapshot::load(channels.store().as_ref()).await;
     let state_thread = Arbiter::new();
     let server_tls = tls.as_ref().map(Listener::server);
@@ -141,6 +143,9 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
         actix_rt::spawn(Arc::clone(&broker.audit).keep(Arc::clone(broker.channels.store()))),
     ];
     broker.audit.note(Event::Admin, "bridge", "started", "");
+    if let Some(why) = broker.channels.store().health().new_epoch {
+        broker.audit.note(Event::Admin, "bridge", &format!("began a new epoch of the store: {why}"), "");
+    }
     broker.lifecycle.set_readiness(Readiness::Ready);
     if tls.is_none() && !addr.ip().to_canonical().is_loopback() {
         tracing::warn!(%addr, "agent keys and all messages cross the network without TLS, unless a proxy in front speaks TLS: set broker.tls_cert_file or broker.tls_acme");
@@ -155,17 +160,17 @@ async fn keep_store(broker: Arc<Broker>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let forget_every = FORGET_EVERY.min(broker.settings.store.forget_sessions / LOOKS);
     let mut forget_at = Instant::now();
-    loop {
+    for tick in (0..IDLE_TICKS).cycle() {
         ticks.tick().await;
         let is_due = Instant::now() >= forget_at;
         if is_due {
             forget_sessions(&broker).await;
             forget_at = Instant::now() + forget_every;
         }
-        if !is_due && broker.channels.store().health().records == 0 {
+        if tick != 0 && broker.channels.store().health().records == 0 {
             // There is hardly anything to remove, and live traffic should not share its core with
-            // an idle store. What is kept of channels, positions and the audit log is removed with
-            // the next check of the sessions.
+            // an idle store. What is kept of channels, positions and the audit log is removed once
+            // in a while.
             continue;
         }
         let now = unix_ms();

@@ -164,7 +164,7 @@ mod tests {
         fn new() -> Self {
             let dir = tempfile::tempdir().expect("a directory");
             let options = StoreOptions { embedded: EmbeddedOptions::with(Durability::Process), ..StoreOptions::default() };
-            let (conn, _) = file::open_writer(dir.path(), &options).expect("opens");
+            let (conn, ..) = file::open_writer(dir.path(), &options).expect("opens");
             Self { dir, conn, checkpoints: Checkpoints::new(PORTION * PAGE, None), pages: 0 }
         }
 

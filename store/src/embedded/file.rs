@@ -13,7 +13,10 @@ use super::{
     error::damaged,
     schema::{self, FileKind, meta, set_meta},
 };
-use crate::{embedded_options::Durability, error::StoreError, options::StoreOptions, position::Epoch};
+use crate::{
+    embedded_options::Durability, error::StoreError, file_identity::FileIdentity, health::NewEpoch, options::StoreOptions,
+    position::Epoch,
+};
 
 /// The database's name in the data directory.
 pub const DATABASE: &str = "bridge.db";
@@ -38,6 +41,11 @@ pub(super) fn io_error(error: &std::io::Error) -> StoreError {
 /// The size of a folder's file system, in bytes; 0 if unknown.
 pub fn disk_size(dir: &Path) -> u64 {
     rustix::fs::statvfs(dir).map_or(0, |found| found.f_blocks.saturating_mul(found.f_frsize))
+}
+
+/// The bytes that are free on a folder's file system; 0 if unknown.
+pub fn disk_free(dir: &Path) -> u64 {
+    rustix::fs::statvfs(dir).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// The path of the database of a data directory.
@@ -73,8 +81,9 @@ pub(super) fn open_reader(path: &Path, vfs: Option<&str>) -> Result<Connection, 
     Ok(conn)
 }
 
-/// Opens the one connection that writes, and creates and migrates the file. Returns its epoch.
-pub(super) fn open_writer(dir: &Path, options: &StoreOptions) -> Result<(Connection, Epoch), StoreError> {
+/// Opens the one connection that writes, and creates and migrates the file. Returns its epoch, and
+/// why that is new, if the file has had another.
+pub(super) fn open_writer(dir: &Path, options: &StoreOptions) -> Result<(Connection, Epoch, Option<NewEpoch>), StoreError> {
     let path = database_path(dir);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     // SQLite would create it readable for everybody. Its log and index get the mode of the
@@ -93,9 +102,14 @@ pub(super) fn open_writer(dir: &Path, options: &StoreOptions) -> Result<(Connect
          PRAGMA cell_size_check = ON;",
     )?;
     schema::migrate(&mut conn, kind)?;
-    let epoch = begin_run(&conn, options.embedded.durability)?;
+    // A file behind another VFS may be no file at all.
+    let identity = match &options.embedded.vfs {
+        None => FileIdentity::of(&path).map_err(|error| io_error(&error))?,
+        Some(_) => None,
+    };
+    let (epoch, why) = begin_run(&conn, options.embedded.durability, identity)?;
     set_synchronous(&conn, options.embedded.durability == Durability::Fsync)?;
-    Ok((conn, epoch))
+    Ok((conn, epoch, why))
 }
 
 /// Whether each commit waits for the disk, or only each checkpoint.
@@ -105,21 +119,32 @@ pub(super) fn set_synchronous(conn: &Connection, every_commit: bool) -> Result<(
 }
 
 /// Reads the epoch or begins one, and records how this run uses the disk.
-fn begin_run(conn: &Connection, durability: Durability) -> Result<Epoch, StoreError> {
+fn begin_run(
+    conn: &Connection,
+    durability: Durability,
+    identity: Option<FileIdentity>,
+) -> Result<(Epoch, Option<NewEpoch>), StoreError> {
     let known = read_epoch(conn)?;
     let boot = boot_id();
-    let vouched = known.is_some() && survived(conn, boot.as_deref())?;
-    let epoch = known.filter(|_| vouched).unwrap_or_else(Epoch::fresh);
-    if known.is_some() && !vouched {
-        tracing::warn!(%epoch, "the machine stopped without closing a store that did not wait for its disk: a new epoch begins");
+    let former: Option<FileIdentity> = meta::<String>(conn, "file")?.and_then(|text| text.parse().ok());
+    let is_copy = former.zip(identity).is_some_and(|(former, identity)| !former.is_same_as(identity));
+    let why = match known {
+        Some(_) if is_copy => Some(NewEpoch::CopiedFile),
+        Some(_) if !survived(conn, boot.as_deref())? => Some(NewEpoch::LostMachine),
+        _ => None,
+    };
+    let epoch = known.filter(|_| why.is_none()).unwrap_or_else(Epoch::fresh);
+    if let Some(why) = why {
+        tracing::warn!(%epoch, %why, "the store begins a new epoch: clients hear that their positions were not recovered");
     }
     conn.execute_batch("BEGIN IMMEDIATE")?;
     let noted = set_meta(conn, "epoch", epoch.to_string())
         .and_then(|()| set_meta(conn, "clean", 0))
         .and_then(|()| set_meta(conn, "durability", durability.as_str()))
+        .and_then(|()| set_meta(conn, "file", identity.map(|identity| identity.to_string()).unwrap_or_default()))
         .and_then(|()| set_meta(conn, "boot", boot.unwrap_or_default()));
     conn.execute_batch(if noted.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
-    noted.map(|()| epoch)
+    noted.map(|()| (epoch, why))
 }
 
 /// The epoch in a file.
@@ -159,10 +184,10 @@ mod tests {
     fn epoch_after(change: &str, durability: Durability) -> (Epoch, Epoch) {
         let dir = tempfile::tempdir().expect("a directory");
         let options = StoreOptions { embedded: EmbeddedOptions::with(durability), ..StoreOptions::default() };
-        let (conn, before) = open_writer(dir.path(), &options).expect("opens");
+        let (conn, before, _) = open_writer(dir.path(), &options).expect("opens");
         conn.execute_batch(change).expect("a statement");
         drop(conn);
-        let (_conn, after) = open_writer(dir.path(), &options).expect("opens again");
+        let (_conn, after, _) = open_writer(dir.path(), &options).expect("opens again");
         (before, after)
     }
 

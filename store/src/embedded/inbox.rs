@@ -41,13 +41,15 @@ impl Tx<'_> {
         // The row of `commits` tells of the others.
         let mut placed = 0;
         let through = match ack {
-            Ack::Through(through) => Some((*through, &[][..])),
+            Ack::Through(through) | Ack::ThroughUnrefused(through) => Some((*through, &[][..])),
             Ack::ThroughBut { through, kept } => Some((*through, &kept[..])),
             Ack::Each(_) => None,
         };
         if let Some((through, kept)) = through {
             if has_placed {
-                self.settle_through(id, through, kept, &mut settled)?;
+                // A refusal puts its record into the indexes.
+                let but_refused = matches!(ack, Ack::ThroughUnrefused(_));
+                self.settle_through(id, through, kept, but_refused, &mut settled)?;
             }
             placed = settled.len();
             self.settle_fresh_through(id, through, kept, &mut settled);
@@ -108,20 +110,29 @@ impl Tx<'_> {
         Ok(Some(settled))
     }
 
-    fn settle_through(&mut self, channel: i64, seq: u64, kept: &[u64], settled: &mut Vec<Settled>) -> Result<(), StoreError> {
+    fn settle_through(
+        &mut self,
+        channel: i64,
+        seq: u64,
+        kept: &[u64],
+        but_refused: bool,
+        settled: &mut Vec<Settled>,
+    ) -> Result<(), StoreError> {
         for lane in 0..LANES.len() {
             let key = params![channel, lane, sql_integer(seq)];
             let before = settled.len();
             let mut statement = self.conn.prepare_cached(
-                "SELECT seq, bytes, stored_at, owner FROM unacked WHERE channel = ?1 AND lane = ?2 AND seq <= ?3",
+                "SELECT seq, bytes, stored_at, owner, reason IS NOT NULL FROM unacked
+                 WHERE channel = ?1 AND lane = ?2 AND seq <= ?3",
             )?;
             let rows = statement.query_map(key, |row| {
-                Ok(Settled { seq: counter(row, 0)?, bytes: size(row, 1)?, stored_at: row.get(2)?, owner: row.get(3)? })
+                let settled = Settled { seq: counter(row, 0)?, bytes: size(row, 1)?, stored_at: row.get(2)?, owner: row.get(3)? };
+                Ok((settled, row.get(4)?))
             })?;
             let mut has_kept = false;
             for row in rows {
-                let row: Settled = row?;
-                if kept.binary_search(&row.seq).is_ok() {
+                let (row, is_refused): (Settled, bool) = row?;
+                if (but_refused && is_refused) || kept.binary_search(&row.seq).is_ok() {
                     has_kept = true;
                     continue;
                 }
@@ -185,6 +196,7 @@ impl Tx<'_> {
         let id = channel.id;
         self.place_channel(id)?;
         let Some(row) = self.settle(id, seq)? else { return Ok(None) };
+        let share = self.state.owners.dead_share(row.owner);
 
         let dead_channel = name.dead();
         let dead_seq = self.own_seq()?;
@@ -206,8 +218,8 @@ impl Tx<'_> {
             .conn
             .prepare_cached(
                 "INSERT INTO records (seq, channel, prev, stored_at, expires_at, lane, needs_ack, message_id, source, frame,
-                   checksum, dead_channel, dead_seq, dead_reason, dead_detail)
-                 SELECT ?2, ?3, ?4, ?5, NULL, lane, 0, message_id, source, frame, checksum, ?6, seq, ?7, ?8 FROM records WHERE seq = ?1
+                   checksum, dead_channel, dead_seq, dead_reason, dead_detail, owner)
+                 SELECT ?2, ?3, ?4, ?5, NULL, lane, 0, message_id, source, frame, checksum, ?6, seq, ?7, ?8, ?9 FROM records WHERE seq = ?1
                  RETURNING message_id, source",
             )?
             .query_row(
@@ -219,7 +231,9 @@ impl Tx<'_> {
                     stored_at,
                     name.as_str(),
                     death.reason.as_str(),
-                    death.detail.as_deref().map(cut_reason)
+                    death.detail.as_deref().map(cut_reason),
+                    // Nobody is charged for a dead letter, so the column has another meaning.
+                    share.0
                 ],
                 |copied| Ok((copied.get(0)?, copied.get(1)?)),
             )

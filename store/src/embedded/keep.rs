@@ -1,19 +1,17 @@
-//! Writing sessions, cursors, retained values, audit, state.
+//! Writing sessions, retained values, state; removing cursors.
 
 use bytes::Bytes;
-use common::{audit::Entry, id::SessionId};
+use common::id::SessionId;
 use rusqlite::{OptionalExtension, params};
 
 use super::{append::sql_integer, error::damaged, tx::Tx};
 use crate::{
-    audit,
     channel::ChannelName,
     dead::{DeadReason, Death},
     error::StoreError,
     ledger::Room,
     owner::Standing,
     session::{ConsumerId, Forgotten, Retained},
-    surplus::{Reader, Surplus},
 };
 
 impl Tx<'_> {
@@ -90,74 +88,6 @@ impl Tx<'_> {
             self.state.owners.uncharge(*owner, *bytes, false);
         }
         self.state.totals.retained = self.state.totals.retained.saturating_sub(removed.len() as u64);
-    }
-
-    pub(super) fn save_cursors(
-        &mut self,
-        consumer: &ConsumerId,
-        cursors: &[(ChannelName, u64)],
-        now: u64,
-    ) -> Result<(), StoreError> {
-        let room = match consumer.client() {
-            Some(_) => self.state.owners.ledger.check_disk(consumer.standing()),
-            None => Ok(()),
-        };
-        let mut update =
-            self.conn.prepare_cached("UPDATE cursors SET seq = ?3, saved_at = ?4 WHERE consumer = ?1 AND channel = ?2")?;
-        let mut insert =
-            self.conn.prepare_cached("INSERT INTO cursors (consumer, channel, seq, saved_at) VALUES (?1, ?2, ?3, ?4)")?;
-        let mut new = 0;
-        for (channel, seq) in cursors {
-            let row = params![consumer.as_str(), channel.as_str(), sql_integer(*seq), sql_integer(now)];
-            if update.execute(row)? == 0 {
-                new += 1;
-                if room.is_ok() {
-                    insert.execute(row)?;
-                }
-            }
-        }
-        if new == 0 {
-            return Ok(());
-        }
-        room?;
-        self.limit_positions(consumer)
-    }
-
-    /// Forgets positions if the clients behind the address of this one have too many.
-    fn limit_positions(&mut self, saver: &ConsumerId) -> Result<(), StoreError> {
-        let (most, Some((address, _)), Some((first, end))) = (self.options.max_positions, saver.client(), saver.siblings())
-        else {
-            return Ok(());
-        };
-        let positions: u64 = self
-            .conn
-            .prepare_cached("SELECT positions FROM positions_of WHERE address = ?1")?
-            .query_row([address], |row| row.get(0))?;
-        if most == 0 || positions <= most {
-            return Ok(());
-        }
-        let rows: Vec<(String, u64, u64)> = self
-            .conn
-            .prepare_cached(
-                "SELECT consumer, count(*), max(saved_at) FROM cursors WHERE consumer >= ?1 AND consumer < ?2 GROUP BY consumer",
-            )?
-            .query_map([first, end], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-            .collect::<Result<_, _>>()?;
-        let readers = rows.into_iter().map(|(consumer, positions, saved_at)| {
-            let consumer = ConsumerId::new(&consumer).map_err(|_| damaged("who has a cursor"))?;
-            Ok(Reader { consumer, positions, saved_at })
-        });
-        let surplus = Surplus::of(most, saver, readers.collect::<Result<_, StoreError>>()?);
-        surplus.consumers.iter().try_for_each(|consumer| self.drop_cursors(consumer, None))?;
-        if surplus.of_saver > 0 {
-            self.conn
-                .prepare_cached(
-                    "DELETE FROM cursors WHERE consumer = ?1 AND channel IN (
-                       SELECT channel FROM cursors WHERE consumer = ?1 ORDER BY saved_at, channel LIMIT ?2)",
-                )?
-                .execute(params![saver.as_str(), surplus.of_saver])?;
-        }
-        Ok(())
     }
 
     pub(super) fn drop_cursors(&mut self, consumer: &ConsumerId, channels: Option<&[ChannelName]>) -> Result<(), StoreError> {
@@ -263,24 +193,6 @@ impl Tx<'_> {
         }
         self.remove_channel(&name)?;
         Ok(true)
-    }
-
-    pub(super) fn audit(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
-        entries.iter().try_for_each(audit::check)?;
-        let mut statement = self
-            .conn
-            .prepare_cached("INSERT INTO audit (at, kind, who, what, origin, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-        for entry in entries {
-            statement.execute(params![
-                sql_integer(entry.at),
-                entry.kind.as_str(),
-                entry.who,
-                entry.what,
-                entry.origin,
-                entry.detail
-            ])?;
-        }
-        Ok(())
     }
 
     pub(super) fn put_state(&mut self, name: &str, value: Option<&Bytes>) -> Result<(), StoreError> {

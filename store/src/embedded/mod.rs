@@ -5,8 +5,8 @@
 //! - [`crate::write_queue`] → [`writer`] → [`answer`]: writes wait in line, one thread makes
 //!   batches of them;
 //!   [`tx`]: what a batch can do, with the operations in [`append`], [`inbox`], [`retention`],
-//!   [`keep`]; [`channels`]: what the writer remembers; [`commits`] and [`fresh`]: indexes and
-//!   counters that are written later.
+//!   [`dead_letters`], [`keep`], [`positions`], [`audit_rows`]; [`channels`]: what the writer
+//!   remembers; [`commits`] and [`fresh`]: indexes and counters that are written later.
 //! - [`checkpoint`]: when the writer copies the write-ahead log into the database; [`sync_ahead`]:
 //!   lets the disk begin earlier.
 //! - [`readers`]: threads that read, with the queries in [`read`] and [`lookup`].
@@ -17,11 +17,13 @@
 
 mod answer;
 mod append;
+mod audit_rows;
 mod channels;
 mod checked;
 mod checkpoint;
 mod commits;
 mod damage;
+mod dead_letters;
 mod error;
 mod file;
 mod fresh;
@@ -32,6 +34,7 @@ mod lock;
 mod lookup;
 pub mod operators;
 mod owners;
+mod positions;
 mod presence;
 mod read;
 mod readers;
@@ -55,7 +58,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-pub use self::file::{DATABASE, disk_size};
+pub use self::file::{DATABASE, disk_free, disk_size};
 use self::{
     answer::answer,
     checkpoint::Checkpoints,
@@ -80,9 +83,9 @@ use crate::{
     inbox::{Ack, Delivered, Nack, Pending, PendingQuery, Trimmed},
     ledger::{Appending, Ledger, Room},
     options::StoreOptions,
-    owner::{Owner, OwnerKey, Standing},
+    owner::{Owner, OwnerKey, Payer, Standing},
     position::Epoch,
-    quota::UsageReport,
+    quota::{PositionsReport, UsageReport},
     record::{Appended, ChannelInfo, Limits, NewRecord, Page, ReadFrom, RecentId},
     session::{ConsumerId, Forgotten, Retained},
     write_queue::AtBound,
@@ -118,7 +121,7 @@ impl EmbeddedStore {
         presence::refuse_emptied(dir, lock.path(), lock.had_store())?;
         let database = database_path(dir);
         lock.hold_database(&database)?;
-        let (conn, epoch) = file::open_writer(dir, &options).map_err(|error| error.in_file(&database))?;
+        let (conn, epoch, new_epoch) = file::open_writer(dir, &options).map_err(|error| error.in_file(&database))?;
         let ledger = Arc::new(Ledger::new(&options));
         let damage = Arc::new(Damage::default());
         let state = WriterState::load(&conn, &options, Arc::clone(&ledger), Arc::clone(&damage))
@@ -130,6 +133,7 @@ impl EmbeddedStore {
         let line =
             Arc::new(Line::new(options.queue_writes, options.queue_bytes, options.embedded.durability != Durability::Fsync));
         let gauge = Arc::new(Gauge::default());
+        gauge.health.lock().new_epoch = new_epoch;
         Gauge::count(&mut gauge.health.lock(), &state.totals);
         let ahead = match options.embedded.durability {
             Durability::Process => SyncAhead::start(&file::beside(&database, "-wal"))
@@ -336,8 +340,19 @@ impl Store for EmbeddedStore {
         self.read_of(channel, |conn, channel, _| lookup::retained(conn, channel))
     }
 
-    fn save_cursors(&self, consumer: ConsumerId, cursors: Vec<(ChannelName, u64)>, now: u64) -> Reply<()> {
-        self.write(SMALL * cursors.len(), AtBound::Refused, move |tx| tx.save_cursors(&consumer, &cursors, now))
+    fn save_cursors(
+        &self,
+        consumer: ConsumerId,
+        cursors: Vec<(ChannelName, u64)>,
+        payer: Option<Arc<Owner>>,
+        now: u64,
+    ) -> Reply<()> {
+        let payer = payer.as_deref().map(Payer::of);
+        self.write(SMALL * cursors.len(), AtBound::Refused, move |tx| tx.save_cursors(&consumer, &cursors, payer.as_ref(), now))
+    }
+
+    fn positions(&self) -> Reply<PositionsReport> {
+        self.look_up(positions::report)
     }
 
     fn cursors(&self, consumer: ConsumerId) -> Reply<Vec<(ChannelName, u64)>> {

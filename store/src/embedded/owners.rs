@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{checked::counter, commits, error::damaged};
 use crate::{
+    dead::DeadShare,
     error::StoreError,
     ledger::Ledger,
     owner::{Owner, OwnerKey, Standing},
@@ -97,6 +98,11 @@ impl Owners {
     /// The properties of a sender that an inbox needs.
     pub(super) fn member(&self, owner: u64) -> Member {
         Member { owner, ..Member::of(self.known.get(&owner).map(|known| &*known.owner)) }
+    }
+
+    /// Whose share a dead letter of this sender takes.
+    pub(super) fn dead_share(&self, owner: u64) -> DeadShare {
+        DeadShare::of(self.known.get(&owner).map(|known| &*known.owner))
     }
 
     fn touch(&mut self, owner: u64) -> Option<&mut Known> {

@@ -63,8 +63,12 @@ impl Tx<'_> {
     }
 
     /// Removes the oldest settled records of a log while it is over its bounds or they are older
-    /// than `cutoff`. Returns how many.
+    /// than `cutoff`. Returns how many. Of dead letters over their bounds, those of the largest
+    /// sender go.
     fn cut_log(&mut self, name: &ChannelName, bounds: Bounds, cutoff: u64, budget: u64) -> Result<u64, StoreError> {
+        if cutoff == 0 && name.family() == ChannelFamily::Dead {
+            return self.cut_dead_letters(name, bounds, budget);
+        }
         let mut removed = 0_u64;
         let mut oldest_left = None;
         while removed < budget {
@@ -172,7 +176,7 @@ impl Tx<'_> {
         Ok(None)
     }
 
-    fn note_oldest(&mut self, name: &ChannelName, bounds: Bounds, oldest_left: Option<u64>) -> Result<(), StoreError> {
+    pub(super) fn note_oldest(&mut self, name: &ChannelName, bounds: Bounds, oldest_left: Option<u64>) -> Result<(), StoreError> {
         let Some(channel) = self.state.channels.get(self.conn, name)? else { return Ok(()) };
         let id = channel.id;
         let (records, bytes) = channel.settled();
@@ -203,7 +207,7 @@ impl Tx<'_> {
 
     fn oldest_placed(&self, channel: i64, limit: u64) -> Result<Vec<Oldest>, StoreError> {
         let mut statement = self.conn.prepare_cached(
-            "SELECT records.seq, length(frame), stored_at, iif(needs_ack, 0, owner) FROM logs CROSS JOIN records ON records.seq = logs.seq
+            "SELECT records.seq, length(frame), stored_at, iif(needs_ack OR dead_channel IS NOT NULL, 0, owner) FROM logs CROSS JOIN records ON records.seq = logs.seq
              WHERE logs.channel = ?1 AND (needs_ack = 0 OR NOT EXISTS (
                SELECT 1 FROM unacked WHERE unacked.channel = records.channel AND unacked.lane = records.lane AND unacked.seq = records.seq
              )) ORDER BY logs.seq LIMIT ?2",
@@ -383,7 +387,6 @@ impl Tx<'_> {
     fn trim_rows(&mut self, now: u64, budget: &mut u64, done: &mut Trimmed) -> Result<(), StoreError> {
         let policies = &self.options.policies;
         let before = |age: u64| if age == 0 { 0 } else { now.saturating_sub(age) };
-        let audit_rows = if policies.audit.records == 0 { i64::MAX.unsigned_abs() } else { policies.audit.records };
         // Each reads only the old end of an index.
         let rules = [
             (
@@ -396,15 +399,6 @@ impl Tx<'_> {
                    SELECT consumer, channel FROM cursors WHERE saved_at < ?1 ORDER BY saved_at LIMIT ?2)",
                 before(policies.forget_cursors_ms),
             ),
-            (
-                "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ?1 ORDER BY at LIMIT ?2)",
-                before(policies.audit.age_ms),
-            ),
-            (
-                "DELETE FROM audit WHERE id IN (
-                   SELECT id FROM audit WHERE id <= (SELECT max(id) FROM audit) - ?1 ORDER BY id LIMIT ?2)",
-                audit_rows,
-            ),
         ];
         for (sql, bound) in rules {
             if *budget == 0 {
@@ -414,6 +408,9 @@ impl Tx<'_> {
             done.rows += removed;
             *budget = budget.saturating_sub(removed);
         }
+        let removed = self.trim_audit(now, *budget)?;
+        done.rows += removed;
+        *budget = budget.saturating_sub(removed);
         Ok(())
     }
 

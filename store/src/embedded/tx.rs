@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     admission::Held,
+    audit::Group,
     channel::ChannelName,
     dedup::{self, DedupWindow},
     error::StoreError,
@@ -42,6 +43,8 @@ pub(super) struct Totals {
     pub(super) records: u64,
     pub(super) bytes: u64,
     pub(super) retained: u64,
+    /// Entries of the audit log.
+    pub(super) audit: u64,
     /// Since the store was opened.
     pub(super) appended: u64,
     /// Since the store was opened.
@@ -67,6 +70,8 @@ pub(super) struct WriterState {
     pub(super) fresh: Fresh,
     pub(super) owners: Owners,
     pub(super) leftovers: Leftovers,
+    /// Entries of the audit log that give way in the next steps. Only a hint.
+    pub(super) audit_going: Vec<Group>,
     pub(super) damage: Arc<Damage>,
     /// The channel in which this batch found damage.
     pub(super) suspect: Option<ChannelName>,
@@ -86,8 +91,11 @@ impl WriterState {
     ) -> Result<Self, StoreError> {
         let next = schema::next_seq(conn)?;
         schema::placed(conn)?;
-        let mut totals =
-            Totals { retained: conn.query_row("SELECT count(*) FROM retained", [], |row| row.get(0))?, ..Totals::default() };
+        let mut totals = Totals {
+            retained: conn.query_row("SELECT count(*) FROM retained", [], |row| row.get(0))?,
+            audit: conn.query_row("SELECT count(*) FROM audit", [], |row| row.get(0))?,
+            ..Totals::default()
+        };
         (totals.channels, totals.records, totals.bytes) =
             conn.query_row("SELECT count(*), coalesce(sum(records), 0), coalesce(sum(bytes), 0) FROM channels", [], |row| {
                 Ok((counter(row, 0)?, counter(row, 1)?, counter(row, 2)?))
@@ -102,6 +110,7 @@ impl WriterState {
             fresh: Fresh::unknown(),
             owners: Owners::new(ledger),
             leftovers: Leftovers::new(options.max_bytes),
+            audit_going: Vec::new(),
             damage,
             suspect: None,
             commit_bytes: u64::MAX,

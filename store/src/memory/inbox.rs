@@ -3,7 +3,7 @@
 use super::state::{State, Waiting};
 use crate::{
     channel::ChannelName,
-    dead::{DeadLettered, DeadOrigin, Death, cut_reason},
+    dead::{DeadLettered, DeadOrigin, DeadShare, Death, cut_reason},
     error::StoreError,
     inbox::{Ack, Delivered, Nack, Pending, PendingQuery},
     lane::lane_of,
@@ -21,6 +21,11 @@ impl State {
             Ack::Each(seqs) => seqs.clone(),
             Ack::Through(through) => through_but(*through, &[]),
             Ack::ThroughBut { through, kept } => through_but(*through, kept),
+            Ack::ThroughUnrefused(through) => {
+                let waiting = self.channels.get(name).into_iter().flat_map(|channel| &channel.waiting);
+                let unrefused = waiting.filter(|((_, seq), waiting)| *seq <= *through && waiting.reason.is_none());
+                unrefused.map(|((_, seq), _)| *seq).collect()
+            }
         };
         let mut settled: Vec<u64> = asked.into_iter().filter(|seq| self.settle(name, *seq)).collect();
         settled.sort_unstable();
@@ -115,6 +120,8 @@ impl State {
             return Ok(None);
         }
         let dead_seq = self.own_seq()?;
+        let owner = self.channels.get(name).and_then(|channel| channel.charged.get(&seq));
+        let share = DeadShare::of(owner.map(AsRef::as_ref));
         self.settle(name, seq);
         let Some(channel) = self.channels.get_mut(name) else { return Ok(None) };
         let Some(record) = channel.records.remove(&seq) else { return Ok(None) };
@@ -141,6 +148,7 @@ impl State {
         };
         let origin =
             DeadOrigin { channel: name.clone(), seq, reason: death.reason, detail: death.detail.as_deref().map(cut_reason) };
+        dead.dead_shares.insert(dead_seq, share);
         dead.records.insert(dead_seq, Record { seq: dead_seq, prev, expires_at: None, stored_at, dead: Some(origin), ..record });
         Ok(Some(letter))
     }

@@ -1,6 +1,6 @@
-//! Sessions, cursors, retained values, audit.
+//! Sessions, retained values, audit.
 
-use std::{collections::btree_map::Entry, ops::Bound, sync::Arc};
+use std::sync::Arc;
 
 use common::id::SessionId;
 
@@ -13,7 +13,6 @@ use crate::{
     ledger::Room,
     owner::Owner,
     session::{ConsumerId, Forgotten, Retained},
-    surplus::{Reader, Surplus},
 };
 
 impl State {
@@ -56,70 +55,6 @@ impl State {
         }
     }
 
-    pub(super) fn save_cursors(&mut self, consumer: ConsumerId, cursors: Vec<(ChannelName, u64)>, now: u64) {
-        if cursors.is_empty() {
-            return;
-        }
-        let saved = self.cursors.entry(consumer.clone()).or_default();
-        let before = saved.len();
-        saved.extend(cursors.into_iter().map(|(channel, seq)| (channel, (seq, now))));
-        if saved.len() > before {
-            self.limit_positions(&consumer);
-        }
-    }
-
-    /// Forgets positions if the clients behind the address of this one have too many.
-    fn limit_positions(&mut self, saver: &ConsumerId) {
-        let (most, Some((first, _)), Some((address, _))) = (self.options.max_positions, saver.siblings(), saver.client()) else {
-            return;
-        };
-        if most == 0 {
-            return;
-        }
-        let from = ConsumerId::new(&first).unwrap_or_else(|_| saver.clone());
-        let siblings = self.cursors.range(from..).map_while(|(consumer, saved)| {
-            consumer.client().filter(|(of, _)| *of == address)?;
-            let saved_at = saved.values().map(|(_, saved_at)| *saved_at).max().unwrap_or(0);
-            Some(Reader { consumer: consumer.clone(), positions: saved.len() as u64, saved_at })
-        });
-        let surplus = Surplus::of(most, saver, siblings.collect());
-        for consumer in &surplus.consumers {
-            self.cursors.remove(consumer);
-        }
-        if surplus.of_saver > 0
-            && let Some(saved) = self.cursors.get_mut(saver)
-        {
-            let mut oldest: Vec<_> = saved.iter().map(|(channel, (_, saved_at))| (*saved_at, channel.clone())).collect();
-            oldest.sort_unstable();
-            let count = usize::try_from(surplus.of_saver).unwrap_or(usize::MAX);
-            oldest.iter().take(count).for_each(|(_, channel)| {
-                saved.remove(channel);
-            });
-        }
-    }
-
-    pub(super) fn cursors_of(&self, consumer: &ConsumerId) -> Vec<(ChannelName, u64)> {
-        let saved = self.cursors.get(consumer).into_iter().flatten();
-        saved.map(|(channel, (seq, _))| (channel.clone(), *seq)).collect()
-    }
-
-    pub(super) fn consumers(&self, after: Option<&ConsumerId>, limit: u32) -> Vec<ConsumerId> {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let found = self.cursors.range::<ConsumerId, _>((start, Bound::Unbounded));
-        found.take(limit as usize).map(|(consumer, _)| consumer.clone()).collect()
-    }
-
-    pub(super) fn drop_cursors(&mut self, consumer: ConsumerId, channels: Option<&[ChannelName]>) {
-        let Entry::Occupied(mut saved) = self.cursors.entry(consumer) else { return };
-        match channels {
-            Some(channels) => saved.get_mut().retain(|channel, _| !channels.contains(channel)),
-            None => saved.get_mut().clear(),
-        }
-        if saved.get().is_empty() {
-            saved.remove();
-        }
-    }
-
     pub(super) fn touch_sessions(&mut self, sessions: &[SessionId], now: u64) {
         for id in sessions {
             if let Some(last_seen) = self.sessions.get_mut(id) {
@@ -144,9 +79,8 @@ impl State {
             }
             self.sessions.remove(&id);
             let own = ConsumerId::session(id);
-            self.cursors.remove(&own);
-            let clients = format!("{own}#");
-            self.cursors.retain(|consumer, _| !consumer.as_str().starts_with(&clients));
+            self.positions.remove(&own, None);
+            self.positions.remove_clients(own.as_str());
             self.forget_value(&ChannelName::session(id));
             done.sessions.push(id);
             budget = budget.saturating_sub(1);
@@ -195,7 +129,7 @@ impl State {
 
     /// Removes what was recorded about the dead letters of an inbox that is gone.
     pub(super) fn forget_told(&mut self, inbox: &ChannelName) {
-        self.drop_cursors(ConsumerId::told_of_dead_letters(), Some(std::slice::from_ref(inbox)));
+        self.positions.remove(&ConsumerId::told_of_dead_letters(), Some(std::slice::from_ref(inbox)));
     }
 
     pub(super) fn audit(&mut self, entries: Vec<common::audit::Entry>) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@
 mod inbox;
 mod keep;
 mod log;
+mod positions;
 mod retention;
 mod state;
 
@@ -31,9 +32,9 @@ use crate::{
     inbox::{Ack, Delivered, Nack, Pending, PendingQuery, Trimmed},
     ledger::Ledger,
     options::StoreOptions,
-    owner::{Owner, OwnerKey},
+    owner::{Owner, OwnerKey, Payer},
     position::Epoch,
-    quota::UsageReport,
+    quota::{PositionsReport, UsageReport},
     record::{Appended, ChannelInfo, Limits, NewRecord, Page, ReadFrom, RecentId},
     session::{ConsumerId, Forgotten, Retained},
 };
@@ -161,24 +162,34 @@ impl Store for MemoryStore {
         self.call(|state| Ok(state.retained.get(&channel).map(|(value, _)| value.clone())))
     }
 
-    fn save_cursors(&self, consumer: ConsumerId, cursors: Vec<(ChannelName, u64)>, now: u64) -> Reply<()> {
+    fn save_cursors(
+        &self,
+        consumer: ConsumerId,
+        cursors: Vec<(ChannelName, u64)>,
+        payer: Option<Arc<Owner>>,
+        now: u64,
+    ) -> Reply<()> {
         self.change(|state| {
-            state.save_cursors(consumer, cursors, now);
+            state.positions.save(consumer, cursors, payer.as_deref().map(Payer::of), now);
             Ok(())
         })
     }
 
+    fn positions(&self) -> Reply<PositionsReport> {
+        self.call(|state| Ok(state.positions.report()))
+    }
+
     fn cursors(&self, consumer: ConsumerId) -> Reply<Vec<(ChannelName, u64)>> {
-        self.call(|state| Ok(state.cursors_of(&consumer)))
+        self.call(|state| Ok(state.positions.of(&consumer)))
     }
 
     fn consumers(&self, after: Option<ConsumerId>, limit: u32) -> Reply<Vec<ConsumerId>> {
-        self.call(move |state| Ok(state.consumers(after.as_ref(), limit)))
+        self.call(move |state| Ok(state.positions.consumers(after.as_ref(), limit)))
     }
 
     fn drop_cursors(&self, consumer: ConsumerId, channels: Option<Vec<ChannelName>>) -> Reply<()> {
         self.change(|state| {
-            state.drop_cursors(consumer, channels.as_deref());
+            state.positions.remove(&consumer, channels.as_deref());
             Ok(())
         })
     }

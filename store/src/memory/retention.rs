@@ -1,9 +1,12 @@
 //! What is removed, and when. The same rules as those of the file.
 
+use foldhash::HashMap;
+
 use super::state::{Channel, State};
 use crate::{
+    audit::{self, AuditRow, Group},
     channel::{ChannelFamily, ChannelName},
-    dead::{DeadReason, Death},
+    dead::{self, DeadReason, Death, Letter},
     error::StoreError,
     inbox::Trimmed,
     lane::lane_of,
@@ -28,7 +31,18 @@ impl State {
             return 0;
         }
         let mut gone = Vec::new();
-        for (seq, record) in &channel.records {
+        let is_by_share = cutoff == 0 && name.family() == ChannelFamily::Dead;
+        if is_by_share {
+            let letters = channel.records.iter().map(|(seq, record)| Letter {
+                seq: *seq,
+                bytes: record.frame.len() as u64,
+                sender: &record.source,
+                share: channel.dead_shares.get(seq).copied().unwrap_or_default(),
+            });
+            gone = dead::giving_way(letters, bounds);
+            gone.truncate(usize::try_from(budget).unwrap_or(usize::MAX));
+        }
+        for (seq, record) in channel.records.iter().filter(|_| !is_by_share) {
             if gone.len() as u64 >= budget {
                 break;
             }
@@ -44,12 +58,17 @@ impl State {
         }
         let (Some(from), Some(to)) = (gone.first(), gone.last()) else { return 0 };
         let count = gone.len() as u64;
-        channel.gaps.trimmed(*from, *to, count);
+        if is_by_share {
+            gone.iter().for_each(|seq| channel.gaps.trimmed(*seq, *seq, 1));
+        } else {
+            channel.gaps.trimmed(*from, *to, count);
+        }
         channel.trimmed += count;
         let mut freed = 0;
         for seq in gone {
             let bytes = channel.records.remove(&seq).map_or(0, |record| record.frame.len() as u64);
             channel.uncharge(&self.ledger, seq, bytes);
+            channel.dead_shares.remove(&seq);
             freed += bytes;
         }
         channel.bytes -= freed;
@@ -180,29 +199,43 @@ impl State {
     fn trim_rows(&mut self, now: u64, budget: &mut u64, done: &mut Trimmed) {
         let unsaved = self.options.policies.forget_cursors_ms;
         if unsaved != 0 {
-            let cutoff = now.saturating_sub(unsaved);
-            for cursors in self.cursors.values_mut() {
-                cursors.retain(|_, (_, saved_at)| {
-                    let stays = *budget == 0 || *saved_at >= cutoff;
-                    if !stays {
-                        *budget -= 1;
-                        done.rows += 1;
-                    }
-                    stays
-                });
-            }
-            self.cursors.retain(|_, cursors| !cursors.is_empty());
+            let removed = self.positions.trim(now.saturating_sub(unsaved), *budget);
+            *budget -= removed;
+            done.rows += removed;
         }
         let bounds = self.options.policies.audit;
         let cutoff = if bounds.age_ms == 0 { 0 } else { now.saturating_sub(bounds.age_ms) };
-        let newest = self.next_audit.saturating_sub(1);
         while *budget > 0
             && let Some(oldest) = self.audit.front()
-            && (oldest.entry.at < cutoff || (bounds.records != 0 && oldest.id.saturating_add(bounds.records) <= newest))
+            && oldest.entry.at < cutoff
         {
             self.audit.pop_front();
             *budget -= 1;
             done.rows += 1;
         }
+        if bounds.records != 0 && self.audit.len() as u64 > bounds.records {
+            self.limit_audit(bounds.records, budget, done);
+        }
+    }
+
+    /// Cuts the audit log to its bound, as far as the budget allows.
+    fn limit_audit(&mut self, most: u64, budget: &mut u64, done: &mut Trimmed) {
+        let mut groups: HashMap<(&str, &str), Group> = HashMap::default();
+        for AuditRow { id, entry } in &self.audit {
+            let group = groups.entry((entry.kind.as_str(), &entry.origin));
+            group.or_insert_with(|| Group { kind: entry.kind, origin: entry.origin.clone(), rows: 0, oldest: *id }).rows += 1;
+        }
+        let going = audit::giving_way(groups.into_values().collect(), most);
+        let mut going: HashMap<_, _> = going.into_iter().map(|group| ((group.kind.as_str(), group.origin), group.rows)).collect();
+        self.audit.retain(|row| {
+            let Some(rows) = going.get_mut(&(row.entry.kind.as_str(), row.entry.origin.clone())) else { return true };
+            let stays = *budget == 0 || *rows == 0;
+            if !stays {
+                *rows -= 1;
+                *budget -= 1;
+                done.rows += 1;
+            }
+            stays
+        });
     }
 }

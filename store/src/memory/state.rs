@@ -9,9 +9,11 @@ use std::{
 use bytes::Bytes;
 use common::id::SessionId;
 
+use super::positions::Positions;
 use crate::{
     audit::AuditRow,
     channel::ChannelName,
+    dead::DeadShare,
     dedup::DedupWindow,
     error::StoreError,
     gaps::Gaps,
@@ -22,7 +24,7 @@ use crate::{
     owner::Owner,
     position::MAX_SEQ,
     record::{ChannelInfo, Record},
-    session::{ConsumerId, Retained},
+    session::Retained,
     shares::{Member, Shares},
 };
 
@@ -39,6 +41,8 @@ pub(super) struct Channel {
     pub(super) unacked_bytes: u64,
     /// The owners to whom records are charged, by their numbers.
     pub(super) charged: BTreeMap<u64, Arc<Owner>>,
+    /// Of a channel of dead letters: whose share each takes.
+    pub(super) dead_shares: BTreeMap<u64, DeadShare>,
     /// What waits, by sender; built when it is first needed.
     pub(super) shares: Option<Shares>,
     pub(super) appended: u64,
@@ -117,8 +121,7 @@ pub(super) struct State {
     pub(super) retained: HashMap<ChannelName, (Retained, Option<Arc<Owner>>)>,
     /// Retained values that expire: when, and of which channel.
     pub(super) expiring_values: BTreeSet<(u64, ChannelName)>,
-    /// Number and time of saving.
-    pub(super) cursors: BTreeMap<ConsumerId, BTreeMap<ChannelName, (u64, u64)>>,
+    pub(super) positions: Positions,
     /// When each was last seen.
     pub(super) sessions: BTreeMap<SessionId, u64>,
     pub(super) audit: VecDeque<AuditRow>,
@@ -132,6 +135,7 @@ impl State {
             ledger,
             dedup: DedupWindow::new(options.dedup_window_ms, options.dedup_max),
             leftovers: Leftovers::new(options.max_bytes),
+            positions: Positions::new(options.max_positions, options.max_source_positions),
             options,
             closed: false,
             commits: 0,
@@ -145,7 +149,6 @@ impl State {
             expiring: BTreeSet::new(),
             retained: HashMap::new(),
             expiring_values: BTreeSet::new(),
-            cursors: BTreeMap::new(),
             sessions: BTreeMap::new(),
             audit: VecDeque::new(),
             next_audit: 1,

@@ -11,6 +11,7 @@ use crate::harness::{Backend, Subject, channel, contract};
 contract!(
     what_waits_is_given_in_order_until_acknowledged,
     acknowledging_is_cumulative_or_selective,
+    a_position_leaves_what_was_refused,
     deliveries_and_refusals_are_remembered,
     a_full_inbox_gives_up_the_oldest_of_the_lowest_priority,
     a_dead_letter_keeps_its_origin,
@@ -100,6 +101,34 @@ async fn deliveries_and_refusals_are_remembered(backend: Backend) {
     assert_eq!(found[0].reason.as_deref().map(str::len), Some(store::MAX_REASON));
     assert_eq!(state(found), [(live, 1, 700)]);
     assert_eq!(state(due(&store, 900).await.unwrap()), [(live, 1, 700), (away, 1, 900)]);
+}
+
+async fn a_position_leaves_what_was_refused(backend: Backend) {
+    let mut store = Subject::open(backend);
+    let mut written = Vec::new();
+    for _ in 0..5 {
+        let record = store.letter("agent:a").await;
+        written.push(store.put(record).await);
+    }
+    for (seq, reason) in [(written[1], "busy"), (written[2], ""), (written[4], "later")] {
+        store.nack(channel("agent:a"), seq, Nack { not_before: 700, reason: reason.to_owned() }).await.unwrap();
+    }
+    store.reopen();
+    // Also what was handed out again since.
+    let again = Delivered { channel: channel("agent:a"), seq: written[1], attempt: 2, next_due: 900 };
+    store.mark_delivered(vec![again]).await.unwrap();
+    let ack = |ack| store.ack(channel("agent:a"), ack);
+    assert_eq!(ack(Ack::ThroughUnrefused(written[3])).await, Ok(vec![written[0], written[3]]));
+    assert_eq!(ack(Ack::ThroughUnrefused(written[4])).await, Ok(vec![]));
+    assert_eq!(waiting(&store, "agent:a").await, [written[1], written[2], written[4]]);
+    assert_eq!(ack(Ack::Through(written[2])).await, Ok(vec![written[1], written[2]]));
+    // What is not in any index yet was not refused.
+    let record = store.letter("agent:a").await;
+    let fresh = store.put(record).await;
+    let acked = store.ack(channel("agent:a"), Ack::ThroughUnrefused(u64::MAX)).await;
+    assert_eq!(acked, Ok(vec![fresh]));
+    store.reopen();
+    assert_eq!(waiting(&store, "agent:a").await, [written[4]]);
 }
 
 async fn a_full_inbox_gives_up_the_oldest_of_the_lowest_priority(backend: Backend) {

@@ -7,18 +7,23 @@ use common::{
 };
 use store::{AuditQuery, Bounds, ConsumerId, DeadReason, Death, ReadFrom, Retained, StoreError, StoreOptions};
 
-use crate::harness::{Backend, Subject, channel, contract};
+use crate::{
+    harness::{Backend, Subject, channel, contract},
+    quotas as owners,
+};
 
 contract!(
     only_sessions_that_were_put_can_be_touched,
     sessions_never_seen_again_are_forgotten,
     cursors_belong_to_their_consumer,
     all_client_names_of_an_address_share_one_bound_of_positions,
+    all_sessions_of_one_source_share_one_bound_of_positions,
     what_a_receiver_was_told_goes_with_its_inbox,
     the_last_value_is_retained,
     a_retained_value_leaves_when_it_expires,
     the_audit_log_is_read_newest_first,
     the_audit_log_is_bounded,
+    a_flood_removes_nobody_elses_entries_of_the_audit_log,
     small_values_are_kept,
 );
 
@@ -41,9 +46,9 @@ async fn sessions_never_seen_again_are_forgotten(backend: Backend) {
     let tab = ClientName::new("tab").unwrap();
     for (id, last_seen) in [(old, 20), (older, 10), (young, 30)] {
         store.put_session(id, last_seen).await.unwrap();
-        store.save_cursors(ConsumerId::session(id), vec![(channel("topic:t"), 1)], 1).await.unwrap();
+        store.save_cursors(ConsumerId::session(id), vec![(channel("topic:t"), 1)], None, 1).await.unwrap();
         let client = ConsumerId::of_client(&format!("session:{id}"), &tab, true);
-        store.save_cursors(client, vec![(channel("topic:t"), 1)], 1).await.unwrap();
+        store.save_cursors(client, vec![(channel("topic:t"), 1)], None, 1).await.unwrap();
     }
     let name = format!("session:{old}");
     for _ in 0..3 {
@@ -82,9 +87,9 @@ async fn cursors_belong_to_their_consumer(backend: Backend) {
     options.policies.forget_cursors_ms = 1_000;
     let mut store = Subject::open_with(backend, options);
     let (one, two) = (ConsumerId::new("agent:a/worker").unwrap(), ConsumerId::new("two").unwrap());
-    store.save_cursors(one.clone(), vec![(channel("topic:t"), 5), (channel("topic:a"), 9)], 1).await.unwrap();
-    store.save_cursors(two.clone(), vec![(channel("topic:t"), 7)], 500).await.unwrap();
-    store.save_cursors(one.clone(), vec![(channel("topic:t"), 6)], 500).await.unwrap();
+    store.save_cursors(one.clone(), vec![(channel("topic:t"), 5), (channel("topic:a"), 9)], None, 1).await.unwrap();
+    store.save_cursors(two.clone(), vec![(channel("topic:t"), 7)], None, 500).await.unwrap();
+    store.save_cursors(one.clone(), vec![(channel("topic:t"), 6)], None, 500).await.unwrap();
     store.reopen();
     assert_eq!(store.cursors(one.clone()).await.unwrap(), [(channel("topic:a"), 9), (channel("topic:t"), 6)]);
     assert_eq!(store.consumers(None, 10).await.unwrap(), [one.clone(), two.clone()]);
@@ -93,7 +98,7 @@ async fn cursors_belong_to_their_consumer(backend: Backend) {
     store.drop_cursors(two.clone(), None).await.unwrap();
     assert_eq!(store.consumers(None, 10).await.unwrap(), std::slice::from_ref(&one));
     assert!(store.cursors(two.clone()).await.unwrap().is_empty());
-    store.save_cursors(two.clone(), vec![(channel("topic:t"), 7), (channel("topic:u"), 8)], 1_090).await.unwrap();
+    store.save_cursors(two.clone(), vec![(channel("topic:t"), 7), (channel("topic:u"), 8)], None, 1_090).await.unwrap();
     store.drop_cursors(two.clone(), Some(vec![channel("topic:t"), channel("topic:none")])).await.unwrap();
     store.reopen();
     assert_eq!(store.cursors(two).await.unwrap(), [(channel("topic:u"), 8)]);
@@ -107,18 +112,18 @@ async fn all_client_names_of_an_address_share_one_bound_of_positions(backend: Ba
     let of = |address: &str, name: &str, presence| ConsumerId::of_client(address, &ClientName::new(name).unwrap(), presence);
     let places = |from: u64, count: u64| (from..from + count).map(|n| (channel(&format!("topic:{n}")), n)).collect::<Vec<_>>();
     let other = of("session:other", "a", false);
-    store.save_cursors(other.clone(), places(0, 8), 1).await.unwrap();
+    store.save_cursors(other.clone(), places(0, 8), None, 1).await.unwrap();
     let (old, old_watching, busy) = (of("agent:x", "old", false), of("agent:x", "old", true), of("agent:x", "busy", false));
-    store.save_cursors(busy.clone(), places(0, 3), 2).await.unwrap();
-    store.save_cursors(old.clone(), places(0, 2), 3).await.unwrap();
-    store.save_cursors(old_watching.clone(), places(2, 1), 4).await.unwrap();
+    store.save_cursors(busy.clone(), places(0, 3), None, 2).await.unwrap();
+    store.save_cursors(old.clone(), places(0, 2), None, 3).await.unwrap();
+    store.save_cursors(old_watching.clone(), places(2, 1), None, 4).await.unwrap();
     // What moves on is in use.
-    store.save_cursors(busy.clone(), vec![(channel("topic:0"), 9)], 5).await.unwrap();
+    store.save_cursors(busy.clone(), vec![(channel("topic:0"), 9)], None, 5).await.unwrap();
     store.reopen();
     let newest = of("agent:x", "newest", false);
-    store.save_cursors(newest.clone(), places(0, 2), 6).await.unwrap();
+    store.save_cursors(newest.clone(), places(0, 2), None, 6).await.unwrap();
     assert_eq!(store.cursors(old.clone()).await.unwrap().len(), 2, "8 are allowed");
-    store.save_cursors(newest.clone(), places(2, 1), 7).await.unwrap();
+    store.save_cursors(newest.clone(), places(2, 1), None, 7).await.unwrap();
     assert_eq!(store.cursors(old).await.unwrap(), []);
     assert_eq!(store.cursors(old_watching).await.unwrap(), []);
     assert_eq!(store.cursors(busy.clone()).await.unwrap().len(), 3);
@@ -126,9 +131,9 @@ async fn all_client_names_of_an_address_share_one_bound_of_positions(backend: Ba
 
     // Any number of names, and any number of positions of one name.
     for n in 0..40 {
-        store.save_cursors(of("agent:x", &format!("n{n}"), n % 2 == 0), places(0, 1), 10 + n).await.unwrap();
+        store.save_cursors(of("agent:x", &format!("n{n}"), n % 2 == 0), places(0, 1), None, 10 + n).await.unwrap();
     }
-    store.save_cursors(newest.clone(), places(0, 30), 100).await.unwrap();
+    store.save_cursors(newest.clone(), places(0, 30), None, 100).await.unwrap();
     let mut all = 0;
     for consumer in store.consumers(None, 1_000).await.unwrap() {
         let count = store.cursors(consumer.clone()).await.unwrap().len();
@@ -139,8 +144,67 @@ async fn all_client_names_of_an_address_share_one_bound_of_positions(backend: Ba
 
     // What is removed counts no more.
     store.drop_cursors(newest.clone(), None).await.unwrap();
-    store.save_cursors(newest.clone(), places(0, 8), 101).await.unwrap();
+    store.save_cursors(newest.clone(), places(0, 8), None, 101).await.unwrap();
     assert_eq!(store.cursors(newest).await.unwrap().len(), 8);
+}
+
+async fn all_sessions_of_one_source_share_one_bound_of_positions(backend: Backend) {
+    let options = StoreOptions { max_positions: 8, max_source_positions: 16, ..StoreOptions::default() };
+    let mut store = Subject::open_with(backend, options);
+    let of = |number: u32| {
+        ConsumerId::of_client(
+            &owners::session(number, None, "").sender,
+            &ClientName::new("tab").unwrap(),
+            number.is_multiple_of(2),
+        )
+    };
+    let places = |count: u64| (0..count).map(|n| (channel(&format!("topic:{n}")), n)).collect::<Vec<_>>();
+    let payer = |store: &Subject, number, user, address| Some(store.owner(&owners::session(number, user, address)));
+    let honest = [(1, None, "192.0.2.1"), (2, Some("u"), "198.51.100.1")];
+    for (number, user, address) in honest {
+        store.save_cursors(of(number), places(8), payer(&store, number, user, address), 1).await.unwrap();
+    }
+    let busy = 99;
+    store.save_cursors(of(busy), places(4), payer(&store, busy, None, "198.51.100.1"), 2).await.unwrap();
+    // However many sessions one address begins.
+    for number in 100..160 {
+        if number == 130 {
+            store.reopen();
+        }
+        let now = u64::from(number);
+        store.save_cursors(of(number), places(2), payer(&store, number, None, "198.51.100.1"), now).await.unwrap();
+        // A session whose positions move stays. What moves needs no payer.
+        store.save_cursors(of(busy), places(1), None, now).await.unwrap();
+    }
+    let of_flood = async |store: &Subject| {
+        let mut kept = Vec::new();
+        for number in 100..160 {
+            kept.extend(store.cursors(of(number)).await.unwrap().iter().map(|_| number));
+        }
+        kept
+    };
+    let kept = of_flood(&store).await;
+    assert!((1..=12).contains(&kept.len()) && kept.contains(&159) && !kept.contains(&100), "{kept:?}");
+    assert_eq!(store.cursors(of(busy)).await.unwrap().len(), 4);
+    for (number, _, _) in honest {
+        assert_eq!(store.cursors(of(number)).await.unwrap().len(), 8, "another source is not concerned");
+    }
+    let report = store.positions().await.unwrap();
+    let flood = 4 + kept.len() as u64;
+    assert_eq!((report.positions, report.addresses), (16 + flood, 3 + kept.len() as u64 / 2));
+    let found = |kind: &str, name: &str| report.largest.iter().find(|(of, who, _)| of == kind && who == name).map(|row| row.2);
+    assert_eq!(
+        [found("address", "198.51.100.1"), found("address", "192.0.2.1"), found("user", "u")],
+        [Some(flood), Some(8), Some(8)]
+    );
+
+    // A session that logs in counts for its user from then on.
+    store.save_cursors(of(1), vec![(channel("topic:more"), 1)], payer(&store, 1, Some("v"), "192.0.2.1"), 500).await.unwrap();
+    store.drop_cursors(of(2), None).await.unwrap();
+    store.reopen();
+    let report = store.positions().await.unwrap();
+    let sources: Vec<_> = report.largest.iter().map(|(kind, name, _)| (kind.as_str(), name.as_str())).collect();
+    assert!(sources.contains(&("user", "v")) && sources.len() == 2, "{sources:?}");
 }
 
 async fn what_a_receiver_was_told_goes_with_its_inbox(backend: Backend) {
@@ -156,7 +220,7 @@ async fn what_a_receiver_was_told_goes_with_its_inbox(backend: Backend) {
         let seq = store.put(letter).await;
         store.dead_letter(channel(name), seq, Death::of(DeadReason::MaxDeliveries, 1)).await.unwrap();
         for consumer in [&told, &reader] {
-            store.save_cursors(consumer.clone(), vec![(channel(name), 1)], u64::MAX).await.unwrap();
+            store.save_cursors(consumer.clone(), vec![(channel(name), 1)], None, u64::MAX).await.unwrap();
         }
     }
     store.forget_sessions(2, 2, 100).await.unwrap();
@@ -266,6 +330,38 @@ async fn the_audit_log_is_bounded(backend: Backend) {
     let rows = store.audit_log(AuditQuery::default()).await.unwrap();
     assert_eq!(rows.len(), 1);
     assert!(rows[0].id > newest, "numbers are not used again");
+}
+
+async fn a_flood_removes_nobody_elses_entries_of_the_audit_log(backend: Backend) {
+    let mut options = StoreOptions::default();
+    options.policies.audit = Bounds { records: 64, bytes: 0, age_ms: 0 };
+    let mut store = Subject::open_with(backend, options);
+    let of = |at: u64, kind, origin: &str| Entry { origin: origin.to_owned(), ..entry(at, kind) };
+    let mut honest = Vec::new();
+    for kind in Event::ALL {
+        honest.extend((1..=4).map(|at| of(at, kind, "192.0.2.1")));
+    }
+    store.audit(honest.clone()).await.unwrap();
+    for round in 0..20_u64 {
+        if round == 10 {
+            store.reopen();
+        }
+        // Connections of one address, and refusals of a customer that has any number of addresses.
+        let flood = (0..10).flat_map(|n| {
+            let at = 100 + round;
+            [of(at, Event::Connection, "198.51.100.1"), of(at, Event::Refusal, &format!("2001:db8:1:1::{round:x}:{n:x}"))]
+        });
+        store.audit(flood.collect()).await.unwrap();
+        store.trim(200, 7).await.unwrap();
+        while store.trim(200, 7).await.unwrap().more {}
+        let rows = store.audit_log(AuditQuery { limit: 1_000, ..AuditQuery::default() }).await.unwrap();
+        assert!(rows.len() <= 64, "{}", rows.len());
+        let mut found: Vec<Entry> = rows.into_iter().map(|row| row.entry).filter(|entry| entry.at < 100).collect();
+        found.reverse();
+        assert_eq!(found, honest, "in round {round}");
+    }
+    let admin = AuditQuery { kind: Some(Event::Admin), ..AuditQuery::default() };
+    assert_eq!(store.audit_log(admin).await.unwrap().len(), 4);
 }
 
 async fn small_values_are_kept(backend: Backend) {

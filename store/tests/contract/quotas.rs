@@ -8,7 +8,7 @@ use common::envelope::Priority;
 use proptest::{prelude::*, test_runner::TestCaseError};
 use store::{
     Ack, Appended, Bounds, ChannelFamily, DeadReason, Death, FamilyPolicy, FirstDelivery, Kind, Limits, NewRecord, Owner,
-    OwnerKey, PendingQuery, Quota, Quotas, Retained, Standing, StoreError, StoreOptions,
+    OwnerKey, PendingQuery, Quota, Quotas, ReadFrom, Retained, Standing, StoreError, StoreOptions,
 };
 
 use crate::harness::{Backend, Subject, channel, contract};
@@ -20,6 +20,7 @@ contract!(
     refused_and_repeated_messages_cost_nothing,
     strangers_reach_the_bound_of_the_store_before_agents,
     a_flood_pushes_nobody_else_out_of_an_inbox,
+    a_flood_pushes_nobody_elses_dead_letters_out,
     agents_without_a_key_are_one_sender,
     strangers_leave_channels_and_retained_values_to_agents,
     a_retained_value_stays_charged_until_it_is_replaced_or_removed,
@@ -216,6 +217,39 @@ async fn a_flood_pushes_nobody_else_out_of_an_inbox(backend: Backend) {
     let waiting = store.waiting("agent:a").await;
     assert_eq!(waiting.len(), 40);
     assert_eq!(waiting[..15], kept, "200 sessions of one address evict each other");
+}
+
+async fn a_flood_pushes_nobody_elses_dead_letters_out(backend: Backend) {
+    let mut options = StoreOptions::default();
+    let inbox = Bounds { records: 40, bytes: 0, age_ms: 0 };
+    options.policies.set(ChannelFamily::Agent, FamilyPolicy { log: Bounds::default(), inbox });
+    let dead = Bounds { records: 24, bytes: 0, age_ms: 10_000 };
+    options.policies.set(ChannelFamily::Dead, FamilyPolicy { log: dead, inbox: Bounds::default() });
+    let mut store = Subject::open_with(backend, options);
+    let honest = [session(1, None, "192.0.2.1"), session(2, Some("u"), "192.0.2.2"), agent("b", "k")];
+    let mut buried = Vec::new();
+    for owner in &honest {
+        for _ in 0..4 {
+            let seq = store.send(owner, "agent:a", 10).await.unwrap();
+            store.dead_letter(channel("agent:a"), seq, Death::of(DeadReason::Rejected, 5)).await.unwrap();
+            buried.push(seq);
+        }
+    }
+    // What overflows the inbox becomes a dead letter too, of fresh sessions of one address.
+    for number in 0..300 {
+        if number % 100 == 0 {
+            store.reopen();
+        }
+        store.send(&session(1_000 + number, None, "198.51.100.1"), "agent:a", 10).await.unwrap();
+    }
+    let letters = store.page("dead:agent:a", ReadFrom::After(0)).await.records;
+    let origins: Vec<u64> = letters.iter().filter_map(|letter| letter.dead.as_ref().map(|dead| dead.seq)).collect();
+    assert!((12..=24).contains(&origins.len()), "{}", origins.len());
+    assert_eq!(origins[..12], buried, "300 sessions of one address evict each other's");
+    assert_eq!((store.health().records, store.health().bytes), (40 + origins.len() as u64, (40 + origins.len() as u64) * 10));
+    // Their age is everybody's.
+    store.trim(u64::MAX / 2, 1_000).await.unwrap();
+    assert!(store.numbers("dead:agent:a").await.is_empty());
 }
 
 async fn strangers_leave_channels_and_retained_values_to_agents(backend: Backend) {

@@ -131,7 +131,7 @@ async fn a_store_without_room_on_its_disk_is_not_ready_and_takes_no_new_position
     let reader = ConsumerId::of_client("session:s", &ClientName::new("tab").unwrap(), false);
     let (known, new) = (channel("topic:known"), channel("topic:new"));
     let store = EmbeddedStore::open(dir.path(), StoreOptions::default()).unwrap();
-    store.save_cursors(reader.clone(), vec![(known.clone(), 1)], 1).await.unwrap();
+    store.save_cursors(reader.clone(), vec![(known.clone(), 1)], None, 1).await.unwrap();
     assert!(store.health().is_ready());
     drop(store);
 
@@ -140,13 +140,13 @@ async fn a_store_without_room_on_its_disk_is_not_ready_and_takes_no_new_position
     let store = std::sync::Arc::new(EmbeddedStore::open(dir.path(), options).unwrap());
     eventually("the disk is measured", || !store.health().is_ready()).await;
     assert_eq!(store.health().fault, Some(StoreError::DiskReserve { reserve: reserve / 2 }));
-    let refused = store.save_cursors(reader.clone(), vec![(new.clone(), 2), (known.clone(), 2)], 2).await;
+    let refused = store.save_cursors(reader.clone(), vec![(new.clone(), 2), (known.clone(), 2)], None, 2).await;
     assert_eq!(refused, Err(StoreError::DiskReserve { reserve }));
     // The positions of agents have the whole reserve, and the store's own records have no bound.
     let agent = ConsumerId::of_client("agent:a", &ClientName::new("tab").unwrap(), false);
-    let refused = store.save_cursors(agent, vec![(new.clone(), 2)], 2).await;
+    let refused = store.save_cursors(agent, vec![(new.clone(), 2)], None, 2).await;
     assert_eq!(refused, Err(StoreError::DiskReserve { reserve: reserve / 2 }));
-    store.save_cursors(ConsumerId::told_of_dead_letters(), vec![(new, 2)], 2).await.unwrap();
+    store.save_cursors(ConsumerId::told_of_dead_letters(), vec![(new, 2)], None, 2).await.unwrap();
     // What is known moves on.
     assert_eq!(store.cursors(reader).await.unwrap(), [(known, 2)]);
 }

@@ -4,7 +4,7 @@
 use std::{fs, path::Path, sync::Arc};
 
 use store::{
-    EmbeddedStore, Store, StoreError, StoreOptions,
+    EmbeddedStore, NewEpoch, Store, StoreError, StoreOptions,
     operators::{self, Throttle},
 };
 
@@ -128,4 +128,41 @@ async fn a_log_without_its_database_is_not_thrown_away() {
     assert!(log.exists() && !dir.path().join(store::DATABASE).exists());
     fs::remove_file(&log).unwrap();
     open(dir.path());
+}
+
+/// Copies the files of a folder into a new one.
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for file in fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_was_put_back_begins_a_new_epoch_and_a_moved_one_does_not() {
+    let outside = tempfile::tempdir().unwrap();
+    let [dir, saved, moved] = ["data", "saved", "moved"].map(|name| outside.path().join(name));
+    let store = open(&dir);
+    let (epoch, early) = (store.epoch(), put(&store, "agent:a", 300).await.unwrap());
+    assert_eq!(store.health().new_epoch, None);
+    drop(store);
+    copy_folder(&dir, &saved);
+    let store = open(&dir);
+    assert_eq!((store.epoch(), store.health().new_epoch), (epoch, None), "the same file");
+    put(&store, "agent:a", 300).await.unwrap();
+    drop(store);
+
+    fs::remove_dir_all(&dir).unwrap();
+    copy_folder(&saved, &dir);
+    let store = open(&dir);
+    let begun = store.epoch();
+    assert_ne!(begun, epoch);
+    assert_eq!(store.health().new_epoch, Some(NewEpoch::CopiedFile));
+    assert_eq!(whole(&*store, "agent:a").await.into_keys().collect::<Vec<_>>(), [early], "what is in it is served");
+    drop(store);
+
+    fs::rename(&dir, &moved).unwrap();
+    let store = open(&moved);
+    assert_eq!((store.epoch(), store.health().new_epoch), (begun, None));
 }

@@ -9,7 +9,8 @@ use std::{
 
 use futures_util::future::join_all;
 use store::{
-    Ack, Durability, EmbeddedOptions, EmbeddedStore, NewRecord, OwnerKey, Standing, Store, StoreError, StoreOptions, disk_size,
+    Ack, Durability, EmbeddedOptions, EmbeddedStore, NewRecord, OwnerKey, Standing, Store, StoreError, StoreOptions, disk_free,
+    disk_size,
 };
 
 use crate::writing::{channel, record, whole};
@@ -127,5 +128,46 @@ async fn eight_mebibytes_pass_forty_and_hold_half_with_fsync() {
 async fn eight_mebibytes_pass_forty_and_hold_half_without_fsync() {
     if let Some(disk) = small_disk("eight_mebibytes_pass_forty_and_hold_half_without_fsync") {
         what_is_acknowledged_makes_room(Durability::Process, &disk).await;
+    }
+}
+
+/// Bytes with which the broker says that a start succeeds.
+const START_BYTES: u64 = 1 << 20;
+
+#[tokio::test]
+async fn a_start_without_any_room_changes_nothing_and_a_mebibyte_is_enough() {
+    let Some(disk) = small_disk("a_start_without_any_room_changes_nothing_and_a_mebibyte_is_enough") else { return };
+    for durability in [Durability::Fsync, Durability::Process] {
+        let store = open(&disk, durability);
+        let (epoch, last) = (store.epoch(), put(&store, 1_000).await.unwrap());
+        let before = whole(&*store, "agent:a").await;
+        drop(store);
+        let ballast = disk.join("ballast");
+        fill(&ballast, u64::MAX);
+        assert_eq!(disk_free(&disk), 0);
+        let refused = EmbeddedStore::open(&disk.join("data"), StoreOptions::default()).err();
+        assert_eq!(refused, Some(StoreError::DiskFull), "{durability:?}");
+
+        // So much is free then, and no more.
+        let size = std::fs::metadata(&ballast).unwrap().len();
+        std::fs::OpenOptions::new().write(true).open(&ballast).unwrap().set_len(size - START_BYTES).unwrap();
+        let store = open(&disk, durability);
+        assert_eq!(store.epoch(), epoch);
+        assert_eq!(whole(&*store, "agent:a").await, before);
+        assert!(before.keys().next_back() == Some(&last));
+        store.ack(channel("agent:a"), Ack::Through(last)).await.unwrap();
+        drop(store);
+        std::fs::remove_file(&ballast).unwrap();
+        std::fs::remove_dir_all(disk.join("data")).unwrap();
+    }
+}
+
+/// Writes a file of so many bytes, or until the disk is full.
+fn fill(path: &Path, bytes: u64) {
+    use std::io::Write;
+    let mut file = std::fs::File::create(path).unwrap();
+    for size in [4096, 1] {
+        let block = vec![0; size];
+        while file.metadata().unwrap().len() < bytes && file.write_all(&block).is_ok() {}
     }
 }

@@ -278,7 +278,7 @@ impl Channels {
         let is_leaving = self.leaving.lock().contains_key(consumer);
         if is_leaving {
             // A write of nothing: it is done after those that were made before it.
-            self.store.save_cursors(consumer.clone(), Vec::new(), unix_ms()).await?;
+            self.store.save_cursors(consumer.clone(), Vec::new(), None, unix_ms()).await?;
         }
         self.store.cursors(consumer.clone()).await
     }

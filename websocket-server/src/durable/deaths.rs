@@ -63,12 +63,12 @@ impl Channels {
         // What became dead letters meanwhile is told next.
         let newer = self.untold.lock().of_inbox(inbox);
         let told = info.dead_lettered.saturating_sub(newer);
-        self.store().save_cursors(ConsumerId::told_of_dead_letters(), vec![(inbox.clone(), told)], NEVER_FORGOTTEN).await
+        self.store().save_cursors(ConsumerId::told_of_dead_letters(), vec![(inbox.clone(), told)], None, NEVER_FORGOTTEN).await
     }
 
     async fn note_told_of_forgotten(&self, inbox: &ChannelName) -> Result<(), StoreError> {
         let dead = inbox.dead();
         let Some(info) = self.store().channel(dead.clone()).await? else { return Ok(()) };
-        self.store().save_cursors(ConsumerId::told_of_dead_letters(), vec![(dead, info.head)], unix_ms()).await
+        self.store().save_cursors(ConsumerId::told_of_dead_letters(), vec![(dead, info.head)], None, unix_ms()).await
     }
 }

@@ -1,6 +1,9 @@
 //! Opens the store of the settings.
 
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use common::{
     config::{Backend, Durability, Retention, Settings, StoreSettings, StoredQuota},
@@ -8,24 +11,43 @@ use common::{
 };
 use store::{Bounds, ChannelFamily, EmbeddedOptions, FamilyPolicy, Policies, Quota, Quotas, Store, StoreError, StoreOptions};
 
+/// The positions of all sessions of one address or user, and of all agents with one key: as many as
+/// so many sessions or agents may have.
+const SESSIONS_OF_SOURCE: u64 = 25;
+
+/// Bytes of the disk with which a start surely succeeds.
+const START_BYTES: u64 = 1 << 20;
+
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The folder.
     #[error("the data folder cannot be used: {0}; name another with data.dir (DATA_DIR)")]
     Folder(#[from] std::io::Error),
-    /// The disk has no room for what is written at every start: the mark of the run.
-    #[error("the store cannot be opened, because the disk is full: nothing in it was changed; free some space and start again")]
-    DiskFull,
+    /// The disk has no room for what is written at every start: the mark of the run, and the
+    /// journal of the writes after it.
+    #[error(
+        "the store in {} cannot be opened: its disk has {free} bytes free, and a start needs {start}. Nothing in it was changed. \
+         Free some space there, or name a folder on another disk with data.dir (DATA_DIR)",
+        folder.display(),
+        start = START_BYTES
+    )]
+    DiskFull {
+        /// The data folder.
+        folder: PathBuf,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// The store.
     #[error("cannot open the store: {0}")]
     Store(StoreError),
 }
 
-impl From<StoreError> for OpenError {
-    fn from(error: StoreError) -> Self {
+impl OpenError {
+    /// The store in this folder cannot be opened.
+    pub fn of(error: StoreError, folder: &Path) -> Self {
         match error {
-            StoreError::DiskFull => Self::DiskFull,
+            StoreError::DiskFull => Self::DiskFull { folder: folder.to_owned(), free: store::disk_free(folder) },
             error => Self::Store(error),
         }
     }
@@ -45,6 +67,7 @@ pub async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, OpenError
         max_bytes: settings.store.max_bytes as u64,
         quotas: quotas(&settings.store),
         max_positions: max_positions(settings),
+        max_source_positions: max_positions(settings).saturating_mul(SESSIONS_OF_SOURCE),
         embedded: EmbeddedOptions::with(durability),
         ..StoreOptions::default()
     };
@@ -56,7 +79,8 @@ pub async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, OpenError
             store::Backend::Embedded
         }
     };
-    Ok(store::open(backend, &settings.data.dir, options).await?)
+    let folder = &settings.data.dir;
+    store::open(backend, folder, options).await.map_err(|error| OpenError::of(error, folder))
 }
 
 /// How many positions all client names of one session or agent have together: enough for all that

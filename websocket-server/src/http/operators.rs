@@ -39,7 +39,10 @@ pub async fn ready(broker: web::Data<Broker>) -> HttpResponse {
 pub async fn stats(request: HttpRequest, broker: web::Data<Broker>) -> Result<HttpResponse, Refused> {
     check_operator(&broker, &request, Operators::check_observer)?;
     let tracked = broker.state.send(GetStats).await.map_err(|_| ErrorCode::NotReady)?;
+    // A store that cannot be read does not keep the rest of the page away.
+    let positions = broker.channels.store().positions().await.ok();
     // Not on this thread: it carries messages.
-    let page = spawn_blocking(move || stats::to_json(&broker, tracked)).await.map_err(|_| ErrorCode::Internal)?;
+    let page =
+        spawn_blocking(move || stats::to_json(&broker, tracked, positions.as_ref())).await.map_err(|_| ErrorCode::Internal)?;
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(page))
 }

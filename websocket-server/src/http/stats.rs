@@ -7,7 +7,7 @@ use std::sync::{
 
 use common::{envelope::Family, error::ErrorCode};
 use serde_json::{Map, Value, json};
-use store::Kind;
+use store::{Kind, PositionsReport};
 use transport::{Account, clock::now_ms};
 
 use crate::{
@@ -18,8 +18,8 @@ use crate::{
     statistics::Totals,
 };
 
-/// The whole page.
-pub fn to_json(broker: &Broker, tracked: Tracked) -> Value {
+/// The whole page. `positions`: as the store reports them, if it can be read.
+pub fn to_json(broker: &Broker, tracked: Tracked, positions: Option<&PositionsReport>) -> Value {
     let shards = broker.statistics.shards();
     let (agents, takeovers, sessions, topics) = {
         let router = broker.router.read();
@@ -63,7 +63,7 @@ pub fn to_json(broker: &Broker, tracked: Tracked) -> Value {
             "sender_pauses": load(&links.pauses),
         },
         "heartbeat_timeouts": load(&links.silent),
-        "store": store(broker),
+        "store": store(broker, positions),
         "tls": broker.http.tls.as_ref().map(|tls| tls.status()),
         "sockets": { "bytes_in": load(&links.bytes_in), "bytes_out": load(&links.bytes_out) },
     })
@@ -90,7 +90,7 @@ fn shares(broker: &Broker) -> Value {
 }
 
 /// The state of the store.
-fn store(broker: &Broker) -> Value {
+fn store(broker: &Broker, positions: Option<&PositionsReport>) -> Value {
     let store = broker.channels.store();
     let (health, remembered, usage) = (store.health(), broker.channels.remembered(), store.usage());
     let fullest: Vec<_> = usage
@@ -105,6 +105,7 @@ fn store(broker: &Broker) -> Value {
         "fault": health.fault.as_ref().map(ToString::to_string),
         "checkpoint_fault": health.checkpoint_fault.as_ref().map(ToString::to_string),
         "epoch": store.epoch().to_string(),
+        "new_epoch": health.new_epoch.map(|why| why.to_string()),
         "records": health.records,
         "bytes": health.bytes,
         "channels": health.channels,
@@ -118,6 +119,7 @@ fn store(broker: &Broker) -> Value {
         "wal_bytes": health.wal_bytes,
         "disk_free_bytes": health.disk_free_bytes,
         "quotas": { "holders": usage.holders, "fullest": fullest, "refused": refused, "refused_full": usage.refused_full },
+        "positions": positions.map(kept),
         "remembered": {
             "loaded_channels": remembered.loaded,
             "pending_inboxes": remembered.pending,
@@ -127,6 +129,12 @@ fn store(broker: &Broker) -> Value {
             "sessions_of_edges": remembered.kept_of_edges,
         },
     })
+}
+
+/// The positions of named clients, and who has most.
+fn kept(PositionsReport { positions, addresses, largest }: &PositionsReport) -> Value {
+    let row = |(kind, name, positions): &(String, String, u64)| json!({ "kind": kind, "name": name, "positions": positions });
+    json!({ "kept": positions, "receivers": addresses, "largest": largest.iter().map(row).collect::<Vec<_>>() })
 }
 
 /// Errors that were sent at least once, by code.

@@ -131,6 +131,10 @@ impl Hand {
                 through = through_but(*last, kept);
                 &through
             }
+            Ack::ThroughUnrefused(last) => {
+                through = through_but(*last, &self.refused_through(inbox, *last));
+                &through
+            }
         };
         for seq in seqs {
             self.release(inbox, *seq);

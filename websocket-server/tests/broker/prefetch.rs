@@ -11,7 +11,7 @@ use common::{
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::harness::{Peer, TestBroker, login};
+use crate::harness::{Peer, TestBroker, eventually, login};
 
 /// A time to acknowledge in that ends within a test, and not before the test has said what it says.
 const SHORT: Duration = Duration::from_millis(300);
@@ -222,6 +222,40 @@ async fn an_acknowledgement_of_all_up_to_a_number_leaves_a_refused_message_to_co
         worker.send(json!({"type":"message:ack","payload":{"through":last}})).await;
         assert_eq!(sender.expect("message:acknowledged").await["correlation_id"], "m0");
         worker.expect_nothing().await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_position_beyond_a_refused_message_leaves_it_to_come_again() {
+    for backend in [Backend::Memory, Backend::Embedded] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let broker = TestBroker::with(|settings| {
+            settings.store.backend = backend;
+            settings.store.durability = Durability::Process;
+            settings.data.dir = folder.path().to_owned();
+        })
+        .await;
+        let mut sender = broker.agent("sender").await;
+        let mut first = idle_worker(&broker, "").await;
+        leave(&mut sender, "agent:worker", 0..3).await;
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            seen.push(first.expect("job:new").await);
+        }
+        first.send(json!({"type":"message:nack","payload":{"seq":seen[1]["seq"],"delay_ms":600_000}})).await;
+        first.settle().await;
+        drop(first);
+        // The next connection knows of no refusal, and names a position behind it.
+        let mut next = worker(&broker, "&resume=true").await;
+        let position = json!({"epoch":seen[2]["epoch"],"seq":seen[2]["seq"]});
+        next.send(json!({"type":"connection:resume","payload":{"channels":{"agent:worker":position}}})).await;
+        let resumed = next.expect("connection:resumed").await;
+        assert_eq!(resumed["payload"]["channels"]["agent:worker"]["recovered"], true, "{resumed}");
+        let again = take_again(&mut next, 1, 1).await;
+        next.expect_nothing().await;
+        assert_eq!(broker.channel("agent:worker").await.unacked, 1);
+        acknowledge(&mut next, &again).await;
+        eventually("it is acknowledged", async || broker.channel("agent:worker").await.unacked == 0).await;
     }
 }
 

@@ -1,6 +1,10 @@
 //! What one stranger may have stored: refused before anybody gets it, told, shown, and given back.
 
-use common::{assertion::ClientIdentity, config::Settings, id::SessionId};
+use common::{
+    assertion::ClientIdentity,
+    config::Settings,
+    id::{ClientName, SessionId},
+};
 use serde_json::{Value, json};
 
 use crate::harness::{Peer, TestBroker, eventually};
@@ -72,4 +76,35 @@ async fn a_strangers_messages_end_at_its_quota_and_cost_others_nothing() {
     agent.expect_nothing().await;
     eventually("everything is given back", async || broker.stats().await["store"]["quotas"]["holders"] == 0).await;
     assert_eq!(leave(&mut first, 1).await.0, 1);
+}
+
+#[actix_rt::test]
+async fn positions_are_shown_with_who_has_most() {
+    let broker = TestBroker::with(counted).await;
+    for (ip, sessions) in [("192.0.2.1", 3), ("198.51.100.1", 1)] {
+        for _ in 0..sessions {
+            let mut identity = identity(ip);
+            identity.reading.client = Some(ClientName::new("tab").expect("a name"));
+            let mut tab = broker.session_as(identity).await;
+            for topic in ["t", "u"] {
+                tab.send(json!({"type":"topic:subscribe","payload":{"topic":topic}})).await;
+                tab.expect("topic:subscribed").await;
+            }
+            tab.close().await;
+        }
+    }
+    let shown = broker.stats().await["store"]["positions"].clone();
+    // Each also has the broadcasts that reach it.
+    let each = count(&shown["kept"]) / 4;
+    assert!(each >= 2, "{shown}");
+    assert_eq!((&shown["receivers"], count(&shown["kept"]) % 4), (&json!(4), 0), "{shown}");
+    let largest = json!([
+        {"kind": "address", "name": "192.0.2.1", "positions": 3 * each},
+        {"kind": "address", "name": "198.51.100.1", "positions": each},
+    ]);
+    assert_eq!(shown["largest"], largest, "{shown}");
+}
+
+fn count(value: &Value) -> u64 {
+    value.as_u64().expect("a number")
 }

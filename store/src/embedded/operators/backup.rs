@@ -81,7 +81,7 @@ pub(super) fn copy(source: &Connection, to: &Path, throttle: Throttle) -> Result
     drop(snapshot);
     // The copy is marked for write-ahead logging; a single file is easier to keep and to move.
     target.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
-    target.execute("DELETE FROM meta WHERE name IN ('epoch', 'clean', 'boot', 'durability')", [])?;
+    target.execute("DELETE FROM meta WHERE name IN ('epoch', 'clean', 'boot', 'durability', 'file')", [])?;
     target.close().map_err(|(_, error)| StoreError::from(error))?;
     fs::File::open(to).and_then(|file| file.sync_all()).map_err(|error| file::io_error(&error))
 }

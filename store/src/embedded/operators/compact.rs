@@ -32,7 +32,7 @@ pub fn compact(dir: &Path) -> Result<Compacted, StoreError> {
     lock.hold_database(&database)?;
     let size = || std::fs::metadata(&database).map(|found| found.len()).map_err(|error| file::io_error(&error));
     let before = size()?;
-    let (conn, _) = file::open_writer(dir, &StoreOptions::default())?;
+    let (conn, ..) = file::open_writer(dir, &StoreOptions::default())?;
     conn.execute_batch("VACUUM")?;
     conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     file::end_run(&conn)?;

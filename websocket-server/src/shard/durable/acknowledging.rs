@@ -74,7 +74,7 @@ impl RouterActor {
         let (peer, broker, refuse) = (Arc::clone(peer), Arc::clone(&self.broker), self.refuser());
         let channels = &self.durable.channels;
         let acked = match &ack {
-            Ack::Through(through) => channels.acknowledge_through(inboxes, *through, Vec::new()),
+            Ack::Through(through) | Ack::ThroughUnrefused(through) => channels.acknowledge_through(inboxes, *through, Vec::new()),
             Ack::ThroughBut { through, kept } => channels.acknowledge_through(inboxes, *through, kept.clone()),
             Ack::Each(seqs) => channels.acknowledge_each(inboxes, seqs.clone()),
         };
@@ -200,9 +200,9 @@ impl RouterActor {
                 self.watch_position(peer, channel, *seq, ctx);
             }
             let store = self.durable.channels.store();
-            let mut kept = vec![store.save_cursors(consumer.clone(), others, unix_ms())];
+            let mut kept = vec![store.save_cursors(consumer.clone(), others, Some(self.owner_of(peer)), unix_ms())];
             if let Some((watching, _)) = Self::consumers(peer, true).filter(|_| !watched.is_empty()) {
-                kept.push(store.save_cursors(watching, watched, unix_ms()));
+                kept.push(store.save_cursors(watching, watched, Some(self.owner_of(peer)), unix_ms()));
             }
             actix_rt::spawn(async move {
                 for kept in kept {

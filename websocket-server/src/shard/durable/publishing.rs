@@ -8,7 +8,7 @@ use common::{
     error::{ClientError, ErrorCode},
     id::AgentId,
 };
-use store::ChannelName;
+use store::{ChannelName, Owner};
 
 use crate::{
     durable::{Draft, Outcome, owner_key, refusal_of},
@@ -19,6 +19,12 @@ use crate::{
 };
 
 impl RouterActor {
+    /// To whom the store charges what a peer stores.
+    pub(super) fn owner_of(&self, peer: &Peer) -> Arc<Owner> {
+        let exempt = &self.broker.settings.limits.exempt_networks;
+        peer.owner(|| self.durable.channels.store().owner(&owner_key(peer, exempt)))
+    }
+
     /// Accepts a durable message.
     ///
     /// # Errors
@@ -44,8 +50,7 @@ impl RouterActor {
             self.write_record(&router, agent_id);
         }
         let id = message.id.as_deref().unwrap_or_default();
-        let exempt = &self.broker.settings.limits.exempt_networks;
-        let owner = from.owner(|| self.durable.channels.store().owner(&owner_key(from, exempt)));
+        let owner = self.owner_of(from);
         let draft = Draft {
             channel: &channel,
             text: message.frame.payload_text(),

@@ -291,9 +291,9 @@ impl RouterActor {
             self.note_kept(peer);
         }
         let kept = consumers.map(|((own, other), position)| {
-            let store = self.durable.channels.store();
+            let (store, payer) = (self.durable.channels.store(), self.owner_of(peer));
             let forgotten = store.drop_cursors(other, Some(vec![channel.clone()]));
-            let kept = store.save_cursors(own, vec![(channel, position)], unix_ms());
+            let kept = store.save_cursors(own, vec![(channel, position)], Some(payer), unix_ms());
             async move { forgotten.await.and(kept.await) }
         });
         let waits = kept.is_some() && !peer.reading.is_named_by_edge();

@@ -90,7 +90,6 @@ impl RouterActor {
     ) {
         let channels = Arc::clone(&self.durable.channels);
         let broker = Arc::clone(&self.broker);
-        let reader = Arc::clone(peer);
         let named: Vec<_> = positions.iter().map(|(channel, _)| channel.clone()).collect();
         let locating = async move {
             let mut places = Vec::with_capacity(positions.len());
@@ -101,9 +100,9 @@ impl RouterActor {
                     && position.epoch == channels.epoch().to_string()
                     && let Some(through) = channels.handed_out_through(&channel, position.seq).await?
                 {
-                    // What it has need not be delivered again.
-                    let refused = reader.refused_through(std::slice::from_ref(&channel), through);
-                    let acked = channels.ack(channel.clone(), Ack::through_but(through, refused)).await?;
+                    // What it has need not be delivered again. What it, or a connection before it,
+                    // has refused comes again: a position does not tell that it was used since.
+                    let acked = channels.ack(channel.clone(), Ack::ThroughUnrefused(through)).await?;
                     broker.on_acknowledged(&channel, &acked);
                 }
                 places.push((channel, place));
@@ -163,7 +162,13 @@ impl RouterActor {
     fn keep_position(&self, peer: &Peer, channel: &ChannelName, seq: u64) {
         if let Some(consumer) = &peer.consumer {
             self.note_kept(peer);
-            let kept = self.durable.channels.store().save_cursors(consumer.clone(), vec![(channel.clone(), seq)], unix_ms());
+            let payer = self.owner_of(peer);
+            let kept = self.durable.channels.store().save_cursors(
+                consumer.clone(),
+                vec![(channel.clone(), seq)],
+                Some(payer),
+                unix_ms(),
+            );
             actix_rt::spawn(async move {
                 if let Err(error) = kept.await {
                     report_unkept(&error);
