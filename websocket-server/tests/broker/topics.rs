@@ -70,17 +70,15 @@ async fn a_member_that_comes_and_goes_without_end_is_told_at_a_pace() {
     restless.expect("topic:subscribed").await;
     // Others are told at once beside it.
     calm.send(json!({"type":"topic:subscribe","payload":{"topic":"room"}})).await;
-    let (mut told, mut calm_came) = (0, false);
-    loop {
+    let (mut told, mut is_here, mut calm_came) = (0, false, false);
+    // Twenty at once; the one after them tells the last state.
+    while told <= 20 || !calm_came || !is_here {
         let notice = watcher.next().await;
         if notice["payload"]["member"] == calm.address() {
             calm_came = true;
-            continue;
-        }
-        told += 1;
-        // Twenty at once; the one after them tells the last state.
-        if told > 20 && calm_came && notice["type"] == "presence:join" {
-            break;
+        } else {
+            told += 1;
+            is_here = notice["type"] == "presence:join";
         }
     }
     let most = 21 + since.elapsed().as_secs();
