@@ -4,7 +4,7 @@ use bytes::Bytes;
 use common::id::SessionId;
 use rusqlite::{OptionalExtension, params};
 
-use super::{append::sql_integer, error::damaged, tx::Tx};
+use super::{append::sql_integer, tx::Tx};
 use crate::{
     channel::ChannelName,
     dead::{DeadReason, Death},
