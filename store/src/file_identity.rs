@@ -1,10 +1,10 @@
 //! Which file a store was written in, so that a copy in its place is recognised.
 //!
 //! Whoever puts an older copy of a data folder in place of the present one takes back what was
-//! confirmed since, and the store would give the same numbers again to other messages. A store keeps
-//! the identity of its file in the file. A copy has another one. What has the same identity cannot
-//! be told apart: a file whose content was overwritten in place, and a whole disk or volume that was
-//! set back. A file that was moved within its file system is no copy.
+//! confirmed since, and the store would give the same numbers again to other messages. A store
+//! keeps the identity of its file in the file. A copy has another one. What has the same identity
+//! cannot be told apart: a file whose content was overwritten in place, and a whole disk or volume
+//! that was set back. A file that was moved within its file system is no copy.
 
 use std::{fmt, fs, io, os::unix::fs::MetadataExt, path::Path, str::FromStr, time::UNIX_EPOCH};
 
