@@ -1,8 +1,9 @@
 # The commands of this project. `make help` lists them.
 
 CARGO ?= cargo
-# A test run that hangs fails by this time-out.
+# A test run that hangs fails after so many seconds.
 TEST_TIMEOUT ?= 1800
+export CARGO TEST_TIMEOUT
 BUILT = $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
@@ -26,7 +27,7 @@ symbols: ## Build the same program with its line tables in a file beside it, for
 
 test: ## All tests: Rust, end to end, clients of other languages, a browser.
 	tests/install.sh
-	timeout $(TEST_TIMEOUT) $(CARGO) test --workspace --locked
+	tests/run-rust.sh
 	AGENT_BRIDGE_BIN=$(abspath $(BUILT)/debug/agent-bridge) timeout $(TEST_TIMEOUT) tests/run-clients.sh
 
 soak: ## The long tests: crowds, stuck readers, kills, properties, fuzzing, the long benchmark; an hour or more.

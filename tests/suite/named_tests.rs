@@ -1,6 +1,6 @@
-//! Checks that every test and file that the docs name exists, that every row of a table with a
-//! column "shown by" or "shown in" names a test, and that docs/testing.md describes every file of
-//! this suite.
+//! Checks that every test, file and heading that the docs name exists, that every row of a table
+//! with a column "shown by" or "shown in" names a test, that docs/README.md lists every page once,
+//! and that docs/testing.md describes every file of this suite.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -130,25 +130,47 @@ fn faults(page: &str, text: &str, tests: &Tests) -> Vec<String> {
 
 /// Every page: by its path from the root, its text.
 fn pages() -> BTreeMap<String, String> {
-    let below = |folder: &str| {
-        let entries = fs::read_dir(root().join(folder)).expect("a folder of pages");
-        entries.map(|entry| entry.expect("readable").path()).collect::<Vec<_>>()
-    };
-    let paths = ["", "docs", "docs/adr", "bench", "tests/conformance"].into_iter().flat_map(below);
-    let pages = paths.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let mut pages = BTreeMap::new();
+    for folder in ["", "bench", "examples", "tests/conformance"] {
+        add_pages(&root().join(folder), &mut pages, false);
+    }
+    add_pages(&root().join("docs"), &mut pages, true);
     pages
-        .map(|path| {
-            let known = path.strip_prefix(root()).expect("below the root").display().to_string();
-            (known, fs::read_to_string(&path).expect("text"))
-        })
-        .collect()
 }
 
-/// The targets of links to files, without what follows `#`.
-fn links(text: &str) -> impl Iterator<Item = &str> {
+fn add_pages(folder: &Path, pages: &mut BTreeMap<String, String>, and_below: bool) {
+    for entry in fs::read_dir(folder).expect("a folder of pages") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() && and_below {
+            add_pages(&path, pages, true);
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            let known = path.strip_prefix(root()).expect("below the root").display().to_string();
+            pages.insert(known, fs::read_to_string(&path).expect("text"));
+        }
+    }
+}
+
+/// The targets of links within the repository: each file, empty for the same page, and the heading
+/// in it.
+fn links(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     let targets = text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
-    let files = targets.filter(|target| !target.contains("://") && !target.starts_with('#'));
-    files.map(|target| target.split('#').next().unwrap_or_default())
+    let inner = targets.filter(|target| !target.contains("://"));
+    inner.map(|target| target.split_once('#').map_or((target, None), |(file, heading)| (file, Some(heading))))
+}
+
+/// What a link to a heading writes after `#`.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut is_code = false;
+    let headings = text.lines().filter(|line| {
+        is_code ^= line.starts_with("```");
+        !is_code && line.starts_with('#')
+    });
+    let kept = |letter: char| letter.is_alphanumeric() || letter == '-' || letter == '_';
+    let anchor = |heading: &str| {
+        let text = heading.trim_start_matches('#').trim().to_lowercase();
+        text.chars().map(|letter| if letter == ' ' { '-' } else { letter }).filter(|letter| kept(*letter)).collect()
+    };
+    headings.map(anchor).collect()
 }
 
 /// Whether a quoted text is the path of a file or folder of the repository, from the root.
@@ -172,8 +194,15 @@ fn every_file_that_the_docs_name_exists() {
     let mut missing = Vec::new();
     for (page, text) in pages() {
         let folder = root().join(&page).parent().expect("a folder").to_owned();
-        for link in links(&text).filter(|link| !folder.join(link).exists()) {
-            missing.push(format!("{page}: a link to {link}"));
+        for (link, heading) in links(&text) {
+            let target = if link.is_empty() { root().join(&page) } else { folder.join(link) };
+            if !target.exists() {
+                missing.push(format!("{page}: a link to {link}"));
+            } else if let Some(heading) = heading
+                && !anchors(&fs::read_to_string(&target).expect("a page")).contains(heading)
+            {
+                missing.push(format!("{page}: a link to {link}#{heading}"));
+            }
         }
         let quotes = quoted(&text).filter_map(|quote| quote.split("::").next());
         let paths = quotes.filter(|quote| is_a_path(quote, &folders) && !made.iter().any(|it| quote.starts_with(it)));
@@ -192,6 +221,16 @@ fn every_test_that_the_docs_name_exists() {
     collect(root(), &mut tests);
     let found: Vec<_> = pages().iter().flat_map(|(page, text)| faults(page, text, &tests)).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn every_page_is_listed_once_under_its_kind() {
+    let index = fs::read_to_string(root().join("docs/README.md")).expect("text");
+    for page in pages().keys().filter_map(|page| page.strip_prefix("docs/")) {
+        let is_listed_elsewhere = page == "README.md" || page.starts_with("adr/") && page != "adr/README.md";
+        let times = links(&index).filter(|(link, _)| *link == page).count();
+        assert!(is_listed_elsewhere || times == 1, "docs/README.md lists {page} {times} times");
+    }
 }
 
 #[test]
@@ -230,8 +269,11 @@ fn missing_names_are_found() {
 
 #[test]
 fn links_and_paths_are_told_from_other_text() {
-    let text = "[a](docs/x.md#part) [b](https://example.org/y) [c](#here)";
-    assert_eq!(links(text).collect::<Vec<_>>(), ["docs/x.md"]);
+    let text = "[a](docs/x.md#part) [b](https://example.org/y) [c](#here) [d](docs/y.md)";
+    let found: Vec<_> = links(text).collect();
+    assert_eq!(found, [("docs/x.md", Some("part")), ("", Some("here")), ("docs/y.md", None)]);
+    let page = "# One\n```\n# not one\n```\n## 2. An issuer's `token`, \u{2026}\n";
+    assert_eq!(anchors(page), BTreeSet::from(["one".to_owned(), "2-an-issuers-token-".to_owned()]));
     let folders = BTreeSet::from(["src".to_owned()]);
     for (quote, expected) in [("src/main.rs", true), ("src/{a,b}", false), ("text/html", false), ("src", false)] {
         assert_eq!(is_a_path(quote, &folders), expected, "{quote}");

@@ -2,6 +2,7 @@
 //! refused in time.
 
 use std::{
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
@@ -36,7 +37,9 @@ fn small_disk(test: &str) -> Option<PathBuf> {
         command
     };
     if !on_disk("true").output().is_ok_and(|output| output.status.success()) {
-        println!("skipped: {test}: no disk can be mounted here (it takes user namespaces, and unshare of util-linux)");
+        // Written past the capture of output, so that tests/run-rust.sh can list it.
+        let reason = "no disk can be mounted here (it takes user namespaces, and unshare of util-linux)";
+        writeln!(std::io::stderr(), "skipped: {test}: {reason}").expect("writes");
         return None;
     }
     let program = std::env::current_exe().expect("this program");

@@ -2,6 +2,7 @@
 //! loopback.
 
 use std::{
+    io::Write,
     net::Ipv4Addr,
     process::{Command, Stdio},
 };
@@ -55,9 +56,10 @@ pub fn enter(test: &str) -> bool {
     };
     let is_permitted = in_network(&network).output().is_ok_and(|output| output.status.success());
     if !is_permitted {
-        println!(
-            "skipped: {test}: no network namespace can be made here (it takes root, unshare of util-linux and ip of iproute2)"
-        );
+        // Written past the capture of output, so that tests/run-rust.sh can list it.
+        let reason = "no network namespace can be made here (it takes root, unshare of util-linux and ip of iproute2)";
+        let name = test.rsplit("::").next().unwrap_or(test);
+        writeln!(std::io::stderr(), "skipped: {name}: {reason}").expect("writes");
         return false;
     }
     let program = std::env::current_exe().expect("this program");
