@@ -99,6 +99,7 @@ error_table! {
     TooManyRequests "too_many_requests" 429 None, true, "This connection, or its session, user, address or agent key, has reached its limit of open requests or history reads. Wait for answers.";
     RequestTargetInvalid "request_target_invalid" 400 None, false, "timeout_ms asks for one answer, so the target must be one agent or one session.";
     DuplicateRequest "duplicate_request" 409 None, false, "A request with this id is still open. Give every request its own id.";
+    IdempotencyKeyReused "idempotency_key_reused" 422 None, false, "This Idempotency-Key came with another request before. Give every request its own key, and repeat a request unchanged.";
     LoopStopped "loop_stopped" 429 None, true, "Too many answers to answers in one chain: two programs seem to answer each other. The message was dropped. Wait, or begin a new chain without correlation_id.";
     ReplyTimeout "reply_timeout" 504 None, true, "No answer arrived within timeout_ms.";
     PeerGone "peer_gone" 502 None, true, "The peer that was asked has disconnected.";
@@ -207,7 +208,7 @@ impl fmt::Display for ErrorCode {
 }
 
 /// An error as it is sent to a client. The message says what to do and holds no secret.
-#[derive(Clone, Debug, thiserror::Error, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
 #[error("{message} ({code})")]
 pub struct ClientError {
     /// The permanent code.

@@ -9,17 +9,28 @@ use common::{
 };
 use tokio::sync::oneshot;
 use transport::{Socket, process::Part};
-use web_server::{EdgeHandle, SessionPipe};
+use web_server::{Beside, Call, CallKind, CallPipe, EdgeHandle, SessionPipe};
 use websocket_server::BrokerHandle;
 
 use crate::demo::{self, DemoOptions};
 
-fn connect_to(broker: &BrokerHandle) -> SessionPipe {
+fn connect_to(broker: &BrokerHandle) -> Beside {
     let local = broker.local();
-    Arc::new(move |identity| {
+    let calls: CallPipe = {
+        let local = local.clone();
+        Arc::new(move |identity, Call { kind, body, key }| {
+            let kind = match kind {
+                CallKind::Publish => websocket_server::CallKind::Publish,
+                CallKind::Request => websocket_server::CallKind::Request,
+            };
+            Box::pin(local.call(identity, websocket_server::Call { kind, body, key }))
+        })
+    };
+    let sessions: SessionPipe = Arc::new(move |identity| {
         let socket = local.connect(identity)?;
         Ok(Box::new(socket) as Box<dyn Socket>)
-    })
+    });
+    Beside { sessions, calls: Some(calls) }
 }
 
 /// The running parts, and the demo agent beside them.

@@ -13,6 +13,7 @@ mod harness;
 mod pebble;
 
 mod bench;
+mod calls;
 mod chain;
 mod cli;
 mod clocks;

@@ -240,6 +240,16 @@ impl Tab {
         let messages = account.allowance.messages.charge(&account.messages, 1, now);
         messages.max(account.allowance.bytes.charge(&account.bytes, bytes as u64, now))
     }
+
+    /// Counts a message of so many bytes that can still be refused.
+    ///
+    /// # Errors
+    /// Over a rate: how long to wait.
+    pub fn take(&self, bytes: usize, now_ms: u64) -> Result<(), Duration> {
+        let (account, now) = (&*self.0, Duration::from_millis(now_ms));
+        account.allowance.messages.take_shared(&account.messages, 1, now)?;
+        account.allowance.bytes.take_shared(&account.bytes, bytes as u64, now)
+    }
 }
 
 impl Drop for Tab {
@@ -279,6 +289,15 @@ mod tests {
         assert_eq!(accounts.connections(&"ann"), 0);
         let back = accounts.open("ann", ALLOWANCE).expect("there is room");
         assert!(back.charge(10, 0) > Duration::ZERO, "who comes back brings no second burst");
+    }
+
+    #[test]
+    fn what_is_refused_costs_nothing() {
+        let accounts = Accounts::default();
+        let tab = accounts.open(1, ALLOWANCE).expect("the first");
+        assert!((0..20).all(|_| tab.take(1, 0).is_ok()));
+        assert!((0..20).all(|_| tab.take(1, 0) == Err(Duration::from_millis(100))));
+        assert_eq!(tab.take(1, 100), Ok(()));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub enum RouteFamily {
     Session,
     /// A request of an operator, or a history read of an agent.
     Operator,
+    /// A message or a request to a peer that is posted over HTTP.
+    Call,
     /// A check of a signature that another party made. Bounds what such checks cost.
     Check,
     /// Such a check for a session that the request proves. Counted apart, for the session and for
@@ -100,6 +102,7 @@ impl HttpRates {
             (RouteFamily::OwnCheck, Payer::Session(_)) => self.rates.logins,
             (RouteFamily::Session, _) => self.rates.sessions,
             (RouteFamily::Operator, _) => self.rates.operators,
+            (RouteFamily::Call, _) => self.rates.calls,
             (RouteFamily::Check | RouteFamily::OwnCheck, _) => self.rates.checks,
         };
         let taken = self.buckets.lock().take(rate, (family, payer), now);

@@ -215,6 +215,22 @@ impl Link {
         self.queue.lock().drain()
     }
 
+    /// Waits for frames and takes them, for an owner that is not a [`crate::Pump`]. One task may
+    /// wait. Ready without frames when the connection is over.
+    pub fn poll_frames(&self, task: &mut Context<'_>) -> Poll<Vec<Frame>> {
+        // Before the look: a frame may come right after it.
+        self.writer.register(task.waker());
+        let frames = self.drain();
+        if frames.is_empty() && !self.is_over() {
+            return Poll::Pending;
+        }
+        let (wake, _) = self.queue.lock().on_written(0, now_ms());
+        if wake {
+            self.wake_waiting();
+        }
+        Poll::Ready(frames)
+    }
+
     /// Bytes and frames that wait.
     pub fn depth(&self) -> (usize, usize) {
         let queue = self.queue.lock();
@@ -393,6 +409,20 @@ mod tests {
         let (_, waiting) = link.depth();
         link.judge(now_ms() + 5_100);
         assert_eq!(link.depth().1, waiting + 1);
+    }
+
+    #[test]
+    fn an_owner_without_a_pump_gets_the_frames_and_lets_senders_go_on() {
+        let link = Link::new(policy());
+        let mut task = Context::from_waker(Waker::noop());
+        assert!(link.poll_frames(&mut task).is_pending());
+        let frame = Frame::text(&"x".repeat(250));
+        while link.send(Lane::Normal, frame.clone()) != Sent::QueuedButPause {}
+        assert!(!is_open(&link));
+        assert!(matches!(link.poll_frames(&mut task), Poll::Ready(frames) if frames.len() == 3));
+        assert!(is_open(&link) && link.depth() == (0, 0));
+        link.kill();
+        assert_eq!(link.poll_frames(&mut task), Poll::Ready(Vec::new()));
     }
 
     #[test]

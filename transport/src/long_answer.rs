@@ -25,15 +25,18 @@ use actix_web::{
 };
 use bytes::{Bytes, BytesMut};
 
+use crate::later_answer::Later;
+
 /// Bytes in the buffer from which on its writer should pause.
 const HIGH: usize = 64 * 1024;
 
 /// Travels in the response to the loop that serves the connection.
 pub(crate) struct LastsLong;
 
-/// Whether [`long_answer`] made this response.
+/// Whether [`long_answer`] or [`crate::answer_later`] made this response.
 pub fn lasts_long<B>(response: &HttpResponse<B>) -> bool {
-    response.extensions().contains::<LastsLong>()
+    let extensions = response.extensions();
+    extensions.contains::<LastsLong>() || extensions.contains::<Later>()
 }
 
 /// The writing half of a long answer. Dropping it ends the answer, once what was written has been

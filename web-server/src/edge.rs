@@ -32,13 +32,14 @@ use transport::{
 
 use crate::{
     assets::{self, AssetError, Library},
+    calls,
     dialects::{
         self, DialectError, Dialects, Surroundings,
         host::{DialectHost, Judges},
     },
     history,
     http::{
-        BrokerApi, Hsts, InFlight, Refusal, Throttle, allow_origins, count_in_flight, keep_reporting, note_refusals,
+        BrokerApi, CallPipe, Hsts, InFlight, Refusal, Throttle, allow_origins, count_in_flight, keep_reporting, note_refusals,
         refuse_ambiguous, refuse_forged, require_own_host, security_headers,
     },
     logins::{self, Logins},
@@ -148,6 +149,7 @@ struct Parts {
     sharing: Arc<Sharing>,
     /// Known once their listeners are open.
     dialects: Option<Arc<Dialects>>,
+    body_limit: calls::BodyLimit,
 }
 
 /// Starts the edge. Needs a running actix system; the server ends with it.
@@ -166,16 +168,31 @@ pub fn start_by_clock(settings: &Settings, now: SystemTime) -> Result<EdgeHandle
     start_with(settings, None, now)
 }
 
+/// A broker in the same process.
+#[derive(Clone)]
+pub struct Beside {
+    /// Connects sessions.
+    pub sessions: SessionPipe,
+    /// Makes calls over HTTP. `None`: the broker is asked over its own HTTP.
+    pub calls: Option<CallPipe>,
+}
+
+impl From<SessionPipe> for Beside {
+    fn from(sessions: SessionPipe) -> Self {
+        Self { sessions, calls: None }
+    }
+}
+
 /// Starts the edge beside a broker in the same process. Sessions are connected to it without a
 /// socket.
 ///
 /// # Errors
 /// See [`start`].
-pub fn start_beside(settings: &Settings, broker: SessionPipe) -> Result<EdgeHandle, StartError> {
-    start_with(settings, Some(broker), SystemTime::now())
+pub fn start_beside(settings: &Settings, broker: impl Into<Beside>) -> Result<EdgeHandle, StartError> {
+    start_with(settings, Some(broker.into()), SystemTime::now())
 }
 
-fn start_with(settings: &Settings, broker: Option<SessionPipe>, now: SystemTime) -> Result<EdgeHandle, StartError> {
+fn start_with(settings: &Settings, broker: Option<Beside>, now: SystemTime) -> Result<EdgeHandle, StartError> {
     let folder = &settings.data.dir;
     secure_folder(folder).map_err(|source| StartError::Folder { folder: folder.clone(), source })?;
     let lock = FolderLock::take(folder, LOCK)?;
@@ -332,12 +349,7 @@ impl EdgeHandle {
 }
 
 impl Parts {
-    fn new(
-        settings: &Settings,
-        broker: Option<SessionPipe>,
-        tls: Option<&Listener>,
-        now: SystemTime,
-    ) -> Result<Self, StartError> {
+    fn new(settings: &Settings, broker: Option<Beside>, tls: Option<&Listener>, now: SystemTime) -> Result<Self, StartError> {
         let folder = &settings.data.dir;
         let authority = SessionAuthority::open(&settings.web.session_secret, settings.web.session_ttl, folder);
         let authority = Arc::new(authority.map_err(|source| StartError::Revocations { folder: folder.clone(), source })?);
@@ -349,12 +361,13 @@ impl Parts {
             margin: RENEWAL_MARGIN,
         });
         let signer = Arc::new(Signer::by_clock(settings.broker.bridge_secret.clone(), now));
-        let api = Arc::new(BrokerApi::new(settings, Arc::clone(&signer)));
+        let (pipe, calls) = broker.map(|broker| (broker.sessions, broker.calls)).unzip();
+        let api = Arc::new(BrokerApi::new(settings, Arc::clone(&signer), calls.flatten()));
         let sharing = Arc::new(Sharing::new(Arc::clone(&authority), Arc::clone(&sockets), Arc::clone(&api)));
         let certified = tls.map(|tls| tls.server().certified_names()).unwrap_or_default();
         let throttle = Arc::new(Throttle::new(settings, credentials.renewals()));
         let judges = (signer, Arc::clone(&throttle));
-        let environment = ProxyEnvironment::new(settings, Arc::clone(&credentials), Arc::clone(&sharing), judges, broker)?;
+        let environment = ProxyEnvironment::new(settings, Arc::clone(&credentials), Arc::clone(&sharing), judges, pipe)?;
         Ok(Self {
             library: Arc::new(Library::open(settings.web.static_path.as_ref())?),
             authority,
@@ -378,6 +391,7 @@ impl Parts {
             ),
             requests: Arc::default(),
             broker: api,
+            body_limit: calls::BodyLimit(settings.limits.client_frame_bytes()),
             sharing,
             environment,
             dialects: None,
@@ -385,9 +399,9 @@ impl Parts {
     }
 
     /// The edge as the host of dialects. With `broker`, that is in this process.
-    fn host(&self, settings: &Settings, broker: Option<SessionPipe>) -> DialectHost {
+    fn host(&self, settings: &Settings, broker: Option<Beside>) -> DialectHost {
         let entrance = match broker {
-            Some(pipe) => SessionEntrance::Pipe(pipe),
+            Some(broker) => SessionEntrance::Pipe(broker.sessions),
             None => SessionEntrance::Socket {
                 address: self.environment.broker_address().clone(),
                 secret: settings.broker.bridge_secret.clone(),
@@ -432,6 +446,7 @@ impl Parts {
             .app_data(web::Data::from(self.logins))
             .app_data(web::Data::from(Arc::clone(&self.environment.counters)))
             .configure(status::configure)
+            .app_data(web::Data::new(self.body_limit))
             .app_data(web::Data::from(self.broker))
             .app_data(web::Data::from(self.sharing))
             .app_data(web::Data::new(self.dialects))
@@ -442,6 +457,7 @@ impl Parts {
                     .configure(sessions::routes::configure)
                     .configure(history::configure)
                     .configure(proxy::events::configure)
+                    .configure(calls::configure)
                     .default_service(web::route().to(nothing_here)),
             )
             .service(web::scope("/auth").configure(logins::routes::configure).default_service(web::route().to(nothing_here)))

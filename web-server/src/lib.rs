@@ -9,6 +9,7 @@
 //! - [`dialects`]: listeners for the clients of other systems;
 //! - `broker_reach`: whether the broker answers, and since when;
 //! - `history`: the history of channels, for sessions;
+//! - `calls`: messages and requests over HTTP, for sessions;
 //! - [`status`]: health and statistics for operators;
 //! - [`http`]: refusals, security headers, the origin rule.
 //!
@@ -17,6 +18,7 @@
 
 pub mod assets;
 mod broker_reach;
+mod calls;
 pub mod dialects;
 mod edge;
 mod history;
@@ -28,6 +30,7 @@ pub mod sessions;
 pub mod status;
 mod validation;
 
-pub use edge::{EdgeHandle, StartError, start, start_beside, start_by_clock};
+pub use edge::{Beside, EdgeHandle, StartError, start, start_beside, start_by_clock};
 pub use gateway::doors::SessionPipe;
+pub use http::{Call, CallKind, CallPipe};
 pub use validation::faults;

@@ -41,6 +41,12 @@ impl Admissions {
         self.admit(std::iter::once(Holder::Key(key.to_owned())).chain(address), None)
     }
 
+    /// Reserves a place for an operator, who is charged for nothing. Errors: `not_ready`,
+    /// `at_capacity`.
+    pub fn admit_operator(self: &Arc<Self>) -> Result<Admission, ErrorCode> {
+        self.admit(std::iter::empty(), None)
+    }
+
     /// Reserves a place for a connection of a session. Errors: `not_ready`, `at_capacity`;
     /// `too_many_connections` when the session, its user or its address has its most.
     pub fn admit_session(self: &Arc<Self>, identity: &ClientIdentity) -> Result<Admission, ErrorCode> {
@@ -126,6 +132,14 @@ impl Admission {
             self.payers.join(tab);
         }
         Ok(())
+    }
+
+    /// Counts a message of so many bytes that can still be refused.
+    ///
+    /// # Errors
+    /// One of the payers is over its rate: how long to wait.
+    pub fn take(&self, bytes: usize, now_ms: u64) -> Result<(), Duration> {
+        self.tabs.iter().try_for_each(|tab| tab.take(bytes, now_ms))
     }
 
     /// Whether frames are charged at all.

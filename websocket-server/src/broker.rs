@@ -19,6 +19,7 @@ use transport::LinkPolicy;
 
 use crate::{
     admissions::{Admission, Admissions},
+    answers::Answers,
     audit::AuditLog,
     authentication::Authentication,
     durable::{Acknowledged, Channels, Notice, Wish},
@@ -48,6 +49,8 @@ pub struct Broker {
     pub channels: Arc<Channels>,
     /// The limits on connections, and what each holder uses of them.
     pub admissions: Arc<Admissions>,
+    /// The answers of requests over HTTP, for callers that repeat a request.
+    pub answers: Arc<Answers>,
     /// Who may enter.
     pub authentication: Authentication,
     /// What is checked of every HTTP request.
@@ -95,6 +98,7 @@ impl Broker {
             http: HttpRules::new(&settings, tls),
             link_policy: link_policy(&settings),
             audit: Arc::new(AuditLog::new(&settings.store)),
+            answers: Arc::default(),
             admissions: Admissions::new(Arc::clone(&settings), Arc::clone(&lifecycle)),
             settings,
             lifecycle,

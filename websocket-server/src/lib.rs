@@ -9,6 +9,7 @@
 
 pub mod actors;
 mod admissions;
+mod answers;
 mod audit;
 mod authentication;
 mod broker;
@@ -35,7 +36,10 @@ mod statistics;
 mod validation;
 
 pub use broker::Broker;
-pub use http::sockets::LocalBroker;
+pub use http::{
+    calls::{Call, CallKind},
+    sockets::LocalBroker,
+};
 pub use server::{BrokerHandle, StartError, start};
 pub use side::Side;
 pub use validation::faults;

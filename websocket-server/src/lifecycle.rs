@@ -31,12 +31,17 @@ impl Readiness {
 #[derive(Debug)]
 pub struct Lifecycle {
     readiness: AtomicU8,
+    drains: watch::Sender<bool>,
     router_died: watch::Sender<bool>,
 }
 
 impl Default for Lifecycle {
     fn default() -> Self {
-        Self { readiness: AtomicU8::new(Readiness::Starting as u8), router_died: watch::Sender::new(false) }
+        Self {
+            readiness: AtomicU8::new(Readiness::Starting as u8),
+            drains: watch::Sender::new(false),
+            router_died: watch::Sender::new(false),
+        }
     }
 }
 
@@ -53,6 +58,15 @@ impl Lifecycle {
     /// Sets whether it accepts new connections.
     pub fn set_readiness(&self, readiness: Readiness) {
         self.readiness.store(readiness as u8, SeqCst);
+        if readiness == Readiness::Draining {
+            self.drains.send_replace(true);
+        }
+    }
+
+    /// Resolves when the broker drains.
+    pub async fn drains(&self) {
+        // The sender lives as long as this.
+        let _ = self.drains.subscribe().wait_for(|drains| *drains).await;
     }
 
     /// A router has died. Outside a drain the process must end.

@@ -29,7 +29,8 @@ pub enum ProxyHeader {
     Forwarded,
 }
 
-/// Rates per second. The table of limits in docs/protocol/overload.md says what happens beyond each.
+/// Rates per second. The table of limits in docs/protocol/overload.md says what happens beyond
+/// each.
 #[derive(Clone, Debug)]
 pub struct Rates {
     /// Connections of one address to one listener. Default 100 a second, 1000 at once.
@@ -48,6 +49,9 @@ pub struct Rates {
     /// Requests of one address for statistics and the operators' API. Default 20 a second, 200 at
     /// once.
     pub operators: Rate,
+    /// Messages and requests of one session or agent key over HTTP. Default 100 a second, 1000 at
+    /// once.
+    pub calls: Rate,
     /// Messages of one session. Default 2000 a second, 20,000 at once.
     pub session_messages: Rate,
     /// Bytes of those. Default 16 MiB a second, 128 MiB at once.
@@ -80,6 +84,7 @@ impl Default for Rates {
             checks: Rate::new(500, 2000),
             sessions: Rate::new(50, 500),
             operators: Rate::new(20, 200),
+            calls: Rate::new(100, 1000),
             session_messages: Rate::new(2000, 20_000),
             session_bytes: Rate::new(16 * MIB, 128 * MIB),
             user_messages: Rate::new(4000, 40_000),

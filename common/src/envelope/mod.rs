@@ -295,6 +295,11 @@ impl<'a> Envelope<'a> {
         }
     }
 
+    /// Whether the type is a step of something larger: `…:delta`, `…:progress`.
+    pub fn is_step(&self) -> bool {
+        matches!(self.kind.split_once(':'), Some((_, "delta" | "progress")))
+    }
+
     /// The family of the type.
     pub fn family(&self) -> Family {
         Family::of(&self.kind)

@@ -114,6 +114,36 @@ describe("examples/node", { concurrency: 3 }, () => {
     assert.deepEqual(result, { code: 1, last: "the message is longer than 32768 bytes" });
   });
 
+  test("a caller without a socket asks, sends and reads over HTTP", async (context) => {
+    const { run } = await bridge(context);
+    // The question is asked before there is an agent.
+    const early = run("call.js", "ask", "early");
+    await run("agent.js").waitFor(CONNECTED);
+    assert.deepEqual(await early.result(), { code: 0, last: "EARLY" });
+    const reader = run("call.js", "read", "upper/log");
+    await reader.waitFor(entry("EARLY"));
+    const { code, last } = await run("call.js", "send", "upper/log", "a line").result();
+    assert.equal(code, 0);
+    assert.match(last, /^stored as \d+$/);
+    await reader.waitFor(entry("a line"));
+    const refused = await run("call.js", "send", "system.state", "x").result();
+    assert.match(refused.last, /^not_allowed: /);
+    assert.equal(refused.code, 1);
+  });
+
+  test("after kill -9 of the bridge a reader over HTTP continues behind its last event", async (context) => {
+    const { daemon, run } = await bridge(context);
+    const reader = run("call.js", "read", "news");
+    await run("call.js", "send", "news", "one").result();
+    await reader.waitFor(entry("one"));
+    await daemon.end("SIGKILL");
+    const sender = run("call.js", "send", "news", "two");
+    await daemon.startRole("all");
+    await reader.waitFor(entry("two"));
+    await sender.kill();
+    assert.equal(reader.lines().filter((line) => line === entry("one")).length, 1);
+  });
+
   test("a second agent takes over and the first ends", async (context) => {
     const { run } = await bridge(context);
     const first = run("agent.js");

@@ -69,6 +69,25 @@ def test_refusals_come_before_the_upgrade_with_a_code(curled):
         assert error["message"] and error["temporary"] is False
 
 
+def test_messages_and_requests_go_over_http(curled):
+    client = json.loads(curl(curled, "edge", "/api/client", "-X", "POST")[2])
+    bearer = ["-H", f"Authorization: Bearer {client['token']}"]
+    message = '{"id":"1","type":"a:b","target":"topic:curl","delivery":"durable","payload":"hello"}'
+    for duplicate in [False, True]:
+        status, _, body = curl(curled, "edge", "/api/v1/messages", *bearer, "-d", message)
+        assert status == 200 and json.loads(body)["duplicate"] is duplicate
+    status, _, body = curl(curled, "edge", "/api/v1/request", *bearer, "-d", '{"target":"agent:nobody"}')
+    assert (status, json.loads(body)["error"]["code"]) == (404, "agent_not_found")
+    key = ["-H", f"Authorization: Bearer {curled.agent_key}"]
+    for part, path, options in [
+        ("edge", "/api/v1/channels/topic:curl/events?from=0", bearer),
+        ("broker", "/api/v1/channels/topic:curl/events?from=0&agent_id=curl", key),
+    ]:
+        status, head, body = curl(curled, part, path, *options, "-N", "--max-time", "1")
+        assert status == 200 and "text/event-stream" in head
+        assert b'"payload":"hello"' in body, part
+
+
 def test_operators_see_health_and_statistics(curled):
     assert json.loads(curl(curled, "broker", "/health/live")[2]) == {"status": "live"}
     assert json.loads(curl(curled, "broker", "/health/ready")[2]) == {"status": "ready"}

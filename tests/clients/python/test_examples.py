@@ -125,6 +125,18 @@ def test_a_message_that_is_too_long_is_not_sent(run):
     assert said == "the message is longer than 32768 bytes"
 
 
+def test_curl_asks_the_agent(bridge, run):
+    run("agent.py").wait_for(CONNECTED)
+    environment = {"PATH": os.environ["PATH"], "BRIDGE_EDGE": bridge.url("edge", "").replace("ws:", "http:")}
+    for text in ["hello bridge", 'with "marks" and \\ too']:
+        done = subprocess.run(
+            [EXAMPLES.parent / "curl/ask.sh", text], env=environment, capture_output=True, timeout=WITHIN_S, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        answer = json.loads(done.stdout)
+        assert (answer["source"], answer["payload"]["text"]) == ("agent:upper", text.upper())
+
+
 def test_a_second_agent_takes_over_and_the_first_ends(run):
     first = run("agent.py")
     first.wait_for(CONNECTED)

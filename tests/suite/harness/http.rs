@@ -23,7 +23,7 @@ pub struct Answer {
 /// # Errors
 /// Nobody listens, or the connection broke before there was an answer.
 pub async fn request(addr: SocketAddr, method: &str, path: &str, bearer: Option<&str>) -> io::Result<Answer> {
-    send(addr, method, path, bearer, "").await
+    send(addr, method, path, bearer, "", "").await
 }
 
 /// Posts JSON.
@@ -31,16 +31,24 @@ pub async fn request(addr: SocketAddr, method: &str, path: &str, bearer: Option<
 /// # Errors
 /// As of [`request`].
 pub async fn post(addr: SocketAddr, path: &str, bearer: Option<&str>, body: &Value) -> io::Result<Answer> {
-    send(addr, "POST", path, bearer, &body.to_string()).await
+    send(addr, "POST", path, bearer, "", &body.to_string()).await
 }
 
-async fn send(addr: SocketAddr, method: &str, path: &str, bearer: Option<&str>, body: &str) -> io::Result<Answer> {
+/// The same with further header lines, each with its line end.
+///
+/// # Errors
+/// As of [`request`].
+pub async fn post_with(addr: SocketAddr, path: &str, bearer: Option<&str>, headers: &str, body: &Value) -> io::Result<Answer> {
+    send(addr, "POST", path, bearer, headers, &body.to_string()).await
+}
+
+async fn send(addr: SocketAddr, method: &str, path: &str, bearer: Option<&str>, headers: &str, body: &str) -> io::Result<Answer> {
     in_time("an answer to a request", async {
         let mut socket = TcpStream::connect(addr).await?;
         let credentials = bearer.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
         let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Length: {}\r\n{kind}{credentials}\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Length: {}\r\n{kind}{credentials}{headers}\r\n{body}",
             body.len()
         );
         socket.write_all(head.as_bytes()).await?;

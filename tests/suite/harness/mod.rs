@@ -16,7 +16,7 @@ pub use chance::{Chance, scaled};
 pub use doors::{BRIDGE_SECRET, door_at, quick};
 pub use echo::{EchoAgent, answer_all};
 pub use event_stream::EventStream;
-pub use http::{Answer, post, request};
+pub use http::{Answer, post, post_with, request};
 pub use patience::{LIMIT, eventually, everyone, in_time};
 pub use peer::{DialError, Ended, Peer, question};
 pub use process::{PROGRAM, Process, program};

@@ -30,7 +30,7 @@ use super::{
     patience::Patience,
     wire::{NoRequest, Wire},
 };
-use crate::{accept::Handover, handshake, long_answer::LastsLong, site::UnderTls, stream::Stream};
+use crate::{accept::Handover, handshake, later_answer::Later, long_answer::LastsLong, site::UnderTls, stream::Stream};
 
 /// Bytes of an answer's body that are encoded at once.
 const PORTION: usize = 16 * 1024;
@@ -71,6 +71,12 @@ pub(crate) async fn serve_connection<S, B>(
                 connection.end(&end).await;
             });
         }
+        Ok(Leave::LaterAnswer(later, response, of_request)) => {
+            actix_rt::spawn(async move {
+                let end = connection.answer_later(later, response, of_request).await;
+                connection.end(&end).await;
+            });
+        }
         Err(end) => connection.end(&end).await,
     }
 }
@@ -81,6 +87,8 @@ enum Leave {
     Handover(Handover),
     /// The last answer is a long one; its head was sent.
     LongAnswer(BoxBody, Patience),
+    /// The last answer comes later. What the response has is added to it.
+    LaterAnswer(Later, Response<BoxBody>, (bool, Version)),
 }
 
 /// Why a connection ends.
@@ -152,6 +160,10 @@ impl Connection {
             if let Some(handover) = handover {
                 self.switch(response).await?;
                 return Ok(Leave::Handover(handover));
+            }
+            let later = response.extensions_mut().remove::<Later>();
+            if let Some(later) = later {
+                return Ok(Leave::LaterAnswer(later, response, of_request));
             }
             if response.extensions_mut().remove::<LastsLong>().is_some() {
                 response.head_mut().set_connection_type(ConnectionType::Close);
@@ -235,6 +247,23 @@ impl Connection {
         let (response, body) = response.into_parts();
         self.wire.borrow_mut().encode_head(response, size).map_err(|_| End::Broken)?;
         Ok((!is_head && !matches!(size, BodySize::None | BodySize::Sized(0))).then_some(body))
+    }
+
+    /// Sends an answer when it is ready, with the headers of `response` that it does not have,
+    /// unless the client goes before.
+    async fn answer_later(&self, later: Later, response: Response<BoxBody>, of_request: (bool, Version)) -> End {
+        let gone = poll_fn(|task| self.wire.borrow_mut().poll_gone(task));
+        let mut answer: Response<BoxBody> = tokio::select! {
+            answer = later => answer.into(),
+            () = gone => return End::Broken,
+        };
+        let missing = response.headers().iter().filter(|(name, _)| !answer.headers().contains_key(*name));
+        let missing: Vec<_> = missing.map(|(name, value)| (name.clone(), value.clone())).collect();
+        for (name, value) in missing {
+            answer.headers_mut().append(name, value);
+        }
+        answer.head_mut().set_connection_type(ConnectionType::Close);
+        self.answer(answer, of_request).await.err().unwrap_or(End::Done)
     }
 
     /// Sends a body that may never end, until it ends or the client has gone. Its reader is checked

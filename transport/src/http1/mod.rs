@@ -12,8 +12,9 @@
 //! - **Bounded time.** A head, a body, and an answer whose client does not read have limits
 //!   ([`Limits`]). The time in which a handler works, or in which an answer has nothing to send
 //!   yet, is not limited here.
-//! - **Long answers.** An answer of [`crate::long_answer`] continues in a task of its own, without
-//!   the connection's place among those that are served at once, and is the connection's last.
+//! - **Long answers.** An answer of [`crate::long_answer`] or [`crate::answer_later`] continues in
+//!   a task of its own, without the connection's place among those that are served at once, and is
+//!   the connection's last.
 //! - **No ambiguous requests.** [`head`] refuses what two parties could read differently, before
 //!   any handler sees it.
 

@@ -3,12 +3,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use common::{
     assertion::{ClientIdentity, Signer},
     audit::{Audit, Batch, Event, TICK},
     config::Settings,
     error::{ClientError, ErrorCode},
 };
+use futures_util::future::LocalBoxFuture;
 use identity::revocations::{Exchange, Exchanged};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -17,7 +19,9 @@ use super::{
     outbound::{Answer, Outbound, Question},
 };
 
-/// The longest page of history in bytes.
+/// How long a call may take. The longest wait for an answer is ten minutes.
+const LONGEST_CALL: Duration = Duration::from_secs(11 * 60);
+/// The longest page of history, or answer to a call, in bytes.
 const LONGEST_PAGE: usize = 16 * 1024 * 1024;
 
 /// Why the broker could not be told.
@@ -45,12 +49,49 @@ pub struct BrokerApi {
     /// Signs for this edge.
     pub signer: Arc<Signer>,
     audit: Audit,
+    /// For a broker in this process.
+    local: Option<CallPipe>,
 }
 
+/// What is called over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallKind {
+    /// `POST /api/v1/messages`.
+    Publish,
+    /// `POST /api/v1/request`.
+    Request,
+}
+
+impl CallKind {
+    /// Its path below `/api/v1`.
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Publish => "messages",
+            Self::Request => "request",
+        }
+    }
+}
+
+/// A call over HTTP.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// What is called.
+    pub kind: CallKind,
+    /// The body.
+    pub body: Bytes,
+    /// The idempotency key of a request.
+    pub key: Option<String>,
+}
+
+/// Makes a session's call at a broker in this process, on the caller's thread. Returns the JSON of
+/// the answer. Dropping the future ends the wait for an answer.
+pub type CallPipe = Arc<dyn Fn(ClientIdentity, Call) -> LocalBoxFuture<'static, Result<String, ClientError>> + Send + Sync>;
+
 impl BrokerApi {
-    /// For the broker of these settings.
-    pub fn new(settings: &Settings, signer: Arc<Signer>) -> Self {
+    /// For the broker of these settings. With `local`, calls do not need a connection to it.
+    pub fn new(settings: &Settings, signer: Arc<Signer>, local: Option<CallPipe>) -> Self {
         Self {
+            local,
             outbound: Outbound::trusting(tls::broker_trust(settings, settings.web.broker_url.as_deref())),
             origin: settings.broker_url().replacen("ws", "http", 1).trim_end_matches('/').to_owned(),
             signer,
@@ -89,6 +130,30 @@ impl BrokerApi {
         })
     }
 
+    /// Makes a call for a session, as the broker answers: status and JSON.
+    ///
+    /// # Errors
+    /// `not_ready`: the broker does not answer.
+    pub async fn call(&self, identity: ClientIdentity, call: Call) -> Result<Answer, Refusal> {
+        if let Some(local) = &self.local {
+            return Ok(match local(identity, call).await {
+                Ok(text) => Answer { status: 200, clock: None, retry_after: None, body: text.into() },
+                Err(error) => return Err(error.into()),
+            });
+        }
+        let url = format!("{}/api/v1/{}", self.origin, call.kind.path());
+        let question = || Question {
+            longest: LONGEST_PAGE,
+            key: call.key.as_deref(),
+            patience: LONGEST_CALL,
+            ..Question::post(&url, call.body.clone())
+        };
+        self.ask(question, || self.signer.mint(&identity)).await.map_err(|error| {
+            tracing::warn!(%error, "the broker did not answer a call");
+            ClientError::with_message(ErrorCode::NotReady, "the broker does not answer").into()
+        })
+    }
+
     /// Tells the broker what was revoked here, and gets what was revoked elsewhere.
     ///
     /// # Errors
@@ -119,8 +184,7 @@ impl BrokerApi {
         let mut has_learned = false;
         loop {
             let assertion = sign().map_err(TellError::other)?;
-            let Question { method, url, body, longest, .. } = question();
-            let question = Question { method, url, body, longest, bearer: Some(&assertion) };
+            let question = Question { bearer: Some(&assertion), ..question() };
             let answer = self.outbound.ask(question).await.map_err(TellError::other)?;
             let clock = answer.clock.as_deref().filter(|_| answer.status == 401 && !has_learned);
             has_learned = clock.is_some_and(|clock| self.signer.learn(clock, &assertion));
@@ -190,7 +254,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let mut settings = Settings::for_tests();
         settings.web.broker_url = Some(format!("ws://{}", listener.local_addr().expect("bound")));
-        let broker = BrokerApi::new(&settings, Arc::new(Signer::new(settings.broker.bridge_secret.clone())));
+        let broker = BrokerApi::new(&settings, Arc::new(Signer::new(settings.broker.bridge_secret.clone())), None);
         broker.audit.note(Event::Authentication, "", "first", "");
         broker.pass_over();
         {

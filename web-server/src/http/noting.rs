@@ -75,6 +75,7 @@ mod tests {
         let broker = web::Data::new(BrokerApi::new(
             &settings,
             std::sync::Arc::new(common::assertion::Signer::new(settings.broker.bridge_secret.clone())),
+            None,
         ));
         let app = App::new()
             .app_data(broker.clone())

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use common::assertion::CLOCK_HEADER;
 use http::{
     HeaderValue, Method, Request, Uri,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT},
 };
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
@@ -24,7 +24,9 @@ use tokio::{
     time::timeout,
 };
 
-/// How long one request may take.
+/// The header that names a request, so that a repetition is recognised.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// How long one request may take, unless it says otherwise.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest answer in bytes. Key sets and answers of nodes are much shorter.
 const LONGEST_ANSWER: usize = 256 * 1024;
@@ -51,7 +53,7 @@ pub enum OutboundError {
     #[error("the answer has the status {0}")]
     Status(u16),
     /// Too slow.
-    #[error("no answer within 10 s")]
+    #[error("no answer in time")]
     TimedOut,
 }
 
@@ -65,6 +67,10 @@ pub struct Question<'a> {
     pub body: Bytes,
     /// A bearer token, if any.
     pub bearer: Option<&'a str>,
+    /// The idempotency key of a call, if any.
+    pub key: Option<&'a str>,
+    /// How long the answer may take.
+    pub patience: Duration,
     /// The longest answer in bytes.
     pub longest: usize,
 }
@@ -72,11 +78,19 @@ pub struct Question<'a> {
 impl<'a> Question<'a> {
     /// A request for what is at a URL.
     pub fn get(url: &'a str) -> Self {
-        Self { method: Method::GET, url, body: Bytes::new(), bearer: None, longest: LONGEST_ANSWER }
+        Self {
+            method: Method::GET,
+            url,
+            body: Bytes::new(),
+            bearer: None,
+            key: None,
+            patience: PATIENCE,
+            longest: LONGEST_ANSWER,
+        }
     }
 
     /// A request with this JSON.
-    pub fn post(url: &'a str, body: String) -> Self {
+    pub fn post(url: &'a str, body: impl Into<Bytes>) -> Self {
         Self { method: Method::POST, body: body.into(), ..Self::get(url) }
     }
 }
@@ -87,6 +101,8 @@ pub struct Answer {
     pub status: u16,
     /// The broker's clock, if that is why it refuses: see [`common::assertion::Signer`].
     pub clock: Option<String>,
+    /// When to try again, if it refuses for now.
+    pub retry_after: Option<String>,
     /// The body.
     pub body: Bytes,
 }
@@ -136,11 +152,11 @@ impl Outbound {
     /// # Errors
     /// See [`OutboundError`], except for the status.
     pub async fn ask(&self, question: Question<'_>) -> Result<Answer, OutboundError> {
-        timeout(PATIENCE, self.exchange(question)).await.map_err(|_| OutboundError::TimedOut)?
+        timeout(question.patience, self.exchange(question)).await.map_err(|_| OutboundError::TimedOut)?
     }
 
     async fn exchange(&self, question: Question<'_>) -> Result<Answer, OutboundError> {
-        let Question { method, url, body, bearer, longest } = question;
+        let Question { method, url, body, bearer, key, longest, .. } = question;
         let url: Uri = url.parse().map_err(|_| OutboundError::Url)?;
         let authority = url.authority().ok_or(OutboundError::Url)?;
         let host = authority.host().trim_matches(['[', ']']);
@@ -157,6 +173,9 @@ impl Outbound {
             let mut value = HeaderValue::try_from(format!("Bearer {bearer}")).map_err(|_| OutboundError::Url)?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(key) = key {
+            request = request.header(IDEMPOTENCY_KEY, key);
         }
         let request = request.body(Full::new(body)).map_err(|_| OutboundError::Url)?;
         if !is_secure {
@@ -176,8 +195,9 @@ where
     tokio::spawn(connection);
     let (head, body) = sender.send_request(request).await?.into_parts();
     let body = Limited::new(body, longest).collect().await.map_err(|_| OutboundError::Body)?;
-    let clock = head.headers.get(CLOCK_HEADER).and_then(|clock| clock.to_str().ok()).map(str::to_owned);
-    Ok(Answer { status: head.status.as_u16(), clock, body: body.to_bytes() })
+    let text = |value: Option<&HeaderValue>| value.and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (clock, retry_after) = (text(head.headers.get(CLOCK_HEADER)), text(head.headers.get(RETRY_AFTER)));
+    Ok(Answer { status: head.status.as_u16(), clock, retry_after, body: body.to_bytes() })
 }
 
 /// Reads the trusted authorities.

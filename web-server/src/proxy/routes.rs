@@ -96,7 +96,7 @@ pub fn configure(routes: &mut web::ServiceConfig, environment: &Arc<ProxyEnviron
 }
 
 /// The `User-Agent` of the client, as it is sent to the broker.
-pub(super) fn user_agent(request: &HttpRequest) -> Option<String> {
+pub(crate) fn user_agent(request: &HttpRequest) -> Option<String> {
     let value = request.headers().get(header::USER_AGENT)?.to_str().ok()?;
     Some(value.chars().take(USER_AGENT_LENGTH).collect())
 }

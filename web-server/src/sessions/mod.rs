@@ -20,5 +20,5 @@ pub use authority::SessionAuthority;
 pub use cookie::{COOKIE, CookiePolicy, SECURE_COOKIE};
 pub use credentials::Credentials;
 pub use open_sockets::{OpenSockets, Order, SocketLimits, SocketTicket};
-pub use owned::{LoginStep, OwnedSession, PacedSession, Proof, presented};
+pub use owned::{CallingSession, LoginStep, OwnedSession, PacedSession, Proof, presented};
 pub use token::{Session, SessionLogin, Source, TokenFault, TokenKeys};

@@ -91,6 +91,10 @@ paced! {
     PacedSession = Session
 }
 paced! {
+    /// A session whose owner posts a message or a request, within the rate.
+    CallingSession = Call
+}
+paced! {
     /// A session whose owner makes a login request, within the rate.
     LoginStep = Login
 }

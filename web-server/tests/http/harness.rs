@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use common::config::Settings;
-use web_server::{EdgeHandle, SessionPipe};
+use web_server::{Beside, EdgeHandle};
 
 use crate::client::Answer;
 
@@ -37,7 +37,7 @@ impl Edge {
     }
 
     /// An edge beside a broker in this process.
-    pub fn beside(broker: SessionPipe) -> Self {
+    pub fn beside(broker: impl Into<Beside>) -> Self {
         let mut settings = Settings::for_tests();
         let data = tempfile::tempdir().expect("temp dir");
         settings.data.dir = data.path().to_owned();

@@ -6,6 +6,7 @@ mod assets;
 mod beside;
 mod broker;
 mod browser;
+mod calls;
 mod client;
 mod harness;
 mod hosts;

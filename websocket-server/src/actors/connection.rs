@@ -8,14 +8,12 @@ use std::{
 
 use actix::{Actor, ActorContext, AsyncContext, Context};
 use common::{
-    address::Address,
     assertion::{self, Reading},
     backplane::ToEdge,
     close::CloseCode,
-    config::DefaultDelivery,
     connection::ConnectionState,
     dialect::Dialect,
-    envelope::{Delivery, Envelope, EnvelopeError},
+    envelope::{Envelope, EnvelopeError},
     error::{ClientError, ErrorCode},
     id::{AgentId, SessionId},
     message::{Ack, AgentDescription, Speaker, SystemMessage},
@@ -29,15 +27,13 @@ use transport::{
 use uuid::Uuid;
 
 use super::{
-    overload::{lane_of, overflow_of},
     pace::{Pace, PaceAction},
+    sending::outgoing,
 };
 use crate::{
     admissions::Admission,
     broker::Broker,
-    hashing::hash,
     peers::{ConnectionId, Pass, Peer, PeerKind, mark_of},
-    routing::{Outgoing, Trace},
     shard::{Ask, Asked, Attach, Detach, Dispatch, Identify, Marked, RegisterFrame, Shard, Work},
     side::Side,
     state::{Changed, Opened},
@@ -213,61 +209,14 @@ impl Connection {
     /// Routes a frame by its target.
     pub fn route(&mut self, envelope: &Envelope<'_>) -> Step {
         let Some(peer) = &self.peer else { return Step::Continue };
-        let is_durable = self.is_durable(envelope);
-        let fault = if envelope.retain && !matches!(envelope.target, Some(Address::Topic(_))) {
-            Some("`retain` is for messages to a topic")
-        } else if is_durable && envelope.has_position {
-            Some("`channel`, `epoch`, `seq`, `prev`, `redelivered` and `retained` of a durable message are the bridge's to set")
-        } else if envelope.receipt && !(is_durable && may_be_inbox(envelope.target.as_ref())) {
-            Some("`receipt` is for durable messages to an agent, session or user")
-        } else {
-            None
-        };
-        if let Some(fault) = fault {
-            self.refuse(ClientError::with_message(ErrorCode::InvalidEnvelope, fault), envelope.id.as_deref());
-            return Step::Continue;
-        }
-        let mut buffer = Uuid::encode_buffer();
-        let id = match &envelope.id {
-            Some(id) => id,
-            None => &*Uuid::new_v4().hyphenated().encode_lower(&mut buffer),
-        };
-        let stamp = envelope.stamp(peer.source_json(), id);
-        let frame = Frame::text_from(stamp.len(), |out| stamp.write_to(out));
-        let message = Outgoing {
-            frame,
-            bytes_in: envelope.text.len(),
-            family: envelope.family(),
-            lane: lane_of(envelope.priority),
-            overflow: overflow_of(envelope, peer.address()),
-            target: envelope.target.clone(),
-            correlation_id: envelope.correlation_id.as_deref().map(str::to_owned),
-            trace: trace(envelope, id),
-            id: (is_durable || envelope.timeout_ms.is_some()).then(|| id.to_owned()),
-            is_durable,
-            retain: envelope.effect_on_retained(),
-            receipt: envelope.receipt,
-            priority: envelope.priority,
-            ttl_ms: envelope.ttl_ms,
-            deadline_ms: envelope.timeout_ms.map(|timeout| now_ms() + u64::from(timeout)),
+        let message = match outgoing(&self.broker.settings.store, peer, envelope) {
+            Ok(message) => message,
+            Err(error) => {
+                self.refuse(error, envelope.id.as_deref());
+                return Step::Continue;
+            }
         };
         self.submit(Work::Dispatch(Dispatch { from: Arc::clone(peer), message }))
-    }
-
-    /// Whether a message must be stored: as its sender says, or as is the default for its target.
-    fn is_durable(&self, envelope: &Envelope<'_>) -> bool {
-        let store = &self.broker.settings.store;
-        match (envelope.delivery, &envelope.target) {
-            (Some(delivery), _) => delivery == Delivery::Durable,
-            _ if envelope.retain || envelope.receipt => true,
-            (None, Some(Address::Topic(name))) => store.is_durable_topic(name.as_str()),
-            (None, Some(Address::Broadcast(_))) => false,
-            (None, Some(target)) if target.is_bridge() => false,
-            // Types that are of no use later: requests with a time limit, steps of an answer,
-            // messages that may be dropped.
-            (None, _) if envelope.timeout_ms.is_some() || envelope.overflow.is_some() || is_step(&envelope.kind) => false,
-            (None, _) => store.default_delivery == DefaultDelivery::Durable,
-        }
     }
 
     /// The edge says that the session has logged in.
@@ -353,24 +302,6 @@ impl Drop for Connection {
         self.broker.state.do_send(Changed { id: self.id, state: ConnectionState::Closed(end.code) });
         self.unregister(&end.reason);
     }
-}
-
-/// Whether a durable message with this target goes to an inbox. Without a target it goes to the
-/// sender's default agent.
-fn may_be_inbox(target: Option<&Address>) -> bool {
-    !matches!(target, Some(Address::Topic(_) | Address::Broadcast(_)))
-}
-
-/// Whether a type is a step of something larger: `…:delta`, `…:progress`.
-fn is_step(kind: &str) -> bool {
-    matches!(kind.split_once(':'), Some((_, "delta" | "progress")))
-}
-
-/// The ids for detecting loops: of answers, and of messages to many.
-fn trace(envelope: &Envelope<'_>, id: &str) -> Option<Trace> {
-    let answers = envelope.correlation_id.as_deref().map(hash);
-    let is_for_many = matches!(envelope.target, Some(Address::Topic(_) | Address::User(_) | Address::Broadcast(_)));
-    (answers.is_some() || is_for_many).then(|| Trace { id: hash(id), answers })
 }
 
 /// Pauses if one of the two does.

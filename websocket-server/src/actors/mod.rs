@@ -4,7 +4,9 @@ mod agent;
 mod connection;
 mod overload;
 mod pace;
+mod sending;
 mod session;
 
 pub use agent::{AgentActor, AgentHandshake};
+pub use sending::outgoing;
 pub use session::ClientSessionActor;

@@ -1,5 +1,6 @@
 //! The broker's HTTP: the two socket endpoints, health and statistics, and the operators' API.
 
+pub mod calls;
 pub mod credentials;
 pub mod edge_api;
 mod edge_clocks;
@@ -26,7 +27,7 @@ use transport::{RouteFamily, client_address};
 
 use self::{
     credentials::{Vouched, payer_of},
-    refusal::{Refused, refusal},
+    refusal::{Refused, only, refusal},
 };
 use crate::broker::Broker;
 
@@ -47,7 +48,12 @@ pub fn routes(config: &mut web::ServiceConfig, broker: &Arc<Broker>) {
                 .service(only("/ws/agent", web::get().to(sockets::agent)))
                 .service(only("/ws/client/{session_id}", web::get().to(sockets::client)))
                 .service(only("/stats", web::get().to(operators::stats)).wrap(from_fn(paced)))
-                .service(web::scope("/api/v1").wrap(from_fn(paced)).configure(api))
+                .service(
+                    web::scope("/api/v1")
+                        .wrap(from_fn(paced))
+                        .configure(|config| calls::configure(config, broker))
+                        .configure(api),
+                )
                 .default_service(web::to(|| async { refusal(ErrorCode::NotFound.into()) })),
         );
 }
@@ -62,10 +68,6 @@ fn api(config: &mut web::ServiceConfig) {
         .service(only("/audit", web::get().to(past_api::audit)).app_data(json.clone()).route(web::post().to(edge_api::report)))
         .service(only("/revocations", web::post().to(edge_api::revocations)).app_data(json))
         .default_service(web::to(|| async { refusal(ErrorCode::NotFound.into()) }));
-}
-
-fn only(path: &str, route: actix_web::Route) -> actix_web::Resource {
-    web::resource(path).route(route).default_service(web::to(|| async { refusal(ErrorCode::MethodNotAllowed.into()) }))
 }
 
 /// Middleware: counts refusals, and records those because of credentials by path and code, at the
@@ -110,7 +112,11 @@ async fn paced(
     request.extensions_mut().insert(vouched);
     let Some(code) = refused else { return next.call(request).await.map(ServiceResponse::map_into_boxed_body) };
     let payer = payer_of(&broker, request.request(), address);
-    if let Err(error) = broker.http.rates.take_of(RouteFamily::Operator, payer, address) {
+    let family = match calls::is_call(request.method(), request.path()) {
+        true => RouteFamily::Call,
+        false => RouteFamily::Operator,
+    };
+    if let Err(error) = broker.http.rates.take_of(family, payer, address) {
         return Ok(request.into_response(refusal(error)));
     }
     let clock = edge_clocks::on_refusal(&broker, request.request(), code, address);

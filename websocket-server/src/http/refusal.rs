@@ -1,6 +1,6 @@
 //! Errors over HTTP.
 
-use actix_web::{HttpResponse, ResponseError, http::StatusCode};
+use actix_web::{HttpResponse, Resource, ResponseError, Route, http::StatusCode, web};
 use common::error::{ClientError, ErrorCode};
 use store::StoreError;
 use transport::UPGRADE_REQUIRED;
@@ -23,6 +23,11 @@ pub fn refusal(error: ClientError) -> HttpResponse {
     let mut response = response.content_type("application/json").body(error.to_http_body());
     response.extensions_mut().insert(error.code);
     response
+}
+
+/// A path with one method; others are refused.
+pub fn only(path: &str, route: Route) -> Resource {
+    web::resource(path).route(route).default_service(web::to(|| async { refusal(ErrorCode::MethodNotAllowed.into()) }))
 }
 
 /// A request that is refused.

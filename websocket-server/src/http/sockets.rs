@@ -18,6 +18,7 @@ use tokio::io::DuplexStream;
 use transport::{Upgraded, bearer, client_address};
 
 use super::{
+    calls::{Call, make_for_session},
     credentials::admit_agent,
     edge_clocks::{on_refusal, tell_clock},
     refusal::refusal,
@@ -43,7 +44,7 @@ pub struct AgentQuery {
 }
 
 /// Pages of other sites may not open sockets here either, whatever credentials they have.
-fn check_origin(request: &HttpRequest, broker: &Broker) -> Result<(), ErrorCode> {
+pub fn check_origin(request: &HttpRequest, broker: &Broker) -> Result<(), ErrorCode> {
     if broker.http.origins.admits(request) { Ok(()) } else { Err(ErrorCode::OriginNotAllowed) }
 }
 
@@ -114,6 +115,15 @@ impl LocalBroker {
         let (ours, theirs) = tokio::io::duplex(LOCAL_BUFFER);
         ClientSessionActor::take_over(Upgraded::without_handshake(ours), &self.0, admission, identity);
         Ok(theirs)
+    }
+
+    /// Makes a call over HTTP for a session that the caller vouches for, on the caller's thread.
+    /// Returns the JSON of the answer. Dropping the future ends the wait for an answer.
+    ///
+    /// # Errors
+    /// Those of the broker's routes `POST /api/v1/messages` and `POST /api/v1/request`.
+    pub fn call(&self, identity: ClientIdentity, call: Call) -> impl Future<Output = Result<String, ClientError>> + use<> {
+        make_for_session(Arc::clone(&self.0), identity, call)
     }
 
     /// Connects an agent, on the caller's thread, if the key is valid for its id. There is no

@@ -15,7 +15,7 @@ mod window;
 pub(crate) use self::peer::LoginNews;
 pub use self::{
     marks::{Given, Marks, mark_of, mark_text},
-    pass::Pass,
+    pass::{OPERATOR, Pass},
     peer::{ConnectionId, Peer, PeerKind, ReadPlace},
     requests::{OpenError, Requests},
     window::Window,

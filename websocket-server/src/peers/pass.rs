@@ -13,6 +13,9 @@ use common::{
 };
 use identity::agent_keys::{Grant, Scopes};
 
+/// The agent id under which operators send over HTTP. No agent may register under it.
+pub const OPERATOR: &str = "@operator";
+
 /// What an agent's key allows, as it was when the connection came.
 #[derive(Clone, Debug)]
 pub struct Pass {
@@ -74,7 +77,9 @@ impl Pass {
     /// `not_allowed`.
     pub fn check_id(&self, agent_id: &AgentId) -> Result<(), ClientError> {
         let names = self.names.as_deref();
-        let message = if !self.grant.scopes.may_connect_as(agent_id.as_str()) {
+        let message = if agent_id.as_str() == OPERATOR {
+            "This id stands for operators. Register under another one."
+        } else if !self.grant.scopes.may_connect_as(agent_id.as_str()) {
             "The agent key is not for an agent of this id. Register under one that it is for."
         } else if names.is_some_and(|names| !names.iter().any(|name| name == agent_id.as_str())) {
             "The agent's certificate does not name this id. Register under one of its names."

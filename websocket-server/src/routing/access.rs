@@ -5,7 +5,7 @@
 //! the facts. An agent is checked by the scopes of its key; an agent whose key reaches everything
 //! is not checked at all. Agents see each other, whatever their keys are.
 
-use std::{collections::BTreeSet, sync::LazyLock};
+use std::{borrow::Cow, collections::BTreeSet, sync::LazyLock};
 
 use common::{
     address::Address,
@@ -28,12 +28,12 @@ static NO_SCOPES: LazyLock<BTreeSet<String>> = LazyLock::new(BTreeSet::new);
 
 /// The user of a session.
 enum SessionUser<'a> {
-    /// The session is not connected.
+    /// The session is not connected, and nobody calls for it over HTTP.
     NotHere,
     /// It has not logged in.
     Nobody,
     /// It is logged in as this user.
-    User(&'a UserId),
+    User(Cow<'a, UserId>),
 }
 
 impl Peer {
@@ -88,10 +88,14 @@ impl Router {
         if from.is_agent() && from.bounds().is_none() {
             return Ok(());
         }
+        let user = match target {
+            Address::Session(id) => self.user_of(*id),
+            _ => SessionUser::NotHere,
+        };
         let resource = match target {
             Address::Agent(id) => Resource::Agent { id, scopes: self.bounds_of(id) },
-            Address::Session(id) => match self.user_of(*id) {
-                SessionUser::User(user) => Resource::Session { id: *id, user: Some(user) },
+            Address::Session(id) => match &user {
+                SessionUser::User(user) => Resource::Session { id: *id, user: Some(user.as_ref()) },
                 // Nobody is reached. But the user of the session is not known, so only a sender
                 // that reaches all sessions may leave a message for it.
                 SessionUser::NotHere if from.is_agent() => {
@@ -124,8 +128,7 @@ impl Router {
     }
 
     /// Checks that a peer may read the history of a channel: its own inboxes and their dead
-    /// letters, broadcasts that reach it, and topics that it may subscribe to. A session must also
-    /// subscribe to the topic, with any of its connections.
+    /// letters, broadcasts that reach it, and topics that it may subscribe to.
     ///
     /// # Errors
     /// `not_allowed`, `login_required`, `scope_required`.
@@ -136,7 +139,10 @@ impl Router {
             ChannelFamily::Topic => match channel.as_topic() {
                 Some(topic) => {
                     self.judge(peer, Action::ReadHistory(Resource::Topic(&topic)))?;
-                    peer.is_agent() || self.session_subscribes(peer, &topic)
+                    if !peer.is_agent() {
+                        self.check_subscription(peer, &topic)?;
+                    }
+                    true
                 }
                 None => false,
             },
@@ -173,16 +179,17 @@ impl Router {
         here.map_or_else(|| self.seen_agents.bounds_of(id), |entry| entry.peer.bounds())
     }
 
-    fn session_subscribes(&self, peer: &Peer, topic: &TopicName) -> bool {
-        let entry = peer.session_id().and_then(|session_id| self.sessions.get(&session_id));
-        entry.is_some_and(|entry| entry.peers.iter().any(|tab| self.subscribes(tab.id, topic)))
-    }
-
-    /// The user of a connected session.
+    /// The user of a session that is connected, or for which somebody calls over HTTP.
     fn user_of(&self, session: SessionId) -> SessionUser<'_> {
-        match self.sessions.get(&session) {
+        if let Some(entry) = self.sessions.get(&session) {
+            let user = entry.info.user_id.as_ref();
+            return user.map_or(SessionUser::Nobody, |user| SessionUser::User(Cow::Borrowed(user)));
+        }
+        let caller = if self.callers.count() == 0 { None } else { self.callers.user_at(&format!("session:{session}")) };
+        match caller {
             None => SessionUser::NotHere,
-            Some(entry) => entry.info.user_id.as_ref().map_or(SessionUser::Nobody, SessionUser::User),
+            Some(None) => SessionUser::Nobody,
+            Some(Some(user)) => SessionUser::User(Cow::Owned(user)),
         }
     }
 }

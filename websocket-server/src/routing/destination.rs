@@ -54,7 +54,11 @@ impl Router {
             Address::Agent(agent_id) => {
                 // A durable message of a session waits only for agents that the bridge knows, so
                 // that strangers cannot create inboxes.
-                let is_known = || self.agents.contains_key(agent_id) || self.has_seen(&ChannelName::agent(agent_id));
+                let is_known = || {
+                    self.agents.contains_key(agent_id)
+                        || self.has_seen(&ChannelName::agent(agent_id))
+                        || (self.callers.count() > 0 && self.callers.expects(from, &address.to_string(), message))
+                };
                 if message.is_durable && !is_known() {
                     return Err(refused(ErrorCode::AgentNotFound));
                 }
@@ -63,6 +67,8 @@ impl Router {
             Address::Session(_) => Route::AgentToSession,
             Address::User(_) => Route::AgentToUser,
             Address::Topic(name) if is_agent || self.subscribes(from.id, name) => Route::Topic,
+            // A caller over HTTP has no subscriptions: the right to subscribe is enough.
+            Address::Topic(name) if !self.is_registered(from) && self.check_subscription(from, name).is_ok() => Route::Topic,
             // A session publishes only to topics that it subscribes to.
             Address::Topic(_) => return Err(refused(ErrorCode::NotAllowed)),
             Address::Broadcast(_) => Route::Broadcast,

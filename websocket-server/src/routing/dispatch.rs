@@ -8,6 +8,7 @@ use common::{
     id::{AgentId, SessionId, TopicName, UserId},
     message::{Speaker, SystemMessage},
 };
+use store::ChannelName;
 use transport::{Frame, Lane, Link, Sent, Source};
 
 use crate::{
@@ -47,7 +48,19 @@ impl Router {
             Address::Broadcast(scope) => Ok(deliver(self.everyone_in(from, *scope), route, |peer| send(source, peer, message))),
             Address::Bridge | Address::Run(_) | Address::Thread(_) | Address::Pool(_) => Err(ErrorCode::ReservedType.into()),
         };
-        outcome.map_err(|error| error.about(address.to_string()))
+        match (outcome, self.hand_to_caller(from, &address, message, None)) {
+            (Ok(routed), true) => Ok(Routed { deliveries: routed.deliveries + 1, ..routed }),
+            (Err(_), true) => Ok(Routed { route, deliveries: 1, pause_for: None }),
+            (outcome, false) => outcome.map_err(|error| error.about(address.to_string())),
+        }
+    }
+
+    /// Hands a message to the caller over HTTP that waits for it as an answer, if there is one.
+    /// `stored`: its place in the caller's inbox.
+    pub fn hand_to_caller(&self, from: &Peer, address: &Address, message: &Outgoing, stored: Option<(ChannelName, u64)>) -> bool {
+        message.correlation_id.is_some()
+            && self.callers.count() > 0
+            && self.callers.hand(from, &address.to_string(), message, stored)
     }
 
     fn to_agent(&self, from: &Arc<Peer>, agent_id: &AgentId, route: Route, message: &Outgoing) -> Result<Routed, ClientError> {

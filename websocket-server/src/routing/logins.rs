@@ -33,7 +33,7 @@ pub struct LoginOutcome {
 impl Router {
     /// The code for closing a connection that does not belong to its session's present state:
     /// without a login, or with another user's.
-    pub(super) fn is_stranger(&self, peer: &Peer) -> Option<CloseCode> {
+    pub(crate) fn is_stranger(&self, peer: &Peer) -> Option<CloseCode> {
         let PeerKind::Session(identity) = &peer.kind else { return None };
         let user = self.sessions.get(&identity.session_id)?.info.user_id.as_ref()?;
         match peer.user_id() {

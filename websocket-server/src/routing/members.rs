@@ -241,6 +241,7 @@ impl Router {
 
     /// Tells everyone who waits for an answer of a peer that has gone.
     fn fail_requests_to(&self, gone: &Peer, awaited: &AtomicUsize) {
+        self.callers.fail(gone.address());
         if awaited.load(Relaxed) == 0 {
             return;
         }

@@ -11,6 +11,7 @@
 
 mod access;
 mod agent_news;
+mod callers;
 mod chains;
 mod contests;
 mod counters;
@@ -27,6 +28,7 @@ mod seen;
 mod takeover_pace;
 mod topics;
 
+pub use callers::{CallerAnswer, CallerOutcome, CallerTicket, Callers};
 pub use chains::Trace;
 pub use contests::TakeoverStats;
 pub use counters::{Counters, ErrorCounts, Route, RouteCounts};

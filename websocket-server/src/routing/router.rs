@@ -20,6 +20,7 @@ use crate::{
 
 use super::{
     agent_news::AgentNews,
+    callers::Callers,
     chains::Chains,
     contests::Contests,
     presence_news::PresenceNews,
@@ -78,6 +79,8 @@ pub struct Members {
 pub struct Router {
     pub(super) limits: RouterLimits,
     pub(super) chains: Chains,
+    /// Callers over HTTP that wait for an answer.
+    pub(super) callers: Arc<Callers>,
     pub(super) policy: Policy,
     pub(super) policy_is_open: bool,
     /// Connected agents whose keys have scopes.
@@ -103,6 +106,7 @@ impl Router {
     pub fn new(limits: RouterLimits, policy: Policy) -> Self {
         Self {
             chains: Chains::new(limits.answers),
+            callers: Arc::default(),
             limits,
             policy_is_open: policy.is_open(),
             policy,
@@ -117,6 +121,11 @@ impl Router {
             seen_agents: SeenAgents::default(),
             subscriptions: HashMap::default(),
         }
+    }
+
+    /// The callers over HTTP that wait for an answer.
+    pub fn callers(&self) -> &Arc<Callers> {
+        &self.callers
     }
 
     /// Every agent, by id.

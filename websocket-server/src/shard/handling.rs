@@ -11,7 +11,7 @@ use super::{
     ask::Call,
     dispatch::Dispatch,
     login::close_strangers,
-    work::{Asked, Attach, Detach, Marked, RegisterFrame, Work},
+    work::{Asked, Attach, Detach, Marked, Post, RegisterFrame, Work},
 };
 use crate::{
     audit::Event,
@@ -30,7 +30,15 @@ impl Handler<Work> for RouterActor {
             return;
         }
         match work {
-            Work::Dispatch(dispatch) => self.on_dispatch(dispatch, ctx),
+            Work::Dispatch(dispatch) => {
+                self.on_dispatch(dispatch, ctx);
+            }
+            Work::Post(Post { from, message, routed }) => {
+                if self.on_dispatch(Dispatch { from, message }, ctx) {
+                    // A sender that has gone does not need it.
+                    let _ = routed.send(());
+                }
+            }
             Work::Ask(asked) => self.on_ask(asked, ctx),
             Work::Mark(Marked { peer, given }) => self.on_arrived(&peer, given, ctx),
             Work::Identify(identify) => self.on_identify(identify, ctx),
@@ -39,18 +47,17 @@ impl Handler<Work> for RouterActor {
 }
 
 impl RouterActor {
-    fn on_dispatch(&mut self, Dispatch { from, message }: Dispatch, ctx: &mut Context<Self>) {
+    /// Routes a message. Returns whether it is on its way; if not, its sender was told why.
+    fn on_dispatch(&mut self, Dispatch { from, message }: Dispatch, ctx: &mut Context<Self>) -> bool {
         if message.is_durable {
             let (sender, frame) = (Arc::clone(&from), message.frame.clone());
-            if let Err(error) = self.dispatch_durable(Dispatch { from, message }, ctx) {
-                self.refuse_frame(&sender, error, &frame);
-            }
-            return;
+            let accepted = self.dispatch_durable(Dispatch { from, message }, ctx);
+            return accepted.map_err(|error| self.refuse_frame(&sender, error, &frame)).is_ok();
         }
         let router = self.broker.router.read();
         // It may have been cut off while this waited for the lock.
         if from.is_cut() {
-            return;
+            return false;
         }
         let outcome = router.dispatch(&from, &message);
         drop(router);
@@ -64,8 +71,12 @@ impl RouterActor {
                 if message.deadline_ms.is_some() {
                     self.watch_requests(from, ctx);
                 }
+                true
             }
-            Err(error) => self.refuse_frame(&from, error, &message.frame),
+            Err(error) => {
+                self.refuse_frame(&from, error, &message.frame);
+                false
+            }
         }
     }
 

@@ -22,5 +22,5 @@ pub use self::{
     durable::{ChannelAsk, NotUsable, Subscription},
     local::Shard,
     login::Identify,
-    work::{Asked, Attach, Detach, Marked, RegisterFrame, Work},
+    work::{Asked, Attach, Detach, Marked, Post, RegisterFrame, Work},
 };

@@ -5,8 +5,13 @@ use std::sync::Arc;
 use actix::Message;
 use common::{envelope::Family, message::AgentDescription};
 
+use tokio::sync::oneshot;
+
 use super::{ask::Ask, dispatch::Dispatch, login::Identify};
-use crate::peers::{Given, Peer};
+use crate::{
+    peers::{Given, Peer},
+    routing::Outgoing,
+};
 
 /// Work for a connection. As much may wait as the mailbox holds.
 #[derive(Debug, Message)]
@@ -14,6 +19,8 @@ use crate::peers::{Given, Peer};
 pub enum Work {
     /// Route a message.
     Dispatch(Dispatch),
+    /// Route a message of a caller over HTTP, which has no connection.
+    Post(Post),
     /// Serve its request to a bridge service.
     Ask(Asked),
     /// Record what has reached it.
@@ -27,11 +34,24 @@ impl Work {
     pub fn peer(&self) -> &Peer {
         match self {
             Self::Dispatch(Dispatch { from: peer, .. })
+            | Self::Post(Post { from: peer, .. })
             | Self::Ask(Asked { peer, .. })
             | Self::Mark(Marked { peer, .. })
             | Self::Identify(Identify { peer, .. }) => peer,
         }
     }
+}
+
+/// A message to be routed, whose sender wants to know that it was.
+#[derive(Debug)]
+pub struct Post {
+    /// The sender.
+    pub from: Arc<Peer>,
+    /// The message.
+    pub message: Outgoing,
+    /// Resolves when the message is on its way. Dropped if the message is refused; the sender's
+    /// link then has the error.
+    pub routed: oneshot::Sender<()>,
 }
 
 /// Register this connection.

@@ -9,6 +9,7 @@ mod harness;
 
 mod acknowledging;
 mod answers_in_order;
+mod calls;
 mod connections;
 mod durable;
 mod durable_topics;

@@ -126,6 +126,9 @@ pub(super) static ROWS: &[Setting] = settings! {
     "rates.operators" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.operators },
         "Requests of one address for `/stats` and `/api/v1/…`, to broker and edge each; the next is refused with 429 \
         and `Retry-After`.";
+    "rates.calls" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.calls },
+        "Messages and requests that one session, or all holders of one agent key, post over HTTP (`/api/v1/messages`, \
+        `/api/v1/request`); the next is refused with 429 and `Retry-After`. They also count as frames.";
     "rates.session_messages" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.session_messages },
         "Frames of one session. Beyond that rate its connections are not read for a while.";
     "rates.session_bytes" => PerSecond { is_size: true, at: |d| &mut d.settings.rates.session_bytes },

@@ -5,7 +5,6 @@
 //! not read inboxes: their messages must be acknowledged, and a stream in one direction cannot do
 //! that. The face owns the long answer.
 
-mod format;
 mod reader;
 
 use std::{
@@ -28,14 +27,12 @@ use serde_json::json;
 use tokio::{sync::oneshot, time::timeout};
 use transport::{
     AnswerWriter, End, Frame, FrameError, Lane,
+    event_stream::{HEARTBEAT, read_position, write_event},
     frame::{FrameHeader, OpCode},
     long_answer,
 };
 
-use self::{
-    format::{HEARTBEAT, read_position, write_event},
-    reader::{Outcome, Reader},
-};
+use self::reader::{Outcome, Reader};
 use super::{actor::ProxyActor, environment::ProxyEnvironment, face::Face, frame_runs::Verdict, routes::user_agent};
 use crate::{
     http::{ClientAddress, Refusal, Throttle, only, require_own_origin},

@@ -9,8 +9,7 @@ use common::{
 };
 use gateway::doors::{BridgeError, Incoming, Outgoing};
 use serde::Deserialize;
-
-use super::format::write_event;
+use transport::event_stream::write_event;
 
 /// The outcome of a message from the broker.
 #[derive(Debug)]

@@ -66,8 +66,9 @@ impl RouterActor {
         };
         router.open_durable_request(from, &address, message).map_err(|error| error.about(address.to_string()))?;
         let outcome = router.with_readers(from, &address, |readers| self.durable.channels.accept(draft, readers));
-        if matches!(outcome, Ok(Outcome::Accepted(_))) {
+        if let Ok(Outcome::Accepted(accepted)) = &outcome {
             router.answer_requests(from, &address, message);
+            router.hand_to_caller(from, &address, message, Some((channel.clone(), accepted.settled.seq)));
         }
         drop(router);
         let outcome = outcome.inspect_err(|_| cancel_request(from, message)).map_err(|refused| refused.0)?;

@@ -103,8 +103,8 @@ mod tests {
             write_event(&mut out, None, None, "next");
             let events = read(&out);
             prop_assert_eq!(events.len(), 2);
-            let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
-            prop_assert_eq!(json(&events[0].2), json(&data));
+            let dense = |text: &str| text.split_whitespace().collect::<String>();
+            prop_assert_eq!(dense(&events[0].2), dense(&data));
             prop_assert_eq!(&events[1].2, "next");
         }
     }
