@@ -12,6 +12,8 @@ pub const USER_PREFIX: &str = "dialect:";
 pub enum Dialect {
     /// The supervisor that takes text messages and mail.
     Supervisor,
+    /// The gateway between one user's web app, browser extension and local programs.
+    Hybrid,
     /// A dialect that this version does not know: the edge is newer than the broker.
     #[serde(other)]
     Unknown,
@@ -19,12 +21,13 @@ pub enum Dialect {
 
 impl Dialect {
     /// Every dialect of this version.
-    pub const ALL: [Self; 1] = [Self::Supervisor];
+    pub const ALL: [Self; 2] = [Self::Supervisor, Self::Hybrid];
 
     /// The name in the configuration, in `/stats` and in the audit log.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Supervisor => "supervisor",
+            Self::Hybrid => "hybrid",
             Self::Unknown => "unknown",
         }
     }

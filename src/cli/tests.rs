@@ -33,6 +33,15 @@ fn flags_name_themselves_and_set_is_over_the_named_ones() {
 }
 
 #[test]
+fn dialects_are_turned_on_by_name_and_others_are_refused() {
+    let flags = parse(&["--dialect", "supervisor,hybrid"]).options.flags();
+    let told: Vec<_> = flags.iter().map(|flag| (flag.origin.as_str(), flag.key.as_str(), flag.value.as_str())).collect();
+    let on = |key| ("--dialect", key, "true");
+    assert_eq!(told, [on("dialects.supervisor.enabled"), on("dialects.hybrid.enabled")]);
+    assert!(Arguments::try_parse_from(["agent-bridge", "--dialect", "morse"]).is_err());
+}
+
+#[test]
 fn set_needs_a_key_and_a_value() {
     assert!(Arguments::try_parse_from(["agent-bridge", "--set", "web.addr"]).is_err());
     assert_eq!(key_and_value("broker.agent_keys=a=b"), Ok(("broker.agent_keys".into(), "a=b".into())));

@@ -108,6 +108,11 @@ fn requests_of_peers_are_parsed_within_bounds() {
 }
 
 #[test]
+fn nobody_claims_what_the_bridge_says_of_a_hybrid_message() {
+    run("hybrid", fuzz::hybrid);
+}
+
+#[test]
 fn supervisor_clients_recognise_every_answer() {
     run("supervisor", fuzz::supervisor);
 }

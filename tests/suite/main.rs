@@ -18,6 +18,7 @@ mod chain;
 mod cli;
 mod clocks;
 mod crowd;
+mod dialects;
 mod doors;
 mod drain;
 mod durable_kills;

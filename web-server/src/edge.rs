@@ -413,6 +413,7 @@ impl Parts {
             sockets: Arc::clone(&self.sockets),
             throttle: Arc::clone(&self.throttle),
             broker: Arc::clone(&self.broker),
+            operators: self.operators.clone(),
         };
         DialectHost::new(settings, entrance, judges)
     }

@@ -22,6 +22,9 @@ pub struct AuthSettings {
     pub siwe_ttl: Duration,
     /// The nodes that are asked about contract wallets. Default none.
     pub eth_rpc_urls: Vec<ChainUrl>,
+    /// The address of a Supabase project, which stands for the issuer's settings that are unset.
+    /// Default none.
+    pub supabase_url: Option<String>,
     /// The value of `iss` in trusted tokens; empty: no issuer is trusted. Default none.
     pub jwt_issuers: Vec<String>,
     /// The audiences, of which a trusted token must have one in `aud`.
@@ -61,6 +64,23 @@ pub struct ChainUrl {
     pub url: Secret,
 }
 
+impl AuthSettings {
+    /// Fills in the issuer's settings that a Supabase project stands for.
+    pub(super) fn fill_in(&mut self) {
+        let Some(url) = &self.supabase_url else { return };
+        let auth = format!("{url}/auth/v1");
+        if self.jwt_secret.is_empty() && self.jwks_url.is_none() && self.jwks_file.is_none() {
+            self.jwks_url = Some(format!("{auth}/.well-known/jwks.json"));
+        }
+        if self.jwt_issuers.is_empty() {
+            self.jwt_issuers.push(auth);
+        }
+        if self.jwt_audiences.is_empty() {
+            self.jwt_audiences.push("authenticated".into());
+        }
+    }
+}
+
 impl Default for AuthSettings {
     fn default() -> Self {
         Self {
@@ -70,6 +90,7 @@ impl Default for AuthSettings {
             siwe_chains: vec![1],
             siwe_ttl: Duration::from_secs(300),
             eth_rpc_urls: Vec::new(),
+            supabase_url: None,
             jwt_issuers: Vec::new(),
             jwt_audiences: Vec::new(),
             jwt_secret: Secret::new(""),

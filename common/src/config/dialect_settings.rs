@@ -9,6 +9,21 @@ use crate::{dialect::Dialect, secret::Secret};
 pub struct DialectsSettings {
     /// Text messages and mail.
     pub supervisor: SupervisorSettings,
+    /// One user's deployments, kept in step.
+    pub hybrid: HybridSettings,
+}
+
+/// Settings of the dialect `hybrid`.
+#[derive(Clone, Debug)]
+pub struct HybridSettings {
+    /// Whether it is on, and where. Default 127.0.0.1:8888.
+    pub listener: DialectListener,
+}
+
+impl Default for HybridSettings {
+    fn default() -> Self {
+        Self { listener: DialectListener::off_at(8888) }
+    }
 }
 
 /// Whether a dialect is on, and where it listens.
@@ -64,7 +79,10 @@ impl DialectsSettings {
     /// Every listener of a dialect that is on: the dialect, the setting of its address, and the
     /// address.
     pub fn listeners(&self) -> impl Iterator<Item = (Dialect, &'static str, SocketAddr)> {
-        let all = [(Dialect::Supervisor, "dialects.supervisor.addr", self.supervisor.listener)];
+        let all = [
+            (Dialect::Supervisor, "dialects.supervisor.addr", self.supervisor.listener),
+            (Dialect::Hybrid, "dialects.hybrid.addr", self.hybrid.listener),
+        ];
         all.into_iter().filter(|(_, _, listener)| listener.enabled).map(|(dialect, key, listener)| (dialect, key, listener.addr))
     }
 }

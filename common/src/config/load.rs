@@ -50,6 +50,7 @@ pub fn load(inputs: &Inputs, role: Role) -> Result<Loaded, Faults> {
         }
     }
     draft.settings.broker.agent_keys = agent_keys(&draft, origins.contains_key("broker.agent_token"));
+    draft.settings.auth.fill_in();
     // Rules that compare settings make sense only if each setting alone is valid.
     if faults.is_empty() {
         faults = rules::check(&draft.settings, &origins, role);

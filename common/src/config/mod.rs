@@ -33,7 +33,7 @@ mod tls;
 pub use self::checks::ws_authority;
 pub use arguments::ArgumentError;
 pub use auth_settings::{AuthSettings, ChainUrl};
-pub use dialect_settings::{DialectListener, DialectsSettings, SupervisorSettings};
+pub use dialect_settings::{DialectListener, DialectsSettings, HybridSettings, SupervisorSettings};
 pub use faults::{Fault, Faults};
 pub use guards::{AccessSettings, ProxyHeader, ProxySettings, Rates};
 pub use inputs::{Flag, Inputs, Role};

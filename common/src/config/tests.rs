@@ -334,6 +334,36 @@ fn development_key_binds_loopback_only_unless_told() {
 }
 
 #[test]
+fn a_dialects_key_is_checked_where_its_listener_is_exposed_and_its_address_is_its_own() {
+    let on = || World::new().set("dialects.supervisor.enabled", "true").env("SUPERVISOR_TOKEN", "dev-token-12345");
+    on().load(Role::Edge).unwrap();
+    let faults = on().env("SUPERVISOR_ADDR", "0.0.0.0:9999").faults(Role::Edge);
+    assert_eq!((faults.len(), faults[0].key.as_str()), (1, "dialects.supervisor.token"), "{faults:?}");
+    // Whatever address a dialect has that is off: it opens nothing.
+    World::new().env("SUPERVISOR_ADDR", "0.0.0.0:9999").env("SUPERVISOR_TOKEN", "x").load(Role::Daemon).unwrap();
+    let faults = on().env("SUPERVISOR_ADDR", "127.0.0.1:8081").faults(Role::Daemon);
+    assert_eq!((faults.len(), faults[0].key.as_str()), (1, "dialects.supervisor.addr"), "{faults:?}");
+    let nested = World::new().file("agent-bridge.toml", "[dialects.supervisor]\nenabled = true\naddr = \"127.0.0.1:1\"");
+    assert_eq!(nested.load(Role::Edge).unwrap().settings().dialects.listeners().count(), 1);
+}
+
+#[test]
+fn a_supabase_project_stands_for_its_issuer() {
+    let auth = |world: World| world.load(Role::Edge).unwrap().settings().auth.clone();
+    let project = || World::new().env("SUPABASE_URL", "https://abc.supabase.co");
+    let published = auth(project());
+    assert_eq!(published.jwt_issuers, ["https://abc.supabase.co/auth/v1"]);
+    assert_eq!(published.jwt_audiences, ["authenticated"]);
+    assert_eq!(published.jwks_url.as_deref(), Some("https://abc.supabase.co/auth/v1/.well-known/jwks.json"));
+    let secret = auth(project().env("JWT_SECRET", "a-secret-of-the-project-of-32-bytes-or-more"));
+    assert_eq!((secret.jwks_url, secret.jwt_issuers.len()), (None, 1));
+    // Without an issuer a secret is of use to the hybrid dialect only.
+    let alone = || World::new().env("JWT_SECRET", "a-secret-of-the-project-of-32-bytes-or-more");
+    assert_eq!(alone().faults(Role::Edge)[0].key, "auth.jwt_issuer");
+    alone().set("dialects.hybrid.enabled", "true").load(Role::Edge).unwrap();
+}
+
+#[test]
 fn settings_that_contradict_each_other_are_faults() {
     let cases = [
         ("heartbeat.timeout", World::new().set("heartbeat.timeout", "5s")),

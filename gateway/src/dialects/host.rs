@@ -1,8 +1,8 @@
 //! What a dialect needs of the process that hosts it, and what the host needs of a dialect.
 
-use std::{any::Any, fmt, sync::Arc};
+use std::{any::Any, fmt, sync::Arc, time::SystemTime};
 
-use actix_web::web;
+use actix_web::{HttpRequest, web};
 use common::{
     assertion::ClientIdentity,
     dialect::Dialect,
@@ -50,6 +50,27 @@ pub trait Host: Send + Sync + 'static {
     /// Checks a token of a session, of the edge or of a trusted issuer.
     fn recognise<'a>(&'a self, caller: &'a Caller, token: &'a str) -> LocalBoxFuture<'a, Result<Box<dyn Guest>, ClientError>>;
 
+    /// Checks a token that names no issuer and was signed with the issuer's secret. `None`: it is
+    /// not one of these, or there is no such secret. Only for dialects whose clients have no other
+    /// tokens.
+    fn recognise_unissued(&self, caller: &Caller, token: &str) -> Option<Result<Box<dyn Guest>, ClientError>>;
+
+    /// Checks that a request may see statistics.
+    ///
+    /// # Errors
+    /// `unauthorized`, `too_many_failures`.
+    fn check_observer(&self, request: &HttpRequest, caller: &Caller) -> Result<(), ClientError>;
+
+    /// Checks that a request comes from an operator.
+    ///
+    /// # Errors
+    /// `unauthorized`, `too_many_failures`.
+    fn check_administrator(&self, request: &HttpRequest, caller: &Caller) -> Result<(), ClientError>;
+
+    /// A token for a new session of a user, and when it expires. Only for those who may speak for
+    /// the user.
+    fn issue(&self, user: UserId) -> LocalBoxFuture<'_, Result<(String, SystemTime), ErrorCode>>;
+
     /// Checks a shared secret that a caller has presented. A wrong one costs the caller's address a
     /// wait that grows.
     ///
@@ -91,6 +112,10 @@ pub trait Guest {
     /// The identity of a connection of the session that has no client socket, such as one for
     /// requests over HTTP.
     fn identity(&self, dialect: Dialect) -> ClientIdentity;
+
+    /// A token of this session's user that is valid for as long as possible: no longer than the
+    /// login itself.
+    fn later_token(&self) -> LocalBoxFuture<'_, Result<(String, SystemTime), ErrorCode>>;
 
     /// Makes a seat that of a connection of this session, and returns the connection's identity.
     /// The host closes `link` when the session ends, when its credentials expire, and when it

@@ -90,6 +90,11 @@ impl ClientSocket {
         self.link.close(code, reason, CloseMode::Flush);
     }
 
+    /// Whether the socket is closed or closing: what is sent now does not arrive.
+    pub fn is_over(&self) -> bool {
+        self.shared.borrow().is_over || self.link.closing().is_some()
+    }
+
     /// Its outbox, for the host.
     pub fn link(&self) -> &Arc<Link> {
         &self.link

@@ -103,7 +103,10 @@ pub fn unanswered(request: &Request, now: &str) -> Value {
             Value::Object(frame)
         }
         Alone::Rejected => {
-            json!({"type": REJECTED, "reason": "no agent is connected", "code": ErrorCode::AgentNotFound.as_str()})
+            let mut frame = fixed(request, REJECTED);
+            frame.insert("reason".to_owned(), "no agent is connected".into());
+            frame.insert("code".to_owned(), ErrorCode::AgentNotFound.as_str().into());
+            Value::Object(frame)
         }
         Alone::Error => error("no agent is connected", ErrorCode::AgentNotFound.as_str()),
     }

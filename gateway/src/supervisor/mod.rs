@@ -11,8 +11,8 @@
 //! | `webhooks` | | `POST /sms/inbound`, `POST /email/inbound` |
 //!
 //! Each client is a session of its own. Clients with the dialect's key share the user
-//! `dialect:supervisor`: what an agent sends to that user reaches each of them, and waits while none
-//! is there. Requests become `message:send` to one agent, so any agent can answer them.
+//! `dialect:supervisor`: what an agent sends to that user reaches each of them, and waits while
+//! none is there. Requests become `message:send` to one agent, so any agent can answer them.
 
 pub mod answers;
 mod conversation;

@@ -24,8 +24,8 @@ const MOST_MESSAGES: usize = 10;
 /// Whether a request to `url` with these fields of its form was signed with `token`: HMAC-SHA1 over
 /// the URL and the fields in the order of their names, in base64.
 ///
-/// A URL with and without the default port of its scheme counts as the same, because Twilio does not
-/// always sign the one that it was told.
+/// A URL with and without the default port of its scheme counts as the same, because Twilio does
+/// not always sign the one that it was told.
 pub fn is_signed(token: &Secret, url: &str, fields: &[(String, String)], signature: &str) -> bool {
     let Ok(signature) = STANDARD.decode(signature) else { return false };
     let sorted: BTreeSet<_> = fields.iter().collect();

@@ -1,7 +1,7 @@
 //! `POST /sms/inbound` and `POST /email/inbound`.
 //!
-//! Each worker thread has one session at the broker for both, opened when it is first needed. It has
-//! a user of its own, so that it takes nothing from the inbox of connected clients.
+//! Each worker thread has one session at the broker for both, opened when it is first needed. It
+//! has a user of its own, so that it takes nothing from the inbox of connected clients.
 
 use std::cell::RefCell;
 

@@ -56,6 +56,18 @@ pub(super) fn identity(
         Some(audience) if is_our_audience(audience) => {}
         Some(_) => return Err(TokenError::AudienceWrong),
     }
+    without_audience(claims, settings, now)
+}
+
+/// Checks all claims but the audience, and reads them.
+///
+/// # Errors
+/// Those of [`identity`] but `token_audience_wrong`.
+pub(super) fn without_audience(
+    claims: &Map<String, Value>,
+    settings: &IssuerSettings,
+    now: SystemTime,
+) -> Result<TokenIdentity, TokenError> {
     let expires_at = time(claims, "exp")?.ok_or(TokenError::ClaimMissing)?;
     let later = now.checked_add(settings.leeway).unwrap_or(now);
     let earlier = now.checked_sub(settings.leeway).unwrap_or(now);

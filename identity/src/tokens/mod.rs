@@ -32,4 +32,4 @@ pub use jwk::{JwksFault, PublishedKey, PublishedKeys};
 pub use key_ring::{FileKeys, KeyRing, KeyRingSettings, KeySource, KeySourceFault, Renewals, Spawn};
 pub use mint::{MintClaims, MintError, MintKey, MintSettings, mint};
 pub use settings::{IssuerSettings, Trust};
-pub use verifier::TokenVerifier;
+pub use verifier::{TokenVerifier, verify_unissued};

@@ -8,7 +8,7 @@ use super::{Algorithm, ClaimsMap, KeyRing};
 use crate::siwe::Wallet;
 
 /// The shortest secret that may sign tokens, in bytes (RFC 7518, 3.2: as long as the hash).
-const MIN_SECRET: usize = 32;
+pub(super) const MIN_SECRET: usize = 32;
 
 /// How an issuer's signatures are checked.
 pub enum Trust {

@@ -103,3 +103,28 @@ proptest! {
         prop_assert!(verifier.verify(&text, at(1000)).now_or_never().unwrap().is_err());
     }
 }
+
+#[test]
+fn a_token_without_an_issuer_needs_the_secret_and_names_nobody_else() {
+    use jsonwebtoken::{EncodingKey, Header, encode};
+    let secret = "a-secret-of-at-least-32-bytes-for-tests";
+    let sign = |claims: serde_json::Value, secret: &str| {
+        encode(&Header::default(), &claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
+    };
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+    let verify = |token: &str| super::verify_unissued(token, &Secret::new(secret), Duration::ZERO, now);
+    let good = verify(&sign(serde_json::json!({"sub": "ann", "exp": 1_000.5}), secret)).unwrap().unwrap();
+    assert_eq!((good.user.as_str(), good.issued_at), ("ann", None));
+    let refused = |claims| verify(&sign(claims, secret)).unwrap().unwrap_err();
+    assert_eq!(refused(serde_json::json!({"sub": "ann", "exp": 999.5})), TokenError::Expired);
+    assert_eq!(refused(serde_json::json!({"sub": "ann"})), TokenError::ClaimMissing);
+    assert_eq!(refused(serde_json::json!({"sub": "wallet:0x1", "exp": 2_000})), TokenError::ClaimInvalid);
+    let other = sign(serde_json::json!({"sub": "ann", "exp": 2_000}), "another-secret-of-at-least-32-bytes-0");
+    assert_eq!(verify(&other).unwrap().unwrap_err(), TokenError::SignatureWrong);
+    for named in [serde_json::json!({"iss": "x"}), serde_json::json!({"aud": "x"})] {
+        let mut claims = serde_json::json!({"sub": "ann", "exp": 2_000});
+        claims.as_object_mut().unwrap().extend(named.as_object().unwrap().clone());
+        assert!(verify(&sign(claims, secret)).is_none(), "it is for its issuer to judge");
+    }
+    assert!(super::verify_unissued("x.y.z", &Secret::new(secret), Duration::ZERO, now).is_none());
+}

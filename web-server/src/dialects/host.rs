@@ -10,6 +10,7 @@ use std::{
 };
 
 use actix::{Actor, Context, Handler};
+use actix_web::HttpRequest;
 use common::{
     assertion::{ClientIdentity, Login},
     audit::Event,
@@ -20,13 +21,17 @@ use common::{
     error::{ClientError, ErrorCode},
     id::{SessionId, UserId},
     message::Speaker,
+    secret::Secret,
 };
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use gateway::{
     dialects::{Caller, Guest, Host, Seat, SocketRules},
     doors::{SessionEntrance, Tuning},
 };
-use transport::{CloseMode, Link, LinkPolicy, RouteFamily, Tab, flow::FlowPolicy, link::LinkCounts, message::MessageLimits};
+use transport::{
+    CloseMode, Link, LinkPolicy, RouteFamily, Tab, flow::FlowPolicy, link::LinkCounts, message::MessageLimits,
+    operator::Operators,
+};
 
 use super::strangers::{StrangerPlace, Strangers};
 use crate::{
@@ -52,6 +57,8 @@ pub struct Judges {
     pub throttle: Arc<Throttle>,
     /// For the audit log.
     pub broker: Arc<BrokerApi>,
+    /// Knows operators.
+    pub operators: Operators,
 }
 
 /// See the module. Shared by all threads.
@@ -61,6 +68,8 @@ pub struct DialectHost {
     rules: SocketRules,
     judges: Judges,
     strangers: Arc<Strangers>,
+    /// The secret and the leeway of tokens that name no issuer.
+    unissued: (Secret, Duration),
     counts: HashMap<Dialect, Arc<Counts>>,
 }
 
@@ -114,6 +123,7 @@ impl DialectHost {
             tuning: Tuning { backoff, ..Tuning::default() },
             rules: SocketRules { policy: Arc::new(policy), limits: message_limits, messages: settings.rates.session_messages },
             strangers: Strangers::new(limits),
+            unissued: (settings.auth.jwt_secret.clone(), settings.auth.jwt_leeway),
             counts: Dialect::ALL.into_iter().map(|dialect| (dialect, Arc::default())).collect(),
             judges,
         }
@@ -166,6 +176,35 @@ impl Host for DialectHost {
         .boxed_local()
     }
 
+    fn recognise_unissued(&self, caller: &Caller, token: &str) -> Option<Result<Box<dyn Guest>, ClientError>> {
+        let Judges { credentials, throttle, .. } = &self.judges;
+        let address = ClientAddress(caller.address);
+        let (secret, leeway) = &self.unissued;
+        let recognised = credentials.recognise_unissued(token, secret, *leeway, || throttle.pay_for_check(None, address))?;
+        let session = recognised.map_err(|code| throttle.on_refused_token(address, code).into_error());
+        Some(session.map(|session| self.guest_of(session)))
+    }
+
+    fn check_observer(&self, request: &HttpRequest, caller: &Caller) -> Result<(), ClientError> {
+        let rule = |request: &HttpRequest| self.judges.operators.check_observer(request);
+        let checked = self.judges.throttle.check_operator(request, ClientAddress(caller.address), rule);
+        checked.map_err(crate::http::Refusal::into_error)
+    }
+
+    fn check_administrator(&self, request: &HttpRequest, caller: &Caller) -> Result<(), ClientError> {
+        let rule = |request: &HttpRequest| {
+            // Without an operator's token there is no operator.
+            self.judges.operators.check_administrator(request).map_err(|_| ErrorCode::Unauthorized)
+        };
+        let checked = self.judges.throttle.check_operator(request, ClientAddress(caller.address), rule);
+        checked.map_err(crate::http::Refusal::into_error)
+    }
+
+    fn issue(&self, user: UserId) -> LocalBoxFuture<'_, Result<(String, SystemTime), ErrorCode>> {
+        let login = SessionLogin { login: Login { user, wallet: None, scopes: Default::default() }, until: None };
+        logged_in(&self.judges.authority, login).boxed_local()
+    }
+
     fn weigh(&self, caller: &Caller, presented: &str, is_right: &mut dyn FnMut() -> bool) -> Result<(), ClientError> {
         self.judges.throttle.weigh_key(ClientAddress(caller.address), presented, || {
             if is_right() { Ok(()) } else { Err(ErrorCode::Unauthorized.into()) }
@@ -202,7 +241,25 @@ impl Host for DialectHost {
     }
 }
 
+/// The token of a new session with this login.
+async fn logged_in(authority: &Arc<SessionAuthority>, login: SessionLogin) -> Result<(String, SystemTime), ErrorCode> {
+    let (session, _) = authority.register()?;
+    let (session, token, written) = authority.log_in(&session, login)?;
+    written.await;
+    Ok((token, session.expires_at))
+}
+
 impl Guest for EdgeGuest {
+    fn later_token(&self) -> LocalBoxFuture<'_, Result<(String, SystemTime), ErrorCode>> {
+        async move {
+            match (&self.session.login, self.session.source) {
+                (Some(login), Source::Issuer) => logged_in(&self.judges.authority, SessionLogin::clone(login)).await,
+                _ => self.judges.authority.refresh(&self.session).map(|(session, token)| (token, session.expires_at)),
+            }
+        }
+        .boxed_local()
+    }
+
     fn user(&self) -> Option<&UserId> {
         self.session.login().map(|login| &login.user)
     }

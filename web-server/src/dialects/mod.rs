@@ -1,5 +1,5 @@
-//! Hosts the dialects of [`gateway`]: a listener for each that is on, with the gate, the limits, the
-//! TLS and the rules for hosts and origins that the edge's own listener has.
+//! Hosts the dialects of [`gateway`]: a listener for each that is on, with the gate, the limits,
+//! the TLS and the rules for hosts and origins that the edge's own listener has.
 //!
 //! - [`host`]: judges their clients' credentials and counts their sockets, with what the edge has.
 //! - [`strangers`]: sockets whose clients have not shown credentials yet.
@@ -18,6 +18,7 @@ use actix_web::{
 use common::{config::Settings, dialect::Dialect};
 use gateway::{
     dialects::{Host, Program},
+    hybrid::Hybrid,
     supervisor::Supervisor,
 };
 use serde_json::{Map, Value, json};
@@ -122,6 +123,7 @@ fn program(dialect: Dialect, settings: &Settings, host: Arc<dyn Host>) -> Result
         Dialect::Supervisor => {
             Some(Supervisor::new(settings.dialects.supervisor.clone(), host).map_err(|error| invalid(&error))?)
         }
+        Dialect::Hybrid => Some(Hybrid::new(host)),
         Dialect::Unknown => None,
     })
 }

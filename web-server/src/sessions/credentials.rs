@@ -9,11 +9,11 @@
 
 use std::{
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use common::{assertion::Login, error::ErrorCode, id::SessionId, timestamp::unix_seconds};
-use identity::tokens::{Renewals, TokenIdentity, TokenVerifier};
+use common::{assertion::Login, error::ErrorCode, id::SessionId, secret::Secret, timestamp::unix_seconds};
+use identity::tokens::{Renewals, TokenIdentity, TokenVerifier, verify_unissued};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -50,6 +50,35 @@ impl Credentials {
             }
             judged => judged,
         }
+    }
+
+    /// The session that a token proves which names no issuer and was signed with `secret`. `None`:
+    /// the token is not one of these.
+    ///
+    /// # Errors
+    /// The fault of the token; `session_ended`; the error of `pay`, which is called before its
+    /// signature is checked.
+    pub fn recognise_unissued(
+        &self,
+        token: &str,
+        secret: &Secret,
+        leeway: Duration,
+        pay: impl FnOnce() -> Result<(), ErrorCode>,
+    ) -> Option<Result<Session, ErrorCode>> {
+        if secret.is_empty() || !names_no_issuer(token) {
+            return None;
+        }
+        let recognised = || -> Result<Session, ErrorCode> {
+            pay()?;
+            let now = SystemTime::now();
+            let identity = verify_unissued(token, secret, leeway, now).ok_or(ErrorCode::Unauthorized)??;
+            let until = self.end(&identity, identity.issued_at.unwrap_or(now))?;
+            // A token that does not say when it was issued counts as older than any logout.
+            let session = session_of(&identity, identity.issued_at.unwrap_or(UNIX_EPOCH), until);
+            self.authority.check(&session)?;
+            Ok(session)
+        };
+        Some(recognised())
     }
 
     /// The login that an issuer's token proves.
@@ -91,6 +120,12 @@ impl Credentials {
         pay()?;
         Ok(self.issuers.verify(token, SystemTime::now()).await?)
     }
+}
+
+/// Whether a token claims to be one without an issuer.
+fn names_no_issuer(token: &str) -> bool {
+    jsonwebtoken::dangerous::insecure_decode::<serde_json::Map<String, serde_json::Value>>(token)
+        .is_ok_and(|said| ["iss", "aud"].iter().all(|claim| !said.claims.contains_key(*claim)))
 }
 
 fn login_of(identity: &TokenIdentity, until: SystemTime) -> SessionLogin {

@@ -43,4 +43,11 @@ pub(super) static ROWS: &[Setting] = settings! {
     },
         "The secret that `POST /email/inbound` needs: as the password in the URL (`https://any:<secret>@host/…`), as \
         `?secret=<secret>`, or as a bearer token. Unset: mail is refused.";
+
+    "dialects.hybrid.enabled" => Flag { at: |d| &mut d.settings.dialects.hybrid.listener.enabled },
+        "Whether the edge serves clients of the hybrid gateway, as `--dialect hybrid` does. It accepts tokens of \
+        sessions and of the trusted issuer, and tokens without `iss` and `aud` that were signed with \
+        `auth.jwt_secret`.";
+    "dialects.hybrid.addr" | "HYBRID_ADDR" => Address { at: |d| &mut d.settings.dialects.hybrid.listener.addr },
+        "Where it listens. Port 0: the system picks one. If the edge speaks TLS, so does this listener.";
 };

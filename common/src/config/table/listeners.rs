@@ -148,6 +148,10 @@ pub(super) static ROWS: &[Setting] = settings! {
     "auth.eth_rpc_urls" | "ETH_RPC_URL" => ChainUrls { check: is_key_url, at: |d| &mut d.settings.auth.eth_rpc_urls },
         "For each chain, the node that is asked whether a contract wallet accepts a signature (EIP-1271). Empty: \
         contract wallets cannot log in.";
+    "auth.supabase_url" | "SUPABASE_URL" => OptionalText { allowed: "`https://host`", check: is_origin, at: |d| &mut d.settings.auth.supabase_url },
+        "The address of a Supabase project. It stands for the issuer's settings that are unset: `auth.jwt_issuer` is \
+        this and `/auth/v1`, `auth.jwt_audience` is `authenticated`, and without `auth.jwt_secret` and \
+        `auth.jwks_file` the keys are those that the project publishes.";
     "auth.jwt_issuer" | "JWT_ISSUER" => List { allowed: "visible characters", check: is_visible, at: |d| &mut d.settings.auth.jwt_issuers },
         "The value of `iss` in tokens, exactly; several if the issuer has several names. Empty: no issuer's tokens \
         are accepted.";
