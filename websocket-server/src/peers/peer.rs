@@ -121,16 +121,16 @@ pub struct Peer {
     has_come: AtomicBool,
     /// Its turn to be its agent has come, or there is nothing left to wait for.
     called_in: Notify,
-    address: String,
     key: u64,
-    source_json: String,
+    /// Its address in quotes.
+    source_json: Box<str>,
     /// What was sent to it and is not confirmed yet.
     pub marks: Mutex<Marks>,
     /// How many bytes of durable messages may be on their way to it.
     pub window: Window,
     /// With explicit acknowledgement: the messages of its inboxes that it was handed and has not
     /// acknowledged.
-    pub(crate) hand: Option<Mutex<Hand>>,
+    pub(crate) hand: Option<Box<Mutex<Hand>>>,
     /// Wakes tasks that wait for room in the window, or for a place in the hand.
     room: Notify,
     reads: AtomicUsize,
@@ -160,7 +160,7 @@ impl Peer {
         };
         let window = Window::new(millis(link.policy().silence_timeout));
         let consumer = reading.client.as_ref().map(|client| ConsumerId::of_client(&address, client, false));
-        let hand = (reading.acks == Acks::Explicit).then(|| Mutex::new(Hand::new(reading.prefetch)));
+        let hand = (reading.acks == Acks::Explicit).then(|| Box::new(Mutex::new(Hand::new(reading.prefetch))));
         Arc::new(Self {
             id,
             has_come: AtomicBool::new(matches!(kind, PeerKind::Session(_))),
@@ -176,8 +176,7 @@ impl Peer {
             user: login.as_ref().map_or_else(OnceLock::new, |login| OnceLock::from(login.user.clone())),
             login: RwLock::new(login),
             is_cut: AtomicBool::new(false),
-            source_json: format!("\"{address}\""),
-            address,
+            source_json: format!("\"{address}\"").into_boxed_str(),
             marks: Mutex::default(),
             window,
             hand,
@@ -192,7 +191,7 @@ impl Peer {
 
     /// Its address: what receivers see as `source`.
     pub fn address(&self) -> &str {
-        &self.address
+        self.source_json.get(1..self.source_json.len() - 1).unwrap_or_default()
     }
 
     /// Its identity where senders take turns.
@@ -335,13 +334,13 @@ impl Peer {
 
     /// Sends a message of the bridge, ahead of the data that waits.
     pub fn answer(&self, message: &SystemMessage, correlation_id: Option<&str>) -> Sent {
-        let text = message.encode(Speaker::Bridge, Some(&self.address), correlation_id);
+        let text = message.encode(Speaker::Bridge, Some(self.address()), correlation_id);
         self.link.send(Lane::Control, Frame::text(&text))
     }
 
     /// Sends a message of the bridge, in the order of the data around it.
     pub fn tell(&self, message: &SystemMessage) -> Sent {
-        self.link.send(Lane::Normal, Frame::text(&message.encode(Speaker::Bridge, Some(&self.address), None)))
+        self.link.send(Lane::Normal, Frame::text(&message.encode(Speaker::Bridge, Some(self.address()), None)))
     }
 
     /// Whether its pong to a mark counts for this channel: as an acknowledgement, or as a position
