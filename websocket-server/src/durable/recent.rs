@@ -66,8 +66,8 @@ pub(super) struct Recent {
     senders: HashMap<SenderKey, VecDeque<Came>>,
     /// All senders. The first is checked next for messages whose time is up.
     ring: VecDeque<SenderKey>,
-    /// The sender with the most messages, as far as is known.
-    largest: SenderKey,
+    /// The sender with the most messages, as far as is known, and how many it has.
+    largest: (SenderKey, usize),
     /// Messages of all senders.
     count: usize,
     /// Repetitions of messages on their way, which wait for the outcome.
@@ -103,14 +103,13 @@ impl Recent {
     pub(super) fn remember(&mut self, key: MessageKey, sender: SenderKey, now_ms: u64, seq: u64) {
         self.insert(key, now_ms, Known { seq, sender, is_stored: false });
         // Messages of other senders are removed as messages come, so that nothing is held for
-        // senders that have fallen silent.
-        for _ in 0..2 {
-            if let Some(next) = self.ring.pop_front() {
-                self.expire(next, now_ms);
-                if self.len_of(next) == 0 {
-                    self.senders.remove(&next);
-                } else {
-                    self.note_largest(next);
+        // senders that have fallen silent. One for each message is enough: a message adds at most
+        // one sender.
+        if let Some(next) = self.ring.pop_front() {
+            match self.expire(next, now_ms) {
+                0 => drop(self.senders.remove(&next)),
+                left => {
+                    self.note_largest(next, left);
                     self.ring.push_back(next);
                 }
             }
@@ -125,7 +124,7 @@ impl Recent {
     fn insert(&mut self, key: MessageKey, at: u64, known: Known) {
         self.messages.insert(key, known);
         self.note(known.sender, (at, known.seq, key));
-        while self.count > REMEMBERED && self.forget_oldest(self.largest) {}
+        while self.count > REMEMBERED && self.forget_oldest(self.largest.0) {}
     }
 
     fn note(&mut self, sender: SenderKey, came: Came) {
@@ -135,17 +134,14 @@ impl Recent {
             VecDeque::new()
         });
         messages.push_back(came);
+        let len = messages.len();
         self.count += 1;
-        self.note_largest(sender);
+        self.note_largest(sender, len);
     }
 
-    fn len_of(&self, sender: SenderKey) -> usize {
-        self.senders.get(&sender).map_or(0, VecDeque::len)
-    }
-
-    fn note_largest(&mut self, sender: SenderKey) {
-        if sender != self.largest && self.len_of(sender) > self.len_of(self.largest) {
-            self.largest = sender;
+    fn note_largest(&mut self, sender: SenderKey, len: usize) {
+        if len > self.largest.1 {
+            self.largest = (sender, len);
         }
     }
 
@@ -186,16 +182,24 @@ impl Recent {
         self.repeated
     }
 
-    /// Removes the messages of a sender whose time is up.
-    fn expire(&mut self, sender: SenderKey, now_ms: u64) {
-        let is_over =
-            |messages: &VecDeque<Came>| messages.front().is_some_and(|(at, ..)| at.saturating_add(REMEMBERED_MS) <= now_ms);
-        while self.senders.get(&sender).is_some_and(is_over) && self.forget_oldest(sender) {}
+    /// Removes the messages of a sender whose time is up. Returns how many are left.
+    fn expire(&mut self, sender: SenderKey, now_ms: u64) -> usize {
+        loop {
+            let Some(messages) = self.senders.get(&sender) else { return 0 };
+            if messages.front().is_none_or(|(at, ..)| at.saturating_add(REMEMBERED_MS) > now_ms) {
+                return messages.len();
+            }
+            self.forget_oldest(sender);
+        }
     }
 
     /// Returns whether there was one.
     fn forget_oldest(&mut self, sender: SenderKey) -> bool {
-        let Some((_, seq, oldest)) = self.senders.get_mut(&sender).and_then(VecDeque::pop_front) else { return false };
+        let Some(messages) = self.senders.get_mut(&sender) else { return false };
+        let Some((_, seq, oldest)) = messages.pop_front() else { return false };
+        if sender == self.largest.0 {
+            self.largest.1 = messages.len();
+        }
         self.count -= 1;
         // It may have been forgotten, and have come again under another number.
         if self.messages.get(&oldest).is_some_and(|known| known.seq == seq) {
