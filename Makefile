@@ -48,6 +48,7 @@ docs: ## Write the generated references.
 	$(BUILT)/debug/agent-bridge check-config --print-reference markdown > docs/configuration.md
 	$(BUILT)/debug/agent-bridge check-config --print-reference env > .env.example
 	$(BUILT)/debug/agent-bridge check-config --print-reference errors > docs/errors.md
+	$(BUILT)/debug/agent-bridge check-config --print-reference metrics > docs/metrics.md
 
 clean: ## Remove what was built.
 	$(CARGO) clean

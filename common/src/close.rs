@@ -61,6 +61,12 @@ impl CloseCode {
     /// Too many invalid envelopes in a row.
     pub const TOO_MANY_INVALID: Self = Self(4400);
 
+    /// Whether the protocol has this code: those above, and the ones of RFC 6455 and the IANA
+    /// registry.
+    pub const fn is_known(self) -> bool {
+        matches!(self.0, 1000..=1003 | 1005..=1015 | 4001 | 4003 | 4008..=4011 | 4029 | 4400)
+    }
+
     /// What a client should do at this code. At unknown codes it reconnects with backoff.
     pub const fn advice(self) -> Advice {
         match self.0 {

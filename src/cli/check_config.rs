@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use common::config::{self, Role};
+use transport::metrics::markdown;
 
 use super::{Options, checked};
 
@@ -36,6 +37,8 @@ enum Reference {
     Env,
     /// docs/errors.md
     Errors,
+    /// docs/metrics.md
+    Metrics,
 }
 
 /// Prints, or fails with every fault.
@@ -44,11 +47,40 @@ pub fn run(args: &CheckConfigArgs, options: &Options) -> Result<ExitCode> {
         Some(Reference::Markdown) => config::markdown(),
         Some(Reference::Env) => config::env_example(),
         Some(Reference::Errors) => common::error::reference_markdown(),
+        Some(Reference::Metrics) => metrics_reference(),
         None => checked(options, Vec::new(), args.role.into())?.listing(),
     };
     std::io::stdout().write_all(page.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
+
+/// The content of docs/metrics.md.
+fn metrics_reference() -> String {
+    format!(
+        "# Metrics\n\n{}\n\n## Broker\n{}\n## Edge\n{}",
+        METRICS_INTRODUCTION.trim(),
+        markdown(websocket_server::METRICS),
+        markdown(web_server::METRICS)
+    )
+}
+
+const METRICS_INTRODUCTION: &str = "
+This page is generated from the code by `make docs`.
+
+`GET /metrics` at the broker and at the edge answers in OpenMetrics text, which Prometheus reads. It
+is for those who may see `/stats`: with `OPERATOR_TOKEN` set, for requests with
+`Authorization: Bearer <token>`; without one, for requests from the same machine. Counters begin at 0
+when the process starts. No label has a value that a client chooses, so the number of series does not
+depend on who connects.
+
+```yaml
+scrape_configs:
+  - job_name: agent-bridge
+    authorization: { credentials_file: /etc/prometheus/operator-token }
+    static_configs:
+      - targets: [\"bridge.example:8080\", \"bridge.example:8081\"]
+```
+";
 
 impl From<Part> for Role {
     fn from(part: Part) -> Self {

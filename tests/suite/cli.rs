@@ -47,6 +47,13 @@ fn check_config_reports_every_fault_at_once_and_no_secret() {
 }
 
 #[test]
+fn the_reference_of_metrics_is_up_to_date() {
+    let said = run(&["check-config", "--print-reference", "metrics"], &[]);
+    let kept = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md")).unwrap_or_default();
+    assert!(said.text == kept, "docs/metrics.md differs from the code: run `make docs`");
+}
+
+#[test]
 fn check_config_lists_what_is_in_force_without_secrets() {
     let secret = "a-secret-of-more-than-thirty-two-characters";
     let said = run(&["check-config"], &[("SESSION_SECRET", secret), ("AGENT_TOKEN", secret), ("LOG_FORMAT", "json")]);

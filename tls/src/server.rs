@@ -105,6 +105,13 @@ pub struct TlsStatus {
     pub reloads: u64,
 }
 
+impl TlsStatus {
+    /// Handshakes by result.
+    pub fn handshakes_by_result(&self) -> [(&'static str, u64); 4] {
+        [("done", self.handshakes), ("failed", self.failed), ("timed_out", self.timed_out), ("not_tls", self.not_tls)]
+    }
+}
+
 impl ServerTls {
     /// Reads the files.
     ///

@@ -40,6 +40,7 @@ pub mod link;
 pub mod liveness;
 pub mod long_answer;
 pub mod message;
+pub mod metrics;
 pub mod operator;
 pub mod origin;
 pub mod process;

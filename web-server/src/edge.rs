@@ -43,6 +43,7 @@ use crate::{
         refuse_ambiguous, refuse_forged, require_own_host, security_headers,
     },
     logins::{self, Logins},
+    metrics,
     proxy::{self, ProxyEnvironment},
     sessions::{self, CookiePolicy, Credentials, OpenSockets, Order, SessionAuthority, SocketLimits, sharing::Sharing},
     status::{self, EdgeStatus, Phase},
@@ -447,6 +448,7 @@ impl Parts {
             .app_data(web::Data::from(self.logins))
             .app_data(web::Data::from(Arc::clone(&self.environment.counters)))
             .configure(status::configure)
+            .configure(metrics::configure)
             .app_data(web::Data::new(self.body_limit))
             .app_data(web::Data::from(self.broker))
             .app_data(web::Data::from(self.sharing))

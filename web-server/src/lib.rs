@@ -10,7 +10,7 @@
 //! - `broker_reach`: whether the broker answers, and since when;
 //! - `history`: the history of channels, for sessions;
 //! - `calls`: messages and requests over HTTP, for sessions;
-//! - [`status`]: health and statistics for operators;
+//! - [`status`]: health, statistics and metrics for operators;
 //! - [`http`]: refusals, security headers, the origin rule.
 //!
 //! The edge routes nothing. It parses payloads only of the topics that it turns into event streams.
@@ -24,6 +24,7 @@ mod edge;
 mod history;
 pub mod http;
 pub mod logins;
+mod metrics;
 mod process;
 pub mod proxy;
 pub mod sessions;
@@ -33,4 +34,5 @@ mod validation;
 pub use edge::{Beside, EdgeHandle, StartError, start, start_beside, start_by_clock};
 pub use gateway::doors::SessionPipe;
 pub use http::{Call, CallKind, CallPipe};
+pub use metrics::METRICS;
 pub use validation::faults;

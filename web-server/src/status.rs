@@ -12,8 +12,9 @@ use std::{
 };
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use common::timestamp::unix_ms;
 use serde_json::json;
-use tls::ServerTls;
+use tls::{ServerTls, TlsStatus};
 use tokio::{net::TcpStream, sync::Mutex};
 
 use transport::{Gate, HttpFaults, operator::Operators};
@@ -78,6 +79,16 @@ impl EdgeStatus {
     /// The phase of the edge's life.
     pub fn phase(&self) -> Phase {
         Phase::ALL.get(usize::from(self.phase.load(Relaxed))).copied().unwrap_or(Phase::Draining)
+    }
+
+    /// The state of its TLS, if it has any.
+    pub fn tls(&self) -> Option<TlsStatus> {
+        self.tls.as_ref().map(|tls| tls.status())
+    }
+
+    /// When it started, in seconds since 1970.
+    pub fn started_at(&self) -> f64 {
+        (unix_ms() as f64 / 1000.0 - self.started.elapsed().as_secs_f64()).round()
     }
 
     /// Enters another phase.
@@ -166,7 +177,7 @@ async fn stats(
     page["browsers"] = counters.browsers(sockets.count());
     page["upstream"] = counters.upstream();
     page["dialects"] = dialects.as_ref().as_ref().map_or(json!({}), |dialects| dialects.page());
-    page["tls"] = json!(status.tls.as_ref().map(|tls| tls.status()));
+    page["tls"] = json!(status.tls());
     Ok(answer(true, &page))
 }
 

@@ -38,6 +38,7 @@ mod validation;
 pub use broker::Broker;
 pub use http::{
     calls::{Call, CallKind},
+    metrics::METRICS,
     sockets::LocalBroker,
 };
 pub use server::{BrokerHandle, StartError, start};

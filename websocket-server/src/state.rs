@@ -16,7 +16,6 @@ use common::{
     timestamp::millis,
 };
 use parking_lot::RwLock;
-use serde_json::Value;
 use store::Store;
 use transport::{CloseMode, Frame, Lane, Link, clock::now_ms};
 
@@ -25,7 +24,7 @@ use crate::{
     routing::{Router, SeenAgent},
     side::Side,
     snapshot::{Agents, save_new_agents},
-    statistics::{ConnectionStats, Lifetime, Rates, Statistics, depths},
+    statistics::{ConnectionCounts, ConnectionStats, Depths, Lifetime, Rates, Statistics},
 };
 
 /// How often counters are sampled: the resolution of the rates.
@@ -34,6 +33,8 @@ const SAMPLE: Duration = Duration::from_secs(1);
 const SNAPSHOT: Duration = Duration::from_secs(5);
 /// How often the router does what is due.
 const ROUTER_TICK: Duration = Duration::from_millis(100);
+/// How often it is measured how long work waits for the routers.
+const PROBE: Duration = Duration::from_millis(250);
 /// How often connections are closed while draining.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 
@@ -66,17 +67,17 @@ pub struct Changed {
 #[rtype(result = "Tracked")]
 pub struct GetStats;
 
-/// What the StateManagerActor adds to `/stats`. The values are JSON as the page shows it.
+/// What the StateManagerActor adds to `/stats` and `/metrics`.
 #[derive(Debug)]
 pub struct Tracked {
     /// Connections that were opened since the start.
     pub opened: u64,
     /// Connections by side and state, and closed ones by code.
-    pub connections: Value,
+    pub connections: ConnectionCounts,
     /// What waits in outboxes.
-    pub outboxes: Value,
-    /// Messages and bytes in a second.
-    pub rates: Value,
+    pub outboxes: Depths,
+    /// Messages and bytes in a second, as `/stats` shows them.
+    pub rates: serde_json::Value,
 }
 
 /// Store what has changed since it was last stored. The write has its place in line before the
@@ -162,6 +163,7 @@ impl Actor for StateManagerActor {
                 state.router.write().tick(now_ms());
             }
         });
+        ctx.run_interval(PROBE, |state, _| state.statistics.times.probe());
         ctx.run_interval(SNAPSHOT, |state, ctx| state.keep_snapshot(ctx));
     }
 }
@@ -257,8 +259,9 @@ impl Handler<GetStats> for StateManagerActor {
         let Connections { open, counts } = &self.connections;
         MessageResult(Tracked {
             opened: counts.opened(),
-            connections: counts.to_json(open.values().map(|connection| (connection.side, connection.state, connection.dialect))),
-            outboxes: depths(open.values().map(|connection| connection.link.depth())),
+            connections: counts
+                .with_states(open.values().map(|connection| (connection.side, connection.state, connection.dialect))),
+            outboxes: Depths::of(open.values().map(|connection| connection.link.depth())),
             rates: self.rates.to_json(),
         })
     }

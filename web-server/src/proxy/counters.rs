@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use serde_json::{Value, json};
-use transport::LinkPolicy;
+use transport::{LinkPolicy, link::LinkCounts};
 
 use super::machine::State;
 
@@ -100,8 +100,7 @@ impl ProxyCounters {
     /// The broker's side, for statistics.
     pub fn upstream(&self) -> Value {
         let counts = &self.upstream_policy.counts;
-        let states: serde_json::Map<_, _> =
-            STATE_NAMES.iter().zip(&self.states).map(|(name, gauge)| ((*name).to_owned(), gauge.load(Relaxed).into())).collect();
+        let states: serde_json::Map<_, _> = self.states().map(|(name, count)| (name.to_owned(), count.into())).collect();
         json!({
             "states": states,
             "dials": self.dials.load(Relaxed),
@@ -112,6 +111,37 @@ impl ProxyCounters {
             "bytes_out": counts.bytes_out.load(Relaxed),
             "pauses": counts.pauses.load(Relaxed),
         })
+    }
+
+    /// The sockets' connections to the broker, by state.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        STATE_NAMES.into_iter().zip(self.states.iter().map(|gauge| gauge.load(Relaxed)))
+    }
+
+    /// Clients' sockets since the start.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Relaxed)
+    }
+
+    /// What became of connections to the broker, since the start.
+    pub(crate) fn dials(&self) -> [(&'static str, u64); 4] {
+        let load = |counter: &AtomicU64| counter.load(Relaxed);
+        [
+            ("dialled", load(&self.dials)),
+            ("failed", load(&self.failed_dials)),
+            ("lost", load(&self.lost)),
+            ("restored", load(&self.restored)),
+        ]
+    }
+
+    /// Messages for clients that were dropped, and their bytes.
+    pub(crate) fn dropped(&self) -> (u64, u64) {
+        (self.dropped_messages.load(Relaxed), self.dropped_bytes.load(Relaxed))
+    }
+
+    /// The counts of the clients' sockets, and of the connections to the broker.
+    pub(crate) fn links(&self) -> [(&'static str, &LinkCounts); 2] {
+        [("client", &self.browser_policy.counts), ("broker", &self.upstream_policy.counts)]
     }
 
     fn gauge(&self, state: State) -> &AtomicU64 {

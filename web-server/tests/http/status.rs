@@ -39,3 +39,27 @@ async fn statistics_count_browsers_and_links() {
     assert!(stats["browsers"]["bytes_out"].as_u64() >= Some(7));
     assert!(stats["uptime_seconds"].is_u64() && stats["version"].is_string());
 }
+
+#[actix_web::test]
+async fn metrics_count_the_same_and_have_each_metric_of_the_reference() {
+    let mut broker = Broker::start().await;
+    let edge = Edge::with(|settings| settings.web.broker_url = Some(broker.url()));
+    let mut browser = edge.browser().await;
+    let mut link = broker.link().await;
+    link.say("hello").await;
+    assert_eq!(browser.text().await, "hello");
+    let answer = edge.get("/metrics").await;
+    assert_eq!(answer.header("content-type"), Some("application/openmetrics-text; version=1.0.0; charset=utf-8"));
+    let scrape = answer.text();
+    for line in [
+        "bridge_edge_ready 1.0",
+        "bridge_edge_sockets 1.0",
+        "bridge_edge_upstream_connections{state=\"linked\"} 1.0",
+        "bridge_edge_upstream_events_total{event=\"dialled\"} 1",
+    ] {
+        assert!(scrape.lines().any(|found| found == line), "{line} in\n{scrape}");
+    }
+    let described: Vec<_> = scrape.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
+    let expected: Vec<_> = web_server::METRICS.iter().map(|metric| metric.name).filter(|name| !name.contains("_tls_")).collect();
+    assert_eq!(described, expected);
+}

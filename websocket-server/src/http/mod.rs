@@ -5,6 +5,7 @@ pub mod credentials;
 pub mod edge_api;
 mod edge_clocks;
 mod hosts;
+pub mod metrics;
 pub mod operator_api;
 pub mod operators;
 pub mod past_api;
@@ -48,6 +49,7 @@ pub fn routes(config: &mut web::ServiceConfig, broker: &Arc<Broker>) {
                 .service(only("/ws/agent", web::get().to(sockets::agent)))
                 .service(only("/ws/client/{session_id}", web::get().to(sockets::client)))
                 .service(only("/stats", web::get().to(operators::stats)).wrap(from_fn(paced)))
+                .service(only("/metrics", web::get().to(operators::metrics)).wrap(from_fn(paced)))
                 .service(
                     web::scope("/api/v1")
                         .wrap(from_fn(paced))

@@ -4,10 +4,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use common::error::{ClientError, ErrorCode};
 use serde_json::json;
 use tokio::task::spawn_blocking;
-use transport::operator::Operators;
+use transport::{metrics::CONTENT_TYPE, operator::Operators};
 
 use super::{
     credentials::check_operator,
+    metrics,
     refusal::{Refused, refusal},
     stats,
 };
@@ -45,4 +46,13 @@ pub async fn stats(request: HttpRequest, broker: web::Data<Broker>) -> Result<Ht
     let page =
         spawn_blocking(move || stats::to_json(&broker, tracked, positions.as_ref())).await.map_err(|_| ErrorCode::Internal)?;
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(page))
+}
+
+/// `GET /metrics`, for those who may see `/stats`.
+pub async fn metrics(request: HttpRequest, broker: web::Data<Broker>) -> Result<HttpResponse, Refused> {
+    check_operator(&broker, &request, Operators::check_observer)?;
+    let tracked = broker.state.send(GetStats).await.map_err(|_| ErrorCode::NotReady)?;
+    // Not on this thread: it carries messages.
+    let text = spawn_blocking(move || metrics::scrape(&broker, &tracked)).await.map_err(|_| ErrorCode::Internal)?;
+    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).content_type(CONTENT_TYPE).body(text))
 }

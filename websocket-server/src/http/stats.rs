@@ -1,9 +1,6 @@
 //! The page `/stats`. It only reads; no message passes through this module.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
-};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use common::{envelope::Family, error::ErrorCode};
 use serde_json::{Map, Value, json};
@@ -42,7 +39,7 @@ pub fn to_json(broker: &Broker, tracked: Tracked, positions: Option<&PositionsRe
         "agents": { "connected": agents.len(), "takeovers": takeovers, "list": agents },
         "sessions": { "connected": sessions },
         "topics": topics,
-        "connections": tracked.connections,
+        "connections": tracked.connections.to_json(),
         "lifetime": { "messages": lifetime.carried.to_json(), "connections": lifetime.connections },
         "messages": {
             "total": broker.statistics.totals().to_json(),
@@ -50,11 +47,11 @@ pub fn to_json(broker: &Broker, tracked: Tracked, positions: Option<&PositionsRe
             "by_route": table(&Route::NAMES, &|shard, at| Totals::read(&shard.routes[at])),
         },
         "rates_per_second": tracked.rates,
-        "errors": errors(broker, &shards),
+        "errors": errors(broker),
         "shares": shares(broker),
         "turned_away": broker.http.gate.turned_away(),
         "http_faults": broker.http.faults.counts().map(|(name, count)| (name.to_owned(), json!(count))).collect::<Value>(),
-        "queues": { "router_mailboxes": mailboxes, "outboxes": tracked.outboxes },
+        "queues": { "router_mailboxes": mailboxes, "outboxes": tracked.outboxes.to_json() },
         "slow_consumers": {
             "closed": load(&links.slow_consumers),
             "dropped_messages": load(&links.dropped_frames),
@@ -138,11 +135,7 @@ fn kept(PositionsReport { positions, addresses, largest }: &PositionsReport) -> 
 }
 
 /// Errors that were sent at least once, by code.
-fn errors(broker: &Broker, shards: &[Arc<Counters>]) -> Value {
-    let count = |code: &ErrorCode| {
-        let told: u64 = shards.iter().map(|shard| shard.errors.of(*code)).sum();
-        (code.as_str().to_owned(), told + broker.statistics.refusals.of(*code))
-    };
-    let told = ErrorCode::ALL.iter().map(count).filter(|(_, count)| *count > 0);
-    Value::Object(told.map(|(code, count)| (code, json!(count))).collect())
+fn errors(broker: &Broker) -> Value {
+    let told = ErrorCode::ALL.iter().map(|code| (code.as_str().to_owned(), broker.statistics.errors_told(*code)));
+    Value::Object(told.filter(|(_, count)| *count > 0).map(|(code, count)| (code, json!(count))).collect())
 }

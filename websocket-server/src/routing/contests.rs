@@ -46,7 +46,7 @@ pub(super) enum Turn {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TakeoverStats {
     /// Takeovers since the start.
-    made: u64,
+    pub made: u64,
     /// Connections that had to wait for their turn, since the start.
     delayed: u64,
     /// Of those, the ones closed because a newer one came, since the start.

@@ -145,6 +145,11 @@ impl Router {
         agents
     }
 
+    /// How many agents there are.
+    pub fn agent_count(&self) -> usize {
+        self.agents.len()
+    }
+
     /// How many sessions there are.
     pub fn session_count(&self) -> usize {
         self.sessions.len()

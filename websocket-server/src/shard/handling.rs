@@ -19,6 +19,7 @@ use crate::{
     peers::{Peer, PeerKind},
     routing::{Attached, NAME_TAKEN_OVER, Route, TAKEN_OVER},
     state::Changed,
+    statistics::Probe,
 };
 
 impl Handler<Work> for RouterActor {
@@ -187,6 +188,14 @@ impl RouterActor {
     fn attach_later(attach: Attach, ctx: &Context<Self>) {
         let peer = Arc::clone(&attach.peer);
         Self::after(ctx, async move { peer.called_in().await }, |router, (), ctx| router.handle(attach, ctx));
+    }
+}
+
+impl Handler<Probe> for RouterActor {
+    type Result = ();
+
+    fn handle(&mut self, probe: Probe, _: &mut Self::Context) {
+        self.broker.statistics.times.on_probe(&probe);
     }
 }
 

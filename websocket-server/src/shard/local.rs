@@ -38,6 +38,7 @@ impl Shard {
             }
             let counters = broker.statistics.add_shard();
             let router = RouterActor::new(broker, &counters).start();
+            broker.statistics.times.add_router(router.clone().recipient());
             let shard = Rc::new(Self { broker: Arc::downgrade(broker), router, counters });
             shards.push(Rc::clone(&shard));
             shard

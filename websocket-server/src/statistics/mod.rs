@@ -2,14 +2,17 @@
 //! restarts. No message passes through this module.
 
 mod connections;
+mod times;
 mod totals;
 
 use std::{sync::Arc, time::Instant};
 
+use common::error::ErrorCode;
 use parking_lot::Mutex;
 
 pub use self::{
-    connections::{ConnectionStats, depths},
+    connections::{ConnectionCounts, ConnectionStats, Depths},
+    times::{Probe, SAMPLED, Times},
     totals::{Lifetime, Rates, Totals},
 };
 use crate::routing::{Counters, ErrorCounts};
@@ -21,6 +24,8 @@ pub struct Statistics {
     pub started: Instant,
     /// Connections refused over HTTP, by code.
     pub refusals: ErrorCounts,
+    /// How long things take.
+    pub times: Times,
     /// What was carried in earlier lives.
     before: Lifetime,
     shards: Mutex<Vec<Arc<Counters>>>,
@@ -29,7 +34,13 @@ pub struct Statistics {
 impl Statistics {
     /// For a broker that starts now. `before`: what it has carried before this start.
     pub fn new(before: Lifetime) -> Self {
-        Self { started: Instant::now(), refusals: ErrorCounts::default(), before, shards: Mutex::new(Vec::new()) }
+        Self {
+            started: Instant::now(),
+            refusals: ErrorCounts::default(),
+            times: Times::default(),
+            before,
+            shards: Mutex::new(Vec::new()),
+        }
     }
 
     /// The counters of every shard.
@@ -42,6 +53,11 @@ impl Statistics {
         let counters = Arc::new(Counters::default());
         self.shards.lock().push(Arc::clone(&counters));
         counters
+    }
+
+    /// How often an error was told to peers, or to those whose requests were refused.
+    pub fn errors_told(&self, code: ErrorCode) -> u64 {
+        self.shards().iter().map(|shard| shard.errors.of(code)).sum::<u64>() + self.refusals.of(code)
     }
 
     /// What was carried since the start.

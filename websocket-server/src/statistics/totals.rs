@@ -13,10 +13,14 @@ const WINDOW: usize = 60;
 /// Messages and bytes, in and out, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
-    messages_in: u64,
-    messages_out: u64,
-    bytes_in: u64,
-    bytes_out: u64,
+    /// Messages that came in.
+    pub messages_in: u64,
+    /// Deliveries: one for each receiver.
+    pub messages_out: u64,
+    /// Bytes of the messages that came in.
+    pub bytes_in: u64,
+    /// Bytes of the deliveries.
+    pub bytes_out: u64,
 }
 
 impl Totals {

@@ -140,6 +140,16 @@ impl TestBroker {
 
     /// The same with a body.
     pub async fn ask_with(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, Value) {
+        let (status, body) = self.ask_for_text(method, path, headers, body).await;
+        (status, serde_json::from_str(&body).unwrap_or(Value::Null))
+    }
+
+    /// A plain HTTP request: status and body as text.
+    pub async fn text(&self, path: &str) -> (u16, String) {
+        self.ask_for_text("GET", path, "", "").await
+    }
+
+    async fn ask_for_text(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
         let mut socket = TcpStream::connect(self.handle.addr()).await.expect("connects");
         let length = body.len();
         let request = format!(
@@ -155,7 +165,7 @@ impl TestBroker {
         } else {
             body
         };
-        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+        (status, body.to_owned())
     }
 
     /// A request under another name, with these header lines: status and body, or only the status

@@ -23,6 +23,7 @@ mod lanes;
 mod limits;
 mod logins;
 mod loops;
+mod metrics;
 mod operators;
 mod overload;
 mod past;

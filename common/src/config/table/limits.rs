@@ -124,7 +124,7 @@ pub(super) static ROWS: &[Setting] = settings! {
         "Requests of one session about itself (confirm, describe, refresh, end), and of one address that prove no \
         session; the next is refused with 429 and `Retry-After`.";
     "rates.operators" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.operators },
-        "Requests of one address for `/stats` and `/api/v1/…`, to broker and edge each; the next is refused with 429 \
+        "Requests of one address for `/stats`, `/metrics` and `/api/v1/…`, to broker and edge each; the next is refused with 429 \
         and `Retry-After`.";
     "rates.calls" => PerSecond { is_size: false, at: |d| &mut d.settings.rates.calls },
         "Messages and requests that one session, or all holders of one agent key, post over HTTP (`/api/v1/messages`, \

@@ -43,8 +43,8 @@ pub(super) static ROWS: &[Setting] = settings! {
         "Signs what the edge tells the broker about a session; broker and edge need the same. Unset: created once and \
         kept in `secrets.json` in the data folder.";
     "broker.operator_token" | "OPERATOR_TOKEN" => SecretText { min_length: 16, at: |d| &mut d.settings.broker.operator_token },
-        "Opens the operators' API (`/api/v1/…` of the broker) and `/stats` of broker and edge, as `Authorization: \
-        Bearer`. Unset: that API is closed; `/stats` answers only this machine, if it listens on loopback and no \
+        "Opens the operators' API (`/api/v1/…` of the broker) and `/stats` and `/metrics` of broker and edge, as `Authorization: \
+        Bearer`. Unset: that API is closed; `/stats` and `/metrics` answer only this machine, if it listens on loopback and no \
         proxies are trusted.";
     "broker.tls_cert_file" => OptionalFolder { at: |d| &mut d.settings.broker.tls.cert_file },
         "The certificate chain of the broker, PEM. With it the broker speaks TLS only. Read again when it changes.";

@@ -1,8 +1,10 @@
 //! Confirmations: what senders are told once the store has answered.
 
 use std::{
+    cell::Cell,
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::Instant,
 };
 
 use common::message::SystemMessage;
@@ -14,6 +16,7 @@ use crate::{
     durable::{SettledMessage, refusal_of},
     peers::Peer,
     routing::Counters,
+    statistics::SAMPLED,
 };
 
 /// A message on its way to the disk, and the sender that waits for its confirmation.
@@ -22,6 +25,8 @@ struct Unconfirmed {
     id: String,
     message: SettledMessage,
     committed: Reply<Vec<Appended>>,
+    /// When it was dispatched, if its time is measured.
+    measured_since: Option<Instant>,
 }
 
 /// The messages of a shard that the store has not answered for, in the order in which they were
@@ -32,6 +37,8 @@ pub(super) struct Confirmations {
     broker: Arc<Broker>,
     counters: Arc<Counters>,
     waiting: mpsc::UnboundedSender<Unconfirmed>,
+    /// Messages since one was measured.
+    unmeasured: Cell<u32>,
 }
 
 impl Confirmations {
@@ -43,24 +50,42 @@ impl Confirmations {
         actix_rt::spawn({
             let (broker, counters) = (Arc::clone(&broker), Arc::clone(&counters));
             async move {
-                while let Some(Unconfirmed { from, id, message, committed }) = oldest.recv().await {
+                while let Some(Unconfirmed { from, id, message, committed, measured_since }) = oldest.recv().await {
                     let answer = committed.await;
                     confirm(&broker, &counters, &from, &id, &message, answer);
+                    observe(&broker, measured_since);
                 }
             }
         });
-        Self { broker, counters, waiting }
+        Self { broker, counters, waiting, unmeasured: Cell::new(0) }
     }
 
     /// Tells the sender of a message its outcome, once that is known.
     pub(super) fn wait_for(&self, from: Arc<Peer>, id: String, message: SettledMessage, mut committed: Reply<Vec<Appended>>) {
+        let measured_since = self.measured();
         // A refusal must not wait for those before it: as long as they wait, there would be ever
         // more of them.
         if let Poll::Ready(answer) = committed.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             confirm(&self.broker, &self.counters, &from, &id, &message, answer);
-        } else if self.waiting.send(Unconfirmed { from, id, message, committed }).is_err() {
+            observe(&self.broker, measured_since);
+            return;
+        }
+        if self.waiting.send(Unconfirmed { from, id, message, committed, measured_since }).is_err() {
             tracing::error!("the task that confirms durable messages has ended");
         }
+    }
+
+    /// The time, for the first of every [`SAMPLED`] messages.
+    fn measured(&self) -> Option<Instant> {
+        let unmeasured = self.unmeasured.get();
+        self.unmeasured.set((unmeasured + 1) % SAMPLED);
+        (unmeasured == 0).then(Instant::now)
+    }
+}
+
+fn observe(broker: &Broker, measured_since: Option<Instant>) {
+    if let Some(since) = measured_since {
+        broker.statistics.times.confirmation.observe(since.elapsed().as_secs_f64());
     }
 }
 
