@@ -36,6 +36,7 @@ soak: ## The long tests: crowds, stuck readers, kills, properties, fuzzing, the 
 lint: ## Formatting, lints, doc comments, dependencies; and what the image is built from is complete.
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --lib --locked
 	tests/dependencies.sh
 	tests/image-context.sh
 

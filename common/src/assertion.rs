@@ -94,7 +94,7 @@ impl Reading {
         self.client.is_some() && (self.away_since.is_some() || !self.is_named_by_edge())
     }
 
-    /// Whether the edge has assigned the client's name, from the socket's slot among those of its
+    /// Whether the edge has assigned the client's name, from the socket's seat among those of its
     /// session. So a client that comes back alone is recognised.
     pub fn is_named_by_edge(&self) -> bool {
         self.client.as_ref().is_some_and(|client| client.as_str().starts_with(NAMED_BY_EDGE))

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::timestamp::millis;
 
+/// A connection that lasted so long is stable: after its loss the waits start again.
+pub const STABLE_AFTER: Duration = Duration::from_secs(5);
+
 /// The rule: the n-th wait is random between zero and `min(longest, first * 2^n)`.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {

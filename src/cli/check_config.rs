@@ -69,9 +69,9 @@ This page is generated from the code by `make docs`.
 
 `GET /metrics` at the broker and at the edge answers in OpenMetrics text, which Prometheus reads. It
 is for those who may see `/stats`: with `OPERATOR_TOKEN` set, for requests with
-`Authorization: Bearer <token>`; without one, for requests from the same machine. Counters begin at 0
-when the process starts. No label has a value that a client chooses, so the number of series does not
-depend on who connects.
+`Authorization: Bearer <token>`; without one, for requests from the same machine. Counters begin at
+0 when the process starts. No label has a value that a client chooses, so the number of series does
+not depend on who connects.
 
 ```yaml
 scrape_configs:

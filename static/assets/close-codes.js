@@ -6,7 +6,7 @@ export const Action = Object.freeze({
   AT_ONCE: "at_once", // connect again without a wait
   BACKOFF: "backoff", // connect again after a random, growing wait
   REFRESH: "refresh", // confirm the session, then connect at once
-  RENEW: "renew", // these credentials are spent: register anew, once
+  RENEW: "renew", // these credentials are spent: register again, once
 });
 
 export const CLOSE_CODES = Object.freeze({

@@ -22,7 +22,8 @@ pub enum DeadReason {
     Expired,
     /// It waited longer than an inbox keeps anything.
     Age,
-    /// The inbox was full, and its sender had most there: its oldest of the lowest priority.
+    /// The inbox was full, and its sender had the most messages there: of these it was the oldest
+    /// of the lowest priority.
     InboxFull,
     /// It was delivered as often as allowed.
     MaxDeliveries,

@@ -54,7 +54,7 @@ impl ConsumerId {
 
     /// The server itself, which records how many dead letters of each inbox its receiver was last
     /// told of. These cursors are removed with their channels, whose count of dead letters then
-    /// begins anew.
+    /// starts again.
     pub fn told_of_dead_letters() -> Self {
         Self("told-of-dead-letters".to_owned())
     }

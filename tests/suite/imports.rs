@@ -14,10 +14,6 @@ use std::{
 /// Crates whose top folders may import from each other. Their files are still checked.
 const FOLDERS_EXEMPT: [&str; 3] = ["tls", "web-server", "bench"];
 
-/// The files of the edge's proxy may import from each other: the actor, the faces that serve
-/// clients, and the broker's side.
-const KNOT: (&str, &str) = ("web-server", "proxy");
-
 /// A module's path below its crate: `["routing", "peer"]`; empty for the root.
 type Module = Vec<String>;
 
@@ -232,10 +228,7 @@ fn no_file_imports_from_one_that_imports_from_it() {
         let name = path.strip_prefix(root()).expect("below the root").display().to_string();
         let mut sources = Sources::new();
         read(&path.join("src"), &Module::new(), &mut sources);
-        let mut files = imports(&sources);
-        if name == KNOT.0 {
-            files.retain(|module, _| module.first().is_none_or(|top| top != KNOT.1));
-        }
+        let files = imports(&sources);
         assert!(files.values().any(|from| !from.is_empty()) || files.len() < 3, "{name}: no imports were found");
         faults.extend(circle(&files).map(|way| format!("{name}: files {}", shown(&way))));
         if !FOLDERS_EXEMPT.contains(&&*name) {

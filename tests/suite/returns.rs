@@ -138,7 +138,7 @@ async fn a_page_does_nothing_but_connect_again_and_misses_nothing_of_its_topics(
     let mut page = come().await;
     while page.expect("job:new").await["payload"] != 4 {}
 
-    // The page is closed: opening it again begins anew.
+    // The page is closed: opening it again starts again.
     page.close().await;
     nobody_is_there(&site).await;
     publish(&site, 5).await;

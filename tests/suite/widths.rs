@@ -1,9 +1,14 @@
 //! Checks that comments and prose are at most 100 columns wide, so that they can be read side by
-//! side with code. Exempt: tables, code blocks, drawings, and words that cannot be broken.
+//! side with code; that cells of tables are short; and that no file is long. Exempt from the width:
+//! tables, code blocks, drawings, and words that cannot be broken.
 
 use std::{fs, path::Path};
 
 const WIDTH: usize = 100;
+/// Characters of a cell. What needs more becomes text below the table.
+const CELL: usize = 200;
+/// Lines of a file.
+const LENGTH: usize = 500;
 const FOLDERS_EXEMPT: [&str; 5] = ["target", "node_modules", "corpus", "seeds", "fixtures"];
 
 fn files(folder: &Path, found: &mut Vec<(String, String)>) {
@@ -54,6 +59,25 @@ fn comments_and_prose_are_at_most_100_columns_wide() {
     assert!(found.is_empty(), "wider than {WIDTH} columns: {found:#?}");
 }
 
+/// The numbers of the lines with a cell that is too long.
+fn long_cells(text: &str) -> Vec<usize> {
+    let rows = (1..).zip(text.lines()).filter(|(_, line)| line.starts_with('|'));
+    let is_long = |line: &str| line.replace("\\|", "/").split('|').any(|cell| cell.trim().chars().count() > CELL);
+    rows.filter(|(_, line)| is_long(line)).map(|(number, _)| number).collect()
+}
+
+#[test]
+fn files_and_cells_of_tables_are_short() {
+    let mut all = Vec::new();
+    files(Path::new(env!("CARGO_MANIFEST_DIR")), &mut all);
+    for (path, text) in &all {
+        let length = text.lines().count();
+        assert!(length <= LENGTH, "{path} has {length} lines: two things live there");
+        let cells = if path.ends_with(".md") { long_cells(text) } else { Vec::new() };
+        assert!(cells.is_empty(), "{path} has cells of more than {CELL} characters in the lines {cells:?}");
+    }
+}
+
 #[test]
 fn what_may_be_wide_is_not_reported() {
     let long = "word ".repeat(25);
@@ -61,4 +85,5 @@ fn what_may_be_wide_is_not_reported() {
     assert_eq!(too_wide(false, &code), [0_usize; 0]);
     assert_eq!(too_wide(false, &format!("/// {long}\n    // {long}\n")), [1, 2]);
     assert_eq!(too_wide(true, &format!("```\n{long}\n```\n\n| {long} |\n\n{long}\n")), [7]);
+    assert_eq!(long_cells(&format!("| {long} | {long} |\n| {long}{long} |\n{long}{long}\n")), [2]);
 }

@@ -32,7 +32,7 @@ use crate::{
     resolver::Resolver,
 };
 
-/// How often it is looked whether files have changed.
+/// How often the files are checked for changes.
 const TICK: Duration = Duration::from_secs(1);
 /// What a TLS connection begins with: a handshake record.
 const HANDSHAKE_RECORD: u8 = 0x16;

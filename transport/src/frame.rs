@@ -129,6 +129,24 @@ impl FrameError {
     }
 }
 
+/// Reads the payload of a close frame; `None` without a code.
+///
+/// # Errors
+/// One byte, a code that may not be sent, a reason that is not UTF-8.
+pub fn read_close(payload: &[u8]) -> Result<Option<(CloseCode, &str)>, FrameError> {
+    match payload {
+        [] => Ok(None),
+        [high, low, reason @ ..] => {
+            let code = CloseCode(u16::from_be_bytes([*high, *low]));
+            if !code.may_be_sent() {
+                return Err(FrameError::BadClose);
+            }
+            Ok(Some((code, std::str::from_utf8(reason).map_err(|_| FrameError::InvalidUtf8)?)))
+        }
+        [_] => Err(FrameError::BadClose),
+    }
+}
+
 /// A frame's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
@@ -378,6 +396,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn codes_and_reasons_of_close_frames_are_read_and_nonsense_is_refused() {
+        assert_eq!(read_close(&[]), Ok(None));
+        assert_eq!(read_close(b"\x0f\xa3bye"), Ok(Some((CloseCode::SESSION_ENDED, "bye"))));
+        assert_eq!(read_close(&[3]), Err(FrameError::BadClose));
+        assert_eq!(read_close(&1006_u16.to_be_bytes()), Err(FrameError::BadClose));
+        assert_eq!(read_close(&[3, 232, 0xff]), Err(FrameError::InvalidUtf8));
+    }
 
     #[test]
     fn faults_are_found_in_the_first_bytes() {

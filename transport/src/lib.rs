@@ -29,6 +29,7 @@ pub mod clock;
 pub mod dial;
 pub mod event_stream;
 pub mod flow;
+pub mod fragments;
 pub mod frame;
 pub mod gate;
 pub mod handshake;

@@ -1,10 +1,11 @@
-//! Messages: assembles text from frames, with every rule of RFC 6455 about fragments, UTF-8 and
-//! closing.
+//! Messages: text put together from frames, pings, pongs and closes.
 
 use common::close::CloseCode;
 
+pub use crate::fragments::MessageLimits;
 use crate::{
-    frame::{FrameError, OpCode, Origin},
+    fragments::TextAssembly,
+    frame::{FrameError, OpCode, Origin, read_close},
     pump::Step,
     scanner::{FrameScanner, RawFrame},
 };
@@ -22,38 +23,22 @@ pub enum Message<'a> {
     Close(Option<(CloseCode, &'a str)>),
 }
 
-/// The limits of a peer's messages.
-#[derive(Clone, Copy, Debug)]
-pub struct MessageLimits {
-    /// The longest frame and message in bytes.
-    pub max_bytes: usize,
-    /// The most fragments of one message.
-    pub max_fragments: usize,
-}
-
 /// Reads the messages of one connection.
 #[derive(Debug)]
 pub struct MessageReader {
     scanner: FrameScanner,
-    assembly: Assembly,
-}
-
-#[derive(Debug)]
-struct Assembly {
-    limits: MessageLimits,
-    /// The text received so far of a fragmented message, and the number of its fragments.
-    open: Option<(Vec<u8>, usize)>,
+    assembly: TextAssembly,
 }
 
 impl MessageReader {
     /// A reader for bytes from `origin`.
     pub fn new(origin: Origin, limits: MessageLimits) -> Self {
-        Self { scanner: FrameScanner::new(origin, limits.max_bytes), assembly: Assembly { limits, open: None } }
+        Self { scanner: FrameScanner::new(origin, limits.max_bytes), assembly: TextAssembly::new(limits) }
     }
 
     /// Bytes kept for later.
     pub fn kept(&self) -> usize {
-        self.scanner.kept() + self.assembly.open.as_ref().map_or(0, |(text, _)| text.len())
+        self.scanner.kept() + self.assembly.kept()
     }
 
     /// Passes each complete message in the bytes to `on_message`; see [`FrameScanner::feed`].
@@ -62,59 +47,25 @@ impl MessageReader {
     /// A frame breaks RFC 6455, or a message is too long.
     pub fn feed(&mut self, input: &mut [u8], mut on_message: impl FnMut(Message<'_>) -> Step) -> Result<Step, FrameError> {
         let Self { scanner, assembly } = self;
-        scanner.feed(input, |frame| assembly.take(frame, &mut on_message))
+        scanner.feed(input, |frame| take(assembly, frame, &mut on_message))
     }
 }
 
-impl Assembly {
-    fn take(&mut self, frame: RawFrame<'_>, on_message: &mut impl FnMut(Message<'_>) -> Step) -> Result<Step, FrameError> {
-        let header = frame.header;
-        match header.opcode {
-            OpCode::Ping => Ok(on_message(Message::Ping(frame.into_payload()))),
-            OpCode::Pong => Ok(on_message(Message::Pong(frame.into_payload()))),
-            OpCode::Close => Ok(on_message(Message::Close(close_of(frame.into_payload())?))),
-            OpCode::Binary => Err(FrameError::BinaryNotAccepted),
-            OpCode::Text if self.open.is_some() => Err(FrameError::Interleaved),
-            OpCode::Text if header.fin => Ok(on_message(Message::Text(text_of(frame.into_payload())?))),
-            OpCode::Text => {
-                self.open = Some((frame.into_payload().to_vec(), 1));
-                Ok(Step::Continue)
-            }
-            OpCode::Continuation => {
-                let (text, fragments) = self.open.as_mut().ok_or(FrameError::UnexpectedContinuation)?;
-                *fragments += 1;
-                if *fragments > self.limits.max_fragments {
-                    return Err(FrameError::TooManyFragments { limit: self.limits.max_fragments });
-                }
-                if text.len() + header.payload_len > self.limits.max_bytes {
-                    return Err(FrameError::TooBig { limit: self.limits.max_bytes });
-                }
-                text.extend_from_slice(frame.into_payload());
-                if !header.fin {
-                    return Ok(Step::Continue);
-                }
-                let (text, _) = self.open.take().unwrap_or_default();
-                Ok(on_message(Message::Text(text_of(&text)?)))
-            }
+fn take(
+    assembly: &mut TextAssembly,
+    frame: RawFrame<'_>,
+    on_message: &mut impl FnMut(Message<'_>) -> Step,
+) -> Result<Step, FrameError> {
+    let header = frame.header;
+    match header.opcode {
+        OpCode::Ping => Ok(on_message(Message::Ping(frame.into_payload()))),
+        OpCode::Pong => Ok(on_message(Message::Pong(frame.into_payload()))),
+        OpCode::Close => Ok(on_message(Message::Close(read_close(frame.into_payload())?))),
+        OpCode::Binary => Err(FrameError::BinaryNotAccepted),
+        OpCode::Text | OpCode::Continuation => {
+            let taken = assembly.take(&header, frame.into_payload(), |text| on_message(Message::Text(text)))?;
+            Ok(taken.unwrap_or(Step::Continue))
         }
-    }
-}
-
-fn text_of(payload: &[u8]) -> Result<&str, FrameError> {
-    std::str::from_utf8(payload).map_err(|_| FrameError::InvalidUtf8)
-}
-
-fn close_of(payload: &[u8]) -> Result<Option<(CloseCode, &str)>, FrameError> {
-    match payload {
-        [] => Ok(None),
-        [high, low, reason @ ..] => {
-            let code = CloseCode(u16::from_be_bytes([*high, *low]));
-            if !code.may_be_sent() {
-                return Err(FrameError::BadClose);
-            }
-            Ok(Some((code, text_of(reason)?)))
-        }
-        [_] => Err(FrameError::BadClose),
     }
 }
 

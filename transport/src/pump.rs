@@ -53,6 +53,14 @@ pub struct End {
     pub reason: String,
 }
 
+impl End {
+    /// As the peer's close frame says; see [`crate::frame::read_close`].
+    pub fn by_peer(close: Option<(CloseCode, &str)>) -> Self {
+        let (code, reason) = close.unwrap_or((CloseCode::NO_CODE, ""));
+        Self { code, reason: reason.to_owned() }
+    }
+}
+
 /// What an actor does with the bytes of one of its sockets.
 pub trait Inbound<A: Actor>: Unpin + 'static {
     /// Ready when the next bytes may be handled; otherwise registers the task to be woken. This is

@@ -52,6 +52,14 @@ pub struct ServeOptions {
     pub shutdown_timeout: Duration,
 }
 
+/// How many worker threads a setting asks for; 0: one for each processor.
+pub fn workers(setting: usize) -> usize {
+    match setting {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    }
+}
+
 /// Connections that may wait in the kernel to be accepted.
 const BACKLOG: i32 = 4096;
 

@@ -207,10 +207,7 @@ fn start_with(settings: &Settings, broker: Option<Beside>, now: SystemTime) -> R
 
     let options = ServeOptions {
         gate: Arc::clone(&parts.gate),
-        workers: match settings.web.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            workers => workers,
-        },
+        workers: transport::serve::workers(settings.web.workers),
         tls: tls.as_ref().map(Listener::server),
         handshake_timeout: settings.limits.handshake_timeout,
         request_timeout: settings.limits.request_timeout,

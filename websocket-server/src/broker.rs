@@ -109,13 +109,18 @@ impl Broker {
         })
     }
 
-    /// Reserves a place for an agent with this key. See [`Admissions::admit_agent`].
+    /// Reserves a place for an agent with this key.
+    ///
+    /// # Errors
+    /// See [`Admissions::admit_agent`].
     pub fn admit_agent(&self, key: &str, address: IpAddr) -> Result<Admission, ErrorCode> {
         self.admissions.admit_agent(key, address)
     }
 
-    /// Reserves a place for a connection of a session. See [`SharedRevocations::check`] and
-    /// [`Admissions::admit_session`].
+    /// Reserves a place for a connection of a session.
+    ///
+    /// # Errors
+    /// See [`SharedRevocations::check`] and [`Admissions::admit_session`].
     pub fn admit_session(&self, identity: &ClientIdentity) -> Result<Admission, ErrorCode> {
         self.authentication.revocations.check(identity)?;
         self.admissions.admit_session(identity)

@@ -132,7 +132,7 @@ impl Table {
             Self::Requests => "open requests",
             Self::WaitingMessages => "messages that wait for inboxes to be opened",
             Self::WaitingBytes => "bytes of messages that wait for inboxes to be opened",
-            Self::Reads => "readings of the past under way",
+            Self::Reads => "history reads in progress",
         };
         ClientError::with_message(code, format!("The share of {whose} is used up: {share} {what}. {advice}"))
     }

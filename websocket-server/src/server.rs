@@ -38,7 +38,8 @@ const HEADERS: [(&str, &str); 4] = [
 /// How often retention is applied, and to how many records in one step.
 const RETENTION_TICK: Duration = Duration::from_secs(2);
 const RETENTION_STEP: u32 = 1000;
-/// Of so many ticks, retention is applied once to a store without messages.
+/// Of so many ticks, retention is applied once to a store without messages; also when sessions are
+/// checked.
 const IDLE_TICKS: u32 = 30;
 /// How often sessions are checked; more often if they are kept for less than [`LOOKS`] times as
 /// long.
@@ -114,10 +115,7 @@ pub async fn start(settings: &Settings) -> Result<BrokerHandle, StartError> {
     let server_tls = tls.as_ref().map(Listener::server);
     let broker = Broker::new(settings, keys, revocations, channels, before, &state_thread.handle(), server_tls);
 
-    let workers = match settings.broker.workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        workers => workers,
-    };
+    let workers = transport::serve::workers(settings.broker.workers);
     let options = ServeOptions {
         gate: Arc::clone(&broker.http.gate),
         workers,
@@ -167,7 +165,7 @@ async fn keep_store(broker: Arc<Broker>) {
             forget_sessions(&broker).await;
             forget_at = Instant::now() + forget_every;
         }
-        if tick != 0 && broker.channels.store().health().records == 0 {
+        if tick != 0 && !is_due && broker.channels.store().health().records == 0 {
             // There is hardly anything to remove, and live traffic should not share its core with
             // an idle store. What is kept of channels, positions and the audit log is removed once
             // in a while.

@@ -51,8 +51,7 @@ pub(super) fn check(settings: &Settings, origins: &BTreeMap<&'static str, String
         refuse(key, "unsafe_weak_secret", message);
     }
     for (key, other) in shared_secrets(settings, role) {
-        let message =
-            format!("is the same secret as {other}: whoever is told the one has the other; set each to a secret of its own");
+        let message = format!("is the same secret as {other}: who knows one of them knows both; set each to a secret of its own");
         refuse(key, "unsafe_shared_secret", message);
     }
     let token = &settings.broker.operator_token;
@@ -63,7 +62,7 @@ pub(super) fn check(settings: &Settings, origins: &BTreeMap<&'static str, String
     let everywhere = settings.proxies.trusted.iter().find(|network| is_everywhere(network));
     if let Some(network) = everywhere {
         let message = format!(
-            "{network} is everybody, and {exposed} is not loopback: whoever comes could say that it is somebody else; name the addresses of the \
+            "{network} is everybody, and {exposed} is not loopback: every client could claim another's address; name the addresses of the \
              proxies"
         );
         refuse("proxies.trusted", "unsafe_proxies", message);

@@ -75,8 +75,8 @@ pub struct BrokerSettings {
     /// Broker and edge sign and check assertions with it. Empty until
     /// [`super::Loaded::resolve_secrets`] has run.
     pub bridge_secret: Secret,
-    /// Opens the operators' API, and `/stats` and `/metrics` to other machines. Empty: nobody may use the
-    /// API, and only this machine gets those pages.
+    /// Opens the operators' API, and `/stats` and `/metrics` to other machines. Empty: nobody may
+    /// use the API, and only this machine gets those pages.
     pub operator_token: Secret,
     /// TLS of the broker's listener.
     pub tls: ListenerTls,

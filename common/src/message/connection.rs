@@ -3,10 +3,11 @@
 
 use serde::Deserialize;
 
+use super::payload::read_secret;
 use crate::{
     envelope::Envelope,
     error::{ClientError, ErrorCode},
-    secret::{Secret, json_fault},
+    secret::Secret,
 };
 
 /// A frame from a client session, as its connection sees it.
@@ -78,10 +79,4 @@ struct IdentifyAsk {
 #[derive(Deserialize)]
 struct RefreshAsk {
     token: Secret,
-}
-
-/// Reads a payload; the error does not quote what was sent.
-fn read_secret<'a, T: Deserialize<'a>>(payload: Option<&'a str>) -> Result<T, ClientError> {
-    serde_json::from_str(payload.unwrap_or("{}"))
-        .map_err(|error| ClientError::with_message(ErrorCode::InvalidPayload, format!("invalid payload: {}", json_fault(&error))))
 }

@@ -46,13 +46,29 @@ impl TryFrom<RawStart> for Start {
     type Error = &'static str;
 
     fn try_from(raw: RawStart) -> Result<Self, Self::Error> {
-        match raw {
-            RawStart { epoch, seq: Some(seq), last: None, since: None } => Ok(Self::After { epoch, seq }),
-            RawStart { epoch: None, seq: None, last: Some(last), since: None } => Ok(Self::Last(last)),
-            RawStart { epoch: None, seq: None, last: None, since: Some(since) } => {
-                timestamp::parse_ms(&since).map(Self::Since).ok_or("`since` must be an RFC 3339 time")
+        let RawStart { epoch, seq, last, since } = raw;
+        if epoch.is_some() && seq.is_none() {
+            return Err("an epoch belongs to a `seq`");
+        }
+        let after = seq.map(|seq| Self::After { epoch, seq });
+        Self::one_of(after, last, since.as_deref())?.ok_or("a start is one of {seq, epoch}, {last} and {since}")
+    }
+}
+
+impl Start {
+    /// The start that a request names in one of three ways: a position, `last`, or `since` as an
+    /// RFC 3339 time. `None`: it names none.
+    ///
+    /// # Errors
+    /// It names more than one, or the time cannot be read.
+    pub fn one_of(position: Option<Self>, last: Option<u32>, since: Option<&str>) -> Result<Option<Self>, &'static str> {
+        match (position, last, since) {
+            (position, None, None) => Ok(position),
+            (None, Some(last), None) => Ok(Some(Self::Last(last))),
+            (None, None, Some(since)) => {
+                timestamp::parse_ms(since).map(|since| Some(Self::Since(since))).ok_or("`since` must be an RFC 3339 time")
             }
-            _ => Err("a start is one of {seq, epoch}, {last} and {since}"),
+            _ => Err("name only one start: a position, `last` or `since`"),
         }
     }
 }

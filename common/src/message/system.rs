@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 use super::{
@@ -64,7 +64,7 @@ pub struct Ack {
     pub agent_id: Option<AgentId>,
     /// The session's id.
     pub session_id: Option<SessionId>,
-    /// What the edge calls the client's socket: it stays the same when the edge connects anew.
+    /// What the edge calls the client's socket: it stays the same when the edge reconnects.
     pub socket_id: Option<Uuid>,
     /// Always `connected`.
     pub status: &'static str,
@@ -188,9 +188,29 @@ pub enum SystemMessage {
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_in_ms: Option<u64>,
     },
+    /// Of a bridge service that defines its own types; see [`SystemMessage::of_service`].
+    Service(ServiceMessage),
+}
+
+/// A message in the words of one bridge service.
+#[derive(Clone, Debug)]
+pub struct ServiceMessage {
+    kind: &'static str,
+    payload: serde_json::Value,
+}
+
+impl Serialize for ServiceMessage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.payload.serialize(serializer)
+    }
 }
 
 impl SystemMessage {
+    /// A message of a bridge service: its type, `family:verb`, and its payload.
+    pub fn of_service(kind: &'static str, payload: serde_json::Value) -> Self {
+        Self::Service(ServiceMessage { kind, payload })
+    }
+
     /// The type on the wire.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -222,6 +242,7 @@ impl SystemMessage {
             Self::Expiring { .. } => "connection:expiring",
             Self::Refreshed { .. } => "connection:refreshed",
             Self::Upstream { .. } => "system:upstream",
+            Self::Service(message) => message.kind,
         }
     }
 

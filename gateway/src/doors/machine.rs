@@ -8,6 +8,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use common::{
+    backoff::STABLE_AFTER,
     close::{Advice, CloseCode},
     id::ClientName,
     timestamp::millis,
@@ -25,8 +26,6 @@ use super::{
     way::{Fault, Opening},
 };
 
-/// A connection that lasted so long is stable: the next loss starts a new series of waits.
-pub const STABLE_AFTER: Duration = Duration::from_secs(5);
 /// Characters of a client name that are kept when a new name is made from it.
 const MOST_OF_NAME: usize = 100;
 /// How long the broker may be silent until its `connection:ack` says otherwise.

@@ -1,7 +1,7 @@
 //! The order of a connection's replies: that of its requests, though these run side by side. Pure.
 //!
-//! Clients do not name what a reply belongs to. They give it to the request that has waited for the
-//! longest time.
+//! Clients do not name what a reply belongs to. They give it to the request that has waited
+//! longest.
 
 use std::collections::VecDeque;
 

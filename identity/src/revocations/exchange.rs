@@ -25,7 +25,7 @@ pub struct Exchange {
 /// The broker's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exchanged {
-    /// Changes at each start of the broker: its numbers begin anew, and it may have lost what it
+    /// Changes at each start of the broker: its numbers start again, and it may have lost what it
     /// was told.
     pub life: String,
     /// The number up to which the edge now knows the broker's revocations.

@@ -127,7 +127,7 @@ fn two_hundred_thousand_revocations_all_hold() {
             break;
         }
     }
-    assert_eq!(heard, 200_100, "who begins anew hears of all");
+    assert_eq!(heard, 200_100, "who starts again hears of all");
 }
 
 #[test]

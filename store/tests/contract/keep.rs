@@ -229,7 +229,7 @@ async fn what_a_receiver_was_told_goes_with_its_inbox(backend: Backend) {
     store.reopen();
     assert!(store.cursors(told).await.unwrap().is_empty());
     assert_eq!(store.cursors(reader).await.unwrap().len(), 2, "a reader's position is its own");
-    // The count begins anew with the inbox.
+    // The count starts again with the inbox.
     let letter = store.letter(&agent).await;
     store.put(letter).await;
     assert_eq!(store.channel(channel(&agent)).await.unwrap().unwrap().dead_lettered, 0);

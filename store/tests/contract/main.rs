@@ -1,5 +1,5 @@
-//! What every store must do. Each case runs on every backend; a new backend is one more line in
-//! `harness`.
+//! What every store must do. Each case runs on every backend. A new backend is a variant of
+//! `harness::Backend`, a module in its macro, and an entry in the lists of `model` and `quotas`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod append;

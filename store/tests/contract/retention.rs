@@ -159,7 +159,7 @@ async fn a_channel_without_records_is_forgotten_when_it_was_not_used_for_long(ba
     assert!(store.channel(channel("topic:later")).await.unwrap().is_some());
     assert_eq!(counts(store.trim(u64::MAX / 4, 1_000).await.unwrap()), (0, 1, false));
     assert_eq!((store.health().records, store.health().channels), (1, 1), "one that has records stays");
-    // If it is made again, it begins anew.
+    // If it is made again, it starts again.
     let record = NewRecord { stored_at: 9_000, ..store.record("topic:t").await };
     let again = store.put(record).await;
     assert_eq!(store.numbers("topic:t").await, [again]);

@@ -1,5 +1,5 @@
-// A client of the dialect `supervisor` as such clients are: it matches replies to its oldest fitting
-// request, gives up after 10 s, and comes back a second after its socket was closed.
+// A client of the dialect `supervisor` as such clients are: it matches replies to its oldest
+// fitting request, gives up after 10 s, and comes back a second after its socket was closed.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";

@@ -15,8 +15,8 @@ use crate::{certificate::Facts, client::ClientTls, file};
 const ASKED_WHY: usize = 5;
 /// Time limit of a whole order.
 pub(super) const PATIENCE: Duration = Duration::from_secs(180);
-/// How often an order is begun anew because the authority takes no number that it gave out. The
-/// library has tried by then.
+/// How often an order is restarted because the authority rejects its own nonces. The library has
+/// retried by then.
 const AGAIN: u32 = 2;
 /// How the authority is asked whether it is done.
 const POLLING: RetryPolicy =

@@ -69,13 +69,13 @@ async fn step(order: &Order, hurried: bool) -> Result<Next, OrderError> {
         Ok(facts) => {
             tracing::info!(names = ?facts.names, "a certificate was ordered");
             place.keep_failure(None)?;
-            // One that is due as it comes, as where the clock here is wrong, is no reason to order
-            // without pause.
+            // If this machine's clock is wrong, the new certificate may be due at once. Wait all
+            // the same.
             Ok(Next { fault: None, wait: until_due(order).unwrap_or_else(|| schedule::wait_after(1, chance())) })
         }
         Err(error) => {
             let (failure, wait) = Failure::after(before.as_ref(), error.to_string(), domains, SystemTime::now(), chance());
-            tracing::error!(%error, retry_in_s = wait.as_secs(), "no certificate could be ordered; send SIGHUP to try again at once");
+            tracing::error!(%error, retry_in_s = wait.as_secs(), "the certificate could not be ordered; send SIGHUP to try again at once");
             place.keep_failure(Some(&failure))?;
             Ok(Next { fault: Some(failure.why), wait })
         }
@@ -88,7 +88,7 @@ fn until_due(order: &Order) -> Option<Duration> {
     due.duration_since(SystemTime::now()).ok().filter(|wait| !wait.is_zero()).map(|wait| wait.min(LONGEST_SLEEP))
 }
 
-/// A random number from 0 to 1; without randomness everybody waits longest.
+/// A random number from 0 to 1; 0 if the system gives none.
 fn chance() -> f64 {
     getrandom::u32().map_or(0.0, |number| f64::from(number) / f64::from(u32::MAX))
 }

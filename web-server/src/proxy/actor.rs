@@ -4,6 +4,15 @@
 //! The actor owns the connection to the broker (through the pump in its context), dials and waits,
 //! the session's credentials, and the place among the open sockets. The face owns the client's
 //! connection. The actor stops when both connections are gone.
+//!
+//! ```text
+//!             start, on_linked, on_lost
+//!  ProxyActor ─────────────────────────▶ Face ──▶ client
+//!             poll_ready, on_frame, on_run, tell, close
+//!
+//!  ProxyActor ◀───────────────────────── Face ◀── client
+//!             poll_uplink, uplink, pass_up, send_up, on_client_gone, on_client_end
+//! ```
 
 use std::{
     sync::Arc,
@@ -13,28 +22,72 @@ use std::{
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
 use common::{
     assertion::{ClientIdentity, LoggedIn},
+    backplane::ToEdge,
     close::CloseCode,
     error::{ClientError, ErrorCode},
     message::SystemMessage,
     timestamp,
 };
-use transport::{CloseMode, DialError, End, Frame, Lane, Link, Pump, Sent, Socket, Upgraded, clock::now_ms, sweeper};
+use transport::{
+    CloseMode, DialError, End, Frame, FrameError, Lane, Link, Pump, Sent, Socket, Upgraded, clock::now_ms, frame::FrameHeader,
+    sweeper,
+};
 
 use super::{
-    broker_side::{self, BrokerSide},
+    broker_side::{self, BrokerSide, Downstream},
     environment::{NoLink, ProxyEnvironment},
-    face::Face,
+    frame_runs::Verdict,
     machine::{Effect, Event, Moment, ProxyMachine, State},
     uplink::{Batch, Dropped, Uplink},
-    websocket::WebSocketFace,
 };
 use crate::{
     http::ClientAddress,
     sessions::{Order, SocketTicket},
 };
 
+/// The part of the proxy that speaks with a client, in one protocol: the WebSocket of browsers,
+/// events over HTTP, or another. It owns the client's connection and nothing of the broker's.
+pub trait Face: Sized + Unpin + 'static {
+    /// The actor has started. The face begins to serve its client here, and reports the client's
+    /// end later with [`ProxyActor::on_client_end`], exactly once.
+    fn start(actor: &mut ProxyActor<Self>, ctx: &mut Context<ProxyActor<Self>>);
+
+    /// There is a connection to the broker. What the face sends now goes before everything that
+    /// waited.
+    fn on_linked(_actor: &mut ProxyActor<Self>, _ctx: &mut Context<ProxyActor<Self>>) {}
+
+    /// The connection to the broker is gone, or the first try failed. The actor tries again by
+    /// itself.
+    fn on_lost(_actor: &mut ProxyActor<Self>, _ctx: &mut Context<ProxyActor<Self>>) {}
+
+    /// Ready when the client takes more. Until then the broker is not read.
+    fn poll_ready(&mut self, task: &mut Task<'_>) -> Poll<()>;
+
+    /// A whole frame from the broker, as it came: text, its fragments, pings and pongs. Frames that
+    /// the face takes are handed to [`Face::on_run`] together.
+    ///
+    /// # Errors
+    /// The frame does not follow from the one before. The broker's connection is given up.
+    fn on_frame(&mut self, header: &FrameHeader, frame: &mut [u8]) -> Result<Verdict, FrameError>;
+
+    /// The end of one read from the broker: the frames that the face took of it, end to end. Empty
+    /// if it took none.
+    fn on_run(actor: &mut ProxyActor<Self>, run: Vec<u8>, ctx: &mut Context<ProxyActor<Self>>);
+
+    /// The edge itself says something to the client; `correlation_id` names the client's frame that
+    /// it answers.
+    fn tell(&mut self, message: &SystemMessage, correlation_id: Option<&str>);
+
+    /// Whether the client has the beginning of a message whose end is still to come from the
+    /// broker.
+    fn is_inside_message(&self) -> bool;
+
+    /// Closes the client's connection.
+    fn close(&mut self, code: CloseCode, reason: &str);
+}
+
 /// See the module.
-pub struct ProxyActor<F: Face = WebSocketFace> {
+pub struct ProxyActor<F: Face> {
     pub(super) environment: Arc<ProxyEnvironment>,
     pub(super) identity: ClientIdentity,
     /// The address that is charged for signature checks.
@@ -292,25 +345,6 @@ impl<F: Face> ProxyActor<F> {
         self.on_client_gone(end.code, end.reason, ctx);
     }
 
-    /// Whether this is the current connection to the broker.
-    pub(super) fn is_current(&self, number: u64) -> bool {
-        matches!(&self.upstream, Upstream::Open { number: current, .. } if *current == number)
-    }
-
-    pub(super) fn on_broker_close(&mut self, number: u64, end: &End, ctx: &mut Context<Self>) {
-        let Upstream::Open { number: current, link } = &self.upstream else { return };
-        if *current == number {
-            broker_side::answer(link, end);
-            self.on_broker_event(Event::UpstreamClosed { code: end.code, reason: end.reason.clone() }, ctx);
-        }
-    }
-
-    pub(super) fn on_broker_lost(&mut self, number: u64, ctx: &mut Context<Self>) {
-        if self.is_current(number) {
-            self.on_broker_event(Event::UpstreamLost, ctx);
-        }
-    }
-
     fn on_broker_event(&mut self, event: Event, ctx: &mut Context<Self>) {
         self.identity.reading.away_since.get_or_insert_with(a_moment_ago);
         if self.face.is_inside_message() && self.machine.is_linked() {
@@ -322,17 +356,53 @@ impl<F: Face> ProxyActor<F> {
         self.apply(event, ctx);
     }
 
-    pub(super) fn on_broker_end(&mut self, number: u64, end: &End, ctx: &mut Context<Self>) {
-        tracing::debug!(session = %self.identity.session_id, code = end.code.0, reason = %end.reason, "broker connection ended");
-        self.running = self.running.saturating_sub(1);
-        self.on_broker_lost(number, ctx);
-        self.stop_when_done(ctx);
-    }
-
     fn stop_when_done(&self, ctx: &mut Context<Self>) {
         if self.running == 0 && !self.has_client && self.machine.state() == State::Closing {
             ctx.stop();
         }
+    }
+}
+
+impl<F: Face> Downstream for ProxyActor<F> {
+    fn poll_ready(&mut self, task: &mut Task<'_>) -> Poll<()> {
+        self.face.poll_ready(task)
+    }
+
+    fn on_frame(&mut self, header: &FrameHeader, frame: &mut [u8]) -> Result<Verdict, FrameError> {
+        self.face.on_frame(header, frame)
+    }
+
+    fn on_run(&mut self, run: Vec<u8>, ctx: &mut Context<Self>) {
+        F::on_run(self, run, ctx);
+    }
+
+    fn on_ask(&mut self, ask: ToEdge, ctx: &mut Context<Self>) {
+        self.on_broker_ask(ask, ctx);
+    }
+
+    fn is_current(&self, number: u64) -> bool {
+        matches!(&self.upstream, Upstream::Open { number: current, .. } if *current == number)
+    }
+
+    fn on_broker_close(&mut self, number: u64, end: &End, ctx: &mut Context<Self>) {
+        let Upstream::Open { number: current, link } = &self.upstream else { return };
+        if *current == number {
+            broker_side::answer(link, end);
+            self.on_broker_event(Event::UpstreamClosed { code: end.code, reason: end.reason.clone() }, ctx);
+        }
+    }
+
+    fn on_broker_lost(&mut self, number: u64, ctx: &mut Context<Self>) {
+        if self.is_current(number) {
+            self.on_broker_event(Event::UpstreamLost, ctx);
+        }
+    }
+
+    fn on_broker_end(&mut self, number: u64, end: &End, ctx: &mut Context<Self>) {
+        tracing::debug!(session = %self.identity.session_id, code = end.code.0, reason = %end.reason, "broker connection ended");
+        self.running = self.running.saturating_sub(1);
+        self.on_broker_lost(number, ctx);
+        self.stop_when_done(ctx);
     }
 }
 

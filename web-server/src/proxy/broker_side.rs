@@ -2,23 +2,50 @@
 
 use std::task::{Context, Poll};
 
+use actix::Actor;
 use common::{backplane::ToEdge, close::CloseCode};
 use transport::{
     CloseMode, End, FrameError, Inbound, Step,
-    frame::{OpCode, Origin},
+    frame::{FrameHeader, OpCode, Origin, read_close},
 };
 
-use super::{
-    actor::ProxyActor,
-    close_frame,
-    face::Face,
-    frame_runs::{FrameRuns, Verdict},
-};
+use super::frame_runs::{FrameRuns, Verdict};
 
-/// The broker's half of a pair. A pair has one at a time. One that was given up only finishes its
-/// close.
+/// What a connection to the broker needs of the actor that owns it. Connections are known by their
+/// numbers, because one that was given up still finishes its close.
+pub trait Downstream: Actor<Context = actix::Context<Self>> + Unpin {
+    /// Ready when more may be read from the broker.
+    fn poll_ready(&mut self, task: &mut Context<'_>) -> Poll<()>;
+
+    /// Whether this is the current connection.
+    fn is_current(&self, number: u64) -> bool;
+
+    /// A whole frame for the client.
+    ///
+    /// # Errors
+    /// The frame does not follow from the one before. The connection is given up.
+    fn on_frame(&mut self, header: &FrameHeader, frame: &mut [u8]) -> Result<Verdict, FrameError>;
+
+    /// The end of one read: the frames that were taken, end to end.
+    fn on_run(&mut self, run: Vec<u8>, ctx: &mut actix::Context<Self>);
+
+    /// The broker asks the edge something.
+    fn on_ask(&mut self, ask: ToEdge, ctx: &mut actix::Context<Self>);
+
+    /// The broker closed the connection.
+    fn on_broker_close(&mut self, number: u64, end: &End, ctx: &mut actix::Context<Self>);
+
+    /// The connection is broken, or was given up.
+    fn on_broker_lost(&mut self, number: u64, ctx: &mut actix::Context<Self>);
+
+    /// The connection has ended.
+    fn on_broker_end(&mut self, number: u64, end: &End, ctx: &mut actix::Context<Self>);
+}
+
+/// One connection to the broker. A client has one at a time. One that was given up only finishes
+/// its close.
 pub struct BrokerSide {
-    /// The number of this connection to the broker within the pair.
+    /// Its number among those of this client.
     number: u64,
     frames: FrameRuns,
     closed: Option<End>,
@@ -31,17 +58,12 @@ impl BrokerSide {
     }
 }
 
-impl<F: Face> Inbound<ProxyActor<F>> for BrokerSide {
-    fn poll_ready(&mut self, actor: &mut ProxyActor<F>, task: &mut Context<'_>) -> Poll<()> {
-        actor.face.poll_ready(task)
+impl<A: Downstream> Inbound<A> for BrokerSide {
+    fn poll_ready(&mut self, actor: &mut A, task: &mut Context<'_>) -> Poll<()> {
+        actor.poll_ready(task)
     }
 
-    fn on_bytes(
-        &mut self,
-        actor: &mut ProxyActor<F>,
-        bytes: &mut [u8],
-        ctx: &mut actix::Context<ProxyActor<F>>,
-    ) -> Result<Step, FrameError> {
+    fn on_bytes(&mut self, actor: &mut A, bytes: &mut [u8], ctx: &mut actix::Context<A>) -> Result<Step, FrameError> {
         let mut run = Vec::new();
         let mut asked = Vec::new();
         let is_current = actor.is_current(self.number);
@@ -49,7 +71,7 @@ impl<F: Face> Inbound<ProxyActor<F>> for BrokerSide {
         let outcome = frames.feed(bytes, &mut run, |header, frame| {
             match header.opcode {
                 OpCode::Close => {
-                    *closed = Some(close_frame::read(frame.get(header.header_len..).unwrap_or_default())?);
+                    *closed = Some(End::by_peer(read_close(frame.get(header.header_len..).unwrap_or_default())?));
                     Ok(Verdict::Stop)
                 }
                 _ if !is_current => Ok(Verdict::Leave),
@@ -58,12 +80,12 @@ impl<F: Face> Inbound<ProxyActor<F>> for BrokerSide {
                     asked.extend(ToEdge::parse(frame.get(header.header_len..).unwrap_or_default()));
                     Ok(Verdict::Leave)
                 }
-                _ => actor.face.on_frame(header, frame),
+                _ => actor.on_frame(header, frame),
             }
         });
-        F::on_run(actor, run, ctx);
+        actor.on_run(run, ctx);
         for ask in asked {
-            actor.on_broker_ask(ask, ctx);
+            actor.on_ask(ask, ctx);
         }
         match (&outcome, &self.closed) {
             (Err(fault), _) => {
@@ -76,7 +98,7 @@ impl<F: Face> Inbound<ProxyActor<F>> for BrokerSide {
         outcome.map(|()| Step::Continue)
     }
 
-    fn on_closing(&mut self, actor: &mut ProxyActor<F>, _: CloseCode, ctx: &mut actix::Context<ProxyActor<F>>) {
+    fn on_closing(&mut self, actor: &mut A, _: CloseCode, ctx: &mut actix::Context<A>) {
         // The transport has given the broker up. If the machine closed the connection, this is no
         // longer the current side.
         actor.on_broker_lost(self.number, ctx);
@@ -86,7 +108,7 @@ impl<F: Face> Inbound<ProxyActor<F>> for BrokerSide {
         self.closed.clone()
     }
 
-    fn on_end(&mut self, actor: &mut ProxyActor<F>, end: End, ctx: &mut actix::Context<ProxyActor<F>>) {
+    fn on_end(&mut self, actor: &mut A, end: End, ctx: &mut actix::Context<A>) {
         actor.on_broker_end(self.number, &end, ctx);
     }
 }

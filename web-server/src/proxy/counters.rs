@@ -13,7 +13,7 @@ use super::machine::State;
 /// Totals and gauges over all ProxyActors.
 #[derive(Debug)]
 pub struct ProxyCounters {
-    browser_policy: Arc<LinkPolicy>,
+    client_policy: Arc<LinkPolicy>,
     upstream_policy: Arc<LinkPolicy>,
     opened: AtomicU64,
     states: [AtomicU64; 4],
@@ -29,9 +29,9 @@ const STATE_NAMES: [&str; 4] = ["connecting", "linked", "waiting", "closing"];
 
 impl ProxyCounters {
     /// All zero; the policies carry the counts of the links.
-    pub fn new(browser_policy: Arc<LinkPolicy>, upstream_policy: Arc<LinkPolicy>) -> Arc<Self> {
+    pub fn new(client_policy: Arc<LinkPolicy>, upstream_policy: Arc<LinkPolicy>) -> Arc<Self> {
         Arc::new(Self {
-            browser_policy,
+            client_policy,
             upstream_policy,
             opened: AtomicU64::default(),
             states: Default::default(),
@@ -81,9 +81,9 @@ impl ProxyCounters {
         self.dropped_bytes.fetch_add(bytes, Relaxed);
     }
 
-    /// The browsers' side, for statistics; `open` is the number of sockets now.
+    /// The clients' side, for statistics; `open` is the number of sockets now.
     pub fn browsers(&self, open: usize) -> Value {
-        let counts = &self.browser_policy.counts;
+        let counts = &self.client_policy.counts;
         json!({
             "sockets": open,
             "opened": self.opened.load(Relaxed),
@@ -141,7 +141,7 @@ impl ProxyCounters {
 
     /// The counts of the clients' sockets, and of the connections to the broker.
     pub(crate) fn links(&self) -> [(&'static str, &LinkCounts); 2] {
-        [("client", &self.browser_policy.counts), ("broker", &self.upstream_policy.counts)]
+        [("client", &self.client_policy.counts), ("broker", &self.upstream_policy.counts)]
     }
 
     fn gauge(&self, state: State) -> &AtomicU64 {

@@ -41,10 +41,10 @@ impl EdgeName {
         Self(Uuid::new_v4().simple().to_string())
     }
 
-    /// The name of the socket with this slot in its session. A client that reconnects alone gets
-    /// the same slot, so the broker recognizes it.
-    pub fn of_client(&self, place: usize) -> Option<ClientName> {
-        ClientName::new(&format!("{NAMED_BY_EDGE}{}.{place}", self.0)).ok()
+    /// The name of the socket with this seat in its session. A client that reconnects alone gets
+    /// the same seat, so the broker recognizes it.
+    pub fn of_client(&self, seat: usize) -> Option<ClientName> {
+        ClientName::new(&format!("{NAMED_BY_EDGE}{}.{seat}", self.0)).ok()
     }
 }
 

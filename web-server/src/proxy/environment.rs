@@ -11,7 +11,7 @@ use common::{
 };
 use gateway::doors::{BrokerAddress, SessionPipe};
 use tls::{ClientTls, TlsError};
-use transport::{DialError, Frame, LinkPolicy, Socket, Upgraded, flow::FlowPolicy, link::LinkCounts};
+use transport::{DialError, Frame, LinkPolicy, Socket, Upgraded, flow::FlowPolicy, fragments::MessageLimits, link::LinkCounts};
 
 use super::{counters::ProxyCounters, edge_name::EdgeName, uplink::UplinkLimits};
 use crate::{
@@ -58,14 +58,14 @@ pub struct ProxyEnvironment {
     pub sharing: Arc<Sharing>,
     /// The waits between dials.
     pub backoff: Backoff,
-    /// The bounds of what a browser may send.
+    /// The bounds of what a client may send.
     pub uplink: UplinkLimits,
     /// The longest frame from the broker.
     pub longest_from_broker: usize,
-    /// How often a browser is pinged while the broker, which pings it otherwise, is away.
+    /// How often a client is pinged while the broker, which pings it otherwise, is away.
     pub ping_interval: Duration,
-    /// The rules of browsers' sockets.
-    pub browser_policy: Arc<LinkPolicy>,
+    /// The rules of clients' sockets.
+    pub client_policy: Arc<LinkPolicy>,
     /// The rules of sockets to the broker.
     pub upstream_policy: Arc<LinkPolicy>,
     /// The counters.
@@ -107,7 +107,7 @@ impl ProxyEnvironment {
         let slow = limits.slow_consumer_timeout;
         // A paused side is silent because of the pause. The other side must be given up first.
         let patient = heartbeat.timeout.max(slow + CLOSE_GRACE + heartbeat.interval);
-        let browser_policy = policy(slow, patient);
+        let client_policy = policy(slow, patient);
         // A broker that slows a client down is not slow itself. It gives up on the client first.
         let rates = &settings.rates;
         let slowed = if rates.patience.is_zero() { Duration::MAX } else { slow.saturating_add(rates.patience) };
@@ -127,14 +127,13 @@ impl ProxyEnvironment {
             sharing,
             backoff: Backoff { first: settings.web.reconnect_min, longest: settings.web.reconnect_max },
             uplink: UplinkLimits {
-                max_message: limits.client_frame_bytes(),
-                max_fragments: limits.max_fragments,
+                message: MessageLimits { max_bytes: limits.client_frame_bytes(), max_fragments: limits.max_fragments },
                 held_bytes: settings.web.upstream_queue_bytes,
             },
             longest_from_broker: LONGEST_FROM_BROKER.max(longest_frame.saturating_mul(2)),
             ping_interval: heartbeat.interval,
-            counters: ProxyCounters::new(Arc::clone(&browser_policy), Arc::clone(&upstream_policy)),
-            browser_policy,
+            counters: ProxyCounters::new(Arc::clone(&client_policy), Arc::clone(&upstream_policy)),
+            client_policy,
             upstream_policy,
         }))
     }

@@ -16,7 +16,7 @@ use common::{
 use identity::policy::Ability;
 use transport::Lane;
 
-use super::{actor::ProxyActor, face::Face};
+use super::actor::{Face, ProxyActor};
 use crate::sessions::{Order, Session, Source};
 
 impl<F: Face> ProxyActor<F> {

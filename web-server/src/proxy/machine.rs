@@ -17,13 +17,10 @@
 
 use std::time::Duration;
 
-use common::close::CloseCode;
-
-use common::backoff::Backoff;
-
-/// A link that held for this long shows that the broker is well: the next loss starts a new series
-/// of waits.
-pub const STABLE_AFTER: Duration = Duration::from_secs(5);
+use common::{
+    backoff::{Backoff, STABLE_AFTER},
+    close::CloseCode,
+};
 
 /// The state of a client and its connection to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

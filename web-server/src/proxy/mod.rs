@@ -15,17 +15,16 @@
 //!                               ProxyActor ── ProxyMachine
 //! ```
 //! Backpressure: a side is not read while the other side's outbox is over its high mark. Both pumps
-//! live in the actor's context, so that a pair never leaves its thread. The proxy does not parse
-//! payloads, does not keep frames for a client that is away, and does not check who a client is.
+//! live in the actor's context, so that both connections of a client stay on one thread. The proxy
+//! does not parse payloads, does not keep frames for a client that is away, and does not check who
+//! a client is.
 
 mod actor;
 mod broker_side;
-mod close_frame;
 mod counters;
 mod edge_name;
 mod environment;
 pub mod events;
-mod face;
 mod frame_runs;
 mod login;
 mod machine;
@@ -33,12 +32,11 @@ pub mod routes;
 mod uplink;
 mod websocket;
 
-pub use actor::ProxyActor;
+pub use actor::{Face, ProxyActor};
 pub use common::backoff::Backoff;
 pub use counters::ProxyCounters;
 pub use environment::ProxyEnvironment;
-pub use face::Face;
 pub use frame_runs::Verdict;
-pub use machine::{Effect, Event, Moment, ProxyMachine, STABLE_AFTER, State};
+pub use machine::{Effect, Event, Moment, ProxyMachine, State};
 pub use uplink::{Batch, Dropped, Uplink, UplinkLimits};
 pub use websocket::WebSocketFace;

@@ -72,7 +72,7 @@ pub async fn open(
         agent: parameters.agent.as_deref().map(|text| agent_id_in_query("agent", text)).transpose()?,
         ip: Some(address.0.to_string()),
         user_agent: user_agent(&request),
-        reading: parameters.reading(|| ticket.place().and_then(|place| environment.name.of_client(place)))?,
+        reading: parameters.reading(|| ticket.seat().and_then(|seat| environment.name.of_client(seat)))?,
         ..owned.session.identity()
     };
 

@@ -8,7 +8,8 @@
 use bytes::{Bytes, BytesMut};
 use transport::{
     FrameError,
-    frame::{FrameHeader, OpCode},
+    fragments::{Fragments, MessageLimits, Part},
+    frame::FrameHeader,
 };
 
 /// The frames of one read to the broker, end to end.
@@ -23,10 +24,8 @@ pub struct Batch {
 /// Bounds of what a client may send.
 #[derive(Clone, Copy, Debug)]
 pub struct UplinkLimits {
-    /// Longest message in bytes.
-    pub max_message: usize,
-    /// Most fragments of one message.
-    pub max_fragments: usize,
+    /// Of one message.
+    pub message: MessageLimits,
     /// Bytes that may wait while the broker is away.
     pub held_bytes: usize,
 }
@@ -51,20 +50,14 @@ enum Route {
     Drop,
 }
 
-/// A message whose last fragment has not arrived.
-#[derive(Clone, Copy, Debug)]
-struct OpenMessage {
-    route: Route,
-    fragments: usize,
-    bytes: usize,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Uplink {
-    limits: UplinkLimits,
+    held_bytes: usize,
     linked: bool,
-    open: Option<OpenMessage>,
+    fragments: Fragments,
+    /// Of the message whose last fragment has not arrived.
+    route: Option<Route>,
     held: BytesMut,
     dropped: Dropped,
 }
@@ -72,7 +65,14 @@ pub struct Uplink {
 impl Uplink {
     /// An uplink without a broker.
     pub fn new(limits: UplinkLimits) -> Self {
-        Self { limits, linked: false, open: None, held: BytesMut::new(), dropped: Dropped::default() }
+        Self {
+            held_bytes: limits.held_bytes,
+            linked: false,
+            fragments: Fragments::new(limits.message),
+            route: None,
+            held: BytesMut::new(),
+            dropped: Dropped::default(),
+        }
     }
 
     /// Takes a frame of a message (no control frame). Returns whether it goes to the broker now.
@@ -80,50 +80,39 @@ impl Uplink {
     /// # Errors
     /// The frame breaks a rule about fragments or sizes. The connection must be closed.
     pub fn on_frame(&mut self, header: &FrameHeader, bytes: &[u8]) -> Result<bool, FrameError> {
-        let mut message = match (header.opcode, self.open.take()) {
-            (OpCode::Continuation, Some(message)) => message,
-            (OpCode::Continuation, None) => return Err(FrameError::UnexpectedContinuation),
-            (_, Some(_)) => return Err(FrameError::Interleaved),
-            (_, None) => {
-                let route = if self.linked { Route::Pass } else { Route::Hold { from: self.held.len() } };
-                OpenMessage { route, fragments: 0, bytes: 0 }
-            }
+        let part = self.fragments.on_frame(header)?;
+        let begun = match part {
+            Part::Whole | Part::First => None,
+            Part::Middle | Part::Last => self.route,
         };
-        message.fragments += 1;
-        message.bytes += header.payload_len;
-        if message.fragments > self.limits.max_fragments {
-            return Err(FrameError::TooManyFragments { limit: self.limits.max_fragments });
-        }
-        if message.bytes > self.limits.max_message {
-            return Err(FrameError::TooBig { limit: self.limits.max_message });
-        }
-        match message.route {
+        let new = || if self.linked { Route::Pass } else { Route::Hold { from: self.held.len() } };
+        let mut route = begun.unwrap_or_else(new);
+        match route {
             Route::Pass => {}
-            Route::Hold { .. } if self.held.len() + bytes.len() <= self.limits.held_bytes => self.held.extend_from_slice(bytes),
+            Route::Hold { .. } if self.held.len() + bytes.len() <= self.held_bytes => self.held.extend_from_slice(bytes),
             Route::Hold { from } => {
                 let before = self.held.len().saturating_sub(from);
                 self.held.truncate(from);
-                message.route = Route::Drop;
+                route = Route::Drop;
                 self.dropped.messages += 1;
                 self.dropped.bytes += (before + bytes.len()) as u64;
             }
             Route::Drop => self.dropped.bytes += bytes.len() as u64,
         }
-        let passes = message.route == Route::Pass;
-        self.open = (!header.fin).then_some(message);
-        Ok(passes)
+        self.route = matches!(part, Part::First | Part::Middle).then_some(route);
+        Ok(route == Route::Pass)
     }
 
     /// Whether the broker has the beginning of a message without its end.
     pub fn is_inside(&self) -> bool {
-        self.open.is_some_and(|message| message.route == Route::Pass)
+        self.route == Some(Route::Pass)
     }
 
     /// The broker is connected. Returns the waiting frames, and what was dropped since the last
     /// time.
     pub fn open(&mut self) -> (Bytes, Dropped) {
         self.linked = true;
-        if let Some(OpenMessage { route: route @ Route::Hold { .. }, .. }) = &mut self.open {
+        if let Some(route @ Route::Hold { .. }) = &mut self.route {
             *route = Route::Pass;
         }
         (std::mem::take(&mut self.held).freeze(), std::mem::take(&mut self.dropped))
@@ -132,10 +121,8 @@ impl Uplink {
     /// The broker is away. If half of a message has gone to it, the rest is dropped.
     pub fn hold(&mut self) {
         self.linked = false;
-        if let Some(message) = &mut self.open
-            && message.route == Route::Pass
-        {
-            message.route = Route::Drop;
+        if let Some(route @ Route::Pass) = &mut self.route {
+            *route = Route::Drop;
             self.dropped.messages += 1;
         }
     }
@@ -149,9 +136,11 @@ impl Uplink {
 
 #[cfg(test)]
 mod tests {
+    use transport::frame::OpCode;
+
     use super::*;
 
-    const LIMITS: UplinkLimits = UplinkLimits { max_message: 100, max_fragments: 3, held_bytes: 30 };
+    const LIMITS: UplinkLimits = UplinkLimits { message: MessageLimits { max_bytes: 100, max_fragments: 3 }, held_bytes: 30 };
 
     fn header(opcode: OpCode, fin: bool, payload_len: usize) -> FrameHeader {
         FrameHeader { fin, opcode, mask: Some([0; 4]), header_len: 6, payload_len }
@@ -168,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_pass_as_they_came_while_linked() {
+    fn frames_pass_while_linked() {
         let mut uplink = Uplink::new(LIMITS);
         uplink.open();
         assert_eq!(feed(&mut uplink, OpCode::Text, true, 1), Ok(true));
@@ -220,22 +209,9 @@ mod tests {
     }
 
     #[test]
-    fn bad_fragments_are_faults() {
+    fn a_frame_that_does_not_follow_is_a_fault() {
         let mut uplink = Uplink::new(LIMITS);
-        assert_eq!(feed(&mut uplink, OpCode::Continuation, true, 1), Err(FrameError::UnexpectedContinuation));
         let _ = feed(&mut uplink, OpCode::Text, false, 1);
         assert_eq!(feed(&mut uplink, OpCode::Text, true, 2), Err(FrameError::Interleaved));
-
-        let mut uplink = Uplink::new(LIMITS);
-        let _ = feed(&mut uplink, OpCode::Text, false, 1);
-        let _ = feed(&mut uplink, OpCode::Continuation, false, 1);
-        let _ = feed(&mut uplink, OpCode::Continuation, false, 1);
-        assert_eq!(feed(&mut uplink, OpCode::Continuation, true, 1), Err(FrameError::TooManyFragments { limit: 3 }));
-
-        let mut uplink = Uplink::new(LIMITS);
-        let big = uplink.on_frame(&header(OpCode::Text, false, 60), &[0; 66]);
-        assert_eq!(big, Ok(false));
-        let bigger = uplink.on_frame(&header(OpCode::Continuation, true, 60), &[0; 66]);
-        assert_eq!(bigger, Err(FrameError::TooBig { limit: 100 }));
     }
 }

@@ -180,7 +180,7 @@ impl SessionAuthority {
     }
 
     /// Ends a session with all of its tokens at once. A session that came with an issuer's token
-    /// begins anew with the next token. The result is ready when that is on the disk.
+    /// starts again with the next token. The result is ready when that is on the disk.
     pub fn end(self: &Arc<Self>, session: &Session) -> impl Future<Output = ()> + use<> {
         let now = SystemTime::now();
         let least = match session.source {

@@ -80,9 +80,9 @@ struct Table {
 
 struct Entry {
     number: u64,
-    /// The lowest slot that no other socket of the session had when this one came. `None`: it has
-    /// no slot.
-    place: Option<usize>,
+    /// The lowest seat that no other socket of the session had when this one came. `None`: it has
+    /// no seat.
+    seat: Option<usize>,
     socket_id: Uuid,
     /// The generation of the token that it was opened with.
     generation: u64,
@@ -132,7 +132,7 @@ pub struct SocketTicket {
     sockets: Arc<OpenSockets>,
     session: SessionId,
     number: u64,
-    place: Option<usize>,
+    seat: Option<usize>,
     /// Its share of what its address may have.
     share: Option<Tab>,
     socket_id: Uuid,
@@ -152,7 +152,7 @@ impl OpenSockets {
         self.admit_with(session, true)
     }
 
-    /// The same for a socket that need not be recognized when it reconnects, and so gets no slot.
+    /// The same for a socket that need not be recognized when it reconnects, and so gets no seat.
     ///
     /// # Errors
     /// See [`OpenSockets::admit`].
@@ -160,7 +160,7 @@ impl OpenSockets {
         self.admit_with(session, false)
     }
 
-    fn admit_with(self: &Arc<Self>, session: &Session, has_place: bool) -> Result<SocketTicket, ErrorCode> {
+    fn admit_with(self: &Arc<Self>, session: &Session, has_seat: bool) -> Result<SocketTicket, ErrorCode> {
         let mut table = self.table.lock();
         if table.is_closed {
             return Err(ErrorCode::NotReady);
@@ -173,12 +173,12 @@ impl OpenSockets {
             return Err(ErrorCode::TooManyConnections);
         }
         let number = self.next.fetch_add(1, Relaxed);
-        let is_free = |place: &usize| sockets.iter().all(|entry| entry.place != Some(*place));
-        let place = if has_place { (0..).find(is_free) } else { None };
+        let is_free = |seat: &usize| sockets.iter().all(|entry| entry.seat != Some(*seat));
+        let seat = if has_seat { (0..).find(is_free) } else { None };
         let socket_id = Uuid::new_v4();
         sockets.push(Entry {
             number,
-            place,
+            seat,
             socket_id,
             generation: session.generation,
             end: End::of(session.expires_at, self.limits.margin),
@@ -186,7 +186,7 @@ impl OpenSockets {
             early: Vec::new(),
         });
         table.count += 1;
-        Ok(SocketTicket { sockets: Arc::clone(self), session: session.id, number, place, socket_id, share: None })
+        Ok(SocketTicket { sockets: Arc::clone(self), session: session.id, number, seat, socket_id, share: None })
     }
 
     /// How many sockets a session has.
@@ -314,10 +314,10 @@ impl SocketTicket {
         self
     }
 
-    /// The socket's slot among those of its session: the lowest free one, 0 for a single socket.
+    /// The socket's seat among those of its session: the lowest free one, 0 for a single socket.
     /// `None` for a socket without a name.
-    pub fn place(&self) -> Option<usize> {
-        self.place
+    pub fn seat(&self) -> Option<usize> {
+        self.seat
     }
 
     /// The id of the socket for its client and the broker.

@@ -40,12 +40,12 @@ fn places_are_bounded_and_given_back() {
     let _third = sockets.admit(&session()).expect("free");
     assert_eq!(sockets.admit(&session()).err(), Some(ErrorCode::AtCapacity));
     assert_eq!((sockets.count(), sockets.of_session(mine.id)), (3, 2));
-    assert_eq!((first.place(), second.place()), (Some(0), Some(1)));
+    assert_eq!((first.seat(), second.seat()), (Some(0), Some(1)));
     drop(first);
     assert_eq!((sockets.count(), sockets.of_session(mine.id)), (2, 1));
-    assert_eq!(sockets.admit(&mine).expect("free").place(), Some(0));
+    assert_eq!(sockets.admit(&mine).expect("free").seat(), Some(0));
     let nameless = sockets.admit_nameless(&mine).expect("free");
-    assert_eq!((nameless.place(), sockets.of_session(mine.id)), (None, 2), "it counts, and takes no place from those with names");
+    assert_eq!((nameless.seat(), sockets.of_session(mine.id)), (None, 2), "it counts, and takes no seat from those with names");
     assert_eq!(sockets.admit_nameless(&mine).err(), Some(ErrorCode::AtCapacity));
     sockets.shut();
     assert_eq!(sockets.admit(&mine).err(), Some(ErrorCode::NotReady));

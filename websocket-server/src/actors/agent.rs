@@ -34,7 +34,7 @@ const REGISTRATION_GRACE: Duration = Duration::from_secs(1);
 /// The source of the agent's id. An unnamed connection becomes named once, and never unnamed again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgentHandshake {
-    /// The id is settled.
+    /// The id is known.
     Named(AgentId),
     /// The first frame may still name another id than the assigned one.
     Unnamed {
@@ -56,18 +56,18 @@ impl AgentHandshake {
         }
     }
 
-    /// Settles the id by the first frame, if that is a registration.
+    /// Chooses the id by the first frame, if that is a registration.
     ///
     /// # Errors
-    /// The id in the registration is no agent id. Nothing is settled then.
-    pub fn settle(&mut self, registration: Option<&AgentDescription>) -> Result<AgentId, ClientError> {
+    /// The id in the registration is no agent id. Then nothing is chosen.
+    pub fn choose_id(&mut self, registration: Option<&AgentDescription>) -> Result<AgentId, ClientError> {
         let wanted = match registration {
             Some(description) => description.wanted_id()?,
             None => None,
         };
-        let settled = wanted.unwrap_or_else(|| self.agent_id().clone());
-        *self = Self::Named(settled.clone());
-        Ok(settled)
+        let chosen = wanted.unwrap_or_else(|| self.agent_id().clone());
+        *self = Self::Named(chosen.clone());
+        Ok(chosen)
     }
 }
 
@@ -104,17 +104,17 @@ impl AgentActor {
         });
     }
 
-    /// Settles the id and registers, unless that was done.
+    /// Chooses the id and registers, unless that was done.
     fn register(&mut self, description: Option<AgentDescription>, id: Option<&str>) -> Result<(), ClientError> {
         if matches!(self.handshake, AgentHandshake::Named(_)) {
             return Ok(());
         }
-        let mut settled = self.handshake.clone();
-        let agent_id = settled.settle(description.as_ref())?;
+        let mut handshake = self.handshake.clone();
+        let agent_id = handshake.choose_id(description.as_ref())?;
         if let Some(pass) = &self.connection.pass {
             pass.check_id(&agent_id)?;
         }
-        self.handshake = settled;
+        self.handshake = handshake;
         let asked_by = description.is_some().then(|| RegisterFrame { id: id.map(str::to_owned) });
         self.connection.register(PeerKind::Agent(agent_id), self.reading.clone(), description.unwrap_or_default(), asked_by);
         Ok(())
@@ -127,6 +127,16 @@ impl AgentActor {
             let (code, reason) = Pass::UNNAMED;
             self.connection.link.close(code, reason, CloseMode::Flush);
         }
+    }
+}
+
+impl Actor for AgentActor {
+    type Context = Context<Self>;
+}
+
+impl ConnectionActor for AgentActor {
+    fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
     }
 
     fn on_envelope(&mut self, envelope: &Envelope<'_>) -> Result<Step, ClientError> {
@@ -151,24 +161,6 @@ impl AgentActor {
     }
 }
 
-impl Actor for AgentActor {
-    type Context = Context<Self>;
-}
-
-impl ConnectionActor for AgentActor {
-    fn connection(&mut self) -> &mut Connection {
-        &mut self.connection
-    }
-
-    fn on_text(&mut self, text: &str, _: &mut Context<Self>) -> Step {
-        let Some(envelope) = self.connection.read(text) else { return Step::Continue };
-        self.on_envelope(&envelope).unwrap_or_else(|error| {
-            self.connection.refuse(error, envelope.id.as_deref());
-            Step::Continue
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,7 +172,7 @@ mod tests {
     #[test]
     fn the_first_registration_names_an_unnamed_agent() {
         let mut handshake = AgentHandshake::new(None);
-        assert_eq!(handshake.settle(Some(&description("planner"))).expect("valid").as_str(), "planner");
+        assert_eq!(handshake.choose_id(Some(&description("planner"))).expect("valid").as_str(), "planner");
         assert_eq!(handshake.agent_id().as_str(), "planner");
     }
 
@@ -188,14 +180,14 @@ mod tests {
     fn without_a_registration_the_assigned_id_stays() {
         let mut handshake = AgentHandshake::new(None);
         let assigned = handshake.agent_id().clone();
-        assert_eq!(handshake.settle(None).expect("valid"), assigned);
+        assert_eq!(handshake.choose_id(None).expect("valid"), assigned);
         assert_eq!(handshake, AgentHandshake::Named(assigned));
     }
 
     #[test]
-    fn a_bad_id_settles_nothing() {
+    fn a_bad_id_chooses_nothing() {
         let mut handshake = AgentHandshake::new(None);
-        assert!(handshake.settle(Some(&description("a b"))).is_err());
+        assert!(handshake.choose_id(Some(&description("a b"))).is_err());
         assert!(matches!(handshake, AgentHandshake::Unnamed { .. }));
     }
 }

@@ -80,8 +80,20 @@ pub trait ConnectionActor: Actor<Context = Context<Self>> + Unpin {
     /// The connection.
     fn connection(&mut self) -> &mut Connection;
 
+    /// An envelope arrived.
+    ///
+    /// # Errors
+    /// The refusal for the peer.
+    fn on_envelope(&mut self, envelope: &Envelope<'_>) -> Result<Step, ClientError>;
+
     /// A text frame arrived.
-    fn on_text(&mut self, text: &str, ctx: &mut Context<Self>) -> Step;
+    fn on_text(&mut self, text: &str) -> Step {
+        let Some(envelope) = self.connection().read(text) else { return Step::Continue };
+        self.on_envelope(&envelope).unwrap_or_else(|error| {
+            self.connection().refuse(error, envelope.id.as_deref());
+            Step::Continue
+        })
+    }
 }
 
 impl Connection {
@@ -91,7 +103,7 @@ impl Connection {
         broker: &Arc<Broker>,
         admission: Admission,
         side: Side,
-        ack: Named,
+        named: Named,
         actor: impl FnOnce(Self, &mut Context<A>) -> A,
     ) {
         let link = Link::new(Arc::clone(&broker.link_policy));
@@ -99,9 +111,8 @@ impl Connection {
         let limits = &broker.settings.limits;
         let message_limits = MessageLimits { max_bytes: broker.max_frame_bytes(side), max_fragments: limits.max_fragments };
         let inbound = PeerInbound { reader: MessageReader::new(Origin::Client, message_limits), peer_close: None };
-        let dialect = ack.dialect;
-        let ack = first_frame(broker, side, id, ack);
-        link.send(Lane::Control, Frame::text(&ack));
+        let dialect = named.dialect;
+        link.send(Lane::Control, Frame::text(&first_frame(broker, side, id, named)));
         broker.state.do_send(Opened { id, side, link: Arc::clone(&link), dialect });
         sweeper::watch(Arc::clone(&link));
         let (shard, broker) = (Shard::of(broker), Arc::clone(broker));
@@ -341,12 +352,12 @@ impl<A: ConnectionActor> Inbound<A> for PeerInbound {
         actor.connection().poll_ready(task)
     }
 
-    fn on_bytes(&mut self, actor: &mut A, bytes: &mut [u8], ctx: &mut Context<A>) -> Result<Step, FrameError> {
+    fn on_bytes(&mut self, actor: &mut A, bytes: &mut [u8], _: &mut Context<A>) -> Result<Step, FrameError> {
         let Self { reader, peer_close } = self;
         reader.feed(bytes, |message| match message {
             Message::Text(text) => {
                 let pace = actor.connection().charge(text.len());
-                either(pace, actor.on_text(text, ctx))
+                either(pace, actor.on_text(text))
             }
             Message::Ping(payload) => {
                 let connection = actor.connection();
@@ -358,11 +369,13 @@ impl<A: ConnectionActor> Inbound<A> for PeerInbound {
                 either(connection.charge(payload.len()), connection.on_pong(payload))
             }
             Message::Close(close) => {
-                let (code, reason) = close.unwrap_or((CloseCode::NO_CODE, ""));
-                let reason = if reason.is_empty() { "the peer closed" } else { reason };
-                *peer_close = Some(End { code, reason: reason.to_owned() });
-                actor.connection().has_left = code.is_leave();
-                actor.connection().link.close(code.to_send(), "", CloseMode::Discard);
+                let mut end = End::by_peer(close);
+                if end.reason.is_empty() {
+                    "the peer closed".clone_into(&mut end.reason);
+                }
+                actor.connection().has_left = end.code.is_leave();
+                actor.connection().link.close(end.code.to_send(), "", CloseMode::Discard);
+                *peer_close = Some(end);
                 Step::Pause
             }
         })

@@ -13,14 +13,14 @@ use super::overload::{lane_of, overflow_of};
 use crate::{
     hashing::hash,
     peers::Peer,
-    routing::{Outgoing, Trace},
+    routing::{StampedMessage, Trace},
 };
 
 /// Stamps the frame that a peer has sent, and reads what the router needs of its head.
 ///
 /// # Errors
 /// `invalid_envelope`: fields that exclude each other, or that only the bridge may write.
-pub fn outgoing(store: &StoreSettings, peer: &Peer, envelope: &Envelope<'_>) -> Result<Outgoing, ClientError> {
+pub fn outgoing(store: &StoreSettings, peer: &Peer, envelope: &Envelope<'_>) -> Result<StampedMessage, ClientError> {
     let is_durable = is_durable(store, envelope);
     let fault = if envelope.retain && !matches!(envelope.target, Some(Address::Topic(_))) {
         Some("`retain` is for messages to a topic")
@@ -41,7 +41,7 @@ pub fn outgoing(store: &StoreSettings, peer: &Peer, envelope: &Envelope<'_>) -> 
     };
     let stamp = envelope.stamp(peer.source_json(), id);
     let frame = Frame::text_from(stamp.len(), |out| stamp.write_to(out));
-    Ok(Outgoing {
+    Ok(StampedMessage {
         frame,
         bytes_in: envelope.text.len(),
         family: envelope.family(),

@@ -32,7 +32,15 @@ impl ClientSessionActor {
     }
 }
 
-impl ClientSessionActor {
+impl Actor for ClientSessionActor {
+    type Context = Context<Self>;
+}
+
+impl ConnectionActor for ClientSessionActor {
+    fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
     fn on_envelope(&mut self, envelope: &Envelope<'_>) -> Result<Step, ClientError> {
         let connection = &mut self.connection;
         if let Some(ask) = services::read(Side::Session, envelope)? {
@@ -46,23 +54,5 @@ impl ClientSessionActor {
             ClientMessage::Pong => {}
         }
         Ok(Step::Continue)
-    }
-}
-
-impl Actor for ClientSessionActor {
-    type Context = Context<Self>;
-}
-
-impl ConnectionActor for ClientSessionActor {
-    fn connection(&mut self) -> &mut Connection {
-        &mut self.connection
-    }
-
-    fn on_text(&mut self, text: &str, _: &mut Context<Self>) -> Step {
-        let Some(envelope) = self.connection.read(text) else { return Step::Continue };
-        self.on_envelope(&envelope).unwrap_or_else(|error| {
-            self.connection.refuse(error, envelope.id.as_deref());
-            Step::Continue
-        })
     }
 }

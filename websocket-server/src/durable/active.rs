@@ -6,7 +6,7 @@ use foldhash::HashMap;
 use parking_lot::Mutex;
 use store::{ChannelFamily, ChannelName};
 
-use super::Channel;
+use super::ChannelMachine;
 
 /// Channels that stay loaded although nothing is on its way, so that the next message need not ask
 /// the store for their newest number.
@@ -15,7 +15,7 @@ const KEPT_LOADED: usize = 16_384;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Active {
-    machines: HashMap<ChannelName, Arc<Mutex<Channel>>>,
+    machines: HashMap<ChannelName, Arc<Mutex<ChannelMachine>>>,
     /// The number of channels at which unused ones are removed.
     sweep_at: usize,
 }
@@ -27,11 +27,11 @@ impl Default for Active {
 }
 
 impl Active {
-    pub(super) fn get(&self, channel: &ChannelName) -> Option<Arc<Mutex<Channel>>> {
+    pub(super) fn get(&self, channel: &ChannelName) -> Option<Arc<Mutex<ChannelMachine>>> {
         self.machines.get(channel).map(Arc::clone)
     }
 
-    pub(super) fn get_or_insert(&mut self, channel: &ChannelName) -> Arc<Mutex<Channel>> {
+    pub(super) fn get_or_insert(&mut self, channel: &ChannelName) -> Arc<Mutex<ChannelMachine>> {
         if let Some(machine) = self.machines.get(channel) {
             return Arc::clone(machine);
         }

@@ -8,7 +8,7 @@ use store::{ChannelName, DeadLettered, Pending, StoreError};
 use transport::{Frame, Lane, Sent};
 
 use super::{
-    Channel, Channels, OnItsWay,
+    ChannelMachine, Channels, OnItsWay,
     channel::CatchUpStep,
     channels::PENDING_PAGE,
     expiry::has_expired,
@@ -29,7 +29,7 @@ pub const STORE_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct CatchUp {
     channels: Arc<Channels>,
-    machine: Arc<Mutex<Channel>>,
+    machine: Arc<Mutex<ChannelMachine>>,
     /// The channel.
     pub channel: ChannelName,
     /// The receiver.
@@ -61,7 +61,7 @@ impl CatchUp {
     /// For a receiver that has just fallen behind, and has everything up to `given`.
     pub(super) fn new(
         channels: Arc<Channels>,
-        machine: Arc<Mutex<Channel>>,
+        machine: Arc<Mutex<ChannelMachine>>,
         channel: ChannelName,
         peer: Arc<Peer>,
         turn: u64,
@@ -334,7 +334,7 @@ impl CatchUp {
     }
 
     /// The other connections that read this inbox and acknowledge explicitly.
-    fn others(&self, machine: &Channel) -> Vec<Arc<Peer>> {
+    fn others(&self, machine: &ChannelMachine) -> Vec<Arc<Peer>> {
         let mut others = machine.explicit_readers();
         others.retain(|peer| peer.id != self.peer.id);
         others

@@ -43,7 +43,7 @@ pub struct OnItsWay {
 
 /// The machine.
 #[derive(Debug, Default)]
-pub struct Channel {
+pub struct ChannelMachine {
     /// The newest number; `None` until the store was asked.
     head: Option<u64>,
     /// Its value when the store was asked.
@@ -80,7 +80,7 @@ struct Begun {
     by: Weak<Link>,
 }
 
-impl Channel {
+impl ChannelMachine {
     /// Whether the newest number is known.
     pub fn is_loaded(&self) -> bool {
         self.head.is_some()
@@ -261,7 +261,7 @@ impl Channel {
     }
 
     /// Whether the tail is empty.
-    pub fn is_settled(&self) -> bool {
+    pub fn is_all_stored(&self) -> bool {
         self.tail.is_empty()
     }
 
@@ -286,7 +286,7 @@ mod tests {
         OnItsWay { seq, frame: Frame::text(&seq.to_string()), is_given: false, expires_at: None }
     }
 
-    fn send(inbox: &mut Channel, seq: u64) -> u64 {
+    fn send(inbox: &mut ChannelMachine, seq: u64) -> u64 {
         let prev = inbox.push(seq);
         inbox.sent_to_disk(message(seq));
         prev
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn each_message_names_the_one_before() {
-        let mut inbox = Channel::default();
+        let mut inbox = ChannelMachine::default();
         assert!(!inbox.is_loaded());
         inbox.load(5);
         assert_eq!((send(&mut inbox, 9), send(&mut inbox, 12)), (5, 9));
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_receiver_reads_on_while_commits_overtake_it_and_takes_the_tail_last() {
-        let (mut inbox, receiver) = (Channel::default(), ConnectionId::next());
+        let (mut inbox, receiver) = (ChannelMachine::default(), ConnectionId::next());
         inbox.load(0);
         let first = inbox.fall_behind(receiver);
         let second = inbox.fall_behind(receiver);
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn stored_messages_are_not_read_from_the_tail_again() {
-        let (mut inbox, receiver) = (Channel::default(), ConnectionId::next());
+        let (mut inbox, receiver) = (ChannelMachine::default(), ConnectionId::next());
         inbox.load(0);
         inbox.fall_behind(receiver);
         send(&mut inbox, 1);
@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn resumptions_that_begin_with_the_same_message_are_counted() {
-        let mut inbox = Channel::default();
+        let mut inbox = ChannelMachine::default();
         let policy = crate::links::link_policy(&Settings::for_tests());
         let mut begin = |seq| inbox.begin_with(seq, &Link::new(Arc::clone(&policy)));
         assert_eq!([5, 5, 5, 6, 5].map(&mut begin), [0, 1, 2, 0, 0]);
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_message_that_no_reader_was_given_was_not_delivered() {
-        let mut inbox = Channel::default();
+        let mut inbox = ChannelMachine::default();
         inbox.load(4);
         inbox.on_handed_out(3);
         let mut send = |seq, is_given| {
@@ -369,7 +369,7 @@ mod tests {
             correlation_id: id.to_owned(),
             message: SystemMessage::Delivered { channel: "agent:a".to_owned(), seq: 1 },
         };
-        let mut inbox = Channel::default();
+        let mut inbox = ChannelMachine::default();
         inbox.load(0);
         assert!(inbox.hold(1, notice("of nothing")).is_some());
         send(&mut inbox, 1);
@@ -387,7 +387,7 @@ mod tests {
 
     #[test]
     fn a_message_that_the_store_refuses_hides_no_earlier_one() {
-        let (mut inbox, receiver) = (Channel::default(), ConnectionId::next());
+        let (mut inbox, receiver) = (ChannelMachine::default(), ConnectionId::next());
         inbox.load(4);
         inbox.fall_behind(receiver);
         for seq in 5..=7 {

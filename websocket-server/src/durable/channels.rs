@@ -15,7 +15,7 @@ use store::{
     Store, StoreError,
 };
 
-use super::{Channel, Numbers, Receipts, active::Active, kept::Kept, numbers::BLOCK, recent::Recent, untold::Untold};
+use super::{ChannelMachine, Numbers, Receipts, active::Active, kept::Kept, numbers::BLOCK, recent::Recent, untold::Untold};
 use crate::peers::ConnectionId;
 
 /// Channels read at once when the store is opened.
@@ -183,7 +183,7 @@ impl Channels {
 
     /// The same for the channel's machine. A channel that cannot have anything in the store is
     /// loaded.
-    pub(super) fn load_if_new(&self, channel: &ChannelName, machine: &mut Channel) -> bool {
+    pub(super) fn load_if_new(&self, channel: &ChannelName, machine: &mut ChannelMachine) -> bool {
         if machine.is_loaded() {
             return true;
         }
@@ -205,10 +205,10 @@ impl Channels {
     }
 
     /// The newest number, for a live receiver, if the tail is empty.
-    pub fn settled_head(&self, channel: &ChannelName, receiver: ConnectionId) -> Option<u64> {
+    pub fn stored_head(&self, channel: &ChannelName, receiver: ConnectionId) -> Option<u64> {
         let machine = self.active.lock().get(channel)?;
         let machine = machine.lock();
-        (machine.is_live(receiver) && machine.is_settled()).then(|| machine.head())
+        (machine.is_live(receiver) && machine.is_all_stored()).then(|| machine.head())
     }
 
     /// Something is stored for a session, so that the session must be forgotten some day.
@@ -296,6 +296,9 @@ impl Channels {
     }
 
     /// Asks the store for the newest number of a channel, if it is unknown.
+    ///
+    /// # Errors
+    /// The store cannot read the channel.
     pub fn load(self: &Arc<Self>, channel: ChannelName) -> impl Future<Output = Result<(), StoreError>> + use<> {
         let channels = Arc::clone(self);
         async move {
@@ -330,12 +333,12 @@ impl Channels {
     }
 
     /// The machine of a channel in use.
-    pub(super) fn in_use(&self, channel: &ChannelName) -> Option<Arc<Mutex<Channel>>> {
+    pub(super) fn in_use(&self, channel: &ChannelName) -> Option<Arc<Mutex<ChannelMachine>>> {
         self.active.lock().get(channel)
     }
 
     /// The machine of a channel.
-    pub(super) fn machine(&self, channel: &ChannelName) -> Arc<Mutex<Channel>> {
+    pub(super) fn machine(&self, channel: &ChannelName) -> Arc<Mutex<ChannelMachine>> {
         self.active.lock().get_or_insert(channel)
     }
 

@@ -6,9 +6,9 @@
 //!                    └──append──▶ store ──committed──▶ message:accepted to the sender
 //!   receiver that is behind ──▶ catch-up: what is in the store, then the tail, then live
 //! ```
-//! Live delivery does not wait for the disk; the confirmation does. A [`Channel`] is the pure
-//! machine of one channel; [`Channels`] holds those that are in use and talks to the store. Called
-//! by the [`crate::shard::RouterActor`]s only.
+//! Live delivery does not wait for the disk; the confirmation does. A [`ChannelMachine`] is the
+//! pure machine of one channel; [`Channels`] holds those that are in use and talks to the store.
+//! Called by the [`crate::shard::RouterActor`]s only.
 
 mod acking;
 mod active;
@@ -34,7 +34,7 @@ mod untold;
 
 pub use acking::{Acknowledged, Acknowledging};
 pub use catch_up::{CatchUp, STORE_WAIT};
-pub use channel::{CatchUpStep, Channel, OnItsWay};
+pub use channel::{CatchUpStep, ChannelMachine, OnItsWay};
 pub use channels::{Channels, Remembered};
 pub use forgetting::Forgetting;
 pub use history::{StartingPoint, lost_records, start_after};
@@ -42,7 +42,7 @@ pub use numbers::Numbers;
 pub use options::{OpenError, open_store};
 pub use owners::{owner_key, refusal_of};
 pub use position::{positioned, redelivered, retained};
-pub use publish::{Accepted, Draft, Outcome, Refused, SettledMessage};
+pub use publish::{Accepted, Draft, Outcome, Outstanding, Refused};
 pub use receipts::{Notice, Receipts, Wish};
 pub use recent::Answer;
 pub use redelivery::redeliver;

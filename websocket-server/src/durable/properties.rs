@@ -24,7 +24,7 @@ use serde_json::Value;
 use store::{Ack, Appended, ChannelName, DeadReason, MemoryStore, NewRecord, StoreError, StoreOptions};
 use transport::{Lane, Link, LinkPolicy, flow::FlowPolicy};
 
-use super::{Accepted, CatchUp, Channels, Draft, Outcome, SettledMessage, refusal_of};
+use super::{Accepted, CatchUp, Channels, Draft, Outcome, Outstanding, refusal_of};
 use crate::peers::{ConnectionId, Peer, PeerKind};
 
 const READERS: usize = 3;
@@ -92,13 +92,13 @@ impl Reader {
 }
 
 /// Does what is done when the store has answered for a message.
-fn settle(
+fn confirm(
     channels: &Channels,
-    message: &SettledMessage,
+    message: &Outstanding,
     answer: Result<Vec<Appended>, StoreError>,
 ) -> Result<Appended, StoreError> {
     let appended = answer.map(|answers| answers.into_iter().next().expect("an answer"));
-    channels.settle(message, &appended.as_ref().map(Appended::seq).map_err(Clone::clone));
+    channels.on_answer(message, &appended.as_ref().map(Appended::seq).map_err(Clone::clone));
     appended
 }
 
@@ -141,8 +141,8 @@ impl World {
         }
     }
 
-    fn start(way: CatchUp) {
-        actix_rt::spawn(way.run(|_, _| (), |_| ()));
+    fn start(catch_up: CatchUp) {
+        actix_rt::spawn(catch_up.run(|_, _| (), |_| ()));
     }
 
     fn accept(&self, id: &str) -> Box<Accepted> {
@@ -167,13 +167,13 @@ impl World {
 
     fn publish(&mut self) {
         let mut accepted = self.accept(&format!("m{}", self.published.len()));
-        self.published.push(accepted.settled.seq);
+        self.published.push(accepted.outstanding.seq);
         std::mem::take(&mut accepted.fell_behind).into_iter().for_each(Self::start);
-        let Accepted { settled, committed, .. } = *accepted;
+        let Accepted { outstanding, committed, .. } = *accepted;
         let (channels, failed) = (Arc::clone(&self.channels), Arc::clone(&self.failed));
         actix_rt::spawn(async move {
-            let confirmed = settle(&channels, &settled, committed.await);
-            if !matches!(confirmed, Ok(Appended::Stored { seq, .. }) if seq == settled.seq) {
+            let confirmed = confirm(&channels, &outstanding, committed.await);
+            if !matches!(confirmed, Ok(Appended::Stored { seq, .. }) if seq == outstanding.seq) {
                 failed.lock().expect("lock").push(format!("{confirmed:?}"));
             }
         });
@@ -337,7 +337,7 @@ fn a_message_repeated_after_the_store_refused_it_reaches_live_readers() {
         World::rest().await;
 
         let first = world.accept("again");
-        let (first, refused) = (first.settled, first.committed.await);
+        let (first, refused) = (first.outstanding, first.committed.await);
         store.forget_sessions(2, 2, 10).await.expect("there is room now");
         world.readers[0].read();
         world.readers[0].got.clear();
@@ -345,13 +345,13 @@ fn a_message_repeated_after_the_store_refused_it_reaches_live_readers() {
         // The sender repeats the message before the broker knows that the store has refused the
         // first one, and again when it does.
         let repeated = world.accept("again");
-        let settled = settle(&world.channels, &first, refused);
-        assert!(settled.is_err_and(|error| refusal_of(&error).code == ErrorCode::StoreUnavailable));
+        let confirmed = confirm(&world.channels, &first, refused);
+        assert!(confirmed.is_err_and(|error| refusal_of(&error).code == ErrorCode::StoreUnavailable));
         let mut confirmed = Vec::new();
         let later = [repeated, world.accept("again"), world.accept("again"), world.accept("next")];
         for accepted in later {
-            let message = accepted.settled;
-            match settle(&world.channels, &message, accepted.committed.await) {
+            let message = accepted.outstanding;
+            match confirm(&world.channels, &message, accepted.committed.await) {
                 Ok(Appended::Stored { seq, .. }) => confirmed.push(seq),
                 Ok(Appended::Duplicate { seq }) => assert!(confirmed.contains(&seq), "{seq} {confirmed:?}"),
                 Err(_) => {}

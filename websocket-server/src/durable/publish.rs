@@ -12,7 +12,7 @@ use store::{Appended, ChannelName, FirstDelivery, MessageKey, NewRecord, Owner, 
 use transport::{Lane, Link, Sent};
 
 use super::{
-    CatchUp, Channel, Channels, Notice, OnItsWay,
+    CatchUp, ChannelMachine, Channels, Notice, OnItsWay,
     expiry::has_expired,
     positioned,
     recent::{Answer, First},
@@ -23,7 +23,7 @@ use crate::{hashing::hash, peers::Peer};
 /// A durable message on its way to the disk.
 pub struct Accepted {
     /// What must be remembered until the store answers.
-    pub settled: SettledMessage,
+    pub outstanding: Outstanding,
     /// Resolves when it is in the store.
     pub committed: Reply<Vec<Appended>>,
     /// How many connections got it live.
@@ -78,7 +78,7 @@ pub struct Draft<'a> {
 
 /// What is remembered of a message until the store answers.
 #[derive(Clone, Debug)]
-pub struct SettledMessage {
+pub struct Outstanding {
     /// Its channel.
     pub channel: ChannelName,
     /// Its number. For a repetition that of the store, 0 if that is not known yet.
@@ -90,7 +90,7 @@ pub struct SettledMessage {
 /// What is remembered of a message that is not a repetition.
 #[derive(Clone, Debug)]
 struct FirstMessage {
-    machine: Arc<Mutex<Channel>>,
+    machine: Arc<Mutex<ChannelMachine>>,
     key: MessageKey,
 }
 
@@ -100,8 +100,8 @@ impl Accepted {
     fn repeated(channel: &ChannelName, first: First) -> Self {
         let seq = if let First::Stored(seq) = first { seq } else { 0 };
         Self {
-            settled: SettledMessage { channel: channel.clone(), seq, first: None },
-            committed: Box::pin(async move { Ok(vec![Appended::Duplicate { seq: first.settled().await? }]) }),
+            outstanding: Outstanding { channel: channel.clone(), seq, first: None },
+            committed: Box::pin(async move { Ok(vec![Appended::Duplicate { seq: first.outcome().await? }]) }),
             deliveries: 0,
             delivered: Vec::new(),
             fell_behind: Vec::new(),
@@ -253,8 +253,8 @@ impl Channels {
         drop(machine);
         let Live { deliveries, delivered, fell_behind, pause_for } = live;
         let first = FirstMessage { machine: shared, key };
-        let settled = SettledMessage { channel: channel.clone(), seq, first: Some(first) };
-        Ok(Outcome::Accepted(Box::new(Accepted { settled, committed, deliveries, delivered, fell_behind, pause_for })))
+        let outstanding = Outstanding { channel: channel.clone(), seq, first: Some(first) };
+        Ok(Outcome::Accepted(Box::new(Accepted { outstanding, committed, deliveries, delivered, fell_behind, pause_for })))
     }
 
     /// A message that its sender has sent before, whatever the sender may do now: it gets the
@@ -268,7 +268,7 @@ impl Channels {
 
     /// The store has answered for a message, and its sender knows it. Returns the held-back notices
     /// about the message.
-    pub fn settle(&self, message: &SettledMessage, answer: &Answer) -> Vec<Notice> {
+    pub fn on_answer(&self, message: &Outstanding, answer: &Answer) -> Vec<Notice> {
         let Some(first) = &message.first else { return Vec::new() };
         let owed = match answer {
             Ok(seq) => {
@@ -291,12 +291,12 @@ impl Channels {
                 Vec::new()
             }
         };
-        self.recent.lock().settle(&first.key, message.seq, answer);
+        self.recent.lock().on_answer(&first.key, message.seq, answer);
         owed
     }
 
     /// Holds back a notice about a message until its sender knows that the message is stored; see
-    /// [`Channel::hold`].
+    /// [`ChannelMachine::hold`].
     pub fn hold(&self, channel: &ChannelName, seq: u64, notice: Notice) -> Option<Notice> {
         match self.in_use(channel) {
             Some(machine) => machine.lock().hold(seq, notice),

@@ -33,7 +33,7 @@ impl First {
     ///
     /// # Errors
     /// It was not stored, or is no longer remembered.
-    pub(super) async fn settled(self) -> Answer {
+    pub(super) async fn outcome(self) -> Answer {
         match self {
             Self::Stored(seq) => Ok(seq),
             Self::OnItsWay(answer) => answer.await.unwrap_or(Err(StoreError::Closed)),
@@ -147,7 +147,7 @@ impl Recent {
 
     /// The store has answered for a message that went to the disk under a number. What is not in
     /// the store is forgotten: sending it again is a new message, which is delivered.
-    pub(super) fn settle(&mut self, key: &MessageKey, seq: u64, answer: &Answer) {
+    pub(super) fn on_answer(&mut self, key: &MessageKey, seq: u64, answer: &Answer) {
         // A message that came so long ago may have been forgotten, and have come again.
         let Some(known) = self.messages.get_mut(key).filter(|known| known.seq == seq && !known.is_stored) else { return };
         match answer {
@@ -229,9 +229,9 @@ mod tests {
         assert!(matches!(recent.find(&key, 1_000 + REMEMBERED_MS - 1), Some(Ok(First::Stored(5)))));
         assert!(recent.find(&key, 1_000 + REMEMBERED_MS).is_none());
         recent.remember(key, 1, 1_000 + REMEMBERED_MS, 6);
-        recent.settle(&key, 5, &Ok(5));
+        recent.on_answer(&key, 5, &Ok(5));
         assert!(matches!(recent.find(&key, 1_000 + REMEMBERED_MS), Some(Ok(First::OnItsWay(_)))), "not of the first any more");
-        recent.settle(&key, 6, &Err(StoreError::DiskFull));
+        recent.on_answer(&key, 6, &Err(StoreError::DiskFull));
         assert!(recent.find(&key, 1_000 + REMEMBERED_MS).is_none());
         assert_eq!(recent.repeated(), 2);
     }
@@ -240,7 +240,7 @@ mod tests {
     fn messages_known_from_the_store_are_forgotten_in_time_too() {
         let mut recent = Recent::default();
         recent.remember(key(1), 1, 1_000, 9);
-        recent.settle(&key(1), 9, &Ok(4));
+        recent.on_answer(&key(1), 9, &Ok(4));
         assert!(matches!(recent.find(&key(1), 1_000), Some(Ok(First::Stored(4)))));
         assert!(recent.find(&key(1), 1_000 + REMEMBERED_MS).is_none());
         assert_eq!((recent.messages.len(), recent.len()), (0, 0));
@@ -290,9 +290,9 @@ mod tests {
             recent.remember(key(1), 1, 1_000, 9);
             let waiting: Vec<_> = (0..MOST_WAITING).map(|_| recent.find(&key(1), 1_000)).collect();
             assert_eq!(recent.find(&key(1), 1_000).expect("known").err(), Some(StoreError::Busy));
-            recent.settle(&key(1), 9, &answer);
+            recent.on_answer(&key(1), 9, &answer);
             for first in waiting {
-                assert_eq!(first.expect("known").expect("not too often").settled().await, answer);
+                assert_eq!(first.expect("known").expect("not too often").outcome().await, answer);
             }
             assert_eq!(recent.find(&key(1), 1_000).is_some(), answer.is_ok(), "nobody has to wait any more");
         }
@@ -300,6 +300,6 @@ mod tests {
         recent.remember(key(1), 1, 1_000, 9);
         let first = recent.find(&key(1), 1_000).expect("known").expect("not too often");
         drop(recent);
-        assert_eq!(first.settled().await, Err(StoreError::Closed));
+        assert_eq!(first.outcome().await, Err(StoreError::Closed));
     }
 }

@@ -6,14 +6,14 @@ use common::timestamp::unix_ms;
 use parking_lot::Mutex;
 use store::{ChannelName, DeadLettered, DeadReason, Death, Delivered, Pending, StoreError};
 
-use super::{Channel, Channels, channels::PENDING_PAGE, expiry::has_expired, redelivered};
+use super::{ChannelMachine, Channels, channels::PENDING_PAGE, expiry::has_expired, redelivered};
 use crate::peers::Peer;
 
 /// Looking through an inbox: until this is dropped, no other task may.
-struct Look(Arc<Mutex<Channel>>);
+struct Look(Arc<Mutex<ChannelMachine>>);
 
 impl Look {
-    fn begin(machine: Arc<Mutex<Channel>>) -> Option<Self> {
+    fn begin(machine: Arc<Mutex<ChannelMachine>>) -> Option<Self> {
         let begun = machine.lock().begin_look();
         // Made only if this task has begun: a look ends where it is dropped.
         begun.then(|| Self(machine))

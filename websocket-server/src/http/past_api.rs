@@ -1,7 +1,5 @@
 //! History over HTTP: channels and their content, and the audit log.
 
-use std::sync::Arc;
-
 use actix_web::{HttpRequest, HttpResponse, web};
 use common::{
     audit::UnknownEvent,
@@ -13,7 +11,7 @@ use common::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{AuditQuery, AuditRow, ChannelFamily, ChannelInfo, ChannelName};
-use transport::{Link, client_address};
+use transport::client_address;
 
 use super::{
     credentials::{Operator, Vouched, admit_agent, is_operator, on_guess},
@@ -22,7 +20,8 @@ use super::{
 use crate::{
     audit::Event,
     broker::Broker,
-    peers::{ConnectionId, Peer, PeerKind},
+    peers::{Pass, PeerKind},
+    routing::Caller,
 };
 
 /// The most rows in one answer.
@@ -42,16 +41,9 @@ pub struct HistoryQuery {
 
 impl HistoryQuery {
     fn ask(&self, channel: &str) -> Result<HistoryAsk, Refused> {
-        let bad = |message: &str| Refused::bad_request(message);
-        let from = match (self.after, self.last, &self.since) {
-            (None, None, None) => HistoryAsk::beginning(),
-            (Some(seq), None, None) => Start::After { epoch: self.epoch.clone(), seq },
-            (None, Some(last), None) => Start::Last(last),
-            (None, None, Some(since)) => {
-                Start::Since(timestamp::parse_ms(since).ok_or_else(|| bad("`since` must be an RFC 3339 time"))?)
-            }
-            _ => return Err(bad("ask with one of `after`, `last` and `since`")),
-        };
+        let after = self.after.map(|seq| Start::After { epoch: self.epoch.clone(), seq });
+        let from = Start::one_of(after, self.last, self.since.as_deref()).map_err(Refused::bad_request)?;
+        let from = from.unwrap_or_else(HistoryAsk::beginning);
         let limit = self.limit.unwrap_or(HistoryAsk::usual_limit());
         let ask = HistoryAsk { channel: channel.to_owned(), from, limit };
         ask.check().map_err(|error| Refused::bad_request(error.message))?;
@@ -98,9 +90,13 @@ fn authorise(request: &HttpRequest, broker: &Broker, channel: &ChannelName, agen
             (PeerKind::Agent(agent.unwrap_or_else(AgentId::assigned)), Some(pass))
         }
     };
-    let link = Link::new(Arc::clone(&broker.link_policy));
-    let reader = Peer::new(ConnectionId::next(), kind, link, Default::default(), pass, Default::default());
-    broker.router.read().check_read(&reader, channel).map_err(|code| ClientError::new(code).about(channel.to_string()))
+    let bounds = pass.as_ref().and_then(Pass::bounds);
+    let login = match &kind {
+        PeerKind::Session(identity) => identity.login.as_ref(),
+        PeerKind::Agent(_) => None,
+    };
+    let checked = broker.router.read().check_read(&Caller::new(&kind, bounds, login), channel);
+    checked.map_err(|code| ClientError::new(code).about(channel.to_string()))
 }
 
 /// Which channels to list.

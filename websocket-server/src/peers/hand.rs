@@ -2,7 +2,7 @@
 //!
 //! A hand has [`Prefetch`] places. A message takes a place when it is handed out, and frees it when
 //! it is acknowledged. The time to acknowledge starts when the message is handed out, and starts
-//! anew with each acknowledgement of the connection. So a worker that takes one message after
+//! again with each acknowledgement of the connection. So a worker that takes one message after
 //! another does not run out of time because of its own queue. In all it is at most the wait times
 //! the number of places.
 //!
@@ -56,7 +56,7 @@ pub struct Hand {
     /// Those without a place, by the time at which they are due. Numbers are unique across
     /// channels.
     refused: BTreeSet<(u64, u64)>,
-    /// When the time to acknowledge last started anew. In the future after `message:extend`.
+    /// When the time to acknowledge last started again. In the future after `message:extend`.
     renewed: u64,
     held: BTreeMap<ChannelName, BTreeMap<u64, Held>>,
 }
@@ -141,7 +141,7 @@ impl Hand {
         }
     }
 
-    /// The connection acknowledged or refused something: the time of all others starts anew.
+    /// The connection acknowledged or refused something: the time of all others starts again.
     pub fn goes_on(&mut self, now: u64) {
         self.renewed = self.renewed.max(now);
     }

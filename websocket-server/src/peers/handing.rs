@@ -13,7 +13,7 @@ use super::{
     hand::{Due, Hand},
 };
 
-/// How long to wait for a place before it is looked whether the reader is still there.
+/// How long to wait for a place before checking that the reader is still connected.
 const PLACE_WAIT: Duration = Duration::from_secs(5);
 
 impl Peer {

@@ -61,6 +61,36 @@ pub enum PeerKind {
     Session(Box<ClientIdentity>),
 }
 
+impl PeerKind {
+    /// Whether it is an agent.
+    pub fn is_agent(&self) -> bool {
+        matches!(self, Self::Agent(_))
+    }
+
+    /// The session it is a connection of.
+    pub fn session_id(&self) -> Option<SessionId> {
+        match self {
+            Self::Agent(_) => None,
+            Self::Session(identity) => Some(identity.session_id),
+        }
+    }
+
+    /// Its inboxes: its own, and for a session that of its user.
+    pub fn inboxes(&self, user: Option<&UserId>) -> impl Iterator<Item = ChannelName> + use<> {
+        let (own, user) = match self {
+            Self::Agent(agent_id) => (ChannelName::agent(agent_id), None),
+            Self::Session(identity) => (ChannelName::session(identity.session_id), user.map(ChannelName::user)),
+        };
+        std::iter::once(own).chain(user)
+    }
+
+    /// The broadcasts that it reads.
+    pub fn broadcasts(&self) -> [ChannelName; 2] {
+        let own = if self.is_agent() { Scope::Agents } else { Scope::Sessions };
+        [ChannelName::broadcast(own), ChannelName::broadcast(Scope::All)]
+    }
+}
+
 /// History reads that one connection may have in progress.
 const MAX_READS: usize = 8;
 
@@ -268,20 +298,13 @@ impl Peer {
     }
 
     /// Its inboxes: its own, and for a session its user's.
-    pub fn inboxes(&self) -> impl Iterator<Item = ChannelName> {
-        let (own, user) = match &self.kind {
-            PeerKind::Agent(agent_id) => (ChannelName::agent(agent_id), None),
-            PeerKind::Session(identity) => (ChannelName::session(identity.session_id), self.user_id().map(ChannelName::user)),
-        };
-        std::iter::once(own).chain(user)
+    pub fn inboxes(&self) -> impl Iterator<Item = ChannelName> + use<> {
+        self.kind.inboxes(self.user_id())
     }
 
     /// The session it is a connection of.
     pub fn session_id(&self) -> Option<SessionId> {
-        match &self.kind {
-            PeerKind::Agent(_) => None,
-            PeerKind::Session(identity) => Some(identity.session_id),
-        }
+        self.kind.session_id()
     }
 
     /// Takes so much of a shared table.
@@ -301,7 +324,7 @@ impl Peer {
         let mut place = ReadPlace { peer: Arc::clone(self), _shared: None };
         if before >= MAX_READS {
             let message =
-                format!("This connection has {MAX_READS} readings of the past under way, as many as it may. Wait for an answer.");
+                format!("This connection has {MAX_READS} history reads in progress, which is its limit. Wait for an answer.");
             return Err(ClientError::with_message(ErrorCode::TooManyRequests, message));
         }
         place._shared = Some(self.take(Table::Reads, 1)?);
@@ -318,8 +341,7 @@ impl Peer {
 
     /// The broadcasts that it reads.
     pub fn broadcasts(&self) -> [ChannelName; 2] {
-        let own = if self.is_agent() { Scope::Agents } else { Scope::Sessions };
-        [ChannelName::broadcast(own), ChannelName::broadcast(Scope::All)]
+        self.kind.broadcasts()
     }
 
     /// Its address as a JSON string. Addresses contain no characters that need escapes.
@@ -329,7 +351,7 @@ impl Peer {
 
     /// Whether it is an agent.
     pub fn is_agent(&self) -> bool {
-        matches!(self.kind, PeerKind::Agent(_))
+        self.kind.is_agent()
     }
 
     /// Sends a message of the bridge, ahead of the data that waits.

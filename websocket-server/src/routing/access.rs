@@ -9,6 +9,7 @@ use std::{borrow::Cow, collections::BTreeSet, sync::LazyLock};
 
 use common::{
     address::Address,
+    assertion::Login,
     error::ErrorCode,
     id::{AgentId, SessionId, TopicName, UserId},
 };
@@ -43,10 +44,41 @@ impl Peer {
     }
 
     fn resource(&self) -> Resource<'_> {
-        match &self.kind {
-            PeerKind::Agent(id) => Resource::Agent { id, scopes: self.bounds() },
-            PeerKind::Session(identity) => Resource::Session { id: identity.session_id, user: self.user_id() },
-        }
+        resource(&self.kind, self.bounds(), self.user_id())
+    }
+
+    /// With its present login.
+    pub(crate) fn as_caller<'a>(&'a self, login: Option<&'a Login>) -> Caller<'a> {
+        Caller::new(&self.kind, self.bounds(), login)
+    }
+}
+
+/// Who asks for something: a connection, or a request over HTTP.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    kind: &'a PeerKind,
+    bounds: Option<&'a Scopes>,
+    user: Option<&'a UserId>,
+    scopes: &'a BTreeSet<String>,
+}
+
+impl<'a> Caller<'a> {
+    /// An agent with the scopes of its key (`None`: nothing is out of its reach), or a session with
+    /// its login.
+    pub fn new(kind: &'a PeerKind, bounds: Option<&'a Scopes>, login: Option<&'a Login>) -> Self {
+        let scopes = login.map_or(&*NO_SCOPES, |login| &login.scopes);
+        Self { kind, bounds, user: login.map(|login| &login.user), scopes }
+    }
+
+    fn resource(&self) -> Resource<'a> {
+        resource(self.kind, self.bounds, self.user)
+    }
+}
+
+fn resource<'a>(kind: &'a PeerKind, bounds: Option<&'a Scopes>, user: Option<&'a UserId>) -> Resource<'a> {
+    match kind {
+        PeerKind::Agent(id) => Resource::Agent { id, scopes: bounds },
+        PeerKind::Session(identity) => Resource::Session { id: identity.session_id, user },
     }
 }
 
@@ -63,13 +95,15 @@ impl Router {
     /// No code tells whether the target exists: `login_required` and `scope_required` follow from
     /// rules, names and the login alone, and everything else is `not_allowed`.
     fn judge(&self, peer: &Peer, action: Action<'_>) -> Result<(), ErrorCode> {
-        let verdict = match (&peer.kind, peer.bounds()) {
+        self.judge_caller(&peer.as_caller(peer.login().as_deref()), action)
+    }
+
+    fn judge_caller(&self, caller: &Caller<'_>, action: Action<'_>) -> Result<(), ErrorCode> {
+        let verdict = match (caller.kind, caller.bounds) {
             (PeerKind::Agent(_), None) => Ok(()),
             (PeerKind::Agent(id), Some(scopes)) => NO_RULES.may(Principal::Agent { id, scopes }, action),
             (PeerKind::Session(identity), _) => {
-                let login = peer.login();
-                let scopes = login.as_ref().map_or(&*NO_SCOPES, |login| &login.scopes);
-                let session = Principal::Session { id: identity.session_id, user: peer.user_id(), scopes };
+                let session = Principal::Session { id: identity.session_id, user: caller.user, scopes: caller.scopes };
                 self.policy.may(session, action)
             }
         };
@@ -119,35 +153,39 @@ impl Router {
     /// # Errors
     /// `not_allowed`, `login_required`, `scope_required`.
     pub(super) fn check_subscription(&self, peer: &Peer, topic: &TopicName) -> Result<(), ErrorCode> {
+        self.check_subscription_of(&peer.as_caller(peer.login().as_deref()), topic)
+    }
+
+    fn check_subscription_of(&self, caller: &Caller<'_>, topic: &TopicName) -> Result<(), ErrorCode> {
         // They tell about everybody.
-        let sees_all = peer.is_agent() && peer.bounds().is_none();
+        let sees_all = matches!(caller.kind, PeerKind::Agent(_)) && caller.bounds.is_none();
         if is_system(topic) && !sees_all {
             return Err(ErrorCode::NotAllowed);
         }
-        self.judge(peer, Action::Subscribe(Resource::Topic(topic)))
+        self.judge_caller(caller, Action::Subscribe(Resource::Topic(topic)))
     }
 
-    /// Checks that a peer may read the history of a channel: its own inboxes and their dead
+    /// Checks that a caller may read the history of a channel: its own inboxes and their dead
     /// letters, broadcasts that reach it, and topics that it may subscribe to.
     ///
     /// # Errors
     /// `not_allowed`, `login_required`, `scope_required`.
-    pub(crate) fn check_read(&self, peer: &Peer, channel: &ChannelName) -> Result<(), ErrorCode> {
-        // A peer may read its own channels, if it may read any.
-        self.judge(peer, Action::ReadHistory(peer.resource()))?;
+    pub(crate) fn check_read(&self, caller: &Caller<'_>, channel: &ChannelName) -> Result<(), ErrorCode> {
+        // A caller may read its own channels, if it may read any.
+        self.judge_caller(caller, Action::ReadHistory(caller.resource()))?;
         let may = match channel.family() {
             ChannelFamily::Topic => match channel.as_topic() {
                 Some(topic) => {
-                    self.judge(peer, Action::ReadHistory(Resource::Topic(&topic)))?;
-                    if !peer.is_agent() {
-                        self.check_subscription(peer, &topic)?;
+                    self.judge_caller(caller, Action::ReadHistory(Resource::Topic(&topic)))?;
+                    if matches!(caller.kind, PeerKind::Session(_)) {
+                        self.check_subscription_of(caller, &topic)?;
                     }
                     true
                 }
                 None => false,
             },
-            ChannelFamily::Broadcast => peer.broadcasts().contains(channel),
-            _ => peer.inboxes().any(|own| own == *channel || own.dead() == *channel),
+            ChannelFamily::Broadcast => caller.kind.broadcasts().contains(channel),
+            _ => caller.kind.inboxes(caller.user).any(|own| own == *channel || own.dead() == *channel),
         };
         if may { Ok(()) } else { Err(ErrorCode::NotAllowed) }
     }

@@ -24,7 +24,7 @@ use store::ChannelName;
 use tokio::sync::oneshot;
 use transport::Reservation;
 
-use super::Outgoing;
+use super::StampedMessage;
 use crate::peers::Peer;
 
 /// The answer of the peer that was asked.
@@ -100,7 +100,7 @@ impl Callers {
     }
 
     /// Whether a message from this peer to this address is an answer that a caller waits for.
-    pub(super) fn expects(&self, from: &Peer, address: &str, message: &Outgoing) -> bool {
+    pub(super) fn expects(&self, from: &Peer, address: &str, message: &StampedMessage) -> bool {
         let Some(answered) = message.correlation_id.as_deref().filter(|_| self.count() > 0) else { return false };
         let waiting = self.waiting.lock();
         waiting.get(address).into_iter().flatten().any(|caller| caller.answers(answered, from))
@@ -108,7 +108,7 @@ impl Callers {
 
     /// Hands an answer to the caller that waits for it. Steps of an answer, such as text deltas,
     /// are passed over: the caller waits for what ends the answer. Returns whether a caller waits.
-    pub(super) fn hand(&self, from: &Peer, address: &str, message: &Outgoing, stored: Option<(ChannelName, u64)>) -> bool {
+    pub(super) fn hand(&self, from: &Peer, address: &str, message: &StampedMessage, stored: Option<(ChannelName, u64)>) -> bool {
         let Some(answered) = message.correlation_id.as_deref().filter(|_| self.count() > 0) else { return false };
         let mut waiting = self.waiting.lock();
         let Some(own) = waiting.get_mut(address) else { return false };
@@ -166,6 +166,9 @@ impl Waiting {
 
 impl CallerTicket {
     /// Waits for the outcome.
+    ///
+    /// # Errors
+    /// What the caller is told instead of an answer.
     pub async fn outcome(&mut self) -> CallerOutcome {
         match (&mut self.outcome).await {
             Ok(outcome) => outcome,
@@ -229,9 +232,9 @@ mod tests {
         router.callers().wait(caller, id, responder.to_owned(), place)
     }
 
-    fn answer(to: &Peer, id: &str, kind: &str) -> Outgoing {
+    fn answer(to: &Peer, id: &str, kind: &str) -> StampedMessage {
         let text = format!(r#"{{"type":"{kind}","correlation_id":"{id}"}}"#);
-        let mut message = Outgoing::plain(&text, Some(Address::parse(to.address()).expect("an address")));
+        let mut message = StampedMessage::plain(&text, Some(Address::parse(to.address()).expect("an address")));
         message.correlation_id = Some(id.to_owned());
         message.frame = Frame::text(&text);
         message

@@ -6,7 +6,7 @@
 //! that answer each other soon empty it, also if each answers twice; people and models do not.
 //!
 //! The tables have a fixed size and no locks: the later write wins, so under heavy load a chain may
-//! be forgotten and begin anew. A loop is fast compared to that. An id counts together with its
+//! be forgotten and start again. A loop is fast compared to that. An id counts together with its
 //! sender, or with the topic that it was sent to.
 
 use std::{

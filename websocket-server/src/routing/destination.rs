@@ -12,7 +12,7 @@ use common::{
 use store::ChannelName;
 use transport::clock::now_ms;
 
-use super::{Outgoing, Route, Router, chains::Between, router::AgentEntry};
+use super::{Route, Router, StampedMessage, chains::Between, router::AgentEntry};
 use crate::{
     hashing::hash,
     peers::{Peer, PeerKind},
@@ -35,7 +35,7 @@ impl Router {
     /// `request_target_invalid`, `durable_target_invalid`), of access (`not_allowed`,
     /// `login_required`, `scope_required`, `session_not_found`), `agent_not_found` for a session's
     /// durable message to an agent that was never connected, or `loop_stopped`.
-    pub(crate) fn destination<'a>(&self, from: &Peer, message: &'a Outgoing) -> Result<Destination<'a>, ClientError> {
+    pub(crate) fn destination<'a>(&self, from: &Peer, message: &'a StampedMessage) -> Result<Destination<'a>, ClientError> {
         let address = self.resolve(from, message.target.as_ref()).map_err(|code| match &from.kind {
             PeerKind::Session(identity) => match &identity.agent {
                 Some(agent_id) => ClientError::new(code).about(format!("agent:{agent_id}")),
@@ -111,7 +111,7 @@ impl Router {
     ///
     /// # Errors
     /// `loop_stopped`, with the time after which one more may pass.
-    fn check_loop(&self, from: &Peer, target: &Address, message: &Outgoing) -> Result<(), ClientError> {
+    fn check_loop(&self, from: &Peer, target: &Address, message: &StampedMessage) -> Result<(), ClientError> {
         let Some(trace) = message.trace else { return Ok(()) };
         let source = from.key();
         let peer_of = |peer: Option<&Arc<Peer>>| peer.map_or_else(|| hash(target.to_string()), |peer| peer.key());

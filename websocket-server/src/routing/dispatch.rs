@@ -17,7 +17,7 @@ use crate::{
 };
 
 use super::{
-    Destination, Outgoing, Route, Router,
+    Destination, Route, Router, StampedMessage,
     router::{AgentEntry, SessionEntry},
 };
 
@@ -37,7 +37,7 @@ impl Router {
     ///
     /// # Errors
     /// The error for the sender; nobody got the message then.
-    pub fn dispatch(&self, from: &Arc<Peer>, message: &Outgoing) -> Result<Routed, ClientError> {
+    pub fn dispatch(&self, from: &Arc<Peer>, message: &StampedMessage) -> Result<Routed, ClientError> {
         let Destination { address, route } = self.destination(from, message)?;
         let source = from.source();
         let outcome = match &*address {
@@ -57,13 +57,25 @@ impl Router {
 
     /// Hands a message to the caller over HTTP that waits for it as an answer, if there is one.
     /// `stored`: its place in the caller's inbox.
-    pub fn hand_to_caller(&self, from: &Peer, address: &Address, message: &Outgoing, stored: Option<(ChannelName, u64)>) -> bool {
+    pub fn hand_to_caller(
+        &self,
+        from: &Peer,
+        address: &Address,
+        message: &StampedMessage,
+        stored: Option<(ChannelName, u64)>,
+    ) -> bool {
         message.correlation_id.is_some()
             && self.callers.count() > 0
             && self.callers.hand(from, &address.to_string(), message, stored)
     }
 
-    fn to_agent(&self, from: &Arc<Peer>, agent_id: &AgentId, route: Route, message: &Outgoing) -> Result<Routed, ClientError> {
+    fn to_agent(
+        &self,
+        from: &Arc<Peer>,
+        agent_id: &AgentId,
+        route: Route,
+        message: &StampedMessage,
+    ) -> Result<Routed, ClientError> {
         let AgentEntry { peer, awaited, .. } = self.agents.get(agent_id).ok_or(ErrorCode::AgentNotFound)?;
         self.to_one(from, awaited, std::slice::from_ref(peer), route, message)
     }
@@ -126,7 +138,7 @@ impl Router {
         from: &Arc<Peer>,
         session_id: SessionId,
         route: Route,
-        message: &Outgoing,
+        message: &StampedMessage,
     ) -> Result<Routed, ClientError> {
         let SessionEntry { peers, awaited, .. } = self.sessions.get(&session_id).ok_or(ErrorCode::SessionNotFound)?;
         self.to_one(from, awaited, peers, route, message)
@@ -140,7 +152,7 @@ impl Router {
         awaited: &Arc<AtomicUsize>,
         peers: &[Arc<Peer>],
         route: Route,
-        message: &Outgoing,
+        message: &StampedMessage,
     ) -> Result<Routed, ClientError> {
         self.open_request(from, awaited, peers.first().map_or("", |peer| peer.address()), message)?;
         let routed = deliver(peers.iter(), route, |peer| send_answer(from, peer, message));
@@ -156,7 +168,7 @@ impl Router {
         from: &Arc<Peer>,
         awaited: &Arc<AtomicUsize>,
         responder: &str,
-        message: &Outgoing,
+        message: &StampedMessage,
     ) -> Result<(), ClientError> {
         let Some((deadline_ms, id)) = message.deadline_ms.zip(message.id.as_deref()) else { return Ok(()) };
         let limit = self.limits.max_requests;
@@ -177,7 +189,7 @@ impl Router {
     ///
     /// # Errors
     /// `too_many_requests`, `duplicate_request`.
-    pub fn open_durable_request(&self, from: &Arc<Peer>, address: &Address, message: &Outgoing) -> Result<(), ClientError> {
+    pub fn open_durable_request(&self, from: &Arc<Peer>, address: &Address, message: &StampedMessage) -> Result<(), ClientError> {
         if message.deadline_ms.is_none() {
             return Ok(());
         }
@@ -190,13 +202,13 @@ impl Router {
     }
 
     /// A durable message was accepted: a peer that waited for it as an answer no longer waits.
-    pub fn answer_requests(&self, from: &Peer, address: &Address, message: &Outgoing) {
+    pub fn answer_requests(&self, from: &Peer, address: &Address, message: &StampedMessage) {
         if message.correlation_id.is_some() {
             self.peers_at(address).iter().for_each(|peer| answer_request(from, peer, message));
         }
     }
 
-    fn to_user(&self, from: &Peer, user_id: &UserId, route: Route, message: &Outgoing) -> Result<Routed, ClientError> {
+    fn to_user(&self, from: &Peer, user_id: &UserId, route: Route, message: &StampedMessage) -> Result<Routed, ClientError> {
         let source = from.source();
         let sessions = self.users.get(user_id).ok_or(ErrorCode::UserNotFound)?;
         let peers = sessions.iter().filter_map(|id| self.sessions.get(id)).flat_map(|entry| &entry.peers);
@@ -205,7 +217,7 @@ impl Router {
 }
 
 /// The receiver may have waited for this message.
-fn answer_request(from: &Peer, receiver: &Peer, message: &Outgoing) {
+fn answer_request(from: &Peer, receiver: &Peer, message: &StampedMessage) {
     if let Some(answered) = &message.correlation_id
         && receiver.has_requests()
     {
@@ -214,20 +226,20 @@ fn answer_request(from: &Peer, receiver: &Peer, message: &Outgoing) {
 }
 
 /// The message was not sent: its sender need not wait for an answer.
-pub fn cancel_request(from: &Peer, message: &Outgoing) {
+pub fn cancel_request(from: &Peer, message: &StampedMessage) {
     if let Some((_, id)) = message.deadline_ms.zip(message.id.as_deref()) {
         from.with_requests(|requests| requests.cancel(id));
     }
 }
 
 /// Sends the shared frame.
-fn send(source: Source, receiver: &Peer, message: &Outgoing) -> Sent {
+fn send(source: Source, receiver: &Peer, message: &StampedMessage) -> Sent {
     receiver.link.send_from(source, message.lane, message.frame.clone(), message.overflow)
 }
 
 /// Sends a message that the receiver may have waited for. If there is room for it, the wait ends
 /// before the receiver can have read it: then the id of its request is free again.
-fn send_answer(from: &Peer, receiver: &Peer, message: &Outgoing) -> Sent {
+fn send_answer(from: &Peer, receiver: &Peer, message: &StampedMessage) -> Sent {
     let Some(answered) = message.correlation_id.as_deref().filter(|_| receiver.has_requests()) else {
         return send(from.source(), receiver, message);
     };
@@ -280,15 +292,15 @@ mod tests {
             router.attach(&peer, AgentDescription::default(), 0);
             peer
         });
-        let mut question = Outgoing::plain("?", Some(Address::Agent(id("responder"))));
+        let mut question = StampedMessage::plain("?", Some(Address::Agent(id("responder"))));
         question.id = Some("q".to_owned());
         question.deadline_ms = Some(u64::MAX);
         router.dispatch(&asker, &question).expect("asked");
 
         let to_asker = Some(Address::Agent(id("asker")));
         let large = "x".repeat(links.outbox_bytes / 8);
-        while router.dispatch(&responder, &Outgoing::plain(&large, to_asker.clone())).is_ok() {}
-        let answer = Outgoing { correlation_id: Some("q".to_owned()), ..Outgoing::plain(&large, to_asker) };
+        while router.dispatch(&responder, &StampedMessage::plain(&large, to_asker.clone())).is_ok() {}
+        let answer = StampedMessage { correlation_id: Some("q".to_owned()), ..StampedMessage::plain(&large, to_asker) };
         let refused = router.dispatch(&responder, &answer).expect_err("no room");
         assert_eq!(refused.code, ErrorCode::ReceiverOverloaded);
         assert!(asker.has_requests(), "it still waits");

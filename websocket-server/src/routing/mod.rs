@@ -21,13 +21,14 @@ mod logins;
 mod members;
 mod notice_pace;
 mod notices;
-mod outgoing;
 mod presence_news;
 mod router;
 mod seen;
+mod stamped;
 mod takeover_pace;
 mod topics;
 
+pub use access::Caller;
 pub use callers::{CallerAnswer, CallerOutcome, CallerTicket, Callers};
 pub use chains::Trace;
 pub use contests::TakeoverStats;
@@ -36,9 +37,9 @@ pub use destination::Destination;
 pub use dispatch::{Routed, cancel_request};
 pub use logins::{LoginOutcome, STRANGER};
 pub use members::{Attached, NAME_TAKEN_OVER, TAKEN_OVER};
-pub use outgoing::Outgoing;
 pub use router::{Members, Router, RouterLimits};
 pub use seen::SeenAgent;
+pub use stamped::StampedMessage;
 
 #[cfg(test)]
 mod contest_tests;

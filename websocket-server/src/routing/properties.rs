@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use transport::{Link, LinkPolicy};
 use uuid::Uuid;
 
-use super::{Outgoing, Router, RouterLimits};
+use super::{Router, RouterLimits, StampedMessage};
 use crate::peers::{ConnectionId, Peer, PeerKind};
 
 /// Few of each, so that histories meet.
@@ -232,7 +232,7 @@ proptest! {
                 }
                 Step::Send(at, to) => {
                     if let Some(peer) = peers.get(&at) {
-                        let outcome = router.dispatch(peer, &Outgoing::plain(&format!("#{number}"), to.map(address)));
+                        let outcome = router.dispatch(peer, &StampedMessage::plain(&format!("#{number}"), to.map(address)));
                         let receivers = model.receivers(at, to);
                         prop_assert_eq!(outcome.as_ref().ok().map(|routed| routed.deliveries), receivers.as_ref().map(BTreeSet::len));
                         for receiver in receivers.unwrap_or_default() {

@@ -184,13 +184,13 @@ impl Router {
 
     /// Call this before a message for an agent is given to the store. If the disk does not know the
     /// agent, `write` stores all agents that must be known beside [`Router::seen_agents`].
-    pub fn write_record<T>(&self, agent_id: &AgentId, write: impl FnOnce(Vec<&SeenAgent>) -> T) -> Option<T> {
-        self.seen_agents.write_record(agent_id, write)
+    pub fn write_agent<T>(&self, agent_id: &AgentId, write: impl FnOnce(Vec<&SeenAgent>) -> T) -> Option<T> {
+        self.seen_agents.write_agent(agent_id, write)
     }
 
-    /// What [`Router::write_record`] wrote was not stored.
-    pub fn on_record_not_written(&self, agent_id: &AgentId) {
-        self.seen_agents.on_record_not_written(agent_id);
+    /// What [`Router::write_agent`] wrote was not stored.
+    pub fn on_agent_not_written(&self, agent_id: &AgentId) {
+        self.seen_agents.on_agent_not_written(agent_id);
     }
 
     /// [`Router::seen_agents`] of a revision are stored. `write` stores the agents that they do not

@@ -114,7 +114,7 @@ impl SeenAgents {
 
     /// If the disk does not know an agent, adds it to the short list, which `write` stores. Call
     /// this before a message for the agent is given to the store.
-    pub(super) fn write_record<T>(&self, agent_id: &AgentId, write: impl FnOnce(Vec<&SeenAgent>) -> T) -> Option<T> {
+    pub(super) fn write_agent<T>(&self, agent_id: &AgentId, write: impl FnOnce(Vec<&SeenAgent>) -> T) -> Option<T> {
         if self.unwritten.is_empty() || !self.unwritten.contains_key(agent_id) {
             return None;
         }
@@ -124,7 +124,7 @@ impl SeenAgents {
     }
 
     /// The short list was not stored. The next message tries again.
-    pub(super) fn on_record_not_written(&self, agent_id: &AgentId) {
+    pub(super) fn on_agent_not_written(&self, agent_id: &AgentId) {
         self.listed.lock().remove(agent_id);
     }
 
@@ -224,21 +224,21 @@ mod tests {
         let id = |number: usize| agent(number).agent_id;
         let ids = |agents: Vec<&SeenAgent>| agents.into_iter().map(|agent| agent.agent_id.clone()).collect::<HashSet<_>>();
         let of = |numbers: &[usize]| Some(numbers.iter().map(|number| id(*number)).collect::<HashSet<_>>());
-        assert_eq!([0, 3].map(|number| seen.write_record(&id(number), ids)), [None, None], "the disk has them");
+        assert_eq!([0, 3].map(|number| seen.write_agent(&id(number), ids)), [None, None], "the disk has them");
         seen.add(agent(4));
         let revision = seen.revision();
         seen.add(agent(5));
         seen.add(agent(0));
-        assert_eq!(seen.write_record(&id(0), ids), None, "it came again as it was");
-        assert_eq!(seen.write_record(&id(4), ids), of(&[3, 4]));
-        assert_eq!(seen.write_record(&id(4), ids), None, "once");
-        seen.on_record_not_written(&id(4));
-        assert_eq!(seen.write_record(&id(4), ids), of(&[3, 4]), "it is tried again");
-        assert_eq!(seen.write_record(&id(5), ids), of(&[3, 4, 5]));
+        assert_eq!(seen.write_agent(&id(0), ids), None, "it came again as it was");
+        assert_eq!(seen.write_agent(&id(4), ids), of(&[3, 4]));
+        assert_eq!(seen.write_agent(&id(4), ids), None, "once");
+        seen.on_agent_not_written(&id(4));
+        assert_eq!(seen.write_agent(&id(4), ids), of(&[3, 4]), "it is tried again");
+        assert_eq!(seen.write_agent(&id(5), ids), of(&[3, 4, 5]));
         assert_eq!(seen.on_written(revision, ids), of(&[5]));
         assert_eq!(seen.on_written(revision, ids), None, "nothing has changed");
         seen.add(SeenAgent { key: "other".to_owned(), ..agent(5) });
-        assert_eq!(seen.write_record(&id(5), ids), of(&[5]), "it is not what it was");
+        assert_eq!(seen.write_agent(&id(5), ids), of(&[5]), "it is not what it was");
         assert_eq!(seen.on_written(seen.revision(), ids), of(&[]));
         assert!(seen.unwritten.is_empty());
     }

@@ -60,7 +60,7 @@ impl Topic {
         }
         self.watchers -= usize::from(removed.watches);
         if self.place.as_ref().is_some_and(|(payer, _)| *payer == peer.id) {
-            // It counts for a subscriber that is left, also beyond that one's share. Otherwise it
+            // It counts for a remaining subscriber, even if that exceeds its share. Otherwise it
             // would count for nobody.
             let heir = self.subscribers.first().map(|heir| &heir.peer);
             self.place = heir.and_then(|heir| Some((heir.id, heir.payers.take_anyway(Table::Topics as u8, 1)?)));

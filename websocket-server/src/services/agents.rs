@@ -52,7 +52,7 @@ impl Ask for List {
     }
 }
 
-/// A registered agent describes itself anew.
+/// A registered agent updates its description.
 #[derive(Debug)]
 struct Register(Box<AgentDescription>);
 

@@ -40,11 +40,16 @@ pub(crate) use agents::registration;
 use crate::{shard::Ask, side::Side};
 
 /// The services, one line for each family.
-const FAMILIES: [&[Kind]; 7] =
-    [acks::KINDS, agents::KINDS, extending::KINDS, history::KINDS, resume::KINDS, sessions::KINDS, topics::KINDS];
+const FAMILIES: &[&[Kind]] =
+    &[acks::KINDS, agents::KINDS, extending::KINDS, history::KINDS, resume::KINDS, sessions::KINDS, topics::KINDS];
+
+/// The types of all services.
+pub fn types() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().copied().flatten().map(|kind| kind.name)
+}
 
 static BY_NAME: LazyLock<HashMap<&'static str, &'static Kind>> = LazyLock::new(|| {
-    let kinds = FAMILIES.into_iter().flatten();
+    let kinds = FAMILIES.iter().copied().flatten();
     let mut by_name = HashMap::with_capacity(2 * kinds.clone().count());
     by_name.extend(kinds.map(|kind| (kind.name, kind)));
     by_name
@@ -79,9 +84,9 @@ mod tests {
     fn every_type_is_owned_once_and_described_in_the_protocol() {
         let protocol = include_str!("../../../docs/protocol.md");
         let mut names = HashSet::new();
-        for kind in FAMILIES.into_iter().flatten() {
-            assert!(names.insert(kind.name), "{} is owned twice", kind.name);
-            assert!(protocol.contains(&format!("| `{}` |", kind.name)), "{} is not in the protocol", kind.name);
+        for kind in types() {
+            assert!(names.insert(kind), "{kind} is owned twice");
+            assert!(protocol.contains(&format!("| `{kind}` |")), "{kind} is not in the protocol");
         }
     }
 

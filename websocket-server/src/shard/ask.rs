@@ -36,12 +36,20 @@ impl Call<'_> {
     /// Answers when `outcome` is ready. It runs in this thread, beside the router.
     pub fn later(self, outcome: impl Future<Output = Result<Option<SystemMessage>, ClientError>> + 'static) {
         let (peer, id, refuse) = (Arc::clone(self.peer), self.id, self.router.refuser());
-        actix_rt::spawn(async move {
-            match outcome.await {
-                Ok(Some(answer)) => drop(peer.answer(&answer, id.as_deref())),
-                Ok(None) => {}
-                Err(error) => refuse(&peer, error, id.as_deref()),
-            }
-        });
+        actix_rt::spawn(async move { tell_outcome(outcome.await, &peer, id.as_deref(), refuse) });
+    }
+}
+
+/// Sends the answer, if there is one, or the refusal.
+pub(super) fn tell_outcome(
+    outcome: Result<Option<SystemMessage>, ClientError>,
+    peer: &Peer,
+    id: Option<&str>,
+    refuse: impl FnOnce(&Peer, ClientError, Option<&str>),
+) {
+    match outcome {
+        Ok(Some(answer)) => drop(peer.answer(&answer, id)),
+        Ok(None) => {}
+        Err(error) => refuse(peer, error, id),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{peers::Peer, routing::Outgoing};
+use crate::{peers::Peer, routing::StampedMessage};
 
 /// A message to be routed.
 #[derive(Debug)]
@@ -10,5 +10,5 @@ pub struct Dispatch {
     /// The sender.
     pub from: Arc<Peer>,
     /// What.
-    pub message: Outgoing,
+    pub message: StampedMessage,
 }

@@ -8,7 +8,7 @@ use transport::{CloseMode, clock::now_ms};
 
 use super::{
     actor::RouterActor,
-    ask::Call,
+    ask::{Call, tell_outcome},
     dispatch::Dispatch,
     login::close_strangers,
     work::{Asked, Attach, Detach, Marked, Post, RegisterFrame, Work},
@@ -84,11 +84,8 @@ impl RouterActor {
     fn on_ask(&mut self, Asked { peer, ask, id, family, bytes }: Asked, ctx: &mut Context<Self>) {
         self.counters.on_message(family, Route::Bridge, bytes, 0, 0);
         let call = Call { router: self, peer: &peer, id: id.clone(), ctx };
-        match ask.serve(call) {
-            Ok(Some(answer)) => drop(peer.answer(&answer, id.as_deref())),
-            Ok(None) => {}
-            Err(error) => self.refuse(&peer, error, id.as_deref()),
-        }
+        let outcome = ask.serve(call);
+        tell_outcome(outcome, &peer, id.as_deref(), |peer, error, id| self.refuse(peer, error, id));
     }
 }
 

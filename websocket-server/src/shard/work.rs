@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::{ask::Ask, dispatch::Dispatch, login::Identify};
 use crate::{
     peers::{Given, Peer},
-    routing::Outgoing,
+    routing::StampedMessage,
 };
 
 /// Work for a connection. As much may wait as the mailbox holds.
@@ -48,7 +48,7 @@ pub struct Post {
     /// The sender.
     pub from: Arc<Peer>,
     /// The message.
-    pub message: Outgoing,
+    pub message: StampedMessage,
     /// Resolves when the message is on its way. Dropped if the message is refused; the sender's
     /// link then has the error.
     pub routed: oneshot::Sender<()>,

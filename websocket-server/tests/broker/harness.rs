@@ -1,9 +1,9 @@
 //! A broker on a port of its own, and peers that send and expect frames.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use common::{
-    assertion::{self, ClientIdentity, Login},
+    assertion::{self, Acks, ClientIdentity, Login},
     audit::{Entry, Event},
     config::Settings,
     id::{AgentId, SessionId, UserId},
@@ -19,7 +19,8 @@ use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream,
     tungstenite::{self, Message, client::IntoClientRequest, http::HeaderValue},
 };
-use websocket_server::BrokerHandle;
+use transport::{Frame, Lane};
+use websocket_server::{Broker, BrokerHandle};
 
 /// How long anything may take before a test fails.
 pub const LIMIT: Duration = Duration::from_secs(10);
@@ -61,10 +62,15 @@ impl TestBroker {
             request.headers_mut().append(*name, HeaderValue::from_str(value).expect("a header"));
         }
         match tokio_tungstenite::connect_async(request).await {
-            Ok((socket, _)) => Ok(Peer { socket, session_id: None }),
+            Ok((socket, _)) => Ok(self.peer(socket, None)),
             Err(tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
             Err(error) => panic!("no answer to the handshake: {error}"),
         }
+    }
+
+    /// A peer behind a socket that was upgraded.
+    pub fn peer<S>(&self, socket: WebSocketStream<S>, session_id: Option<SessionId>) -> Peer<S> {
+        Peer { socket, session_id, connection_id: None, broker: Arc::clone(self.handle.broker()) }
     }
 
     /// An agent that has its `connection:ack` and is registered.
@@ -220,6 +226,9 @@ pub async fn until_refused(mut ask: impl AsyncFnMut(usize) -> (u16, Value)) -> (
 pub struct Peer<S = MaybeTlsStream<TcpStream>> {
     pub socket: WebSocketStream<S>,
     pub session_id: Option<SessionId>,
+    /// As its `connection:ack` has said.
+    connection_id: Option<String>,
+    broker: Arc<Broker>,
 }
 
 /// How a connection ended.
@@ -241,7 +250,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     /// The next frame, whatever it is.
     pub async fn next(&mut self) -> Value {
         let text = self.next_text().await;
-        serde_json::from_str(&text).expect("frames are JSON")
+        let frame: Value = serde_json::from_str(&text).expect("frames are JSON");
+        if frame["type"] == "connection:ack" {
+            self.connection_id = frame["payload"]["connection_id"].as_str().map(str::to_owned);
+        }
+        frame
     }
 
     pub async fn next_text(&mut self) -> String {
@@ -280,10 +293,46 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         while self.expect("agent:listed").await["correlation_id"] != mark {}
     }
 
-    /// Fails if anything but notices came.
+    /// Fails if anything but notices came or is on its way.
+    ///
+    /// The brokers of these tests have one thread. When it has answered twice, it has routed what
+    /// all peers had sent before. Answers overtake what waits in lower lanes, and catch-ups read
+    /// the store beside the router. So the last frame to wait for is a mark in the lowest lane,
+    /// put there when no catch-up of this peer has anything left to read.
     pub async fn expect_nothing(&mut self) {
+        let id = self.connection_id.clone().expect("its connection:ack was read");
+        let find = |broker: &Broker| {
+            let router = broker.router.read();
+            let found = router.peers().chain(router.waiting_agents()).find(|peer| peer.id.to_string() == id);
+            Arc::clone(found.expect("a registered connection"))
+        };
+        self.expect_only_notices_until_listed().await;
+        self.expect_only_notices_until_listed().await;
+        let peer = find(&self.broker);
+        if peer.reading.acks == Acks::Automatic && !peer.reading.resume {
+            let channels = &self.broker.channels;
+            let is_live = || peer.inboxes().all(|inbox| channels.is_live(&inbox, peer.id));
+            eventually("its inboxes are live", async || is_live()).await;
+        }
+        // The reader of a topic, or one without a free place, stays behind. Its catch-up takes a
+        // few reads of the store until it has nothing to do.
+        for _ in 0..3 {
+            self.broker.channels.store().state("none".to_owned()).await.expect("read");
+            self.expect_only_notices_until_listed().await;
+        }
+        let mark = uuid();
+        let frame = json!({"type":"test:mark","correlation_id":mark}).to_string();
+        assert!(peer.link.send(Lane::Low, Frame::text(&frame)).is_queued(), "its outbox is full");
+        self.expect_only_notices_until(&mark).await;
+    }
+
+    async fn expect_only_notices_until_listed(&mut self) {
         let mark = uuid();
         self.send(json!({"type":"agent:list","id":mark})).await;
+        self.expect_only_notices_until(&mark).await;
+    }
+
+    async fn expect_only_notices_until(&mut self, mark: &str) {
         loop {
             let frame = self.next().await;
             if frame["correlation_id"] == mark {

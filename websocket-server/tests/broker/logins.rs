@@ -90,7 +90,7 @@ async fn a_stranger_who_is_refused_cannot_speak_for_the_session() {
     // Its frames arrive before the broker checks whose connection it is.
     let socket = broker.handle.local().connect(identity(mine.session_id)).expect("admitted");
     let socket = WebSocketStream::from_raw_socket(socket, Role::Client, None).await;
-    let mut stranger = Peer { socket, session_id: Some(mine.session_id) };
+    let mut stranger = broker.peer(socket, Some(mine.session_id));
     for frame in [
         json!({"type":"x:y","target":"agent:a","payload":"forged"}),
         json!({"type":"topic:subscribe","payload":{"topic":"room"}}),

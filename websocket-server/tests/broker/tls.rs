@@ -65,7 +65,7 @@ impl Site {
         let mut request = format!("wss://{NAME}{path}").into_client_request().expect("a request");
         request.headers_mut().insert("authorization", HeaderValue::from_str(&format!("Bearer {bearer}")).expect("a header"));
         match client_async(request, stream).await {
-            Ok((socket, _)) => Ok(Peer { socket, session_id: None }),
+            Ok((socket, _)) => Ok(self.broker.peer(socket, None)),
             Err(tungstenite::Error::Http(response)) => {
                 let body: Value = serde_json::from_slice(response.body().as_deref().unwrap_or_default()).unwrap_or_default();
                 Err((response.status().as_u16(), body["error"]["code"].clone()))

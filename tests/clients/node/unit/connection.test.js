@@ -159,7 +159,7 @@ test("close 4001 confirms the session and dials at once", async () => {
   assert.equal(run.sockets.length, 2);
 });
 
-test("close 4003 registers anew once, the second time it stays closed", async () => {
+test("close 4003 registers again once, the second time it stays closed", async () => {
   const run = await connected();
   run.socket.closes(4003);
   await run.settled();
@@ -170,7 +170,7 @@ test("close 4003 registers anew once, the second time it stays closed", async ()
   assert.equal(run.connection.state, State.CLOSED);
 });
 
-test("a registration that is refused is tried anew once", async () => {
+test("a registration that is refused is retried once", async () => {
   const run = await started({ answers: [refuse, () => ({})] });
   await run.settled();
   assert.equal(run.registrations, 2);

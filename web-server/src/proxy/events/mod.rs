@@ -20,7 +20,6 @@ use common::{
     error::{ClientError, ErrorCode},
     id::TopicName,
     message::{Speaker, Start, SystemMessage},
-    timestamp,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -28,12 +27,18 @@ use tokio::{sync::oneshot, time::timeout};
 use transport::{
     AnswerWriter, End, Frame, FrameError, Lane,
     event_stream::{HEARTBEAT, read_position, write_event},
+    fragments::{MessageLimits, TextAssembly},
     frame::{FrameHeader, OpCode},
     long_answer,
 };
 
 use self::reader::{Outcome, Reader};
-use super::{actor::ProxyActor, environment::ProxyEnvironment, face::Face, frame_runs::Verdict, routes::user_agent};
+use super::{
+    actor::{Face, ProxyActor},
+    environment::ProxyEnvironment,
+    frame_runs::Verdict,
+    routes::user_agent,
+};
 use crate::{
     http::{ClientAddress, Refusal, Throttle, only, require_own_origin},
     sessions::{OpenSockets, PacedSession, SessionAuthority},
@@ -52,9 +57,9 @@ struct EventFace {
     writer: Option<AnswerWriter>,
     /// Waits for the broker's answer to the subscription. Only then does the HTTP answer begin.
     opening: Option<oneshot::Sender<Result<(), ClientError>>>,
-    /// The message whose last fragment has not arrived. Its size is bounded by the longest frame of
-    /// the broker, which sends no fragments.
-    message: Vec<u8>,
+    /// What has arrived of a message from the broker.
+    message: TextAssembly,
+    limits: MessageLimits,
     /// Answers to the broker's pings.
     pongs: Vec<Frame>,
 }
@@ -114,7 +119,7 @@ impl Face for EventFace {
     }
 
     fn on_linked(actor: &mut ProxyActor<Self>, _: &mut Context<ProxyActor<Self>>) {
-        actor.face.message.clear();
+        actor.face.message = TextAssembly::new(actor.face.limits);
         let subscribe = Frame::client_text(&actor.face.reader.subscribe());
         actor.send_up(Lane::Normal, subscribe);
     }
@@ -133,15 +138,11 @@ impl Face for EventFace {
         let payload = frame.get(header.header_len..).unwrap_or_default();
         match header.opcode {
             OpCode::Ping => self.pongs.push(Frame::client_pong(payload)),
-            OpCode::Text | OpCode::Continuation if header.fin && self.message.is_empty() => {
-                self.on_text(std::str::from_utf8(payload).map_err(|_| FrameError::InvalidUtf8)?);
-            }
             OpCode::Text | OpCode::Continuation => {
-                self.message.extend_from_slice(payload);
-                if header.fin {
-                    let message = std::mem::take(&mut self.message);
-                    self.on_text(std::str::from_utf8(&message).map_err(|_| FrameError::InvalidUtf8)?);
-                }
+                let mut message = std::mem::replace(&mut self.message, TextAssembly::new(self.limits));
+                let taken = message.take(header, payload, |text| self.on_text(text));
+                self.message = message;
+                taken?;
             }
             OpCode::Pong | OpCode::Binary | OpCode::Close => {}
         }
@@ -201,16 +202,8 @@ fn start_of(request: &HttpRequest) -> Result<Option<Start>, Refusal> {
     if let Some(last) = request.headers().get("Last-Event-ID").filter(|id| !id.is_empty()) {
         return position(last.to_str().unwrap_or_default()).map(Some);
     }
-    match query {
-        Query { from: None, last: None, since: None } => Ok(None),
-        Query { from: Some(from), last: None, since: None } => position(&from).map(Some),
-        Query { from: None, last: Some(last), since: None } => Ok(Some(Start::Last(last))),
-        Query { from: None, last: None, since: Some(since) } => {
-            let since = timestamp::parse_ms(&since).ok_or_else(|| bad("`since` must be an RFC 3339 time"))?;
-            Ok(Some(Start::Since(since)))
-        }
-        _ => Err(bad("begin with one of `from`, `last` and `since`")),
-    }
+    let from = query.from.as_deref().map(position).transpose()?;
+    Start::one_of(from, query.last, query.since.as_deref()).map_err(bad)
 }
 
 /// The topic with this channel name.
@@ -261,7 +254,10 @@ async fn open(
     let spread = getrandom::u64().unwrap_or_default() % COME_BACK_MS;
     writer.write(format!("retry: {}\n\n", COME_BACK_MS + spread).as_bytes());
     let (opening, opened) = oneshot::channel();
-    let face = EventFace { reader, writer: Some(writer), opening: Some(opening), message: Vec::new(), pongs: Vec::new() };
+    // What is longer ends the connection to the broker.
+    let limits = MessageLimits { max_bytes: environment.longest_from_broker, max_fragments: usize::MAX };
+    let message = TextAssembly::new(limits);
+    let face = EventFace { reader, writer: Some(writer), opening: Some(opening), message, limits, pongs: Vec::new() };
     ProxyActor::new(environment.into_inner(), identity, address, ticket, face).start();
     match timeout(OPENING, opened).await {
         Ok(Ok(opened)) => opened.map(|()| answer).map_err(Refusal::from),

@@ -1,21 +1,31 @@
-//! The frames from the broker to a browser. The edge may insert its own messages where a message
+//! The frames from the broker to a client. The edge may insert its own messages where a message
 //! ends.
 //!
 //! Pure.
 
 use transport::{
     Frame, FrameError,
-    frame::{FrameHeader, OpCode},
+    fragments::{Fragments, MessageLimits},
+    frame::FrameHeader,
 };
 
+/// The broker is trusted to keep its own limits.
+const NO_LIMITS: MessageLimits = MessageLimits { max_bytes: usize::MAX, max_fragments: usize::MAX };
+
 /// Whether a message is incomplete, and what the edge has to send after it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Downlink {
-    is_inside: bool,
+    fragments: Fragments,
     /// Few: in the middle of a message the broker asks for nothing. There is at most the answer to
     /// an earlier question, the notice that the edge drains, and one notice of expiry for each of
     /// the session's tokens. A loss of the broker ends the message.
     deferred: Vec<Frame>,
+}
+
+impl Default for Downlink {
+    fn default() -> Self {
+        Self { fragments: Fragments::new(NO_LIMITS), deferred: Vec::new() }
+    }
 }
 
 impl Downlink {
@@ -24,22 +34,17 @@ impl Downlink {
     /// # Errors
     /// The frame does not follow from the one before.
     pub fn on_frame(&mut self, header: &FrameHeader) -> Result<(), FrameError> {
-        match (header.opcode, self.is_inside) {
-            (OpCode::Continuation, false) => return Err(FrameError::UnexpectedContinuation),
-            (OpCode::Text | OpCode::Binary, true) => return Err(FrameError::Interleaved),
-            _ => self.is_inside = !header.fin,
-        }
-        Ok(())
+        self.fragments.on_frame(header).map(drop)
     }
 
-    /// Whether the browser has the beginning of a message without its end.
+    /// Whether the client has the beginning of a message without its end.
     pub fn is_inside(&self) -> bool {
-        self.is_inside
+        self.fragments.is_inside()
     }
 
     /// Returns the notice if it may be sent now. Otherwise keeps it until [`Downlink::due`].
     pub fn speak(&mut self, notice: Frame) -> Option<Frame> {
-        if self.is_inside {
+        if self.is_inside() {
             self.deferred.push(notice);
             return None;
         }
@@ -48,12 +53,14 @@ impl Downlink {
 
     /// The notices that may be sent now.
     pub fn due(&mut self) -> Vec<Frame> {
-        if self.is_inside { Vec::new() } else { std::mem::take(&mut self.deferred) }
+        if self.is_inside() { Vec::new() } else { std::mem::take(&mut self.deferred) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use transport::frame::OpCode;
+
     use super::*;
 
     fn header(opcode: OpCode, fin: bool) -> FrameHeader {

@@ -5,22 +5,25 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use common::close::CloseCode;
 use transport::{
-    CloseMode, End, Frame, FrameError, Lane, Step,
-    frame::{FrameHeader, OpCode, Origin, apply_mask},
+    CloseMode, End, Frame, FrameError, Lane, Link, Step,
+    frame::{FrameHeader, OpCode, Origin, apply_mask, read_close},
 };
 
-use super::WebSocketFace;
 use crate::proxy::{
-    actor::ProxyActor,
-    close_frame,
+    actor::{Face, ProxyActor},
     frame_runs::{FrameRuns, Verdict},
     uplink::Batch,
 };
 
-type Actor = ProxyActor<WebSocketFace>;
-type Ctx = actix::Context<Actor>;
+/// A face that owns a WebSocket.
+pub trait SocketFace: Face {
+    /// The link of its socket.
+    fn link(&self) -> &Link;
+}
 
-/// The client's half of a pair.
+type Ctx<F> = actix::Context<ProxyActor<F>>;
+
+/// What arrives from the client.
 pub struct Inbound {
     frames: FrameRuns,
     closed: Option<End>,
@@ -33,23 +36,23 @@ impl Inbound {
     }
 }
 
-impl transport::Inbound<Actor> for Inbound {
-    fn poll_ready(&mut self, actor: &mut Actor, task: &mut Context<'_>) -> Poll<()> {
+impl<F: SocketFace> transport::Inbound<ProxyActor<F>> for Inbound {
+    fn poll_ready(&mut self, actor: &mut ProxyActor<F>, task: &mut Context<'_>) -> Poll<()> {
         actor.poll_uplink(task)
     }
 
-    fn on_bytes(&mut self, actor: &mut Actor, bytes: &mut [u8], ctx: &mut Ctx) -> Result<Step, FrameError> {
+    fn on_bytes(&mut self, actor: &mut ProxyActor<F>, bytes: &mut [u8], ctx: &mut Ctx<F>) -> Result<Step, FrameError> {
         let mut batch = Batch::default();
         let Self { frames, closed } = self;
         let outcome = frames.feed(bytes, &mut batch.bytes, |header, frame| {
             match header.opcode {
                 OpCode::Close => {
-                    *closed = Some(close_frame::read(payload(header, frame))?);
+                    *closed = Some(End::by_peer(read_close(payload(header, frame))?));
                     return Ok(Verdict::Stop);
                 }
                 _ if actor.is_over() => {}
                 OpCode::Ping if !actor.is_linked() => {
-                    actor.face.link.send(Lane::Control, Frame::pong(payload(header, frame)));
+                    actor.face.link().send(Lane::Control, Frame::pong(payload(header, frame)));
                 }
                 OpCode::Ping | OpCode::Pong => {
                     actor.send_up(Lane::Control, Frame::from_encoded(Bytes::copy_from_slice(frame)));
@@ -68,7 +71,7 @@ impl transport::Inbound<Actor> for Inbound {
                 actor.on_client_gone(fault.close_code(), fault.to_string(), ctx);
             }
             (Ok(()), Some(end)) => {
-                actor.face.link.close(end.code.to_send(), "", CloseMode::Discard);
+                actor.face.link().close(end.code.to_send(), "", CloseMode::Discard);
                 actor.on_client_gone(end.code, end.reason.clone(), ctx);
             }
             (Ok(()), None) => {}
@@ -76,7 +79,7 @@ impl transport::Inbound<Actor> for Inbound {
         outcome.map(|()| Step::Continue)
     }
 
-    fn on_closing(&mut self, actor: &mut Actor, code: CloseCode, ctx: &mut Ctx) {
+    fn on_closing(&mut self, actor: &mut ProxyActor<F>, code: CloseCode, ctx: &mut Ctx<F>) {
         // The actor knows already, except if the transport itself gave the client up as too slow or
         // silent.
         actor.on_client_gone(code, "the client's connection was closed".to_owned(), ctx);
@@ -86,7 +89,7 @@ impl transport::Inbound<Actor> for Inbound {
         self.closed.clone()
     }
 
-    fn on_end(&mut self, actor: &mut Actor, end: End, ctx: &mut Ctx) {
+    fn on_end(&mut self, actor: &mut ProxyActor<F>, end: End, ctx: &mut Ctx<F>) {
         actor.on_client_end(end, ctx);
     }
 }

@@ -22,8 +22,15 @@ use transport::{
     sweeper,
 };
 
-use self::{downlink::Downlink, inbound::Inbound};
-use super::{actor::ProxyActor, environment::ProxyEnvironment, face::Face, frame_runs::Verdict};
+use self::{
+    downlink::Downlink,
+    inbound::{Inbound, SocketFace},
+};
+use super::{
+    actor::{Face, ProxyActor},
+    environment::ProxyEnvironment,
+    frame_runs::Verdict,
+};
 
 /// See the module.
 pub struct WebSocketFace {
@@ -38,8 +45,14 @@ pub struct WebSocketFace {
 impl WebSocketFace {
     /// The face of a socket that has just been upgraded.
     pub fn new(environment: &ProxyEnvironment, upgraded: Upgraded) -> Self {
-        let link = Link::new(Arc::clone(&environment.browser_policy));
+        let link = Link::new(Arc::clone(&environment.client_policy));
         Self { link, upgraded: Some(upgraded), downlink: Downlink::default(), keep_alive: None }
+    }
+}
+
+impl SocketFace for WebSocketFace {
+    fn link(&self) -> &Link {
+        &self.link
     }
 }
 
@@ -47,7 +60,7 @@ impl Face for WebSocketFace {
     fn start(actor: &mut ProxyActor<Self>, ctx: &mut Context<ProxyActor<Self>>) {
         sweeper::watch(Arc::clone(&actor.face.link));
         if let Some(Upgraded { socket, leftover }) = actor.face.upgraded.take() {
-            let inbound = Inbound::new(actor.environment.uplink.max_message);
+            let inbound = Inbound::new(actor.environment.uplink.message.max_bytes);
             ctx.spawn(Pump::new(socket, leftover, Arc::clone(&actor.face.link), inbound));
         }
     }

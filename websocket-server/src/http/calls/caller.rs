@@ -19,7 +19,7 @@ use crate::{
     audit::Event,
     broker::Broker,
     peers::{ConnectionId, OPERATOR, Pass, Peer, PeerKind},
-    routing::Outgoing,
+    routing::StampedMessage,
     services,
     shard::{Detach, Post, Shard, Work},
     side::Side,
@@ -119,7 +119,7 @@ impl Caller {
     /// # Errors
     /// `invalid_envelope`, `invalid_target`; `reserved_type` for messages that only a connection
     /// can send, such as subscriptions and acknowledgements.
-    pub fn read(&self, text: &str) -> Result<Outgoing, ClientError> {
+    pub fn read(&self, text: &str) -> Result<StampedMessage, ClientError> {
         let envelope = Envelope::parse(text, self.line.broker.settings.limits.max_depth).map_err(|fault| fault.error)?;
         let is_routed = services::read(self.side(), &envelope)?.is_none()
             && match self.side() {
@@ -157,7 +157,7 @@ impl Caller {
 impl Line {
     /// Gives a message to the router of this thread. The answer resolves when the message is on its
     /// way, and is dropped if it is refused: then the link has the error.
-    pub async fn submit(&self, message: Outgoing) -> oneshot::Receiver<()> {
+    pub async fn submit(&self, message: StampedMessage) -> oneshot::Receiver<()> {
         let (routed, answer) = oneshot::channel();
         self.hand_over(Work::Post(Post { from: Arc::clone(&self.peer), message, routed })).await;
         answer

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     answers::{Begun, Input, KEPT_MS, outcome},
     holders::Table,
-    routing::{CallerAnswer, CallerOutcome, CallerTicket, Outgoing},
+    routing::{CallerAnswer, CallerOutcome, CallerTicket, StampedMessage},
     services::AckAsk,
     shard::{Asked, Work},
 };
@@ -83,7 +83,7 @@ pub async fn request(caller: Caller, body: &[u8], key: Option<String>) -> Result
 }
 
 /// Asks, and waits for the answer.
-async fn ask(line: &Line, id: &str, message: Outgoing) -> CallerOutcome {
+async fn ask(line: &Line, id: &str, message: StampedMessage) -> CallerOutcome {
     let mut ticket = wait_for_answer(line, id, &message)?;
     let _routed = line.submit(message).await;
     loop {
@@ -104,7 +104,7 @@ async fn ask(line: &Line, id: &str, message: Outgoing) -> CallerOutcome {
 }
 
 /// Takes a place among those who wait, before the request can be answered.
-fn wait_for_answer(line: &Line, id: &str, message: &Outgoing) -> Result<CallerTicket, ClientError> {
+fn wait_for_answer(line: &Line, id: &str, message: &StampedMessage) -> Result<CallerTicket, ClientError> {
     let place = line.peer.take(Table::Requests, 1)?;
     let router = line.broker.router.read();
     let responder = router.resolve(&line.peer, message.target.as_ref())?;

@@ -31,7 +31,7 @@ use transport::{Link, LinkPolicy};
 use uuid::Uuid;
 
 use self::owners::{BOUNDED, NAMES, Owners, PUBLIC, SESSIONS, TRUSTED, To, USERS};
-use super::{Attached, Outgoing, Router, RouterLimits};
+use super::{Attached, Router, RouterLimits, StampedMessage};
 use crate::peers::{ConnectionId, Pass, Peer, PeerKind};
 
 const CONNECTIONS: usize = 9;
@@ -282,7 +282,7 @@ impl World {
                         To::Trusted | To::Bounded => format!("{to:?}"),
                         _ => self.owners.whose(None, to),
                     };
-                    heard.push(match self.router.check_read(&peer, &channel) {
+                    heard.push(match self.router.check_read(&peer.as_caller(peer.login().as_deref()), &channel) {
                         Ok(()) => (at, format!("said to {whose}")),
                         Err(code) => (at, refused(code.into())),
                     });
@@ -306,7 +306,7 @@ impl World {
 
     fn send(&self, number: usize, who: Who, peer: &Arc<Peer>, to: To, kind: Kind) -> Result<(), ClientError> {
         let target = self.address(to);
-        let mut message = Outgoing::plain(&format!("said to {}", self.owners.whose(who.session(), to)), target.clone());
+        let mut message = StampedMessage::plain(&format!("said to {}", self.owners.whose(who.session(), to)), target.clone());
         match kind {
             Kind::Plain => {}
             Kind::Request => {

@@ -246,7 +246,7 @@ impl RouterActor {
         let channels = &self.durable.channels;
         let mut behind = Vec::new();
         for ((id, channel), (peer, seq)) in &mut self.durable.checked {
-            let head = channels.settled_head(channel, *id).unwrap_or(0);
+            let head = channels.stored_head(channel, *id).unwrap_or(0);
             if head > *seq && !peer.marks.lock().knows(channel) {
                 behind.push((channel.clone(), Arc::clone(peer), *seq));
                 // Once for each gap, also if nothing of it can be read.

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     broker::Broker,
-    durable::{SettledMessage, refusal_of},
+    durable::{Outstanding, refusal_of},
     peers::Peer,
     routing::Counters,
     statistics::SAMPLED,
@@ -23,7 +23,7 @@ use crate::{
 struct Unconfirmed {
     from: Arc<Peer>,
     id: String,
-    message: SettledMessage,
+    message: Outstanding,
     committed: Reply<Vec<Appended>>,
     /// When it was dispatched, if its time is measured.
     measured_since: Option<Instant>,
@@ -61,7 +61,7 @@ impl Confirmations {
     }
 
     /// Tells the sender of a message its outcome, once that is known.
-    pub(super) fn wait_for(&self, from: Arc<Peer>, id: String, message: SettledMessage, mut committed: Reply<Vec<Appended>>) {
+    pub(super) fn wait_for(&self, from: Arc<Peer>, id: String, message: Outstanding, mut committed: Reply<Vec<Appended>>) {
         let measured_since = self.measured();
         // A refusal must not wait for those before it: as long as they wait, there would be ever
         // more of them.
@@ -96,7 +96,7 @@ fn confirm(
     counters: &Counters,
     from: &Peer,
     id: &str,
-    message: &SettledMessage,
+    message: &Outstanding,
     answer: Result<Vec<Appended>, StoreError>,
 ) {
     let appended = answer.and_then(|answers| answers.into_iter().next().ok_or(StoreError::Invalid("no answer to a record")));
@@ -109,7 +109,7 @@ fn confirm(
         Err(error) => broker.refuse(counters, from, refusal_of(error), Some(id), None),
     }
     // After it: until then other threads hold back what they have to tell about the message.
-    let owed = broker.channels.settle(message, &appended.as_ref().map(Appended::seq).map_err(Clone::clone));
+    let owed = broker.channels.on_answer(message, &appended.as_ref().map(Appended::seq).map_err(Clone::clone));
     owed.iter().for_each(|notice| broker.send_notice(notice));
     if let Ok(Appended::Stored { evicted, .. }) = &appended {
         broker.on_dead_letters(evicted);

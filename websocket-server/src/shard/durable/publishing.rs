@@ -13,7 +13,7 @@ use store::{ChannelName, Owner};
 use crate::{
     durable::{Draft, Outcome, owner_key, refusal_of},
     peers::Peer,
-    routing::{Destination, Outgoing, Router, cancel_request},
+    routing::{Destination, Router, StampedMessage, cancel_request},
     shard::{actor::RouterActor, dispatch::Dispatch},
     snapshot::save_new_agents,
 };
@@ -47,7 +47,7 @@ impl RouterActor {
             return self.durable.loading.push(&channel, dispatch);
         }
         if let Address::Agent(agent_id) = &*address {
-            self.write_record(&router, agent_id);
+            self.write_agent(&router, agent_id);
         }
         let id = message.id.as_deref().unwrap_or_default();
         let owner = self.owner_of(from);
@@ -68,7 +68,7 @@ impl RouterActor {
         let outcome = router.with_readers(from, &address, |readers| self.durable.channels.accept(draft, readers));
         if let Ok(Outcome::Accepted(accepted)) = &outcome {
             router.answer_requests(from, &address, message);
-            router.hand_to_caller(from, &address, message, Some((channel.clone(), accepted.settled.seq)));
+            router.hand_to_caller(from, &address, message, Some((channel.clone(), accepted.outstanding.seq)));
         }
         drop(router);
         let outcome = outcome.inspect_err(|_| cancel_request(from, message)).map_err(|refused| refused.0)?;
@@ -83,12 +83,12 @@ impl RouterActor {
                 if let Some(slow) = &accepted.pause_for {
                     from.hold(Arc::clone(slow));
                 }
-                let settled = accepted.settled;
+                let outstanding = accepted.outstanding;
                 if message.receipt && accepted.deliveries > 0 {
-                    self.broker.on_delivery(&channel, settled.seq);
+                    self.broker.on_delivery(&channel, outstanding.seq);
                 }
                 for peer in accepted.delivered {
-                    self.durable.on_given(peer, channel.clone(), settled.seq);
+                    self.durable.on_given(peer, channel.clone(), outstanding.seq);
                 }
                 for way in accepted.fell_behind {
                     self.start_catch_up(way, ctx);
@@ -97,7 +97,7 @@ impl RouterActor {
                     self.watch_requests(Arc::clone(from), ctx);
                 }
                 self.tick_durable(ctx);
-                self.durable.confirmations.wait_for(Arc::clone(from), id.to_owned(), settled, accepted.committed);
+                self.durable.confirmations.wait_for(Arc::clone(from), id.to_owned(), outstanding, accepted.committed);
             }
         }
         Ok(())
@@ -105,26 +105,26 @@ impl RouterActor {
 
     /// Gives the record of a message's agent to the store before the message, so that the agent is
     /// known after a crash too.
-    fn write_record(&self, router: &Router, agent_id: &AgentId) {
+    fn write_agent(&self, router: &Router, agent_id: &AgentId) {
         let store = self.durable.channels.store();
-        let Some(written) = router.write_record(agent_id, |agents| save_new_agents(store.as_ref(), &agents)) else { return };
+        let Some(written) = router.write_agent(agent_id, |agents| save_new_agents(store.as_ref(), &agents)) else { return };
         let (broker, agent_id) = (Arc::clone(&self.broker), agent_id.clone());
         actix_rt::spawn(async move {
             if let Err(error) = written.await {
                 tracing::warn!(%agent_id, %error, "an agent could not be stored: after a crash the broker may not know it");
-                broker.router.read().on_record_not_written(&agent_id);
+                broker.router.read().on_agent_not_written(&agent_id);
             }
         });
     }
 
     /// Confirms a message again if its sender has sent it before. Returns whether it has.
-    fn confirm_repeated(&self, router: &Router, from: &Arc<Peer>, message: &Outgoing) -> bool {
+    fn confirm_repeated(&self, router: &Router, from: &Arc<Peer>, message: &StampedMessage) -> bool {
         let address = router.resolve(from, message.target.as_ref()).ok();
         let (Some(channel), Some(id)) = (address.and_then(|address| channel_of(&address)), message.id.as_deref()) else {
             return false;
         };
         let Some(accepted) = self.durable.channels.first_of(&channel, from.address(), id) else { return false };
-        self.durable.confirmations.wait_for(Arc::clone(from), id.to_owned(), accepted.settled, accepted.committed);
+        self.durable.confirmations.wait_for(Arc::clone(from), id.to_owned(), accepted.outstanding, accepted.committed);
         true
     }
 

@@ -105,11 +105,11 @@ impl RouterActor {
     }
 
     /// A receiver reads one more inbox from now on: delivers what waits there.
-    pub(in crate::shard) fn open_inbox(&mut self, way: CatchUp, ctx: &mut Context<Self>) {
-        if self.durable.channels.has_untold(&way.channel) {
-            self.tell_of_deaths(&way.peer, way.channel.clone());
+    pub(in crate::shard) fn open_inbox(&mut self, catch_up: CatchUp, ctx: &mut Context<Self>) {
+        if self.durable.channels.has_untold(&catch_up.channel) {
+            self.tell_of_deaths(&catch_up.peer, catch_up.channel.clone());
         }
-        self.start_catch_up(way, ctx);
+        self.start_catch_up(catch_up, ctx);
     }
 
     /// The receiver need not be waited for any longer: what it has not named itself continues from
@@ -122,7 +122,7 @@ impl RouterActor {
         if may_have_been_here {
             self.restore(Arc::clone(peer), broadcasts, ctx);
         }
-        inboxes.into_iter().for_each(|way| self.start_catch_up(way, ctx));
+        inboxes.into_iter().for_each(|catch_up| self.start_catch_up(catch_up, ctx));
     }
 
     fn tell_of_deaths(&self, peer: &Arc<Peer>, channel: ChannelName) {
@@ -141,8 +141,8 @@ impl RouterActor {
     }
 
     /// Starts a reader's catch-up.
-    pub(super) fn start_catch_up(&mut self, way: CatchUp, ctx: &mut Context<Self>) {
-        let (peer, channel) = (Arc::clone(&way.peer), way.channel.clone());
+    pub(super) fn start_catch_up(&mut self, catch_up: CatchUp, ctx: &mut Context<Self>) {
+        let (peer, channel) = (Arc::clone(&catch_up.peer), catch_up.channel.clone());
         if channel.family().is_inbox() && peer.hand.is_some() {
             // The catch-up may take long: without acknowledgements there are no free places.
             self.durable.look_by(&peer, &channel, Instant::now() + self.durable.channels.ack_timeout());
@@ -150,8 +150,9 @@ impl RouterActor {
         }
         let is_kept = channel.family().is_inbox() || peer.consumer.is_some();
         let broker = Arc::clone(&self.broker);
-        let running =
-            async move { way.run(|channel, seq| broker.on_delivery(channel, seq), |dead| broker.on_dead_letters(dead)).await };
+        let running = async move {
+            catch_up.run(|channel, seq| broker.on_delivery(channel, seq), |dead| broker.on_dead_letters(dead)).await
+        };
         Self::after(ctx, running, move |router, given, ctx| {
             if given > 0 && !peer.link.is_over() {
                 if is_kept {
@@ -186,7 +187,7 @@ impl RouterActor {
         let Subscription { topic, presence, from } = subscription;
         let channel = ChannelName::topic(&topic);
         let channels = Arc::clone(&self.durable.channels);
-        let (members, way) = {
+        let (members, catch_up) = {
             let mut router = self.broker.router.write();
             let was_there = router.subscribes(peer.id, &topic);
             let members = match router.subscribe(peer, &topic, presence) {
@@ -206,8 +207,8 @@ impl RouterActor {
                 (members, Ok(channels.fall_behind(&channel, peer, seq)))
             }
         };
-        let mut way = match way {
-            Ok(way) => way,
+        let mut catch_up = match catch_up {
+            Ok(catch_up) => catch_up,
             Err((seq, has_position)) => {
                 let subscribed = Subscribed { topic, presence, members, seq, recovery: None, has_position, id };
                 return self.on_subscribed(peer, subscribed, None, turn, ctx);
@@ -238,20 +239,20 @@ impl RouterActor {
                 router.end_turn(turn, ctx);
                 return;
             }
-            way.with_retained = place.is_none();
+            catch_up.with_retained = place.is_none();
             let (after, recovery) = match place {
                 Some(place) => {
-                    way.begin_at(&place);
+                    catch_up.begin_at(&place);
                     (place.after, Some(place.recovery))
                 }
                 None => {
-                    let head = way.head_at_start();
-                    way.starts_after(head);
+                    let head = catch_up.head_at_start();
+                    catch_up.starts_after(head);
                     (head, None)
                 }
             };
             let subscribed = Subscribed { topic, presence, members, seq: after, recovery, has_position: false, id };
-            if let Some(turn) = router.on_subscribed(&peer, subscribed, Some(way), turn, ctx) {
+            if let Some(turn) = router.on_subscribed(&peer, subscribed, Some(catch_up), turn, ctx) {
                 router.end_turn(turn, ctx);
             }
         });
@@ -265,7 +266,7 @@ impl RouterActor {
         &mut self,
         peer: &Arc<Peer>,
         subscribed: Subscribed,
-        way: Option<CatchUp>,
+        catch_up: Option<CatchUp>,
         turn: Turn,
         ctx: &mut Context<Self>,
     ) -> Option<Turn> {
@@ -320,15 +321,15 @@ impl RouterActor {
                         router.refuse(&peer, refused, id.as_deref());
                     }
                 }
-                if let Some(way) = way {
-                    router.start_catch_up(way, ctx);
+                if let Some(catch_up) = catch_up {
+                    router.start_catch_up(catch_up, ctx);
                 }
                 router.end_turn(turn, ctx);
             });
             return None;
         }
-        if let Some(way) = way {
-            self.start_catch_up(way, ctx);
+        if let Some(catch_up) = catch_up {
+            self.start_catch_up(catch_up, ctx);
         }
         actix_rt::spawn(async move {
             if let Err(error) = keeping.await {
@@ -386,7 +387,7 @@ impl RouterActor {
     /// # Errors
     /// `not_allowed`.
     pub(crate) fn check_may_read(&self, peer: &Peer, channel: &ChannelName) -> Result<(), ClientError> {
-        let checked = self.broker.router.read().check_read(peer, channel);
+        let checked = self.broker.router.read().check_read(&peer.as_caller(peer.login().as_deref()), channel);
         checked.map_err(|code| ClientError::new(code).about(channel.to_string()))
     }
 }

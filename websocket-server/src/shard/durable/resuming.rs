@@ -36,8 +36,8 @@ impl RouterActor {
         ctx: &mut Context<Self>,
     ) -> Option<Turn> {
         match self.subscribe_to_all(peer, &positions) {
-            Ok(ways) => {
-                self.resume(peer, positions, ways, id, turn, ctx);
+            Ok(catch_ups) => {
+                self.resume(peer, positions, catch_ups, id, turn, ctx);
                 None
             }
             Err(error) => {
@@ -83,7 +83,7 @@ impl RouterActor {
         &mut self,
         peer: &Arc<Peer>,
         positions: Vec<(ChannelName, KnownPosition)>,
-        ways: Vec<CatchUp>,
+        catch_ups: Vec<CatchUp>,
         id: Option<String>,
         turn: Turn,
         ctx: &mut Context<Self>,
@@ -112,7 +112,7 @@ impl RouterActor {
         let peer = Arc::clone(peer);
         Self::after(ctx, locating, move |router, places, ctx| match places {
             Ok(places) => {
-                router.go_on(&peer, places, ways, id.as_deref(), ctx);
+                router.go_on(&peer, places, catch_ups, id.as_deref(), ctx);
                 router.end_turn(turn, ctx);
             }
             Err(error) => {
@@ -129,12 +129,12 @@ impl RouterActor {
         });
     }
 
-    /// `ways`: the catch-ups for those places that are in logs, in the same order.
+    /// `catch_ups`: the catch-ups for those places that are in logs, in the same order.
     fn go_on(
         &mut self,
         peer: &Arc<Peer>,
         places: Vec<(ChannelName, StartingPoint)>,
-        ways: Vec<CatchUp>,
+        catch_ups: Vec<CatchUp>,
         id: Option<&str>,
         ctx: &mut Context<Self>,
     ) {
@@ -148,13 +148,13 @@ impl RouterActor {
         peer.answer(&SystemMessage::Resumed { epoch, channels: told }, id);
         let logs = places.into_iter().filter(|(channel, _)| !channel.family().is_inbox());
         // It has unsubscribed from others meanwhile.
-        for ((channel, place), mut way) in logs.zip(ways).filter(|(_, way)| way.is_current()) {
+        for ((channel, place), mut catch_up) in logs.zip(catch_ups).filter(|(_, catch_up)| catch_up.is_current()) {
             self.keep_position(peer, &channel, place.after);
             if peer.consumer.is_some() {
                 self.watch_position(peer, &channel, place.after, ctx);
             }
-            way.begin_at(&place);
-            self.start_catch_up(way, ctx);
+            catch_up.begin_at(&place);
+            self.start_catch_up(catch_up, ctx);
         }
         self.let_go(peer, ctx);
     }
@@ -237,7 +237,7 @@ impl RouterActor {
     ) {
         let channels = Arc::clone(&self.durable.channels);
         let mut told = BTreeMap::new();
-        let mut ways = Vec::new();
+        let mut catch_ups = Vec::new();
         // For others it has named the position itself.
         broadcasts.retain(CatchUp::is_current);
         {
@@ -246,7 +246,7 @@ impl RouterActor {
                 return;
             }
             for (Kept { channel, presence, .. }, place) in places {
-                let mut way = if let Some(topic) = channel.as_topic() {
+                let mut catch_up = if let Some(topic) = channel.as_topic() {
                     if router.subscribes(peer.id, &topic) {
                         // It was faster, and has named the position itself.
                         continue;
@@ -256,14 +256,14 @@ impl RouterActor {
                         continue;
                     }
                     channels.fall_behind(&channel, peer, place.after)
-                } else if let Some(at) = broadcasts.iter().position(|way| way.channel == channel) {
+                } else if let Some(at) = broadcasts.iter().position(|catch_up| catch_up.channel == channel) {
                     broadcasts.swap_remove(at)
                 } else {
                     continue;
                 };
-                way.begin_at(&place);
-                way.again_through = channels.head(&channel);
-                ways.push(way);
+                catch_up.begin_at(&place);
+                catch_up.again_through = channels.head(&channel);
+                catch_ups.push(catch_up);
                 told.insert(channel.to_string(), place.recovery);
             }
         }
@@ -271,13 +271,13 @@ impl RouterActor {
             let epoch = channels.epoch().to_string();
             peer.answer(&SystemMessage::Resumed { epoch, channels: told }, None);
         }
-        for way in &broadcasts {
+        for catch_up in &broadcasts {
             // New to this client: its position begins here.
-            self.keep_position(peer, &way.channel, way.given());
+            self.keep_position(peer, &catch_up.channel, catch_up.given());
         }
-        for way in ways.into_iter().chain(broadcasts) {
-            self.watch_position(peer, &way.channel, way.given(), ctx);
-            self.start_catch_up(way, ctx);
+        for catch_up in catch_ups.into_iter().chain(broadcasts) {
+            self.watch_position(peer, &catch_up.channel, catch_up.given(), ctx);
+            self.start_catch_up(catch_up, ctx);
         }
     }
 
