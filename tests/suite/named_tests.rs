@@ -82,10 +82,10 @@ fn is_there(tests: &Tests, file: &str, name: &str) -> bool {
 }
 
 /// Whether a quoted text can only be the name of a test: no setting, code or field has so many
-/// words.
+/// words. Metrics can, and begin with `bridge_`.
 fn is_a_tests_name(quote: &str) -> bool {
     let is_name = quote.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-    is_name && quote.matches('_').count() >= LONG_NAME
+    is_name && quote.matches('_').count() >= LONG_NAME && !quote.starts_with("bridge_")
 }
 
 /// The faults of a page.
