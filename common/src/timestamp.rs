@@ -49,7 +49,7 @@ pub fn format(time: SystemTime) -> Timestamp {
     })
 }
 
-/// Formats a time as a string, see [`format`].
+/// Formats a time as a string, see [`format()`].
 pub fn text(time: SystemTime) -> String {
     String::from_utf8_lossy(&format(time)).into_owned()
 }

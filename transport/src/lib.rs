@@ -1,19 +1,19 @@
 //! WebSocket connections for actix actors.
 //!
 //! This crate owns everything between a TCP socket and an actor's handler: the server that hands
-//! over upgraded sockets ([`serve`], [`accept`]), who is admitted and which address a request has
-//! ([`gate`], [`client_address`]), frames ([`frame`], [`scanner`], [`message`]), the bounded outbox
-//! of each connection ([`link`]), the future that moves bytes for an actor ([`pump`]), the
+//! over upgraded sockets ([`serve()`], [`accept()`]), who is admitted and which address a request
+//! has ([`gate`], [`client_address`]), frames ([`frame`], [`scanner`], [`message`]), the bounded
+//! outbox of each connection ([`link`]), the future that moves bytes for an actor ([`pump`]), the
 //! heartbeat and the detection of slow readers ([`sweeper`]), and the client's side of the
-//! handshake ([`dial`]), all with or without TLS ([`stream`]). It does not know agents and
+//! handshake ([`dial()`]), all with or without TLS ([`stream`]). It does not know agents and
 //! sessions, and reads envelopes only to merge text deltas.
 //!
 //! **How it uses actix.** An ordinary actix-web `App` answers requests, one at a time on each
-//! connection (`http1`). A handler that wants the socket answers with [`accept`]. That 101 is sent,
-//! and the bare socket is given to the handler's closure, which starts an actor with an ordinary
-//! [`actix::Context`] and spawns a [`pump::Pump`] into it. HTTP has ended by then, so a peer that
-//! stops reading cannot freeze its actor: only the write half of the pump waits. Bytes are read
-//! into one buffer per thread, so that an idle connection holds none.
+//! connection (`http1`). A handler that wants the socket answers with [`accept()`]. That 101 is
+//! sent, and the bare socket is given to the handler's closure, which starts an actor with an
+//! ordinary [`actix::Context`] and spawns a [`pump::Pump`] into it. HTTP has ended by then, so a
+//! peer that stops reading cannot freeze its actor: only the write half of the pump waits. Bytes
+//! are read into one buffer per thread, so that an idle connection holds none.
 //!
 //! ```text
 //!   accept ──▶ Upgraded{io} ──▶ Actor + Pump ──reads──▶ Inbound::on_bytes ──▶ actor

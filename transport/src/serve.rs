@@ -42,7 +42,7 @@ pub struct ServeOptions {
     /// reads its answer more slowly than 4 KiB/s.
     pub request_timeout: Duration,
     /// HTTP connections and handshakes that a worker serves at once; more wait in the kernel's
-    /// queue. Upgraded sockets and long answers ([`crate::long_answer`]) do not count.
+    /// queue. Upgraded sockets and long answers ([`crate::long_answer()`]) do not count.
     pub max_in_flight: usize,
     /// Who is admitted.
     pub gate: Arc<Gate>,

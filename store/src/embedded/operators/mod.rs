@@ -2,7 +2,7 @@
 //!
 //! [`check`] and [`backup`] also work while a broker serves from the file, in this process or
 //! another. [`restore`] and [`compact`] need the directory to themselves, and otherwise return
-//! [`StoreError::Locked`].
+//! [`crate::StoreError::Locked`].
 
 mod backup;
 mod check;
