@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::json;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
 use super::{
     attacks::Attackers,
@@ -120,6 +120,12 @@ async fn beside_each_attack_from_another_network_an_honest_client_keeps_its_rate
     }
 }
 
+/// Waits until what an attack has left behind is worked off, so that the next one is judged alone.
+async fn until_calm(client: &mut Peer) {
+    let calm = async { while honest(client, Duration::from_millis(200)).await.0 == 0 {} };
+    timeout(Duration::from_secs(60), calm).await.expect("the last attack is over");
+}
+
 /// Runs each attack for a while beside an honest client with another address.
 async fn one_by_one(site: &Site, field: Field) {
     let window = Duration::from_secs(scaled(1, 15));
@@ -133,6 +139,7 @@ async fn one_by_one(site: &Site, field: Field) {
     let (normal, _) = honest(&mut client, window).await;
     let mut least: (f64, &str) = (f64::MAX, "");
     for (name, attack) in ATTACKS {
+        until_calm(&mut client).await;
         let mut attackers = Attackers::default();
         attack(&mut attackers, field, site, &sessions);
         let counts = Arc::clone(&attackers.counts);
