@@ -71,7 +71,7 @@ async fn a_silent_peer_is_closed_and_unregistered() {
 #[actix_rt::test]
 async fn a_slow_consumer_is_closed_with_slow_and_others_continue() {
     let broker = TestBroker::with(|settings| {
-        settings.limits.outbox_bytes = 256 * 1024;
+        settings.limits.outbox_bytes = 1024 * 1024;
         settings.limits.slow_consumer_timeout = Duration::from_millis(500);
     })
     .await;
